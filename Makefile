@@ -1,0 +1,40 @@
+# Each target makes .venv, installs what it needs from pyproject.toml, and runs. Nothing else is needed beforehand.
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := runs/quickstart
+
+.PHONY: help quickstart test lint clean
+
+help:
+	@echo "make quickstart   render flowers, explain a small CNN, write $(RUN)/report/index.html"
+	@echo "make test         run the tests (VITRINE_REAL_DATA=DIR adds those on real images)"
+	@echo "make lint         ruff and mypy"
+	@echo "make clean        remove .venv, runs and rendered data"
+
+.venv/.quickstart: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,synthetic]'
+	touch $@
+
+.venv/.test: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,synthetic,timm,dev]'
+	touch $@ .venv/.quickstart
+
+quickstart: .venv/.quickstart
+	$(BIN)/python -m vitrine.an8flower --variant single-6c --out data/an8flower-small --views 20 --size 96 --crops 2 \
+		--rotations 2 --crop-size 80 --if-missing
+	$(BIN)/python train.py fit -c configs/quickstart.yaml
+	$(BIN)/python train.py test -c configs/quickstart.yaml
+	@echo "Open $(CURDIR)/$(RUN)/report/index.html"
+
+test: .venv/.test
+	$(BIN)/python -m pytest -n auto --dist worksteal
+
+lint: .venv/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv runs data
