@@ -1,0 +1,92 @@
+"""Small sets that several tests read, made once a session."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import distributed
+
+from vitrine.an8flower.generate import generate
+from vitrine.an8flower.settings import FlowerSettings
+
+torch.set_num_threads(1)  # the tests run on all cores, a process each
+
+
+DISTRIBUTED_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+@pytest.fixture(autouse=True)
+def no_trace_of_distributed_runs() -> Iterator[None]:
+    """A run with strategy ddp leaves variables that make later processes believe that they are one of its ranks."""
+    yield
+    for name in DISTRIBUTED_VARIABLES:
+        os.environ.pop(name, None)
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="session")
+def flower_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few small rendered flowers of six classes: train/ and test/."""
+    folder = tmp_path_factory.mktemp("flower") / "an8flower"
+    settings = FlowerSettings("single-6c", views=5, size=72, crops=1, rotations=1, crop_size=64, supersampling=1)
+    generate(settings, folder, workers=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def class_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images of two classes in class folders below train/ and test/."""
+    root = tmp_path_factory.mktemp("images")
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 6), ("test", 2)):
+        for name in ("ant", "bee"):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = generator.integers(0, 256, (40, 48, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{name}_{split}_{number}.png")
+    return root
+
+
+@pytest.fixture
+def workplace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flower_shards: Path, class_folder: Path
+) -> Iterator[Path]:
+    """A folder to run the command line in, that has what the configs name."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    root = Path(__file__).parents[1]
+    for name in ("configs", "vitrine"):
+        (tmp_path / name).symlink_to(root / name)
+    (tmp_path / "data").mkdir()
+    for name in ("an8flower-small", "cub"):
+        (tmp_path / "data" / name).symlink_to(flower_shards)
+    (tmp_path / "data" / "images").symlink_to(class_folder)
+    yield tmp_path
+    if "wandb" in sys.modules:  # a run left open would be the next test's run
+        sys.modules["wandb"].finish()
+
+
+@pytest.fixture(scope="session")
+def small_run() -> list[str]:
+    """Options that make the quickstart's run a matter of a second."""
+    return [
+        "-c", "configs/quickstart.yaml", "--trainer.devices=1", "--trainer.max_epochs=2",
+        "--trainer.check_val_every_n_epoch=1", "--data.init_args.num_workers=0", "--data.init_args.batch_size=4",
+        "--model.init_args.hidden=[8]", "--model.init_args.x_features=2", "--model.init_args.image_size=64",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real images that VITRINE_REAL_DATA names."""
+    folder = os.environ.get("VITRINE_REAL_DATA")
+    if not folder:
+        pytest.skip("VITRINE_REAL_DATA is not set: this test reads real images")
+    return Path(folder)

@@ -1,0 +1,53 @@
+"""Small sets and what is read back from their shards."""
+
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from vitrine.an8flower.settings import FlowerSettings
+
+SMALL = {"views": 5, "size": 40, "crops": 2, "rotations": 2, "crop_size": 32}
+
+
+@dataclass(frozen=True)
+class StoredSample:
+    image: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
+    record: dict[str, Any]
+
+
+@pytest.fixture
+def small() -> Callable[..., FlowerSettings]:
+    def make(variant: str = "single-6c", **changes: int) -> FlowerSettings:
+        return FlowerSettings(variant, **{**SMALL, **changes})
+
+    return make
+
+
+@pytest.fixture
+def read_split() -> Callable[[Path], dict[str, StoredSample]]:
+    def read(folder: Path) -> dict[str, StoredSample]:
+        members: dict[str, bytes] = {}
+        for shard in sorted(folder.glob("*.tar")):
+            with tarfile.open(shard) as tar:
+                members |= {m.name: tar.extractfile(m).read() for m in tar.getmembers()}  # type: ignore[union-attr]
+        keys = [name.removesuffix(".json") for name in members if name.endswith(".json")]
+        return {
+            key: StoredSample(
+                np.array(Image.open(io.BytesIO(members[f"{key}.png"]))),
+                np.array(Image.open(io.BytesIO(members[f"{key}.mask.png"]))),
+                json.loads(members[f"{key}.json"]),
+            )
+            for key in keys
+        }
+
+    return read

@@ -1,0 +1,384 @@
+"""The method as a whole: mass, contrast, layers, targets, precision, in-place spellings, and a model left as it was."""
+
+import copy
+import gc
+import re
+import weakref
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vitrine.attribution import ExcitationBackprop, excitation_maps
+from vitrine.attribution.interception import share_of
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+class Everything(nn.Module):
+    """Cats, residuals, a squeeze-and-excitation gate, pools and global pooling, without biases."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 6, 3, padding=1, bias=False)
+        self.branches = nn.ModuleList(nn.Conv2d(6, 6, k, padding=k // 2, groups=2, bias=False) for k in (1, 3))
+        self.squeeze = nn.Conv2d(12, 4, 1, bias=False)
+        self.excite = nn.Conv2d(4, 12, 1, bias=False)
+        self.body = nn.Conv2d(12, 12, 3, padding=1, bias=False)
+        self.head = nn.Linear(12, 5, bias=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.stem(images)), 2)
+        x = torch.cat([F.relu(branch(x), inplace=True) for branch in self.branches], dim=1)
+        x = x * self.excite(F.silu(self.squeeze(F.adaptive_avg_pool2d(x, 1)))).sigmoid()
+        y = self.body(x)
+        y += x
+        y = F.avg_pool2d(F.relu6(y), 2)
+        logits: Tensor = self.head(F.interpolate(y, scale_factor=2, mode="bilinear").mean((2, 3)))
+        return logits
+
+
+def small_net() -> nn.Sequential:
+    """With batch norms and weights of both signs; layers 0 to 6 are spatial."""
+    norms = [nn.BatchNorm2d(6), nn.BatchNorm2d(8)]
+    for norm in norms:
+        nn.init.normal_(norm.weight)
+        random = {"running_var": torch.rand(norm.num_features) + 0.5, "bias": torch.rand(norm.num_features)}
+        norm.load_state_dict(random, strict=False)
+    features = [nn.Conv2d(3, 6, 3, padding=1), norms[0], nn.ReLU(inplace=True), nn.MaxPool2d(2)]
+    features += [nn.Conv2d(6, 8, 3), norms[1], nn.ReLU(inplace=True), nn.Flatten()]
+    return nn.Sequential(*features, nn.Linear(32, 7), nn.ReLU(inplace=True), nn.Linear(7, 4))
+
+
+def test_mass_is_one_without_biases_and_negative_weights() -> None:
+    model = Everything()
+    for parameter in model.parameters():
+        parameter.data.abs_()
+    for treatment in ("clamp", "raw", "zplus"):
+        maps = ExcitationBackprop(model, negative_activations=treatment).attribute(torch.rand(3, 3, 8, 8), [0, 4, 2])
+        assert maps.shape == (3, 1, 8, 8)
+        assert maps.min() >= 0
+        torch.testing.assert_close(maps.sum((1, 2, 3)), torch.ones(3), atol=1e-5, rtol=0)
+
+
+def naive_mlp(weights: list[Tensor], x: Tensor, unit: int) -> Tensor:
+    """MWP of a ReLU net of linear layers, from the equation."""
+    activations = [x]
+    for weight in weights:
+        activations.append((weight @ activations[-1]).clamp(min=0))
+    mass = F.one_hot(torch.tensor(unit), len(weights[-1])).to(x)
+    for weight, a in zip(weights[::-1], activations[-2::-1], strict=True):
+        up = weight.clamp(min=0)
+        mass = a * (up.T @ torch.where(up @ a > 0, mass / (up @ a), 0))
+    return mass
+
+
+@pytest.mark.parametrize("unit", [0, 1])
+def test_several_layers_give_the_equation(unit: int) -> None:
+    weights = [torch.randn(n, m, dtype=torch.float64) for m, n in [(12, 9), (9, 8), (8, 2)]]
+    layers: list[nn.Module] = [nn.Flatten()]
+    for weight in weights:
+        layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False, dtype=torch.float64)
+        layer.weight.data = weight
+        layers += [layer, nn.ReLU()]
+    x = torch.rand(1, 1, 3, 4, dtype=torch.float64)
+    found = ExcitationBackprop(nn.Sequential(*layers[:-1])).attribute(x, unit)
+    torch.testing.assert_close(found.flatten(), naive_mlp(weights, x.flatten(), unit))
+    # c-MWP: the same net with its last weights negated, taken off
+    dual = [*weights[:-1], -weights[-1]]
+    found = ExcitationBackprop(nn.Sequential(*layers[:-1]), contrastive=True).attribute(x, unit)
+    expected = naive_mlp(weights, x.flatten(), unit) - naive_mlp(dual, x.flatten(), unit)
+    torch.testing.assert_close(found.flatten(), expected)
+
+
+@pytest.mark.parametrize("treatment", ["clamp", "raw", "zplus"])
+@pytest.mark.parametrize(("layer", "negated", "target"), [(None, 10, 3), ("9", 8, 2), ("6", 4, 5), ("5", 4, 5)])
+def test_contrastive_equals_the_long_way(treatment: str, layer: str | None, negated: int, target: int) -> None:
+    model, x = small_net().double(), torch.rand(2, 3, 8, 8, dtype=torch.float64)
+    dual = copy.deepcopy(model)
+    dual.get_parameter(f"{negated}.weight").data.neg_()
+    if (
+        isinstance(layer, str) and int(layer) < 7
+    ):  # the channel's start depends on its activations: take the first net's
+        mass = [start_at_channel(net, int(layer), x, target, model, treatment) for net in (model, dual)]
+    else:
+        mass = [
+            ExcitationBackprop(net, layer, negative_activations=treatment).attribute(x, target) for net in (model, dual)
+        ]
+    found = ExcitationBackprop(model, layer, contrastive=True, negative_activations=treatment).attribute(x, target)
+    torch.testing.assert_close(found, mass[0] - mass[1])
+    assert found.abs().sum() > 0.01
+
+
+def start_at_channel(
+    net: nn.Sequential, layer: int, x: Tensor, channel: int, seeded_by: nn.Sequential, treatment: str
+) -> Tensor:
+    """Mass of all units of a channel, each weighted by its share of the channel's activation in ``seeded_by``."""
+    lower = net[: layer + 1].eval()
+    with torch.no_grad():
+        start = seeded_by[: layer + 1].eval()(x)[:, channel].clamp(min=0).flatten(1)
+    size = start.shape[1]
+    units = torch.arange(channel * size, (channel + 1) * size).expand(len(x), -1)
+    maps, _ = excitation_maps(
+        lambda images: lower(images).flatten(1), x, units, contrastive=False, negative_activations=treatment
+    )
+    weights = start / start.sum(1, keepdim=True).clamp(min=1e-300)
+    return torch.einsum("bk,bkhw->bhw", weights, maps)[:, None]
+
+
+def test_a_layer_reached_first_and_again_below_another_is_plain_for_contrast() -> None:
+    lower, upper = nn.Linear(4, 3, bias=False), nn.Linear(3, 3, bias=False)
+    for layer in (lower, upper):
+        layer.double().weight.data.normal_()
+
+    def forward(images: Tensor) -> Tensor:
+        y = lower(images.flatten(1))
+        return y + upper(y)
+
+    x = torch.rand(1, 1, 2, 2, dtype=torch.float64)
+    found = excitation_maps(forward, x, torch.tensor([[0, 1, 2]]), contrastive=True)[0].flatten(2)[0]
+    y = lower(x.flatten())
+    z, up, low = upper(y), upper.weight, lower.weight.clamp(min=0)
+    for unit in range(3):
+        parts = torch.stack([y[unit], z[unit]]).clamp(min=0)
+        shares = parts / parts.sum() if parts.sum() > 0 else parts
+        plus, minus = (w.clamp(min=0)[unit] * y.clamp(min=0) for w in (up, -up))
+        mass = shares[1] * (plus / plus.sum().clamp(min=1e-300) - minus / minus.sum().clamp(min=1e-300))
+        mass[unit] += shares[0]
+        sums = low @ x.flatten()
+        expected = x.flatten() * (low.T @ torch.where(sums > 0, mass / sums, 0))
+        torch.testing.assert_close(found[unit], expected)
+
+
+def test_a_channel_starts_in_proportion_to_its_positive_activations() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 1, bias=False), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(8, 1))
+    model[0].weight.data = torch.tensor([1.0, -1.0]).view(2, 1, 1, 1)
+    x = torch.tensor([3.0, 1.0, 0.0, -2.0]).view(1, 1, 2, 2)
+    for layer in ("0", model[0], "1"):
+        found = ExcitationBackprop(model, layer).attribute(x, 0)
+        torch.testing.assert_close(found.flatten(), torch.tensor([0.75, 0.25, 0.0, 0.0]))
+    assert ExcitationBackprop(model, "1").attribute(x.abs(), 1).abs().sum() == 0
+
+
+def test_the_whole_model_as_a_layer_is_the_model() -> None:
+    model, x = small_net(), torch.rand(2, 3, 8, 8)
+    expected = ExcitationBackprop(model).attribute(x, 1)
+    torch.testing.assert_close(ExcitationBackprop(model, "10").attribute(x, 1), expected)
+
+
+@pytest.mark.parametrize("contrastive", [False, True])
+def test_batched_equals_one_by_one(contrastive: bool) -> None:
+    model, x, targets = small_net().double(), torch.rand(3, 3, 8, 8, dtype=torch.float64), [2, 0, 3]
+    for layer in (None, "6"):
+        method = ExcitationBackprop(model, layer, contrastive=contrastive)
+        singly = torch.cat([method.attribute(x[i : i + 1], targets[i]) for i in range(3)])
+        for target in (targets, torch.tensor(targets)):
+            torch.testing.assert_close(method.attribute(x, target), singly)
+
+
+def test_one_forward_serves_all_units() -> None:
+    model, x, calls = small_net().eval(), torch.rand(2, 3, 8, 8), []
+
+    def forward(images: Tensor) -> Tensor:
+        calls.append(images.shape)
+        output: Tensor = model(images)
+        return output
+
+    units = torch.tensor([[0, 3, 3], [1, 0, 2]])
+    for contrastive in (False, True):
+        calls.clear()
+        maps, output = excitation_maps(forward, x, units, contrastive=contrastive)
+        assert len(calls) == 1
+        torch.testing.assert_close(output, model(x).detach())
+        assert not output.requires_grad
+        method = ExcitationBackprop(model, contrastive=contrastive)
+        for k in range(3):
+            torch.testing.assert_close(maps[:, k : k + 1], method.attribute(x, units[:, k]))
+    assert excitation_maps(model, x, units[:, :0], contrastive=False)[0].shape == (2, 0, 8, 8)
+
+
+def test_weights_and_sums_are_made_once_for_all_units() -> None:
+    model, x = small_net().eval(), torch.rand(1, 3, 8, 8)
+
+    def counts(units: int) -> tuple[int, int]:
+        with torch.autograd.profiler.profile() as profile:
+            excitation_maps(model, x, torch.arange(units)[None], contrastive=False)
+        calls = {row.key: row.count for row in profile.key_averages()}
+        return calls["aten::convolution"], calls["aten::clamp"]
+
+    assert counts(1)[0] == 4  # two layers: each its value and its sum
+    assert counts(4) == counts(1)
+
+
+class Spelled(nn.Module):
+    """One net in several spellings."""
+
+    def __init__(self, first: nn.Conv2d, second: nn.Conv2d, spelling: str) -> None:
+        super().__init__()
+        self.first, self.second, self.spelling = first, second, spelling
+        self.relu = nn.ReLU(inplace=spelling == "in place")
+
+    def activate(self, x: Tensor) -> Tensor:
+        if self.spelling == "statement":
+            x.relu_()
+            return x
+        if self.spelling == "method":
+            return x.relu_()
+        activated: Tensor = F.relu(x) if self.spelling == "functional" else self.relu(x)
+        return activated
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.activate(self.first(images))
+        y = self.second(x)
+        if self.spelling == "statement":
+            y.add_(x)
+        elif self.spelling == "in place":
+            y += x
+        else:
+            y = y + x
+        y = self.activate(y)
+        return y.mean((2, 3))
+
+
+def test_all_spellings_of_a_net_give_the_same() -> None:
+    first, second = nn.Conv2d(3, 5, 3), nn.Conv2d(5, 5, 3, padding=1)
+    x = torch.rand(2, 3, 8, 8)
+    spellings = ["module", "in place", "functional", "method", "statement"]
+    for contrastive in (False, True):
+        maps = [
+            ExcitationBackprop(Spelled(first, second, spelling), contrastive=contrastive).attribute(x, 1)
+            for spelling in spellings
+        ]
+        assert maps[0].abs().sum() > 0.01
+        for other in maps[1:]:
+            torch.testing.assert_close(other, maps[0])
+
+
+def test_an_input_that_the_model_changes_in_place_stays_as_it_is() -> None:
+    model = nn.Sequential(nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(4, 2))
+    x = torch.randn(1, 1, 2, 2)
+    before = x.clone()
+    ExcitationBackprop(model).attribute(x, 0)
+    assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize(
+    "context",
+    [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16), nullcontext],
+)
+def test_the_surroundings_change_nothing(context: Callable[[], AbstractContextManager[Any]]) -> None:
+    model = small_net()
+    x = torch.rand(2, 3, 8, 8)
+    expected = ExcitationBackprop(model, contrastive=True).attribute(x, 1)
+    with context():
+        found = ExcitationBackprop(model, contrastive=True).attribute(x + 0, 1)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected)
+
+
+class AutocastWithin(nn.Sequential):
+    def forward(self, images: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            output: Tensor = super().forward(images)
+        return output
+
+
+def test_autocast_within_the_model_changes_nothing() -> None:
+    model, x = small_net(), torch.rand(2, 3, 8, 8)
+    expected = ExcitationBackprop(model).attribute(x, 1)
+    torch.testing.assert_close(ExcitationBackprop(AutocastWithin(*model)).attribute(x, 1), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_inputs_and_half_models_are_computed_in_float32(dtype: torch.dtype) -> None:
+    model, x = small_net().to(dtype), torch.rand(2, 3, 8, 8).to(dtype)
+    expected = ExcitationBackprop(copy.deepcopy(model).float()).attribute(x.float(), 1)
+    found = ExcitationBackprop(model).attribute(x, 1)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_standardised_weight_is_a_constant() -> None:
+    weight = nn.Parameter(torch.randn(4, 12))
+
+    def forward(images: Tensor) -> Tensor:
+        return F.linear(images.flatten(1), (weight - weight.mean()) / weight.std())
+
+    x, units = torch.rand(1, 3, 2, 2), torch.arange(4)[None]
+    maps, _ = excitation_maps(forward, x, units, contrastive=True)
+    fixed = ((weight - weight.mean()) / weight.std()).detach()
+    expected, _ = excitation_maps(lambda images: F.linear(images.flatten(1), fixed), x, units, contrastive=True)
+    torch.testing.assert_close(maps, expected)
+    assert weight.grad is None
+
+
+def test_a_net_in_train_mode_comes_back_in_it_with_the_same_statistics() -> None:
+    model, x = small_net().train(), torch.rand(2, 3, 8, 8)
+    state = copy.deepcopy(model.state_dict())
+    found = ExcitationBackprop(model).attribute(x, 0)
+    assert all(module.training for module in model.modules())
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
+    torch.testing.assert_close(found, ExcitationBackprop(model.eval()).attribute(x, 0))
+
+
+def test_the_graph_is_freed() -> None:
+    convs = [nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 1)]
+    shares = []
+
+    def forward(images: Tensor) -> Tensor:
+        x = convs[0](images)
+        for _ in range(2):  # each operator changes what an earlier one has read
+            shares.append(weakref.ref(share_of(x.grad_fn)))
+            x += convs[1](x) * 2
+            x += x.mean((2, 3), keepdim=True)
+            F.hardtanh(x, 0, 6, inplace=True)
+        shares.append(weakref.ref(share_of(x.grad_fn)))
+        return x.flatten(1)
+
+    excitation_maps(forward, torch.rand(1, 2, 2, 2), torch.tensor([[0, 1]]), contrastive=True)
+    gc.collect()
+    assert [share() for share in shares] == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (4, "target 4 is out of range: the explained output has units 0 to 3"),
+        ([0, -1], "target -1 is out of range"),
+        ([0, 1, 2], "one for each of the 2 inputs, got (3,)"),
+        (torch.tensor([0.5, 1]), "integer indices, got torch.float32"),
+    ],
+)
+def test_a_target_that_does_not_exist_is_named(target: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        ExcitationBackprop(small_net()).attribute(torch.rand(2, 3, 8, 8), target)
+
+
+def test_units_and_shapes_that_do_not_fit_are_named() -> None:
+    model, x = small_net().eval(), torch.rand(2, 3, 8, 8)
+    with pytest.raises(ValueError, match="target 9 is out of range"):
+        excitation_maps(model, x, torch.full((2, 1), 9), contrastive=False)
+    with pytest.raises(ValueError, match=re.escape("got (2, 4) and (1, 3)")):
+        excitation_maps(model, x, torch.zeros(1, 3, dtype=torch.long), contrastive=False)
+    with pytest.raises(ValueError, match=re.escape("inputs must be (B, C, H, W), got (3, 8, 8)")):
+        ExcitationBackprop(model).attribute(x[0], 0)
+    with pytest.raises(ValueError, match="no layer '11'"):
+        ExcitationBackprop(model, "11")
+
+
+class Detecting(nn.Module):
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        return {"boxes": images}
+
+
+def test_an_output_that_is_no_tensor_is_named() -> None:
+    with pytest.raises(ValueError, match="output of the model is a dict"):
+        ExcitationBackprop(Detecting()).attribute(torch.rand(1, 3, 2, 2), 0)

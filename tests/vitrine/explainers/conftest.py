@@ -1,0 +1,43 @@
+"""A small all-ReLU network with two x-feature heads."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vitrine.backbones import FrozenBackbone
+from vitrine.explainers import SRAEExplainer
+
+
+class ThreeClassNet(nn.Module):
+    """Two convolutions, pooling, three logits; no biases."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 6, 3, padding=1, bias=False), nn.ReLU(), nn.Conv2d(6, 8, 3, padding=1, bias=False), nn.ReLU()
+        )
+        self.classifier = nn.Linear(8, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits."""
+        return self.classifier(self.features(images).mean(dim=(2, 3)))
+
+
+@pytest.fixture
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return ThreeClassNet()
+
+
+@pytest.fixture
+def explainer(network: nn.Module) -> SRAEExplainer:
+    torch.manual_seed(1)
+    return SRAEExplainer(
+        FrozenBackbone(network), "features", ["ant", "bee", "cat"], explained_classes=[0, 2], x_features=3, hidden=(7, 5),
+        image_size=8,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(2))

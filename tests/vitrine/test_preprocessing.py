@@ -1,0 +1,163 @@
+import json
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision import tv_tensors
+
+from vitrine.preprocessing import Preprocessing
+
+HEIGHT, WIDTH = 60, 100
+SQUARE = (40, 20, 60, 36)
+
+
+def marked(square: tuple[int, int, int, int] = SQUARE) -> dict[str, Any]:
+    """A black picture with a white square, which a box, a mask, object classes and a part in its middle mark too."""
+    x0, y0, x1, y1 = square
+    image = torch.zeros(3, HEIGHT, WIDTH, dtype=torch.uint8)
+    image[:, y0:y1, x0:x1] = 255
+    canvas = (HEIGHT, WIDTH)
+    on = image[:1] > 0
+    return {
+        "key": "marked",
+        "label": torch.tensor(3),
+        "image": tv_tensors.Image(image),
+        "boxes": tv_tensors.BoundingBoxes(
+            torch.tensor([square, (0, 0, 4, 4)], dtype=torch.float32), format="XYXY", canvas_size=canvas
+        ),
+        "points": tv_tensors.KeyPoints(
+            torch.tensor([[(x0 + x1) / 2, (y0 + y1) / 2], [2.0, 2.0], [50.0, 30.0]]), canvas_size=canvas
+        ),
+        "visible": torch.tensor([1.0, 1.0, 0.0]),
+        "mask": tv_tensors.Mask(on.to(torch.uint8)),
+        "objects": tv_tensors.Mask(on.to(torch.int64) * 260),
+    }
+
+
+def extent(on: Tensor) -> list[float]:
+    """The tightest half-open box around what is on in an (H, W) picture."""
+    ys, xs = torch.nonzero(on, as_tuple=True)
+    return [float(xs.min()), float(ys.min()), float(xs.max() + 1), float(ys.max() + 1)]
+
+
+def check_follows(done: dict[str, Any], preprocessing: Preprocessing) -> None:
+    size = preprocessing.size
+    bright = preprocessing.denormalize(done["image"][None])[0, 0] > 0.5
+    assert done["image"].shape == (3, size, size)
+    assert done["mask"].shape == done["objects"].shape == (1, size, size)
+    box = torch.tensor(extent(bright))
+    torch.testing.assert_close(done["boxes"][0], box, atol=1.01, rtol=0)
+    torch.testing.assert_close(torch.tensor(extent(done["mask"][0] > 0)), box, atol=1.01, rtol=0)
+    torch.testing.assert_close(torch.tensor(extent(done["objects"][0] == 260)), box, atol=1.01, rtol=0)
+    assert set(done["objects"].unique().tolist()) <= {0, 260}
+
+
+@pytest.mark.parametrize("preprocessing", [Preprocessing(30, 30), Preprocessing(40, 50), Preprocessing(30, None)])
+def test_annotation_follows_the_picture(preprocessing: Preprocessing) -> None:
+    done = preprocessing.sample(marked())
+    check_follows(done, preprocessing)
+    x0, y0, x1, y1 = done["boxes"][0].tolist()
+    torch.testing.assert_close(done["parts"][0], torch.tensor([(x0 + x1) / 2, (y0 + y1) / 2, 1.0]))
+    assert done["key"] == "marked"
+    assert done["label"] == 3
+    assert not {"points", "visible"} & done.keys()
+    assert {type(done[name]) for name in ("image", "boxes", "parts", "mask", "objects")} == {Tensor}
+
+
+def test_what_a_crop_cuts_away_is_dropped_or_invisible() -> None:
+    cropped, squashed = Preprocessing(30, 30).sample(marked()), Preprocessing(30, None).sample(marked())
+    assert len(cropped["boxes"]) == 1
+    assert cropped["parts"][:, 2].tolist() == [1, 0, 0]
+    assert len(squashed["boxes"]) == 2
+    assert squashed["parts"][:, 2].tolist() == [1, 1, 0]
+
+
+def test_a_box_that_a_crop_cuts_is_clipped() -> None:
+    done = Preprocessing(60, 60).sample(marked((10, 20, 40, 36)))  # columns 20 to 80 stay
+    assert done["boxes"].tolist() == [[0, 20, 20, 36]]
+    empty = marked()
+    empty["boxes"] = tv_tensors.BoundingBoxes(torch.zeros(0, 4), format="XYXY", canvas_size=(HEIGHT, WIDTH))
+    assert Preprocessing(30, 30).sample(empty)["boxes"].shape == (0, 4)
+
+
+def test_annotation_follows_random_crops_and_flips() -> None:
+    preprocessing = Preprocessing(50, 50)
+    sides, whole = set(), 0
+    for seed in range(60):
+        torch.manual_seed(seed)
+        done = preprocessing.augmented(marked((30, 20, 44, 36)))
+        bright = preprocessing.denormalize(done["image"][None])[0, 0] > 0.5
+        if not bright.any():
+            assert done["parts"][0, 2] == 0
+            continue
+        check_follows(done, preprocessing)
+        x, y, visible = done["parts"][0].tolist()
+        assert visible == float(0 <= x < 50 and 0 <= y < 50)
+        if visible:
+            assert bright[int(y), int(x)]
+            whole += 1
+            sides.add(x < 25)
+    assert whole > 20
+    assert sides == {True, False}
+
+
+def test_an_augmented_picture_is_drawn_from_torch_random_numbers_alone() -> None:
+    pictures = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        pictures.append(Preprocessing(20, 20).augmented(marked())["image"])
+    assert torch.equal(pictures[0], pictures[1])
+    assert not torch.equal(pictures[0], pictures[2])
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P"])
+def test_one_picture_is_prepared_like_a_sample(mode: str) -> None:
+    preprocessing = Preprocessing(16, 20)
+    pixels = torch.randint(0, 256, (24, 30, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    picture = Image.fromarray(pixels.numpy()).convert(mode)
+    image = tv_tensors.Image(picture.convert("RGB"))
+    assert torch.equal(preprocessing(picture), preprocessing.sample({"image": image})["image"])
+    assert preprocessing(picture).dtype == torch.float32
+
+
+def test_denormalize_inverts() -> None:
+    preprocessing = Preprocessing(8, None, mean=(0.1, 0.5, 0.9), std=(0.2, 1.0, 3.0))
+    colours = torch.randint(0, 256, (3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    prepared = preprocessing.sample({"image": tv_tensors.Image(colours)})["image"]
+    torch.testing.assert_close(preprocessing.denormalize(prepared[None])[0], colours / 255)
+    assert preprocessing.denormalize(torch.full((1, 3, 2, 2), 99.0)).max() == 1
+
+
+def test_round_trip_through_json() -> None:
+    preprocessing = Preprocessing(32, None, mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 3.0))
+    read = Preprocessing.from_dict(json.loads(json.dumps(preprocessing.to_dict())))
+    assert read == preprocessing
+    assert hash(read) == hash(preprocessing)
+    assert read.key == preprocessing.key
+
+
+def test_keys_tell_preprocessings_apart() -> None:
+    others = [
+        Preprocessing(),
+        Preprocessing(size=200),
+        Preprocessing(resize=None),
+        Preprocessing(mean=(0.0, 0.0, 0.0)),
+        Preprocessing(std=(1.0, 1.0, 1.0)),
+    ]
+    assert len({preprocessing.key for preprocessing in others}) == len(others)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": 0}, "size is 0; give the side"),
+        ({"size": 64, "resize": 32}, "resize is 32, less than size 64; give at least as much, or null"),
+        ({"mean": (0.5,)}, r"mean is \(0.5,\)"),
+        ({"std": (1.0, 0.0, 1.0)}, r"std \(1.0, 0.0, 1.0\)"),
+    ],
+)
+def test_wrong_sizes_are_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Preprocessing(**options)

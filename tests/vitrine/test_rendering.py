@@ -1,0 +1,214 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vitrine.explanation import Explanation
+from vitrine.rendering import blur, class_name, colours, heat_layer, overlay, panel, picture, positive_strength
+
+
+def photo(height: int = 40, width: int = 60, count: int = 1) -> Tensor:
+    return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(1))
+
+
+def explanation(count: int, heatmaps: int, height: int = 40, width: int = 60) -> Explanation:
+    generator = torch.Generator().manual_seed(2)
+    prediction = torch.arange(count) % 3
+    return Explanation(
+        heatmaps=torch.rand(count, heatmaps, height, width, generator=generator),
+        scores=torch.randn(count, heatmaps, generator=generator),
+        labels=[[f"layer {b} filter {k}" for k in range(heatmaps)] for b in range(count)],
+        prediction=prediction,
+        target=prediction,
+        logits=torch.randn(count, 4, generator=generator),
+    )
+
+
+def lab_lightness(colour: np.ndarray) -> np.ndarray:
+    """CIE L*, by its definition: an outside measure of what the OKLab ramp promises."""
+    linear = np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
+    luminance = linear @ np.array([0.2126, 0.7152, 0.0722])
+    return 116 * np.cbrt(luminance) - 16
+
+
+def test_colours_grow_evenly_in_lightness() -> None:
+    steps = np.diff(lab_lightness(colours(torch.linspace(0, 1, 21)) / 255))
+    assert steps.min() > 0
+    assert steps.max() < 2 * steps.mean()
+
+
+def test_blur_keeps_a_constant_and_the_mass_inside() -> None:
+    assert torch.allclose(blur(torch.full((9, 7), 3.0), 2.0), torch.full((9, 7), 3.0))
+    spike = torch.zeros(41, 41)
+    spike[20, 20] = 1
+    assert blur(spike, 2.0).sum() == pytest.approx(1, abs=1e-5)
+    assert blur(spike, 2.0)[20, 22] / blur(spike, 2.0)[20, 20] == pytest.approx(np.exp(-0.5), rel=1e-5)
+
+
+def test_blur_wider_than_the_map() -> None:
+    assert blur(torch.rand(3, 4), 20.0).isfinite().all()
+
+
+def test_no_sigma_is_no_blur() -> None:
+    heatmap = torch.rand(5, 5)
+    assert blur(heatmap, 0) is heatmap
+
+
+def test_default_sigma_is_two_percent_of_the_longer_side() -> None:
+    heatmap = torch.rand(50, 100)
+    default, explicit = positive_strength(heatmap), positive_strength(heatmap, 2.0)
+    assert default is not None
+    assert explicit is not None
+    assert torch.equal(default, explicit)
+
+
+@pytest.mark.parametrize("scale", [1e-42, 1e-30, 1.0, 1e30])
+def test_strength_is_the_positive_part_by_its_own_maximum(scale: float) -> None:
+    heatmap = torch.tensor([[-5.0, 0.0], [1.0, 4.0]]) * scale
+    strength = positive_strength(heatmap, 0)
+    assert strength is not None
+    assert torch.allclose(strength, torch.tensor([[0.0, 0.0], [0.25, 1.0]]), atol=2e-3)
+
+
+def degenerate() -> dict[str, Tensor]:
+    rest = torch.rand(40, 60)
+    nan, inf = rest.clone(), rest.clone()
+    nan[3, 4], inf[3, 4] = float("nan"), float("inf")
+    return {
+        "nan": nan,
+        "inf": inf,
+        "zero": torch.zeros(40, 60),
+        "constant": torch.full((40, 60), 2.0),
+        "negative": -rest - 0.1,
+    }
+
+
+@pytest.mark.parametrize("name", degenerate())
+def test_degenerate_maps_show_the_plain_image_and_a_note(name: str) -> None:
+    image = photo(40, 60)[0]
+    drawn = np.asarray(overlay(image, degenerate()[name]))
+    plain = np.asarray(picture(image))
+    assert np.array_equal(drawn[:20], plain[:20])
+    assert not np.array_equal(drawn[20:], plain[20:])
+    assert heat_layer(degenerate()[name]) is None
+
+
+def test_overlay_covers_where_the_map_is_strong_and_leaves_the_rest() -> None:
+    image, heatmap = torch.full((3, 50, 50), 0.5), torch.zeros(50, 50)
+    heatmap[10, 10] = 1
+    drawn, plain = np.asarray(overlay(image, heatmap)).astype(int), np.asarray(picture(image)).astype(int)
+    change = np.abs(drawn - plain).sum(axis=2)
+    assert np.unravel_index(change.argmax(), change.shape) == (10, 10)
+    assert not change[25:, 25:].any()
+
+
+def test_opacity_of_nil_is_the_image() -> None:
+    image = photo()[0]
+    assert np.array_equal(np.asarray(overlay(image, torch.rand(40, 60), opacity=0)), np.asarray(picture(image)))
+
+
+def test_full_opacity_at_the_maximum_is_the_colour_of_one() -> None:
+    heatmap = torch.zeros(40, 60)
+    heatmap[5, 6] = 1
+    drawn = overlay(photo()[0], heatmap, opacity=1, sigma=0)
+    assert drawn.getpixel((6, 5)) == tuple(colours(torch.ones(())).tolist())
+
+
+def test_overlay_does_not_change_its_inputs() -> None:
+    image, heatmap = photo()[0], torch.randn(40, 60)
+    kept = image.clone(), heatmap.clone()
+    overlay(image, heatmap)
+    assert torch.equal(image, kept[0])
+    assert torch.equal(heatmap, kept[1])
+
+
+def test_overlay_takes_half_precision_and_gradients() -> None:
+    heatmap = torch.rand(40, 60, requires_grad=True)
+    assert overlay(photo()[0].bfloat16(), heatmap.half()).size == (60, 40)
+
+
+def test_overlay_at_another_size() -> None:
+    assert overlay(photo(40, 60)[0], torch.rand(40, 60), side=120).size == (120, 80)
+
+
+def test_overlay_errors() -> None:
+    with pytest.raises(ValueError, match="must have the same H and W"):
+        overlay(photo()[0], torch.rand(4, 4))
+    with pytest.raises(ValueError, match=r"opacity must be in \[0, 1\], got 1.5"):
+        overlay(photo()[0], torch.rand(40, 60), opacity=1.5)
+    with pytest.raises(ValueError, match=r"an image must be \(3, H, W\)"):
+        picture(torch.rand(1, 4, 4))
+    with pytest.raises(ValueError, match=r"a heatmap must be \(H, W\)"):
+        positive_strength(torch.rand(1, 4, 4))
+
+
+def test_picture_is_exact() -> None:
+    values = torch.arange(256).repeat(3, 1).view(3, 16, 16)
+    assert np.array_equal(np.asarray(picture(values / 255)), values.permute(1, 2, 0).byte().numpy())
+
+
+@pytest.mark.parametrize(("count", "heatmaps"), [(1, 1), (3, 5), (32, 10)])
+def test_panel_has_a_row_an_image_and_a_column_a_heatmap(count: int, heatmaps: int) -> None:
+    size = (8, 12)
+    drawn = panel(photo(*size, count), explanation(count, heatmaps, *size), ["a", "b", "c"], cell=30)
+    assert drawn.size == ((1 + heatmaps) * 40 + 10, count * (20 + 40 + 10) + 10)
+
+
+def tiles(drawn: Image.Image, row: int, columns: int) -> list[np.ndarray]:
+    """The 60 × 40 pictures of a row of a panel of cells of 60 pixels."""
+    bottom = (row + 1) * (40 + 40 + 10)
+    return [np.asarray(drawn.crop((10 + c * 70, bottom - 40, 70 + c * 70, bottom))) for c in range(columns)]
+
+
+def test_panel_shows_image_and_overlays_in_order() -> None:
+    images, shown = photo(count=2), explanation(2, 3)
+    drawn = panel(images, shown, ["a", "b", "c"], cell=60)
+    for row in range(2):
+        expected = [picture(images[row]), *(overlay(images[row], heatmap) for heatmap in shown.heatmaps[row])]
+        assert all(
+            np.array_equal(found, np.asarray(e)) for found, e in zip(tiles(drawn, row, 4), expected, strict=True)
+        )
+
+
+def test_panel_sorts_by_score_and_keeps_the_strongest() -> None:
+    images, shown = photo(count=2), explanation(2, 5)
+    drawn = panel(images, shown, ["a", "b", "c"], cell=60, heatmaps=2, by_score=True)
+    assert drawn.width == 3 * 70 + 10
+    for row in range(2):
+        best = shown.scores[row].topk(2).indices
+        expected = [np.asarray(overlay(images[row], shown.heatmaps[row, index])) for index in best]
+        assert all(np.array_equal(found, e) for found, e in zip(tiles(drawn, row, 3)[1:], expected, strict=True))
+
+
+def test_panel_has_a_line_more_where_another_class_is_explained() -> None:
+    shown = explanation(1, 1)
+    other = Explanation(**{**vars(shown), "target": shown.prediction + 1})
+    names = ["a", "b", "c"]
+    assert panel(photo(), other, names).height == panel(photo(), shown, names).height + 18
+
+
+def test_panel_text_outside_the_built_in_font_is_replaced() -> None:
+    shown = explanation(1, 1)
+    strange = Explanation(**{**vars(shown), "labels": [["μ 鳥 café"]]})
+    plain = Explanation(**{**vars(shown), "labels": [["? ? cafe"]]})
+    assert panel(photo(), strange, ["a"]).tobytes() == panel(photo(), plain, ["a"]).tobytes()
+
+
+def test_panel_cuts_long_names_to_the_cell() -> None:
+    shown = explanation(1, 1)
+    long = Explanation(**{**vars(shown), "labels": [["features.28 " + "x" * 300]]})
+    drawn = np.asarray(panel(photo(), long, ["a"], cell=100).convert("L"))
+    assert (drawn[:, -10:] == 255).all()
+
+
+def test_panel_errors() -> None:
+    with pytest.raises(ValueError, match="as many images as explanations, got 1 and 2"):
+        panel(photo(count=1), explanation(2, 1), ["a"])
+    with pytest.raises(ValueError, match="got 0 and 0"):
+        panel(photo(count=0), explanation(0, 1), ["a"])
+
+
+def test_class_name_beyond_the_names() -> None:
+    assert class_name(["a"], 0) == "a"
+    assert class_name(["a"], 7) == "class 7"

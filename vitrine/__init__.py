@@ -1,0 +1,17 @@
+"""Vitrine: explanation modules on frozen vision backbones."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vitrine.explainers import load
+
+__all__ = ["load"]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when asked for: the commands of this package that need no network start without torch's weight.
+    if name == "load":
+        from vitrine.explainers import load  # noqa: PLC0415
+
+        return load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,32 @@
+"""Finds and replaces the layer that gives a network its logits."""
+
+from torch import nn
+
+
+def classifier_layer(model: nn.Module) -> str:
+    """Dotted name of the last linear or convolutional layer, in the order in which the network was built.
+
+    Raises:
+        ValueError: for a network without one.
+    """
+    names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+    if not names:
+        raise ValueError(f"{type(model).__name__} has no linear or convolutional layer to classify with.")
+    return str(names[-1])
+
+
+def replace_classifier(model: nn.Module, num_classes: int) -> None:
+    """Gives a network a new last layer for ``num_classes`` logits; one that already has as many stays."""
+    name = classifier_layer(model)
+    old = model.get_submodule(name)
+    if isinstance(old, nn.Linear) and old.out_features != num_classes:
+        new: nn.Module = nn.Linear(old.in_features, num_classes, bias=old.bias is not None)
+    elif isinstance(old, nn.Conv2d) and old.out_channels != num_classes:
+        new = nn.Conv2d(old.in_channels, num_classes, old.kernel_size, bias=old.bias is not None)  # type: ignore[arg-type]
+    else:
+        return
+    # Small weights: a network that ends in a ReLU (SqueezeNet) has no gradient for logits that start far below 0.
+    nn.init.normal_(new.get_parameter("weight"), std=0.01)
+    if old.bias is not None:
+        nn.init.zeros_(new.get_parameter("bias"))
+    model.set_submodule(name, new)

@@ -1,0 +1,240 @@
+"""The face that all explainers share: explain, attribute, save, load."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from vitrine.backbones import BackboneOptions, FrozenBackbone, check_digest
+from vitrine.explanation import Explanation
+from vitrine.features import TappedFeatures
+from vitrine.preprocessing import Preprocessing
+from vitrine.whole import replaced_folder
+
+FORMAT_VERSION = 1
+CONFIG_NAME = "explainer.json"
+HEADS_NAME = "explainer.safetensors"
+BACKBONE_NAME = "backbone.safetensors"
+
+Target = int | Sequence[int] | Tensor | None
+
+
+class Explainer(nn.Module, ABC):
+    """A frozen backbone with a learnable head that shows what the backbone looks at.
+
+    A subclass names its constructor's options in `options`, so that a saved folder can build it again.
+
+    Args:
+        backbone: the classifier behind glass.
+        classes: names of its logits; ``class 0`` and so on without them.
+        preprocessing: how images are made ready for the backbone, kept so that they can be made ready elsewhere.
+    """
+
+    known: ClassVar[dict[str, type["Explainer"]]] = {}
+
+    def __init__(
+        self, backbone: FrozenBackbone, classes: Sequence[str] | None = None, preprocessing: Preprocessing | None = None
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.classes = list(classes or ())
+        self.preprocessing = preprocessing
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        Explainer.known[cls.__name__] = cls
+
+    def explain(self, images: Tensor, target: Target = None, *, internal_batch_size: int = 16) -> Explanation:
+        """Heatmaps and contributions for a batch.
+
+        Args:
+            images: (B, 3, H, W) as the backbone takes them.
+            target: the class to explain, one for all or one an image; the backbone's prediction without it.
+            internal_batch_size: images that are explained at once; a bound on memory that changes no result.
+
+        Raises:
+            ValueError: for a class that this explainer cannot explain, or an empty batch.
+        """
+        if not len(images):
+            raise ValueError("There are no images to explain; give a batch of at least one.")
+        parts = torch.split(images, internal_batch_size)
+        return Explanation.cat(
+            [
+                self.explain_at_once(part, _part_of(target, len(images), slice(start, start + len(part))))
+                for start, part in zip(range(0, len(images), internal_batch_size), parts, strict=True)
+            ]
+        )
+
+    @abstractmethod
+    def explain_at_once(self, images: Tensor, target: Target) -> Explanation:
+        """What `explain` gives, for a batch that is small enough."""
+
+    @abstractmethod
+    def options(self) -> dict[str, Any]:
+        """Keyword arguments, beside backbone, classes and preprocessing, that build this explainer again; JSON types."""
+
+    @property
+    def cacheable_features(self) -> TappedFeatures | None:
+        """The features that the head is fitted on, where they can be computed once and kept; None where not."""
+        return None
+
+    def attribute(self, inputs: Tensor, target: Target = None) -> Tensor:
+        """One map an image, in the shape of Captum's ``attribute``.
+
+        Args:
+            inputs: (B, 3, H, W) as the backbone takes them.
+            target: as in `explain`.
+
+        Returns:
+            (B, 1, H, W): the heatmaps' sum, weighted by their positive contributions (`Explanation.aggregate`).
+        """
+        return self.explain(inputs, target).aggregate()
+
+    def class_name(self, index: int) -> str:
+        """Name of a logit."""
+        return self.classes[index] if index < len(self.classes) else f"class {index}"
+
+    def save(
+        self, folder: str | Path, *, bundle_backbone: bool | None = None, facts: dict[str, Any] | None = None
+    ) -> None:
+        """Writes ``explainer.json`` and ``explainer.safetensors``; an explainer that stood there is replaced as a whole.
+
+        Args:
+            folder: where to.
+            bundle_backbone: whether the backbone's weights go in too, as ``backbone.safetensors``. Without it they do
+                unless they stand in a public table, where their name is enough to get them again.
+            facts: further JSON entries, such as figures of the training run.
+        """
+        with replaced_folder(Path(folder), marker=CONFIG_NAME) as partial:
+            self._write(partial, bundle_backbone=bundle_backbone, facts=facts or {})
+
+    def _write(self, folder: Path, *, bundle_backbone: bool | None, facts: dict[str, Any]) -> None:
+        options = self.backbone.options
+        in_a_table = options.weights is not None and options.weight_file is None
+        config = {
+            "format_version": FORMAT_VERSION,
+            "explainer": type(self).__name__,
+            "options": self.options(),
+            "classes": self.classes,
+            "backbone": asdict(options),
+            "weight_digest": self.backbone.digest,
+            "preprocessing": self.preprocessing.to_dict() if self.preprocessing else None,
+            "facts": facts,
+        }
+        (folder / CONFIG_NAME).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        save_file({name: value.contiguous() for name, value in self.head_state().items()}, folder / HEADS_NAME)
+        if bundle_backbone if bundle_backbone is not None else not in_a_table:
+            state = {name: value.detach().cpu().clone() for name, value in self.backbone.model.state_dict().items()}
+            save_file(state, folder / BACKBONE_NAME)
+
+    def head_state(self) -> dict[str, Tensor]:
+        """The learned tensors, without the backbone."""
+        return {name: value.cpu() for name, value in self.state_dict().items() if isinstance(value, Tensor)}
+
+    def load_head_state(self, state: dict[str, Tensor]) -> None:
+        """Takes over learned tensors.
+
+        Raises:
+            ValueError: where they belong to another kind or size of head.
+        """
+        own = self.head_state()
+        differing = sorted(set(own) ^ set(state)) + [k for k in own if k in state and own[k].shape != state[k].shape]
+        if differing:
+            raise ValueError(f"The saved heads do not fit this {type(self).__name__}: {differing[0]!r} differs.")
+        self.load_state_dict(state, strict=False)
+
+
+def load(
+    folder: str | Path, *, backbone: FrozenBackbone | nn.Module | str | Path | None = None, device: str = "cpu"
+) -> Explainer:
+    """Loads an explainer that `Explainer.save` wrote.
+
+    Args:
+        folder: holds ``explainer.json`` and ``explainer.safetensors``.
+        backbone: the network that it was trained on, or a file with its weights, where the folder does not hold them and
+            they have moved or were never in a file.
+        device: where to put it.
+
+    Raises:
+        FileNotFoundError: where the folder or the backbone's weights are not there.
+        ValueError: where a file is damaged or the backbone's weights are not those it was trained on.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    network = _backbone(folder, config, backbone)
+    check_digest(expected=config["weight_digest"], found=network.digest)
+    preprocessing = config["preprocessing"] and Preprocessing.from_dict(config["preprocessing"])
+    kind = Explainer.known.get(config["explainer"])
+    if kind is None:
+        raise ValueError(f"{folder / CONFIG_NAME} is of an unknown kind of explainer, {config['explainer']!r}.")
+    explainer = kind(network, classes=config["classes"], preprocessing=preprocessing, **config["options"])
+    explainer.load_head_state(load_file(folder / HEADS_NAME))
+    return explainer.to(device).eval()
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Reads and checks ``explainer.json``; the errors are those of `load`."""
+    for path in (folder / CONFIG_NAME, folder / HEADS_NAME):
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} does not exist; give the folder that an explainer was saved to.")
+    try:
+        config: dict[str, Any] = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{folder / CONFIG_NAME} is not valid JSON: {error}.") from error
+    if config.get("format_version") != FORMAT_VERSION:
+        raise ValueError(
+            f"{folder / CONFIG_NAME} has format version {config.get('format_version')}, this release reads {FORMAT_VERSION}."
+        )
+    return config
+
+
+def _backbone(
+    folder: Path, config: dict[str, Any], given: FrozenBackbone | nn.Module | str | Path | None
+) -> FrozenBackbone:
+    if isinstance(given, FrozenBackbone):
+        return given
+    if isinstance(given, nn.Module):
+        return FrozenBackbone(given)
+    options = BackboneOptions(**config["backbone"])
+    bundled = folder / BACKBONE_NAME
+    if given is not None:
+        options.weights = str(given)
+    elif bundled.is_file():
+        options.weights = str(bundled)
+    elif options.weight_file and not options.weight_file.is_file():
+        raise FileNotFoundError(
+            f"The backbone's weights {options.weight_file} of {folder} are not there any more;"
+            " give their file as vitrine.load(..., backbone=FILE)."
+        )
+    return FrozenBackbone.from_options(options)
+
+
+def _part_of(target: Target, batch: int, part: slice) -> Target:
+    """The targets of a part of the batch."""
+    if target is None or isinstance(target, int) or (isinstance(target, Tensor) and target.ndim == 0):
+        return target
+    if (isinstance(target, Tensor) and target.ndim > 1) or len(target) != batch:
+        given = tuple(target.shape) if isinstance(target, Tensor) else f"{len(target)} entries"
+        raise ValueError(f"target has {given}; give one class, or one for each of {batch} images.")
+    return target[part]
+
+
+def target_classes(target: Target, prediction: Tensor, num_classes: int) -> Tensor:
+    """(B,) int64 classes to explain, from what a caller gave.
+
+    Raises:
+        ValueError: where one is no class.
+    """
+    if target is None:
+        return prediction
+    classes = torch.as_tensor(target, dtype=torch.int64, device=prediction.device)
+    classes = classes.expand(len(prediction))
+    if classes.numel() and not 0 <= int(classes.min()) <= int(classes.max()) < num_classes:
+        raise ValueError(f"target {target} is outside the classes 0 to {num_classes - 1}.")
+    return classes

@@ -1,0 +1,69 @@
+"""What an explainer's head reads: the vector Z of one layer of the backbone."""
+
+from typing import TypedDict
+
+import torch
+from torch import Tensor, nn
+
+from vitrine.backbones import FrozenBackbone
+
+POOLINGS = ("average", "flatten", "none")
+
+
+class Features(TypedDict):
+    """Z, and the logits that came with it from the same forward pass."""
+
+    features: Tensor
+    """(B, d) float32."""
+    logits: Tensor
+    """(B, C) float32."""
+
+
+class TappedFeatures(nn.Module):
+    """Z(x; W): a layer's output as one vector an image (section 2.1 of Qi et al.).
+
+    Args:
+        backbone: the frozen classifier.
+        layer: dotted name of the tapped layer.
+        pooling: ``"average"`` over space, ``"flatten"``, or ``"none"`` for a layer that gives vectors.
+
+    Raises:
+        ValueError: for an unknown pooling or layer.
+    """
+
+    def __init__(self, backbone: FrozenBackbone, layer: str, pooling: str = "average") -> None:
+        super().__init__()
+        if pooling not in POOLINGS:
+            raise ValueError(f"pooling {pooling!r} is unknown; choose one of {', '.join(POOLINGS)}.")
+        self.backbone = backbone
+        self.layer = layer
+        self.pooling = pooling
+
+    @property
+    def key(self) -> str:
+        """Text that differs whenever the features could."""
+        return f"{self.backbone.digest} {self.layer} {self.pooling}"
+
+    def forward(self, images: Tensor) -> Features:
+        """Features and logits of (B, 3, H, W) images, in one pass."""
+        output = self.backbone(images, taps=[self.layer])
+        return Features(features=self._pool(output.taps[self.layer]), logits=output.logits)
+
+    def sizes(self, image_size: int) -> tuple[int, int]:
+        """D and C, found by one pass over a blank image of image_size × image_size pixels."""
+        device = next((parameter.device for parameter in self.backbone.model.parameters()), torch.device("cpu"))
+        with torch.no_grad():
+            blank = self(torch.zeros(1, 3, image_size, image_size, device=device))
+        return blank["features"].shape[1], blank["logits"].shape[1]
+
+    def _pool(self, activation: Tensor) -> Tensor:
+        if self.pooling == "average" and activation.ndim == 4:
+            return activation.mean(dim=(2, 3))
+        if self.pooling == "flatten":
+            return activation.flatten(1)
+        if activation.ndim == 2:
+            return activation
+        raise ValueError(
+            f"Layer {self.layer!r} gives {activation.ndim - 1}-dimensional activations, which pooling {self.pooling!r}"
+            " does not turn into vectors; choose 'average' or 'flatten'."
+        )

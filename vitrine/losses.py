@@ -1,0 +1,98 @@
+"""The terms of the sparse reconstruction autoencoder's objective (Qi, Khorram and Li 2018, equations 2 to 5).
+
+None of them is a plain mean over samples, so with ``across_ranks`` each is computed on sums over the global batch: R
+processes with N/R samples each get the loss and the gradient of one process with N.
+"""
+
+import torch
+from torch import Tensor
+
+from vitrine.distributed import sum_over_ranks
+
+
+def pull_away(embedding: Tensor, *, over: str = "images", across_ranks: bool = False) -> Tensor:
+    """Mean squared cosine between different x-features (equation 3).
+
+    Args:
+        embedding: (N, n) activations E of n x-features on N images.
+        over: ``"images"``: the n columns are compared, as in the paper; ``"features"``: the N rows are, as in the
+            energy-based GAN that the term comes from.
+        across_ranks: whether the N images of all ranks are meant.
+
+    Returns:
+        A scalar in [0, 1]. A vector of zeros has cosine 0 with all; a single vector gives 0.
+
+    Raises:
+        ValueError: for another value of ``over``.
+    """
+    if over == "images":
+        gram = _total(embedding.T @ embedding, across_ranks)
+        scale = _inverse_root(gram.diagonal())
+        squared_cosines = (gram * scale[:, None] * scale).square()
+        count = torch.as_tensor(len(gram), dtype=gram.dtype, device=gram.device)
+    elif over == "features":
+        # Σᵢⱼ cos²(eᵢ, eⱼ) = ‖ÊÊᵀ‖² = ‖ÊᵀÊ‖², an (n, n) matrix that sums over ranks where (N, N) would not.
+        unit = embedding * _inverse_root(embedding.square().sum(dim=1, keepdim=True))
+        squared_cosines = _total(unit.T @ unit, across_ranks).square()
+        count = _total(embedding.new_tensor(float(len(embedding))), across_ranks)
+        alive = _total(unit.square().sum(), across_ranks)
+        return (squared_cosines.sum() - alive) / (count * (count - 1)).clamp(min=1)
+    else:
+        raise ValueError(f"pull-away over {over!r} is unknown; choose 'images' or 'features'")
+    return (squared_cosines.sum() - squared_cosines.diagonal().sum()) / (count * (count - 1)).clamp(min=1)
+
+
+def sparse_reconstruction(
+    decoded: Tensor, target: Tensor, q: float, *, weights: Tensor | None = None, across_ranks: bool = False
+) -> Tensor:
+    """Log penalty on each dimension's mean squared reconstruction error (equation 4).
+
+    mean_k log(1 + q·Q_k) with Q_k = mean_i (decoded_ik − target_ik)²: a dimension that cannot be reconstructed costs
+    little more for being far off, so the head picks the dimensions that matter to it.
+
+    Args:
+        decoded: (N, D) the decoder's output.
+        target: (N, D) the features Z.
+        q: sparsity, above 0.
+        weights: (N,) non-negative weights that turn the mean over images into a weighted mean.
+        across_ranks: whether the N images of all ranks are meant.
+
+    Raises:
+        ValueError: where q is not positive.
+    """
+    if not q > 0:
+        raise ValueError(f"q is {q}; the log penalty needs q > 0")
+    error = weighted_mean((decoded - target).square(), weights, across_ranks=across_ranks)
+    return torch.log1p(q * error).mean()
+
+
+def faithfulness(
+    predicted: Tensor, logits: Tensor, *, weights: Tensor | None = None, across_ranks: bool = False
+) -> Tensor:
+    """Mean squared difference of the head's estimate vᵀE and the logit ŷ (first term of equation 5).
+
+    Args:
+        predicted: (N,) vᵀE of each image.
+        logits: (N,) the backbone's logit, before softmax.
+        weights: (N,) non-negative weights of the images.
+        across_ranks: whether the N images of all ranks are meant.
+    """
+    return weighted_mean((predicted - logits).square(), weights, across_ranks=across_ranks)
+
+
+def weighted_mean(values: Tensor, weights: Tensor | None = None, *, across_ranks: bool = False) -> Tensor:
+    """Mean of (N, …) values over their first dimension, weighted by (N,) weights where given."""
+    if weights is None:
+        weights = values.new_ones(len(values))
+    numerator = _total(torch.tensordot(weights, values, dims=1), across_ranks)
+    return numerator / _total(weights.sum(), across_ranks)
+
+
+def _total(tensor: Tensor, across_ranks: bool) -> Tensor:
+    return sum_over_ranks(tensor) if across_ranks else tensor
+
+
+def _inverse_root(squared_norms: Tensor) -> Tensor:
+    """1/√x, and 0 for x = 0, with a gradient of 0 there and not NaN."""
+    alive = squared_norms > 0
+    return torch.where(alive, torch.where(alive, squared_norms, 1).rsqrt(), 0)

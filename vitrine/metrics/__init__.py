@@ -1,0 +1,31 @@
+"""Metrics of explanations; which of them a test computes follows from the annotation that the data set declares."""
+
+from collections.abc import Iterable, Mapping
+
+from vitrine.metrics.base import ExplanationMetric
+from vitrine.metrics.energy import EnergyInBoxes, EnergyInMask
+from vitrine.metrics.faithfulness import ClassificationFaithfulness, RegressionFaithfulness
+from vitrine.metrics.live_x_features import LiveXFeatures
+
+METRICS_BY_ANNOTATION: Mapping[str, tuple[type[ExplanationMetric], ...]] = {
+    "mask": (EnergyInMask,),
+    "boxes": (EnergyInBoxes,),
+    "parts": (),
+    "objects": (),
+}
+
+__all__ = [
+    "METRICS_BY_ANNOTATION",
+    "ClassificationFaithfulness",
+    "EnergyInBoxes",
+    "EnergyInMask",
+    "ExplanationMetric",
+    "LiveXFeatures",
+    "RegressionFaithfulness",
+    "metrics_for",
+]
+
+
+def metrics_for(annotations: Iterable[str]) -> list[ExplanationMetric]:
+    """New metrics for a data set with these annotations (mask, boxes, parts, objects)."""
+    return [metric() for name in sorted(annotations) for metric in METRICS_BY_ANNOTATION[name]]

@@ -1,0 +1,45 @@
+"""How many x-features of each head still carry the prediction."""
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+
+class LiveXFeatures(Metric):
+    """Mean contribution vᵢEᵢ of each x-feature over the positive images of its class.
+
+    An x-feature with a positive mean is live; a head with fewer than two of them is degenerate (appendix, figure 8).
+
+    Args:
+        heads: J.
+        x_features: n.
+    """
+
+    full_state_update = False
+    total: Tensor
+    positives: Tensor
+
+    def __init__(self, heads: int, x_features: int) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros(heads, x_features, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("positives", torch.zeros(heads, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, contributions: Tensor, positive: Tensor) -> None:
+        """Takes in (B, J, n) contributions and (B, J) bool: whether an image is of the head's class."""
+        self.total += torch.einsum("bjn,bj->jn", contributions.detach().double(), positive.double())
+        self.positives += positive.double().sum(dim=0)
+
+    def compute(self) -> Tensor:
+        """(J, n) mean contributions; NaN for a class without a positive image."""
+        return self.total / self.positives[:, None]
+
+
+def live_counts(mean_contributions: Tensor) -> Tensor:
+    """(J,) number of live x-features of each head, from (J, n) mean contributions."""
+    return (mean_contributions > 0).sum(dim=1)
+
+
+def degenerate_heads(mean_contributions: Tensor, minimum: int = 2) -> list[int]:
+    """Positions of heads with fewer than ``minimum`` live x-features; heads without a positive image are not judged."""
+    judged = ~mean_contributions.isnan().any(dim=1)
+    return (judged & (live_counts(mean_contributions) < minimum)).nonzero().flatten().tolist()

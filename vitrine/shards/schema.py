@@ -1,0 +1,139 @@
+"""The on-disk schema of a split: ``index.json`` beside its tar shards, and a JSON record in them for each sample."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NotRequired, TypedDict
+
+SCHEMA_VERSION = 1
+INDEX_FILE = "index.json"
+ANNOTATIONS = ("boxes", "mask", "objects", "parts")
+IMAGE_EXTENSIONS = ("jpg", "jpeg", "png")
+
+_FIELD_TYPES = {
+    "dataset": str,
+    "split": str,
+    "classes": list,
+    "multi_label": bool,
+    "annotations": list,
+    "count": int,
+    "class_counts": list,
+    "shards": list,
+}
+
+
+class SampleRecord(TypedDict):
+    """``{key}.json``; further entries that a converter adds stand beside these."""
+
+    label: int | list[int]
+    """Class index, or the indices of all classes in the image (multi-label)."""
+    width: int
+    """Pixels of the stored image, as its file holds them: a rotation flag (EXIF) is not applied."""
+    height: int
+    boxes: NotRequired[list[list[float]]]
+    """x0, y0, x1, y1 in pixels of the stored image, half open: x0 ≤ x < x1."""
+    parts: NotRequired[list[list[float]]]
+    """x, y, visible (0 or 1) of each part, in the order of ``part_names``."""
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """One tar file of a split."""
+
+    file: str
+    count: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ShardIndex:
+    """``index.json``: what a split holds and where."""
+
+    dataset: str
+    split: str
+    classes: list[str]
+    multi_label: bool
+    annotations: list[str]
+    """Sorted subset of ``ANNOTATIONS``: what every sample of the split has."""
+    count: int
+    class_counts: list[int]
+    """Samples of each class; with several labels a sample counts once for each."""
+    shards: list[ShardEntry]
+    part_names: list[str] | None = None
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> str:
+        """The text of ``index.json``."""
+        entries = asdict(self)
+        if self.part_names is None:
+            del entries["part_names"]
+        return json.dumps({"schema_version": entries.pop("schema_version"), **entries}, indent=1) + "\n"
+
+
+def parse_index(folder: Path) -> ShardIndex:
+    """Reads ``folder/index.json`` without a look at the shards that it lists.
+
+    Raises:
+        FileNotFoundError: The folder holds no ``index.json``.
+        ValueError: The file is not JSON, or not an index of this schema version.
+    """
+    path = Path(folder) / INDEX_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist: {folder} is no split folder, make one with vitrine.shards.")
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}): convert the split again.") from None
+    _check_entries(entries, path)
+    return ShardIndex(
+        **{name: entries[name] for name in _FIELD_TYPES if name != "shards"},
+        shards=[_parse_shard(entry, path) for entry in entries["shards"]],
+        part_names=entries.get("part_names"),
+    )
+
+
+def read_index(folder: Path) -> ShardIndex:
+    """Reads ``folder/index.json`` and checks that every shard that it lists is there.
+
+    Raises:
+        FileNotFoundError: The index or a shard that it lists is absent.
+        ValueError: The index is not JSON, or not of this schema version.
+    """
+    index = parse_index(folder)
+    for shard in index.shards:
+        if not (Path(folder) / shard.file).is_file():
+            raise FileNotFoundError(
+                f"{Path(folder) / shard.file} does not exist though {INDEX_FILE} lists it: convert the split again."
+            )
+    return index
+
+
+def _check_entries(entries: Any, path: Path) -> None:
+    version = entries.get("schema_version") if isinstance(entries, dict) else None
+    if version != SCHEMA_VERSION:
+        raise ValueError(
+            f"{path} has schema_version {version!r}, this release reads {SCHEMA_VERSION}: convert the split again."
+        )
+    wrong = [f"{name!r} of type {kind.__name__}" for name, kind in _FIELD_TYPES.items() if not _is(entries, name, kind)]
+    if "part_names" in entries and not _is(entries, "part_names", list):
+        wrong.append("'part_names' of type list")
+    if wrong:
+        raise ValueError(f"{path} has no entry {wrong[0]}: convert the split again.")
+
+
+def _is(entries: dict[str, Any], name: str, kind: type) -> bool:
+    return isinstance(entries.get(name), kind)
+
+
+def _parse_shard(entry: Any, path: Path) -> ShardEntry:
+    try:
+        shard = ShardEntry(str(entry["file"]), int(entry["count"]), str(entry["sha256"]))
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(
+            f"{path} lists a shard without file, count and sha256 ({entry!r}): convert the split again."
+        ) from None
+    if Path(shard.file).name != shard.file:
+        raise ValueError(
+            f"{path} lists the shard {shard.file!r}, which is no plain file name: convert the split again."
+        )
+    return shard
