@@ -1,0 +1,133 @@
+"""Writes the HTML gallery of a test run."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytorch_lightning as pl
+from rich.console import Console
+from torch import Tensor
+from typing_extensions import override
+
+from callbacks.faces import class_names, datamodule_of, explanation_of, plain_images
+from callbacks.ranks import gather, gather_on_zero
+from vitrine.batch import Batch
+from vitrine.explanation import Explanation
+from vitrine.report import GalleryEntry, write_gallery
+
+
+class ReportGallery(pl.Callback):
+    """Collects a few images of each class while testing and writes ``report/index.html`` in the run's folder.
+
+    These are the first images of each class in the order of their keys, so that the gallery is the same whatever the
+    number of ranks and workers. A multi-label image counts for each of its classes.
+
+    Args:
+        images_per_class: At most so many images of each class.
+
+    Raises:
+        ValueError: If ``images_per_class`` is below 1.
+    """
+
+    def __init__(self, images_per_class: int = 4) -> None:
+        super().__init__()
+        if images_per_class < 1:
+            raise ValueError(f"ReportGallery: images_per_class must be at least 1, got {images_per_class}.")
+        self.images_per_class = images_per_class
+        self._kept: dict[int, dict[str, GalleryEntry]] = defaultdict(dict)
+        self._page: Path | None = None
+
+    @override
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forgets an earlier run."""
+        datamodule_of(trainer, self)
+        self._kept.clear()
+        self._page = None
+
+    @override
+    def on_test_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: object,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keeps what belongs in the gallery so far."""
+        explanation = explanation_of(outputs, self, "test_step")
+        labels = true_classes(batch["label"])
+        wanted = [row for row, key in enumerate(batch["key"]) if any(self._wants(label, key) for label in labels[row])]
+        for row, image in zip(wanted, plain_images(trainer, batch, self, wanted), strict=True):
+            shown = compact(explanation[row : row + 1])
+            self._keep(GalleryEntry(batch["key"][row], image, labels[row], shown))
+
+    @override
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Gathers over all ranks and writes on rank zero."""
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        entries = gather_on_zero(self._winners())
+        self._kept.clear()
+        if trainer.is_global_zero:
+            unique = {entry.key: entry for share in entries for entry in share}
+            self._page = write_gallery(
+                Path(trainer.default_root_dir) / "report",
+                list(unique.values()),
+                title=f"{type(pl_module.explainer).__name__} on {type(datamodule_of(trainer, self)).__name__}",
+                metrics=metrics,
+                class_names=class_names(trainer, pl_module, self),
+                settings=self._settings(trainer, pl_module),
+            )
+
+    @override
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Tells where the report is, after Lightning has printed its table of metrics."""
+        if stage == "test" and self._page is not None:
+            Console(soft_wrap=True, highlight=False, markup=False).print(f"Report: {self._page}")
+
+    def _wants(self, label: int, key: str) -> bool:
+        kept = self._kept[label]
+        return key not in kept and (len(kept) < self.images_per_class or key < max(kept))
+
+    def _keep(self, entry: GalleryEntry) -> None:
+        for label in entry.labels:
+            if self._wants(label, entry.key):
+                kept = self._kept[label]
+                kept[entry.key] = entry
+                if len(kept) > self.images_per_class:
+                    del kept[max(kept)]
+
+    def _winners(self) -> list[GalleryEntry]:
+        """This rank's entries that are among the first of their class over all ranks; keys go round before pictures."""
+        candidates: dict[int, set[str]] = defaultdict(set)
+        for share in gather({label: list(kept) for label, kept in self._kept.items()}):
+            for label, keys in share.items():
+                candidates[label].update(keys)
+        first = {label: set(sorted(keys)[: self.images_per_class]) for label, keys in candidates.items()}
+        own = {k: entry for label, kept in self._kept.items() for k, entry in kept.items() if k in first[label]}
+        return list(own.values())
+
+    def _settings(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, str]:
+        explainer = pl_module.explainer
+        return {
+            "Explainer": type(explainer).__name__,
+            "Data set": type(datamodule_of(trainer, self)).__name__,
+            "Classes": str(len(class_names(trainer, pl_module, self))),
+            "Shown": f"the first {self.images_per_class} images of each class by name",
+            "Checkpoint": str(trainer.ckpt_path or "none: as initialised"),
+        }
+
+
+def true_classes(labels: Tensor) -> Sequence[tuple[int, ...]]:
+    """The classes of each image, from (B,) indices or (B, C) multi-hot labels."""
+    if labels.ndim == 1:
+        return [(int(label),) for label in labels]
+    return [tuple(row.nonzero().flatten().tolist()) for row in labels.cpu() > 0]
+
+
+def compact(explanation: Explanation) -> Explanation:
+    """Scales each heatmap by its largest value and stores it in half precision: all that a picture needs."""
+    heatmaps = explanation.heatmaps.float()
+    largest = heatmaps.abs().amax(dim=(2, 3), keepdim=True)
+    return replace(explanation, heatmaps=(heatmaps / largest.where(largest > 0, 1)).half())

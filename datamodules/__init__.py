@@ -1,0 +1,8 @@
+"""Datamodules: how batches come to a trainer."""
+
+from datamodules.base import ShardDataModule
+from datamodules.cub import CUBDataModule
+from datamodules.flower import FlowerDataModule
+from datamodules.folder import FolderDataModule
+
+__all__ = ["CUBDataModule", "FlowerDataModule", "FolderDataModule", "ShardDataModule"]

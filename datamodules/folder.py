@@ -1,0 +1,22 @@
+"""Any data set with one folder of images a class."""
+
+from pathlib import Path
+
+from typing_extensions import override
+
+from datamodules.converted import ConvertedDataModule
+from vitrine.shards.converter import SampleSet
+from vitrine.shards.folder import list_folder
+
+
+class FolderDataModule(ConvertedDataModule):
+    """Class folders; ``root`` holds ``train``, ``test`` and perhaps ``val``, each with one folder of images a class."""
+
+    @override
+    def list_split(self, root: Path, split: str) -> SampleSet | None:
+        return list_folder(root, split) if (root / split).is_dir() else None
+
+    @override
+    def how_to_make_shards(self) -> str:
+        make = f"python -m vitrine.shards folder --root DIR --split train --out {self.shards}/train"
+        return f"give a folder with train/ and test/ as data.init_args.root ({self.root} has none), or make them with: {make}"

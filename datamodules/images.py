@@ -1,0 +1,46 @@
+"""Pictures of a folder, for prediction."""
+
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from torch.utils.data import Dataset
+
+from datamodules.errors import SampleError
+from vitrine.preprocessing import Preprocessing
+from vitrine.shards.folder import EXTENSIONS
+
+
+class ImageFolder(Dataset[dict[str, Any]]):
+    """All images below a folder, each named by its path in it.
+
+    Args:
+        root: the folder.
+        preprocessing: makes images ready.
+
+    Raises:
+        FileNotFoundError: where there is no such folder, or no image in it.
+        SampleError: while reading, for a broken image.
+    """
+
+    def __init__(self, root: Path, preprocessing: Preprocessing) -> None:
+        if not root.is_dir():
+            raise FileNotFoundError(f"predict_root {root} is no folder; give one with images.")
+        self.root = root
+        self.preprocessing = preprocessing
+        found = (path for path in root.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
+        self.paths = sorted(path for path in found if not path.name.startswith("."))
+        if not self.paths:
+            raise FileNotFoundError(f"predict_root {root} holds no images ({', '.join(sorted(EXTENSIONS))}).")
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        path = self.paths[number]
+        try:
+            with Image.open(path) as image:
+                pixels = self.preprocessing(image)
+        except Exception as error:  # Pillow's decoders raise many kinds
+            raise SampleError(f"{path} is no readable image ({error}); mend or remove it.") from error
+        return {"key": path.relative_to(self.root).as_posix(), "image": pixels}

@@ -1,0 +1,7 @@
+"""LightningModules: the classifier to be explained, and one thin module an explainer."""
+
+from lightning_modules.base import ExplainerModule
+from lightning_modules.classifier import ClassifierModule
+from lightning_modules.srae import SRAEModule
+
+__all__ = ["ClassifierModule", "ExplainerModule", "SRAEModule"]

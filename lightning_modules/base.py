@@ -1,0 +1,158 @@
+"""The training face that all explainers share."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.optim import Adam
+from torch.optim.lr_scheduler import CosineAnnealingLR
+from torchmetrics import Metric, MetricCollection
+
+from vitrine.batch import Batch
+from vitrine.explainers import Explainer
+from vitrine.explainers.base import HEADS_NAME, read_config
+from vitrine.explanation import Explanation
+from vitrine.features import TappedFeatures
+from vitrine.metrics import ClassificationFaithfulness, ExplanationMetric, RegressionFaithfulness, metrics_for
+
+LR_SCHEDULES = ("constant", "cosine")
+
+
+class ExplainerModule(LightningModule):
+    """Trains, validates, tests and applies one explainer.
+
+    A subclass gives the losses (``training_step``, ``validation_step``) and the optimizer's groups; what a test measures
+    follows from the annotation that the data set declares.
+
+    Args:
+        explainer: the frozen backbone with its head.
+        lr: learning rate of Adam.
+        lr_schedule: ``constant`` or ``cosine`` (to 0 over all epochs).
+        init_from: folder of an exported explainer whose heads are taken over before training, for fine-tuning.
+
+    Raises:
+        ValueError: for an unknown schedule, or heads in ``init_from`` that do not fit.
+        FileNotFoundError: where ``init_from`` holds no explainer.
+    """
+
+    def __init__(
+        self, explainer: Explainer, lr: float, lr_schedule: str = "constant", init_from: str | Path | None = None
+    ) -> None:
+        super().__init__()
+        if lr_schedule not in LR_SCHEDULES:
+            raise ValueError(f"lr_schedule {lr_schedule!r} is unknown; choose one of {', '.join(LR_SCHEDULES)}.")
+        self.explainer = explainer
+        self.lr = lr
+        self.lr_schedule = lr_schedule
+        if init_from is not None:
+            explainer.classes = list(read_config(Path(init_from))["classes"])
+            explainer.load_head_state(load_file(Path(init_from) / HEADS_NAME))
+        self.needs_checkpoint = init_from is None
+        self.test_faithfulness = faithfulness_metrics("test")
+        self.annotation_metrics = nn.ModuleList()
+
+    @property
+    def feature_extractor(self) -> TappedFeatures | None:
+        """What a datamodule may compute once and keep in place of images; None where images must be streamed."""
+        return self.explainer.cacheable_features
+
+    @property
+    def data(self) -> Any:
+        """The datamodule, None where the trainer was given bare loaders."""
+        return getattr(self.trainer, "datamodule", None)
+
+    def setup(self, stage: str) -> None:
+        """Takes over the data set's class names and preprocessing, and the metrics that its annotation allows."""
+        if self.data is None:
+            return
+        self.explainer.preprocessing = self.data.preprocessing
+        if stage != "predict":
+            check_classes(getattr(self.explainer, "explained_classes", ()), len(self.data.classes))
+            self.explainer.classes = list(self.data.classes)
+            self.annotation_metrics = nn.ModuleList(metrics_for(self.data.annotations))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keeps the class names, which `predict` shows also where the data set itself is not at hand."""
+        checkpoint["classes"] = self.explainer.classes
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes over the class names, unless a data set has given them."""
+        self.explainer.classes = self.explainer.classes or list(checkpoint.get("classes", ()))
+
+    def parameter_groups(self) -> Iterable[dict[str, Any]]:
+        """The optimizer's groups; a subclass sets weight decays here."""
+        return [{"params": list(self.explainer.parameters())}]
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Adam over `parameter_groups`, with the chosen schedule."""
+        optimizer = Adam(list(self.parameter_groups()), lr=self.lr, fused=True)
+        if self.lr_schedule == "constant":
+            return optimizer
+        return [optimizer], [CosineAnnealingLR(optimizer, T_max=max(self.trainer.max_epochs or 1, 1))]
+
+    def features_of(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(B, d) features and (B, C) logits: those kept from an earlier pass, else computed from the images."""
+        if "features" in batch:
+            return batch["features"], batch["logits"]
+        if self.feature_extractor is None:
+            raise ValueError(f"{type(self.explainer).__name__} reads no features; stream images instead.")
+        with torch.no_grad():
+            computed = self.feature_extractor(batch["image"])
+        return computed["features"], computed["logits"]
+
+    def test_step(self, batch: Batch) -> Explanation:  # type: ignore[override]
+        """Explains a batch; measures faithfulness and what the annotation allows."""
+        explanation = self.explainer.explain(batch["image"])
+        if explanation.reconstruction is not None and explanation.explained_classes is not None:
+            self.test_faithfulness.update(explanation.reconstruction, explanation.logits, explanation.explained_classes)
+        for metric in self.annotation_metrics:
+            if isinstance(metric, ExplanationMetric):
+                metric.update(explanation, batch)
+        return explanation
+
+    def on_test_epoch_end(self) -> None:
+        """Logs what was measured over all ranks."""
+        for metric in [self.test_faithfulness, *self.annotation_metrics]:
+            if not isinstance(metric, MetricCollection | ExplanationMetric):
+                continue
+            prefix = "" if isinstance(metric, MetricCollection) else "test/"
+            # Computed on all ranks together by torchmetrics, so every rank logs the same figure.
+            self.log_dict({f"{prefix}{name}": value for name, value in metric.compute().items()}, rank_zero_only=True)
+            metric.reset()
+
+    def predict_step(self, batch: Batch) -> Explanation:
+        """Explains a batch."""
+        return self.explainer.explain(batch["image"])
+
+    def export(self, folder: Path) -> Path:
+        """Writes the explainer for use elsewhere; `vitrine.load` reads it. Returns where it stands."""
+        self.explainer.save(folder / "explainer", facts=self.facts())
+        return folder / "explainer"
+
+    def facts(self) -> dict[str, Any]:
+        """Figures of the training run that go into the exported explainer."""
+        return {"epochs": self.trainer.current_epoch}
+
+
+def check_classes(explained: Sequence[int], count: int) -> None:
+    """Raises ValueError where a class is to be explained that is none of the data set's ``count``."""
+    if max(explained, default=-1) >= count:
+        raise ValueError(
+            f"The backbone's class {max(explained)} is to be explained, but the data set has {count} classes; give a backbone"
+            " that was trained on it, or those of its classes as model.init_args.explained_classes."
+        )
+
+
+def faithfulness_metrics(stage: str) -> MetricCollection:
+    """F_reg and F_cls, named ``stage/f_reg`` and ``stage/f_cls``."""
+    metrics: dict[str, Metric | MetricCollection] = {
+        "f_reg": RegressionFaithfulness(),
+        "f_cls": ClassificationFaithfulness(),
+    }
+    # The two keep sums under the same names; grouped, one would take over the other's.
+    return MetricCollection(metrics, prefix=f"{stage}/", compute_groups=False)

@@ -1,0 +1,165 @@
+"""Trains or fine-tunes the classifier that is to be explained."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import CosineAnnealingLR
+from torchmetrics import MetricCollection
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MultilabelAccuracy,
+    MultilabelAveragePrecision,
+)
+
+from vitrine.backbones import BackboneOptions, build_network
+from vitrine.batch import Batch
+from vitrine.classifier_layer import classifier_layer, replace_classifier
+from vitrine.whole import whole_file
+
+WEIGHTS_NAME = "classifier.safetensors"
+
+
+class ClassifierModule(LightningModule):
+    """A network with one logit a class, under cross entropy (one label an image) or binary cross entropy (several).
+
+    The last layer is replaced where the data set has another number of classes than the weights. After fitting, the run's
+    folder holds ``classifier.safetensors``, which is a backbone's ``weights``.
+
+    Args:
+        backbone: the network and the weights to start from; random ones without weights.
+        trainable: ``all`` parameters, or the ``last_layer`` alone.
+        freeze_batch_norm: whether batch norms keep their running statistics while all is trained; right for fine-tuning,
+            and needed for weights whose batch norms were folded away.
+        label_smoothing: of the cross entropy.
+        lr: learning rate of AdamW, with a cosine schedule to 0.
+        weight_decay: of AdamW.
+    """
+
+    def __init__(
+        self,
+        backbone: BackboneOptions,
+        trainable: Literal["all", "last_layer"] = "all",
+        freeze_batch_norm: bool = False,
+        label_smoothing: float = 0.0,
+        lr: float = 1e-3,
+        weight_decay: float = 1e-4,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.network = build_network(backbone.name, backbone.weights, backbone.num_classes, backbone.arguments)
+        self.needs_checkpoint = backbone.weights is None
+        self.trainable = trainable
+        self.freeze_batch_norm = freeze_batch_norm
+        self.label_smoothing = label_smoothing
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.classes: list[str] = []
+        self.multi_label = False
+        self.metrics = nn.ModuleDict()
+
+    def setup(self, stage: str) -> None:  # noqa: ARG002
+        """Fits the last layer and the metrics to the data set's classes."""
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        self.classes, self.multi_label = list(data.classes), bool(data.multi_label)
+        replace_classifier(self.network, len(self.classes))
+        if self.trainable == "last_layer":
+            self.network.requires_grad_(requires_grad=False)
+            self.network.get_submodule(classifier_layer(self.network)).requires_grad_()
+        metrics = _classification_metrics(len(self.classes), multi_label=self.multi_label)
+        self.metrics = nn.ModuleDict({part: metrics.clone(prefix=f"{part}/") for part in ("val", "test")})
+
+    def on_train_epoch_start(self) -> None:
+        """Sets the modes: the trainer itself leaves those that it finds."""
+        self.train()
+
+    def train(self, mode: bool = True) -> "ClassifierModule":
+        """Leaves what is not trained in eval mode, so that its statistics and dropout stand still."""
+        super().train(mode)
+        if self.trainable == "last_layer":
+            self.network.eval()
+        elif self.freeze_batch_norm:
+            for module in self.network.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):  # noqa: SLF001
+                    module.eval()
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C) logits of (B, 3, H, W) images; auxiliary outputs are left out."""
+        output = self.network(images)
+        return output if isinstance(output, Tensor) else output[0]
+
+    def loss(self, logits: Tensor, label: Tensor) -> Tensor:
+        """Cross entropy for indices (B,), binary cross entropy for multi-hot (B, C)."""
+        if self.multi_label:
+            return F.binary_cross_entropy_with_logits(logits, label.float())
+        return F.cross_entropy(logits, label, label_smoothing=self.label_smoothing)
+
+    def training_step(self, batch: Batch) -> Tensor:
+        """The loss of one batch."""
+        loss = self.loss(self(batch["image"]), batch["label"])
+        self.log(
+            "train/loss",
+            loss,
+            prog_bar=True,
+            on_step=False,
+            on_epoch=True,
+            batch_size=len(batch["label"]),
+            sync_dist=True,
+        )
+        return loss
+
+    def validation_step(self, batch: Batch) -> None:
+        """Accuracy over the validation images."""
+        self._evaluate(batch, "val")
+
+    def test_step(self, batch: Batch) -> None:
+        """Accuracy over the test images."""
+        self._evaluate(batch, "test")
+
+    def predict_step(self, batch: Batch) -> Tensor:
+        """(B, C) probabilities: softmax, or a sigmoid for each label."""
+        logits: Tensor = self(batch["image"])
+        return logits.sigmoid() if self.multi_label else logits.softmax(dim=1)
+
+    def _evaluate(self, batch: Batch, part: str) -> None:
+        metrics = self.metrics[part]
+        if isinstance(metrics, MetricCollection):
+            metrics.update(self(batch["image"]), batch["label"].int())
+            self.log_dict(dict(metrics.items(keep_base=False)), on_step=False, on_epoch=True, prog_bar=True)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW over what is trained, with a cosine schedule over all epochs."""
+        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        optimizer = AdamW(trained, lr=self.lr, weight_decay=self.weight_decay)
+        return [optimizer], [CosineAnnealingLR(optimizer, T_max=max(self.trainer.max_epochs or 1, 1))]
+
+    def export(self, folder: Path) -> Path:
+        """Writes the network's state dict, with its name and classes as metadata. Returns the file."""
+        path = folder / WEIGHTS_NAME
+        state = {name: value.detach().cpu().contiguous() for name, value in self.network.state_dict().items()}
+        facts = {"name": self.backbone.name, "num_classes": str(len(self.classes)), "classes": "\n".join(self.classes)}
+        with whole_file(path) as partial:
+            save_file(state, partial, metadata=facts)
+        return path
+
+
+def _classification_metrics(num_classes: int, *, multi_label: bool) -> MetricCollection:
+    if multi_label:
+        return MetricCollection(
+            {
+                "accuracy": MultilabelAccuracy(num_classes),
+                "mean_average_precision": MultilabelAveragePrecision(num_classes),
+            }
+        )
+    return MetricCollection(
+        {
+            "accuracy": MulticlassAccuracy(num_classes, average="micro"),
+            "mean_class_accuracy": MulticlassAccuracy(num_classes, average="macro"),
+        }
+    )

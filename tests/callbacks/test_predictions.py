@@ -1,0 +1,137 @@
+import csv
+import json
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from safetensors import safe_open
+
+from callbacks.predictions import PredictionWriter, safe_path, slug
+from vitrine.rendering import overlay
+
+
+def predict(fakes: ModuleType, folder: Path, **options: float) -> None:
+    run = fakes.trainer(folder, PredictionWriter(), **options)
+    run.predict(fakes.module(), datamodule=fakes.FakeData(), return_predictions=False)
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    with (folder / "predictions" / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_table_holds_each_image_once_in_key_order(fakes: ModuleType, tmp_path: Path) -> None:
+    predict(fakes, tmp_path)
+    rows = table(tmp_path)
+    assert [row["key"] for row in rows] == [f"a/{n}" for n in range(5)] + [f"b/{n}" for n in (0, 1, 2, 4)]
+    heatmaps = [f"{name}_{k}" for k in (1, 2, 3) for name in ("label", "score")]
+    assert list(rows[0]) == ["key", "prediction", "class_name", "probability", "target", *heatmaps]
+
+
+def test_table_says_what_the_explanation_says(fakes: ModuleType, tmp_path: Path) -> None:
+    predict(fakes, tmp_path)
+    data, explainer = fakes.FakeData(), fakes.module().explainer.eval()
+    rows = {row["key"]: row for row in table(tmp_path)}
+    for n in range(fakes.IMAGES):
+        sample = data.sample(n)
+        explanation, row = explainer.explain(sample["image"][None]), rows[sample["key"]]
+        prediction = int(explanation.prediction[0])
+        assert (row["prediction"], row["class_name"]) == (str(prediction), fakes.CLASSES[prediction])
+        assert float(row["probability"]) == pytest.approx(float(explanation.logits[0].softmax(0)[prediction]))
+        scores = torch.tensor([float(row[f"score_{k}"]) for k in (1, 2, 3)])
+        assert torch.allclose(scores, explanation.scores[0], rtol=1e-5, atol=1e-7)
+        assert row["label_3"] == "x-feature 3"
+
+
+def test_images_of_the_same_stem_have_their_own_maps(fakes: ModuleType, tmp_path: Path) -> None:
+    predict(fakes, tmp_path)
+    data, explainer = fakes.FakeData(), fakes.module().explainer.eval()
+    for n in (0, 1):  # a/0 and b/0
+        sample = data.sample(n)
+        folder = tmp_path / "predictions" / sample["key"]
+        expected = explainer.explain(sample["image"][None])
+        with safe_open(folder / "heatmaps.safetensors", "pt") as file:
+            assert torch.allclose(file.get_tensor("heatmaps"), expected.heatmaps[0], atol=1e-6)
+            assert torch.allclose(file.get_tensor("scores"), expected.scores[0], atol=1e-6)
+            assert json.loads(file.metadata()["sample"]) == {"key": sample["key"], "labels": expected.labels[0]}
+        assert sorted(path.name for path in folder.glob("*.png")) == [f"0{k}_x-feature-{k}.png" for k in (1, 2, 3)]
+        with Image.open(folder / "02_x-feature-2.png") as drawn:
+            plain = data.preprocessing.denormalize(sample["image"])
+            assert np.array_equal(np.asarray(drawn), np.asarray(overlay(plain, expected.heatmaps[0, 1])))
+
+
+def test_a_second_run_replaces_the_first_whole(fakes: ModuleType, tmp_path: Path) -> None:
+    predict(fakes, tmp_path)
+    predict(fakes, tmp_path, limit_predict_batches=1)
+    assert [row["key"] for row in table(tmp_path)] == ["a/0", "b/0"]
+    assert {path.parent.name for path in tmp_path.rglob("*.png")} == {"0"}
+    assert [path.name for path in tmp_path.iterdir()] == ["predictions"]
+
+
+def test_an_interrupted_run_leaves_the_earlier_one(fakes: ModuleType, tmp_path: Path) -> None:
+    class Failing(fakes.FakeModule):  # type: ignore[name-defined, misc]
+        def predict_step(self, batch: object, batch_idx: int) -> object:
+            if batch_idx == 2:
+                raise RuntimeError("power cut")
+            return super().predict_step(batch)
+
+    predict(fakes, tmp_path)
+    before = (tmp_path / "predictions" / "predictions.csv").read_bytes()
+    run = fakes.trainer(tmp_path, PredictionWriter())
+    with pytest.raises(RuntimeError, match="power cut"):
+        run.predict(Failing(), datamodule=fakes.FakeData(), return_predictions=False)
+    assert (tmp_path / "predictions" / "predictions.csv").read_bytes() == before
+    predict(fakes, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["predictions"]
+
+
+def test_a_folder_of_others_is_not_replaced(fakes: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "predictions").mkdir()
+    (tmp_path / "predictions" / "thesis.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="predictions exists and is not an empty folder"):
+        predict(fakes, tmp_path)
+    assert (tmp_path / "predictions" / "thesis.txt").read_text() == "mine"
+
+
+def test_opacity_out_of_range() -> None:
+    with pytest.raises(ValueError, match="opacity must be in"):
+        PredictionWriter(opacity=2)
+
+
+def test_safe_path_keeps_plain_keys() -> None:
+    assert safe_path("001.Black_footed_Albatross/Img_1 (2)") == Path("001.Black_footed_Albatross/Img_1 (2)")
+
+
+@pytest.mark.parametrize(
+    "key", ["../../etc/passwd", "/etc/passwd", "a/../../b", "..", "", "a\\b:c*?", "x" * 300, "a\nb"]
+)
+def test_safe_path_stays_below(key: str, tmp_path: Path) -> None:
+    path = tmp_path / safe_path(key)
+    path.mkdir(parents=True)
+    assert path.resolve().is_relative_to(tmp_path)
+    assert path.resolve() != tmp_path
+
+
+@given(st.lists(st.text(alphabet="a./\\ ~_:é", max_size=6), min_size=2, max_size=2, unique=True))
+def test_different_keys_have_different_paths(keys: list[str]) -> None:
+    assert safe_path(keys[0]) != safe_path(keys[1])
+
+
+def test_slug() -> None:
+    assert slug("x-feature 3") == "x-feature-3"
+    assert slug("features.28/filter 413") == "features.28-filter-413"
+    assert slug("///") == "heatmap"
+
+
+def test_two_processes_write_the_predictions_of_one(two_runs: tuple[Path, Path], fakes: ModuleType) -> None:
+    one, two = (folder / "predictions" for folder in two_runs)
+    files = [sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file()) for folder in (one, two)]
+    assert files[0] == files[1]
+    assert len(files[0]) == 4 * fakes.IMAGES + 1
+    differing = [path for path in files[0] if (one / path).read_bytes() != (two / path).read_bytes()]
+    assert not differing

@@ -1,0 +1,57 @@
+"""A run in two processes leaves what one process with batches of twice the size leaves."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+ROOT = Path(__file__).parents[2]
+PANEL = "{class_path: HeatmapPanel, init_args: {count: 3, every_n_epochs: 2}}"
+
+
+@pytest.fixture
+def folders(workplace: Path, small_run: list[str]) -> tuple[Path, Path]:
+    """The folders of the run in one process and in two."""
+    (workplace / "mine.yaml").write_text(
+        f"trainer:\n  callbacks: [{{class_path: Export}}, {PANEL}, {{class_path: ReportGallery}},"
+        " {class_path: RestartDegenerateHeads, init_args: {every_n_epochs: 1}}]\n"
+    )
+    for name, batch_size, extra in (
+        ("one", 8, []),
+        ("two", 4, ["-c", "configs/trainer/ddp.yaml", "--trainer.accelerator=cpu", "--trainer.devices=2"]),
+    ):
+        options = [*small_run, "-c", "mine.yaml", *extra, f"--trainer.default_root_dir={name}"]
+        for command in ("fit", "test"):
+            _run([command, *options, f"--data.init_args.batch_size={batch_size}"], workplace)
+    return workplace / "one", workplace / "two"
+
+
+def _run(args: list[str], folder: Path) -> None:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "VITRINE_TRACEBACK": "1"}
+    command = [sys.executable, str(ROOT / "train.py"), *args]
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=150, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_two_processes_leave_what_one_leaves(folders: tuple[Path, Path]) -> None:
+    two = folders[1]
+    first, second = (json.loads((folder / "metrics.json").read_text()) for folder in folders)
+    assert second == pytest.approx(first, rel=1e-3, abs=1e-5)
+    heads, others = (load_file(folder / "explainer" / "explainer.safetensors") for folder in folders)
+    assert heads.keys() == others.keys()
+    for name, tensor in heads.items():
+        torch.testing.assert_close(others[name], tensor, rtol=1e-3, atol=1e-4)
+    left, right = (
+        sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if "logs" not in path.parts)
+        for folder in folders
+    )
+    assert left == right
+    assert [path.name for path in (two / "panels").iterdir()] == ["epoch-0001-step-000006.png"]
+    assert (two / "report" / "index.html").is_file()

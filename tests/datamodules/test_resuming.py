@@ -1,0 +1,106 @@
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Checkpoint
+
+from callbacks.checkpoint import RunCheckpoint, last_checkpoint
+
+
+class KeepAll(Checkpoint):
+    """Checkpoints wherever training may be interrupted, each with the number of batches seen until then."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.kept: list[tuple[Path, int]] = []
+
+    def keep(self, trainer: pl.Trainer, hook: str) -> None:
+        path = self.folder / f"{trainer.global_step}_{hook}.ckpt"
+        trainer.save_checkpoint(path)
+        self.kept.append((path, trainer.global_step))
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.keep(trainer, "batch")
+
+    def on_validation_end(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
+        self.keep(trainer, "validation")
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
+        self.keep(trainer, "epoch")
+
+    def on_train_end(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
+        self.keep(trainer, "end")
+
+
+def fit(fakes: ModuleType, data: Any, *callbacks: pl.Callback, ckpt: Path | None = None, **options: Any) -> Any:
+    module = fakes.Recorder(fakes.MeanColour())
+    options = {"max_epochs": 3, **fakes.QUIET, "enable_checkpointing": bool(callbacks), **options}
+    pl.Trainer(callbacks=list(callbacks), **options).fit(module, datamodule=data, ckpt_path=ckpt)
+    return module
+
+
+@pytest.mark.filterwarnings("error:.*your dataloader is not resumable")
+@pytest.mark.parametrize(
+    "options",
+    [{"num_workers": 0}, {"num_workers": 2}, {"cache_features": True}],
+    ids=["streamed", "two workers", "kept features"],
+)
+def test_a_resumed_run_is_the_run_that_was_never_killed(
+    fakes: ModuleType, few: Path, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    """Every epoch has 4 batches and a validation; it is resumed from every checkpoint that can be written."""
+    options = {"cache_features": False, "batch_size": 9, "feature_cache": tmp_path / "features", **options}
+    keep = KeepAll(tmp_path)
+    whole = fit(fakes, fakes.module_of(few, **options), keep)
+    batches = whole.seen["train"]
+    assert len(batches) == len({tuple(batch) for batch in batches}) >= 12
+    hooks = keep.kept if options.get("num_workers", 0) == 0 else keep.kept[2:9]
+    for path, seen in hooks:
+        resumed = fit(fakes, fakes.module_of(few, **options), ckpt=path)
+        assert resumed.seen["train"] == batches[seen:], path.name
+        assert torch.equal(resumed.head.weight, whole.head.weight), path.name
+
+
+def test_a_finished_run_goes_on_for_more_epochs(fakes: ModuleType, few: Path, tmp_path: Path) -> None:
+    whole = fit(fakes, fakes.module_of(few, cache_features=False))
+    fit(fakes, fakes.module_of(few, cache_features=False), RunCheckpoint(), max_epochs=1, default_root_dir=tmp_path)
+    resumed = fit(fakes, fakes.module_of(few, cache_features=False), ckpt=last_checkpoint(tmp_path))
+    assert resumed.seen["train"] == whole.seen["train"][len(whole.seen["train"]) // 3 :]
+    assert torch.equal(resumed.head.weight, whole.head.weight)
+
+
+@pytest.mark.parametrize(
+    "limits", [{"limit_train_batches": 3}, {"max_epochs": -1, "max_steps": 9}, {"val_check_interval": 2}]
+)
+def test_runs_with_other_limits_resume_too(
+    fakes: ModuleType, few: Path, tmp_path: Path, limits: dict[str, Any]
+) -> None:
+    options = {"cache_features": False, "batch_size": 9}
+    keep = KeepAll(tmp_path)
+    whole = fit(fakes, fakes.module_of(few, **options), keep, **limits)
+    for path, seen in keep.kept[2:]:
+        resumed = fit(fakes, fakes.module_of(few, **options), ckpt=path, **limits)
+        assert resumed.seen["train"] == whole.seen["train"][seen:], path.name
+
+
+def test_a_run_that_max_steps_cut_short_goes_on_within_the_epoch(fakes: ModuleType, few: Path, tmp_path: Path) -> None:
+    whole = fit(fakes, fakes.module_of(few, cache_features=False))
+    cut: dict[str, Any] = {"max_steps": 5, "default_root_dir": tmp_path}
+    fit(fakes, fakes.module_of(few, cache_features=False), RunCheckpoint(), **cut)
+    resumed = fit(fakes, fakes.module_of(few, cache_features=False), ckpt=last_checkpoint(tmp_path), max_steps=12)
+    assert resumed.seen["train"] == whole.seen["train"][5:12]
+
+
+def test_a_tested_checkpoint_does_not_shorten_a_later_fit(fakes: ModuleType, few: Path, tmp_path: Path) -> None:
+    keep = KeepAll(tmp_path)
+    data = fakes.module_of(few, cache_features=False)
+    whole = fit(fakes, data, keep, max_epochs=1)
+    again = fakes.Recorder()
+    trainer = pl.Trainer(max_epochs=1, **fakes.QUIET)
+    trainer.test(again, datamodule=data, ckpt_path=keep.kept[1][0], verbose=False)
+    trainer.fit(again, datamodule=data)
+    assert again.seen["train"] == whole.seen["train"]
+    assert len(again.seen["test"]) == 3

@@ -1,0 +1,423 @@
+"""The command line: errors are one sentence with exit code 2, its traps stay shut, every shipped config runs."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+import yaml
+from safetensors.torch import save_file
+
+import train
+import vitrine
+from lightning_modules import SRAEModule
+from vitrine.an8flower.network import FlowerNet
+from vitrine.batch import Batch
+from vitrine.explanation import Explanation
+
+ROOT = Path(__file__).parents[1]
+SMALL = [
+    "--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.max_epochs=2", "--trainer.check_val_every_n_epoch=1",
+    "--data.init_args.num_workers=0", "--data.init_args.batch_size=4",
+]  # fmt: skip
+SMALL_SRAE = ["--model.init_args.hidden=[8]", "--model.init_args.x_features=2", "--model.init_args.image_size=64"]
+
+
+def run(*args: str) -> train.TrainCLI:
+    return train.main(list(args))
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *args: str) -> str:
+    """The one sentence with which the command line refuses."""
+    with pytest.raises(SystemExit) as stopped:
+        run(*args)
+    assert stopped.value.code == 2
+    return the_error(capsys.readouterr().err)
+
+
+def the_error(stderr: str) -> str:
+    """The one line of standard error that tells of the error."""
+    assert "Traceback" not in stderr
+    (told,) = [line for line in stderr.splitlines() if line.startswith("error: ")]
+    assert stderr.rstrip().endswith(told)
+    return told
+
+
+QUICKSTART = ["fit", "-c", "configs/quickstart.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("args", "parts"),
+    [
+        (["--trainer.max_epochs", "many"], ["trainer.max_epochs: 'many'", "give int or null"]),
+        (["--model.init_args.lr", "fast"], ["model.init_args.lr: 'fast'", "give float"]),
+        (["--model.init_args.hidden", "[a]"], ["model.init_args.hidden: 'a'", "give int"]),
+        (["--model.init_args.explained_classes", "red"], ["explained_classes: 'red'", "give a list or null"]),
+        (["--model.init_args.positive_weight", "all"], ["positive_weight: 'all'", "give float or 'balanced'"]),
+        (["--model.init_args.lr_schedule", "linear"], ["lr_schedule: 'linear'", "give 'constant' or 'cosine'"]),
+        (["--data.init_args.preprocessing.size", "big"], ["data.init_args.preprocessing.size: 'big'", "give int"]),
+        (["--trainer.max_epoch", "3"], ["no key trainer.max_epoch;", "max_epochs"]),
+        (["--checkpoint.every_n_epoch", "3"], ["no key checkpoint.every_n_epoch;", "every_n_epochs"]),
+        (["--model.init_args.betta", "3"], ["no key model.init_args.betta of SRAEModule", "did you mean beta"]),
+        (["--model.init_args.backbone.nam", "x"], ["no key model.init_args.backbone.nam", "did you mean name?"]),
+        (["--model.init_args.backbone", "{nam: x}"], ["no key model.init_args.backbone.nam", "did you mean name?"]),
+        (["--data.init_args.batch_sise", "3"], ["no key data.init_args.batch_sise", "did you mean batch_size"]),
+        (["--trainer.logger.init_args.save_dirr", "x"], ["no key trainer.logger", "CSVLogger", "save_dir?"]),
+        (["--nothing"], ["no key nothing"]),
+        (["stray"], ["stray"]),
+        (["--model", "SRAEModul"], ["model: ", "no class named 'SRAEModul'; did you mean SRAEModule?"]),
+        (["--model", "lightning_modules.SRAE"], ["model: ", "no class named 'lightning_modules.SRAE'"]),
+        (["--data", "FlowrDataModule"], ["data: ", "no class named 'FlowrDataModule'; did you mean FlowerDataModule"]),
+        (["--data", "configs/data/flow.yaml"], ["data: there is no file or class named 'configs/data/flow.yaml'"]),
+        (["--trainer.callbacks+=HeatmapPanl"], ["trainer.callbacks: ", "'HeatmapPanl'; did you mean HeatmapPanel?"]),
+        (["-c", "configs/nowhere.yaml"], ["config: File does not exist", "configs/nowhere.yaml"]),
+        (["--model.init_args.lr", "${no_such_key}"], ["model.init_args.lr: ", "'no_such_key'"]),
+        (["--model.init_args.backbone.name", "resnet17"], ["'resnet17'", "resnet18"]),
+        (["--model.init_args.backbone.weights", "nowhere.pth"], ["nowhere.pth does not exist"]),
+        (["--model.init_args.layer", "featurs"], ["'featurs'", "features"]),
+        (["--data.init_args.shards", "nowhere"], ["nowhere holds no shards"]),
+        (["--model.init_args.q", "-1"], ["q is -1"]),
+        (["--checkpoint.every_n_epochs", "0"], ["checkpoint.every_n_epochs is 0"]),
+        (["--trainer.accelerator", "gpuu"], ["'gpuu'", "cpu"]),
+        (["--trainer.strategy", "nonsense"], ["'nonsense'", "ddp"]),
+        (["--trainer.devices", "x"], ["`devices`", "int > 0"]),
+    ],
+    ids=lambda value: " ".join(value)[:50],
+)
+def test_a_user_error_is_one_sentence(
+    args: list[str], parts: list[str], workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = refusal(capsys, *QUICKSTART, *args)
+    for part in parts:
+        assert part in told
+    assert "<class" not in told
+    assert "Namespace" not in told
+    assert len(told) < 500
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("trainer: {max_epochz: 3}", ["no key trainer.max_epochz;", "max_epochs"]),
+        ("model: {init_args: {lr: fast}}", ["model.init_args.lr: 'fast'", "give float"]),
+        ("model: {init_args: {betta: 1}}", ["no key model.init_args.betta of SRAEModule", "beta"]),
+        ("model: {class_path: SRAEModul}", ["no class named 'SRAEModul'; did you mean SRAEModule?"]),
+        ("data: nowhere.yaml", ["no file or class named 'nowhere.yaml'"]),
+        ("trainer: [1, 2\n", ["mine.yaml is not a YAML file of keys and values"]),
+        ("hello", ["mine.yaml is not a YAML file of keys and values"]),
+    ],
+)
+def test_an_error_in_a_file_is_one_sentence(
+    text: str, parts: list[str], workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (workplace / "mine.yaml").write_text(text)
+    told = refusal(capsys, *QUICKSTART, "-c", "mine.yaml")
+    for part in parts:
+        assert part in told
+
+
+@pytest.mark.parametrize("option", [["--model.init_args.betta", "3"], ["--model.init_args.q", "-1"]])
+def test_a_process_ends_with_the_sentence_and_code_2(option: list[str], workplace: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *QUICKSTART, *option], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert option[0].rpartition(".")[2] in the_error(done.stderr)
+
+
+def test_a_traceback_can_be_asked_for(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VITRINE_TRACEBACK", "1")
+    with pytest.raises(ValueError, match=r"checkpoint\.every_n_epochs is 0"):
+        run(*QUICKSTART, "--checkpoint.every_n_epochs", "0")
+
+
+def test_testing_without_training_is_refused(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = refusal(capsys, "test", "-c", "configs/quickstart.yaml")
+    assert "runs/quickstart/checkpoints/last.ckpt does not exist; run 'fit' first" in told
+
+
+def printed_config(capsys: pytest.CaptureFixture[str], *args: str) -> dict[str, Any]:
+    with pytest.raises(SystemExit) as stopped:
+        run(*args, "--print_config")
+    assert stopped.value.code == 0
+    config: dict[str, Any] = yaml.safe_load(capsys.readouterr().out)
+    return config
+
+
+def test_overrides_on_the_command_line_come_last(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = printed_config(capsys, *QUICKSTART, "--trainer.max_epochs", "7", "--model.init_args.beta", "0.25")
+    assert config["trainer"]["max_epochs"] == 7
+    assert config["trainer"]["default_root_dir"] == "runs/quickstart"
+    assert config["trainer"]["log_every_n_steps"] == 1
+    assert config["model"]["init_args"]["beta"] == 0.25
+
+
+def test_later_files_come_last(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (workplace / "mine.yaml").write_text("trainer:\n  max_epochs: 9\nmodel:\n  init_args:\n    eta: 0.125\n")
+    config = printed_config(capsys, *QUICKSTART, "-c", "mine.yaml")
+    assert config["trainer"]["max_epochs"] == 9
+    assert config["model"]["init_args"]["eta"] == 0.125
+    assert config["model"]["class_path"].endswith("SRAEModule")
+
+
+def test_overrides_reach_what_is_interpolated(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (workplace / "mine.yaml").write_text(
+        "model:\n  init_args:\n    beta: 2.0\n    eta: ${model.init_args.beta}\n", encoding="utf-8"
+    )
+    cli = run_without_work(*QUICKSTART, "-c", "mine.yaml", "--model.init_args.beta", "0.5")
+    assert (cli.model.beta, cli.model.eta) == (0.5, 0.5)
+
+
+def test_null_is_null_also_within(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = printed_config(capsys, *QUICKSTART, "--model.init_args.backbone.weights=null")
+    assert config["model"]["init_args"]["backbone"]["weights"] is None
+
+
+def run_without_work(*args: str) -> train.TrainCLI:
+    return run(*args, *SMALL, *SMALL_SRAE, "--trainer.limit_train_batches=0", "--trainer.limit_val_batches=0")
+
+
+def test_help_is_there_for_every_command(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("fit", "validate", "test", "predict"):
+        with pytest.raises(SystemExit) as stopped:
+            run(command, "--help")
+        assert stopped.value.code == 0
+        assert "--trainer.max_epochs" in capsys.readouterr().out
+
+
+def test_abbreviated_options_are_refused(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also within a class, where jsonargparse has a parser of its own for each."""
+    for option, value in (
+        ("trainer.max_epo", "3"),
+        ("model.init_args.bet", "3"),
+        ("model.init_args.backbone.nam", "a"),
+    ):
+        assert f"no key {option}" in refusal(capsys, *QUICKSTART, f"--{option}", value)
+
+
+def fit_quickstart(*args: str) -> train.TrainCLI:
+    return run(*QUICKSTART, *SMALL, *SMALL_SRAE, *args)
+
+
+def test_a_run_from_fit_to_predict(workplace: Path, class_folder: Path) -> None:
+    """What the README's table of a run's folder promises."""
+    fit_quickstart()
+    folder = workplace / "runs" / "quickstart"
+    config = ["-c", "configs/quickstart.yaml", *SMALL, *SMALL_SRAE]
+    run("validate", *config)
+    run("test", *config)
+    run("predict", *config, "--data.init_args.predict_root", str(class_folder / "test"))
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert {"test/f_reg", "test/f_cls", "test/energy_in_mask", "test/energy_in_boxes"} <= set(metrics)
+    assert (folder / "report" / "index.html").is_file()
+    assert {path.name for path in (folder / "explainer").iterdir()} >= {"explainer.json", "explainer.safetensors"}
+    assert vitrine.load(folder / "explainer").classes
+    assert len((folder / "predictions" / "predictions.csv").read_text().splitlines()) == 1 + 4
+    pictures = list((folder / "predictions").rglob("*_x-feature-*.png"))
+    assert len(pictures) == 4 * 2
+    for stage in ("fit", "validate", "test", "predict"):
+        assert yaml.safe_load((folder / f"config-{stage}.yaml").read_text())["model"]["class_path"]
+
+
+def test_predicting_needs_no_shards(workplace: Path, class_folder: Path) -> None:
+    """Where only the run's folder and some pictures are at hand."""
+    fit_quickstart()
+    (workplace / "data" / "an8flower-small").unlink()
+    config = ["-c", "configs/quickstart.yaml", *SMALL, *SMALL_SRAE]
+    run("predict", *config, "--data.init_args.predict_root", str(class_folder / "test"))
+    rows = (workplace / "runs" / "quickstart" / "predictions" / "predictions.csv").read_text().splitlines()[1:]
+    known = set(vitrine.load(workplace / "runs" / "quickstart" / "explainer").classes)
+    assert {row.split(",")[2] for row in rows} <= known
+
+
+def test_a_second_run_in_the_same_folder_works(workplace: Path) -> None:
+    fit_quickstart()
+    fit_quickstart("--model.init_args.beta", "0.5")
+    saved = yaml.safe_load((workplace / "runs" / "quickstart" / "config-fit.yaml").read_text())
+    assert saved["model"]["init_args"]["beta"] == 0.5
+
+
+def test_a_saved_config_repeats_the_run(workplace: Path) -> None:
+    first = fit_quickstart()
+    again = run("fit", "-c", "runs/quickstart/config-fit.yaml")
+    for one, two in zip(first.model.explainer.parameters(), again.model.explainer.parameters(), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_a_checkpoint_does_not_override_the_command_line(workplace: Path) -> None:
+    fit_quickstart()
+    checkpoint = "runs/quickstart/checkpoints/last.ckpt"
+    cli = fit_quickstart("--ckpt_path", checkpoint, "--trainer.max_epochs", "3", "--model.init_args.beta", "0.75")
+    assert cli.model.beta == 0.75
+    assert cli.trainer.current_epoch == 3
+
+
+def test_a_resumed_run_equals_one_that_was_never_stopped(workplace: Path) -> None:
+    whole = fit_quickstart("--trainer.max_epochs", "4", "--model.init_args.lr_schedule", "constant")
+    fit_quickstart("--trainer.max_epochs", "2", "--model.init_args.lr_schedule", "constant")
+    resumed = fit_quickstart(
+        "--trainer.max_epochs", "4", "--model.init_args.lr_schedule", "constant",
+        "--ckpt_path", "runs/quickstart/checkpoints/last.ckpt",
+    )  # fmt: skip
+    for one, two in zip(whole.model.explainer.parameters(), resumed.model.explainer.parameters(), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_defaults_of_one_model_do_not_leak_into_another(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = printed_config(capsys, *QUICKSTART, "--model", "ClassifierModule")
+    assert "beta" not in config["model"]["init_args"]
+    assert config["model"]["init_args"]["weight_decay"] == 1e-4
+
+
+def test_wandb_is_offline_unless_somebody_says_otherwise(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for given, expected in ((None, "offline"), ("online", "online"), ("disabled", "disabled")):
+        if given is None:
+            monkeypatch.delenv("WANDB_MODE", raising=False)
+        else:
+            monkeypatch.setenv("WANDB_MODE", given)
+        with pytest.raises(SystemExit):
+            run("fit", "--help")
+        assert os.environ["WANDB_MODE"] == expected
+
+
+RUNNABLE = sorted(path.name for path in (ROOT / "configs").glob("*.yaml"))
+
+
+SMALL_IMAGES = ["--data.init_args.preprocessing.size=64", "--data.init_args.preprocessing.resize=64"]
+
+
+@pytest.fixture
+def weights(workplace: Path) -> Path:
+    """Stand-ins for the weights that the configs take from elsewhere."""
+    torch.manual_seed(0)
+    for run, name, classes in (
+        ("cub_mobilenet_classifier", "mobilenet_v2", 6),
+        ("cub_squeezenet_classifier", "squeezenet1_0", 6),
+        ("folder_classifier", "resnet18", 2),
+    ):
+        state = torchvision.models.get_model(name, num_classes=classes).state_dict()
+        path = workplace / "runs" / run / "classifier.safetensors"
+        path.parent.mkdir(parents=True)
+        save_file(state, path, metadata={"num_classes": str(classes)})
+    return workplace
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_every_shipped_config_runs(name: str, weights: Path) -> None:
+    config = yaml.safe_load((ROOT / "configs" / name).read_text())
+    backbone = config["model"]["init_args"]["backbone"]
+    explains = config["model"]["class_path"] == "SRAEModule"
+    args = ["-c", f"configs/{name}", *SMALL, *SMALL_IMAGES, *(SMALL_SRAE if explains else [])]
+    if backbone.get("weights") == "DEFAULT":  # no download in tests
+        args += ["--model.init_args.backbone.weights=null"]
+    fit_and_test(*args)
+
+
+def fit_and_test(*args: str) -> Path:
+    """Runs both; returns the run's folder."""
+    cli = run("fit", *args)
+    assert cli.trainer.current_epoch == cli.trainer.max_epochs
+    assert run("test", *args).trainer.ckpt_path
+    folder = Path(cli.trainer.default_root_dir)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert all(name.startswith("test/") for name in metrics)
+    assert {"test/f_reg", "test/accuracy"} & set(metrics)
+    return folder
+
+
+@pytest.mark.parametrize("data", sorted(path.name for path in (ROOT / "configs" / "data").glob("*.yaml")))
+@pytest.mark.parametrize("model", sorted(path.name for path in (ROOT / "configs" / "model").glob("*.yaml")))
+def test_every_model_file_goes_with_every_data_file(model: str, data: str, workplace: Path) -> None:
+    classes = 2 if data == "folder.yaml" else 6
+    fit_and_test(
+        "--model", f"configs/model/{model}", "--data", f"configs/data/{data}", *SMALL, *SMALL_IMAGES,
+        "--model.init_args.backbone.weights=null", f"--model.init_args.backbone.num_classes={classes}",
+        *(SMALL_SRAE if model == "srae.yaml" else []), "--trainer.max_epochs=1",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("overlay", sorted(path.name for path in (ROOT / "configs" / "trainer").glob("*.yaml")))
+def test_every_overlay_goes_on_top_of_the_quickstart(
+    overlay: str, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On one device; two are tried with the callbacks."""
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    fresh = [f"--trainer.default_root_dir={workplace}/run"]  # absolute for W&B's own process, which outlives a test
+    folder = fit_and_test(
+        "-c", "configs/quickstart.yaml", "-c", f"configs/trainer/{overlay}", *SMALL, *SMALL_SRAE, *fresh
+    )
+    left = {"wandb.yaml": "wandb", "tensorboard.yaml": "logs/version_0"}.get(overlay, "config-fit.yaml")
+    assert (folder / left).exists()
+    assert {path.name for path in workplace.iterdir()} <= {"configs", "vitrine", "data", "run"}
+
+
+def test_a_backbone_of_other_classes_than_the_data_is_refused(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = refusal(
+        capsys, "fit", "-c", "configs/folder_srae.yaml", *SMALL, *SMALL_IMAGES, *SMALL_SRAE,
+        "--model.init_args.backbone={name: mobilenet_v2, weights: null, num_classes: 6}", "--model.init_args.layer=features",
+    )  # fmt: skip
+    assert "class 5 is to be explained, but the data set has 2 classes" in told
+
+
+class NeedsGradients(SRAEModule):
+    """Takes a gradient in every step."""
+
+    def slope(self) -> float:
+        weight = next(self.explainer.parameters())
+        with torch.enable_grad():
+            (gradient,) = torch.autograd.grad((weight * weight).sum(), weight)
+        return float(gradient.abs().sum())
+
+    def validation_step(self, batch: Batch) -> None:
+        self.log("val/slope", self.slope(), batch_size=len(batch["label"]))
+
+    def test_step(self, batch: Batch) -> Explanation:  # type: ignore[override]
+        self.log("test/slope", self.slope(), batch_size=len(batch["label"]))
+        return super().test_step(batch)
+
+    def predict_step(self, batch: Batch) -> Explanation:
+        assert self.slope() > 0
+        return super().predict_step(batch)
+
+
+def test_gradients_can_be_taken_in_every_command(workplace: Path, class_folder: Path) -> None:
+    """Whatever trainer.inference_mode says."""
+    model = ["--model", f"{__name__}.NeedsGradients"]
+    args = [*QUICKSTART[1:], *model, *SMALL, *SMALL_SRAE, "--trainer.inference_mode=true"]
+    assert run("fit", *args).trainer.callback_metrics["val/slope"] > 0
+    assert run("validate", *args).trainer.callback_metrics["val/slope"] > 0
+    assert run("test", *args).trainer.callback_metrics["test/slope"] > 0
+    run("predict", *args, "--data.init_args.predict_root", str(class_folder / "test"))
+
+
+def test_the_quickstarts_network_is_as_accurate_as_the_readme_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the very set that the quickstart renders."""
+    from vitrine.an8flower.__main__ import main as an8flower
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    (tmp_path / "vitrine").symlink_to(ROOT / "vitrine")
+    options = "--views 20 --size 96 --crops 2 --rotations 2 --crop-size 80"
+    assert options.split()[1] in (ROOT / "Makefile").read_text()
+    assert an8flower(["--variant", "single-6c", "--out", "data/an8flower-small", *options.split()]) == 0
+    weights = ROOT / "vitrine" / "an8flower" / "flower_net.safetensors"
+    assert weights.stat().st_size <= 1_000_000
+    run(
+        "test", "-c", "configs/flower_classifier.yaml", "--model.init_args.backbone.weights", str(weights),
+        "--trainer.default_root_dir", str(tmp_path / "run"), "--trainer.enable_progress_bar", "false",
+    )  # fmt: skip
+    accuracy = json.loads((tmp_path / "run" / "metrics.json").read_text())["test/accuracy"]
+    claimed = [line for line in (ROOT / "README.md").read_text().splitlines() if "test accuracy" in line]
+    assert f"{100 * accuracy:.1f} %" in claimed[0]
+    assert sum(parameter.numel() for parameter in FlowerNet().parameters()) < 250_000

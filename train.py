@@ -1,0 +1,187 @@
+"""Fit, validate, test or apply an explainer, or the classifier that it explains.
+
+    python train.py fit     -c configs/quickstart.yaml
+    python train.py test    -c configs/quickstart.yaml
+    python train.py predict -c configs/quickstart.yaml --data.init_args.predict_root my_images
+
+Values given on the command line override the configuration files; ``--print_config`` shows what comes out.
+"""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jsonargparse import Namespace, set_parsing_settings
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from omegaconf.errors import OmegaConfBaseException
+from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
+from typing_extensions import override
+
+import callbacks  # classes can be named without their module once it is imported
+import datamodules
+import lightning_modules
+from callbacks.checkpoint import RunCheckpoint, last_checkpoint
+from callbacks.epoch_metrics import EpochMetrics
+from callbacks.metrics_file import MetricsFile
+from callbacks.run_config import RunConfig
+from vitrine.parser_messages import one_sentence
+
+DEFAULTS = Path(__file__).parent / "configs" / "trainer" / "default.yaml"
+ROOTS = {"trainer": Trainer, "checkpoint": RunCheckpoint}
+USER_ERRORS = (
+    ValueError,
+    FileNotFoundError,
+    FileExistsError,
+    NotADirectoryError,
+    ModuleNotFoundError,
+    MisconfigurationException,
+)
+
+
+class OneSentenceParser(LightningArgumentParser):
+    """A parser, also of the classes within, that takes no abbreviations and whose errors are one sentence."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "allow_abbrev": False})
+        self.file: str | os.PathLike[str] = ""
+
+    @override
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        if not self.exit_on_error:  # a parser around this one adds its key, or tries another type
+            super().error(message, ex)
+        if message.startswith(("Problems parsing config: ", "Unexpected config: ")):
+            message = f"{self.file} is not a YAML file of keys and values: {message.partition(': ')[2]}"
+        fail(one_sentence(message, known_classes(), ROOTS))
+
+    @override
+    def parse_path(self, path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Namespace:
+        self.file = path
+        return super().parse_path(path, *args, **kwargs)
+
+    @override
+    def parse_args(self, args: Sequence[str] | None = None, *more: Any, **kwargs: Any) -> Namespace:
+        if not self.exit_on_error and args is not None:  # jsonargparse hands null to an inner parser as Python's None
+            args = [f"{arg.removesuffix('None')}null" if arg.endswith("=None") else arg for arg in args]
+        return super().parse_args(args, *more, **kwargs)
+
+
+class TrainCLI(LightningCLI):
+    """LightningCLI in which the configuration decides every value and a run lives in ``trainer.default_root_dir``."""
+
+    @override
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
+
+    @override
+    def before_instantiate_classes(self) -> None:
+        """Puts loggers without a place of their own into the run's folder."""
+        trainer = self.config[self.subcommand].trainer
+        loggers = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
+        for logger in loggers:
+            options = getattr(logger, "init_args", None)
+            if options is not None and getattr(options, "save_dir", None) == ".":
+                options.save_dir = trainer.default_root_dir or "."
+
+    @override
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        try:
+            super().parse_arguments(parser, args)
+        except OmegaConfBaseException as error:
+            parser.error(str(error))
+
+    @override
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        # Under inference mode a test could take no gradient; without gradients being asked for, no_grad is as fast.
+        kwargs["inference_mode"] = False
+        try:
+            trainer = super().instantiate_trainer(**kwargs)
+        except TypeError as error:  # Lightning's own for values such as --trainer.devices x
+            raise ValueError(str(error)) from error
+        trainer.callbacks.insert(0, EpochMetrics())  # type: ignore[attr-defined]
+        return trainer
+
+    @override
+    def _parse_ckpt_path(self) -> None:
+        """Keeps hyperparameters stored in ``--ckpt_path`` from overriding the command line."""
+
+    @override
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        kwargs = super()._prepare_subcommand_kwargs(subcommand)
+        if subcommand == "predict":
+            kwargs["return_predictions"] = False  # callbacks write them; kept, they would fill the memory
+        if subcommand != "fit" and kwargs.get("ckpt_path") is None:
+            kwargs["ckpt_path"] = trained_checkpoint(self.trainer.default_root_dir, needed=self.model.needs_checkpoint)
+        return kwargs
+
+
+def trained_checkpoint(run_folder: str | Path, *, needed: bool) -> Path | None:
+    """The checkpoint that ``fit`` left in the run's folder; None where there is none and none is needed.
+
+    Raises:
+        FileNotFoundError: where there is none and the heads would be those drawn at random, which explain nothing.
+    """
+    path = last_checkpoint(run_folder)
+    if path.is_file():
+        return path
+    if needed:
+        raise FileNotFoundError(
+            f"{path} does not exist; run 'fit' first, or give --ckpt_path or model.init_args.init_from."
+        )
+    return None
+
+
+def known_classes() -> list[str]:
+    """Class names that need no module before them."""
+    return [name for folder in (lightning_modules, datamodules, callbacks) for name in folder.__all__]
+
+
+def fail(message: str) -> NoReturn:
+    """Ends the program with one sentence and exit code 2."""
+    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+    raise SystemExit(2)
+
+
+def quieten() -> None:
+    """Leaves out what Lightning says of itself, and advice that does not hold here."""
+    warnings.filterwarnings("ignore", message=r".*LeafSpec.* is deprecated")
+    # What is logged without sync_dist was computed over all ranks already.
+    warnings.filterwarnings("ignore", message=r"It is recommended to use `self\.log\(.*sync_dist=True")
+    messages = logging.getLogger("pytorch_lightning.utilities.rank_zero")
+    messages.addFilter(lambda record: "Tip: For seamless cloud" not in record.getMessage())
+
+
+def main(args: ArgsType = None) -> TrainCLI:
+    """Runs the command line; ``args`` stands in for ``sys.argv``."""
+    os.environ.setdefault("WANDB_MODE", "offline")  # no account is needed until somebody asks for one
+    quieten()
+    set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
+    exact = {"allow_abbrev": False}
+    commands = {name: {**exact, "default_config_files": [str(DEFAULTS)]} for name in LightningCLI.subcommands()}
+    try:
+        return TrainCLI(
+            LightningModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            save_config_callback=RunConfig,
+            trainer_defaults={"callbacks": [MetricsFile()]},
+            seed_everything_default=0,
+            parser_class=OneSentenceParser,
+            parser_kwargs={"parser_mode": "omegaconf+", **exact, **commands},
+            load_from_checkpoint_support=False,
+            args=args,
+        )
+    except USER_ERRORS as error:
+        if os.environ.get("VITRINE_TRACEBACK"):
+            raise
+        fail(one_sentence(str(error)))
+
+
+if __name__ == "__main__":
+    main()
