@@ -18,7 +18,7 @@ help:
 
 .venv/.test: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,synthetic,timm,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,synthetic,timm,baselines,dev]'
 	touch $@ .venv/.quickstart
 
 quickstart: .venv/.quickstart

@@ -1,14 +1,15 @@
 """Excitation backprop: the marginal winning probability of pixels (Zhang et al., ECCV 2016)."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.graph import Node
+from typing_extensions import override
 
-from vitrine.attribution.base import Method, Target, check_units, target_units
+from vitrine.attribution.backward import one_hot, send_back
+from vitrine.attribution.base import Method, Unit
 from vitrine.attribution.excitation import LinearShare, reciprocals
 from vitrine.attribution.excitation_rules import excitation_rules
 from vitrine.attribution.interception import StrictInterception, share_of, walk
@@ -16,7 +17,6 @@ from vitrine.attribution.rules import STRUCTURAL
 from vitrine.glass import behind_glass
 
 Forward = Callable[[Tensor], Tensor]
-Seeds = Callable[[Tensor], Iterable[Tensor]]
 
 
 class ExcitationBackprop(Method):
@@ -28,16 +28,20 @@ class ExcitationBackprop(Method):
     positive parts; activations, dropout and reshaping pass mass unchanged; max pooling gives it to the winner, a gated
     product to the features. Operators are seen wherever they are called, as a module, a function or in place.
 
+    A channel (B, n, …) starts with mass 1 spread in proportion to its positive activations; without any, its map is zeros.
+    Maps are (B, 1, H, W), summed over the input's channels, in float32 or wider.
+
     Args:
-        model: maps (B, C, H, W) inputs to (B, n) logits.
-        layer: dotted name or submodule whose unit or channel is explained; a logit of the model's output without it. Of a
-            layer that is called several times, the last output counts.
+        model: as in `Method`.
+        layer: as in `Method`; of a layer that is called several times, the last output counts.
         contrastive: whether to give c-MWP.
         negative_activations: ``clamp`` takes x⁺ as above; ``raw`` takes x itself with W⁺; ``zplus`` takes
             z = op(x⁺; W⁺) + op(x⁻; W⁻).
+        internal_batch_size: as in `Method`.
 
     Raises:
-        ValueError: for an unknown layer.
+        ValueError: for an unknown layer, and of ``attribute`` for an operator between the unit and the pixels that has no
+            rule, and where no convolution or linear layer is among them.
     """
 
     def __init__(
@@ -46,35 +50,31 @@ class ExcitationBackprop(Method):
         layer: str | nn.Module | None = None,
         contrastive: bool = False,
         negative_activations: str = "clamp",
+        *,
+        internal_batch_size: int | None = None,
     ) -> None:
-        super().__init__(model, layer)
+        super().__init__(model, layer, internal_batch_size=internal_batch_size)
         self.contrastive = contrastive
         self.negative_activations = negative_activations
 
-    def attribute(self, inputs: Tensor, target: Target) -> Tensor:
-        """MWP or c-MWP of the pixels, summed over the input's channels.
+    @override
+    def maps(self, inputs: Tensor, unit: Unit) -> Tensor:
+        maps, _ = _propagate(
+            lambda images: self.explained_output(images, unit),
+            inputs,
+            unit.of,
+            contrastive=self.contrastive,
+            negative_activations=self.negative_activations,
+        )
+        return maps[:, :, None]
 
-        Args:
-            inputs: (B, C, H, W) as the model takes them.
-            target: index of the explained logit, unit or channel: one for all, or one an input. A channel (B, n, …) starts
-                with mass 1 spread in proportion to its positive activations; without any, its map is zeros.
+    def mass_lost(self, maps: Tensor) -> Tensor:
+        """1 − Σ of each of the (B, …, 1, H, W) maps: (B, …).
 
-        Returns:
-            (B, 1, H, W) in float32 or wider, neither clamped nor rescaled.
-
-        Raises:
-            ValueError: for a target that does not exist; for an operator between the unit and the pixels that has no rule;
-                where no convolution or linear layer is among them.
+        What clamped negative activations, all-negative weights and padding have swallowed; of a c-MWP map, 1 − Σ says
+        nothing, since both kinds of mass cancel.
         """
-        with behind_glass(self.model):
-            maps, _ = _propagate(
-                self.explained_output,
-                inputs,
-                lambda output: [_seed(output, target_units(target, output))],
-                contrastive=self.contrastive,
-                negative_activations=self.negative_activations,
-            )
-        return maps
+        return 1 - maps.sum(dim=(-3, -2, -1))
 
 
 def excitation_maps(
@@ -98,21 +98,20 @@ def excitation_maps(
         ValueError: as `ExcitationBackprop.attribute`.
     """
 
-    def seeds(output: Tensor) -> list[Tensor]:
+    def checked(output: Tensor) -> Tensor:
         if output.ndim != 2 or units.ndim != 2 or len(units) != len(output):
             raise ValueError(
                 f"forward must give (B, n) outputs for (B, K) units, got {tuple(output.shape)} and {tuple(units.shape)}."
             )
-        check_units(units, output.shape[1])
-        return [_seed(output, column) for column in units.to(output.device).unbind(dim=1)]
+        return Unit(units).of(output)
 
-    return _propagate(forward, inputs, seeds, contrastive=contrastive, negative_activations=negative_activations)
+    return _propagate(forward, inputs, checked, contrastive=contrastive, negative_activations=negative_activations)
 
 
 def _propagate(
-    forward: Forward, inputs: Tensor, seeds: Seeds, *, contrastive: bool, negative_activations: str
+    forward: Forward, inputs: Tensor, units: Callable[[Tensor], Tensor], *, contrastive: bool, negative_activations: str
 ) -> tuple[Tensor, Tensor]:
-    """Maps (B, K, H, W), one a seed, and the output."""
+    """Maps (B, K, H, W) of the (B, K) units of the output, and the output."""
     if inputs.ndim != 4:
         raise ValueError(f"inputs must be (B, C, H, W), got {tuple(inputs.shape)}.")
     with _graph_in_full_precision(inputs.device.type):
@@ -125,9 +124,10 @@ def _propagate(
         nodes = first_weighted(output)
         if contrastive:
             _make_contrastive(nodes)
-        maps = [_mass_at(pixels, output, seed) for seed in seeds(output.detach())]
+        starts = (_start(output.detach(), column) for column in units(output).unbind(dim=1))
+        maps = [mass.sum(dim=1) for mass in send_back(output, pixels, starts)]
     empty = pixels.new_zeros(len(pixels), 0, *pixels.shape[2:])
-    return torch.cat([empty, *maps], dim=1), output.detach()
+    return torch.stack(maps, dim=1) if maps else empty, output.detach()
 
 
 @contextmanager
@@ -136,14 +136,9 @@ def _graph_in_full_precision(device_type: str) -> Iterator[None]:
         yield
 
 
-def _mass_at(pixels: Tensor, output: Tensor, seed: Tensor) -> Tensor:
-    (mass,) = torch.autograd.grad(output, pixels, seed, retain_graph=True)
-    return mass.sum(dim=1, keepdim=True)
-
-
-def _seed(output: Tensor, units: Tensor) -> Tensor:
+def _start(output: Tensor, units: Tensor) -> Tensor:
     """Mass 1 at the units (B,) of a (B, n, …) output, spread over a channel in proportion to its positive activations."""
-    chosen = F.one_hot(units, output.shape[1]).to(output).view(*output.shape[:2], *[1] * (output.ndim - 2))
+    chosen = one_hot(output, units)
     if output.ndim == 2:
         return chosen
     positive = output.clamp(min=0)

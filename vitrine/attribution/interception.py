@@ -5,6 +5,7 @@ Modules are not patched: `torch.overrides.TorchFunctionMode` meets ``nn.ReLU``, 
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from functools import cache
 from typing import Any
 
 import torch
@@ -33,6 +34,20 @@ ALIASES = {
 VIEW_NODES = {"AliasBackward0", "AsStridedBackward0", "CloneBackward0", "CopyBackwards", "CopySlices", "ViewBackward0"}
 
 
+@cache
+def full_name(function: Callable[..., Any]) -> str:
+    """Such as ``torch.nn.functional.relu``."""
+    name = str(resolve_name(function) or getattr(function, "__name__", function))
+    return name.removesuffix(".__get__")
+
+
+@cache
+def operator_name(function: Callable[..., Any]) -> str:
+    """Name that in-place, reflected and functional spellings of an operator share: ``relu``, ``add``."""
+    name = full_name(function).rsplit(".", 1)[-1].strip("_")
+    return ALIASES.get(name, name)
+
+
 class Call:
     """One call of an operator, as it was made."""
 
@@ -48,14 +63,12 @@ class Call:
     @property
     def full_name(self) -> str:
         """Such as ``torch.nn.functional.relu``."""
-        name = str(resolve_name(self.function) or getattr(self.function, "__name__", self.function))
-        return name.removesuffix(".__get__")
+        return full_name(self.function)
 
     @property
     def name(self) -> str:
         """Name that in-place, reflected and functional spellings of an operator share: ``relu``, ``add``."""
-        name = self.full_name.rsplit(".", 1)[-1].strip("_")
-        return ALIASES.get(name, name)
+        return operator_name(self.function)
 
     def argument(self, position: int, name: str, default: Any = None) -> Any:
         """An argument that was given by position or by name."""
@@ -144,19 +157,61 @@ Rule = Callable[[Call], Any]
 
 
 class Interception(TorchFunctionMode):
-    """Runs operators on tensors that depend on the input by their rules, in float32 or wider.
-
-    Operators without a rule keep autograd's own gradient; `StrictInterception` finds them out.
+    """Runs operators on tensors that depend on the input by their rules; those without a rule keep autograd's gradient.
 
     Args:
         rules: by an operator's name as in `Call.name`.
-        device_type: where the pass runs, ``cpu`` or ``cuda``.
     """
 
-    def __init__(self, rules: Mapping[str, Rule], device_type: str) -> None:
+    def __init__(self, rules: Mapping[str, Rule]) -> None:
         super().__init__()
         self.rules = rules
+        self.met: set[str] = set()
+        """Names of the operators that ran by a rule."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        rule = self.rules.get(operator_name(func))
+        call = Call(func, args, kwargs or {})
+        if rule is None or not torch.is_grad_enabled() or not call.carriers():
+            return call()
+        return self.by_rule(rule, call)
+
+    def by_rule(self, rule: Rule, call: Call) -> Any:
+        """Gives the value of a call on tensors that depend on the input."""
+        output = rule(call)
+        if output is NotImplemented:
+            return self.without_rule(call)
+        self.met.add(call.name)
+        return output
+
+    def without_rule(self, call: Call) -> Any:
+        """Gives the value of a call that no rule knows."""
+        return call()
+
+
+def _unknown(_call: Call) -> Any:
+    return NotImplemented
+
+
+class StrictInterception(Interception):
+    """An interception in float32 or wider that knows which operators kept autograd's gradient without leave to.
+
+    Args:
+        rules: as in `Interception`.
+        structural: names of operators that copy or pick values, whose own gradient is right.
+        device_type: where the pass runs, ``cpu`` or ``cuda``.
+        method: name of the attribution method, for errors.
+    """
+
+    def __init__(self, rules: Mapping[str, Rule], structural: Collection[str], device_type: str, method: str) -> None:
+        super().__init__(rules)
         self.device_type = device_type
+        self.method = method
+        self.structural = structural
+        self.structural_nodes = set(VIEW_NODES)
+        self.unruled: dict[Node, str] = {}
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -167,48 +222,7 @@ class Interception(TorchFunctionMode):
         if not call.carriers():
             return self._constant(call)
         with self._full_precision():
-            return self.intercept(call.widened())
-
-    def intercept(self, call: Call) -> Any:
-        """Gives the value of a call on tensors that depend on the input."""
-        rule = self.rules.get(call.name)
-        output = NotImplemented if rule is None else rule(call)
-        return self.without_rule(call) if output is NotImplemented else output
-
-    def without_rule(self, call: Call) -> Any:
-        """Gives the value of a call that no rule knows."""
-        return call()
-
-    def _full_precision(self) -> Any:
-        if not torch.is_autocast_enabled(self.device_type):
-            return nullcontext()
-        return torch.autocast(self.device_type, enabled=False)
-
-    @staticmethod
-    def _constant(call: Call) -> Any:
-        # What is made of parameters alone, such as a standardised weight, stays a constant.
-        if not any(tensor.requires_grad for tensor in tensors_in((call.args, call.kwargs))):
-            return call()
-        with torch.no_grad():
-            return call()
-
-
-class StrictInterception(Interception):
-    """An interception that knows afterwards which operators kept autograd's gradient without leave to.
-
-    Args:
-        rules: as in `Interception`.
-        structural: names of operators that copy or pick values, whose own gradient is right.
-        device_type: as in `Interception`.
-        method: name of the attribution method, for errors.
-    """
-
-    def __init__(self, rules: Mapping[str, Rule], structural: Collection[str], device_type: str, method: str) -> None:
-        super().__init__(rules, device_type)
-        self.method = method
-        self.structural = structural
-        self.structural_nodes = set(VIEW_NODES)
-        self.unruled: dict[Node, str] = {}
+            return self.by_rule(self.rules.get(call.name, _unknown), call.widened())
 
     def without_rule(self, call: Call) -> Any:
         """Runs the operator and remembers its nodes in the graph."""
@@ -224,6 +238,19 @@ class StrictInterception(Interception):
         else:
             self.unruled.update(dict.fromkeys(nodes, call.full_name))
         return output
+
+    def _full_precision(self) -> Any:
+        if not torch.is_autocast_enabled(self.device_type):
+            return nullcontext()
+        return torch.autocast(self.device_type, enabled=False)
+
+    @staticmethod
+    def _constant(call: Call) -> Any:
+        # What is made of parameters alone, such as a standardised weight, stays a constant.
+        if not any(tensor.requires_grad for tensor in tensors_in((call.args, call.kwargs))):
+            return call()
+        with torch.no_grad():
+            return call()
 
     def check(self, output: Tensor) -> None:
         """Makes sure that all of the graph below a tensor has rules.

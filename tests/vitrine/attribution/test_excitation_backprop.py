@@ -57,6 +57,11 @@ def small_net() -> nn.Sequential:
     return nn.Sequential(*features, nn.Linear(32, 7), nn.ReLU(inplace=True), nn.Linear(7, 4))
 
 
+def explained(method: ExcitationBackprop, x: Tensor, unit: int) -> Tensor:
+    """The map of a class, or of a channel where the method has a layer."""
+    return method.attribute(x, unit) if method.layer is None else method.attribute(x, channel=unit)
+
+
 def test_mass_is_one_without_biases_and_negative_weights() -> None:
     model = Everything()
     for parameter in model.parameters():
@@ -110,9 +115,9 @@ def test_contrastive_equals_the_long_way(treatment: str, layer: str | None, nega
         mass = [start_at_channel(net, int(layer), x, target, model, treatment) for net in (model, dual)]
     else:
         mass = [
-            ExcitationBackprop(net, layer, negative_activations=treatment).attribute(x, target) for net in (model, dual)
+            explained(ExcitationBackprop(net, layer, negative_activations=treatment), x, target) for net in (model, dual)
         ]
-    found = ExcitationBackprop(model, layer, contrastive=True, negative_activations=treatment).attribute(x, target)
+    found = explained(ExcitationBackprop(model, layer, contrastive=True, negative_activations=treatment), x, target)
     torch.testing.assert_close(found, mass[0] - mass[1])
     assert found.abs().sum() > 0.01
 
@@ -162,15 +167,15 @@ def test_a_channel_starts_in_proportion_to_its_positive_activations() -> None:
     model[0].weight.data = torch.tensor([1.0, -1.0]).view(2, 1, 1, 1)
     x = torch.tensor([3.0, 1.0, 0.0, -2.0]).view(1, 1, 2, 2)
     for layer in ("0", model[0], "1"):
-        found = ExcitationBackprop(model, layer).attribute(x, 0)
+        found = ExcitationBackprop(model, layer).attribute(x, channel=0)
         torch.testing.assert_close(found.flatten(), torch.tensor([0.75, 0.25, 0.0, 0.0]))
-    assert ExcitationBackprop(model, "1").attribute(x.abs(), 1).abs().sum() == 0
+    assert ExcitationBackprop(model, "1").attribute(x.abs(), channel=1).abs().sum() == 0
 
 
 def test_the_whole_model_as_a_layer_is_the_model() -> None:
     model, x = small_net(), torch.rand(2, 3, 8, 8)
     expected = ExcitationBackprop(model).attribute(x, 1)
-    torch.testing.assert_close(ExcitationBackprop(model, "10").attribute(x, 1), expected)
+    torch.testing.assert_close(ExcitationBackprop(model, "10").attribute(x, channel=1), expected)
 
 
 @pytest.mark.parametrize("contrastive", [False, True])
@@ -178,9 +183,10 @@ def test_batched_equals_one_by_one(contrastive: bool) -> None:
     model, x, targets = small_net().double(), torch.rand(3, 3, 8, 8, dtype=torch.float64), [2, 0, 3]
     for layer in (None, "6"):
         method = ExcitationBackprop(model, layer, contrastive=contrastive)
-        singly = torch.cat([method.attribute(x[i : i + 1], targets[i]) for i in range(3)])
-        for target in (targets, torch.tensor(targets)):
-            torch.testing.assert_close(method.attribute(x, target), singly)
+        explained_by = "target" if layer is None else "channel"
+        singly = torch.cat([method.attribute(x[i : i + 1], **{explained_by: targets[i]}) for i in range(3)])
+        for given in (targets, torch.tensor(targets)):
+            torch.testing.assert_close(method.attribute(x, **{explained_by: given}), singly)
 
 
 def test_one_forward_serves_all_units() -> None:
@@ -353,7 +359,7 @@ def test_the_graph_is_freed() -> None:
     [
         (4, "target 4 is out of range: the explained output has units 0 to 3"),
         ([0, -1], "target -1 is out of range"),
-        ([0, 1, 2], "one for each of the 2 inputs, got (3,)"),
+        ([0, 1, 2], "one for each of the 2 inputs, or (2, K), got (3,)"),
         (torch.tensor([0.5, 1]), "integer indices, got torch.float32"),
     ],
 )

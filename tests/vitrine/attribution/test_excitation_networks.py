@@ -75,16 +75,16 @@ def test_a_model_that_fails_half_way_is_left_as_it_was(monkeypatch: pytest.Monke
     monkeypatch.setattr(model.get_submodule("layer3.1"), "forward", raising)
     for layer in (None, "layer2"):
         with unchanged(model), pytest.raises(RuntimeError, match="after"):
-            ExcitationBackprop(model, layer).attribute(images, 0)
+            ExcitationBackprop(model, layer).attribute(images, channel=None if layer is None else 0)
 
 
 def test_layers_of_a_network_by_name_and_by_module() -> None:
     model, images = build("resnet18"), torch.rand(2, 3, 64, 64)
     for layer in ("layer3", "layer1.0.relu", "layer2.0.downsample.1"):
         with unchanged(model):
-            maps = ExcitationBackprop(model, layer).attribute(images, 5)
+            maps = ExcitationBackprop(model, layer).attribute(images, channel=5)
         torch.testing.assert_close(maps.sum((1, 2, 3)), torch.ones(2), atol=1e-5, rtol=0)
-        by_module = ExcitationBackprop(model, model.get_submodule(layer)).attribute(images, 5)
+        by_module = ExcitationBackprop(model, model.get_submodule(layer)).attribute(images, channel=5)
         torch.testing.assert_close(by_module, maps)
 
 
