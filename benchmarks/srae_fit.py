@@ -6,24 +6,21 @@ Without --shards, a small flower set is rendered (pip install 'vitrine[synthetic
 """
 
 import argparse
-import json
-import platform
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 from torch.utils.data import DataLoader
 from typing_extensions import override
 
+from benchmarks.common import machine, show, write_figures
 from datamodules import ShardDataModule
 from datamodules.shards import ShardStream, all_rows
 from lightning_modules import SRAEModule
@@ -134,25 +131,16 @@ def flowers(folder: Path) -> Path:
     return folder
 
 
-def machine() -> str:
-    """What this ran on."""
-    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return f"{platform.machine()}, {torch.get_num_threads()} threads{gpu}, torch {torch.__version__}"
-
-
 def report(args: argparse.Namespace, figures: Figures) -> None:
     """Prints the table and writes the JSON."""
-    table = Table(title=f"SRAE fitting, {args.backbone}, layer {args.layer} ({machine()})", title_justify="left")
-    for name in ("", "median", "least", "most"):
-        table.add_column(name)
-    for name, seconds in asdict(figures).items():
-        table.add_row(f"{name} (s)", *(f"{f(seconds):.2f}" for f in (statistics.median, min, max)))
-    for name, ratio in figures.ratios().items():
-        table.add_row(name, f"{ratio:.3f}")
-    Console().print(table)
-    result: dict[str, Any] = {"machine": machine(), "options": {k: str(v) for k, v in vars(args).items()}}
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(result | asdict(figures) | figures.ratios(), indent=2) + "\n", encoding="utf-8")
+    rows = [
+        [f"{name} (s)", *(f"{f(seconds):.2f}" for f in (statistics.median, min, max))]
+        for name, seconds in asdict(figures).items()
+    ]
+    rows += [[name, f"{ratio:.3f}"] for name, ratio in figures.ratios().items()]
+    title = f"SRAE fitting, {args.backbone}, layer {args.layer} ({machine()})"
+    show(title, ["", "median", "least", "most"], rows)
+    write_figures(args.out, args, asdict(figures) | figures.ratios())
 
 
 def main() -> None:

@@ -106,6 +106,27 @@ def picture(image: Tensor) -> Image.Image:
     return Image.fromarray((255 * values).round().byte().numpy(), "RGB")
 
 
+def signed_picture(heatmap: Tensor) -> Image.Image:
+    """An RGB picture of an (H, W) map of both signs: white at 0, red above, blue below, by the 99.5 % quantile of |map|."""
+    values = heatmap.detach().cpu().double().nan_to_num(0, 0, 0)
+    scaled = (values / values.abs().flatten().quantile(0.995).clamp(min=torch.finfo(values.dtype).tiny)).clamp(-1, 1)
+    white = 1 - scaled.abs()
+    return picture(torch.stack([torch.where(scaled > 0, 1, white), white, torch.where(scaled < 0, 1, white)]).float())
+
+
+def captioned_grid(rows: Sequence[Sequence[tuple[str, Image.Image]]]) -> Image.Image:
+    """Pictures of one size in rows, each below its caption; rows may differ in length."""
+    if not rows or not rows[0]:
+        raise ValueError("a grid needs at least one picture")
+    width, height = rows[0][0][1].size
+    sheet = _Sheet(len(rows), max(map(len, rows)), width, height, caption=LINE + 4)
+    canvas = Image.new("RGB", sheet.size, "white")
+    for row, cells in enumerate(rows):
+        for column, (caption, tile) in enumerate(cells):
+            _draw(canvas, sheet.corner(row, column), tile, [caption])
+    return canvas
+
+
 def overlay(
     image: Tensor, heatmap: Tensor, *, opacity: float = 0.8, sigma: float | None = None, side: int | None = None
 ) -> Image.Image:

@@ -1,6 +1,8 @@
-"""Attribution methods: where in the image a unit of the network looks."""
+"""Attribution methods: where in the image a class or a filter of the network looks."""
 
 from vitrine.attribution.base import Method
+from vitrine.attribution.deconvnet import Deconvnet
 from vitrine.attribution.excitation_backprop import ExcitationBackprop, excitation_maps
+from vitrine.attribution.guided_backprop import GuidedBackprop
 
-__all__ = ["ExcitationBackprop", "Method", "excitation_maps"]
+__all__ = ["Deconvnet", "ExcitationBackprop", "GuidedBackprop", "Method", "excitation_maps"]

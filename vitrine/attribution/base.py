@@ -65,7 +65,9 @@ class Method(ABC):
         self, model: nn.Module, layer: str | nn.Module | None = None, *, internal_batch_size: int | None = None
     ) -> None:
         if internal_batch_size is not None and internal_batch_size < 1:
-            raise ValueError(f"internal_batch_size is {internal_batch_size}; give 1 or more, or None for whole batches.")
+            raise ValueError(
+                f"internal_batch_size is {internal_batch_size}; give 1 or more, or None for whole batches."
+            )
         self.model = model
         self.layer = None if layer is None else resolve_layer(model, layer)
         self.internal_batch_size = internal_batch_size

@@ -14,7 +14,6 @@ from vitrine.attribution.excitation import LinearShare, reciprocals
 from vitrine.attribution.excitation_rules import excitation_rules
 from vitrine.attribution.interception import StrictInterception, share_of, walk
 from vitrine.attribution.rules import STRUCTURAL
-from vitrine.glass import behind_glass
 
 Forward = Callable[[Tensor], Tensor]
 

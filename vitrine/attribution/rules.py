@@ -7,22 +7,23 @@ from torch import Tensor
 from vitrine.attribution.interception import Call, is_half, redistributed
 
 
-def _words(text: str) -> frozenset[str]:
+def words(text: str) -> frozenset[str]:
+    """The words of a text."""
     return frozenset(text.split())
 
 
-ACTIVATIONS = _words(
+ACTIVATIONS = words(
     "relu relu6 hardtanh clamp clamp_min clamp_max clip threshold leaky_relu rrelu prelu elu celu selu gelu silu mish"
     " hardswish sigmoid hardsigmoid logsigmoid tanh softplus softsign"
 )
 """Functions of one number, applied to each."""
 
-DROPOUTS = _words("dropout dropout1d dropout2d dropout3d feature_dropout alpha_dropout feature_alpha_dropout")
+DROPOUTS = words("dropout dropout1d dropout2d dropout3d feature_dropout alpha_dropout feature_alpha_dropout")
 
-NORMALISATIONS = _words("layer_norm group_norm instance_norm local_response_norm rms_norm")
+NORMALISATIONS = words("layer_norm group_norm instance_norm local_response_norm rms_norm")
 """Those with statistics of the sample itself."""
 
-MEANS = _words("mean sum avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d")
+MEANS = words("mean sum avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d")
 """Linear operators with positive weights that are not learned."""
 
 POOLINGS_BY_MAXIMUM = frozenset(
@@ -33,7 +34,7 @@ POOLINGS_BY_MAXIMUM = frozenset(
 )
 """Autograd sends all to the winner, the first on ties."""
 
-REARRANGEMENTS = _words(
+REARRANGEMENTS = words(
     "cat stack hstack vstack dstack flatten unflatten ravel view view_as reshape reshape_as permute transpose swapaxes"
     " swapdims movedim moveaxis t T mT H mH adjoint squeeze unsqueeze expand expand_as broadcast_to getitem setitem"
     " select index_select narrow chunk split split_with_sizes tensor_split unbind pad clone contiguous copy roll flip"
@@ -41,7 +42,7 @@ REARRANGEMENTS = _words(
 )
 """Operators that copy or pick values: autograd takes mass back to where the values came from."""
 
-CASTS = _words("to type type_as half bfloat16 float double cpu cuda")
+CASTS = words("to type type_as half bfloat16 float double cpu cuda")
 
 STRUCTURAL = POOLINGS_BY_MAXIMUM | REARRANGEMENTS | CASTS
 """Operators whose own gradient is right."""
