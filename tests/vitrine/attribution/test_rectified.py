@@ -143,6 +143,13 @@ def strided_net() -> nn.Sequential:
     return nn.Sequential(*layers, nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(45, 4)).double()
 
 
+def out_of_place(model: nn.Sequential) -> None:
+    """Hooks on modules need ReLUs that are not in place."""
+    for module in model:
+        if isinstance(module, nn.ReLU):
+            module.inplace = False
+
+
 @pytest.mark.parametrize("layer", ["0", "3", "4"])
 def test_a_filter_starts_from_its_own_activation_map(layer: str) -> None:
     model, x = strided_net(), torch.randn(2, 3, 14, 14, dtype=torch.float64)
@@ -154,8 +161,7 @@ def test_a_filter_starts_from_its_own_activation_map(layer: str) -> None:
         for module in part
         if isinstance(module, nn.ReLU)
     ]
-    for module in part:
-        module.inplace = False
+    out_of_place(part)
     (expected,) = torch.autograd.grad(part(pixels)[:, 2], pixels, activation.detach())
     for hook in hooks:
         hook.remove()
@@ -168,8 +174,7 @@ def test_a_filter_started_at_its_maximum_is_captums_neuron() -> None:
     model, x = strided_net(), torch.randn(1, 3, 14, 14, dtype=torch.float64)
     place = divmod(int(model[:4](x)[0, 2].argmax()), 3)
     separate = copy.deepcopy(model)
-    for module in separate:
-        module.inplace = False
+    out_of_place(separate)
     theirs = captum.attr.NeuronGuidedBackprop(separate, separate[3])
     expected = theirs.attribute(x.clone(), (2, *place))
     torch.testing.assert_close(GuidedBackprop(model, "3", start="maximum").attribute(x, channel=2), expected)
@@ -232,13 +237,14 @@ def test_random_nets_equal_their_jacobians(seed: int, width: int, depth: int) ->
     sizes = [3, *[width] * depth]
     convolutions = [nn.Conv2d(a, b, 3, padding=1).double() for a, b in itertools.pairwise(sizes)]
     layers = [layer for convolution in convolutions for layer in (convolution, nn.ReLU())]
-    model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(width * 9, 2).double())
+    head = nn.Linear(width * 9, 2).double()
+    model = nn.Sequential(*layers, nn.Flatten(), head)
     x = torch.randn(1, 3, 3, 3, dtype=torch.float64)
     before = [x]
     for layer in layers:
         before.append(layer(before[-1]))
     for method, gated in ((Deconvnet, False), (GuidedBackprop, True)):
-        signal = model[-1].weight[1].view_as(before[-1])
+        signal = head.weight[1].view_as(before[-1])
         for number in range(depth - 1, -1, -1):
             signal = signal.clamp(min=0) * ((before[2 * number + 1] > 0) if gated else 1)
             jacobian = torch.autograd.functional.jacobian(convolutions[number], before[2 * number])
