@@ -6,6 +6,7 @@ from callbacks.heatmaps import HeatmapPanel
 from callbacks.metrics_file import MetricsFile
 from callbacks.predictions import PredictionWriter
 from callbacks.report import ReportGallery
+from callbacks.sanity import SanityCheck
 
 __all__ = [
     "Export",
@@ -14,4 +15,5 @@ __all__ = [
     "PredictionWriter",
     "ReportGallery",
     "RestartDegenerateHeads",
+    "SanityCheck",
 ]

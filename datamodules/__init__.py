@@ -4,5 +4,6 @@ from datamodules.base import ShardDataModule
 from datamodules.cub import CUBDataModule
 from datamodules.flower import FlowerDataModule
 from datamodules.folder import FolderDataModule
+from datamodules.voc import VOCDataModule
 
-__all__ = ["CUBDataModule", "FlowerDataModule", "FolderDataModule", "ShardDataModule"]
+__all__ = ["CUBDataModule", "FlowerDataModule", "FolderDataModule", "ShardDataModule", "VOCDataModule"]

@@ -24,7 +24,7 @@ from torchvision.transforms.v2 import functional as F
 from datamodules.errors import SampleError
 from vitrine.batch import Batch
 from vitrine.preprocessing import Preprocessing
-from vitrine.shards.schema import IMAGE_EXTENSIONS, ShardIndex, read_index
+from vitrine.shards.schema import BOX_ENTRIES, IMAGE_EXTENSIONS, ShardIndex, read_index
 
 RawSample = dict[str, Any]
 
@@ -109,7 +109,9 @@ def _open(data: bytes, name: str) -> Image.Image:
 
 def _boxes(raw: RawSample, record: dict[str, Any], size: Any, name: str) -> dict[str, Any]:  # noqa: ARG001
     boxes = torch.tensor(record["boxes"], dtype=torch.float32).reshape(-1, 4)
-    return {"boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=tuple(size))}
+    types = {"box_labels": torch.int64, "box_difficult": torch.bool}
+    of_each_box = {entry: torch.tensor(record[entry], dtype=types[entry]) for entry in BOX_ENTRIES if entry in record}
+    return {"boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=tuple(size)), **of_each_box}
 
 
 def _parts(raw: RawSample, record: dict[str, Any], size: Any, name: str) -> dict[str, Any]:  # noqa: ARG001
@@ -136,8 +138,8 @@ _ANNOTATIONS: dict[str, Callable[[RawSample, dict[str, Any], Any, str], dict[str
 
 
 def collate(samples: list[dict[str, Any]]) -> Batch:
-    """Stacks prepared samples; keys and boxes stay lists."""
-    listed = {"key", "boxes"}
+    """Stacks prepared samples; keys, boxes and what is said of each box stay lists."""
+    listed = {"key", "boxes", *BOX_ENTRIES}
     batch: Any = {
         name: [sample[name] for sample in samples]
         if name in listed

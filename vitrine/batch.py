@@ -1,6 +1,6 @@
 """The one typed dict that every data set yields and every explainer reads."""
 
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from torch import Tensor
 
@@ -22,6 +22,10 @@ class Batch(TypedDict, total=False):
     """(B, 1, H, W) uint8: 1 on what tells the class from others."""
     boxes: list[Tensor]
     """One (k, 4) float tensor an image: x0, y0, x1, y1."""
+    box_labels: list[Tensor]
+    """One (k,) int64 tensor an image: the class of each box; absent where all are of the image's one class."""
+    box_difficult: list[Tensor]
+    """One (k,) bool tensor an image: whether the object in a box is hard to recognise."""
     parts: Tensor
     """(B, P, 3) float: x, y, visible (0 or 1)."""
     objects: Tensor
@@ -30,3 +34,21 @@ class Batch(TypedDict, total=False):
     """(B, d) float: what the explainer's head reads."""
     logits: Tensor
     """(B, C) float: the backbone's own logits."""
+
+
+def one_row_a_class(batch: Batch) -> tuple[Batch, Tensor]:
+    """Repeats each image of a multi-label batch for each of its classes, so that each of them can be explained.
+
+    Args:
+        batch: B samples with multi-hot labels (B, C).
+
+    Returns:
+        The batch with a row for each (image, class) pair, image by image, and the (pairs,) classes.
+    """
+    rows, classes = batch["label"].nonzero().unbind(dim=1)
+    values: Any = batch.items()
+    repeated: Any = {
+        name: value[rows] if isinstance(value, Tensor) else [value[row] for row in rows.tolist()]
+        for name, value in values
+    }
+    return repeated, classes

@@ -10,6 +10,8 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from vitrine.shards.schema import BOX_ENTRIES
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -57,11 +59,14 @@ class Preprocessing:
         return self.finished(v2.Compose([crop, v2.RandomHorizontalFlip()])(sample))
 
     def finished(self, sample: dict[str, Any]) -> dict[str, Any]:
-        """Normalises the image; drops boxes that were cut away; cut-off parts become invisible."""
+        """Normalises the image; drops boxes that were cut away, with their classes; cut-off parts become invisible."""
         image = v2.functional.to_dtype(sample["image"], torch.float32, scale=True)
         done = dict(sample, image=v2.functional.normalize(image, list(self.mean), list(self.std)).as_subclass(Tensor))
         if "boxes" in sample:
-            done["boxes"] = _inside(sample["boxes"].as_subclass(Tensor), self.size)
+            boxes = sample["boxes"].as_subclass(Tensor).float().clamp(0, self.size)
+            inside = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+            done["boxes"] = boxes[inside]
+            done.update({name: sample[name][inside] for name in BOX_ENTRIES if name in sample})
         if "points" in sample:
             points = done.pop("points").as_subclass(Tensor)
             done["parts"] = _seen(points, done.pop("visible"), self.size)
@@ -93,11 +98,6 @@ class Preprocessing:
         if self.resize is None:
             return v2.Resize((self.size, self.size), antialias=True)
         return v2.Compose([v2.Resize(self.resize, antialias=True), v2.CenterCrop(self.size)])
-
-
-def _inside(boxes: Tensor, size: int) -> Tensor:
-    clipped = boxes.float().clamp(0, size)
-    return clipped[(clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])]
 
 
 def _seen(points: Tensor, visible: Tensor, size: int) -> Tensor:

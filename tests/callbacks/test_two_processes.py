@@ -40,10 +40,16 @@ def _run(args: list[str], folder: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+def _figures(folder: Path) -> dict[str, float]:
+    """A test's figures; not a number where there was nothing to measure, such as pairs of the difficult subset."""
+    figures = json.loads((folder / "metrics.json").read_text())
+    return {name: float("nan") if value is None else value for name, value in figures.items()}
+
+
 def test_two_processes_leave_what_one_leaves(folders: tuple[Path, Path]) -> None:
     two = folders[1]
-    first, second = (json.loads((folder / "metrics.json").read_text()) for folder in folders)
-    assert second == pytest.approx(first, rel=1e-3, abs=1e-5)
+    first, second = (_figures(folder) for folder in folders)
+    assert second == pytest.approx(first, rel=1e-3, abs=1e-5, nan_ok=True)
     heads, others = (load_file(folder / "explainer" / "explainer.safetensors") for folder in folders)
     assert heads.keys() == others.keys()
     for name, tensor in heads.items():

@@ -57,6 +57,7 @@ def test_a_wandb_run_can_be_read_back(
     options = ["--model.init_args.beta=0.5", f"--trainer.default_root_dir={folder}"]
     train.main(["fit", *small_run, "-c", panels, "-c", "configs/trainer/wandb.yaml", *options])
     wandb.finish()
+    wandb.teardown()  # waits for W&B's process, which may still be writing records to the file
     (path,) = (folder / "wandb").glob("offline-run-*/*.wandb")
     found = list(records(path))
     history = [values(record.history.item) for record in found if record.WhichOneof("record_type") == "history"]

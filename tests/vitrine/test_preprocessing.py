@@ -74,6 +74,47 @@ def test_what_a_crop_cuts_away_is_dropped_or_invisible() -> None:
     assert squashed["parts"][:, 2].tolist() == [1, 1, 0]
 
 
+def labelled(squares: list[tuple[int, int, int, int]]) -> dict[str, Any]:
+    """The marked picture with these boxes; each one's class is its left side, and every other one is difficult."""
+    boxes = torch.tensor(squares, dtype=torch.float32).reshape(-1, 4)
+    return marked() | {
+        "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(HEIGHT, WIDTH)),
+        "box_labels": boxes[:, 0].long(),
+        "box_difficult": torch.arange(len(boxes)) % 2 == 1,
+    }
+
+
+def test_a_box_that_is_cut_away_takes_its_class_and_flag_along() -> None:
+    squares = [(0, 0, 4, 4), (30, 5, 40, 15), (90, 0, 99, 9), (44, 2, 60, 50)]  # columns 20 to 80 stay
+    done = Preprocessing(60, 60).sample(labelled(squares))
+    assert done["boxes"].tolist() == [[10, 5, 20, 15], [24, 2, 40, 50]]
+    assert done["box_labels"].tolist() == [30, 44]
+    assert done["box_difficult"].tolist() == [True, True]
+    assert (done["box_labels"].dtype, done["box_difficult"].dtype) == (torch.int64, torch.bool)
+    none = Preprocessing(60, 60).sample(labelled([(0, 0, 4, 4)]))
+    assert (none["boxes"].shape, none["box_labels"].shape, none["box_difficult"].shape) == ((0, 4), (0,), (0,))
+    assert "box_labels" not in Preprocessing(60, 60).sample(marked())
+
+
+def test_classes_stay_with_their_boxes_in_random_crops_and_flips() -> None:
+    squares = [(4 * step, 5 * step, 4 * step + 40, 5 * step + 1 + step) for step in range(10)]
+    heights = {x0: y1 - y0 for x0, y0, _, y1 in squares}
+    kept = set()
+    for seed in range(30):
+        torch.manual_seed(seed)
+        sample = labelled(squares)
+        sample["box_difficult"] = sample["box_labels"] % 8 == 0
+        done = Preprocessing(50, 50).augmented(sample)
+        labels = done["box_labels"].tolist()
+        kept.add(len(labels))
+        assert len(labels) == len(done["boxes"]) == len(done["box_difficult"])
+        assert done["box_difficult"].tolist() == [label % 8 == 0 for label in labels]
+        pairs = zip(done["boxes"].tolist(), labels, strict=True)
+        scales = [(y1 - y0) / heights[label] for (_, y0, _, y1), label in pairs if y0 > 0 and y1 < 50]
+        assert max(scales, default=1) <= 1.001 * min(scales, default=1)
+    assert len(kept) > 3
+
+
 def test_a_box_that_a_crop_cuts_is_clipped() -> None:
     done = Preprocessing(60, 60).sample(marked((10, 20, 40, 36)))  # columns 20 to 80 stay
     assert done["boxes"].tolist() == [[0, 20, 20, 36]]

@@ -6,10 +6,11 @@ from vitrine.metrics.base import ExplanationMetric
 from vitrine.metrics.energy import EnergyInBoxes, EnergyInMask
 from vitrine.metrics.faithfulness import ClassificationFaithfulness, RegressionFaithfulness
 from vitrine.metrics.live_x_features import LiveXFeatures
+from vitrine.metrics.pointing import PointingGame
 
 METRICS_BY_ANNOTATION: Mapping[str, tuple[type[ExplanationMetric], ...]] = {
     "mask": (EnergyInMask,),
-    "boxes": (EnergyInBoxes,),
+    "boxes": (EnergyInBoxes, PointingGame),
     "parts": (),
     "objects": (),
 }
@@ -21,6 +22,7 @@ __all__ = [
     "EnergyInMask",
     "ExplanationMetric",
     "LiveXFeatures",
+    "PointingGame",
     "RegressionFaithfulness",
     "metrics_for",
 ]

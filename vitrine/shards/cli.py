@@ -9,12 +9,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from vitrine.shards import cub, folder
+from vitrine.shards import cub, folder, voc
 from vitrine.shards.converter import Converter, write_set
 from vitrine.shards.schema import ShardIndex
 from vitrine.shards.verify import verify
 
-CONVERTERS: tuple[Converter, ...] = (cub.CONVERTER, folder.CONVERTER)
+CONVERTERS: tuple[Converter, ...] = (cub.CONVERTER, folder.CONVERTER, voc.CONVERTER)
 
 _WRONG, _USAGE, _INTERRUPTED = 1, 2, 130
 _SHOWN_PROBLEMS = 20

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
+from vitrine.shards.schema import BOX_ENTRIES
+
 RECORD_ANNOTATIONS = ("boxes", "parts")
 
 
@@ -50,13 +52,21 @@ class RecordRules:
             if (name in record) != (name in self.annotations)
         ]
         found += _box_problems(record.get("boxes", []), record["width"], record["height"])
-        return found + self._part_problems(record)
+        return found + self._box_entry_problems(record) + self._part_problems(record)
 
     def _range_problems(self, labels: Sequence[object]) -> list[str]:
         return [
             f"label {label!r} is outside the {self.num_classes} classes (0 to {self.num_classes - 1})"
             for label in labels
             if not _is_index(label) or not 0 <= label < self.num_classes
+        ]
+
+    def _box_entry_problems(self, record: Mapping[str, Any]) -> list[str]:
+        allowed = {"box_labels": self.num_classes, "box_difficult": 2}
+        return [
+            f"{name} {record[name]!r} are no whole numbers from 0 to {allowed[name] - 1}, one for each box"
+            for name in BOX_ENTRIES
+            if name in record and not _are_indices(record[name], record.get("boxes"), allowed[name])
         ]
 
     def _part_problems(self, record: Mapping[str, Any]) -> list[str]:
@@ -70,6 +80,15 @@ class RecordRules:
             for number, part in enumerate(parts)
             if not _is_part(part, record["width"], record["height"])
         ]
+
+
+def _are_indices(values: object, boxes: object, count: int) -> bool:
+    return (
+        isinstance(values, Sequence)
+        and isinstance(boxes, Sequence)
+        and len(values) == len(boxes)
+        and all(_is_index(value) and 0 <= value < count for value in values)
+    )
 
 
 def _is_part(part: object, width: int, height: int) -> bool:

@@ -27,6 +27,10 @@ class Sample:
     label: int | Sequence[int]
     boxes: Sequence[Sequence[float]] | None = None
     """x0, y0, x1, y1 in pixels, half open; an empty sequence where an image of a set with boxes has none."""
+    box_labels: Sequence[int] | None = None
+    """Class index of each box; all samples of a split have these, or none."""
+    box_difficult: Sequence[float] | None = None
+    """0 or 1 for each box; all samples of a split have these, or none."""
     parts: Sequence[Sequence[float]] | None = None
     """x, y, visible in the split's order of parts."""
     mask: Source | None = None
@@ -94,14 +98,18 @@ def _record(sample: Sample, image: EncodedImage) -> dict[str, Any]:
     record = {**sample.extra, "label": _plain_label(sample), "width": image.width, "height": image.height}
     if sample.boxes is not None:
         record["boxes"] = [[float(value) for value in box] for box in sample.boxes]
+    if sample.box_labels is not None:
+        record["box_labels"] = [operator.index(label) for label in sample.box_labels]
+    if sample.box_difficult is not None:
+        record["box_difficult"] = [_plain_flag(flag) for flag in sample.box_difficult]
     if sample.parts is not None:
         record["parts"] = [[*map(float, part[:2]), *map(_plain_flag, part[2:])] for part in sample.parts]
     return record
 
 
-def _plain_flag(visible: float) -> float:
+def _plain_flag(flag: float) -> float:
     """0 and 1 as whole numbers; anything else stays as it is, for the rules to refuse."""
-    return int(visible) if visible in {0, 1} else float(visible)
+    return int(flag) if flag in {0, 1} else float(flag)
 
 
 def _read(source: Source, name: str) -> bytes:

@@ -8,6 +8,8 @@ from typing import Any, NotRequired, TypedDict
 SCHEMA_VERSION = 1
 INDEX_FILE = "index.json"
 ANNOTATIONS = ("boxes", "mask", "objects", "parts")
+BOX_ENTRIES = ("box_labels", "box_difficult")
+"""What a record may say of each box; all samples of a split have the same of these."""
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png")
 
 _FIELD_TYPES = {
@@ -32,6 +34,10 @@ class SampleRecord(TypedDict):
     height: int
     boxes: NotRequired[list[list[float]]]
     """x0, y0, x1, y1 in pixels of the stored image, half open: x0 ≤ x < x1."""
+    box_labels: NotRequired[list[int]]
+    """Class index of each box, in the order of ``boxes``; absent where all boxes are of the image's one class."""
+    box_difficult: NotRequired[list[int]]
+    """Of each box 1 where the object is hard to recognise, else 0."""
     parts: NotRequired[list[list[float]]]
     """x, y, visible (0 or 1) of each part, in the order of ``part_names``."""
 

@@ -14,7 +14,15 @@ from typing import Any
 from vitrine.shards.images import decode, is_16_bit_png, is_binary
 from vitrine.shards.pool import Advance, run_tasks
 from vitrine.shards.rules import RecordRules
-from vitrine.shards.schema import ANNOTATIONS, IMAGE_EXTENSIONS, INDEX_FILE, ShardEntry, ShardIndex, parse_index
+from vitrine.shards.schema import (
+    ANNOTATIONS,
+    BOX_ENTRIES,
+    IMAGE_EXTENSIONS,
+    INDEX_FILE,
+    ShardEntry,
+    ShardIndex,
+    parse_index,
+)
 
 _MAP_EXTENSIONS = {"mask": "mask.png", "objects": "objects.png"}
 
@@ -27,6 +35,8 @@ class ShardReport:
     problems: list[str] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     labels: Counter[int] = field(default_factory=Counter)
+    box_entries: set[tuple[str, ...]] = field(default_factory=set)
+    """What the records say of each box, each kind of record once."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,8 @@ def _split_problems(index: ShardIndex, reports: list[ShardReport]) -> Iterator[s
     labels = sum((report.labels for report in reports), Counter[int]())
     if index.class_counts != (counts := [labels[label] for label in range(len(index.classes))]):
         yield f"{INDEX_FILE}: class_counts are {_shorten(index.class_counts)}, the samples' {_shorten(counts)}"
+    if len(set[tuple[str, ...]]().union(*(report.box_entries for report in reports))) > 1:
+        yield f"{INDEX_FILE}: some samples have {' or '.join(BOX_ENTRIES)}, others have not"
     first: dict[str, str] = {}
     for report in reports:
         for key in report.keys:
@@ -143,6 +155,8 @@ def _check_sample(key: str, members: list[tuple[str, bytes]], task: _VerifyTask,
     report.keys.append(key)
     problems, record = _sample_problems(members, task.rules)
     report.problems += [f"{report.file}: sample {key!r}: {problem}" for problem in problems]
+    if record:
+        report.box_entries.add(tuple(name for name in BOX_ENTRIES if name in record))
     if not task.rules.label_problems(record.get("label")):
         label = record["label"]
         report.labels.update(label if isinstance(label, list) else [label])

@@ -13,7 +13,7 @@ from pathlib import Path
 from vitrine.shards.pool import Advance, run_tasks
 from vitrine.shards.rules import RecordRules
 from vitrine.shards.sample import Sample, declared_problems, encode_sample, make_key
-from vitrine.shards.schema import ANNOTATIONS, INDEX_FILE, ShardEntry, ShardIndex
+from vitrine.shards.schema import ANNOTATIONS, BOX_ENTRIES, INDEX_FILE, ShardEntry, ShardIndex
 from vitrine.whole import check_vacant, new_folder
 
 __all__ = ["Sample", "make_key", "write_shards"]
@@ -116,6 +116,11 @@ def _check_samples(samples: Sequence[Sample], rules: RecordRules) -> None:
             raise ValueError(f"{sample.name}: {problems[0]}.")
         if first := seen.get(sample.key):
             raise ValueError(f"{first.name} and {sample.name} share the key {sample.key!r}: rename one of them.")
+        for name in BOX_ENTRIES:
+            if (getattr(sample, name) is None) != (getattr(samples[0], name) is None):
+                raise ValueError(
+                    f"{samples[0].name} and {sample.name} differ in having {name}: give them to all or none."
+                )
         seen[sample.key] = sample
 
 

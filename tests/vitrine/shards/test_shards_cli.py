@@ -77,6 +77,8 @@ def test_verify_shows_the_first_problems_alone(
         [],
         ["moths"],
         ["cub", "--root", "a", "--out", "b", "--split", "val"],
+        ["voc", "--root", "a", "--out", "b", "--split", "person_train"],
+        ["voc", "--root", "a", "--out", "b", "--split", "test", "--year", "late"],
         ["folder", "--root", "a", "--out", "b", "--shard-size", "0"],
         ["folder", "--root", "a", "--out", "b", "--workers", "-1"],
         ["folder", "--root", "a", "--out", "b", "--work", "1"],
@@ -90,10 +92,11 @@ def test_a_wrong_command_line_exits_with_2(arguments: list[str], capsys: pytest.
     assert "usage: python -m vitrine.shards" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [[], ["cub"], ["folder"], ["verify"]])
+@pytest.mark.parametrize("command", [[], ["cub"], ["folder"], ["voc"], ["verify"]])
 def test_every_command_has_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main([*command, "--help"])
     assert stopped.value.code == 0
     text = capsys.readouterr().out
-    assert all(option in text for option in ("--shard-size", "--workers")) == (command in (["cub"], ["folder"]))
+    converts = command in (["cub"], ["folder"], ["voc"])
+    assert all(option in text for option in ("--shard-size", "--workers")) == converts

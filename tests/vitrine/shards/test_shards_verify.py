@@ -63,6 +63,13 @@ def edit_record(folder: Path, **changes: Any) -> None:
     edit_shard(folder, change)
 
 
+def test_what_only_some_samples_say_of_their_boxes_is_found(split: Path) -> None:
+    edit_record(split, box_labels=[0])
+    assert problems(split) == ["index.json: some samples have box_labels or box_difficult, others have not"]
+    edit_record(split, box_labels=[2])
+    assert f"{SHARD}: sample " in problems(split)[0]
+
+
 def test_a_whole_split_has_no_problem_also_on_two_workers(split: Path) -> None:
     outcome = verify(split, workers=2)
     assert outcome.problems == []

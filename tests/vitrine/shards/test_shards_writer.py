@@ -9,6 +9,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -298,3 +299,15 @@ def test_a_process_with_other_threads_is_not_forked(monkeypatch: pytest.MonkeyPa
 
 def test_tasks_give_their_results_in_order() -> None:
     assert run_tasks(square, [3, 1, 2], workers=1, total=3, title="square") == [9, 1, 4]
+
+
+@pytest.mark.parametrize("name", ["box_labels", "box_difficult"])
+def test_what_is_said_of_boxes_must_be_said_by_all(tmp_path: Path, make_samples: MakeSamples, name: str) -> None:
+    one, *others = make_samples(3)
+    told: dict[str, Any] = {name: [1]}
+    write([replace(sample, **told) for sample in (one, *others)], tmp_path / "all")
+    records = [json.loads(data) for key, data in members(tmp_path / "all").items() if key.endswith("json")]
+    assert [record[name] for record in records] == [[1]] * 3
+    with pytest.raises(ValueError, match=f"sample 's000' and sample 's001' differ in having {name}: give them to all"):
+        write([replace(one, **told), *others], tmp_path / "some")
+    assert not (tmp_path / "some").exists()
