@@ -72,10 +72,10 @@ class Explanation:
     def aggregate(self) -> Tensor:
         """(B, 1, H, W): the heatmaps' sum, each weighted by the positive part of its score.
 
-        Each heatmap is first divided by its own sum of absolute values; a heatmap of zeros stays one.
+        Each heatmap is first divided by its own sum of absolute values; a heatmap of zeros stays one, and NaN stays NaN.
         """
         mass = self.heatmaps.abs().sum(dim=(2, 3), keepdim=True)
-        shares = torch.where(mass > 0, self.heatmaps / mass, torch.zeros_like(self.heatmaps))
+        shares = torch.where(mass == 0, torch.zeros_like(self.heatmaps), self.heatmaps / mass)
         return (self.scores.clamp(min=0)[..., None, None] * shares).sum(dim=1, keepdim=True)
 
     @staticmethod
