@@ -1,0 +1,156 @@
+"""Tests whether an attribution method's maps depend on the weights that they are said to explain."""
+
+import copy
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities import rank_zero_warn
+from torch import Tensor, nn
+from typing_extensions import override
+
+from callbacks.faces import datamodule_of
+from callbacks.heatmaps import untouched
+from callbacks.ranks import gather
+from vitrine.attribution.sanity import Attributor, SanityReport, sanity_check
+from vitrine.attribution.sanity.by_name import method_named
+from vitrine.attribution.sanity.report import THRESHOLD
+from vitrine.batch import Batch
+from vitrine.explainers import Explainer
+from vitrine.whole import whole_file
+
+NAME = "sanity.json"
+E = TypeVar("E", bound=Explainer)
+
+
+class SanityCheck(pl.Callback):
+    """Re-draws the backbone's layers from the top down and compares the maps (Adebayo et al., NeurIPS 2018).
+
+    It runs before the first test batch, on a few fixed images, and logs ``sanity/METHOD/absolute_correlation`` and
+    ``…/correlation`` (once all layers are re-drawn), ``…/similarity``, by which the method passes or fails
+    (`SanityReport.similarity`), and ``…/degenerate``, the number of images whose last map says nothing. ``sanity.json`` in
+    the run's folder has all stages, by method; the entries of other methods that stand there stay. A method that fails is
+    warned of. All ranks share the images out among them; rank zero writes. The module is not changed by it.
+
+    Args:
+        method: Name of an attribution method, such as ``GuidedBackprop``, which explains the backbone's predictions; null
+            for the module's own explainer, whose heads stay as they are while the backbone below them is re-drawn.
+        count: Number of images.
+        stages: Degrees of randomisation, evenly spread over the layers.
+        seed: Of the re-drawn weights.
+        threshold: A method passes where its similarity is below it.
+        options: Further arguments of the method, such as ``{layer: features}``.
+
+    Raises:
+        ValueError: For an unknown method, options without a method, and a count or stages below 1.
+    """
+
+    def __init__(
+        self,
+        method: str | None = "ExcitationBackprop",
+        count: int = 8,
+        stages: int = 5,
+        seed: int = 0,
+        threshold: float = THRESHOLD,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        for option, value in (("count", count), ("stages", stages)):
+            if value < 1:
+                raise ValueError(f"SanityCheck: {option} must be at least 1, got {value}.")
+        if method is None and options:
+            raise ValueError("SanityCheck: options are those of a method; name the method, or leave them out.")
+        self.method = method
+        self.make_method = None if method is None else partial(method_named(method), **(options or {}))
+        self.options = dict(options or {})
+        self.count, self.stages, self.seed, self.threshold = count, stages, seed, threshold
+
+    @override
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Runs the check, logs its figures, writes the file and warns."""
+        explainer = explainer_of(pl_module)
+        with untouched(pl_module):
+            batch: Batch = datamodule_of(trainer, self).panel(self.count)
+            report = joined(gather(self._share(trainer, pl_module, explainer, batch)))
+        name = self.method or type(explainer).__name__
+        # Gathered on all ranks, so every rank logs the same figures.
+        pl_module.log_dict(figures(report, f"sanity/{name}"), rank_zero_only=True)
+        if trainer.is_global_zero:
+            self._write(Path(trainer.default_root_dir, NAME), name, report, batch)
+        if not report.passes(self.threshold):
+            rank_zero_warn(report.verdict(name, self.threshold))
+
+    def _share(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, explainer: Explainer, batch: Batch
+    ) -> SanityReport | None:
+        """The report on this rank's ``image[rank::world]``; None where no image is left for it."""
+        share = batch["image"][trainer.global_rank :: trainer.world_size]
+        if not len(share):
+            return None
+        # Without autocast: ranks would tie where products have few bits.
+        images = trainer.precision_plugin.convert_input(share.to(pl_module.device))
+        return self._check(explainer, images)
+
+    def _check(self, explainer: Explainer, images: Tensor) -> SanityReport:
+        make_method: Callable[[nn.Module], Attributor]
+        if self.make_method is None:
+            # The class that the explainer takes by itself: that of the backbone may have no head.
+            target: Tensor | None = explainer.explain(images).target
+            make_method = partial(on_backbone, explainer)
+        else:
+            target, make_method = None, self.make_method
+        model = explainer.backbone.model
+        return sanity_check(make_method, model, images, target, stages=self.stages, seed=self.seed)
+
+    def _write(self, path: Path, name: str, report: SanityReport, batch: Batch) -> None:
+        entry = {
+            "options": self.options,
+            "seed": self.seed,
+            "images": list(batch["key"]),
+            **report.to_dict(self.threshold),
+        }
+        others = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        with whole_file(path) as partial_file:
+            text = json.dumps({**others, name: entry}, indent=2, ensure_ascii=False)
+            partial_file.write_text(f"{text}\n", encoding="utf-8")
+
+
+def explainer_of(pl_module: pl.LightningModule) -> Explainer:
+    """The module's explainer.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    explainer = getattr(pl_module, "explainer", None)
+    if not isinstance(explainer, Explainer):
+        raise ValueError(
+            f"SanityCheck needs a module with an explainer on a frozen backbone, got {type(pl_module).__name__}."
+        )
+    return explainer
+
+
+def on_backbone(explainer: E, model: nn.Module) -> E:
+    """A copy of an explainer that explains another network of the same kind, with the same heads."""
+    return copy.deepcopy(explainer, {id(explainer.backbone.model): model})  # the memo puts one in the other's place
+
+
+def joined(shares: Sequence[SanityReport | None]) -> SanityReport:
+    """Puts the shares ``[rank::world]`` back into one report, in the images' order."""
+    present = [share for share in shares if share is not None]
+    images = [len(share.image_correlation[0]) for share in present]
+    order = torch.cat([torch.arange(count) * len(shares) + rank for rank, count in enumerate(images)])
+    return SanityReport.cat(present)[order.argsort()]
+
+
+def figures(report: SanityReport, prefix: str) -> dict[str, float]:
+    """What is logged, by name."""
+    return {
+        f"{prefix}/correlation": float(report.correlation[-1]),
+        f"{prefix}/absolute_correlation": float(report.absolute_correlation[-1]),
+        f"{prefix}/similarity": report.similarity,
+        f"{prefix}/degenerate": float(report.degenerate[-1]),
+    }

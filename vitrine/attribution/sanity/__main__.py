@@ -1,0 +1,138 @@
+"""``python -m vitrine.attribution.sanity``: does an attribution method look at the weights?"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from vitrine.attribution.sanity.by_name import method_named, method_names
+from vitrine.attribution.sanity.check import sanity_check
+from vitrine.attribution.sanity.report import THRESHOLD, SanityReport
+from vitrine.backbones import build_network
+from vitrine.preprocessing import Preprocessing
+from vitrine.shards.folder import EXTENSIONS
+from vitrine.whole import whole_file
+
+PASSED, FAILED, USAGE = 0, 1, 2
+DESCRIPTION = """Re-draws a trained network's layers one after another from the top and compares an attribution method's maps
+with those of the network as it was (Adebayo et al., NeurIPS 2018). Exit code 0 where the method passes, 1 where its maps
+hardly depend on the weights, 2 for a wrong argument."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and gives its exit code: 0 and 1 are the verdict, 2 is a user's error, told in one sentence."""
+    try:
+        return _run(_parser().parse_args(arguments))
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        Console(stderr=True, soft_wrap=True, highlight=False).print(f"error: {error}", markup=False)
+        return USAGE
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device is cuda, but this machine has no CUDA device; leave it out.")
+    method = method_named(options.method)
+    network = build_network(options.network, options.weights, options.num_classes).eval().to(options.device)
+    paths = pictures(options.images, options.count)
+    images = load_pictures(paths, options.size).to(options.device)
+    make_method = partial(method, layer=options.layer, internal_batch_size=options.batch_size)
+    report = sanity_check(make_method, network, images, stages=options.stages, seed=options.seed, progress=True)
+    if options.out is not None:
+        write_report(options.out, report, options, paths)
+    show(report, options.method, options.threshold)
+    return PASSED if report.passes(options.threshold) else FAILED
+
+
+def pictures(folder: Path, count: int) -> list[Path]:
+    """At most ``count`` of the pictures below a folder, evenly spread over their sorted paths.
+
+    Raises:
+        FileNotFoundError: where there is no such folder, or no picture in it.
+        ValueError: where ``count`` is less than 1.
+    """
+    if count < 1:
+        raise ValueError(f"--count is {count}; give 1 or more.")
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
+    if not found:
+        raise FileNotFoundError(f"{folder} holds no images ({', '.join(sorted(EXTENSIONS))}); give a folder with some.")
+    return [found[number * len(found) // count] for number in range(count)] if len(found) > count else found
+
+
+def load_pictures(paths: Sequence[Path], size: int) -> Tensor:
+    """(B, 3, size, size), the short side first brought to 8/7 of the size, as 256 is of 224.
+
+    Raises:
+        ValueError: for a file that is no readable image.
+    """
+    prepare = Preprocessing(size=size, resize=size * 8 // 7)
+    return torch.stack([_load(path, prepare) for path in paths])
+
+
+def _load(path: Path, prepare: Preprocessing) -> Tensor:
+    try:
+        with Image.open(path) as image:
+            return prepare(image)
+    except Exception as error:  # Pillow's decoders raise many kinds
+        raise ValueError(f"{path} is no readable image ({error}); mend or remove it.") from error
+
+
+def write_report(out: Path, report: SanityReport, options: argparse.Namespace, paths: Sequence[Path]) -> None:
+    """Writes the figures with what they depend on, as one JSON object."""
+    asked = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
+    entries: dict[str, Any] = report.to_dict(options.threshold) | {
+        "options": {name: value for name, value in asked.items() if name != "out"},
+        "images": [path.relative_to(options.images).as_posix() for path in paths],
+    }
+    with whole_file(out) as partial_file:
+        partial_file.write_text(json.dumps(entries, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def show(report: SanityReport, method: str, threshold: float) -> None:
+    """Prints one row a stage, and the verdict."""
+    table = Table(title=f"{method}: rank correlation with the trained network's maps", title_justify="left")
+    for heading in ("re-drawn down to", "map", "|map|", "degenerate"):
+        table.add_column(heading, justify="left" if heading == "re-drawn down to" else "right")
+    for row in report.rows():
+        figures = (row["correlation"], row["absolute_correlation"])
+        table.add_row(row["layer"], *("–" if x is None else f"{x:.3f}" for x in figures), str(row["degenerate"]))
+    console = Console(markup=False, highlight=False)
+    console.print(table)
+    console.print(report.verdict(method, threshold), soft_wrap=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m vitrine.attribution.sanity", description=DESCRIPTION, allow_abbrev=False)
+    add = parser.add_argument
+    add("--method", required=True, help=f"one of {', '.join(method_names())}")
+    add("--network", required=True, help="as a backbone's name: resnet18, timm:NAME, package.module:Class")
+    add("--weights", required=True, help="a .pth, .pt or .safetensors file, or an entry of the network's own table")
+    add("--images", required=True, type=Path, metavar="FOLDER", help="pictures are looked for in its folders too")
+    add("--num-classes", type=int, help="of the network, where neither it nor the weight file says")
+    add("--layer", help="the method's layer, where it needs one")
+    add("--size", type=int, default=224, help="side of the network's input in pixels (%(default)s)")
+    add("--count", type=int, default=16, help="images, evenly spread over the folder (%(default)s)")
+    add("--batch-size", type=int, help="images that go through the network at once (all)")
+    add("--stages", type=int, help="degrees of randomisation, evenly spread (one a layer)")
+    add("--seed", type=int, default=0, help="of the re-drawn weights (%(default)s)")
+    add("--threshold", type=float, default=THRESHOLD, help="a method passes below it (%(default)s)")
+    add("--device", default="cpu", choices=("cpu", "cuda"), help="where the network runs (%(default)s)")
+    add("--out", type=Path, metavar="FILE", help="write the figures there as JSON")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
