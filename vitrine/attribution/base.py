@@ -90,9 +90,9 @@ class Method(ABC):
         """
         if inputs.ndim != 4:
             raise ValueError(f"inputs must be (B, C, H, W), got {tuple(inputs.shape)}.")
-        unit = self._unit(len(inputs), target, channel)
         size = self.batch_at_once(len(inputs))
         with behind_glass(self.model), torch.inference_mode(mode=False):
+            unit = self._unit(len(inputs), target, channel)
             inputs = inputs.detach().clone()  # outside inference mode, and never the caller's own memory
             parts = [
                 self.maps(inputs[start : start + size], unit.part(slice(start, start + size)))
@@ -169,7 +169,7 @@ def _indices(given: Indices, batch: int, name: str) -> Tensor:
         raise ValueError(
             f"{name} must be one index, one for each of the {batch} inputs, or ({batch}, K), got {tuple(indices.shape)}."
         )
-    return indices.long()
+    return indices.long().clone()  # made in inference mode, they could not go into a graph
 
 
 def check_units(units: Tensor, count: int, name: str = "target") -> None:

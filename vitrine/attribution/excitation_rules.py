@@ -38,6 +38,7 @@ def excitation_rules(negative_activations: str) -> dict[str, Rule]:
     convolutions = [f"conv{kind}{dims}d" for kind in ("", "_transpose") for dims in (1, 2, 3)]
     return (
         dict.fromkeys(ACTIVATIONS | DROPOUTS | NORMALISATIONS, passes_unchanged)
+        | dict.fromkeys(("sigmoid", "hardsigmoid"), gate)
         | dict.fromkeys(CASTS, cast)
         | dict.fromkeys([*convolutions, "linear"], linear.weighted)
         | dict.fromkeys(MEANS, linear.mean)
@@ -165,11 +166,30 @@ def subtract_or_divide(call: Call) -> Any:
     return _all_to(a, call) if carries(a) and not carries(b) else NotImplemented
 
 
+class Gate:
+    """The share of a sigmoid, by which a product knows its gate. It passes mass unchanged."""
+
+    def __init__(self, shape: torch.Size) -> None:
+        self.shape = shape
+
+    def __call__(self, mass: Tensor) -> tuple[Tensor]:
+        """What arrives at the output goes to the operand."""
+        return (mass.sum_to_size(self.shape),)
+
+
+def gate(call: Call) -> Any:
+    """Passes mass unchanged, and says so to a product above."""
+    return redistributed(call, Gate(call.operand.shape), call.operand) if carries(call.operand) else NotImplemented
+
+
 def multiply(call: Call) -> Any:
-    """All to the operand that is not a constant; of two, all to the larger one: the smaller one is a gate."""
+    """All to the operand that is not a constant; of two, none to the one that is a sigmoid, or else the smaller one."""
     a, b = call.argument(0, "input"), call.argument(1, "other")
     if not (carries(a) and carries(b)):
         return _all_to(a if carries(a) else b, call)
+    gates = [isinstance(share_of(x.grad_fn), Gate) for x in (a, b)]
+    if gates[0] != gates[1]:
+        return _all_to(b if gates[0] else a, call)
     if a.numel() == b.numel():
         return NotImplemented
     return _all_to(a if a.numel() > b.numel() else b, call)
