@@ -1,0 +1,70 @@
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vitrine.attribution.integrated_gradients import RULES, IntegratedGradients
+
+
+def smooth_net() -> nn.Sequential:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Conv2d(4, 3, 2), nn.Softplus(), nn.Flatten(), nn.Linear(27, 4)]
+    return nn.Sequential(*layers).double()
+
+
+def images(batch: int = 2) -> Tensor:
+    return torch.randn(batch, 3, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("baseline", [0.0, -0.7])
+def test_a_map_sums_to_the_difference_as_steps_grow(rule: str, baseline: float) -> None:
+    model, x = smooth_net(), images()
+    with torch.no_grad():
+        wanted = (model(x) - model(torch.full_like(x, baseline)))[:, 1]
+    errors = []
+    for steps in (4, 16, 64):
+        found = IntegratedGradients(model, baseline=baseline, steps=steps, method=rule).attribute(x, 1)
+        errors.append(float((found.sum((1, 2, 3)) - wanted).abs().max() / wanted.abs().max()))
+    if rule == "gausslegendre":
+        assert max(errors[1:]) < 1e-6  # Captum keeps the weights of the steps in float32
+    else:
+        assert errors[2] < errors[1] / 3 < errors[0] / 9
+
+
+@pytest.mark.parametrize("steps", [1, 7])
+def test_a_linear_model_gives_weight_times_difference(steps: int) -> None:
+    linear = nn.Linear(3 * 6 * 6, 5, dtype=torch.float64)
+    model, x, baseline = nn.Sequential(nn.Flatten(), linear), images(), images(5)[3:]
+    found = IntegratedGradients(model, baseline=baseline, steps=steps).attribute(x, torch.tensor([[4, 0], [2, 2]]))
+    weight = linear.weight.detach().view(5, 3, 6, 6)[torch.tensor([[4, 0], [2, 2]])]
+    torch.testing.assert_close(found, weight * (x - baseline)[:, None], rtol=1e-6, atol=1e-9)
+
+
+def test_a_quadratic_model_in_closed_form() -> None:
+    class Squares(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return images.square().sum((2, 3))
+
+    x, baseline = images(), torch.full((1, 3, 1, 1), 0.4, dtype=torch.float64)
+    found = IntegratedGradients(Squares(), baseline=baseline, steps=3).attribute(x, 2)
+    expected = torch.zeros_like(x)
+    expected[:, 2] = x[:, 2].square() - 0.4**2  # (x − b)(x + b), at each of the pixels
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
+
+
+def test_nothing_is_attributed_to_the_baseline_itself() -> None:
+    found = IntegratedGradients(smooth_net(), baseline=images(), steps=5).attribute(images(), 0)
+    assert torch.equal(found, torch.zeros_like(found))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "simpson"}, "method 'simpson' is unknown; choose from gausslegendre, riemann_left"),
+        ({"steps": 0}, "steps is 0; gausslegendre needs 1 or more"),
+        ({"steps": 1, "method": "riemann_left"}, "steps is 1; riemann_left needs 2 or more"),
+    ],
+)
+def test_wrong_options(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        IntegratedGradients(smooth_net(), **options)  # type: ignore[arg-type]
