@@ -1,0 +1,22 @@
+"""Grad-CAM++: channels weighted by their positive gradients, place by place (Chattopadhay et al., WACV 2018)."""
+
+from torch import Tensor
+from typing_extensions import override
+
+from vitrine.attribution.class_activation import GradientWeighted
+
+
+class GradCAMPlusPlus(GradientWeighted):
+    """ReLU(Σ_k w_k A_k) with w_k = Σ_ij α_k,ij g⁺_k,ij and α = g² / (2 g² + g³ Σ_ab A_k,ab), where g = ∂y/∂A.
+
+    The paper takes the gradient of exp(y), which is g times exp(y): that factor, one for the whole map, is left out, since
+    it overflows. The equation is made for activations of at least 0; for others the denominator can come near 0.
+
+    Arguments, shapes and errors are those of `ClassActivation`.
+    """
+
+    @override
+    def combined(self, activations: Tensor, gradients: Tensor) -> Tensor:
+        # α g⁺ with g² cancelled, which has no 0/0 and needs no ε.
+        weights = gradients.clamp(min=0) / (2 + gradients * activations.sum(dim=(2, 3), keepdim=True))
+        return (weights.sum(dim=(2, 3), keepdim=True) * activations).sum(dim=1)

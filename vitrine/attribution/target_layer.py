@@ -1,0 +1,100 @@
+"""The layer that class activation maps are drawn over where none is named."""
+
+import torch
+from torch import Tensor, nn
+
+from vitrine.attribution.forward_trace import ForwardTrace, Visit, forward_trace, noise, sent_back
+from vitrine.attribution.map_layout import MapLayout, layout_of_map
+from vitrine.attribution.token_grid import TokenGrid, grid_of_tokens, is_tokens
+
+
+def target_layer(model: nn.Module, inputs: Tensor) -> str:
+    """The last layer, in the order in which layers run, that gives a map of the image on which the logits depend.
+
+    A map is (B, C, h, w) or (B, h, w, C) with the input's proportions and more than one cell; or the tokens (B, N, D) of a
+    patch grid, as wide as the first ones, while their cells, not the class token alone, still reach the logits. Maps whose
+    channels are the classes themselves are passed over, and so is adaptive pooling, which brings them to a fixed size. Of
+    several modules that give the same tensor (a container and its last child), the outermost is named.
+
+    Args:
+        model: maps (B, C, H, W) inputs to (B, n) logits; behind glass.
+        inputs: (B, C, H, W); their size counts, their values do not.
+
+    Raises:
+        ValueError: where there is none, or where tokens without a grid come after the last map.
+    """
+    search = _Search(forward_trace(model, inputs))
+    visits = search.trace.last_of_each()
+    for visit in reversed(visits):
+        if not _pools(model.get_submodule(visit.layer)) and search.ends_at(visit):
+            same = [other.layer for other in visits if other.edge[:2] == visit.edge[:2]]
+            return min(same, key=lambda name: name.count("."))
+    raise ValueError(
+        f"No layer of {type(model).__name__} gives a map of more than one cell for inputs of size"
+        f" {tuple(inputs.shape[1:])}; give larger inputs, or name a layer."
+    )
+
+
+def _pools(module: nn.Module) -> bool:
+    return isinstance(module, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d)
+
+
+class _Search:
+    def __init__(self, trace: ForwardTrace) -> None:
+        self.trace = trace
+        self.first_tokens: dict[int, Visit] = {}
+        for visit in reversed(trace.visits):
+            if is_tokens(visit):
+                self.first_tokens[visit.shape[1]] = visit
+        self.grids: dict[int, TokenGrid | None] = {}
+        self.start = noise(trace.logits.shape, trace.logits)
+
+    def ends_at(self, visit: Visit) -> bool:
+        """Whether a layer is what is searched for, if no later one is."""
+        if not (self._cells_reach_logits(visit) if is_tokens(visit) else self._map_reaches_logits(visit)):
+            return False
+        for count, grid in self.grids.items():
+            if grid is None:
+                raise ValueError(
+                    f"The last layers of the model give {count} tokens that have no place in the image; name an earlier"
+                    f" layer, such as {visit.layer!r}."
+                )
+        return True
+
+    def _map_reaches_logits(self, visit: Visit) -> bool:
+        layout = layout_of_map(visit.shape, self.trace.size)
+        if layout is None:
+            return False
+        _, channels, *cells = layout(torch.empty(visit.shape, device="meta")).shape
+        if max(cells) == 1 or set(cells) & self._token_counts_before(visit):  # heads of attention, one row a token
+            return False
+        if channels == self.trace.logits.shape[1] and self._are_classes(visit, layout):
+            return False
+        return self._sent_back(visit) is not None
+
+    def _token_counts_before(self, visit: Visit) -> set[int]:
+        return {count for count, first in self.first_tokens.items() if first.position < visit.position}
+
+    def _are_classes(self, visit: Visit, layout: MapLayout) -> bool:
+        """Whether the logits 0, 2, … rest on the channels 0, 2, … alone."""
+        even = torch.arange(self.trace.logits.shape[1], device=self.start.device) % 2 == 0
+        arrived = sent_back(self.trace.logits, visit.edge, self.start * even)
+        return arrived is None or not bool(layout(arrived)[:, 1::2].any())
+
+    def _cells_reach_logits(self, visit: Visit) -> bool:
+        count, width = visit.shape[1:]
+        arrived = self._sent_back(visit) if width == self.first_tokens[count].shape[2] else None
+        if arrived is None:
+            return False
+        if count not in self.grids:
+            self.grids[count] = grid_of_tokens(self.trace, count)
+        grid = self.grids[count]
+        return grid is not None and (bool(grid(arrived).any()) or self._is_dead(count))
+
+    def _is_dead(self, count: int) -> bool:
+        """Whether nothing reaches the logits, as before a classifier of zeros."""
+        arrived = self._sent_back(self.first_tokens[count])
+        return arrived is None or not bool(arrived.any())
+
+    def _sent_back(self, visit: Visit) -> Tensor | None:
+        return sent_back(self.trace.logits, visit.edge, self.start)
