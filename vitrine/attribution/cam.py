@@ -13,7 +13,6 @@ from vitrine.attribution.class_activation import ClassActivation, in_full, layou
 from vitrine.attribution.interception import Call
 from vitrine.attribution.map_layout import layout_of_map
 from vitrine.attribution.rules import MEANS
-from vitrine.classifier_layer import classifier_layer
 from vitrine.glass import captured
 
 
@@ -77,11 +76,11 @@ class CAM(ClassActivation):
         raise ValueError(self._unfit())
 
     def _candidates(self, channels: int, logits: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        last = self.model.get_submodule(classifier_layer(self.model))
-        weights = in_full(last.get_parameter("weight").flatten(1)).to(logits)
-        if weights.shape == (logits.shape[1], channels):
-            bias = getattr(last, "bias", None)
-            yield weights, logits.new_zeros(len(weights)) if bias is None else bias.to(logits)
+        for layer in reversed(list(self.model.modules())):
+            weight = layer.weight.flatten(1) if isinstance(layer, nn.Linear | nn.Conv2d) else None
+            if weight is not None and weight.shape == (logits.shape[1], channels):
+                bias = getattr(layer, "bias", None)
+                yield in_full(weight).to(logits), logits.new_zeros(len(weight)) if bias is None else bias.to(logits)
         if logits.shape[1] == channels:
             yield torch.eye(channels).to(logits), logits.new_zeros(channels)
 

@@ -39,5 +39,5 @@ def _hann(length: int, device: torch.device) -> Tensor:
 def _near_multiple(length: int, stride: int, band: float) -> Tensor:
     """(length,) bool: whether a frequency of the discrete transform is near a multiple of 1/stride other than 0."""
     cycles = torch.fft.fftfreq(length, dtype=torch.float64).abs() * stride
-    near: Tensor = (cycles - cycles.round()).abs() <= band
-    return near & (cycles.round() >= 1)
+    near: Tensor = ((cycles - cycles.round()).abs() <= band) & (cycles.round() >= 1)
+    return near

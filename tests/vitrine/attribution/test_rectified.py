@@ -156,11 +156,11 @@ def test_a_filter_starts_from_its_own_activation_map(layer: str) -> None:
     part = model[: int(layer) + 1]
     pixels = x.clone().requires_grad_()
     activation = part(pixels)[:, 2]
-    hooks = [
-        module.register_full_backward_hook(lambda _module, grads, _outputs: (grads[0].clamp(min=0),))
-        for module in part
-        if isinstance(module, nn.ReLU)
-    ]
+
+    def clamp(_module: nn.Module, gradients: Any, _outputs: Any) -> Any:
+        return (gradients[0].clamp(min=0),)
+
+    hooks = [module.register_full_backward_hook(clamp) for module in part if isinstance(module, nn.ReLU)]
     out_of_place(part)
     (expected,) = torch.autograd.grad(part(pixels)[:, 2], pixels, activation.detach())
     for hook in hooks:

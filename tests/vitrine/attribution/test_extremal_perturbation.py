@@ -1,0 +1,256 @@
+"""Extremal perturbation: its pieces against naive loops, its masks on a model that sees one region only."""
+
+import math
+from itertools import product
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vitrine.attribution.extremal_perturbation import (
+    ExtremalPerturbation,
+    area_loss,
+    blur_pyramid,
+    fade,
+    ideal_masks,
+    kernel,
+    smooth_masks,
+    smooth_maximum,
+)
+from vitrine.attribution.perturbations import gaussian_blur
+
+REGION = (slice(4, 12), slice(15, 24))
+
+
+class Patch(nn.Module):
+    """The logit of class 1 is the mean of a region of the image, times 8; that of class 0 its negative."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        logit = 8 * images[:, :, *REGION].mean(dim=(1, 2, 3))
+        return torch.stack([-logit, logit], dim=1)
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+def test_the_kernel_has_the_papers_profile() -> None:
+    distances = torch.tensor([0.0, 2, 7, 14, 21, 28, 41.9, 42, 100], dtype=torch.float64)
+    expected = [1, 1, 1, math.exp(-0.25), math.exp(-1), math.exp(-2.25), math.exp(-((41.9 / 7 - 1) ** 2) / 4), 0, 0]
+    torch.testing.assert_close(kernel(distances, 21.0), torch.tensor(expected, dtype=torch.float64))
+
+
+def test_the_smooth_maximum_lies_between_mean_and_maximum() -> None:
+    values = torch.rand(4, 9, dtype=torch.float64)
+    torch.testing.assert_close(smooth_maximum(values, 1, 1e6), values.mean(dim=1), atol=1e-6, rtol=0)
+    torch.testing.assert_close(smooth_maximum(values, 1, 1e-4), values.max(dim=1).values, atol=1e-6, rtol=0)
+    assert smooth_maximum(values.float(), 1, 1e-6).isfinite().all()
+    weights = (values / 0.05).exp()
+    torch.testing.assert_close(smooth_maximum(values, 1, 0.05), (values * weights).sum(1) / weights.sum(1))
+    assert torch.autograd.gradcheck(lambda values: smooth_maximum(values, 1, 0.3), values.requires_grad_())
+
+
+def mirrored(place: int, length: int) -> int:
+    """The place inside that one outside mirrors, over as many borders as lie between."""
+    while not 0 <= place < length:
+        place = -1 - place if place < 0 else 2 * length - 1 - place
+    return place
+
+
+def naive_products(seeds: Tensor, u: tuple[int, int], step: int, sigma: float) -> list[float]:
+    """k(u − v)·m̄(v) of all points v of the square of cells around the pixel u's own."""
+    reach, height, width = math.ceil(2 * sigma / step), *seeds.shape
+    products = []
+    for row in range(u[0] // step - reach, u[0] // step + reach + 1):
+        for column in range(u[1] // step - reach, u[1] // step + reach + 1):
+            v = [step * cell + (step - 1) / 2 for cell in (row, column)]
+            near = seeds[mirrored(row, height), mirrored(column, width)]
+            distance = torch.tensor(math.dist(u, v), dtype=torch.float64)
+            products.append(float(kernel(distance, sigma) * near))
+    return products
+
+
+@pytest.mark.parametrize(("size", "step", "sigma"), [((12, 9), 3, 4.0), ((7, 10), 2, 2.3), ((5, 5), 4, 1.0)])
+def test_smooth_masks_are_a_max_convolution(size: tuple[int, int], step: int, sigma: float) -> None:
+    shape = [math.ceil(length / step) for length in size]
+    seeds = torch.rand(2, 1, *shape, dtype=torch.float64)
+    products = [
+        [[naive_products(mask[0], (y, x), step, sigma) for x in range(size[1])] for y in range(size[0])]
+        for mask in seeds
+    ]
+    values = torch.tensor(products, dtype=torch.float64)[:, None]
+    for temperature in (0.05, 0.5):
+        weights = (values / temperature).exp()
+        expected = (values * weights).sum(dim=-1) / weights.sum(dim=-1)
+        torch.testing.assert_close(smooth_masks(seeds, size, step, sigma, temperature), expected)
+    hard = values.max(dim=-1).values
+    errors = [(smooth_masks(seeds, size, step, sigma, t) - hard).abs().max() for t in (0.2, 0.05, 0.01, 1e-5)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 1e-4
+
+
+def test_smooth_masks_have_the_right_gradient() -> None:
+    seeds = torch.rand(1, 1, 3, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda seeds: smooth_masks(seeds, (8, 11), 3, 3.0, 0.1), seeds)
+
+
+def test_smooth_masks_are_as_smooth_as_the_kernel() -> None:
+    seeds = (torch.rand(1, 1, 10, 10, dtype=torch.float64) > 0.7).double()
+    masks = smooth_masks(seeds, (40, 40), 4, 12.0, 1e-4)
+    distances = torch.arange(0, 30, 0.01, dtype=torch.float64)
+    steepest = kernel(distances, 12.0).diff()[:2000].abs().max() / 0.01
+    assert masks.diff(dim=2).abs().max() <= steepest * 1.01
+    assert masks.diff(dim=3).abs().max() <= steepest * 1.01
+    assert masks.min() >= 0
+    assert masks.max() <= 1 + 1e-12
+
+
+def test_a_constant_seed_favours_no_place() -> None:
+    seeds = torch.full((1, 1, 5, 6), 0.5, dtype=torch.float64, requires_grad=True)
+    masks = smooth_masks(seeds, (15, 18), 3, 5.0, 0.05)
+    cells = masks.view(5, 3, 6, 3)
+    torch.testing.assert_close(cells, cells[:1, :, :1].expand_as(cells))
+    (gradient,) = torch.autograd.grad(masks.sum(), seeds)
+    torch.testing.assert_close(gradient, gradient.mean().expand_as(gradient))
+
+
+def test_the_area_loss_is_zero_for_a_mask_of_that_area_wherever_it_is() -> None:
+    masks = torch.zeros(2, 1, 10, 12, dtype=torch.float64)
+    masks[0, 0, 3:6, 2:6] = 1
+    masks[1, 0].view(-1)[torch.randperm(120)[:48]] = 1
+    assert torch.equal(area_loss(masks, ideal_masks(torch.tensor([0.1, 0.4]), masks)), torch.zeros(2).double())
+    wrong = area_loss(masks, ideal_masks(torch.tensor([0.4, 0.1]), masks))
+    torch.testing.assert_close(wrong, torch.tensor([0.3, 0.3], dtype=torch.float64))
+
+
+def test_the_area_loss_is_the_equation() -> None:
+    masks = torch.rand(3, 1, 4, 5, dtype=torch.float64, requires_grad=True)
+    ideal = ideal_masks(torch.tensor([0.25, 0.5, 1.0]), masks)
+    expected = []
+    for mask, ones in zip(masks.flatten(1).tolist(), (5, 10, 20), strict=True):
+        template = [0.0] * (20 - ones) + [1.0] * ones
+        expected.append(sum((m - r) ** 2 for m, r in zip(sorted(mask), template, strict=True)) / 20)
+    torch.testing.assert_close(area_loss(masks, ideal), torch.tensor(expected, dtype=torch.float64))
+    assert torch.autograd.gradcheck(lambda masks: area_loss(masks, ideal), masks)
+
+
+def test_fading_goes_from_the_image_to_its_blur() -> None:
+    images = torch.randn(2, 3, 9, 8, dtype=torch.float64)
+    pyramid = blur_pyramid(images, 5.0, 6)
+    assert torch.equal(fade(pyramid, torch.ones(2, 1, 9, 8).double()), images)
+    torch.testing.assert_close(fade(pyramid, torch.zeros(2, 1, 9, 8).double()), gaussian_blur(images, 5.0))
+    torch.testing.assert_close(fade(pyramid, torch.full((2, 1, 9, 8), 0.4).double()), gaussian_blur(images, 3.0))
+    masks = torch.rand(2, 1, 9, 8, dtype=torch.float64)
+    faded = fade(pyramid, masks)
+    for b, y, x in product(range(2), range(9), range(8)):
+        level = (1 - float(masks[b, 0, y, x])) * 5
+        low = int(level)
+        expected = (1 - level + low) * pyramid[b, low, :, y, x] + (level - low) * pyramid[b, low + 1, :, y, x]
+        torch.testing.assert_close(faded[b, :, y, x], expected)
+    assert torch.autograd.gradcheck(lambda masks: fade(pyramid, masks), masks.requires_grad_())
+
+
+def test_fading_has_a_gradient_at_both_ends() -> None:
+    pyramid = blur_pyramid(torch.randn(1, 3, 6, 6, dtype=torch.float64), 4.0, 3)
+    for value in (0.0, 0.5, 1.0):
+        masks = torch.full((1, 1, 6, 6), value, dtype=torch.float64, requires_grad=True)
+        (gradient,) = torch.autograd.grad(fade(pyramid, masks).square().sum(), masks)
+        assert (gradient != 0).all()
+
+
+def bright_patch() -> Tensor:
+    """(1, 2, 28, 28): bright in the region and elsewhere, so that blurring the region costs, and only that."""
+    image = 0.1 * torch.rand(1, 2, 28, 28, dtype=torch.float64)
+    image[:, :, *REGION] += 1
+    image[:, :, 18:26, 3:12] += 1
+    return image
+
+
+SMALL = {
+    "iterations": 120,
+    "step": 2,
+    "sigma": 3.0,
+    "blur": 8.0,
+    "area_weight": 100.0,
+    "growth": 1.02,
+    "learning_rate": 0.05,
+}
+
+
+@pytest.mark.parametrize("variant", ["preserve", "delete", "dual"])
+def test_the_mask_of_an_area_lies_where_the_model_looks(variant: str) -> None:
+    area = 72 / 784  # of the region itself
+    method = ExtremalPerturbation(Patch(), areas=area, variant=variant, **SMALL)  # type: ignore[arg-type]
+    masks = method.attribute(bright_patch(), 1)
+    assert masks.min() >= 0
+    assert masks.max() <= 1 + 1e-12
+    assert abs(float(masks.mean()) - area) < 0.03
+    assert float(masks[..., *REGION].sum() / masks.sum()) > 0.65  # a sharp rectangle is no smooth mask
+    assert masks[..., 18:26, 3:12].mean() < 0.02
+
+
+def test_a_larger_area_preserves_more() -> None:
+    image = bright_patch()
+    areas = (0.03, 0.06, 0.12)
+    masks = [ExtremalPerturbation(Patch(), areas=area, **SMALL).attribute(image, 1) for area in areas]  # type: ignore[arg-type]
+    scores = [float(Patch()(fade(blur_pyramid(image, 8.0, 8), mask))[0, 1]) for mask in masks]
+    assert scores == sorted(scores)
+    for area, mask in zip(areas, masks, strict=True):
+        assert abs(float(mask.mean()) - area) < 0.03
+
+
+def test_masks_of_several_areas_are_summed() -> None:
+    inputs, targets = torch.randn(2, 3, 10, 11, dtype=torch.float64), torch.tensor([[1, 0], [2, 2]])
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.Tanh(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 3)
+    ).double()
+    options = {"iterations": 5, "step": 2, "sigma": 3.0, "blur": 3.0, "area_weight": 5.0}
+    alone = [ExtremalPerturbation(model, areas=area, **options).attribute(inputs, targets) for area in (0.1, 0.3)]  # type: ignore[arg-type]
+    both = ExtremalPerturbation(model, areas=[0.1, 0.3], **options).attribute(inputs, targets)  # type: ignore[arg-type]
+    torch.testing.assert_close(both, alone[0] + alone[1])
+    assert (alone[0] - alone[1]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("variant", ["preserve", "delete", "dual"])
+def test_a_batch_equals_gradient_descent_with_momentum_on_each(variant: str) -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.Tanh(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 3)
+    ).double()
+    inputs, targets = torch.randn(2, 3, 10, 11, dtype=torch.float64), torch.tensor([2, 0])
+    method = ExtremalPerturbation(
+        model, areas=0.2, variant=variant, iterations=7, step=2, sigma=3.0, blur=3.0, area_weight=5.0, growth=1.1
+    )
+    maps = method.attribute(inputs, targets)
+    for b in range(2):
+        pyramid = blur_pyramid(inputs[b : b + 1], 3.0, 8)
+        seeds = torch.full((1, 1, 5, 6), 0.5, dtype=torch.float64)
+        velocity = torch.zeros_like(seeds)
+        for step in range(7):
+            seeds.requires_grad_()
+            mask = smooth_masks(seeds, (10, 11), 2, 3.0, 0.05)
+            kept, lost = (model(fade(pyramid, seen))[0, targets[b]] for seen in (mask, 1 - mask))
+            reward = {"preserve": kept, "delete": -lost, "dual": kept - lost}[variant]
+            template = torch.cat([torch.zeros(88), torch.ones(22)]).double()
+            area_weight = 5 * 1.1**step if step else 0
+            loss = area_weight * (mask.flatten().sort().values - template).square().mean() - reward
+            velocity = 0.9 * velocity + torch.autograd.grad(loss, seeds)[0]
+            seeds = (seeds.detach() - 0.01 * velocity).clamp(0, 1)
+        torch.testing.assert_close(maps[b : b + 1], smooth_masks(seeds, (10, 11), 2, 3.0, 0.05), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"variant": "preservation"}, "variant is 'preservation'; give one of preserve, delete, dual"),
+        ({"areas": 0.0}, "areas is 0.0"),
+        ({"areas": (0.1, 1.2)}, "areas is "),
+        ({"areas": []}, "areas is "),
+        ({"levels": 1}, "levels is 1"),
+        ({"step": 0}, "step is 0"),
+        ({"temperature": 0.0}, "temperature is 0.0"),
+    ],
+)
+def test_wrong_options_are_named(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ExtremalPerturbation(nn.Identity(), **options)  # type: ignore[arg-type]
