@@ -1,7 +1,7 @@
 """Keeps a model as it was while it is looked into."""
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,32 +21,31 @@ def behind_glass(model: nn.Module) -> Iterator[None]:
     Args:
         model: the network to look into.
     """
-    training = [(module, module.training) for module in model.modules()]
+    modes = [(module, module.training) for module in model.modules()]
     parameters = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
-    with torch.random.fork_rng(devices=_cuda_devices(model)):
+    tensors = [*(parameter for parameter, _, _ in parameters), *model.buffers()]
+    with torch.random.fork_rng(devices=sorted({tensor.get_device() for tensor in tensors if tensor.is_cuda})):
         try:
-            model.eval()
-            _freeze(model)
+            if any(training for _, training in modes):
+                model.eval()
+            _freeze(parameter for parameter, asked, _ in parameters if asked)
             yield
         finally:
-            for module, flag in training:
-                module.training = flag
+            # Only what differs is set: on a small network, setting everything took as long as its forward pass.
+            for module, training in modes:
+                if module.training != training:
+                    module.training = training
             for parameter, requires_grad, grad in parameters:
                 if parameter.requires_grad != requires_grad:
                     parameter.requires_grad_(requires_grad)
-                parameter.grad = grad
+                if parameter.grad is not grad:
+                    parameter.grad = grad
 
 
-def _freeze(model: nn.Module) -> None:
+def _freeze(parameters: Iterable[nn.Parameter]) -> None:
     # A backward pass within then has no gradient to accumulate: one that was there before is not added to.
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.requires_grad_(False)  # noqa: FBT003 - its only argument
-
-
-def _cuda_devices(model: nn.Module) -> list[int]:
-    tensors = [*model.parameters(), *model.buffers()]
-    return sorted({tensor.get_device() for tensor in tensors if tensor.is_cuda})
+    for parameter in parameters:
+        parameter.requires_grad_(False)  # noqa: FBT003 - its only argument
 
 
 @contextmanager
