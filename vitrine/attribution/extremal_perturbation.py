@@ -13,6 +13,7 @@ from vitrine.attribution.perturbations import (
     Score,
     along_both,
     check_positive,
+    enlarging_matrix,
     explained_units,
     gaussian_blur,
     in_full,
@@ -34,8 +35,9 @@ class ExtremalPerturbation(Method):
     m_a = argmax Φ(m ⊗ x) − λ R_a(m), R_a(m) = mean of (vecsort(m) − r_a)², where r_a has (1 − a)·HW zeros and then a·HW ones.
     Φ is the logit of a class; of a channel, its mean activation. m ⊗ x is x blurred at each pixel u by a Gaussian of
     σ = ``blur`` · (1 − m(u)). The mask is m(u) = smax_v k(u − v) m̄(v) over a grid of points v, in [0, 1]; see
-    `smooth_masks`. m̄ is learned for each input, unit and area by stochastic gradient descent with momentum, λ growing at
-    every step, and cut to [0, 1] after each. The map is the sum of the masks of all areas: (B, 1, H, W), in float32 or wider.
+    `smooth_masks`. m̄ is learned for each input, unit and area by gradient descent with momentum, and cut to [0, 1] after
+    every step; λ grows from step to step, but for the first, which is the score's alone. The map is the sum of the masks of
+    all areas: (B, 1, H, W), in float32 or wider.
 
     Lengths in pixels are meant for inputs of about 224 × 224; scale them with the input.
 
@@ -116,9 +118,11 @@ class ExtremalPerturbation(Method):
         area_of_row = torch.tensor(self.areas).repeat(units.numel())
         rows_at_once = parts(len(unit_of_row), self.internal_batch_size)
         masks = []
-        with progress_bar("Extremal perturbation", len(rows_at_once) * self.iterations, shown=self.progress) as advance:
+        score_of = scorer(self, unit, inputs.device.type, probability=False)
+        bar = progress_bar("Extremal perturbation", len(rows_at_once) * self.iterations, shown=self.progress)
+        with torch.autocast(inputs.device.type, enabled=False), bar as advance:
             for rows in rows_at_once:
-                score = scorer(self, unit, unit_of_row[rows], probability=False)
+                score = score_of(unit_of_row[rows])
                 masks.append(self._learn(inputs[image_of_row[rows]], area_of_row[rows], score, advance))
         return torch.cat(masks).view(*units.shape, len(self.areas), 1, *inputs.shape[2:]).sum(dim=2)
 
@@ -195,12 +199,12 @@ def smooth_masks(seeds: Tensor, size: Sequence[int], step: int, sigma: float, te
     """Max-convolution m(u) = smax_v k(u − v) m̄(v): masks that are as smooth as the kernel is.
 
     The points v lie ``step`` pixels apart, each in the middle of its cell. Beyond the image m̄ is mirrored, so that a
-    constant m̄ favours no place. The maximum at a pixel is over the points of the square of cells
-    that holds the kernel's support.
+    constant m̄ favours no place. The maximum at a pixel is over the points of the square of cells that holds the kernel's
+    support.
 
     Args:
         seeds: m̄, (R, 1, h, w) in [0, 1].
-        size: (H, W), at most (h·step, w·step).
+        size: (H, W). A mask of (h·step, w·step) pixels is resized where that is another size.
         step: pixels from point to point.
         sigma: of the kernel, in pixels.
         temperature: T of the smooth maximum.
@@ -219,7 +223,9 @@ def smooth_masks(seeds: Tensor, size: Sequence[int], step: int, sigma: float, te
     height, width = seeds.shape[2:]
     cells = torch.stack(rows, dim=1).view(len(seeds), step, step, height, width)
     masks = cells.permute(0, 3, 1, 4, 2).reshape(len(seeds), 1, height * step, width * step)
-    return masks[..., : size[0], : size[1]]
+    return along_both(
+        enlarging_matrix(height * step, size[0], masks), masks, enlarging_matrix(width * step, size[1], masks)
+    )
 
 
 def _mirroring(length: int, reach: int, like: Tensor) -> Tensor:

@@ -103,12 +103,12 @@ class MeaningfulPerturbation(Method):
         unit_of_row = units.flatten()
         rows_at_once = parts(len(unit_of_row), self.internal_batch_size)
         maps = []
-        with progress_bar(
-            "Meaningful perturbation", len(rows_at_once) * self.iterations, shown=self.progress
-        ) as advance:
+        score_of = scorer(self, unit, inputs.device.type, probability=unit.layer is None)
+        bar = progress_bar("Meaningful perturbation", len(rows_at_once) * self.iterations, shown=self.progress)
+        with torch.autocast(inputs.device.type, enabled=False), bar as advance:
             for rows in rows_at_once:
-                score = scorer(self, unit, unit_of_row[rows], probability=unit.layer is None)
-                maps.append((1 - self._learn(inputs[image_of_row[rows]], score, advance)).clamp(0, 1))
+                masks = self._learn(inputs[image_of_row[rows]], score_of(unit_of_row[rows]), advance)
+                maps.append((1 - masks).clamp(0, 1))
         return torch.cat(maps).view(*units.shape, 1, *inputs.shape[2:])
 
     def _learn(self, images: Tensor, score: Score, advance: Callable[[int], None]) -> Tensor:

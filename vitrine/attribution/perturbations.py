@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -35,8 +36,7 @@ def along_both(rows: Tensor, images: Tensor, columns: Tensor) -> Tensor:
 
     As products of matrices, its gradient adds up in the same order at every call, on any device.
     """
-    with torch.autocast(images.device.type, enabled=False):
-        return rows @ images @ columns.mT
+    return rows @ images @ columns.mT
 
 
 def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
@@ -70,13 +70,20 @@ def unit_scores(output: Tensor, units: Tensor, *, probability: bool) -> Tensor:
     return values.unsqueeze(-1).flatten(2).mean(dim=2).gather(1, units)
 
 
-def scorer(method: Method, unit: Unit, units: Tensor, *, probability: bool) -> Score:
-    """The score of the units (R,), one an input, as `unit_scores` has it."""
+def scorer(method: Method, unit: Unit, device_type: str, *, probability: bool) -> Callable[[Tensor], Score]:
+    """Takes units (R,) to what takes (R, C, H, W) inputs to the score of each one's unit, as `unit_scores` has it.
 
-    def score(images: Tensor) -> Tensor:
-        return unit_scores(method.explained_output(images, unit), units[:, None], probability=probability).squeeze(1)
+    The model runs under the autocast that is on here, whatever is on where it is called: masks and their gradients are
+    computed without.
+    """
+    dtype, enabled = torch.get_autocast_dtype(device_type), torch.is_autocast_enabled(device_type)
 
-    return score
+    def score(units: Tensor, images: Tensor) -> Tensor:
+        with torch.autocast(device_type, dtype=dtype, enabled=enabled):
+            output = method.explained_output(images, unit)
+        return unit_scores(output, units[:, None], probability=probability).squeeze(1)
+
+    return lambda units: partial(score, units)
 
 
 def parts(count: int, size: int | None) -> list[slice]:

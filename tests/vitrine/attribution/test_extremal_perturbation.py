@@ -5,6 +5,7 @@ from itertools import product
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitrine.attribution.extremal_perturbation import (
@@ -71,20 +72,24 @@ def naive_products(seeds: Tensor, u: tuple[int, int], step: int, sigma: float) -
     return products
 
 
+def resized(masks: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(masks, size=size, mode="bilinear", align_corners=False)
+
+
 @pytest.mark.parametrize(("size", "step", "sigma"), [((12, 9), 3, 4.0), ((7, 10), 2, 2.3), ((5, 5), 4, 1.0)])
 def test_smooth_masks_are_a_max_convolution(size: tuple[int, int], step: int, sigma: float) -> None:
     shape = [math.ceil(length / step) for length in size]
     seeds = torch.rand(2, 1, *shape, dtype=torch.float64)
+    height, width = (step * length for length in shape)
     products = [
-        [[naive_products(mask[0], (y, x), step, sigma) for x in range(size[1])] for y in range(size[0])]
-        for mask in seeds
+        [[naive_products(mask[0], (y, x), step, sigma) for x in range(width)] for y in range(height)] for mask in seeds
     ]
     values = torch.tensor(products, dtype=torch.float64)[:, None]
     for temperature in (0.05, 0.5):
         weights = (values / temperature).exp()
         expected = (values * weights).sum(dim=-1) / weights.sum(dim=-1)
-        torch.testing.assert_close(smooth_masks(seeds, size, step, sigma, temperature), expected)
-    hard = values.max(dim=-1).values
+        torch.testing.assert_close(smooth_masks(seeds, size, step, sigma, temperature), resized(expected, size))
+    hard = resized(values.max(dim=-1).values, size)
     errors = [(smooth_masks(seeds, size, step, sigma, t) - hard).abs().max() for t in (0.2, 0.05, 0.01, 1e-5)]
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < 1e-4
@@ -113,6 +118,8 @@ def test_a_constant_seed_favours_no_place() -> None:
     torch.testing.assert_close(cells, cells[:1, :, :1].expand_as(cells))
     (gradient,) = torch.autograd.grad(masks.sum(), seeds)
     torch.testing.assert_close(gradient, gradient.mean().expand_as(gradient))
+    (gradient,) = torch.autograd.grad(smooth_masks(seeds, (13, 17), 3, 5.0, 0.05).sum(), seeds)
+    assert (gradient.max() - gradient.min()) / gradient.mean() < 0.15  # where cells do not fit the image exactly
 
 
 def test_the_area_loss_is_zero_for_a_mask_of_that_area_wherever_it_is() -> None:

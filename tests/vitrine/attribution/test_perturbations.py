@@ -58,14 +58,6 @@ def test_blur_keeps_constant_images_and_dtypes_and_is_nothing_without_width() ->
     assert gaussian_blur(images, 100).std(dim=(2, 3)).max() < 1e-3
 
 
-def test_blur_keeps_its_precision_under_autocast() -> None:
-    images = torch.rand(1, 1, 16, 16)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(gaussian_blur(images, 2.0), gaussian_blur(images, 2.0).float())
-        within = gaussian_blur(images, 2.0)
-    assert torch.equal(within, gaussian_blur(images, 2.0))
-
-
 def test_enlarging_is_bilinear_interpolation() -> None:
     masks = torch.rand(2, 1, 5, 4, dtype=torch.float64)
     enlarged = along_both(enlarging_matrix(5, 17, masks), masks, enlarging_matrix(4, 9, masks))
@@ -298,6 +290,26 @@ def test_halves_are_accumulated_in_float32(maker: Maker) -> None:
     maps = maker(model).attribute(images(1).bfloat16())
     assert maps.dtype == torch.float32
     assert maps.isfinite().all()
+
+
+@makers
+def test_masks_keep_their_precision_under_autocast(maker: Maker) -> None:
+    class OwnPrecision(nn.Module):
+        def forward(self, inputs: Tensor) -> Tensor:
+            with torch.autocast("cpu", enabled=False):
+                logits: Tensor = net(inputs)
+            return logits
+
+    net, inputs = small_net().float(), images(2).float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        within = maker(OwnPrecision()).attribute(inputs, 1)
+    torch.testing.assert_close(within, maker(OwnPrecision()).attribute(inputs, 1))
+    seen: list[torch.dtype] = []
+    net[4].register_forward_hook(lambda _module, _args, output: seen.append(output.dtype))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        maps = maker(net).attribute(inputs, 1)
+    assert set(seen) == {torch.bfloat16}
+    assert maps.dtype == torch.float32
 
 
 @makers
