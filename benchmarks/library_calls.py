@@ -89,7 +89,7 @@ def occlusion(model: nn.Module, layer: str, images: Tensor) -> Run:  # noqa: ARG
 
 
 def excitation_backprop(model: nn.Module, layer: str, images: Tensor) -> Run:  # noqa: ARG001
-    """Zennit's ExcitationBackprop without biases; residual sums pass their gradient, so that it is not the same on ResNets."""
+    """Zennit's ExcitationBackprop without biases; its residual sums pass gradients, so it is not the same on ResNets."""
     composite = ExcitationBackprop(zero_params=["bias"])
 
     def run() -> Tensor:
