@@ -96,6 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.montage", description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=Path, required=True, help="folder of images")
     add_networks(parser, "squeezenet1_0", "mobilenet_v2")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="(all)", metavar="METHOD")
     parser.add_argument("--count", type=int, default=200, help="images (%(default)s)")
     parser.add_argument("--slow-images", type=int, default=16, help="images of the slow methods (%(default)s)")
     parser.add_argument("--rows", type=int, default=8, help="images a page (%(default)s)")
@@ -115,7 +116,8 @@ def main() -> None:
         model = network.build(args.device)
         layer = target_layer(model.requires_grad_(requires_grad=False), images)
         maps, figures[network.name] = {}, {}
-        for name, entry in METHODS.items():
+        for name in args.methods:
+            entry = METHODS[name]
             chosen = images[: len(first)] if entry.slow else images
             found, figures[network.name][name] = run(name, entry, model, layer, chosen, args.batch_size, args.seed)
             if found is not None:

@@ -83,7 +83,7 @@ def test_a_method_that_refuses_a_network_says_why(run: Any, capsys: pytest.Captu
 
 
 def test_an_interrupted_run_keeps_what_it_had(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(_model: nn.Module) -> Method:
+    def interrupted(_model: nn.Module, _layer: str | None) -> Method:
         raise KeyboardInterrupt
 
     monkeypatch.setitem(METHODS, "CAM", Entry(interrupted))

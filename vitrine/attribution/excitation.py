@@ -39,8 +39,13 @@ class Excitation:
     def __call__(self, mass: Tensor) -> Tensor:
         """Mass at the inputs from mass at the outputs."""
         slopes = torch.autograd.grad(self.sums, self.activations, mass * self.reciprocals, retain_graph=True)
-        shares = [slope * x.detach() for slope, x in zip(slopes, self.activations, strict=True)]
+        shares = [_times(slope, x.detach()) for slope, x in zip(slopes, self.activations, strict=True)]
         return shares[0] if len(shares) == 1 else shares[0].add_(shares[1])
+
+
+def _times(slope: Tensor, x: Tensor) -> Tensor:
+    # In the slope's own memory, which nothing else needs; that of a sum is one number seen at many places.
+    return slope.mul_(x) if slope.is_contiguous() else slope * x
 
 
 def reciprocals(sums: Tensor) -> Tensor:

@@ -1,0 +1,76 @@
+"""The benchmarks run from their command lines, at a small size, and leave the figures that they print."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from benchmarks import attribution, grid_artifact, montage
+
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a benchmark's main with options and gives what it wrote."""
+    torch.manual_seed(0)
+
+    def main(module: ModuleType, *options: str) -> dict[str, Any]:
+        out = tmp_path / "runs" / "figures.json"
+        monkeypatch.setattr(sys, "argv", [module.__name__, *options, "--size", "64", "--out", str(out)])
+        module.main()
+        figures: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+        return figures
+
+    return main
+
+
+def test_grid_artifact(run: Run, class_folder: Path, tmp_path: Path) -> None:
+    options = ["--networks", "squeezenet1_1", "--count", "2", "--layers", "2", "--filters", "2"]
+    found = run(grid_artifact, "--images", str(class_folder), *options)
+    layers = found["shares"]["squeezenet1_1"]
+    assert [figures["stride"] for figures in layers.values()] == [2, 4]
+    for figures in layers.values():
+        shares = figures["period 2"]
+        assert shares["ratio"] == pytest.approx(shares["stride one"] / shares["guided backprop"])
+    assert Image.open(tmp_path / "runs" / "grid_squeezenet1_1.png").size[0] > 4 * 288
+
+
+def test_montage(run: Run, class_folder: Path, tmp_path: Path) -> None:
+    methods = ["UpsampledActivation", "GradCAM", "RISE", "LRP", "GuidedBackprop"]
+    options = ["--networks", "resnet18", "--count", "5", "--slow-images", "2", "--rows", "3", "--methods", *methods]
+    found = run(montage, "--images", str(class_folder), *options)["methods"]["resnet18"]
+    assert {name: figures["images"] for name, figures in found.items()} == dict(
+        zip(methods, [5, 5, 2, 0, 5], strict=True)
+    )
+    assert "LRP" in found["LRP"]["refused"]
+    assert found["GuidedBackprop"]["degenerate"] == 0
+    pages = sorted((tmp_path / "runs" / "montage_resnet18").iterdir())
+    assert [Image.open(page).height > 2 * montage.CELL for page in pages] == [True, True]
+
+
+def test_attribution(run: Run) -> None:
+    options = [
+        "--networks",
+        "squeezenet1_0",
+        "--batches",
+        "1",
+        "2",
+        "--rounds",
+        "1",
+        "--methods",
+        "Saliency",
+        "LayerCAM",
+    ]
+    found = run(attribution, *options)["figures"]["squeezenet1_0"]
+    assert [(row["method"], row["batch"]) for row in found["methods"]] == [
+        ("Saliency", 1), ("LayerCAM", 1), ("Saliency", 2), ("LayerCAM", 2),
+    ]  # fmt: skip
+    assert all(row["over gradient"] > 0 and row["over library"] > 0 for row in found["methods"])
+    assert [row["method"] for row in found["filters"]] == list(attribution.FILTER_METHODS)
