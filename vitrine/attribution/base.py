@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -61,6 +61,9 @@ class Method(ABC):
         ValueError: where the model has no such layer, or ``internal_batch_size`` is less than 1.
     """
 
+    bounds_itself: ClassVar[bool] = False
+    """Whether `maps` keeps to ``internal_batch_size`` itself, as it runs variants of inputs; it is then given whole batches."""
+
     def __init__(
         self, model: nn.Module, layer: str | nn.Module | None = None, *, internal_batch_size: int | None = None
     ) -> None:
@@ -90,7 +93,7 @@ class Method(ABC):
         """
         if inputs.ndim != 4:
             raise ValueError(f"inputs must be (B, C, H, W), got {tuple(inputs.shape)}.")
-        size = self.batch_at_once(len(inputs))
+        size = max(len(inputs), 1) if self.bounds_itself else self.internal_batch_size or max(len(inputs), 1)
         with behind_glass(self.model), torch.inference_mode(mode=False):
             unit = self._unit(len(inputs), target, channel)
             inputs = inputs.detach().clone()  # outside inference mode, and never the caller's own memory
@@ -112,10 +115,6 @@ class Method(ABC):
         Returns:
             (B, K, C, H, W) or (B, K, 1, H, W), detached.
         """
-
-    def batch_at_once(self, batch: int) -> int:
-        """How many inputs `maps` is given at once; methods that run many variants of an input bound these themselves."""
-        return self.internal_batch_size or max(batch, 1)
 
     def explained_output(self, inputs: Tensor, unit: Unit) -> Tensor:
         """What holds the explained unit, in one forward pass: (B, n) logits, or the (B, n, …) output of its layer.

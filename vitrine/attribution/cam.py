@@ -9,9 +9,10 @@ from torch.overrides import TorchFunctionMode
 from typing_extensions import override
 
 from vitrine.attribution.base import Unit, checked_output
-from vitrine.attribution.class_activation import ClassActivation, in_full, layout_of_layer, without_autocast
+from vitrine.attribution.class_activation import ClassActivation, layout_of_layer
 from vitrine.attribution.interception import Call
 from vitrine.attribution.map_layout import layout_of_map
+from vitrine.attribution.precision import in_full, without_autocast
 from vitrine.attribution.rules import MEANS
 from vitrine.glass import captured
 

@@ -13,6 +13,7 @@ from typing_extensions import override
 from vitrine.attribution.backward import one_hot, send_back
 from vitrine.attribution.base import Indices, Method, Unit, checked_output
 from vitrine.attribution.map_layout import MapLayout, channels_first, layout_of_map
+from vitrine.attribution.precision import in_full
 from vitrine.attribution.target_layer import target_layer
 from vitrine.attribution.token_grid import token_grid
 
@@ -147,16 +148,6 @@ def placed(gradients: Tensor, layout: MapLayout, layer: str) -> Tensor:
             " layer before the last attention, such as the first norm of the last block."
         )
     return maps
-
-
-def in_full(values: Tensor) -> Tensor:
-    """In float32 or wider."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))
-
-
-def without_autocast(tensor: Tensor) -> torch.autocast:
-    """Keeps products of tensors on its device in their own precision."""
-    return torch.autocast(tensor.device.type, enabled=False)
 
 
 def upsampled(maps: Tensor, inputs: Tensor) -> Tensor:

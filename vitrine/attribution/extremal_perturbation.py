@@ -8,19 +8,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from typing_extensions import override
 
-from vitrine.attribution.base import Method, Unit
+from vitrine.attribution.learned_mask import LearnedMask
 from vitrine.attribution.perturbations import (
     Score,
     along_both,
     check_positive,
     enlarging_matrix,
-    explained_units,
     gaussian_blur,
-    in_full,
-    parts,
-    progress_bar,
-    scorer,
 )
+from vitrine.attribution.precision import in_full
 
 # Which of the two perturbed inputs a variant looks at, and whether its score is to rise: (seen through m, through 1 − m).
 VARIANTS = {"preserve": (1, 0), "delete": (0, -1), "dual": (1, -1)}
@@ -29,7 +25,7 @@ START = 0.5
 """Of all of m̄: halfway to both ends, so that the first steps rank pixels by what they do to the score."""
 
 
-class ExtremalPerturbation(Method):
+class ExtremalPerturbation(LearnedMask):
     """The smooth mask of area a that, of all such, keeps most of a score (or takes most of it away).
 
     m_a = argmax Φ(m ⊗ x) − λ R_a(m), R_a(m) = mean of (vecsort(m) − r_a)², where r_a has (1 − a)·HW zeros and then a·HW ones.
@@ -62,6 +58,8 @@ class ExtremalPerturbation(Method):
     Raises:
         ValueError: for an unknown variant, an area that is not in (0, 1], and numbers that must be positive and are not.
     """
+
+    explains_probabilities = False
 
     def __init__(
         self,
@@ -105,30 +103,14 @@ class ExtremalPerturbation(Method):
         self.levels = levels
         self.progress = progress
 
+    @property
     @override
-    def batch_at_once(self, batch: int) -> int:
-        return max(batch, 1)
+    def masks_a_unit(self) -> int:
+        return len(self.areas)
 
     @override
-    def maps(self, inputs: Tensor, unit: Unit) -> Tensor:
-        units = explained_units(self, inputs, unit)
-        masks_an_input = units.shape[1] * len(self.areas)
-        image_of_row = torch.arange(len(inputs), device=inputs.device).repeat_interleave(masks_an_input)
-        unit_of_row = units.flatten().repeat_interleave(len(self.areas))
-        area_of_row = torch.tensor(self.areas).repeat(units.numel())
-        rows_at_once = parts(len(unit_of_row), self.internal_batch_size)
-        masks = []
-        score_of = scorer(self, unit, inputs.device.type, probability=False)
-        bar = progress_bar("Extremal perturbation", len(rows_at_once) * self.iterations, shown=self.progress)
-        with torch.autocast(inputs.device.type, enabled=False), bar as advance:
-            for rows in rows_at_once:
-                score = score_of(unit_of_row[rows])
-                masks.append(self._learn(inputs[image_of_row[rows]], area_of_row[rows], score, advance))
-        return torch.cat(masks).view(*units.shape, len(self.areas), 1, *inputs.shape[2:]).sum(dim=2)
-
-    def _learn(self, images: Tensor, areas: Tensor, score: Score, advance: Callable[[int], None]) -> Tensor:
-        """The learned masks (R, 1, H, W) of (R, C, H, W) images and (R,) areas."""
-        size = images.shape[2:]
+    def learn(self, images: Tensor, number: Tensor, score: Score, advance: Callable[[int], None]) -> Tensor:
+        size, areas = images.shape[2:], torch.tensor(self.areas)[number.cpu()]
         blurred, ideal = blur_pyramid(images, self.blur, self.levels), ideal_masks(areas, images)
         seeds = in_full(images.new_full((len(images), 1, *(math.ceil(length / self.step) for length in size)), START))
         seeds.requires_grad_()

@@ -6,24 +6,20 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from vitrine.attribution.base import Method, Unit
+from vitrine.attribution.learned_mask import LearnedMask
 from vitrine.attribution.perturbations import (
     Score,
     along_both,
     check_positive,
     enlarging_matrix,
-    explained_units,
     gaussian_blur,
     gaussian_matrix,
-    in_full,
-    parts,
-    progress_bar,
-    scorer,
     total_variation,
 )
+from vitrine.attribution.precision import in_full
 
 
-class MeaningfulPerturbation(Method):
+class MeaningfulPerturbation(LearnedMask):
     """What must be blurred in the input to make the class's probability fall.
 
     A mask m of few cells is learned for each input and unit, from 1 (kept) to 0 (blurred), by Adam:
@@ -57,6 +53,8 @@ class MeaningfulPerturbation(Method):
     Raises:
         ValueError: where the number of iterations or cells, or the learning rate, is not positive.
     """
+
+    explains_probabilities = True
 
     def __init__(
         self,
@@ -93,26 +91,7 @@ class MeaningfulPerturbation(Method):
         self.progress = progress
 
     @override
-    def batch_at_once(self, batch: int) -> int:
-        return max(batch, 1)
-
-    @override
-    def maps(self, inputs: Tensor, unit: Unit) -> Tensor:
-        units = explained_units(self, inputs, unit)
-        image_of_row = torch.arange(len(inputs), device=inputs.device).repeat_interleave(units.shape[1])
-        unit_of_row = units.flatten()
-        rows_at_once = parts(len(unit_of_row), self.internal_batch_size)
-        maps = []
-        score_of = scorer(self, unit, inputs.device.type, probability=unit.layer is None)
-        bar = progress_bar("Meaningful perturbation", len(rows_at_once) * self.iterations, shown=self.progress)
-        with torch.autocast(inputs.device.type, enabled=False), bar as advance:
-            for rows in rows_at_once:
-                masks = self._learn(inputs[image_of_row[rows]], score_of(unit_of_row[rows]), advance)
-                maps.append((1 - masks).clamp(0, 1))
-        return torch.cat(maps).view(*units.shape, 1, *inputs.shape[2:])
-
-    def _learn(self, images: Tensor, score: Score, advance: Callable[[int], None]) -> Tensor:
-        """The learned masks of (R, C, H, W) images, at their size: (R, 1, H, W)."""
+    def learn(self, images: Tensor, number: Tensor, score: Score, advance: Callable[[int], None]) -> Tensor:
         blurred, enlarge = gaussian_blur(images, self.blur), self._enlarge(images)
         masks = self._start(images, blurred, score, enlarge).requires_grad_()
         optimizer = torch.optim.Adam([masks], lr=self.learning_rate)
@@ -126,7 +105,7 @@ class MeaningfulPerturbation(Method):
             optimizer.step()
             masks.detach().clamp_(0, 1)
             advance(1)
-        return enlarge(masks.detach())
+        return (1 - enlarge(masks.detach())).clamp(0, 1)
 
     def penalty(self, masks: Tensor) -> Tensor:
         """λ₁ Σ(1 − m) + λ₂ Σ‖∇m‖_β^β of (R, 1, h, w) masks: (R,)."""

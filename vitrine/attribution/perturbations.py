@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from vitrine.attribution.base import Method, Unit
+from vitrine.attribution.precision import in_full
 
 Score = Callable[[Tensor], Tensor]
 """Takes (R, C, H, W) perturbed inputs to (R,) scores of what is explained in each."""
@@ -44,11 +45,6 @@ def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
     wide = in_full(images)
     height, width = images.shape[-2:]
     return along_both(gaussian_matrix(height, sigma, wide), wide, gaussian_matrix(width, sigma, wide)).to(images.dtype)
-
-
-def in_full(tensor: Tensor) -> Tensor:
-    """The tensor in float32, or wider where it is wider."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def total_variation(masks: Tensor, beta: float) -> Tensor:

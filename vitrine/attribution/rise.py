@@ -9,11 +9,11 @@ from vitrine.attribution.base import Method, Unit
 from vitrine.attribution.perturbations import (
     check_positive,
     explained_units,
-    in_full,
     parts,
     progress_bar,
     unit_scores,
 )
+from vitrine.attribution.precision import in_full
 
 AT_ONCE = 64
 """Masked inputs that go through the model at once where no bound is given."""
@@ -43,6 +43,8 @@ class RISE(Method):
         ValueError: where the number of masks or of cells is not positive, or ``probability`` is not between 0 and 1.
     """
 
+    bounds_itself = True
+
     def __init__(
         self,
         model: nn.Module,
@@ -64,10 +66,6 @@ class RISE(Method):
         self.probability = probability
         self.seed = seed
         self.progress = progress
-
-    @override
-    def batch_at_once(self, batch: int) -> int:
-        return max(batch, 1)
 
     @override
     @torch.no_grad()

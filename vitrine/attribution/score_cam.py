@@ -5,7 +5,8 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from vitrine.attribution.base import Unit, checked_output
-from vitrine.attribution.class_activation import ClassActivation, in_full, layout_of_layer, upsampled, without_autocast
+from vitrine.attribution.class_activation import ClassActivation, layout_of_layer, upsampled
+from vitrine.attribution.precision import in_full, without_autocast
 from vitrine.glass import captured
 
 

@@ -5,7 +5,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from vitrine.attribution.base import Indices, Method, Unit
-from vitrine.attribution.class_activation import in_full, layout_of_layer, upsampled
+from vitrine.attribution.class_activation import layout_of_layer, upsampled
+from vitrine.attribution.precision import in_full
 from vitrine.glass import captured
 
 

@@ -18,14 +18,11 @@ class ManyVariants(Method):
     A map so depends on its own image alone, and ``internal_batch_size`` bounds the number of variants in one forward pass.
     """
 
+    bounds_itself = True
     baseline: Baseline = 0.0
     """Of methods that have one."""
     map_channels: int | None = None
     """Channels of a map; without it as many as the input has."""
-
-    @override
-    def batch_at_once(self, batch: int) -> int:
-        return max(batch, 1)
 
     @override
     def maps(self, inputs: Tensor, unit: Unit) -> Tensor:

@@ -115,7 +115,8 @@ def test_contrastive_equals_the_long_way(treatment: str, layer: str | None, nega
         mass = [start_at_channel(net, int(layer), x, target, model, treatment) for net in (model, dual)]
     else:
         mass = [
-            explained(ExcitationBackprop(net, layer, negative_activations=treatment), x, target) for net in (model, dual)
+            explained(ExcitationBackprop(net, layer, negative_activations=treatment), x, target)
+            for net in (model, dual)
         ]
     found = explained(ExcitationBackprop(model, layer, contrastive=True, negative_activations=treatment), x, target)
     torch.testing.assert_close(found, mass[0] - mass[1])
