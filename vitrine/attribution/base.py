@@ -62,7 +62,7 @@ class Method(ABC):
     """
 
     bounds_itself: ClassVar[bool] = False
-    """Whether `maps` keeps to ``internal_batch_size`` itself, as it runs variants of inputs; it is then given whole batches."""
+    """Whether `maps` is given whole batches and keeps to ``internal_batch_size`` itself, as it runs variants of inputs."""
 
     def __init__(
         self, model: nn.Module, layer: str | nn.Module | None = None, *, internal_batch_size: int | None = None
