@@ -73,6 +73,20 @@ def test_mass_is_one_without_biases_and_negative_weights() -> None:
         torch.testing.assert_close(maps.sum((1, 2, 3)), torch.ones(3), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("pixels", "lost"),
+    [([2.0, -0.5], [0.0, 0.0, 1.0]), ([-2.0, 2.0], [0.0, 0.0, 1.0]), ([-2.0, -2.0], [1.0, 1.0, 1.0])],
+)
+def test_lost_mass_is_reported_map_by_map(pixels: list[float], lost: list[float]) -> None:
+    """None is lost where something positive feeds a unit by positive weights, all where nothing does."""
+    layers = nn.Linear(2, 2, bias=False), nn.Linear(2, 3, bias=False)
+    layers[0].weight.data = torch.tensor([[1.0, 0.0], [1.0, 2.0]])
+    layers[1].weight.data = torch.tensor([[1.0, 1.0], [0.0, 1.0], [-1.0, -1.0]])
+    method = ExcitationBackprop(nn.Sequential(nn.Flatten(), *layers))
+    maps = method.attribute(torch.tensor(pixels).view(1, 1, 1, 2), torch.tensor([[0, 1, 2]]))
+    torch.testing.assert_close(method.mass_lost(maps), torch.tensor([lost]))
+
+
 def naive_mlp(weights: list[Tensor], x: Tensor, unit: int) -> Tensor:
     """MWP of a ReLU net of linear layers, from the equation."""
     activations = [x]
