@@ -3,8 +3,9 @@
     python -m benchmarks.grid_artifact --images DIR --networks squeezenet1_0=squeezenet1_0.pth mobilenet_v2=mobilenet_v2.pth
 
 For each layer, guided backprop from its strongest filters on each image; the share of the heatmaps' spectral power at the
-multiples of 1/2, the period of one strided operator, and of the layer's whole stride. Prints a table, writes one JSON and a
-picture side by side.
+multiples of 1/2, the period of one strided operator, and of the layer's whole stride; and the contrast of that power to what
+stands just beside, which tells a grid from what an image has at these frequencies of its own. Prints a table, writes one JSON
+and a picture side by side.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from benchmarks.common import add_common_options, add_networks, read_images, show, write_figures
 from vitrine.attribution import GuidedBackprop
 from vitrine.glass import behind_glass, captured
-from vitrine.metrics.grid import grid_share
+from vitrine.metrics.grid import grid_contrast, grid_share
 from vitrine.preprocessing import Preprocessing
 from vitrine.rendering import captioned_grid, picture, signed_picture
 
@@ -61,11 +62,14 @@ def heatmaps(model: nn.Module, layer: str, images: Tensor, channels: Tensor) -> 
 
 
 def measure(found: dict[str, Tensor], stride: int) -> dict[str, Any]:
-    """Mean share of each way at both periods, and its ratio to that of plain guided backprop."""
+    """Mean share of each way at both periods, its ratio to that of plain guided backprop, and the median contrast."""
     figures: dict[str, Any] = {}
     for period in sorted({2, stride}):
         shares = {way: float(grid_share(maps.flatten(0, 1), period).nanmean()) for way, maps in found.items()}
         figures[f"period {period}"] = shares | {"ratio": shares["stride one"] / shares["guided backprop"]}
+        figures[f"period {period}"]["contrast"] = {
+            way: float(grid_contrast(maps.flatten(0, 1), period).nanmedian()) for way, maps in found.items()
+        }
     return figures
 
 
@@ -120,9 +124,10 @@ def _report(name: str, layers: dict[str, Any], path: Path) -> None:
     for layer, figures in layers.items():
         for period, shares in figures.items():
             if isinstance(shares, dict):
-                cells = [f"{100 * shares[way]:.2f} %" for way in WAYS]
+                cells = [f"{100 * shares[way]:.2f} % ({shares['contrast'][way]:.2f})" for way in WAYS]
                 rows.append([layer, str(figures["stride"]), period.split()[1], *cells, f"{shares['ratio']:.3f}"])
-    show(f"Share of spectral power on the grid, {name} ({path})", ["layer", "stride", "period", *WAYS, "ratio"], rows)
+    title = f"Share of spectral power on the grid (and its contrast), {name} ({path})"
+    show(title, ["layer", "stride", "period", *WAYS, "ratio"], rows)
     ratios = [figures["period 2"]["ratio"] for figures in layers.values()]
     show("", ["ratio at period 2", "median", "most"], [["", f"{statistics.median(ratios):.3f}", f"{max(ratios):.3f}"]])
 

@@ -21,23 +21,51 @@ def grid_share(maps: Tensor, stride: int, band: float = 0.05) -> Tensor:
     Raises:
         ValueError: for a stride below 2.
     """
+    power, cycles = _spectrum(maps, stride)
+    on_grid = _either(*(_distance(c) <= band for c in cycles))
+    share: Tensor = (power * on_grid).sum(dim=(1, 2)) / power.sum(dim=(1, 2))
+    return share
+
+
+def grid_contrast(maps: Tensor, stride: int, band: float = 0.05) -> Tensor:
+    """Mean spectral power at the multiples of 1/stride over that just beside them (2 to 4 half widths away).
+
+    About 1 where there is no grid, whatever the map has at these frequencies of its own; far above 1 where there is one.
+
+    The arguments and errors are those of `grid_share`.
+
+    Returns:
+        (B,), at least 0; NaN for a constant map.
+    """
+    power, cycles = _spectrum(maps, stride)
+    distances = [_distance(c) for c in cycles]
+    on_grid = _either(*(d <= band for d in distances))
+    beside = _either(*((d > 2 * band) & (d <= 4 * band) for d in distances)) & ~on_grid
+    on, off = ((power * where).sum(dim=(1, 2)) / where.sum() for where in (on_grid, beside))
+    contrast: Tensor = on / off
+    return contrast
+
+
+def _spectrum(maps: Tensor, stride: int) -> tuple[Tensor, list[Tensor]]:
+    """(B, H, W) power, and the frequencies of its rows and columns in units of 1/stride."""
     if stride < 2:
         raise ValueError(f"stride is {stride}; a grid has a period of 2 pixels or more.")
     height, width = maps.shape[1:]
     centred = maps.double() - maps.double().mean(dim=(1, 2), keepdim=True)
     window = _hann(height, maps.device)[:, None] * _hann(width, maps.device)
-    power = torch.fft.fft2(centred * window).abs().square()
-    on_grid = _near_multiple(height, stride, band)[:, None] | _near_multiple(width, stride, band)
-    share: Tensor = (power * on_grid.to(maps.device)).sum(dim=(1, 2)) / power.sum(dim=(1, 2))
-    return share
+    cycles = [torch.fft.fftfreq(n, dtype=torch.float64, device=maps.device).abs() * stride for n in (height, width)]
+    return torch.fft.fft2(centred * window).abs().square(), cycles
 
 
 def _hann(length: int, device: torch.device) -> Tensor:
     return torch.hann_window(length, dtype=torch.float64, device=device)
 
 
-def _near_multiple(length: int, stride: int, band: float) -> Tensor:
-    """(length,) bool: whether a frequency of the discrete transform is near a multiple of 1/stride other than 0."""
-    cycles = torch.fft.fftfreq(length, dtype=torch.float64).abs() * stride
-    near: Tensor = ((cycles - cycles.round()).abs() <= band) & (cycles.round() >= 1)
-    return near
+def _distance(cycles: Tensor) -> Tensor:
+    """How far frequencies are from the nearest multiple of 1/stride other than 0; far for those nearer to 0."""
+    return torch.where(cycles > 0.5, (cycles - cycles.round()).abs(), torch.inf)
+
+
+def _either(rows: Tensor, columns: Tensor) -> Tensor:
+    """(H, W) bool: where the row or the column is chosen."""
+    return rows[:, None] | columns

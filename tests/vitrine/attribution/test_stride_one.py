@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vitrine.attribution import Deconvnet, GuidedBackprop
 from vitrine.attribution.interception import Interception
 from vitrine.attribution.stride_one import stride_one_rules
-from vitrine.metrics.grid import grid_share
+from vitrine.metrics.grid import grid_contrast, grid_share
 
 CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
@@ -178,7 +178,20 @@ def test_the_measure_of_a_grid_of_a_smooth_map_and_of_noise() -> None:
     assert noise == pytest.approx(area.item(), rel=0.05)
 
 
+def test_the_contrast_is_high_for_a_grid_alone() -> None:
+    y, x = torch.meshgrid(torch.arange(224.0), torch.arange(224.0), indexing="ij")
+    falling = torch.fft.fft2(torch.randn(20, 224, 224, dtype=torch.float64))
+    frequencies = torch.fft.fftfreq(224, dtype=torch.float64)
+    natural = torch.fft.ifft2(falling / (frequencies[:, None] ** 2 + frequencies**2 + 1e-3)).real
+    for stride in (2, 4):
+        assert 0.5 < grid_contrast(natural, stride).mean() < 1.5
+        assert 0.8 < grid_contrast(torch.randn(20, 224, 224), stride).mean() < 1.2
+        gridded = natural * ((x % stride == 0) & (y % stride == 0))
+        assert grid_contrast(gridded, stride).mean() > 3
+
+
 def test_the_measure_of_a_constant_map_is_none() -> None:
+    assert grid_contrast(torch.full((1, 8, 8), 3.0), 2).isnan().all()
     assert grid_share(torch.full((1, 8, 8), 3.0), 2).isnan().all()
     with pytest.raises(ValueError, match="stride is 1"):
         grid_share(torch.rand(1, 8, 8), 1)
