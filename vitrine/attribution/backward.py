@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def send_back(output: Tensor, pixels: Tensor, starts: Iterable[Tensor]) -> Iterator[Tensor]:
-    """What arrives at the pixels, one backward pass a start; the graph stays for the next.
+    """What arrives at the pixels, one backward pass a start. The last one frees the graph on its way, which saves time.
 
     Args:
         output: (B, n, …), the end of a graph that begins at ``pixels``.
@@ -18,9 +18,15 @@ def send_back(output: Tensor, pixels: Tensor, starts: Iterable[Tensor]) -> Itera
     Yields:
         (B, C, H, W) each.
     """
-    for start in starts:
-        (arrived,) = torch.autograd.grad(output, pixels, start, retain_graph=True, materialize_grads=True)
+    waiting = iter(starts)
+    start = next(waiting, None)
+    while start is not None:
+        following = next(waiting, None)
+        (arrived,) = torch.autograd.grad(
+            output, pixels, start, retain_graph=following is not None, materialize_grads=True
+        )
         yield arrived
+        start = following
 
 
 def one_hot(output: Tensor, units: Tensor) -> Tensor:
