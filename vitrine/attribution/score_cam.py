@@ -22,7 +22,7 @@ class ScoreCAM(ClassActivation):
         layer: as in `ClassActivation`.
         relu: as in `ClassActivation`.
         internal_batch_size: at most so many inputs, masked ones among them, go through the model at once; without it, all
-            channels of all inputs.
+            channels of an input.
     """
 
     def __init__(
@@ -49,15 +49,19 @@ class ScoreCAM(ClassActivation):
 
     def _scores(self, inputs: Tensor, activations: Tensor, units: Tensor) -> Tensor:
         """(B, C, K): the logits of the classes where a channel masks the input."""
-        count = activations.shape[:2].numel()
-        size = self.internal_batch_size or max(count, 1)
-        scores = []
-        for start in range(0, max(count, 1), size):
-            masked = torch.arange(start, min(start + size, count), device=inputs.device)
-            rows, channels = masked // activations.shape[1], masked % activations.shape[1]
-            masks = min_max_normalised(upsampled(in_full(activations[rows, channels, None]), inputs))
-            scores.append(self.model(inputs[rows] * masks.to(inputs)).gather(1, units[rows]))
-        return torch.cat(scores).view(*activations.shape[:2], units.shape[1])
+        size = self.internal_batch_size or max(activations.shape[1], 1)
+        # Image by image, so that no image is copied for each of its channels.
+        scores = [
+            self.model(image * self._masks(channels, image)).gather(1, classes.expand(len(channels), -1))
+            for image, maps, classes in zip(inputs, activations, units, strict=True)
+            for channels in torch.split(maps, size)
+        ]
+        empty = inputs.new_zeros(0, units.shape[1])
+        return torch.cat([empty, *scores]).view(*activations.shape[:2], units.shape[1])
+
+    def _masks(self, channels: Tensor, image: Tensor) -> Tensor:
+        """(N, 1, H, W) in [0, 1] from (N, h, w)."""
+        return min_max_normalised(upsampled(in_full(channels[:, None]), image)).to(image)
 
 
 def min_max_normalised(maps: Tensor) -> Tensor:
