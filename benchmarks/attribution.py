@@ -50,7 +50,7 @@ class Case(NamedTuple):
     """A method, the library call that gives the same, and whether a call takes so long that batch 1 must do."""
 
     make: Callable[[nn.Module, str], Method]
-    library: Callable[[nn.Module, str, Tensor], Run] | None = None
+    by_library: Callable[[nn.Module, str, Tensor], Run] | None = None
     slow: bool = False
     channel: bool = False
 
@@ -131,8 +131,8 @@ def method_runs(case: Case, model: nn.Module, layer: str, images: Tensor) -> dic
     explained = {"channel": TARGET} if case.channel else {"target": TARGET}
     runs: dict[str, Run] = {"gradient": plain_gradient(model, images)}
     runs["method"] = lambda: method.attribute(images, **explained)
-    if case.library is not None:
-        runs["library"] = case.library(model, layer, images)
+    if case.by_library is not None:
+        runs["library"] = case.by_library(model, layer, images)
     return runs
 
 
