@@ -213,7 +213,7 @@ def test_a_run_from_fit_to_predict(workplace: Path, class_folder: Path) -> None:
     run("test", *config)
     run("predict", *config, "--data.init_args.predict_root", str(class_folder / "test"))
     metrics = json.loads((folder / "metrics.json").read_text())
-    promised = {"f_reg", "f_cls", "energy_in_mask", "energy_in_boxes", "pointing_game"}
+    promised = {"f_reg", "f_cls", "energy_in_mask", "iou_curve_area", "energy_in_boxes", "pointing_game"}
     assert {f"test/{name}" for name in promised} <= set(metrics)
     assert (folder / "report" / "index.html").is_file()
     assert {path.name for path in (folder / "explainer").iterdir()} >= {"explainer.json", "explainer.safetensors"}

@@ -3,13 +3,17 @@
 from collections.abc import Iterable, Mapping
 
 from vitrine.metrics.base import ExplanationMetric
+from vitrine.metrics.box_occlusion import BoxOcclusion
 from vitrine.metrics.energy import EnergyInBoxes, EnergyInMask
 from vitrine.metrics.faithfulness import ClassificationFaithfulness, RegressionFaithfulness
+from vitrine.metrics.iou_curve import IoUCurve
 from vitrine.metrics.live_x_features import LiveXFeatures
+from vitrine.metrics.mean_class_accuracy import MeanClassAccuracy
 from vitrine.metrics.pointing import PointingGame
+from vitrine.metrics.reconstruction import ClassReconstruction
 
 METRICS_BY_ANNOTATION: Mapping[str, tuple[type[ExplanationMetric], ...]] = {
-    "mask": (EnergyInMask,),
+    "mask": (EnergyInMask, IoUCurve),
     "boxes": (EnergyInBoxes, PointingGame),
     "parts": (),
     "objects": (),
@@ -17,11 +21,15 @@ METRICS_BY_ANNOTATION: Mapping[str, tuple[type[ExplanationMetric], ...]] = {
 
 __all__ = [
     "METRICS_BY_ANNOTATION",
+    "BoxOcclusion",
+    "ClassReconstruction",
     "ClassificationFaithfulness",
     "EnergyInBoxes",
     "EnergyInMask",
     "ExplanationMetric",
+    "IoUCurve",
     "LiveXFeatures",
+    "MeanClassAccuracy",
     "PointingGame",
     "RegressionFaithfulness",
     "metrics_for",

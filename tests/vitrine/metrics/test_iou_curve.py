@@ -1,0 +1,267 @@
+"""The IoU curve in closed form, against a naive loop, and over ranks; what cannot be measured is counted apart."""
+
+import json
+import math
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from vitrine.batch import Batch
+from vitrine.explanation import Explanation
+from vitrine.metrics import IoUCurve, functional, metrics_for
+from vitrine.metrics.functional import IOU_THRESHOLDS, iou_at_thresholds, iou_curve, iou_curve_area
+
+ROOT = Path(__file__).parents[3]
+
+
+# The pure functions
+
+
+def test_the_thresholds_are_the_decimal_ones() -> None:
+    assert tuple(float(f"{number:.2f}") for number in [step * 0.01 for step in range(101)]) == IOU_THRESHOLDS
+
+
+def test_a_perfect_map_is_all_right_above_0_and_the_masks_share_at_0() -> None:
+    mask = torch.zeros(1, 4, 5)
+    mask[0, 1:3, 1:4] = 1
+    curve = iou_curve(-7 + 3 * mask, mask)
+    assert curve.dtype == torch.float64
+    assert curve.tolist() == [6 / 20] + [1.0] * 100
+    assert float(iou_curve_area(mask, mask)) == pytest.approx(100 * (1 - 0.01 * (1 - 6 / 20) / 2), abs=1e-12)
+
+
+def test_the_opposite_of_a_perfect_map_overlaps_at_0_alone() -> None:
+    mask = torch.zeros(1, 4, 5)
+    mask[0, 1:3, 1:4] = 1
+    assert iou_curve(-mask, mask).tolist() == [6 / 20] + [0.0] * 100
+
+
+def test_a_map_of_three_levels_is_a_step_function() -> None:
+    """10 pixels of 1, 30 of 0.5 and 60 of 0; the mask is the 10 and 20 of the 30."""
+    maps = torch.tensor([1.0] * 10 + [0.5] * 30 + [0.0] * 60).reshape(1, 10, 10)
+    mask = torch.tensor([1] * 30 + [0] * 70).reshape(1, 10, 10)
+    expected = [30 / 100] + [30 / 40] * 50 + [10 / 30] * 50  # on at its own value: t = 0.5 is still the second step
+    assert iou_curve(maps, mask).tolist() == expected
+    by_hand = 0.005 * (0.3 + 0.75) + 0.49 * 0.75 + 0.005 * (0.75 + 1 / 3) + 0.49 / 3
+    assert float(iou_curve_area(maps, mask)) == pytest.approx(100 * by_hand, abs=1e-12)
+
+
+def test_a_linear_ramp_is_on_at_the_thresholds_themselves() -> None:
+    """Levels 0 … 100 and a mask of those from 40 on: at t = k / 100 the 101 − k highest are on."""
+    ramp = torch.arange(101.0).reshape(1, 1, 101)
+    expected = [61 / (101 - k) if k <= 40 else (101 - k) / 61 for k in range(101)]
+    assert iou_curve(5 * ramp - 3, (ramp >= 40).int()).tolist() == expected
+
+
+def naive(image: Tensor, mask: Tensor, thresholds: Any = IOU_THRESHOLDS) -> list[float]:
+    """Scales, and then counts pixels anew at each threshold, in Python's own float64."""
+    values, inside = image.double().flatten().tolist(), [bool(pixel) for pixel in mask.flatten().tolist()]
+    low, high = min(values), max(values)
+    if not any(inside):
+        return [math.nan] * len(thresholds)
+    if low == high:
+        return [0.0] * len(thresholds)
+    curve = []
+    for threshold in thresholds:
+        on = [(value - low) / (high - low) >= threshold for value in values]
+        both = sum(o and i for o, i in zip(on, inside, strict=True))
+        either = sum(o or i for o, i in zip(on, inside, strict=True))
+        curve.append(both / either)
+    return curve
+
+
+PIXELS = st.lists(
+    st.one_of(st.floats(-1e6, 1e6), st.integers(0, 100).map(lambda step: step / 100)), min_size=12, max_size=12
+)
+
+
+@settings(deadline=None)  # the first run loads code
+@given(image=PIXELS, mask=st.lists(st.booleans(), min_size=12, max_size=12))
+def test_it_is_the_naive_loop_bit_for_bit(image: list[float], mask: list[bool]) -> None:
+    maps, masks = torch.tensor(image, dtype=torch.float64).reshape(1, 3, 4), torch.tensor(mask).reshape(1, 3, 4)
+    found = iou_at_thresholds(maps, masks)
+    assert torch.equal(found.nan_to_num(-1), torch.tensor([naive(maps, masks)], dtype=torch.float64).nan_to_num(-1))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64, torch.uint8])
+def test_maps_of_any_type_are_compared_in_float64(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    maps = (40 * torch.rand(4, 9, 7, generator=generator)).to(dtype)
+    masks = torch.rand(4, 9, 7, generator=generator) < 0.3
+    expected = torch.tensor([naive(one, mask) for one, mask in zip(maps, masks, strict=True)], dtype=torch.float64)
+    assert torch.equal(iou_at_thresholds(maps, masks), expected)
+    assert torch.equal(iou_curve(maps, masks), expected.mean(dim=0))
+
+
+def test_own_thresholds() -> None:
+    maps, masks = torch.rand(3, 6, 6, dtype=torch.float64), torch.rand(3, 6, 6) < 0.5
+    own = [-0.5, 0.123, 0.9, 1.0, 1.5]
+    expected = torch.tensor([naive(*pair, own) for pair in zip(maps, masks, strict=True)], dtype=torch.float64)
+    assert torch.equal(iou_at_thresholds(maps, masks, own), expected)
+    assert torch.equal(iou_curve(maps, masks, torch.tensor(own, dtype=torch.float64)), expected.mean(dim=0))
+    for wrong in ([0.5, 0.5], [0.5, 0.1], [0.1, math.nan], 0.5):
+        with pytest.raises(ValueError, match="thresholds must be a list of rising numbers"):
+            iou_at_thresholds(maps, masks, wrong)  # type: ignore[arg-type]
+
+
+def test_scale_and_offset_of_a_map_do_not_matter() -> None:
+    maps, masks = torch.randint(0, 50, (3, 6, 6)), torch.rand(3, 6, 6) < 0.5
+    assert torch.equal(iou_curve(maps, masks), iou_curve(-17.0 + 4.0 * maps, masks))
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, 2.0, torch.nan, torch.inf, -torch.inf])
+def test_degenerate_maps_overlap_with_nothing(value: float) -> None:
+    mask = torch.zeros(1, 3, 3)
+    mask[0, 0] = 1
+    assert not iou_curve(torch.full((1, 3, 3), value), mask).any()
+    assert not iou_curve(torch.full((1, 3, 3), value), torch.ones(1, 3, 3)).any()
+    if not math.isfinite(value):
+        spoilt = mask.clone()
+        spoilt[0, 2, 2] = value
+        assert not iou_curve(spoilt, mask).any()
+        both = iou_curve(torch.cat([spoilt, mask]), torch.cat([mask, mask]))
+        assert torch.equal(both, iou_curve(mask, mask) / 2)
+
+
+def test_an_image_without_a_mask_is_left_out() -> None:
+    maps, masks = torch.rand(3, 5, 5), torch.rand(3, 5, 5) < 0.5
+    masks[1] = False
+    assert iou_at_thresholds(maps, masks).isnan().all(dim=1).tolist() == [False, True, False]
+    assert torch.equal(iou_curve(maps, masks), iou_curve(maps[[0, 2]], masks[[0, 2]]))
+    assert iou_curve_area(maps[1:2], masks[1:2]).isnan()
+
+
+def test_chunks_equal_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    maps, masks = torch.randn(7, 5, 6), torch.rand(7, 5, 6) < 0.5
+    masks[3] = False
+    whole = iou_at_thresholds(maps, masks)
+    one_by_one = torch.cat([iou_at_thresholds(maps[row : row + 1], masks[row : row + 1]) for row in range(7)])
+    assert torch.equal(one_by_one.nan_to_num(-1), whole.nan_to_num(-1))
+    monkeypatch.setattr(functional, "MAPS_AT_ONCE", 2)
+    assert torch.equal(iou_at_thresholds(maps, masks).nan_to_num(-1), whole.nan_to_num(-1))
+
+
+def test_inputs_stay_as_they_are() -> None:
+    maps, masks = torch.tensor([[[1.0, torch.nan]], [[0.0, 2.0]]]), torch.ones(2, 1, 2)
+    before = maps.clone()
+    iou_curve(maps, masks)
+    assert torch.equal(maps.nan_to_num(-1), before.nan_to_num(-1))
+    assert bool((masks == 1).all())
+
+
+# The metric
+
+
+def explanation_of(maps: Tensor) -> Explanation:
+    """One heatmap an image, with a contribution of 1."""
+    count = len(maps)
+    classes = torch.zeros(count, dtype=torch.int64)
+    return Explanation(maps[:, None], torch.ones(count, 1), [["map"]] * count, classes, classes, torch.zeros(count, 2))
+
+
+def rows() -> tuple[Tensor, Tensor]:
+    """Nine maps and masks, of which two maps are degenerate and two images have no mask, one of them with such a map."""
+    generator = torch.Generator().manual_seed(1)
+    maps = torch.randn(9, 6, 8, generator=generator)
+    masks = (torch.rand(9, 1, 6, 8, generator=generator) < 0.3).to(torch.uint8)
+    maps[2], maps[5, 1, 1], maps[7] = 0, torch.nan, 3
+    masks[4] = masks[7] = 0
+    return maps, masks
+
+
+def take(metric: IoUCurve, start: int, stop: int) -> IoUCurve:
+    maps, masks = rows()
+    metric.update(explanation_of(maps[start:stop]), Batch(mask=masks[start:stop]))
+    return metric
+
+
+def values(metric: IoUCurve) -> dict[str, float]:
+    return {name: float(value) for name, value in metric.compute().items()}
+
+
+def expected_values() -> dict[str, float]:
+    maps, masks = rows()
+    aggregated = explanation_of(maps).aggregate()[:, 0]
+    curve = iou_curve(aggregated, masks[:, 0])
+    return {
+        "iou_curve_area": float(iou_curve_area(aggregated, masks[:, 0])),
+        "iou_best": 100 * float(curve.max()),
+        "iou_degenerate": 2.0,
+        "iou_skipped": 2.0,
+    }
+
+
+def test_figures_and_counts() -> None:
+    assert values(take(IoUCurve(), 0, 9)) == pytest.approx(expected_values())
+
+
+@pytest.mark.parametrize("cut", range(1, 9))
+def test_two_updates_and_two_ranks_equal_one(cut: int) -> None:
+    assert values(take(take(IoUCurve(), 0, cut), cut, 9)) == pytest.approx(expected_values())
+    ranks = [take(IoUCurve(), 0, cut), take(IoUCurve(), cut, 9)]
+    ranks[0].merge_state(ranks[1])
+    assert values(ranks[0]) == pytest.approx(expected_values())
+
+
+def test_states_survive_pickling_and_are_forgotten_on_reset() -> None:
+    metric = take(IoUCurve(), 0, 9)
+    assert values(pickle.loads(pickle.dumps(metric))) == values(metric)  # noqa: S301 - our own bytes
+    metric.reset()
+    assert values(take(metric, 0, 9)) == pytest.approx(expected_values())
+
+
+def test_maps_in_half_precision() -> None:
+    maps, masks = rows()
+    metric = IoUCurve()
+    metric.update(explanation_of(maps.bfloat16()), Batch(mask=masks))
+    aggregated = explanation_of(maps.bfloat16()).aggregate()[:, 0]
+    assert values(metric)["iou_curve_area"] == pytest.approx(float(iou_curve_area(aggregated, masks[:, 0])))
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method")
+def test_nothing_measured_is_not_a_number() -> None:
+    assert math.isnan(values(IoUCurve())["iou_curve_area"])
+    assert math.isnan(values(take(IoUCurve(), 7, 8))["iou_curve_area"])
+
+
+def test_sets_with_masks_are_measured_by_it() -> None:
+    assert "IoUCurve" in [type(metric).__name__ for metric in metrics_for({"mask"})]
+    assert "IoUCurve" not in [type(metric).__name__ for metric in metrics_for({"boxes"})]
+
+
+RANK = """
+import importlib.util, json, sys, torch
+from torch import distributed
+torch.set_num_threads(1)
+spec = importlib.util.spec_from_file_location("iou", sys.argv[1])
+told = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(told)
+rank = int(sys.argv[3])
+distributed.init_process_group("gloo", init_method=f"file://{sys.argv[2]}", rank=rank, world_size=2)
+found = []
+for cut in (4, 9):
+    start, stop = (cut, 9) if rank else (0, cut)
+    found.append(told.values(told.take(told.IoUCurve(), start, stop) if start < stop else told.IoUCurve()))
+sys.stdout.write(json.dumps(found))
+distributed.destroy_process_group()
+"""
+
+
+def test_two_processes_equal_one_also_where_one_has_no_batch(tmp_path: Path) -> None:
+    environment = os.environ | {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", RANK, __file__, str(tmp_path / "meeting")]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    ranks = [subprocess.Popen([*command, str(rank)], cwd=ROOT, env=environment, **pipes) for rank in range(2)]
+    outputs = [rank.communicate(timeout=100) for rank in ranks]
+    for rank, (told, complaint) in zip(ranks, outputs, strict=True):
+        assert rank.returncode == 0, complaint.decode()[-2000:]
+        assert json.loads(told) == [pytest.approx(expected_values())] * 2
