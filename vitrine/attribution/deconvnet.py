@@ -1,5 +1,7 @@
 """The deconvnet: what in the image excites a filter or a class (Zeiler and Fergus, ECCV 2014)."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal, get_args
 
 import torch
@@ -60,20 +62,29 @@ class Deconvnet(Method):
 
     @override
     def maps(self, inputs: Tensor, unit: Unit) -> Tensor:
-        with torch.enable_grad():
+        with self.intercepting(), torch.enable_grad():
             pixels = inputs.requires_grad_()
-            images = pixels.clone()  # may be changed in place, which a leaf may not
-            with Interception(self.rectifier_rules() | self.strided_rules) as mode:
-                output = self.explained_output(images, unit)
+            output = self.explained_output(pixels.clone(), unit)  # a leaf may not be changed in place
+        starts = [self.start_of(output.detach(), column) for column in unit.of(output).unbind(dim=1)]
+        return torch.stack(list(send_back(output, pixels, starts)), dim=1)
+
+    @contextmanager
+    def intercepting(self) -> Iterator[None]:
+        """Within it, forward passes get the method's own backward pass.
+
+        Raises:
+            ValueError: on leaving, where no rectifier was met.
+        """
+        with Interception(self.rectifier_rules() | self.strided_rules) as mode:
+            yield
         if not mode.met & RECTIFIERS:
             raise ValueError(
                 f"{type(self).__name__} met no ReLU or other rectifier in {type(self.model).__name__}, so that its map would"
                 " be the plain gradient; use Saliency for that."
             )
-        starts = [self._start(output.detach(), column) for column in unit.of(output).unbind(dim=1)]
-        return torch.stack(list(send_back(output, pixels, starts)), dim=1)
 
-    def _start(self, output: Tensor, units: Tensor) -> Tensor:
+    def start_of(self, output: Tensor, units: Tensor) -> Tensor:
+        """The signal that units (B,) of a (B, n, …) output start from, of the output's shape."""
         chosen = one_hot(output, units)
         if output.ndim == 2:
             return chosen
