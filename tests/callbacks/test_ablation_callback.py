@@ -1,0 +1,226 @@
+"""The ablation beside a test: its figures, its files, over any number of ranks."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from pytorch_lightning.loggers import WandbLogger
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from callbacks.ablation import FilterAblation
+from callbacks.metrics_file import MetricsFile
+from vitrine.ablation import accuracies_without, random_filters
+from vitrine.backbones import FrozenBackbone
+from vitrine.batch import Batch
+
+ROOT = Path(__file__).parents[2]
+FILTERS = [("features.1", 3), ("features.3", 5), ("features.1", 0), ("features.1", 3), ("features.3", 1)]
+WIDTHS = {"features.1": 6, "features.3": 8}
+
+
+class ThreeClasses(nn.Module):
+    """Logits of 12 × 12 images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(inplace=True), nn.Conv2d(6, 8, 3), nn.ReLU())
+        self.classifier = nn.Linear(8, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(self.features(images).mean(dim=(2, 3)))
+        return logits
+
+
+class Explainer(nn.Module):
+    def __init__(self, filters: Sequence[tuple[str, int]] = FILTERS) -> None:
+        super().__init__()
+        self.backbone = FrozenBackbone(ThreeClasses())
+        self.responses = SimpleNamespace(layers=[SimpleNamespace(name=k, width=width) for k, width in WIDTHS.items()])
+        self.filters = list(filters)
+
+    def relevant_filters(self) -> list[tuple[str, int]]:
+        return self.filters
+
+
+class Module(pl.LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(48)  # without filters these weights are worse, or better, to different degrees
+        self.explainer: nn.Module = Explainer()
+
+    def test_step(self, batch: Batch) -> None:
+        self.log("test/random", torch.rand(()), batch_size=len(batch["image"]))
+
+
+class Data(pl.LightningDataModule):
+    """Eleven images, which two ranks cannot share evenly."""
+
+    def __init__(self, *, multi_label: bool = False) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        images, labels = torch.randn(11, 3, 12, 12, generator=generator), torch.arange(11) % 3
+        labels[labels == 2] = torch.tensor([2, 1, 1])
+        if multi_label:
+            labels = F.one_hot(labels, 3).float()
+        self.samples = [{"image": image, "label": label} for image, label in zip(images, labels, strict=True)]
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return DataLoader(self.samples[rank::world], batch_size=3)  # type: ignore[arg-type]
+
+
+def trainer(folder: Path, *callbacks: pl.Callback, **options: Any) -> pl.Trainer:
+    defaults: dict[str, Any] = {
+        "accelerator": "cpu",
+        "devices": 1,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "use_distributed_sampler": False,
+    }
+    return pl.Trainer(default_root_dir=folder, callbacks=list(callbacks), **(defaults | options))
+
+
+def figures_of_test(folder: Path, *callbacks: pl.Callback, **options: Any) -> dict[str, float]:
+    run, module = trainer(folder, *callbacks, **options), Module()
+    torch.manual_seed(1)
+    run.test(module, datamodule=Data(), verbose=False)
+    return {name: float(value) for name, value in run.callback_metrics.items()}
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    with (folder / "ablation.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("inference_mode", [False, True])
+def test_the_figures_are_those_of_the_plain_functions(inference_mode: bool, tmp_path: Path) -> None:
+    found = figures_of_test(tmp_path, FilterAblation(draws=2, seed=5), inference_mode=inference_mode)
+    generator = torch.Generator().manual_seed(5)
+    draws = [random_filters(FILTERS, WIDTHS, generator) for _ in range(2)]
+    model = Module().explainer.get_submodule("backbone").model
+    assert isinstance(model, nn.Module)
+    original, selected, *random = accuracies_without(model, Data().test_dataloader(), [[], FILTERS, *draws]).tolist()
+    assert found["test/ablation_original"] == pytest.approx(original)
+    assert found["test/ablation_selected"] == pytest.approx(selected)
+    assert found["test/ablation_random"] == pytest.approx(sum(random) / 2)
+    assert found["test/ablation_filters"] == 4
+    rows = table(tmp_path)
+    names = ["original", "selected", "random", "random"]
+    assert [(row["set"], row["draw"], row["filters"]) for row in rows] == list(zip(names, "0012", "0444", strict=True))
+    accuracies = [float(row["mean_class_accuracy"]) for row in rows]
+    assert accuracies == pytest.approx([original, selected, *random])
+    assert len({original, selected, *random}) == 3  # else a mix-up would not have been seen
+
+
+def test_figures_stand_in_the_runs_metrics(tmp_path: Path) -> None:
+    figures_of_test(tmp_path, FilterAblation(), MetricsFile())
+    figures = json.loads((tmp_path / "metrics.json").read_text())
+    assert {name for name in figures if name.startswith("test/ablation")} == {
+        f"test/ablation_{name}" for name in ("original", "selected", "random", "filters")
+    }
+
+
+def test_the_module_and_the_random_state_stay_as_they_were(tmp_path: Path) -> None:
+    run, module = trainer(tmp_path, FilterAblation()), Module()
+    backbone: Any = module.explainer.get_submodule("backbone")
+    state = {name: value.clone() for name, value in backbone.model.state_dict().items()}
+    without = figures_of_test(tmp_path)
+    torch.manual_seed(1)
+    run.test(module, datamodule=Data(), verbose=False)
+    assert float(run.callback_metrics["test/random"]) == without["test/random"]
+    assert all(torch.equal(value, state[name]) for name, value in backbone.model.state_dict().items())
+    assert not any(child._forward_hooks or child._forward_pre_hooks for child in backbone.model.modules())
+
+
+def test_a_second_test_begins_anew(tmp_path: Path) -> None:
+    run, module = trainer(tmp_path, FilterAblation()), Module()
+    first, second = (run.test(module, datamodule=Data(), verbose=False) for _ in range(2))
+    assert {k: v for k, v in first[0].items() if "ablation" in k} == {
+        k: v for k, v in second[0].items() if "ablation" in k
+    }
+    assert [path.name for path in tmp_path.iterdir()] == ["ablation.csv"]
+
+
+def test_without_relevant_filters_nothing_is_lost(tmp_path: Path) -> None:
+    run, module = trainer(tmp_path, FilterAblation()), Module()
+    module.explainer = Explainer(filters=())
+    (found,) = run.test(module, datamodule=Data(), verbose=False)
+    assert found["test/ablation_original"] == found["test/ablation_selected"] == found["test/ablation_random"]
+    assert found["test/ablation_filters"] == 0
+
+
+def test_a_wandb_logger_gets_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[str, dict[str, Any]]] = []
+    monkeypatch.setattr(WandbLogger, "log_table", lambda _self, key, **table: sent.append((key, table)))
+    for name in ("log_hyperparams", "log_metrics", "log_graph", "save"):
+        monkeypatch.setattr(WandbLogger, name, lambda _self, *_args, **_kwargs: None)
+    figures_of_test(tmp_path, FilterAblation(draws=1), logger=WandbLogger(save_dir=tmp_path, offline=True))
+    ((key, logged),) = sent
+    assert key == "ablation"
+    assert logged["columns"] == ["set", "draw", "filters", "mean_class_accuracy"]
+    assert [row[:3] for row in logged["data"]] == [["original", 0, 0], ["selected", 0, 4], ["random", 1, 4]]
+    assert [f"{row[3]:.9g}" for row in logged["data"]] == [row["mean_class_accuracy"] for row in table(tmp_path)]
+
+
+@pytest.mark.parametrize("explainer", [nn.Linear(2, 2), None])
+def test_needs_an_explainer_with_relevant_filters(explainer: nn.Module | None, tmp_path: Path) -> None:
+    module = Module()
+    module.explainer = explainer  # type: ignore[assignment]
+    with pytest.raises(ValueError, match=r"FilterAblation needs a module whose explainer has relevant filters.*Module"):
+        trainer(tmp_path, FilterAblation()).test(module, datamodule=Data(), verbose=False)
+
+
+def test_several_classes_an_image(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Mean class accuracy needs one class an image"):
+        trainer(tmp_path, FilterAblation()).test(Module(), datamodule=Data(multi_label=True), verbose=False)
+
+
+def test_wrong_options() -> None:
+    with pytest.raises(ValueError, match="FilterAblation: draws must be at least 1, got 0"):
+        FilterAblation(draws=0)
+
+
+SCRIPT = """
+import importlib.util, sys, torch
+from pathlib import Path
+from callbacks.ablation import FilterAblation
+from callbacks.metrics_file import MetricsFile
+torch.set_num_threads(1)
+spec = importlib.util.spec_from_file_location("ablating", sys.argv[1])
+told = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(told)
+told.figures_of_test(Path(sys.argv[2]), FilterAblation(draws=2, seed=1), MetricsFile(), devices=2, strategy="ddp")
+"""
+
+
+def test_two_processes_leave_what_one_leaves(tmp_path: Path) -> None:
+    one, two, script = tmp_path / "one", tmp_path / "two", tmp_path / "script.py"
+    figures_of_test(one, FilterAblation(draws=2, seed=1), MetricsFile())
+    script.write_text(SCRIPT)
+    paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [sys.executable, str(script), __file__, str(two)],
+        env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (two / "ablation.csv").read_text() == (one / "ablation.csv").read_text()
+    first, second = (json.loads((folder / "metrics.json").read_text()) for folder in (one, two))
+    assert {k: v for k, v in first.items() if "ablation" in k} == {k: v for k, v in second.items() if "ablation" in k}
