@@ -162,13 +162,33 @@ class ShardDataModule(LightningDataModule):
         return getattr(module, "feature_extractor", None) if wanted else None
 
     @property
+    def _one_pass(self) -> bool:
+        """Whether the module is fitted on each training sample once, in no particular order."""
+        return bool(getattr(self.trainer.lightning_module, "one_pass", False)) if self.trainer else False
+
+    @property
     def _held_out(self) -> NDArray[np.bool_]:
         """Rows of ``train`` that are kept for validation."""
         return held_out_rows(self.split("train"), 0.0 if "val" in self.splits else self.val_fraction)
 
+    def rows_of(self, name: str) -> NDArray[np.bool_]:
+        """(rows,) true for the rows of a split that belong to it: all but those of ``train`` held out for validation."""
+        return ~self._held_out if name == "train" else all_rows(self.split(name))
+
+    def every_image(self, name: str) -> Iterable[Batch]:
+        """The images of a split, each once over all ranks, in the order of the shards; this rank's share."""
+        return self._stream(self.split(name), self.rows_of(name))
+
+    def every_sample(self, name: str) -> Iterable[Batch]:
+        """As `every_image`, with kept features in place of images where the module offers an extractor."""
+        return self._kept(name, self.rows_of(name)) or self.every_image(name)
+
     @override
     def train_dataloader(self) -> Iterable[Batch]:
         rank, world = self._place
+        if self._one_pass:
+            batches = math.ceil(math.ceil(int(self.rows_of("train").sum()) / world) / self.batch_size)
+            return WholeLoader(self.every_sample("train"), batches)
         split, wanted = self.split("train"), ~self._held_out
         count, size = batches_per_rank(int(wanted.sum()), world, self.batch_size)
         if self._extractor is not None:
@@ -202,10 +222,7 @@ class ShardDataModule(LightningDataModule):
         name = "val" if "val" in self.splits else "train"
         split = self.split(name)
         wanted = all_rows(split) if name == "val" else self._held_out
-        if self._extractor is None:
-            return self._stream(split, wanted)
-        table, rows = self._features(name, self._extractor), torch.from_numpy(np.flatnonzero(wanted))
-        return FeatureRows(table, rows, self.batch_size, *self._place)
+        return self._kept(name, wanted) or self._stream(split, wanted)
 
     @override
     def test_dataloader(self) -> Iterable[Batch]:
@@ -230,6 +247,13 @@ class ShardDataModule(LightningDataModule):
         return DataLoader(stream, batch_size=None, num_workers=self.num_workers, generator=torch.Generator())
 
     # Features that were computed once
+
+    def _kept(self, name: str, wanted: NDArray[np.bool_]) -> FeatureRows | None:
+        """Kept features of wanted rows, in order; None where images are to be streamed."""
+        if self._extractor is None:
+            return None
+        rows = torch.from_numpy(np.flatnonzero(wanted))
+        return FeatureRows(self._features(name, self._extractor), rows, self.batch_size, *self._place)
 
     def _features(self, name: str, extractor: FeatureExtractor) -> FeatureTable:
         """The kept features of a split, computed first where they are not there."""

@@ -2,6 +2,7 @@
 
 from lightning_modules.base import ExplainerModule
 from lightning_modules.classifier import ClassifierModule
+from lightning_modules.mu_lasso import MuLassoModule
 from lightning_modules.srae import SRAEModule
 
-__all__ = ["ClassifierModule", "ExplainerModule", "SRAEModule"]
+__all__ = ["ClassifierModule", "ExplainerModule", "MuLassoModule", "SRAEModule"]

@@ -17,7 +17,7 @@ from vitrine.batch import Batch
 from vitrine.explainers import Explainer
 from vitrine.explainers.base import HEADS_NAME, read_config
 from vitrine.explanation import Explanation
-from vitrine.features import TappedFeatures
+from vitrine.feature_store import FeatureExtractor
 from vitrine.metrics import ClassificationFaithfulness, ExplanationMetric, RegressionFaithfulness, metrics_for
 
 LR_SCHEDULES = ("constant", "cosine")
@@ -57,7 +57,7 @@ class ExplainerModule(LightningModule):
         self.annotation_metrics = nn.ModuleList()
 
     @property
-    def feature_extractor(self) -> TappedFeatures | None:
+    def feature_extractor(self) -> FeatureExtractor | None:
         """What a datamodule may compute once and keep in place of images; None where images must be streamed."""
         return self.explainer.cacheable_features
 
@@ -118,7 +118,7 @@ class ExplainerModule(LightningModule):
     def on_test_epoch_end(self) -> None:
         """Logs what was measured over all ranks."""
         for metric in [self.test_faithfulness, *self.annotation_metrics]:
-            if not isinstance(metric, MetricCollection | ExplanationMetric):
+            if not isinstance(metric, MetricCollection | ExplanationMetric) or not was_updated(metric):
                 continue
             prefix = "" if isinstance(metric, MetricCollection) else "test/"
             # Computed on all ranks together by torchmetrics, so every rank logs the same figure.
@@ -137,6 +137,12 @@ class ExplainerModule(LightningModule):
     def facts(self) -> dict[str, Any]:
         """Figures of the training run that go into the exported explainer."""
         return {"epochs": self.trainer.current_epoch}
+
+
+def was_updated(metric: Metric | MetricCollection) -> bool:
+    """Whether a metric has taken in anything; an explainer that estimates no logits leaves faithfulness out."""
+    members = metric.values() if isinstance(metric, MetricCollection) else [metric]
+    return any(member.update_called for member in members)
 
 
 def check_classes(explained: Sequence[int], count: int) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+AGGREGATIONS = ("sum", "maximum")
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -28,9 +30,14 @@ class Explanation:
     logits: Tensor
     """(B, C) float: the backbone's logits."""
     reconstruction: Tensor | None = None
-    """(B, J) float: the explainer's own estimate of the logits of ``explained_classes``, where it makes one."""
+    """(B, J) float: the explainer's own estimate, where it makes one, of the logits of ``explained_classes``; of the labels
+    of all classes where none are named there."""
     explained_classes: Tensor | None = None
     """(J,) int64: the classes that the columns of ``reconstruction`` stand for."""
+    kinds: Sequence[Sequence[str]] | None = None
+    """B × K kinds of the layers that the heatmaps come from (conv, pool, norm, linear), where they come from layers."""
+    aggregation: str = "sum"
+    """How `aggregate` joins the heatmaps: ``sum`` or ``maximum``."""
 
     def __post_init__(self) -> None:
         batch, count = self.scores.shape
@@ -38,6 +45,8 @@ class Explanation:
             raise ValueError(
                 f"heatmaps must be (B, K, H, W) with scores (B, K), got {tuple(self.heatmaps.shape)} and {(batch, count)}"
             )
+        if self.aggregation not in AGGREGATIONS:
+            raise ValueError(f"aggregation {self.aggregation!r} is unknown; choose one of {', '.join(AGGREGATIONS)}.")
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -53,6 +62,7 @@ class Explanation:
             target=self.target[index],
             logits=self.logits[index],
             reconstruction=None if self.reconstruction is None else self.reconstruction[index],
+            kinds=None if self.kinds is None else self.kinds[index],
         )
 
     def to(self, device: torch.device | str) -> "Explanation":
@@ -70,13 +80,17 @@ class Explanation:
         return replace(self, **moved)
 
     def aggregate(self) -> Tensor:
-        """(B, 1, H, W): the heatmaps' sum, each weighted by the positive part of its score.
+        """(B, 1, H, W): one map of the heatmaps that have a positive score.
 
-        Each heatmap is first divided by its own sum of absolute values; a heatmap of zeros stays one, and NaN stays NaN.
+        ``sum`` adds them up, each divided by its own sum of absolute values and weighted by its score; ``maximum`` takes the
+        pixel-wise maximum, each divided by its own largest absolute value. A heatmap of zeros stays one, and NaN stays NaN.
         """
-        mass = self.heatmaps.abs().sum(dim=(2, 3), keepdim=True)
-        shares = torch.where(mass == 0, torch.zeros_like(self.heatmaps), self.heatmaps / mass)
-        return (self.scores.clamp(min=0)[..., None, None] * shares).sum(dim=1, keepdim=True)
+        sizes = self.heatmaps.abs()
+        if self.aggregation == "sum":
+            weighted = self.scores.clamp(min=0)[..., None, None] * _over(self.heatmaps, sizes.sum(dim=(2, 3)))
+            return weighted.sum(dim=1, keepdim=True)
+        speaking = (self.scores > 0)[..., None, None]
+        return (speaking * _over(self.heatmaps, sizes.amax(dim=(2, 3)))).amax(dim=1, keepdim=True)
 
     @staticmethod
     def cat(explanations: Sequence["Explanation"]) -> "Explanation":
@@ -92,4 +106,11 @@ class Explanation:
             target=torch.cat([e.target for e in explanations]),
             logits=torch.cat([e.logits for e in explanations]),
             reconstruction=torch.cat(reconstructions) if reconstructions else None,
+            kinds=None if first.kinds is None else [row for e in explanations for row in e.kinds or ()],
         )
+
+
+def _over(heatmaps: Tensor, sizes: Tensor) -> Tensor:
+    """(B, K, H, W) heatmaps, each divided by its size in (B, K); zero where that is zero."""
+    whole = sizes[..., None, None]
+    return torch.where(whole == 0, torch.zeros_like(heatmaps), heatmaps / whole)

@@ -15,6 +15,8 @@ from torch import Tensor
 from vitrine.explanation import Explanation
 
 NO_EVIDENCE = "no positive evidence"
+LAYER_COLOURS = {"conv": "#1a7f37", "pool": "#1a7f37", "norm": "#1a7f37", "linear": "#d0307f"}
+"""Of a heatmap's caption by the kind of its layer: green for convolutional ones, pink for fully-connected ones."""
 LINE = 18  # pixels from line to line of a panel's captions
 BLUR = 0.02  # of the longer side: turns the spikes of a map at the pixels into areas that can be seen
 
@@ -235,8 +237,13 @@ def panel(
         for column, index in enumerate(_order(explanation.scores[row], by_score=by_score)[:shown], start=1):
             tile = overlay(image, explanation.heatmaps[row, index], opacity=opacity, sigma=sigma, side=cell)
             caption = [explanation.labels[row][index], f"{explanation.scores[row, index].item():+.2f}"]
-            _draw(canvas, sheet.corner(row, column), tile, caption)
+            _draw(canvas, sheet.corner(row, column), tile, caption, layer_colour(explanation, row, index))
     return canvas
+
+
+def layer_colour(explanation: Explanation, row: int, index: int) -> str | None:
+    """Colour for the caption of a heatmap that comes from a layer of a known kind; None for others."""
+    return None if explanation.kinds is None else LAYER_COLOURS.get(explanation.kinds[row][index])
 
 
 def _predicted(explanation: Explanation, row: int, classes: Sequence[str]) -> list[str]:
@@ -262,13 +269,15 @@ def _order(scores: Tensor, *, by_score: bool) -> list[int]:
     return [int(index) for index in scores.argsort(descending=True, stable=True)]
 
 
-def _draw(canvas: Image.Image, corner: tuple[int, int], tile: Image.Image, caption: Sequence[str]) -> None:
-    """Draws a tile with its lower left corner at ``corner`` and the caption's lines above it."""
+def _draw(
+    canvas: Image.Image, corner: tuple[int, int], tile: Image.Image, caption: Sequence[str], colour: str | None = None
+) -> None:
+    """Draws a tile with its lower left corner at ``corner`` and the caption's lines above it, the first in ``colour``."""
     x, y = corner
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(13)
     for line, text in enumerate(caption):
         place = (x, y - tile.height - LINE * (len(caption) - line) - 2)
-        draw.text(place, _fitted(text, font, tile.width), fill="#555555" if line else "#111111", font=font)
+        draw.text(place, _fitted(text, font, tile.width), fill="#555555" if line else colour or "#111111", font=font)
     canvas.paste(tile, (x, y - tile.height))
 
 

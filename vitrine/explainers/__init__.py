@@ -1,6 +1,8 @@
 """Explainers: frozen backbones with heads that show what they look at."""
 
 from vitrine.explainers.base import Explainer, load
+from vitrine.explainers.mu_lasso import MuLassoExplainer
+from vitrine.explainers.mu_lasso_fit import MuLassoFit
 from vitrine.explainers.srae import SRAEExplainer
 
-__all__ = ["Explainer", "SRAEExplainer", "load"]
+__all__ = ["Explainer", "MuLassoExplainer", "MuLassoFit", "SRAEExplainer", "load"]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vitrine.backbones import BackboneOptions, FrozenBackbone, check_digest
 from vitrine.explanation import Explanation
-from vitrine.features import TappedFeatures
+from vitrine.feature_store import FeatureExtractor
 from vitrine.preprocessing import Preprocessing
 from vitrine.whole import replaced_folder
 
@@ -80,7 +80,7 @@ class Explainer(nn.Module, ABC):
         """Keyword arguments, beside backbone, classes and preprocessing, that build this explainer again; JSON types."""
 
     @property
-    def cacheable_features(self) -> TappedFeatures | None:
+    def cacheable_features(self) -> FeatureExtractor | None:
         """The features that the head is fitted on, where they can be computed once and kept; None where not."""
         return None
 

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from vitrine.explanation import Explanation
-from vitrine.rendering import class_name, heat_layer, picture, probability_of
+from vitrine.rendering import class_name, heat_layer, layer_colour, picture, probability_of
 from vitrine.report.page import Card, Tile, page
 from vitrine.whole import replaced_folder
 
@@ -85,7 +85,9 @@ def _tiles(folder: Path, name: str, explanation: Explanation, sigma: float | Non
     """One tile a heatmap; the aggregate behind, where there is more than one to aggregate."""
     rows = zip(explanation.labels[0], explanation.scores[0].tolist(), explanation.heatmaps[0], strict=True)
     tiles = [
-        Tile(label, score, _layer(folder, f"{name}-{k}", heatmap, sigma))
+        Tile(
+            label, score, _layer(folder, f"{name}-{k}", heatmap, sigma), colour=layer_colour(explanation, 0, k - 1)
+        )
         for k, (label, score, heatmap) in enumerate(rows, start=1)
     ]
     if len(tiles) < 2:

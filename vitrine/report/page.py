@@ -20,6 +20,8 @@ class Tile:
     layer: str | None
     """Address of the transparent layer; ``None`` where there is no positive evidence."""
     aggregate: bool = False
+    colour: str | None = None
+    """Of the label, where the heatmap comes from a layer of a known kind."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,8 @@ def _tile(card: Card, tile: Tile, largest: float) -> str:
     sign = "negative" if tile.score < 0 else "positive"
     bar = "" if tile.aggregate else f'<i class="bar {sign}" style="width:{share:.0f}%"></i>'
     kind = ' class="aggregate"' if tile.aggregate else ""
-    return f"""<figure{kind}><figcaption><b title="{escape(tile.label)}">{escape(tile.label)}</b>
+    colour = f' style="color:{tile.colour}"' if tile.colour else ""
+    return f"""<figure{kind}><figcaption><b{colour} title="{escape(tile.label)}">{escape(tile.label)}</b>
 <span class="score">{_contribution(tile)}</span></figcaption>
 <div class="frame" tabindex="0"><img src="{card.photo}" {_dimensions(card)} alt="" loading="lazy">
 {_layer(card, tile)}</div>

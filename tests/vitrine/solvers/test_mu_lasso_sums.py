@@ -1,0 +1,122 @@
+"""The μ-Lasso's sums: any batches, any number of ranks, and scaling afterwards as if it had been done before."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, distributed
+from torch.multiprocessing.spawn import spawn
+
+from vitrine.solvers import MuLassoSums, solve_mu_lasso, solve_mu_lasso_rows
+
+SUMS = ("gram", "cross", "label_sq", "total", "label_total")
+
+
+def sums_of(x: Tensor, labels: Tensor, *sizes: int) -> MuLassoSums:
+    sums = MuLassoSums(x.shape[1], labels.shape[1])
+    for rows in torch.arange(len(x)).split(list(sizes) or len(x)):
+        sums.update(x[rows], labels[rows])
+    return sums
+
+
+def assert_equal(sums: MuLassoSums, others: MuLassoSums) -> None:
+    assert sums.count == others.count
+    for name in SUMS:
+        torch.testing.assert_close(getattr(sums, name), getattr(others, name), msg=name)
+
+
+def data() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(12, 5, generator=generator), torch.randint(2, (12, 3), generator=generator)
+
+
+def test_sums_are_what_their_names_say() -> None:
+    x, labels = data()
+    sums = sums_of(x, labels, 5, 1, 6)
+    x, labels = x.double(), labels.double()
+    torch.testing.assert_close(sums.gram, x.T @ x)
+    torch.testing.assert_close(sums.cross, x.T @ labels)
+    torch.testing.assert_close(sums.label_sq, (labels**2).sum(dim=0))
+    torch.testing.assert_close(sums.total, x.sum(dim=0))
+    torch.testing.assert_close(sums.label_total, labels.sum(dim=0))
+    assert sums.count == 12
+
+
+@pytest.mark.parametrize("centre", [False, True])
+def test_scaled_sums_are_those_of_scaled_data(centre: bool) -> None:
+    x, labels = (tensor.double() for tensor in data())
+    shift, factor = torch.linspace(-1, 2, 5), torch.tensor([2.0, 0, 1, -3, 0.5])
+    moved = labels - labels.mean(dim=0) if centre else labels
+    scaled = sums_of(x, labels).scaled(shift, factor, centre=centre)
+    assert_equal(scaled, sums_of((x - shift) * factor, moved))
+    again = scaled.scaled(torch.ones(5), torch.full((5,), 2.0), centre=False)
+    assert_equal(again, sums_of(((x - shift) * factor - 1) * 2, moved))
+
+
+def test_a_standardised_problem_has_its_intercept(make_responses: Callable[..., tuple[Tensor, Tensor]]) -> None:
+    x, labels = make_responses(80, 30, 3)
+    mean, std = x.mean(dim=0), x.std(dim=0, correction=0)
+    factor = torch.where(std > 1e-9, 1 / std, 0.0)
+    sums = sums_of(x, labels).scaled(mean, factor, centre=True)
+    found = solve_mu_lasso(sums.gram, sums.cross, sums.label_sq, 0.5)
+    expected = solve_mu_lasso_rows((x - mean) * factor, labels - labels.mean(dim=0), 0.5)
+    torch.testing.assert_close(found.objective, expected.objective, rtol=1e-6, atol=0)
+    assert found.converged.all()
+    intercept = labels.mean(dim=0) - mean @ (factor[:, None] * found.weights)
+    residual = x @ (factor[:, None] * found.weights) + intercept - labels
+    torch.testing.assert_close((residual**2).sum(dim=0), found.objective)
+
+
+def one_of_two_ranks(rank: int, rendezvous: str, results: str) -> None:
+    distributed.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
+    x, labels = data()
+    own = slice(0, 4) if rank == 0 else slice(4, 12)
+    sums = sums_of(x[own], labels[own])
+    merged, again = sums.over_ranks(), sums.over_ranks()
+    assert_equal(merged, again)
+    assert sums.count == len(x[own])
+    torch.save({name: getattr(merged, name) for name in (*SUMS, "count")}, f"{results}/{rank}.pt")
+    distributed.destroy_process_group()
+
+
+def test_two_ranks_with_uneven_shares_equal_one(tmp_path: Path) -> None:
+    spawn(one_of_two_ranks, args=(str(tmp_path / "meet"), str(tmp_path)), nprocs=2)
+    alone = sums_of(*data()).over_ranks()
+    for rank in range(2):
+        found = torch.load(tmp_path / f"{rank}.pt")
+        assert found.pop("count") == alone.count == 12
+        for name, tensor in found.items():
+            torch.testing.assert_close(tensor, getattr(alone, name), msg=name)
+
+
+def test_the_sums_over_one_rank_are_a_copy() -> None:
+    sums = sums_of(*data())
+    merged = sums.over_ranks()
+    merged.update(*data())
+    assert (sums.count, merged.count) == (12, 24)
+    assert_equal(sums, sums_of(*data()))
+
+
+@pytest.mark.parametrize(
+    ("x", "labels", "message"),
+    [
+        (torch.ones(2, 4), torch.ones(2, 3), r"responses \(B, 5\) and labels \(B, 3\), not \(2, 4\) and \(2, 3\)"),
+        (torch.ones(2, 5), torch.ones(3, 3), r"not \(2, 5\) and \(3, 3\)"),
+        (torch.ones(2, 5), torch.ones(2), r"not \(2, 5\) and \(2,\)"),
+        (torch.full((2, 5), torch.nan), torch.ones(2, 3), "NaN or infinity"),
+        (torch.ones(2, 5), torch.full((2, 3), torch.inf), "NaN or infinity"),
+    ],
+)
+def test_a_batch_that_does_not_fit_changes_nothing(x: Tensor, labels: Tensor, message: str) -> None:
+    sums = sums_of(*data())
+    with pytest.raises(ValueError, match=message):
+        sums.update(x, labels)
+    assert_equal(sums, sums_of(*data()))
+
+
+def test_scaling_asks_for_a_number_a_filter() -> None:
+    with pytest.raises(ValueError, match=r"The factor is of shape \(5,\), not \(4,\)"):
+        sums_of(*data()).scaled(torch.zeros(5), torch.ones(4), centre=False)
+    with pytest.raises(ValueError, match="no batch was added"):
+        MuLassoSums(5, 3).scaled(torch.zeros(5), torch.ones(5), centre=True)

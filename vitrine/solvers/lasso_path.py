@@ -1,0 +1,100 @@
+"""One class's solutions for all μ, on the columns that matter so far."""
+
+from bisect import bisect_left
+
+import numpy as np
+
+from vitrine.solvers.active_set import ActiveSet
+from vitrine.solvers.homotopy import BrokenPathError, Homotopy, Knot, first_knot
+from vitrine.solvers.least_squares import Floats, Indices
+
+_ACCURATE = 1e-10
+_MOST_STEPS = 10
+
+
+class LassoPath:
+    """The knots of min ‖X_Sᵀw − l‖² subject to ‖w‖₁ ≤ μ over a working set S of columns, as far as they were asked for.
+
+    Args:
+        columns: (p,) S; it holds the column of the largest |correlation|.
+        gram: (p, p) the block of X Xᵀ on S.
+        cross: (p,) X_S l.
+        label_sq: ‖l‖².
+    """
+
+    def __init__(self, columns: Indices, gram: Floats, cross: Floats, label_sq: float) -> None:
+        self.columns, self.gram, self.cross, self.label_sq = columns, gram, cross, label_sq
+        self.knots = [first_knot(cross)]
+        self.mended_at: float | None = None
+        self._broken_at: float | None = None
+
+    @property
+    def end(self) -> Knot:
+        """The last knot."""
+        return self.knots[-1]
+
+    def reach(self, mu: float) -> None:
+        """Follows the path until ‖w‖₁ ≥ μ or w is a least-squares solution; an active set mends where it breaks."""
+        if self.end.norm >= mu or self.end.level == 0:
+            return
+        try:
+            if self._broken_at == self.end.norm:
+                raise BrokenPathError
+            self._follow(mu)
+        except BrokenPathError:
+            self._broken_at = self.end.norm
+            self.mend(mu, _ACCURATE * self.label_sq)
+
+    def weights(self, mu: float) -> Floats:
+        """(p,) w on S at a μ that was reached, linear between the knots."""
+        after = bisect_left(self.knots, mu, key=lambda knot: knot.norm)
+        if after == len(self.knots) or after == 0:
+            return self._spread(self.knots[min(after, len(self.knots) - 1)])
+        left, right = self.knots[after - 1], self.knots[after]
+        share = (mu - left.norm) / (right.norm - left.norm)
+        return (1 - share) * self._spread(left) + share * self._spread(right)
+
+    def mend(self, mu: float, enough: float) -> None:
+        """Puts a knot at μ, found by the active-set method to a duality gap of ``enough``."""
+        solver = ActiveSet(self.gram, self.cross, mu, self.weights(mu))
+        w = solver.solve(enough)
+        self.mended_at = mu
+        active = np.flatnonzero(w)
+        knot = Knot(float(np.abs(w).sum()), solver.level, active, w[active], np.sign(w[active]))
+        place = bisect_left(self.knots, knot.norm, key=lambda other: other.norm)
+        same = place < len(self.knots) and self.knots[place].norm == knot.norm
+        self.knots[place : place + same] = [knot]
+
+    def grow(self, columns: Indices, block: Floats, cross: Floats) -> None:
+        """Takes columns into S, and gives up the path from where they would have joined.
+
+        Args:
+            columns: (n,) new columns.
+            block: (n, p + n) rows of X Xᵀ, for S and then for the new columns.
+            cross: (n,) X l of the new columns.
+        """
+        had = len(self.columns)
+        correlations = cross[:, None] - block[:, :had] @ np.stack([self._spread(knot) for knot in self.knots], axis=1)
+        levels = np.array([knot.level for knot in self.knots])
+        joins = np.flatnonzero((np.abs(correlations) > levels).any(axis=0))
+        if len(joins):
+            del self.knots[max(joins[0], 1) :]
+        self.columns = np.concatenate([self.columns, columns])
+        self.cross = np.concatenate([self.cross, cross])
+        self.mended_at = self._broken_at = None
+        self.gram = np.block([[self.gram, block[:, :had].T], [block]])
+
+    def _follow(self, mu: float) -> None:
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            homotopy = Homotopy(self.gram, self.cross, self.end)
+            while self.end.norm < mu and self.end.level > 0:
+                homotopy.step()
+                knot = homotopy.knot()
+                if homotopy.steps > _MOST_STEPS * len(self.columns) or not knot.norm >= self.end.norm * (1 - 1e-9):
+                    raise BrokenPathError
+                self.knots.append(knot._replace(norm=max(knot.norm, self.end.norm)))
+
+    def _spread(self, knot: Knot) -> Floats:
+        w = np.zeros(len(self.columns))
+        w[knot.active] = knot.values
+        return w

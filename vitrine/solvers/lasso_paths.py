@@ -1,0 +1,112 @@
+"""The solution paths of all classes, certified against all columns."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from vitrine.solvers.certificate import certify, least_squares_gap
+from vitrine.solvers.lasso_path import LassoPath
+from vitrine.solvers.least_squares import Floats, Indices, LeastSquares
+
+Advance = Callable[[], None]
+"""Called after each class that is solved; raises where the work is to stop."""
+
+_FIRST_COLUMNS = 100
+_FEWEST_NEW_COLUMNS = 20
+_SHARE_OF_TOLERANCE = 0.01
+
+
+class Solved(NamedTuple):
+    """Weights of all classes.
+
+    Attributes:
+        weights: (m, C).
+        objective: (C,) ‖Xᵀw − l‖².
+        gap: (C,) the objective is above its minimum by no more than this.
+    """
+
+    weights: Floats
+    objective: Floats
+    gap: Floats
+
+
+class LassoPaths:
+    """Follows each class's path on a working set of columns, which grows until the gap over all columns is small.
+
+    Args:
+        problem: the least-squares problems.
+    """
+
+    def __init__(self, problem: LeastSquares) -> None:
+        self.problem = problem
+        first = [_largest(np.abs(cross), _FIRST_COLUMNS) for cross in problem.cross.T]
+        blocks = problem.gram_blocks([(columns, columns) for columns in first])
+        self.paths = [
+            LassoPath(columns, block, problem.cross[columns, index], float(problem.label_sq[index]))
+            for index, (columns, block) in enumerate(zip(first, blocks, strict=True))
+        ]
+
+    def solve(self, mu: Floats, tol: float, advance: Advance) -> Solved:
+        """Weights for (C,) μ whose gap is at most ``tol`` of the objective, or that nothing more can be done for."""
+        count = len(self.paths)
+        solved = Solved(np.zeros(self.problem.cross.shape, order="F"), np.zeros(count), np.zeros(count))
+        unsolved = np.arange(count)
+        while len(unsolved):
+            remaining = self._round(solved, unsolved, mu, tol)
+            for _ in range(len(unsolved) - len(remaining)):
+                advance()
+            unsolved = remaining
+        return solved
+
+    def _round(self, solved: Solved, classes: Indices, mu: Floats, tol: float) -> Indices:
+        """Solves on the working sets, and improves what is not good enough; returns the classes that may become better."""
+        for index in classes:
+            path = self.paths[index]
+            path.reach(mu[index])
+            solved.weights[:, index] = 0
+            solved.weights[path.columns, index] = path.weights(mu[index])
+        certificate = certify(self.problem, solved.weights[:, classes], classes, mu[classes])
+        solved.objective[classes], solved.gap[classes] = certificate.objective, certificate.gap
+        growing, mended = [], []
+        for place in np.flatnonzero(certificate.gap > tol * certificate.objective):
+            index, objective, rounding = classes[place], certificate.objective[place], certificate.rounding[place]
+            path, correlations = self.paths[index], certificate.correlations[:, place]
+            new = _violators(np.abs(correlations), path.columns, rounding)
+            if len(new):
+                growing.append((index, new))
+                continue
+            if path.end.norm < mu[index]:
+                solved.gap[index] = min(
+                    solved.gap[index], least_squares_gap(self.problem, correlations, mu[index], rounding)
+                )
+            if solved.gap[index] > tol * objective and path.mended_at != mu[index]:
+                path.mend(mu[index], max(_SHARE_OF_TOLERANCE * tol * objective, mu[index] * rounding))
+                mended.append(index)
+        self._grow(growing)
+        return np.array([index for index, _ in growing] + mended, dtype=np.intp)
+
+    def _grow(self, growing: Sequence[tuple[int, Indices]]) -> None:
+        if not growing:
+            return
+        pairs = [(new, np.concatenate([self.paths[index].columns, new])) for index, new in growing]
+        for (index, new), block in zip(growing, self.problem.gram_blocks(pairs), strict=True):
+            self.paths[index].grow(new, block, self.problem.cross[new, index])
+
+
+def _violators(sizes: Floats, columns: Indices, rounding: float) -> Indices:
+    """Columns outside of a working set of higher |correlation| than those within, and the next lower ones; or none."""
+    outside = sizes.copy()
+    outside[columns] = -1  # not even chosen beside dead ones
+    level = sizes[columns].max() + 2 * rounding
+    violating = np.count_nonzero(outside > level)
+    if not violating:
+        return np.zeros(0, dtype=np.intp)
+    wanted = max(_FEWEST_NEW_COLUMNS, min(violating, len(columns)))
+    return _largest(outside, min(wanted, len(sizes) - len(columns)))
+
+
+def _largest(values: Floats, count: int) -> Indices:
+    """Places of the largest values, in no order."""
+    count = min(count, len(values))
+    return np.argpartition(-values, count - 1)[:count]

@@ -1,0 +1,156 @@
+"""The least-squares problems of all classes, from a Gram matrix or from rows of data, as the path solver reads them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
+Pair = tuple[Indices, Indices]
+
+_BLOCK_ELEMENTS = 1 << 20
+_SMALL_ELEMENTS = 1 << 27
+_WIDEST_EIGENVALUES = 2000
+
+
+class Fit(NamedTuple):
+    """What weights of some classes leave unexplained.
+
+    Attributes:
+        correlations: (m, J) c = X (l − Xᵀw), half the negative gradient.
+        objective: (J,) ‖Xᵀw − l‖².
+    """
+
+    correlations: Floats
+    objective: Floats
+
+
+class LeastSquares(ABC):
+    """min ‖Xᵀw − l‖² for every class, all in float64.
+
+    Attributes:
+        cross: (m, C) X l of each class.
+        label_sq: (C,) ‖l‖² of each class.
+        norms: (m,) length of each filter's row of X.
+    """
+
+    cross: Floats
+    label_sq: Floats
+    norms: Floats
+
+    @abstractmethod
+    def gram_blocks(self, pairs: Sequence[Pair]) -> list[Floats]:
+        """Blocks of X Xᵀ, one for each pair of row and column indices."""
+
+    @abstractmethod
+    def fit(self, weights: Floats, classes: Indices) -> Fit:
+        """What (m, J) weights of these classes leave unexplained."""
+
+    @cached_property
+    def spectrum(self) -> tuple[Floats, Floats]:
+        """Eigenvalues and eigenvectors of X Xᵀ that are not 0 up to rounding; none where that would take too long."""
+        if len(self.norms) > _WIDEST_EIGENVALUES:
+            return np.zeros(0), np.zeros((len(self.norms), 0))
+        everything = np.arange(len(self.norms))
+        values, vectors = np.linalg.eigh(self.gram_blocks([(everything, everything)])[0])
+        kept = values > len(values) * np.finfo(np.float64).eps * values.max(initial=0)
+        return values[kept], vectors[:, kept]
+
+
+class GramLeastSquares(LeastSquares):
+    """The problems by their sums.
+
+    Args:
+        gram: (m, m) X Xᵀ.
+        cross: (m, C) X L.
+        label_sq: (C,) sums of squared labels.
+    """
+
+    def __init__(self, gram: Tensor, cross: Tensor, label_sq: Tensor) -> None:
+        self.gram, self.cross, self.label_sq = (as_float64(tensor) for tensor in (gram, cross, label_sq))
+        self.norms = np.sqrt(self.gram.diagonal().clip(min=0))
+
+    def gram_blocks(self, pairs: Sequence[Pair]) -> list[Floats]:
+        return [self.gram[np.ix_(rows, columns)] for rows, columns in pairs]
+
+    def fit(self, weights: Floats, classes: Indices) -> Fit:
+        used = np.flatnonzero(weights.any(axis=1))
+        cross = self.cross[:, classes]
+        correlations = cross - self.gram[used].T @ weights[used]
+        objective = self.label_sq[classes] - ((cross + correlations) * weights).sum(axis=0)
+        return Fit(correlations, objective.clip(min=0))
+
+
+class RowLeastSquares(LeastSquares):
+    """The problems by their data, read in blocks of rows; products are taken in float64 on the device of ``x``.
+
+    Args:
+        x: (N, m) floating-point responses; may be memory-mapped.
+        labels: (N, C).
+    """
+
+    def __init__(self, x: Tensor, labels: Tensor) -> None:
+        # Below a gibibyte, converting once is cheaper than at each pass.
+        self.x = x.detach().double() if x.numel() <= _SMALL_ELEMENTS else x.detach()
+        self.labels = labels.detach().to(x.device, torch.float64).T.contiguous()
+        self.label_sq = as_float64((self.labels**2).sum(dim=1))
+        cross = self._zeros(labels.shape[1], x.shape[1])
+        squares = self._zeros(x.shape[1])
+        for rows, block in self._blocks():
+            cross.addmm_(self.labels[:, rows], block)
+            squares += (block**2).sum(dim=0)
+        self.cross, self.norms = as_float64(cross.T), as_float64(squares.sqrt())
+
+    def gram_blocks(self, pairs: Sequence[Pair]) -> list[Floats]:
+        """One pass over the data for all pairs: each by itself or, where that is less work, all in one product."""
+        rows, columns = (np.unique(np.concatenate(side)) for side in zip(*pairs, strict=True))
+        if len(rows) * len(columns) <= sum(len(row) * len(column) for row, column in pairs):
+            (shared,) = self._products([(rows, columns)])
+            place = [(np.searchsorted(rows, row), np.searchsorted(columns, column)) for row, column in pairs]
+            return [shared[np.ix_(row, column)] for row, column in place]
+        return self._products(pairs)
+
+    def fit(self, weights: Floats, classes: Indices) -> Fit:
+        used = np.flatnonzero(weights.any(axis=1))
+        columns, picked = self._on_device(used), self._on_device(classes)
+        w = self._on_device(weights[used].T)
+        correlations, objective = self._zeros(len(classes), self.x.shape[1]), self._zeros(len(classes))
+        for rows, block in self._blocks():
+            residual = self.labels[picked, rows] - w @ block.index_select(1, columns).T
+            correlations.addmm_(residual, block)  # faster than with a tall left factor
+            objective += (residual**2).sum(dim=1)
+        return Fit(as_float64(correlations.T), as_float64(objective))
+
+    def _blocks(self) -> Iterator[tuple[slice, Tensor]]:
+        """All rows in float64; a block lives until the next one."""
+        height = max(32, _BLOCK_ELEMENTS // self.x.shape[1])
+        buffer = self._zeros(height, self.x.shape[1]) if self.x.dtype != torch.float64 else None
+        for start in range(0, len(self.x), height):
+            block = self.x[start : start + height]
+            yield slice(start, start + height), block if buffer is None else buffer[: len(block)].copy_(block)
+
+    def _products(self, pairs: Sequence[Pair]) -> list[Floats]:
+        on_device = [(self._on_device(rows), self._on_device(columns)) for rows, columns in pairs]
+        sums = [self._zeros(len(rows), len(columns)) for rows, columns in on_device]
+        for _, block in self._blocks():
+            for total, (rows, columns) in zip(sums, on_device, strict=True):
+                total.addmm_(block.index_select(1, rows).T, block.index_select(1, columns))
+        return [as_float64(total) for total in sums]
+
+    def _zeros(self, *shape: int) -> Tensor:
+        return torch.zeros(shape, dtype=torch.float64, device=self.x.device)
+
+    def _on_device(self, array: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(self.x.device)
+
+
+def as_float64(tensor: Tensor) -> Floats:
+    """The tensor as a float64 array."""
+    array: Floats = tensor.detach().cpu().double().numpy()
+    return array
