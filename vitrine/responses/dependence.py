@@ -28,8 +28,8 @@ class Dependence:
     """Follows boxes of a layer's output back to the input, operator by operator; ways that meet are put in one box.
 
     The box holds every element of the input that the region depends on, whatever the weights are; all operands of an
-    operator without a rule are taken whole. The gaps of a dilated kernel are in the box as well; where a border cuts into
-    the gaps of several, the box may be larger than need be by as much. The graph is not kept.
+    operator without a rule are taken whole. Gaps, such as those of a dilated kernel, are in the box as well; what is in them
+    can make the box behind a border of dilated, reflecting or circular layers larger than need be. The graph is not kept.
 
     Args:
         end: the output of a layer.

@@ -185,16 +185,20 @@ def rolling(operator: Operator) -> Rule:
 
 
 def repetition(operator: Operator) -> Rule:
-    """Repeats a tensor; all of a dimension is needed where it is repeated."""
+    """Repeats a tensor; all of a dimension is needed where the region goes over the end of a copy."""
+
+    def once(dimension: Dimension, size: int, clip: bool) -> Dimension:
+        span = span_of(dimension)
+        if span.size == size:
+            return dimension
+        low = span.low % size
+        high = low + span.high - span.low
+        return whole(size, clip) if high > size else (Span(size, low, high),)
 
     def rule(demand: Demand) -> Sequence[Region | None]:
         kept = demand.region[len(demand.region) - len(operator.operand) :]
-        sizes = operator.outputs[0][-len(operator.operand) :]
-        needed = (
-            dimension if size == repeated else whole(size, demand.clip)
-            for dimension, size, repeated in zip(kept, operator.operand, sizes, strict=True)
-        )
-        return operator.alone(tuple(needed))
+        pairs = zip(kept, operator.operand, strict=True)
+        return operator.alone(tuple(once(dimension, size, demand.clip) for dimension, size in pairs))
 
     return rule
 
