@@ -20,6 +20,7 @@ def filter_heatmaps(
     inputs: Tensor,
     filters: Sequence[Sequence[Filter]],
     axes: Mapping[str, int] = MappingProxyType({}),
+    floors: Tensor | None = None,
 ) -> Tensor:
     """Draws K filters of each image; the model runs forward once, and back at least K times.
 
@@ -28,9 +29,11 @@ def filter_heatmaps(
         inputs: (B, C, H, W) as the model takes them.
         filters: B rows of K filters.
         axes: the dimension of a layer's output along which its channels lie, by the layer's name; 1 where it is absent.
+        floors: (B, K) activations; a map of activations starts from what stands out above its floor. Of no account for
+            layers without places.
 
     Returns:
-        (B, K, C, H, W), each what ``type(method)(model, layer).attribute(inputs, channel=channel)`` gives.
+        (B, K, C, H, W), without floors each what ``type(method)(model, layer).attribute(inputs, channel=channel)`` gives.
 
     Raises:
         ValueError: as of `Deconvnet.attribute`, for an unknown layer or channel, and for rows that differ in length.
@@ -45,7 +48,7 @@ def filter_heatmaps(
             method.model(pixels.clone())
         for layer, rounds in slots.items():
             output = outputs[layer].movedim(axes.get(layer, 1), 1)
-            starts = [_start(method, output.detach(), layer, one) for one in rounds]
+            starts = [_start(method, output.detach(), layer, one, floors) for one in rounds]
             for one, arrived in zip(rounds, send_back(output, pixels, starts, keep_graph=True), strict=True):
                 for image, (place, _) in one.items():
                     maps[image, place] = arrived[image]
@@ -65,7 +68,9 @@ def _slots(filters: Sequence[Sequence[Filter]]) -> dict[str, list[dict[int, tupl
     return slots
 
 
-def _start(method: Deconvnet, output: Tensor, layer: str, chosen: Mapping[int, tuple[int, int]]) -> Tensor:
+def _start(
+    method: Deconvnet, output: Tensor, layer: str, chosen: Mapping[int, tuple[int, int]], floors: Tensor | None
+) -> Tensor:
     """What the pass starts from: the signal of each chosen image, zero for the others."""
     channels = torch.zeros(len(output), dtype=torch.int64, device=output.device)
     for image, (_, channel) in chosen.items():
@@ -73,6 +78,11 @@ def _start(method: Deconvnet, output: Tensor, layer: str, chosen: Mapping[int, t
             raise ValueError(f"Layer {layer!r} has channels 0 to {output.shape[1] - 1}, not {channel}.")
         channels[image] = channel
     absent = [image for image in range(len(output)) if image not in chosen]
+    if floors is not None and output.ndim > 2:
+        floor = torch.zeros(len(output), dtype=output.dtype, device=output.device)
+        for image, (place, _) in chosen.items():
+            floor[image] = floors[image, place]
+        output = (output - floor.view(-1, *[1] * (output.ndim - 1))).clamp(min=0)
     start = method.start_of(output, channels)
     start[absent] = 0
     return start

@@ -1,0 +1,44 @@
+"""How a map is read before its overlap with a mask is measured; the same choices stand open to every method."""
+
+from collections.abc import Iterator
+from itertools import product
+from typing import NamedTuple
+
+from torch import Tensor
+
+from vitrine.attribution.perturbations import gaussian_blur
+from vitrine.metrics.functional import iou_curve_area
+
+SIGMAS = (0.0, 2.0, 4.0)
+POWERS = (1.0, 0.5)
+
+
+class Reading(NamedTuple):
+    """What is done with (M, H, W) maps."""
+
+    sigma: float = 2.0
+    """Of a Gaussian blur, in pixels of the network's input; 0 for none."""
+    power: float = 1.0
+    """To which the map, scaled to 0 … 1, is raised."""
+
+    def __call__(self, maps: Tensor) -> Tensor:
+        """(M, H, W)."""
+        blurred = gaussian_blur(maps.float(), self.sigma) if self.sigma else maps.float()
+        low, high = blurred.flatten(1).amin(dim=1), blurred.flatten(1).amax(dim=1)
+        scaled = (blurred - low[:, None, None]) / (high - low).clamp(min=1e-30)[:, None, None]
+        return scaled**self.power
+
+
+def readings() -> Iterator[Reading]:
+    """All choices."""
+    return (Reading(sigma, power) for sigma, power in product(SIGMAS, POWERS))
+
+
+def area(maps: Tensor, masks: Tensor, reading: Reading) -> float:
+    """Area under the IoU curve in percent."""
+    return float(iou_curve_area(reading(maps), masks))
+
+
+def best_reading(maps: Tensor, masks: Tensor) -> tuple[float, Reading]:
+    """The highest area that any reading gives, the first on ties, and that reading."""
+    return max(((area(maps, masks, reading), reading) for reading in readings()), key=lambda found: found[0])
