@@ -69,7 +69,8 @@ class ActiveSet:
         free, direction = _solve(self.gram[np.ix_(active, active)], right).T
         excess = signs @ free - self.mu
         self.level = max(0.0, excess / (signs @ direction)) if excess > 0 else 0.0
-        return free - self.level * direction
+        minimum: Floats = free - self.level * direction
+        return minimum
 
     def _join(self, column: int, sign: float) -> None:
         row = self.gram[column, self.active]

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from vitrine.solvers.least_squares import Floats, Indices
 
@@ -59,6 +60,7 @@ class Homotopy:
         self.gram, self.cross = gram, cross
         self.active = start.active.tolist()
         self.values, self.signs, self.level = start.values, start.signs, start.level
+        self.correlations = cross
         self.barred = np.zeros(len(cross), dtype=bool)
         self.refused: list[int] = []
         self._lengths = np.sqrt(gram.diagonal().clip(min=0))
@@ -69,6 +71,7 @@ class Homotopy:
         self._rows = np.empty((room, len(cross)))
         self._rows[: len(self.active)] = gram[self.active]
         self.barred[self.active] = True
+        self._invert()
         self._refresh()
 
     def knot(self) -> Knot:
@@ -100,9 +103,10 @@ class Homotopy:
         return 4 * _EPSILON * float(np.abs(self.cross).max() + self._lengths.max() * lengths)
 
     def _direction(self) -> tuple[Floats, Floats]:
-        """d = G_AA⁻¹ s, and what a unit along it takes from every column's correlation: s on A."""
+        """The direction d = G_AA⁻¹ s, and what a unit along it takes from every column's correlation: s on A."""
         direction, slope = self._solved_direction()
         if not np.abs(self.signs - slope[self.active]).max() <= _EXACT:
+            self._invert()
             self._refresh()
             direction, slope = self._solved_direction()
         if not (np.abs(self.signs - slope[self.active]).max() <= _TOLERABLE and direction @ self.signs > 0):
@@ -151,15 +155,17 @@ class Homotopy:
             self._refresh()
 
     def _leave(self, place: int) -> None:
-        count = len(self.active)
-        column = self._inverse[:count, place].copy()
-        inverse = self._inverse[:count, :count]
-        inverse -= np.outer(column, column / column[place])
-        kept = np.arange(count) != place
-        self._inverse[: count - 1, : count - 1] = inverse[kept][:, kept]
-        self._rows[place : count - 1] = self._rows[place + 1 : count]
-        self.dropped = self.active.pop(place)
-        self.values, self.signs = self.values[kept], self.signs[kept]
+        last = len(self.active) - 1
+        inverse, rows = self._inverse[: last + 1, : last + 1], self._rows
+        column = inverse[:, place].copy()
+        _add_outer(inverse, column, -1 / column[place])
+        # The last one takes the place.
+        inverse[place], rows[place] = inverse[last], rows[last]
+        inverse[:, place] = inverse[:, last]
+        order = np.arange(last)
+        order[place:][:1] = last
+        self.dropped, self.active = self.active[place], [self.active[old] for old in order]
+        self.values, self.signs = self.values[order], self.signs[order]
         self.barred[[self.dropped, *self.refused]] = False
         self.refused.clear()
 
@@ -173,8 +179,7 @@ class Homotopy:
             self.refused.append(column)
             return
         self._make_room(count + 1)
-        inverse = self._inverse[:count, :count]
-        inverse += np.outer(projected, projected / distance)
+        _add_outer(self._inverse[:count, :count], projected, 1 / distance)
         self._inverse[count, :count] = self._inverse[:count, count] = -projected / distance
         self._inverse[count, count] = 1 / distance
         self._rows[count] = row
@@ -189,22 +194,26 @@ class Homotopy:
             self._inverse, self._rows = np.empty((2 * count, 2 * count)), np.empty((2 * count, rows.shape[1]))
             self._inverse[:had, :had], self._rows[:had] = inverse[:had, :had], rows[:had]
 
-    def _refresh(self) -> None:
-        """Computes anew what was updated step by step."""
+    def _invert(self) -> None:
+        """Computes the inverse anew, which was updated step by step."""
         count = len(self.active)
-        rows = self._rows[:count]
-        within = rows[:, self.active]
         try:
-            self._inverse[:count, :count] = np.linalg.inv(within)
+            self._inverse[:count, :count] = np.linalg.inv(self._rows[:count, self.active])
         except np.linalg.LinAlgError:
             raise BrokenPathError from None
+
+    def _refresh(self) -> None:
+        """Takes out of weights and correlations what rounding has left in them."""
+        count = len(self.active)
+        rows = self._rows[:count]
         wanted = self.cross[self.active] - self.level * self.signs
-        self.values = self.values + self._inverse[:count, :count] @ (wanted - within @ self.values)
+        error = wanted - (self.values @ rows)[self.active]
+        self.values = self.values + self._inverse[:count, :count] @ error
         self.correlations = self.cross - self.values @ rows
 
 
 def first_knot(cross: Floats) -> Knot:
-    """w = 0, where the column of the largest |correlation| joins."""
+    """The solution w = 0, where the column of the largest |correlation| joins."""
     first = int(np.abs(cross).argmax())
     return Knot(0.0, abs(float(cross[first])), np.array([first]), np.zeros(1), np.sign(cross[[first]]))
 
@@ -212,3 +221,9 @@ def first_knot(cross: Floats) -> Knot:
 def _ratio(gap: Floats, speed: Floats) -> Floats:
     """Length after which a gap that closes at some speed is closed; infinite where it does not close."""
     return np.where(speed > 1e-12, np.maximum(gap, 0) / speed, np.inf)
+
+
+def _add_outer(matrix: Floats, vector: Floats, factor: float) -> None:
+    """Adds factor · v vᵀ in place; NumPy would write it down first, which takes four times as long."""
+    shared = torch.from_numpy(vector)
+    torch.from_numpy(matrix).addr_(shared, shared, alpha=factor)

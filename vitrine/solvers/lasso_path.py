@@ -1,6 +1,7 @@
 """One class's solutions for all μ, on the columns that matter so far."""
 
 from bisect import bisect_left
+from contextlib import suppress
 
 import numpy as np
 
@@ -37,13 +38,12 @@ class LassoPath:
         """Follows the path until ‖w‖₁ ≥ μ or w is a least-squares solution; an active set mends where it breaks."""
         if self.end.norm >= mu or self.end.level == 0:
             return
-        try:
-            if self._broken_at == self.end.norm:
-                raise BrokenPathError
-            self._follow(mu)
-        except BrokenPathError:
+        if self._broken_at != self.end.norm:
+            with suppress(BrokenPathError):
+                self._follow(mu)
+                return
             self._broken_at = self.end.norm
-            self.mend(mu, _ACCURATE * self.label_sq)
+        self.mend(mu, _ACCURATE * self.label_sq)
 
     def weights(self, mu: float) -> Floats:
         """(p,) w on S at a μ that was reached, linear between the knots."""

@@ -12,8 +12,7 @@ from vitrine.solvers.least_squares import Floats, Indices, LeastSquares
 Advance = Callable[[], None]
 """Called after each class that is solved; raises where the work is to stop."""
 
-_FIRST_COLUMNS = 100
-_FEWEST_NEW_COLUMNS = 20
+_COLUMNS_AT_ONCE = 100
 _SHARE_OF_TOLERANCE = 0.01
 
 
@@ -40,7 +39,7 @@ class LassoPaths:
 
     def __init__(self, problem: LeastSquares) -> None:
         self.problem = problem
-        first = [_largest(np.abs(cross), _FIRST_COLUMNS) for cross in problem.cross.T]
+        first = [_largest(np.abs(cross), _COLUMNS_AT_ONCE) for cross in problem.cross.T]
         blocks = problem.gram_blocks([(columns, columns) for columns in first])
         self.paths = [
             LassoPath(columns, block, problem.cross[columns, index], float(problem.label_sq[index]))
@@ -99,10 +98,10 @@ def _violators(sizes: Floats, columns: Indices, rounding: float) -> Indices:
     outside = sizes.copy()
     outside[columns] = -1  # not even chosen beside dead ones
     level = sizes[columns].max() + 2 * rounding
-    violating = np.count_nonzero(outside > level)
+    violating = int(np.count_nonzero(outside > level))
     if not violating:
         return np.zeros(0, dtype=np.intp)
-    wanted = max(_FEWEST_NEW_COLUMNS, min(violating, len(columns)))
+    wanted = max(_COLUMNS_AT_ONCE, min(violating, len(columns)))
     return _largest(outside, min(wanted, len(sizes) - len(columns)))
 
 

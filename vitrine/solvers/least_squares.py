@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from typing_extensions import override
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 Pair = tuple[Indices, Indices]
 
-_BLOCK_ELEMENTS = 1 << 20
+_BLOCK_ELEMENTS = 1 << 21
 _SMALL_ELEMENTS = 1 << 27
 _WIDEST_EIGENVALUES = 2000
 
@@ -76,9 +77,11 @@ class GramLeastSquares(LeastSquares):
         self.gram, self.cross, self.label_sq = (as_float64(tensor) for tensor in (gram, cross, label_sq))
         self.norms = np.sqrt(self.gram.diagonal().clip(min=0))
 
+    @override
     def gram_blocks(self, pairs: Sequence[Pair]) -> list[Floats]:
         return [self.gram[np.ix_(rows, columns)] for rows, columns in pairs]
 
+    @override
     def fit(self, weights: Floats, classes: Indices) -> Fit:
         used = np.flatnonzero(weights.any(axis=1))
         cross = self.cross[:, classes]
@@ -88,7 +91,7 @@ class GramLeastSquares(LeastSquares):
 
 
 class RowLeastSquares(LeastSquares):
-    """The problems by their data, read in blocks of rows; products are taken in float64 on the device of ``x``.
+    """The problems by their data, read in blocks of samples; products are taken in float64 on the device of ``x``.
 
     Args:
         x: (N, m) floating-point responses; may be memory-mapped.
@@ -96,51 +99,57 @@ class RowLeastSquares(LeastSquares):
     """
 
     def __init__(self, x: Tensor, labels: Tensor) -> None:
-        # Below a gibibyte, converting once is cheaper than at each pass.
-        self.x = x.detach().double() if x.numel() <= _SMALL_ELEMENTS else x.detach()
+        self.x = x.detach()
+        # A filter's responses lie side by side, so that some filters are quickly taken out of many.
+        self._whole = self.x.double().T.contiguous() if x.numel() <= _SMALL_ELEMENTS else None
         self.labels = labels.detach().to(x.device, torch.float64).T.contiguous()
         self.label_sq = as_float64((self.labels**2).sum(dim=1))
         cross = self._zeros(labels.shape[1], x.shape[1])
         squares = self._zeros(x.shape[1])
-        for rows, block in self._blocks():
-            cross.addmm_(self.labels[:, rows], block)
-            squares += (block**2).sum(dim=0)
+        for samples, block in self._blocks():
+            cross.addmm_(self.labels[:, samples], block.T)
+            squares += torch.linalg.vector_norm(block, dim=1) ** 2
         self.cross, self.norms = as_float64(cross.T), as_float64(squares.sqrt())
 
+    @override
     def gram_blocks(self, pairs: Sequence[Pair]) -> list[Floats]:
         """One pass over the data for all pairs: each by itself or, where that is less work, all in one product."""
         rows, columns = (np.unique(np.concatenate(side)) for side in zip(*pairs, strict=True))
         if len(rows) * len(columns) <= sum(len(row) * len(column) for row, column in pairs):
             (shared,) = self._products([(rows, columns)])
-            place = [(np.searchsorted(rows, row), np.searchsorted(columns, column)) for row, column in pairs]
-            return [shared[np.ix_(row, column)] for row, column in place]
+            places = [(np.searchsorted(rows, row), np.searchsorted(columns, column)) for row, column in pairs]
+            return [shared[np.ix_(row, column)] for row, column in places]
         return self._products(pairs)
 
+    @override
     def fit(self, weights: Floats, classes: Indices) -> Fit:
         used = np.flatnonzero(weights.any(axis=1))
         columns, picked = self._on_device(used), self._on_device(classes)
         w = self._on_device(weights[used].T)
-        correlations, objective = self._zeros(len(classes), self.x.shape[1]), self._zeros(len(classes))
-        for rows, block in self._blocks():
-            residual = self.labels[picked, rows] - w @ block.index_select(1, columns).T
-            correlations.addmm_(residual, block)  # faster than with a tall left factor
+        correlations, objective = self._zeros(len(classes), len(weights)), self._zeros(len(classes))
+        for samples, block in self._blocks():
+            residual = self.labels[picked, samples] - w @ block.index_select(0, columns)
+            correlations.addmm_(residual, block.T)
             objective += (residual**2).sum(dim=1)
         return Fit(as_float64(correlations.T), as_float64(objective))
 
     def _blocks(self) -> Iterator[tuple[slice, Tensor]]:
-        """All rows in float64; a block lives until the next one."""
-        height = max(32, _BLOCK_ELEMENTS // self.x.shape[1])
-        buffer = self._zeros(height, self.x.shape[1]) if self.x.dtype != torch.float64 else None
-        for start in range(0, len(self.x), height):
-            block = self.x[start : start + height]
-            yield slice(start, start + height), block if buffer is None else buffer[: len(block)].copy_(block)
+        """All samples, (m, n) at a time in float64; a block lives until the next one."""
+        if self._whole is not None:
+            yield slice(None), self._whole
+            return
+        count = max(32, _BLOCK_ELEMENTS // self.x.shape[1])
+        buffer = self._zeros(self.x.shape[1], count)
+        for start in range(0, len(self.x), count):
+            block = self.x[start : start + count]
+            yield slice(start, start + count), buffer[:, : len(block)].copy_(block.T)
 
     def _products(self, pairs: Sequence[Pair]) -> list[Floats]:
         on_device = [(self._on_device(rows), self._on_device(columns)) for rows, columns in pairs]
         sums = [self._zeros(len(rows), len(columns)) for rows, columns in on_device]
         for _, block in self._blocks():
             for total, (rows, columns) in zip(sums, on_device, strict=True):
-                total.addmm_(block.index_select(1, rows).T, block.index_select(1, columns))
+                total.addmm_(block.index_select(0, rows), block.index_select(0, columns).T)
         return [as_float64(total) for total in sums]
 
     def _zeros(self, *shape: int) -> Tensor:

@@ -86,8 +86,7 @@ def solve_mu_lasso(
         ValueError: shapes do not fit, NaN or infinity in the sums, sums that cannot be of the same data, or μ or ``tol``
             is not a finite number above 0.
     """
-    for name, tensor in (("gram", gram), ("cross", cross), ("label_sq", label_sq)):
-        _check_finite(name, tensor)
+    gram, cross, label_sq = gram.detach(), cross.detach(), label_sq.detach()
     _check_sums(gram, cross, label_sq)
     return _solve(LassoPaths(GramLeastSquares(gram, cross, label_sq)), mu, tol, advance)
 
@@ -111,9 +110,8 @@ def solve_mu_lasso_rows(
         ValueError: shapes do not fit, NaN or infinity in the data, or μ or ``tol`` is not a finite number above 0.
     """
     if x.dim() != 2 or labels.dim() != 2 or len(x) != len(labels) or not x.numel() or not labels.numel():
-        raise ValueError(
-            f"Responses (N, m) and labels (N, C) are of the same N ≥ 1 samples, not {tuple(x.shape)} and {tuple(labels.shape)}."
-        )
+        shapes = f"{tuple(x.shape)} and {tuple(labels.shape)}"
+        raise ValueError(f"Responses (N, m) and labels (N, C) are of the same N ≥ 1 samples, not {shapes}.")
     _check_finite("labels", labels)
     problem = RowLeastSquares(x, labels)
     if not np.isfinite(problem.norms).all():
@@ -151,6 +149,8 @@ def _check_sums(gram: Tensor, cross: Tensor, label_sq: Tensor) -> None:
     if not m * classes or gram.shape != (m, m) or label_sq.shape != (classes,):
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in (gram, cross, label_sq))
         raise ValueError(f"The sums are of shapes (m, m), (m, C) and (C,), not {shapes}.")
+    for name, tensor in (("gram", gram), ("cross", cross), ("label_sq", label_sq)):
+        _check_finite(name, tensor)
     squares = gram.diagonal().double().cpu()
     largest = float(squares.abs().max())
     if float((gram - gram.T).abs().max()) > 1e-6 * largest:

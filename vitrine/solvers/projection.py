@@ -24,7 +24,9 @@ def project_l1_ball(w: Tensor, radius: float | Tensor, dim: int = 0) -> Tensor:
             radii are of another shape.
     """
     if not w.is_floating_point():
-        raise ValueError(f"Vectors to be projected are floating-point numbers, not {w.dtype}: convert them with .float().")
+        raise ValueError(
+            f"Vectors to be projected are floating-point numbers, not {w.dtype}: convert them with .float()."
+        )
     if not w.isfinite().all():
         raise ValueError("Vectors to be projected have NaN or infinity in them.")
     wide = w.to(torch.promote_types(w.dtype, torch.float32))

@@ -28,11 +28,10 @@ class MuLassoSums:
     """
 
     def __init__(self, num_filters: int, num_classes: int, device: torch.device | str = "cpu") -> None:
-        options = {"dtype": torch.float64, "device": torch.device(device)}
-        self.gram = torch.zeros(num_filters, num_filters, **options)
-        self.cross = torch.zeros(num_filters, num_classes, **options)
-        self.label_sq, self.label_total = torch.zeros(2, num_classes, **options)
-        self.total = torch.zeros(num_filters, **options)
+        self.gram = torch.zeros(num_filters, num_filters, dtype=torch.float64, device=device)
+        self.cross = self.gram.new_zeros(num_filters, num_classes)
+        self.label_sq, self.label_total = self.gram.new_zeros(2, num_classes)
+        self.total = self.gram.new_zeros(num_filters)
         self.count = 0
 
     @torch.no_grad()
@@ -101,4 +100,5 @@ class MuLassoSums:
         return result
 
     def _empty(self) -> Self:
-        return type(self)(*self.cross.shape, device=self.gram.device)
+        num_filters, num_classes = self.cross.shape
+        return type(self)(num_filters, num_classes, self.gram.device)

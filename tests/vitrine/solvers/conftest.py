@@ -22,7 +22,8 @@ def gaussian(samples: int, filters: int, classes: int, seed: int = 0) -> Problem
 def responses(samples: int, filters: int, classes: int, seed: int = 0) -> Problem:
     """Responses as those of a network, and one-hot labels.
 
-    Non-negative and correlated, each of two layers with sum 1; a filter of the first is dead, and the last of the second is like one of the first.
+    Non-negative and correlated, each of two layers with sum 1; a filter of the first is dead, and the last one of the
+    second is like one of the first.
     """
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(classes, (samples,), generator=generator)

@@ -88,7 +88,9 @@ def test_types_are_kept_and_halves_are_summed_wider(dtype: torch.dtype) -> None:
     projected = project_l1_ball(w, 10.0)
     assert projected.dtype == dtype
     exact = project_l1_ball(w.double(), 10.0)
-    torch.testing.assert_close(projected.double(), exact, atol=float(torch.finfo(dtype).eps), rtol=float(torch.finfo(dtype).eps))
+    torch.testing.assert_close(
+        projected.double(), exact, atol=float(torch.finfo(dtype).eps), rtol=float(torch.finfo(dtype).eps)
+    )
 
 
 def test_long_vectors_in_float32() -> None:
