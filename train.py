@@ -151,6 +151,8 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", message=r".*LeafSpec.* is deprecated")
     # What is logged without sync_dist was computed over all ranks already.
     warnings.filterwarnings("ignore", message=r"It is recommended to use `self\.log\(.*sync_dist=True")
+    # A module that solves its problem exactly has none.
+    warnings.filterwarnings("ignore", message=r".*configure_optimizers` returned `None`")
     messages = logging.getLogger("pytorch_lightning.utilities.rank_zero")
     messages.addFilter(lambda record: "Tip: For seamless cloud" not in record.getMessage())
 

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Subset
 from typing_extensions import override
 
 from datamodules.images import ImageFolder
-from datamodules.loaders import EpochLoader, FeatureBatches, FeatureRows, WholeLoader
+from datamodules.loaders import EpochLoader, EvenLoader, FeatureBatches, FeatureRows, WholeLoader
 from datamodules.shards import (
     ShardStream,
     Split,
@@ -186,11 +186,10 @@ class ShardDataModule(LightningDataModule):
     @override
     def train_dataloader(self) -> Iterable[Batch]:
         rank, world = self._place
-        if self._one_pass:
-            batches = math.ceil(math.ceil(int(self.rows_of("train").sum()) / world) / self.batch_size)
-            return WholeLoader(self.every_sample("train"), batches)
-        split, wanted = self.split("train"), ~self._held_out
+        split, wanted = self.split("train"), self.rows_of("train")
         count, size = batches_per_rank(int(wanted.sum()), world, self.batch_size)
+        if self._one_pass:
+            return self._every_sample_once()
         if self._extractor is not None:
             table, rows = self._features("train", self._extractor), torch.from_numpy(np.flatnonzero(wanted))
             batches = FeatureBatches(table, rows, self.batch_size, rank, world, self.seed)
@@ -214,6 +213,17 @@ class ShardDataModule(LightningDataModule):
             return iter(self._workers(stream))
 
         return EpochLoader(epoch, self._progress, count)
+
+    def _every_sample_once(self) -> Iterable[Batch]:
+        """The training samples for a fit in one pass, each once over all ranks."""
+        wanted, (rank, world) = self.rows_of("train"), self._place
+        kept = self._kept("train", wanted)
+        if kept is not None:
+            return EvenLoader(kept, math.ceil(math.ceil(int(wanted.sum()) / world) / self.batch_size))
+        split = self.split("train")
+        streams = [ShardStream(split, self.preprocessing, self.batch_size, wanted, r, world) for r in range(world)]
+        most = max(stream.batches_in_order(self.num_workers) for stream in streams)
+        return EvenLoader(self._workers(streams[rank]), most)
 
     @override
     def val_dataloader(self) -> Iterable[Batch]:

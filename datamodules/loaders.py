@@ -1,6 +1,7 @@
 """Loaders that start anew each epoch, and go on within one after a resume."""
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -77,6 +78,26 @@ class WholeLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         return iter(self.batches)
+
+
+class EvenLoader(WholeLoader):
+    """A `WholeLoader` for training, in which all ranks draw the same number of batches; those without more draw empty ones.
+
+    Each rank has to have a batch at all.
+    """
+
+    def __iter__(self) -> Iterator[Batch]:
+        drawn, last = 0, None
+        for drawn, last in enumerate(self.batches, start=1):
+            yield last
+        for _ in range(self.length - drawn):
+            yield _none_of(last)
+
+
+def _none_of(batch: Any) -> Batch:
+    """A batch of no samples, with what this one has."""
+    nothing: Any = {name: values[:0] for name, values in batch.items()}
+    return nothing  # type: ignore[no-any-return]
 
 
 class FeatureBatches:

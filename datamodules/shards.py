@@ -205,9 +205,17 @@ class ShardStream(IterableDataset[Batch]):
             yield collate([self.prepared(sample) for sample in raw])
 
     def _in_order(self, worker: int, workers: int) -> Iterator[RawSample]:
+        return self._run(range(len(self.split.index.shards)), *self._ends_in_order(worker, workers))
+
+    def _ends_in_order(self, worker: int, workers: int) -> tuple[int, int]:
+        """Numbers of the first of a worker's samples, and of the first that is not, among those wanted."""
         place, places, count = self.rank * workers + worker, self.world * workers, int(self.wanted.sum())
-        shards = range(len(self.split.index.shards))
-        return self._run(shards, count * place // places, count * (place + 1) // places)
+        return count * place // places, count * (place + 1) // places
+
+    def batches_in_order(self, workers: int) -> int:
+        """How many batches this rank yields in shards' order; each worker's last one may be smaller."""
+        ends = [self._ends_in_order(worker, max(workers, 1)) for worker in range(max(workers, 1))]
+        return sum(math.ceil((end - first) / self.batch_size) for first, end in ends)
 
     def _shuffled(self, worker: int, workers: int) -> Iterator[RawSample]:
         """This worker's samples in the epoch's order, without those of batches that were seen before a resume."""

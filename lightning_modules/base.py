@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from torchmetrics import Metric, MetricCollection
 
 from vitrine.batch import Batch
+from vitrine.distributed import sum_over_ranks
 from vitrine.explainers import Explainer
 from vitrine.explainers.base import HEADS_NAME, read_config
 from vitrine.explanation import Explanation
@@ -140,9 +141,11 @@ class ExplainerModule(LightningModule):
 
 
 def was_updated(metric: Metric | MetricCollection) -> bool:
-    """Whether a metric has taken in anything; an explainer that estimates no logits leaves faithfulness out."""
-    members = metric.values() if isinstance(metric, MetricCollection) else [metric]
-    return any(member.update_called for member in members)
+    """Whether a metric has taken in anything on any rank; an explainer that estimates no logits leaves faithfulness out."""
+    members = list(metric.values()) if isinstance(metric, MetricCollection) else [metric]
+    updates = sum(member.update_count for member in members)
+    # Computing is a collective: a rank without a batch has to take part.
+    return bool(sum_over_ranks(torch.tensor(float(updates), device=members[0].device)))
 
 
 def check_classes(explained: Sequence[int], count: int) -> None:

@@ -15,11 +15,14 @@ from typing_extensions import override
 
 from lightning_modules.base import ExplainerModule
 from vitrine.attribution.perturbations import progress_bar
+from vitrine.attribution.precision import without_autocast
 from vitrine.backbones import BackboneOptions, FrozenBackbone
 from vitrine.batch import Batch
 from vitrine.distributed import sum_over_ranks
+from vitrine.explainers.base import read_config
 from vitrine.explainers.mu_lasso import MuLassoExplainer
-from vitrine.explainers.mu_lasso_fit import MuLassoFit, label_matrix
+from vitrine.explainers.mu_lasso_fit import MuLassoFit, ScalingFit, check_label_classes, label_matrix
+from vitrine.explainers.usual_maxima import learn_usual_maxima
 from vitrine.explanation import Explanation
 from vitrine.metrics import ClassReconstruction
 from vitrine.solvers import MuLassoSolution
@@ -46,11 +49,16 @@ class MuLassoModule(ExplainerModule):
         stride_one: whether strided operators are taken back with stride 1.
         pooling: of stride_one: switches or resampled.
         sigma: of the Gaussian that heatmaps are blurred by, in pixels.
+        floor: how much of a filter's usual maximum an activation must exceed to be drawn; 0 as in the paper. Above 0, up to
+            2,000 training images are streamed once more at the end, to learn what is usual.
         image_size: side of the backbone's input in pixels.
         lr: of ``sgd``: step size in units of the largest that is stable for the first batch.
         momentum: of ``sgd`` (Nesterov's).
         lr_schedule: see `ExplainerModule`.
         init_from: see `ExplainerModule`; its scaling is kept too.
+
+    Raises:
+        ValueError: for a number out of range, and where ``init_from`` was fitted on responses of another kind.
     """
 
     explainer: MuLassoExplainer
@@ -70,12 +78,14 @@ class MuLassoModule(ExplainerModule):
         stride_one: bool = True,
         pooling: Literal["switches", "resampled"] = "switches",
         sigma: float = 0.0,
+        floor: float = 0.0,
         image_size: int = 224,
         lr: float = 1.0,
         momentum: float = 0.9,
         lr_schedule: Literal["constant", "cosine"] = "cosine",
         init_from: str | Path | None = None,
     ) -> None:
+        _check(tol=tol, lr=lr, momentum=momentum)
         explainer = MuLassoExplainer(
             FrozenBackbone.from_options(backbone),
             layers=layers,
@@ -88,15 +98,19 @@ class MuLassoModule(ExplainerModule):
             stride_one=stride_one,
             pooling=pooling,
             sigma=sigma,
+            floor=floor,
             image_size=image_size,
         )
         super().__init__(explainer, lr, lr_schedule, init_from)
+        if init_from is not None:
+            _check_same_responses(explainer.options(), Path(init_from))
         self.solver = solver
         self.tol = tol
         self.momentum = momentum
         self.has_scaling = init_from is not None
+        self.has_weights = init_from is not None
         self.solution: MuLassoSolution | None = None
-        self.fit_: MuLassoFit | None = None
+        self.unsolved: MuLassoFit | None = None
         self.automatic_optimization = solver == "sgd"
         self.register_buffer("curvature", torch.zeros(()))
         self.val_reconstruction = ClassReconstruction(explainer.num_classes)
@@ -112,10 +126,23 @@ class MuLassoModule(ExplainerModule):
 
     @override
     def setup(self, stage: str) -> None:
+        """Refuses what cannot be fitted before anything is computed."""
         super().setup(stage)
-        if stage == "fit" and self.one_pass and getattr(self.data, "augment", False):
+        if stage != "predict" and self.data is not None:
+            multi_label = bool(getattr(self.data, "multi_label", False))
+            check_label_classes(len(self.data.classes), self.explainer.num_classes, multi_label=multi_label)
+        if stage == "fit" and self.one_pass:
+            self._check_exact()
+
+    def _check_exact(self) -> None:
+        if getattr(self.data, "augment", False):
             raise ValueError(
                 "solver exact fits on each training image as it is; set data.init_args.augment: false, or take"
+                " model.init_args.solver: sgd."
+            )
+        if self.has_weights:
+            raise ValueError(
+                "solver exact does not go on from the weights of model.init_args.init_from; leave it out, or take"
                 " model.init_args.solver: sgd."
             )
 
@@ -132,42 +159,48 @@ class MuLassoModule(ExplainerModule):
     def on_train_start(self) -> None:
         """Begins the exact fit anew, or learns the scaling that the steps of sgd need."""
         if self.one_pass:
-            self.fit_ = self._new_fit()
-        elif not self.has_scaling:
+            self.unsolved = MuLassoFit(self.explainer, self._count())
+            return
+        if not self.has_scaling:
             self._learn_scaling()
             self.has_scaling = True
-
-    @override
-    def on_train_epoch_start(self) -> None:
-        self.train_loss = 0.0
+        if self.has_weights and not self.trainer.global_step:
+            self.explainer.project()  # the ball may be smaller than that of init_from
 
     def training_step(self, batch: Batch) -> Tensor | None:
         """Takes in a batch, or gives the mean squared error of a step."""
-        responses, _ = self.features_of(batch)
-        if self.fit_ is not None:
-            self.fit_.update(responses, batch["label"])
+        if self.unsolved is not None:
+            if len(batch["label"]):  # a rank that has fewer samples than others ends with none
+                self.unsolved.update(self.features_of(batch)[0], batch["label"])
             return None
+        responses, _ = self.features_of(batch)
         labels = label_matrix(batch["label"], self.explainer.num_classes)
         if not self.curvature:
             self.curvature.copy_(largest_curvature(self.explainer.scaling(responses)))
         error = (self.explainer.class_scores(responses) - labels).square().sum() / len(labels)
-        self.log("train/squared_error", error.detach(), on_step=False, on_epoch=True, sync_dist=True)
+        figures = {"train/squared_error": error.detach()}
+        self.log_dict(figures, on_step=False, on_epoch=True, batch_size=len(labels), sync_dist=True)
         loss: Tensor = error / self.curvature  # a step of 1 is then the longest that is stable
         return loss
 
     @override
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Projects after each step."""
+        """Projects after each step; solves after the last batch of the exact fit, as validation comes before the epoch ends."""
         if not self.one_pass:
             self.explainer.project()
+        elif self.trainer.is_last_batch:
+            self._solve()
 
     @override
     def on_train_epoch_end(self) -> None:
-        """Solves the exact problem and ends the training; logs how sparse the weights are."""
-        if self.fit_ is not None:
-            self._solve(self.fit_)
-            self.fit_ = None
+        """Ends the training of the exact fit; logs how sparse the weights are."""
+        if self.one_pass:
+            self._solve()
             self.trainer.should_stop = True
+        if self.explainer.floor and (self.one_pass or self.trainer.current_epoch + 1 == self.trainer.max_epochs):
+            learn_usual_maxima(self.explainer, (batch["image"] for batch in self._training_images()))
+        if self.solution is not None:
+            self.log("train/relative_gap", self.solution.relative_gap.max().float(), rank_zero_only=True)
         selected = (self.explainer.weights.detach() != 0).double()
         self.log("train/filters_per_class", selected.sum(dim=0).mean().float(), rank_zero_only=True)
         self.log("train/filters", selected.any(dim=1).sum().float(), rank_zero_only=True)
@@ -211,19 +244,18 @@ class MuLassoModule(ExplainerModule):
             facts["largest_relative_gap"] = float(self.solution.relative_gap.max())
         return facts
 
-    def _solve(self, fit: MuLassoFit) -> None:
-        shown = self.trainer.is_global_zero
-        with progress_bar("μ-Lasso", self.explainer.num_classes, shown=shown) as advance:
+    def _solve(self) -> None:
+        """Solves what was taken in and not solved yet, on all ranks together."""
+        if self.unsolved is None:
+            return
+        fit, self.unsolved = self.unsolved, None
+        with progress_bar("μ-Lasso", self.explainer.num_classes, shown=self.trainer.is_global_zero) as advance:
             self.solution = fit.finish(tol=self.tol, advance=lambda: advance(1))
         # Every rank has solved the same problem; one's last bits are taken by all.
         self.explainer.weights.data.copy_(self.trainer.strategy.broadcast(self.explainer.weights.data.cpu()))
         left = int((~self.solution.converged).sum())
-        self.log("train/relative_gap", self.solution.relative_gap.max().float(), rank_zero_only=True)
         if left:
             rank_zero_info(f"{left} classes did not reach a relative duality gap of {self.tol:g}.")
-
-    def _new_fit(self) -> MuLassoFit:
-        return MuLassoFit(self.explainer, self._count())
 
     def _count(self) -> int:
         """Training samples; a guess where the trainer was given bare loaders."""
@@ -232,28 +264,24 @@ class MuLassoModule(ExplainerModule):
         batches = self.trainer.num_training_batches
         return 0 if math.isinf(batches) else int(batches)
 
-    @torch.no_grad()
     def _learn_scaling(self) -> None:
-        """One more pass over the training samples, where the scaling depends on them."""
-        explainer = self.explainer
-        total = torch.zeros(explainer.responses.num_filters, dtype=torch.float64)
-        squares, labels, count = total.clone(), torch.zeros(explainer.num_classes, dtype=torch.float64), 0
-        if explainer.scaling.scaling in {"unit", "standardized"}:
-            samples = self.data.every_sample("train") if self.data is not None else self.trainer.train_dataloader
-            with progress_bar("Scaling", self._count(), shown=self.trainer.is_global_zero) as advance:
-                for batch in samples:
-                    moved: Any = {k: v.to(self.device) if isinstance(v, Tensor) else v for k, v in batch.items()}
-                    responses = self.features_of(moved)[0].double().cpu()
-                    total += responses.sum(dim=0)
-                    squares += responses.square().sum(dim=0)
-                    labels += label_matrix(batch["label"], explainer.num_classes).double().cpu().sum(dim=0)
-                    count += len(responses)
-                    advance(len(responses))
-            sums = [sum_over_ranks(t.to(self.device)).cpu() for t in (total, squares, labels, torch.tensor(count))]
-            total, squares, labels, count = (*sums[:3], int(sums[3]))
-        explainer.scaling.fit(max(count, 1), total, squares, explainer.responses.widths())
-        if explainer.scaling.has_intercept:
-            explainer.intercept.copy_(labels / count)
+        """Learns the scaling, by one more pass over the training samples where it depends on them."""
+        fit = ScalingFit(self.explainer)
+        if not fit.needs_samples:
+            fit.finish()
+            return
+        with progress_bar("Scaling", self._count(), shown=self.trainer.is_global_zero) as advance:
+            for batch in self._training_samples():
+                moved = self.trainer.strategy.batch_to_device(batch, self.device)
+                fit.update(self.features_of(moved)[0], batch["label"])
+                advance(len(batch["label"]))
+        fit.finish()
+
+    def _training_samples(self) -> Any:
+        return self.data.every_sample("train") if self.data is not None else self.trainer.train_dataloader
+
+    def _training_images(self) -> Any:
+        return self.data.every_image("train") if self.data is not None else self.trainer.train_dataloader
 
     def _log_reconstruction(self, stage: str, metric: ClassReconstruction) -> None:
         for name, value in metric.compute().items():
@@ -270,10 +298,28 @@ def largest_curvature(responses: Tensor, iterations: int = 30) -> Tensor:
         iterations: of the power method.
     """
     rows = sum_over_ranks(responses.new_tensor(float(len(responses))))
-    direction = torch.ones(responses.shape[1], device=responses.device, dtype=responses.dtype)
+    # Drawn, as ones would be next to orthogonal to centred responses: those of a layer add up to a constant.
+    direction = torch.randn(responses.shape[1], generator=torch.Generator().manual_seed(0)).to(responses)
     length = direction.new_ones(())
-    for _ in range(iterations):
-        direction = sum_over_ranks(responses.T @ (responses @ direction)) * 2 / rows
-        length = direction.norm()
-        direction = direction / length.clamp(min=torch.finfo(direction.dtype).tiny)
+    with without_autocast(responses):
+        for _ in range(iterations):
+            direction = sum_over_ranks(responses.T @ (responses @ direction)) * 2 / rows
+            length = direction.norm()
+            direction = direction / length.clamp(min=torch.finfo(direction.dtype).tiny)
     return length if length > 0 else torch.ones_like(length)
+
+
+def _check(*, tol: float, lr: float, momentum: float) -> None:
+    for name, value in (("tol", tol), ("lr", lr)):
+        if not 0 < value < math.inf:
+            raise ValueError(f"{name} is {value}; give a finite number above 0.")
+    if not 0 <= momentum < 1:
+        raise ValueError(f"momentum is {momentum}; give 0 or more and less than 1.")
+
+
+def _check_same_responses(options: dict[str, Any], folder: Path) -> None:
+    """Raises ValueError where an exported explainer's weights are of other features than those of ``options``."""
+    saved = read_config(folder)["options"]
+    for name in ("layers", "norm", "normalization", "scaling"):
+        if saved[name] != options[name]:
+            raise ValueError(f"{folder} was fitted with {name} {saved[name]}; set model.init_args.{name} to the same.")

@@ -1,6 +1,7 @@
 """The few filters that each class rests on, selected by the μ-Lasso (Oramas, Wang and Tuytelaars, ICLR 2019)."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -9,15 +10,19 @@ from torch import Tensor, nn
 from vitrine.attribution.filter_heatmaps import Filter, filter_heatmaps
 from vitrine.attribution.guided_backprop import GuidedBackprop
 from vitrine.attribution.perturbations import gaussian_blur
+from vitrine.attribution.precision import without_autocast
 from vitrine.backbones import FrozenBackbone
 from vitrine.explainers.base import Explainer, Target, target_classes
 from vitrine.explanation import AGGREGATIONS, Explanation
 from vitrine.features import Features
 from vitrine.preprocessing import Preprocessing
-from vitrine.responses import FilterResponses, ResponseScaling
+from vitrine.responses import FilterResponses, ResponseLayer, ResponseScaling
 from vitrine.responses.filter_responses import Norm, Normalization
 from vitrine.responses.layers import Layers
 from vitrine.solvers import project_l1_ball
+
+LayerFilter = tuple[ResponseLayer, int]
+"""A layer, and the index of one of its channels."""
 
 
 class MuLassoExplainer(Explainer):
@@ -41,6 +46,8 @@ class MuLassoExplainer(Explainer):
         stride_one: whether strided operators are taken back with stride 1 (section 3.3).
         pooling: of ``stride_one``, see `vitrine.attribution.Deconvnet`.
         sigma: of the Gaussian, in pixels, that heatmaps are blurred by; 0 for none.
+        floor: how much of a filter's usual maximum an activation must exceed to be drawn, see `learn_usual_maxima`; 0 draws
+            whole activation maps, as the paper does.
         image_size: side of the backbone's input, used once to find its layers.
 
     Raises:
@@ -62,25 +69,31 @@ class MuLassoExplainer(Explainer):
         stride_one: bool = True,
         pooling: str = "switches",
         sigma: float = 0.0,
+        floor: float = 0.0,
         image_size: int = 224,
     ) -> None:
         super().__init__(backbone, classes, preprocessing)
         self.responses = FilterResponses(backbone, layers, norm, normalization, image_size)
         self.scaling = ResponseScaling(self.responses.num_filters, scaling)
-        _check(mu=mu, heatmaps=heatmaps, filters=self.responses.num_filters, aggregation=aggregation, sigma=sigma)
+        _check(mu=mu, heatmaps=heatmaps, filters=self.responses.num_filters, aggregation=aggregation)
+        _check_not_negative(sigma=sigma, floor=floor)
         self.mu = mu
         self.heatmaps = heatmaps
         self.aggregation = aggregation
         self.stride_one = stride_one
         self.pooling = pooling
         self.sigma = sigma
+        self.floor = floor
         self.image_size = image_size
         self.method = GuidedBackprop(backbone.model, stride_one=stride_one, pooling=pooling)
         self.weights = nn.Parameter(torch.zeros(self.responses.num_filters, self.responses.num_classes))
         self.register_buffer("intercept", torch.zeros(self.responses.num_classes))
+        self.register_buffer("usual", torch.zeros(self.responses.num_filters))
 
     intercept: Tensor
     """(C,); 0 but for ``standardized``."""
+    usual: Tensor
+    """(m,) usual maxima of the selected filters, where they were learned; 0 elsewhere."""
 
     @property
     def num_classes(self) -> int:
@@ -100,6 +113,7 @@ class MuLassoExplainer(Explainer):
             "stride_one": self.stride_one,
             "pooling": self.pooling,
             "sigma": self.sigma,
+            "floor": self.floor,
             "image_size": self.image_size,
         }
 
@@ -110,7 +124,8 @@ class MuLassoExplainer(Explainer):
 
     def class_scores(self, responses: Tensor) -> Tensor:
         """(B, C) reconstruction of the labels from (B, m) responses x: Wᵀx, scaled, and the intercept."""
-        scores: Tensor = self.scaling(responses) @ self.weights + self.intercept
+        with without_autocast(responses):
+            scores: Tensor = self.scaling(responses) @ self.weights + self.intercept
         return scores
 
     @torch.no_grad()
@@ -124,11 +139,15 @@ class MuLassoExplainer(Explainer):
         order = sizes.argsort(descending=True, stable=True)
         return [int(index) for index in order if sizes[index] > 0]
 
-    def relevant_filters(self) -> list[Filter]:
-        """The filters with a weight for any class, by their largest |w|; layer and channel."""
+    def relevant_indices(self) -> list[int]:
+        """Indices of the filters with a weight for any class, by their largest |w|."""
         sizes = self.weights.detach().abs().amax(dim=1)
         order = sizes.argsort(descending=True, stable=True)
-        return [self.filter(int(index)) for index in order if sizes[index] > 0]
+        return [int(index) for index in order if sizes[index] > 0]
+
+    def relevant_filters(self) -> list[Filter]:
+        """The same by layer and channel."""
+        return [self.filter(index) for index in self.relevant_indices()]
 
     def filter(self, index: int) -> Filter:
         """Layer and channel of a filter by its place in x."""
@@ -138,7 +157,7 @@ class MuLassoExplainer(Explainer):
     def explain_at_once(self, images: Tensor, target: Target) -> Explanation:
         """K heatmaps an image, with r = w_ĵ ∘ x as scores, in falling order; see `Explainer.explain`.
 
-        Where fewer than K filters speak for the class, what is left has score 0 and a heatmap of zeros.
+        Where fewer than K filters speak for the class, what is left has score 0, a heatmap of zeros and no kind of layer.
         """
         with torch.no_grad():
             seen: Features = self.responses(images)
@@ -147,41 +166,59 @@ class MuLassoExplainer(Explainer):
             classes = target_classes(target, prediction, self.num_classes)
             strength = self.scaling(seen["features"]) * self.weights.T[classes]
             scores, indices = strength.topk(self.heatmaps, dim=1)
-            scores = scores.clamp(min=0)
+            chosen = [[self.responses.filter_of(index) for index in row] for row in indices.tolist()]
+            speaks = scores > 0
             return Explanation(
-                heatmaps=self._draw(images, indices) * (scores > 0)[..., None, None],
-                scores=scores,
-                labels=[self._labels(row, values) for row, values in zip(indices, scores, strict=True)],
+                heatmaps=self._draw(images, chosen).masked_fill(~speaks[..., None, None], 0),
+                scores=scores.clamp(min=0),
+                labels=_texts(chosen, speaks, _label, silent="no further filter"),
                 prediction=prediction,
                 target=classes,
                 logits=logits,
                 reconstruction=self.class_scores(seen["features"]),
-                kinds=[[self.responses.filter_of(index)[0].kind for index in row] for row in indices.tolist()],
+                kinds=_texts(chosen, speaks, lambda layer, _: layer.kind, silent=""),
                 aggregation=self.aggregation,
             )
 
-    def _draw(self, images: Tensor, indices: Tensor) -> Tensor:
+    def _draw(self, images: Tensor, chosen: Sequence[Sequence[LayerFilter]]) -> Tensor:
         """(B, K, H, W): the largest absolute value over the colours of each filter's heatmap, blurred if asked."""
-        chosen = [[self.filter(index) for index in row] for row in indices.tolist()]
+        filters = [[(layer.name, channel) for layer, channel in row] for row in chosen]
         axes = {layer.name: layer.axis for layer in self.responses.layers}
-        maps = filter_heatmaps(self.method, images, chosen, axes).abs().amax(dim=2).float()
+        floors = self._floors(chosen) if self.floor else None
+        maps = filter_heatmaps(self.method, images, filters, axes, floors).abs().amax(dim=2).float()
         return gaussian_blur(maps, self.sigma) if self.sigma > 0 else maps
 
-    def _labels(self, indices: Tensor, scores: Tensor) -> list[str]:
-        """Such as ``5 features.4 #17``: the layer's number and name, and the filter."""
-        labels = []
-        for index, score in zip(indices.tolist(), scores.tolist(), strict=True):
-            layer, channel = self.responses.filter_of(index)
-            labels.append(f"{layer.number} {layer.name} #{channel}" if score > 0 else "no further filter")
-        return labels
+    def _floors(self, chosen: Sequence[Sequence[LayerFilter]]) -> Tensor:
+        """(B, K) activations above which filters are drawn."""
+        indices = torch.tensor([[layer.start + channel for layer, channel in row] for row in chosen])
+        return self.floor * self.usual[indices.to(self.usual.device)].clamp(min=0)
 
 
-def _check(*, mu: float, heatmaps: int, filters: int, aggregation: str, sigma: float) -> None:
-    if not mu > 0:
-        raise ValueError(f"mu is {mu}: give a number above 0.")
+def _label(layer: ResponseLayer, channel: int) -> str:
+    """Such as ``5 features.4 #17``: the layer's number and name, and the filter."""
+    return f"{layer.number} {layer.name} #{channel}"
+
+
+def _texts(
+    chosen: Sequence[Sequence[LayerFilter]], speaks: Tensor, text: Callable[[ResponseLayer, int], str], *, silent: str
+) -> list[list[str]]:
+    """B × K texts of the filters, another one for those that do not speak."""
+    return [
+        [text(*filter_) if loud else silent for filter_, loud in zip(row, louds, strict=True)]
+        for row, louds in zip(chosen, speaks.tolist(), strict=True)
+    ]
+
+
+def _check(*, mu: float, heatmaps: int, filters: int, aggregation: str) -> None:
+    if not 0 < mu < math.inf:
+        raise ValueError(f"mu is {mu}: give a finite number above 0; a large one gives least squares.")
     if not 1 <= heatmaps <= filters:
         raise ValueError(f"heatmaps is {heatmaps}: give 1 to {filters}, the number of filters.")
     if aggregation not in AGGREGATIONS:
         raise ValueError(f"aggregation {aggregation!r} is unknown; choose one of {', '.join(AGGREGATIONS)}.")
-    if not sigma >= 0:
-        raise ValueError(f"sigma is {sigma}: give pixels, 0 for no blur.")
+
+
+def _check_not_negative(**options: float) -> None:
+    for name, value in options.items():
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{name} is {value}: give 0 or a finite number above it.")

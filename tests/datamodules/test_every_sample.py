@@ -1,0 +1,162 @@
+"""Each sample once over all ranks and workers, for a module that is fitted in one pass and for whoever asks."""
+
+import itertools
+from collections import Counter
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+
+def once_at(fakes: ModuleType, data: Any, rank: int, world: int, extractor: Any = None) -> Any:
+    """The datamodule on one of several ranks, for a module that is fitted in one pass."""
+    fakes.at(data, rank, world)
+    data.trainer.lightning_module = SimpleNamespace(one_pass=True, feature_extractor=extractor)
+    data.trainer.strategy = SimpleNamespace(broadcast=lambda value: value)
+    return data
+
+
+def wanted_keys(count: int, fraction: float) -> set[str]:
+    """Of the training images, all but that share, spread evenly."""
+    held_out = {n for n in range(count) if int((n + 1) * fraction) > int(n * fraction)}
+    return {f"train_{n:03d}" for n in range(count) if n not in held_out}
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 12, 100])
+@pytest.mark.parametrize(("world", "workers"), [(1, 0), (1, 3), (2, 0), (2, 2), (3, 0), (3, 1)])
+def test_a_fit_in_one_pass_draws_each_training_sample_once(
+    fakes: ModuleType, few: Path, world: int, workers: int, batch_size: int
+) -> None:
+    """Each rank as many batches as its loader says, and as the others; samples are held out as ever."""
+    loaders = []
+    for rank in range(world):
+        data = fakes.module_of(few, batch_size=batch_size, num_workers=workers, cache_features=False)
+        loaders.append(once_at(fakes, data, rank, world).train_dataloader())
+    drawn = [list(loader) for loader in loaders]
+    keys = [key for batches in drawn for batch in batches for key in batch["key"]]
+    assert Counter(keys) == Counter(wanted_keys(43, 0.1))
+    assert len(keys) == 39
+    (length,) = {len(loader) for loader in loaders}
+    assert {len(batches) for batches in drawn} == {length}
+    for batch in itertools.chain(*drawn):
+        assert len(batch["image"]) == len(batch["label"]) == len(batch["key"]) <= batch_size
+        assert batch["image"].shape[1:] == (3, 8, 8)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 12, 100])
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_kept_features_for_a_fit_in_one_pass(
+    fakes: ModuleType, few: Path, tmp_path: Path, world: int, batch_size: int
+) -> None:
+    extractor = fakes.MeanColour()
+    pl.Trainer(max_epochs=1, **fakes.QUIET).fit(
+        fakes.Recorder(extractor), datamodule=fakes.module_of(few, feature_cache=tmp_path)
+    )
+    drawn = []
+    for rank in range(world):
+        data = fakes.module_of(few, batch_size=batch_size, feature_cache=tmp_path)
+        loader = once_at(fakes, data, rank, world, extractor).train_dataloader()
+        drawn.append(list(loader))
+        assert len(drawn[-1]) == len(loader)
+    assert len({len(batches) for batches in drawn}) == 1
+    batches = list(itertools.chain(*drawn))
+    assert Counter(key for batch in batches for key in batch["key"]) == Counter(wanted_keys(43, 0.1))
+    assert all(batch["features"].shape == (len(batch["label"]), 3) for batch in batches)
+    assert extractor.images == 44  # none anew
+
+
+class Once(pl.LightningModule):
+    """Takes in each sample once; keeps keys and labels."""
+
+    one_pass = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.keys: list[str] = []
+
+    def training_step(self, batch: Any) -> None:
+        self.keys += batch["key"]
+
+    def configure_optimizers(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("workers", "batch_size"), [(0, 9), (2, 9), (3, 20), (3, 7)])
+def test_a_trainer_draws_them_all(fakes: ModuleType, few: Path, workers: int, batch_size: int) -> None:
+    """It stops at the length that it was told, so that a last worker's small batch is not left."""
+    module = Once()
+    data = fakes.module_of(few, num_workers=workers, batch_size=batch_size, cache_features=False)
+    pl.Trainer(max_epochs=1, **fakes.QUIET).fit(module, datamodule=data)
+    assert Counter(module.keys) == Counter(wanted_keys(43, 0.1))
+
+
+def test_too_few_samples_for_the_ranks(fakes: ModuleType, tmp_path: Path) -> None:
+    shards = fakes.write_split(tmp_path / "set", "train", 2)
+    data = fakes.module_of(shards, val_fraction=0.0)
+    with pytest.raises(ValueError, match="2 training samples are too few for 3 processes"):
+        once_at(fakes, data, 0, 3).train_dataloader()
+
+
+def test_other_modules_still_get_shuffled_epochs(fakes: ModuleType, few: Path) -> None:
+    data = fakes.at(fakes.module_of(few))
+    first, second = fakes.keys_of(data.train_dataloader()), fakes.keys_of(data.train_dataloader())
+    assert first == second  # the same epoch
+    assert list(itertools.chain(*first)) != sorted(itertools.chain(*first))
+
+
+# Whoever asks
+
+
+@pytest.mark.parametrize(("name", "count"), [("train", 39), ("test", 11)])
+@pytest.mark.parametrize("world", [1, 2, 5])
+def test_every_image_of_a_split_once_over_all_ranks(
+    fakes: ModuleType, few: Path, name: str, count: int, world: int
+) -> None:
+    keys = []
+    for rank in range(world):
+        data = fakes.at(fakes.module_of(few), rank, world)
+        assert int(data.rows_of(name).sum()) == count
+        keys += list(itertools.chain(*fakes.keys_of(data.every_image(name))))
+    assert len(keys) == len(set(keys)) == count
+    assert keys == sorted(keys)  # in the order of the shards
+    assert all(key.startswith(name) for key in keys)
+
+
+def test_nothing_is_held_out_where_there_is_a_validation_set(fakes: ModuleType, tmp_path: Path) -> None:
+    shards = fakes.write_split(tmp_path / "set", "train", 20)
+    fakes.write_split(shards, "val", 5)
+    data = fakes.at(fakes.module_of(shards))
+    assert data.rows_of("train").sum() == 20
+    assert data.rows_of("val").sum() == 5
+
+
+def test_every_sample_has_kept_features_where_there_may_be_some(fakes: ModuleType, few: Path, tmp_path: Path) -> None:
+    """The same samples either way, and the features of their images."""
+    extractor = fakes.MeanColour()
+    options = {"feature_cache": tmp_path, "batch_size": 7}
+    pl.Trainer(max_epochs=1, **fakes.QUIET).fit(
+        fakes.Recorder(extractor), datamodule=fakes.module_of(few, **options)
+    )
+    kept, streamed = fakes.module_of(few, **options), fakes.module_of(few, **options, augment=True)
+    found: list[dict[str, Tensor]] = []
+    for data in (kept, streamed):
+        once_at(fakes, data, 0, 1, extractor)
+        found.append({})
+        for batch in data.every_sample("train"):
+            assert ("features" in batch) == (data is kept)
+            features = batch["features"] if "features" in batch else extractor(batch["image"])["features"]
+            found[-1].update(zip(batch["key"], features, strict=True))
+    assert list(found[0]) == list(found[1]) == sorted(wanted_keys(43, 0.1))
+    for key, value in found[0].items():  # not augmented, as the fit of a scaling needs them
+        torch.testing.assert_close(found[1][key], value)
+
+
+def test_an_unknown_split(fakes: ModuleType, few: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="val holds no shards"):
+        fakes.at(fakes.module_of(few)).every_image("val")
