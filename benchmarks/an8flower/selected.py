@@ -206,10 +206,10 @@ def choose(selector: Selector, maps: FilterMaps, masks: Tensor, among: Sequence[
     maps.draw([[pick for row in of_image for pick in row] for of_image in wanted])
     found = []
     for selection in track(among, f"choosing: {maps.means}", transient=True):
-        joint = _maps_of(selector, maps, selection)
+        joint = maps_of(selector, maps, selection)
         found.append((area(joint, masks, FIRST_LOOK), selection))
     found.sort(key=lambda one: -one[0])
-    looked_into = [(best_reading(_maps_of(selector, maps, s), masks), s) for _, s in found[:LOOKED_INTO]]
+    looked_into = [(best_reading(maps_of(selector, maps, s), masks), s) for _, s in found[:LOOKED_INTO]]
     (height, reading), selection = max(looked_into, key=lambda one: one[0][0])
     return Chosen(height, selection, reading)
 
@@ -219,11 +219,7 @@ def choose_join(selector: Selector, maps: FilterMaps, masks: Tensor, selection: 
     return choose(selector, maps, masks, [replace(selection, aggregation=way) for way in AGGREGATIONS])
 
 
-def _maps_of(selector: Selector, maps: FilterMaps, selection: Selection) -> Tensor:
+def maps_of(selector: Selector, maps: FilterMaps, selection: Selection) -> Tensor:
+    """(M, H, W): for each image, the joined maps of its filters."""
     scores, picks = selector.picks(selection, maps.images)
     return joined(maps.of(picks), scores, selection.aggregation)
-
-
-def measure(selector: Selector, maps: FilterMaps, masks: Tensor, chosen: Chosen) -> float:
-    """The area on other images."""
-    return area(_maps_of(selector, maps, chosen.selection), masks, chosen.reading)
