@@ -136,14 +136,12 @@ class MuLassoExplainer(Explainer):
     def relevant(self, class_index: int) -> list[int]:
         """Indices of the filters with a weight for a class, by falling |w|."""
         sizes = self.weights.detach()[:, class_index].abs()
-        order = sizes.argsort(descending=True, stable=True)
-        return [int(index) for index in order if sizes[index] > 0]
+        return _falling(sizes)
 
     def relevant_indices(self) -> list[int]:
         """Indices of the filters with a weight for any class, by their largest |w|."""
         sizes = self.weights.detach().abs().amax(dim=1)
-        order = sizes.argsort(descending=True, stable=True)
-        return [int(index) for index in order if sizes[index] > 0]
+        return _falling(sizes)
 
     def relevant_filters(self) -> list[Filter]:
         """The same by layer and channel."""
@@ -170,7 +168,7 @@ class MuLassoExplainer(Explainer):
             speaks = scores > 0
             return Explanation(
                 heatmaps=self._draw(images, chosen).masked_fill(~speaks[..., None, None], 0),
-                scores=scores.clamp(min=0),
+                scores=scores.where(speaks, 0),
                 labels=_texts(chosen, speaks, _label, silent="no further filter"),
                 prediction=prediction,
                 target=classes,
@@ -192,6 +190,12 @@ class MuLassoExplainer(Explainer):
         """(B, K) activations above which filters are drawn."""
         indices = torch.tensor([[layer.start + channel for layer, channel in row] for row in chosen])
         return self.floor * self.usual[indices.to(self.usual.device)].clamp(min=0)
+
+
+def _falling(sizes: Tensor) -> list[int]:
+    """Indices of the sizes above 0, the largest first."""
+    order = sizes.argsort(descending=True, stable=True)
+    return [int(index) for index in order[: int((sizes > 0).sum())].tolist()]
 
 
 def _label(layer: ResponseLayer, channel: int) -> str:
