@@ -31,7 +31,8 @@ class RunCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        if self.every_n_steps and trainer.global_step % self.every_n_steps == 0:
+        # A fit without optimiser steps stays at step 0.
+        if self.every_n_steps and trainer.global_step and trainer.global_step % self.every_n_steps == 0:
             save(trainer)
 
     @override

@@ -87,10 +87,11 @@ class EvenLoader(WholeLoader):
     """
 
     def __iter__(self) -> Iterator[Batch]:
-        drawn, last = 0, None
-        for drawn, last in enumerate(self.batches, start=1):
+        left, last = self.length, Batch()
+        for last in self.batches:
+            left -= 1
             yield last
-        for _ in range(self.length - drawn):
+        for _ in range(left):
             yield _none_of(last)
 
 

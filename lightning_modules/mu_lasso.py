@@ -13,7 +13,7 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingLR
 from typing_extensions import override
 
-from lightning_modules.base import ExplainerModule
+from lightning_modules.base import ExplainerModule, was_updated
 from vitrine.attribution.perturbations import progress_bar
 from vitrine.attribution.precision import without_autocast
 from vitrine.backbones import BackboneOptions, FrozenBackbone
@@ -184,11 +184,15 @@ class MuLassoModule(ExplainerModule):
         return loss
 
     @override
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Projects after each step, before anybody sees the weights or writes a checkpoint."""
+        super().optimizer_step(*args, **kwargs)
+        self.explainer.project()
+
+    @override
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Projects after each step; solves after the last batch of the exact fit, as validation comes before the epoch ends."""
-        if not self.one_pass:
-            self.explainer.project()
-        elif self.trainer.is_last_batch:
+        """Solves after the last batch of the exact fit: validation comes before the epoch ends."""
+        if self.one_pass and self.trainer.is_last_batch:
             self._solve()
 
     @override
@@ -197,8 +201,8 @@ class MuLassoModule(ExplainerModule):
         if self.one_pass:
             self._solve()
             self.trainer.should_stop = True
-        if self.explainer.floor and (self.one_pass or self.trainer.current_epoch + 1 == self.trainer.max_epochs):
-            learn_usual_maxima(self.explainer, (batch["image"] for batch in self._training_images()))
+        elif self._ends:
+            self._learn_usual_maxima()
         if self.solution is not None:
             self.log("train/relative_gap", self.solution.relative_gap.max().float(), rank_zero_only=True)
         selected = (self.explainer.weights.detach() != 0).double()
@@ -253,6 +257,7 @@ class MuLassoModule(ExplainerModule):
             self.solution = fit.finish(tol=self.tol, advance=lambda: advance(1))
         # Every rank has solved the same problem; one's last bits are taken by all.
         self.explainer.weights.data.copy_(self.trainer.strategy.broadcast(self.explainer.weights.data.cpu()))
+        self._learn_usual_maxima()
         left = int((~self.solution.converged).sum())
         if left:
             rank_zero_info(f"{left} classes did not reach a relative duality gap of {self.tol:g}.")
@@ -277,6 +282,20 @@ class MuLassoModule(ExplainerModule):
                 advance(len(batch["label"]))
         fit.finish()
 
+    def _learn_usual_maxima(self) -> None:
+        if self.explainer.floor:
+            learn_usual_maxima(self.explainer, (batch["image"] for batch in self._training_images()))
+
+    @property
+    def _ends(self) -> bool:
+        """Whether the epoch that has ended was the last."""
+        trainer = self.trainer
+        return (
+            trainer.should_stop
+            or trainer.current_epoch + 1 == trainer.max_epochs
+            or trainer.global_step == trainer.max_steps
+        )
+
     def _training_samples(self) -> Any:
         return self.data.every_sample("train") if self.data is not None else self.trainer.train_dataloader
 
@@ -284,6 +303,8 @@ class MuLassoModule(ExplainerModule):
         return self.data.every_image("train") if self.data is not None else self.trainer.train_dataloader
 
     def _log_reconstruction(self, stage: str, metric: ClassReconstruction) -> None:
+        if not was_updated(metric):
+            return
         for name, value in metric.compute().items():
             self.log(f"{stage}/{name}", value, rank_zero_only=True)
         metric.reset()

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 import train
 import vitrine
-from lightning_modules import SRAEModule
+from lightning_modules import MuLassoModule, SRAEModule
 from vitrine.an8flower.network import FlowerNet
 from vitrine.batch import Batch
 from vitrine.explanation import Explanation
@@ -225,6 +225,75 @@ def test_a_run_from_fit_to_predict(workplace: Path, class_folder: Path) -> None:
         assert yaml.safe_load((folder / f"config-{stage}.yaml").read_text())["model"]["class_path"]
 
 
+def test_a_mu_lasso_run_from_fit_to_predict(
+    workplace: Path, class_folder: Path, capsys: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+) -> None:
+    """On the trained network that the repository holds; what a run leaves beside the explainer."""
+    config = ["-c", "configs/flower_mu_lasso.yaml", *SMALL, *SMALL_IMAGES, *SMALL_MODELS["MuLassoModule"]]
+    fitted = run("fit", *config)
+    assert not [warning for warning in recwarn if "returned `None`" in str(warning.message)]
+    assert fitted.trainer.callback_metrics["val/reconstruction_auc"] > 0.5
+    validated = run("validate", *config).trainer.callback_metrics
+    assert validated["val/reconstruction_auc"] == fitted.trainer.callback_metrics["val/reconstruction_auc"]
+    run("test", *config)
+    run("predict", *config, "--data.init_args.predict_root", str(class_folder / "test"))
+    assert "Traceback" not in capsys.readouterr().err
+    folder = workplace / "runs" / "flower_mu_lasso"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    promised = {"reconstruction_auc", "iou_curve_area", "pointing_game", "ablation_selected", "ablation_random"}
+    assert {f"test/{name}" for name in promised} <= set(metrics)
+    assert not any("f_reg" in name for name in metrics)
+    left = {"relevance.csv", "relevance.json", "picks.csv", "ablation.csv", "average_images", "report", "predictions"}
+    assert left <= {path.name for path in folder.iterdir()}
+    loaded = vitrine.load(folder / "explainer")
+    facts = json.loads((folder / "explainer" / "explainer.json").read_text())["facts"]
+    assert facts["solver"] == "exact"
+    assert facts["largest_relative_gap"] <= 1e-6
+    assert facts["filters"] == len(loaded.relevant_filters()) > 0  # type: ignore[operator]
+    assert torch.equal(loaded.weights, fitted.model.explainer.weights.cpu())  # type: ignore[arg-type]
+    lines = (folder / "predictions" / "predictions.csv").read_text().splitlines()
+    assert len(lines) == 1 + 4
+    assert {"label_1", "score_1", "label_2", "score_2"} <= set(lines[0].split(","))
+
+
+def test_a_fitted_mu_lasso_is_fine_tuned_by_steps(workplace: Path) -> None:
+    config = ["-c", "configs/flower_mu_lasso.yaml", *SMALL, *SMALL_IMAGES, *SMALL_MODELS["MuLassoModule"]]
+    callbacks = ["--trainer.callbacks=[]"]
+    exact = run("fit", *config).model.explainer
+    steps = ["--model.init_args.solver=sgd", "--model.init_args.init_from=runs/flower_mu_lasso/explainer"]
+    again = "--trainer.default_root_dir=runs/tuned"
+    tuned = run("fit", *config, *callbacks, *steps, again, "--model.init_args.lr=1e-6").model.explainer
+    torch.testing.assert_close(tuned.weights, exact.weights, atol=1e-4, rtol=0)
+    for name in ("scaling.shift", "scaling.factor", "intercept"):
+        assert torch.equal(tuned.head_state()[name], exact.head_state()[name])
+
+
+@pytest.mark.parametrize(
+    ("args", "parts"),
+    [
+        (["--model.init_args.mu=0"], ["mu is 0", "give a finite number above 0"]),
+        (["--model.init_args.solver=lars"], ["model.init_args.solver: 'lars'", "give 'exact' or 'sgd'"]),
+        (["--model.init_args.scaling=z"], ["model.init_args.scaling: 'z'", "'standardized'"]),
+        (["--model.init_args.lr=0"], ["lr is 0", "give a finite number above 0"]),
+        (["--model.init_args.layers=[featurs.0]"], ["no layer 'featurs.0'", "features.0"]),
+        (["--data.init_args.augment=true"], ["data.init_args.augment: false", "model.init_args.solver: sgd"]),
+        (["--model.init_args.init_from=nowhere"], ["nowhere/explainer.json does not exist"]),
+        (
+            ["--model.init_args.backbone={name: squeezenet1_1, weights: null, num_classes: 4}"],
+            ["labels of 6 classes, but the backbone has 4 logits"],
+        ),
+    ],
+    ids=lambda value: " ".join(value)[:50],
+)
+def test_a_user_error_with_the_mu_lasso_is_one_sentence(
+    args: list[str], parts: list[str], workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = refusal(capsys, "fit", "-c", "configs/flower_mu_lasso.yaml", *SMALL, *SMALL_IMAGES, *args)
+    for part in parts:
+        assert part in told
+    assert not (workplace / "data" / "features").exists()
+
+
 def test_predicting_needs_no_shards(workplace: Path, class_folder: Path) -> None:
     """Where only the run's folder and some pictures are at hand."""
     fit_quickstart()
@@ -308,12 +377,17 @@ def weights(workplace: Path) -> Path:
     return workplace
 
 
+SMALL_MODELS = {
+    "SRAEModule": SMALL_SRAE,
+    "MuLassoModule": ["--model.init_args.heatmaps=2", "--model.init_args.image_size=64"],
+}
+
+
 @pytest.mark.parametrize("name", RUNNABLE)
 def test_every_shipped_config_runs(name: str, weights: Path) -> None:
     config = yaml.safe_load((ROOT / "configs" / name).read_text())
     backbone = config["model"]["init_args"]["backbone"]
-    explains = config["model"]["class_path"] == "SRAEModule"
-    args = ["-c", f"configs/{name}", *SMALL, *SMALL_IMAGES, *(SMALL_SRAE if explains else [])]
+    args = ["-c", f"configs/{name}", *SMALL, *SMALL_IMAGES, *SMALL_MODELS.get(config["model"]["class_path"], [])]
     if backbone.get("weights") == "DEFAULT":  # no download in tests
         args += ["--model.init_args.backbone.weights=null"]
     fit_and_test(*args)
@@ -322,12 +396,12 @@ def test_every_shipped_config_runs(name: str, weights: Path) -> None:
 def fit_and_test(*args: str) -> Path:
     """Runs both; returns the run's folder."""
     cli = run("fit", *args)
-    assert cli.trainer.current_epoch == cli.trainer.max_epochs
+    assert cli.trainer.current_epoch == (1 if isinstance(cli.model, MuLassoModule) else cli.trainer.max_epochs)
     assert run("test", *args).trainer.ckpt_path
     folder = Path(cli.trainer.default_root_dir)
     metrics = json.loads((folder / "metrics.json").read_text())
     assert all(name.startswith("test/") for name in metrics)
-    assert {"test/f_reg", "test/accuracy"} & set(metrics)
+    assert {"test/f_reg", "test/accuracy", "test/reconstruction_auc"} & set(metrics)
     return folder
 
 
@@ -335,10 +409,11 @@ def fit_and_test(*args: str) -> Path:
 @pytest.mark.parametrize("model", sorted(path.name for path in (ROOT / "configs" / "model").glob("*.yaml")))
 def test_every_model_file_goes_with_every_data_file(model: str, data: str, workplace: Path) -> None:
     classes = {"folder.yaml": 2, "voc.yaml": 20}.get(data, 6)
+    kind = yaml.safe_load((ROOT / "configs" / "model" / model).read_text())["class_path"]
     fit_and_test(
         "--model", f"configs/model/{model}", "--data", f"configs/data/{data}", *SMALL, *SMALL_IMAGES,
         "--model.init_args.backbone.weights=null", f"--model.init_args.backbone.num_classes={classes}",
-        *(SMALL_SRAE if model == "srae.yaml" else []), "--trainer.max_epochs=1",
+        *SMALL_MODELS.get(kind, []), "--trainer.max_epochs=1",
     )  # fmt: skip
 
 

@@ -44,9 +44,7 @@ def objective(module: MuLassoModule, samples: tuple[Tensor, Tensor]) -> float:
 # Exact
 
 
-@pytest.mark.parametrize(
-    "responses", [{}, {"layers": ["features.0"], "normalization": "whole"}], ids=["rows", "sums"]
-)
+@pytest.mark.parametrize("responses", [{}, {"layers": ["features.0"], "normalization": "whole"}], ids=["rows", "sums"])
 @pytest.mark.parametrize(
     "options",
     [
@@ -114,7 +112,7 @@ def test_validation_within_the_fit_sees_the_solved_weights(
     seen = []
 
     class Look(pl.Callback):
-        def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        def on_train_epoch_end(self, _: pl.Trainer, pl_module: Any) -> None:
             seen.append(pl_module.explainer.weights.detach().clone())
 
     data = fakes.make_data(flower_shards, tmp_path, val_fraction=0.5)
@@ -126,12 +124,45 @@ def test_validation_within_the_fit_sees_the_solved_weights(
     assert after["val/reconstruction_auc"] == within["val/reconstruction_auc"] > 0.6
 
 
+@pytest.mark.parametrize(
+    ("solver", "options"),
+    [("exact", {}), ("sgd", {"max_epochs": 2}), ("sgd", {"max_epochs": -1, "max_steps": 3}),
+     ("sgd", {"max_epochs": 9, "callbacks": "stop"})],
+)  # fmt: skip
+def test_what_is_usual_is_learned_when_the_training_ends(
+    fakes: ModuleType, flower_shards: Path, tmp_path: Path, solver: str, options: dict[str, Any]
+) -> None:
+    """However it ends, and before whoever looks at the end of the exact fit's epoch."""
+
+    class Stop(pl.Callback):
+        def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+            assert pl_module.explainer.usual.any() == (solver == "exact")
+            trainer.should_stop = trainer.current_epoch == 1
+
+    options = {**options, "callbacks": [Stop()]} if solver == "exact" or "callbacks" in options else options
+    data = fakes.make_data(flower_shards, tmp_path, batch_size=22)
+    module = fakes.make_module(solver=solver, floor=0.5)
+    fakes.fit(module, data, **options)
+    relevant = module.explainer.relevant_indices()
+    # Steps by a few epochs have not yet found all that the last one leaves with a weight.
+    assert set(module.explainer.usual.nonzero().flatten().tolist()) <= set(relevant)
+    layer, channel = module.explainer.responses.filter_of(relevant[0])
+    largest = []
+    for batch in data.every_image("train"):
+        taps = module.explainer.backbone(batch["image"], [layer.name]).taps
+        largest += taps[layer.name][:, channel].flatten(1).amax(dim=1).tolist()
+    assert module.explainer.usual[relevant[0]] == pytest.approx(sorted(largest)[10], rel=1e-5)
+
+
 def test_multi_hot_labels(fakes: ModuleType) -> None:
     x, labels = fakes.random_samples()
     hot = label_matrix(labels, 6)
     hot[::4, 0] = 1
     hot[1] = 0
-    batches = [Batch(features=a, logits=a[:, :6], label=b, key=[""] * len(b)) for a, b in zip(x.split(70), hot.split(70))]
+    batches = [
+        Batch(features=a, logits=a[:, :6], label=b, key=[""] * len(b))
+        for a, b in zip(x.split(70), hot.split(70), strict=True)
+    ]
     module, expected = fakes.make_module(), fakes.make_module()
     fakes.fit(module, batches)
     fit = MuLassoFit(expected.explainer, 300)
@@ -149,7 +180,9 @@ def test_a_test_measures_the_reconstruction_and_no_faithfulness(
     trainer = pl.Trainer(**fakes.QUIET)
     (figures,) = trainer.test(module, datamodule=data, verbose=False)
     assert not [name for name in figures if name.startswith(("test/f_reg", "test/f_cls"))]
-    assert {"test/reconstruction_auc", "test/classes_left_out", "test/iou_curve_area", "test/pointing_game"} <= set(figures)
+    assert {"test/reconstruction_auc", "test/classes_left_out", "test/iou_curve_area", "test/pointing_game"} <= set(
+        figures
+    )
     scores, labels = [], []
     for batch in data.test_dataloader():
         scores.append(module.explainer.class_scores(module.explainer.responses(batch["image"])["features"]))
@@ -185,14 +218,14 @@ class Norms(pl.Callback):
     def __init__(self) -> None:
         self.seen: list[float] = []
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+    def look(self, pl_module: Any) -> None:
         self.seen.append(float(pl_module.explainer.weights.detach().abs().sum(dim=0).max()))
 
-    def on_before_zero_grad(self, trainer: pl.Trainer, pl_module: Any, optimizer: Any) -> None:
-        self.seen.append(float(pl_module.explainer.weights.detach().abs().sum(dim=0).max()))
+    def on_train_epoch_start(self, _: pl.Trainer, pl_module: Any) -> None:
+        self.look(pl_module)
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        self.seen.append(float(pl_module.explainer.weights.detach().abs().sum(dim=0).max()))
+    def on_train_batch_end(self, _: pl.Trainer, pl_module: Any, *_more: Any) -> None:
+        self.look(pl_module)
 
 
 @pytest.mark.parametrize(("scaling", "schedule"), [("standardized", "cosine"), ("unit", "constant")])
@@ -210,6 +243,21 @@ def test_steps_over_all_samples_reach_the_exact_optimum(fakes: ModuleType, scali
     assert max(norms.seen) == pytest.approx(mu, rel=1e-5)
     assert max(norms.seen) <= mu * (1 + 1e-5)
     assert_same_heads({**head_of(steps), "weights": exact.explainer.weights.data}, head_of(exact))
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_the_size_of_a_step_follows_that_of_the_responses(fakes: ModuleType, schedule: str) -> None:
+    """The same learning rate serves responses of any size: ‖(sX)ᵀ(W/s) − Lᵀ‖ is ‖XᵀW − Lᵀ‖."""
+    weights = []
+    for size in (1.0, 1 / 1024):
+        module = fakes.make_module(scaling="paper", solver="sgd", mu=2 / size, lr_schedule=schedule)
+        batches = fakes.make_batches(size=100)
+        for batch in batches:
+            batch["features"] = batch["features"] * size
+        fakes.fit(module, batches, max_epochs=4)
+        weights.append(module.explainer.weights.detach() * size)
+    torch.testing.assert_close(weights[1], weights[0], rtol=1e-4, atol=1e-6)
+    assert weights[0].any()
 
 
 def test_mini_batches_come_near_the_optimum(fakes: ModuleType) -> None:

@@ -5,7 +5,17 @@ from PIL import Image
 from torch import Tensor
 
 from vitrine.explanation import Explanation
-from vitrine.rendering import blur, class_name, colours, heat_layer, overlay, panel, picture, positive_strength
+from vitrine.rendering import (
+    blur,
+    class_name,
+    colours,
+    heat_layer,
+    layer_colour,
+    overlay,
+    panel,
+    picture,
+    positive_strength,
+)
 
 
 def photo(height: int = 40, width: int = 60, count: int = 1) -> Tensor:
@@ -200,6 +210,45 @@ def test_panel_cuts_long_names_to_the_cell() -> None:
     long = Explanation(**{**vars(shown), "labels": [["features.28 " + "x" * 300]]})
     drawn = np.asarray(panel(photo(), long, ["a"], cell=100).convert("L"))
     assert (drawn[:, -10:] == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "colour"),
+    [
+        ("conv", "#1a7f37"),
+        ("pool", "#1a7f37"),
+        ("norm", "#1a7f37"),
+        ("linear", "#d0307f"),
+        ("activation", None),
+        ("", None),
+    ],
+)
+def test_layers_are_told_apart_by_colour(kind: str, colour: str | None) -> None:
+    shown = explanation(2, 3)
+    assert layer_colour(shown, 0, 0) is None
+    kinds = [["other"] * 3, ["other", kind, "other"]]
+    assert layer_colour(Explanation(**{**vars(shown), "kinds": kinds}), 1, 1) == colour
+
+
+def inks(drawn: Image.Image, column: int) -> list[set[tuple[int, ...]]]:
+    """Colours of the two caption lines above a tile of the one row of a panel of cells of 160 pixels."""
+    left, height = 10 + column * 170, drawn.height - 10 - 107
+    lines = [np.asarray(drawn.crop((left, top, left + 160, top + 16))) for top in (height - 38, height - 20)]
+    return [{tuple(pixel) for pixel in line.reshape(-1, 3).tolist()} for line in lines]
+
+
+def test_a_panels_captions_have_the_colours_of_their_layers() -> None:
+    plain = Explanation(**{**vars(explanation(1, 4)), "labels": [["MMM ### MMM"] * 4]})
+    shown = Explanation(**{**vars(plain), "kinds": [["conv", "linear", "activation", ""]]})
+    drawn, names = panel(photo(), shown, ["a"]), ["#1a7f37", "#d0307f", "#111111", "#111111"]
+    for column, name in enumerate(names, start=1):
+        first, second = inks(drawn, column)
+        colour = tuple(int(name[place : place + 2], 16) for place in (1, 3, 5))
+        assert colour in first
+        assert first.isdisjoint({tuple(int(n[p : p + 2], 16) for p in (1, 3, 5)) for n in set(names) - {name}})
+        assert colour not in second
+    without = panel(photo(), plain, ["a"])
+    assert all((0x11, 0x11, 0x11) in inks(without, column)[0] for column in range(1, 5))
 
 
 def test_panel_errors() -> None:

@@ -1,4 +1,4 @@
-"""Heatmaps of several filters an image, each of any layer, from one forward pass (section 3.2 of Oramas et al., ICLR 2019)."""
+"""Heatmaps of several filters an image, each of any layer, from one forward pass (Oramas et al., ICLR 2019, section 3.2)."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -71,18 +71,15 @@ def _slots(filters: Sequence[Sequence[Filter]]) -> dict[str, list[dict[int, tupl
 def _start(
     method: Deconvnet, output: Tensor, layer: str, chosen: Mapping[int, tuple[int, int]], floors: Tensor | None
 ) -> Tensor:
-    """What the pass starts from: the signal of each chosen image, zero for the others."""
+    """What the pass starts from: the signal of each chosen image. What the others send back is not looked at."""
     channels = torch.zeros(len(output), dtype=torch.int64, device=output.device)
     for image, (_, channel) in chosen.items():
         if not 0 <= channel < output.shape[1]:
             raise ValueError(f"Layer {layer!r} has channels 0 to {output.shape[1] - 1}, not {channel}.")
         channels[image] = channel
-    absent = [image for image in range(len(output)) if image not in chosen]
     if floors is not None and output.ndim > 2:
         floor = torch.zeros(len(output), dtype=output.dtype, device=output.device)
         for image, (place, _) in chosen.items():
             floor[image] = floors[image, place]
         output = (output - floor.view(-1, *[1] * (output.ndim - 1))).clamp(min=0)
-    start = method.start_of(output, channels)
-    start[absent] = 0
-    return start
+    return method.start_of(output, channels)

@@ -44,10 +44,10 @@ ROWS: list[list[Filter]] = [
 
 
 @pytest.fixture
-def model() -> nn.Module:
+def model() -> Branches:
     torch.manual_seed(0)
     network = Branches().double()
-    nn.init.uniform_(network.stem[1].running_var, 0.5, 2.0)
+    network.get_buffer("stem.1.running_var").uniform_(0.5, 2.0)
     return network.eval()
 
 
@@ -74,7 +74,7 @@ def one_by_one(method: Deconvnet, images: Tensor, filters: Sequence[Sequence[Fil
                                      {"start": "maximum"}])  # fmt: skip
 @pytest.mark.parametrize("kind", [Deconvnet, GuidedBackprop])
 def test_equal_to_one_after_the_other(
-    model: nn.Module, images: Tensor, kind: type[Deconvnet], options: dict[str, Any]
+    model: Branches, images: Tensor, kind: type[Deconvnet], options: dict[str, Any]
 ) -> None:
     method = kind(model, **options)
     expected = one_by_one(method, images, ROWS)
@@ -87,13 +87,15 @@ def test_equal_to_one_after_the_other(
 def test_any_filters_of_any_images(data: st.DataObject, count: int, width: int) -> None:
     torch.manual_seed(count)
     network, batch = Branches().double().eval(), torch.randn(count, 3, 8, 8, dtype=torch.float64)
-    one = st.sampled_from(sorted(WIDTHS)).flatmap(lambda layer: st.tuples(st.just(layer), st.integers(0, WIDTHS[layer] - 1)))
+    one = st.sampled_from(sorted(WIDTHS)).flatmap(
+        lambda layer: st.tuples(st.just(layer), st.integers(0, WIDTHS[layer] - 1))
+    )
     filters = data.draw(st.lists(st.lists(one, min_size=width, max_size=width), min_size=count, max_size=count))
     method = GuidedBackprop(network)
     torch.testing.assert_close(filter_heatmaps(method, batch, filters), one_by_one(method, batch, filters))
 
 
-def test_one_forward_pass_for_all(model: nn.Module, images: Tensor) -> None:
+def test_one_forward_pass_for_all(model: Branches, images: Tensor) -> None:
     calls = []
     hook = model.register_forward_hook(lambda *_: calls.append(1))
     filter_heatmaps(GuidedBackprop(model), images, ROWS)
@@ -101,7 +103,7 @@ def test_one_forward_pass_for_all(model: nn.Module, images: Tensor) -> None:
     assert len(calls) == 1
 
 
-def test_an_image_does_not_depend_on_its_batch(model: nn.Module, images: Tensor) -> None:
+def test_an_image_does_not_depend_on_its_batch(model: Branches, images: Tensor) -> None:
     method = GuidedBackprop(model, stride_one=True)
     together = filter_heatmaps(method, images, ROWS)
     for number in range(3):
@@ -112,12 +114,37 @@ def test_an_image_does_not_depend_on_its_batch(model: nn.Module, images: Tensor)
 
 
 @pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad, torch.enable_grad])
-def test_the_same_whatever_mode_it_is_called_in(model: nn.Module, images: Tensor, mode: Any) -> None:
+def test_the_same_whatever_mode_it_is_called_in(model: Branches, images: Tensor, mode: Any) -> None:
     expected = filter_heatmaps(GuidedBackprop(model), images, ROWS)
     with mode():
         found = filter_heatmaps(GuidedBackprop(model), images + 0, ROWS)
     assert not found.requires_grad
     assert torch.equal(found, expected)
+
+
+class AboveFloor(GuidedBackprop):
+    """Starts from what stands out above a floor."""
+
+    floor = 0.0
+
+    def start_of(self, output: Tensor, units: Tensor) -> Tensor:
+        return super().start_of((output - self.floor).clamp(min=0) if output.ndim > 2 else output, units)
+
+
+def test_a_map_starts_from_what_stands_out_above_its_floor(model: Branches, images: Tensor) -> None:
+    """Each image's and each filter's own; fully connected layers have no floor."""
+    floors = torch.tensor([[0.3, 0.1, -0.2, 9.0], [0.0, 0.2, 0.1, 9.0], [9.0, 0.4, 0.2, 0.1]], dtype=torch.float64)
+    found = filter_heatmaps(GuidedBackprop(model), images, ROWS, floors=floors)
+    for number, row in enumerate(ROWS):
+        for place, (layer, channel) in enumerate(row):
+            method = AboveFloor(model, layer)
+            method.floor = float(floors[number, place])
+            expected = method.attribute(images[number : number + 1], channel=channel)[0]
+            torch.testing.assert_close(found[number, place], expected)
+    assert not found[1, 3].any()
+    plain = filter_heatmaps(GuidedBackprop(model), images, ROWS)
+    assert torch.equal(found[0, 3], plain[0, 3])
+    assert torch.equal(found[2, 0], plain[2, 0])
 
 
 class LastToFirst(nn.Module):
@@ -151,7 +178,9 @@ def tiny_convnext() -> nn.Module:
 
 
 def tiny_vit() -> nn.Module:
-    vit = VisionTransformer(image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=12, mlp_dim=20, num_classes=3)
+    vit = VisionTransformer(
+        image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=12, mlp_dim=20, num_classes=3
+    )
     nn.init.normal_(vit.heads.head.weight)  # zeros at first
     return vit
 
@@ -165,7 +194,9 @@ def tiny_vit() -> nn.Module:
 def test_channels_along_another_axis(make: Any, wanted: set[int], mode: Any) -> None:
     torch.manual_seed(0)
     network = make().double().eval()
-    axes = {layer.name: layer.axis for layer in response_layers(network, 32) if layer.kind == "linear" or layer.axis == 1}
+    axes = {
+        layer.name: layer.axis for layer in response_layers(network, 32) if layer.kind == "linear" or layer.axis == 1
+    }
     assert set(axes.values()) == wanted
     widths = {layer.name: layer.width for layer in response_layers(network, 32)}
     batch = torch.randn(2, 3, 32, 32, dtype=torch.float64)
@@ -179,9 +210,9 @@ def test_channels_along_another_axis(make: Any, wanted: set[int], mode: Any) -> 
     assert (found.abs().amax(dim=(2, 3, 4)) > 0).all()
 
 
-def test_a_filter_that_answers_nothing_has_a_heatmap_of_zeros(model: nn.Module, images: Tensor) -> None:
-    model.get_submodule("left").weight.data[2] = 0
-    model.get_submodule("left").bias.data[2] = 0
+def test_a_filter_that_answers_nothing_has_a_heatmap_of_zeros(model: Branches, images: Tensor) -> None:
+    model.get_parameter("left.weight").data[2] = 0
+    model.get_parameter("left.bias").data[2] = 0
     maps = filter_heatmaps(GuidedBackprop(model), images[:1], [[("left", 2), ("left", 3)]])
     assert not maps[0, 0].any()
     assert maps[0, 1].any()
@@ -207,12 +238,12 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def test_the_model_and_the_images_stay_as_they_were(model: nn.Module, images: Tensor) -> None:
+def test_the_model_and_the_images_stay_as_they_were(model: Branches, images: Tensor) -> None:
     """Also a model that is being trained, and after an error."""
     model.train()
     model.get_submodule("pool").eval()
-    next(model.parameters()).requires_grad_(False)
-    model.get_submodule("left").weight.grad = torch.ones_like(model.get_submodule("left").weight)
+    next(model.parameters()).requires_grad = False
+    model.left.weight.grad = torch.ones_like(model.left.weight)
     before, pixels = state_of(model), images.clone()
     found = filter_heatmaps(GuidedBackprop(model), images, ROWS)
     assert same(before, state_of(model))
@@ -234,7 +265,7 @@ def test_the_model_and_the_images_stay_as_they_were(model: nn.Module, images: Te
         ([[("lefd", 0)]] * 3, "no layer 'lefd'; near names: left"),
     ],
 )
-def test_what_is_asked_wrongly_is_told(model: nn.Module, images: Tensor, filters: Any, message: str) -> None:
+def test_what_is_asked_wrongly_is_told(model: Branches, images: Tensor, filters: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         filter_heatmaps(GuidedBackprop(model), images, filters)
 

@@ -43,7 +43,7 @@ def make(network: nn.Module, **options: Any) -> MuLassoExplainer:
 
 
 def contributions(explainer: MuLassoExplainer, images: Tensor, classes: Tensor) -> Tensor:
-    """r = w_ĵ ∘ x, image by image and filter by filter."""
+    """The products r = w_ĵ ∘ x, image by image and filter by filter."""
     x, weights = explainer.responses(images)["features"], explainer.weights.detach()
     standard = (x - explainer.scaling.shift) * explainer.scaling.factor
     rows = [[float(standard[b, i] * weights[i, j]) for i in range(FILTERS)] for b, j in enumerate(classes)]
@@ -122,7 +122,9 @@ def test_where_fewer_filters_speak_the_rest_is_empty(network: nn.Module, images:
 def test_the_reconstruction_is_of_the_labels_of_all_classes(selector: MuLassoExplainer, images: Tensor) -> None:
     explanation = selector.explain(images)
     assert explanation.explained_classes is None
-    expected = [contributions(selector, images, torch.full((5,), j)).sum(dim=1) + selector.intercept[j] for j in range(3)]
+    expected = [
+        contributions(selector, images, torch.full((5,), j)).sum(dim=1) + selector.intercept[j] for j in range(3)
+    ]
     assert explanation.reconstruction is not None
     torch.testing.assert_close(explanation.reconstruction, torch.stack(expected, dim=1))
 
@@ -250,7 +252,7 @@ def test_round_trip(network: nn.Module, selector: MuLassoExplainer, images: Tens
 def test_every_option_is_saved(network: nn.Module, tmp_path: Path) -> None:
     chosen: dict[str, Any] = {
         "layers": ["features.2", "features.1"], "norm": "squared", "normalization": "whole", "scaling": "unit", "mu": 3.5,
-        "heatmaps": 2, "aggregation": "sum", "stride_one": False, "pooling": "resampled", "sigma": 1.5,
+        "heatmaps": 2, "aggregation": "sum", "stride_one": False, "pooling": "resampled", "sigma": 1.5, "floor": 0.25,
     }  # fmt: skip
     explainer = make(network, **chosen)
     explainer.save(tmp_path / "explainer", bundle_backbone=False)
@@ -440,6 +442,10 @@ def test_a_fit_without_samples_is_refused(network: nn.Module, scaling: str, coun
 def test_responses_that_are_not_numbers_are_refused(network: nn.Module, samples: Samples, count: int) -> None:
     samples.x[3, 4] = torch.nan
     fit = MuLassoFit(make(network), count)
-    with pytest.raises(ValueError, match="NaN or infinity"):
+
+    def whole() -> None:
         fit.update(samples.x, samples.labels)
         fit.finish()
+
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        whole()

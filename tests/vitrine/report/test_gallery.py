@@ -138,6 +138,30 @@ def test_sorted_by_class_then_key_unlabelled_last(tmp_path: Path) -> None:
     assert len(page.all("section")) == 3
 
 
+def test_labels_have_the_colours_of_their_layers(tmp_path: Path) -> None:
+    """Green for convolutional layers, pink for fully-connected ones, as in figure 1 of the μ-Lasso's paper."""
+    shown = entry("k")
+    assert not any("style" in label for label in write(tmp_path, shown).all("b"))
+    kinds = replace(shown.explanation, kinds=[["pool", "linear", "activation"]])
+    labels = write(tmp_path, replace(shown, explanation=kinds)).all("b")
+    styles = [label.get("style") for label in labels if "title" in label]
+    assert styles == ["color:#1a7f37", "color:#d0307f", None, None]  # the last one is all of them together
+
+
+def test_all_together_are_joined_as_the_explanation_says(tmp_path: Path) -> None:
+    shown = entry("k")
+    layers = []
+    for aggregation in ("sum", "maximum"):
+        joined = replace(shown.explanation, aggregation=aggregation)
+        write(tmp_path, replace(shown, explanation=joined))
+        with Image.open(tmp_path / "report" / "images" / "0001-all.webp") as found:
+            layers.append(np.asarray(found.convert("RGBA"))[..., 3])
+        expected = heat_layer(joined.aggregate()[0, 0])
+        assert expected is not None
+        assert np.array_equal(layers[-1], np.asarray(expected)[..., 3])
+    assert not np.array_equal(layers[0], layers[1])
+
+
 def test_a_single_heatmap_has_no_aggregate(tmp_path: Path) -> None:
     page = write(tmp_path, entry("k", heatmaps=1))
     assert "all together" not in page.text

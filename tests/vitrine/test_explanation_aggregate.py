@@ -1,0 +1,99 @@
+"""An explanation's one map of all its heatmaps, and what slices and joins of batches keep."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from vitrine.explanation import Explanation
+
+HEATMAPS = torch.tensor(
+    [
+        [[[1.0, 3.0], [0.0, 0.0]], [[0.0, 0.0], [2.0, 2.0]], [[8.0, 0.0], [0.0, 0.0]]],
+        [[[-1.0, 3.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]], [[0.0, 5.0], [5.0, 0.0]]],
+    ],
+    dtype=torch.float64,
+)
+SCORES = torch.tensor([[2.0, 1.0, -4.0], [1.0, 7.0, 3.0]], dtype=torch.float64)
+
+
+def explanation(aggregation: str, heatmaps: Tensor = HEATMAPS, scores: Tensor = SCORES) -> Explanation:
+    count = heatmaps.shape[1]
+    return Explanation(
+        heatmaps=heatmaps,
+        scores=scores,
+        labels=[[f"{b}.{k}" for k in range(count)] for b in range(len(heatmaps))],
+        prediction=torch.tensor([0, 1]),
+        target=torch.tensor([0, 1]),
+        logits=torch.eye(2),
+        kinds=[["conv"] * count, ["linear"] * count],
+        aggregation=aggregation,
+    )
+
+
+def test_the_sum_is_of_shares_weighted_by_positive_scores() -> None:
+    expected = [[[2 * 1 / 4, 2 * 3 / 4], [1 * 2 / 4, 1 * 2 / 4]], [[-1 / 4, 3 / 4 + 3 / 2], [3 / 2, 0.0]]]
+    torch.testing.assert_close(explanation("sum").aggregate()[:, 0], torch.tensor(expected, dtype=torch.float64))
+
+
+def test_the_maximum_is_of_what_has_a_positive_score_each_by_its_own_maximum() -> None:
+    expected = [[[1 / 3, 1.0], [1.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]]]
+    torch.testing.assert_close(explanation("maximum").aggregate()[:, 0], torch.tensor(expected, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("aggregation", ["sum", "maximum"])
+def test_a_single_heatmap_keeps_its_shape(aggregation: str) -> None:
+    heatmaps = torch.rand(2, 1, 5, 4, generator=torch.Generator().manual_seed(0))
+    found = explanation(aggregation, heatmaps, torch.tensor([[0.5], [2.0]])).aggregate()
+    assert found.shape == (2, 1, 5, 4)
+    torch.testing.assert_close(
+        found / found.amax(dim=(2, 3), keepdim=True), heatmaps / heatmaps.amax(dim=(2, 3), keepdim=True)
+    )
+
+
+@pytest.mark.parametrize("aggregation", ["sum", "maximum"])
+def test_heatmaps_of_another_scale_count_alike(aggregation: str) -> None:
+    scales = torch.tensor([1e-6, 3.0, 1e6], dtype=torch.float64)[:, None, None]
+    torch.testing.assert_close(
+        explanation(aggregation, HEATMAPS * scales).aggregate(), explanation(aggregation).aggregate()
+    )
+
+
+@pytest.mark.parametrize("aggregation", ["sum", "maximum"])
+def test_zeros_stay_zeros_and_nan_stays_nan(aggregation: str) -> None:
+    heatmaps = HEATMAPS.clone()
+    heatmaps[0], heatmaps[1, 2, 0, 0] = 0.0, torch.nan
+    found = explanation(aggregation, heatmaps).aggregate()
+    assert not found[0].any()
+    assert found[1].isnan().all()
+    silent = explanation(aggregation, scores=-SCORES.abs()).aggregate()
+    assert not silent.any()
+
+
+def test_an_unknown_aggregation_is_refused() -> None:
+    with pytest.raises(ValueError, match="aggregation 'mean' is unknown; choose one of sum, maximum"):
+        explanation("mean")
+
+
+@pytest.mark.parametrize("aggregation", ["sum", "maximum"])
+def test_slices_and_joins_keep_kinds_and_aggregation(aggregation: str) -> None:
+    whole = explanation(aggregation)
+    parts = [whole[0:1], whole[1:2]]
+    assert [part.kinds for part in parts] == [[["conv"] * 3], [["linear"] * 3]]
+    joined = Explanation.cat(parts)
+    assert joined.kinds == whole.kinds
+    assert joined.labels == whole.labels
+    assert joined.aggregation == aggregation
+    assert torch.equal(joined.aggregate(), whole.aggregate())
+    for moved in (whole.cpu(), whole.to("cpu")):
+        assert (moved.kinds, moved.aggregation) == (whole.kinds, aggregation)
+    plain = replace(whole, kinds=None)
+    assert plain[0:1].kinds is None
+    assert Explanation.cat([plain, plain]).kinds is None
+
+
+def test_the_sum_is_what_is_taken_unless_asked() -> None:
+    plain = Explanation(HEATMAPS, SCORES, [["a"] * 3] * 2, torch.zeros(2), torch.zeros(2), torch.eye(2))
+    assert (plain.aggregation, plain.kinds) == ("sum", None)
+    assert torch.equal(plain.aggregate(), explanation("sum").aggregate())
