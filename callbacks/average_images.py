@@ -15,12 +15,12 @@ from callbacks.faces import class_names, datamodule_of
 from callbacks.heatmaps import send_to, untouched
 from callbacks.predictions import slug
 from callbacks.relevance import relevant_filters, selecting_explainer
-from vitrine.attribution.perturbations import progress_bar
 from vitrine.batch import Batch
 from vitrine.interpretation.averages import AverageImage, RankBy, average_images
 from vitrine.interpretation.peaks import WantedFilter
 from vitrine.interpretation.relevance import RelevantFilter, record
 from vitrine.interpretation.sheet import average_sheet
+from vitrine.progress import progress_bar
 from vitrine.whole import replaced_folder
 
 FOLDER, INDEX = "average_images", "average_images.json"

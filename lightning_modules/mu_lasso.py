@@ -14,7 +14,6 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from typing_extensions import override
 
 from lightning_modules.base import ExplainerModule, was_updated
-from vitrine.attribution.perturbations import progress_bar
 from vitrine.attribution.precision import without_autocast
 from vitrine.backbones import BackboneOptions, FrozenBackbone
 from vitrine.batch import Batch
@@ -25,6 +24,7 @@ from vitrine.explainers.mu_lasso_fit import MuLassoFit, ScalingFit, check_label_
 from vitrine.explainers.usual_maxima import learn_usual_maxima
 from vitrine.explanation import Explanation
 from vitrine.metrics import ClassReconstruction
+from vitrine.progress import progress_bar
 from vitrine.solvers import MuLassoSolution
 
 

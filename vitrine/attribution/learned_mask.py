@@ -9,7 +9,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from vitrine.attribution.base import Method, Unit
-from vitrine.attribution.perturbations import Score, explained_units, parts, progress_bar, scorer
+from vitrine.attribution.perturbations import Score, explained_units, parts, scorer
+from vitrine.progress import progress_bar
 
 
 class LearnedMask(Method):

@@ -1,14 +1,10 @@
 """What the methods share that explain by perturbing their input."""
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 
 import torch
 import torch.nn.functional as F
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from vitrine.attribution.base import Method, Unit
@@ -96,24 +92,6 @@ def explained_units(method: Method, inputs: Tensor, unit: Unit) -> Tensor:
             for rows in parts(len(inputs), method.internal_batch_size)
         ]
     return torch.cat(found)
-
-
-@contextmanager
-def progress_bar(title: str, total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr.
-
-    Args:
-        title: stands before it.
-        total: steps to come.
-        shown: whether there is a bar at all.
-
-    Yields:
-        What is called with the number of steps that were done.
-    """
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(file=sys.stderr), disable=not shown) as progress:
-        task = progress.add_task(title, total=total)
-        yield lambda steps: progress.advance(task, steps)
 
 
 def check_positive(**options: float) -> None:

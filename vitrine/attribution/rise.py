@@ -6,14 +6,9 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from vitrine.attribution.base import Method, Unit
-from vitrine.attribution.perturbations import (
-    check_positive,
-    explained_units,
-    parts,
-    progress_bar,
-    unit_scores,
-)
+from vitrine.attribution.perturbations import check_positive, explained_units, parts, unit_scores
 from vitrine.attribution.precision import in_full
+from vitrine.progress import progress_bar
 
 AT_ONCE = 64
 """Masked inputs that go through the model at once where no bound is given."""

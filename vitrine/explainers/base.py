@@ -130,7 +130,8 @@ class Explainer(nn.Module, ABC):
         (folder / CONFIG_NAME).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         save_file({name: value.contiguous() for name, value in self.head_state().items()}, folder / HEADS_NAME)
         if bundle_backbone if bundle_backbone is not None else not in_a_table:
-            state = {name: value.detach().cpu().contiguous().clone() for name, value in self.backbone.model.state_dict().items()}
+            weights = self.backbone.model.state_dict()
+            state = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
             save_file(state, folder / BACKBONE_NAME)
 
     def head_state(self) -> dict[str, Tensor]:

@@ -85,9 +85,7 @@ def _tiles(folder: Path, name: str, explanation: Explanation, sigma: float | Non
     """One tile a heatmap; the aggregate behind, where there is more than one to aggregate."""
     rows = zip(explanation.labels[0], explanation.scores[0].tolist(), explanation.heatmaps[0], strict=True)
     tiles = [
-        Tile(
-            label, score, _layer(folder, f"{name}-{k}", heatmap, sigma), colour=layer_colour(explanation, 0, k - 1)
-        )
+        Tile(label, score, _layer(folder, f"{name}-{k}", heatmap, sigma), colour=layer_colour(explanation, 0, k - 1))
         for k, (label, score, heatmap) in enumerate(rows, start=1)
     ]
     if len(tiles) < 2:

@@ -24,11 +24,11 @@ from vitrine.attribution.perturbations import (
     gaussian_blur,
     gaussian_matrix,
     parts,
-    progress_bar,
     total_variation,
     unit_scores,
 )
 from vitrine.attribution.rise import RISE
+from vitrine.progress import progress_bar
 
 DOUBLE = torch.zeros(0, dtype=torch.float64)
 
