@@ -38,7 +38,7 @@ RANDOM = "(at random)"
 def measure(network: nn.Module, name: str, images: Tensor, args: argparse.Namespace) -> dict[str, float]:
     """The figures of one method."""
     metric = BoxOcclusion()
-    batches = list(enumerate(images.split(args.batch_size)))
+    batches = list(enumerate(torch.split(images, args.batch_size)))
     for number, batch in track(batches, name, transient=True):
         inputs = batch.to(args.device)
         with torch.no_grad():

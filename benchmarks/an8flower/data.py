@@ -74,7 +74,7 @@ def spread(flowers: Flowers, per_class: int, seed: int) -> Flowers:
     generator = torch.Generator().manual_seed(seed)
     seen = flowers.masks.flatten(1).any(dim=1)
     rows = []
-    for label in flowers.labels.unique():
+    for label in torch.unique(flowers.labels):
         own = ((flowers.labels == label) & seen).nonzero()[:, 0]
         rows.append(own[torch.randperm(len(own), generator=generator)[:per_class]])
     return flowers.take(torch.cat(rows))

@@ -63,7 +63,7 @@ def train(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
     network.train()
     for _ in track(range(epochs), title, transient=True):
-        for rows in torch.randperm(len(images), generator=generator).split(64):
+        for rows in torch.split(torch.randperm(len(images), generator=generator), 64):
             loss = F.cross_entropy(network(images[rows].to(device)), labels[rows].to(device))
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -76,4 +76,4 @@ def train(
 def logits_of(network: nn.Module, images: Tensor) -> Tensor:
     """(N, C) on the CPU, 256 images at a time."""
     device = next(network.parameters()).device
-    return torch.cat([network(part.to(device)).cpu() for part in images.split(256)])
+    return torch.cat([network(part.to(device)).cpu() for part in torch.split(images, 256)])

@@ -90,7 +90,7 @@ class Selector:
         explainer = self._new(layers, scaling, first)
         fit = MuLassoFit(explainer, len(self.train.labels))
         with torch.no_grad():
-            for images, labels in zip(self.train.images.split(256), self.train.labels.split(256), strict=True):
+            for images, labels in zip(*(torch.split(column, 256) for column in self.train[:2]), strict=True):
                 fit.update(explainer.responses(images.float())["features"], labels)
         solution = fit.finish(first)
         fitted = [(first, explainer)]
@@ -103,7 +103,7 @@ class Selector:
 
     def _new(self, layers: tuple[str, ...] | str, scaling: str, mu: float) -> MuLassoExplainer:
         names = layers if isinstance(layers, str) else list(layers)
-        return MuLassoExplainer(self.backbone, layers=names, scaling=scaling, mu=mu, image_size=self.size)  # type: ignore[arg-type]
+        return MuLassoExplainer(self.backbone, layers=names, scaling=scaling, mu=mu, image_size=self.size)
 
 
 class FilterMaps:
@@ -152,23 +152,24 @@ class FilterMaps:
             floors = (
                 [self.floor * float(self.usual[layer][channel]) for layer, channel in picks] if self.floor else None
             )
-            maps = filter_heatmaps(
+            drawn = filter_heatmaps(
                 self.method, image, [picks], floors=None if floors is None else torch.tensor([floors])
             )
-            return maps[0].abs().amax(dim=1).cpu()
+            return drawn[0].abs().amax(dim=1).cpu()
         with torch.no_grad(), captured(self.network, sorted({layer for layer, _ in picks})) as outputs:
             self.network(image)
         maps = [outputs[layer][:, channel : channel + 1] for layer, channel in picks]
         # A fully-connected layer has no map: it is drawn as nothing, as in the paper.
-        drawn = [upsampled(map_.clamp(min=0), image)[0, 0] if map_.ndim == 4 else 0 * image[0, 0] for map_ in maps]
-        return torch.stack(drawn).cpu()
+        return torch.stack(
+            [upsampled(map_.clamp(min=0), image)[0, 0] if map_.ndim == 4 else 0 * image[0, 0] for map_ in maps]
+        ).cpu()
 
 
 def usual_maxima(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
     """By layer the median over (N, 3, H, W) images of each filter's largest activation, (C,)."""
     found: dict[str, list[Tensor]] = {layer: [] for layer in RECTIFIED}
     with torch.no_grad():
-        for part in images.split(256):
+        for part in torch.split(images, 256):
             with captured(network, RECTIFIED) as outputs:
                 network(part.float())
             for layer, output in outputs.items():

@@ -62,7 +62,7 @@ class _Activations:
     def __init__(self, explainer: SRAEExplainer, train: Flowers, seed: int) -> None:
         parts = []
         with torch.no_grad():
-            for images in train.images.split(256):
+            for images in torch.split(train.images, 256):
                 computed = explainer.features(images.float())
                 parts.append((computed["features"], computed["logits"]))
         columns: list[Tensor] = [torch.cat(column) for column in zip(*parts, strict=True)]
@@ -74,5 +74,5 @@ class _Activations:
         return math.ceil(len(self.labels) / 64)
 
     def __iter__(self) -> Iterator[Batch]:
-        for rows in torch.randperm(len(self.labels), generator=self.generator).split(64):
+        for rows in torch.split(torch.randperm(len(self.labels), generator=self.generator), 64):
             yield Batch(features=self.features[rows], logits=self.logits[rows], label=self.labels[rows])

@@ -24,8 +24,8 @@ def figures(out: Path) -> dict[str, Any]:
 def test_response_scaling(class_folder: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     for split in ("train", "test"):
-        out = str(tmp_path / "shards" / split)
-        assert shards(["folder", "--root", str(class_folder), "--split", split, "--out", out, "--workers", "1"]) == 0
+        folder = str(tmp_path / "shards" / split)
+        assert shards(["folder", "--root", str(class_folder), "--split", split, "--out", folder, "--workers", "1"]) == 0
     out, kept = tmp_path / "scaling.json", tmp_path / "responses"
     options = ["--shards", str(tmp_path / "shards"), "--networks", "squeezenet1_1", "--save-responses", str(kept)]
     response_scaling.main([*options, "--device", "cpu", "--out", str(out)])
