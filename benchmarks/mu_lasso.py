@@ -128,8 +128,9 @@ def spgl1_seconds(problem: Problem, args: argparse.Namespace, figures: Figures) 
     from spgl1 import spg_lasso  # noqa: PLC0415 - an extra for developers
 
     x, labels = problem.x.double().numpy(), problem.labels.double().numpy()
-    count = min(args.spgl1_classes or labels.shape[1], labels.shape[1])
-    figures.spgl1_relative_gaps, figures.spgl1_steps, total = [], [], 0.0
+    count = min(args.spgl1_classes or len(problem.mu), len(problem.mu))
+    figures.spgl1_relative_gaps, figures.spgl1_steps = [], []
+    total = 0.0
     for index in range(count):
         mu = float(problem.mu[index])
         started = time.perf_counter()
@@ -137,7 +138,7 @@ def spgl1_seconds(problem: Problem, args: argparse.Namespace, figures: Figures) 
         total += time.perf_counter() - started
         figures.spgl1_relative_gaps.append(relative_gap(x, labels[:, index], w, mu))
         figures.spgl1_steps.append(int(told["niters"]))
-    return total / count * labels.shape[1]
+    return total / count * len(problem.mu)
 
 
 def relative_gap(x: Any, label: Any, w: Any, mu: float) -> float:

@@ -3,18 +3,13 @@
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
+from vitrine.solvers.active_columns import DEPENDENT, ActiveColumns
 from vitrine.solvers.least_squares import Floats, Indices
 
-DEPENDENT = 1e-11
-"""A column whose squared distance to the span of others is at most this share of its squared length depends on them."""
-
-_EXACT, _TOLERABLE = 1e-9, 1e-6
-_MOST_REFINEMENTS = 3
+_TOLERABLE = 1e-6
 _REFRESH_EVERY = 32
 _MOST_STANDSTILLS = 20
-_EPSILON = float(np.finfo(np.float64).eps)
 
 
 class BrokenPathError(ArithmeticError):
@@ -27,7 +22,7 @@ class Knot(NamedTuple):
     Attributes:
         norm: ‖w‖₁.
         level: λ, the largest |correlation|, that of all active columns.
-        active: (k,) columns that are, or are about to be, non-zero.
+        active: (k,) columns that are, or are about to be, non-zero; they do not depend on each other.
         values: (k,) their weights.
         signs: (k,) signs of their correlations.
     """
@@ -51,33 +46,22 @@ class Homotopy:
         gram: (p, p) G.
         cross: (p,) b.
         start: where the path goes on.
-
-    Raises:
-        BrokenPathError: the active columns depend on each other.
     """
 
     def __init__(self, gram: Floats, cross: Floats, start: Knot) -> None:
         self.gram, self.cross = gram, cross
-        self.active = start.active.tolist()
+        self.active = ActiveColumns(gram, start.active)
         self.values, self.signs, self.level = start.values, start.signs, start.level
-        self.correlations = cross
-        self.barred = np.zeros(len(cross), dtype=bool)
-        self.refused: list[int] = []
-        self._lengths = np.sqrt(gram.diagonal().clip(min=0))
-        self.dropped: int | None = None
+        self.correlations = cross - self.active.product(self.values)
         self.steps = self.standstills = 0
-        room = 2 * len(self.active) + 32
-        self._inverse = np.empty((room, room))
-        self._rows = np.empty((room, len(cross)))
-        self._rows[: len(self.active)] = gram[self.active]
-        self.barred[self.active] = True
-        self._invert()
-        self._refresh()
+        self._barred = np.zeros(len(cross), dtype=bool)
+        self._barred[start.active] = True
+        self._refused: list[int] = []
+        self._left: int | None = None
 
     def knot(self) -> Knot:
         """Where the path stands."""
-        norm = float(np.abs(self.values).sum())
-        return Knot(norm, self.level, np.array(self.active, dtype=np.intp), self.values, self.signs)
+        return Knot(float(np.abs(self.values).sum()), self.level, self.active.places, self.values, self.signs)
 
     def step(self) -> None:
         """Goes on to the next knot; at level 0 there is none, and w is a least-squares solution.
@@ -90,50 +74,29 @@ class Homotopy:
         leaving, shorter = self._next_leaving(direction)
         length = min(distance, shorter, self.level)
         self._move(length, direction, slope)
-        if self.level <= self._rounding():
+        if self.level <= self.active.rounding(self.cross, self.values):
             self.level = 0.0
         elif length == shorter:
             self._leave(leaving)
         else:
             self._join(joining)
 
-    def _rounding(self) -> float:
-        """What is left of correlations that are 0."""
-        lengths = self._lengths[self.active] @ np.abs(self.values)
-        return 4 * _EPSILON * float(np.abs(self.cross).max() + self._lengths.max() * lengths)
-
     def _direction(self) -> tuple[Floats, Floats]:
         """The direction d = G_AA⁻¹ s, and what a unit along it takes from every column's correlation: s on A."""
-        direction, slope = self._solved_direction()
-        if not np.abs(self.signs - slope[self.active]).max() <= _EXACT:
-            self._invert()
-            self._refresh()
-            direction, slope = self._solved_direction()
-        if not (np.abs(self.signs - slope[self.active]).max() <= _TOLERABLE and direction @ self.signs > 0):
+        direction, slope = self.active.solve(self.signs)
+        error = np.abs(self.signs - slope[self.active.places]).max()
+        if not (error <= _TOLERABLE and direction @ self.signs > 0):
             raise BrokenPathError
-        return direction, slope
-
-    def _solved_direction(self) -> tuple[Floats, Floats]:
-        count = len(self.active)
-        inverse, rows = self._inverse[:count, :count], self._rows[:count]
-        direction = inverse @ self.signs
-        slope = direction @ rows
-        for _ in range(_MOST_REFINEMENTS):
-            error = self.signs - slope[self.active]
-            if np.abs(error).max() <= _EXACT:
-                break
-            direction = direction + inverse @ error
-            slope = direction @ rows
         return direction, slope
 
     def _next_joining(self, slope: Floats) -> tuple[int, float]:
         """The column that reaches the falling level first, and after which length."""
         positive = _ratio(self.level - self.correlations, 1 - slope)
         negative = _ratio(self.level + self.correlations, 1 + slope)
-        if self.dropped is not None:  # it stands at the level, and falls faster
-            (positive if self.correlations[self.dropped] > 0 else negative)[self.dropped] = np.inf
+        if self._left is not None:  # it stands at the level, and falls faster
+            (positive if self.correlations[self._left] > 0 else negative)[self._left] = np.inf
         both = np.minimum(positive, negative)
-        both[self.barred] = np.inf
+        both[self._barred] = np.inf
         joining = int(both.argmin())
         return joining, float(both[joining])
 
@@ -154,62 +117,30 @@ class Homotopy:
         if self.steps % _REFRESH_EVERY == 0:
             self._refresh()
 
-    def _leave(self, place: int) -> None:
-        last = len(self.active) - 1
-        inverse, rows = self._inverse[: last + 1, : last + 1], self._rows
-        column = inverse[:, place].copy()
-        _add_outer(inverse, column, -1 / column[place])
-        # The last one takes the place.
-        inverse[place], rows[place] = inverse[last], rows[last]
-        inverse[:, place] = inverse[:, last]
-        order = np.arange(last)
-        order[place:][:1] = last
-        self.dropped, self.active = self.active[place], [self.active[old] for old in order]
-        self.values, self.signs = self.values[order], self.signs[order]
-        self.barred[[self.dropped, *self.refused]] = False
-        self.refused.clear()
-
-    def _join(self, column: int) -> None:
-        count = len(self.active)
-        row = self.gram[column]
-        self.barred[column] = True
-        projected = self._inverse[:count, :count] @ row[self.active]
-        distance = row[column] - row[self.active] @ projected
-        if distance <= DEPENDENT * row[column]:
-            self.refused.append(column)
-            return
-        self._make_room(count + 1)
-        _add_outer(self._inverse[:count, :count], projected, 1 / distance)
-        self._inverse[count, :count] = self._inverse[:count, count] = -projected / distance
-        self._inverse[count, count] = 1 / distance
-        self._rows[count] = row
-        self.active.append(column)
-        self.values = np.append(self.values, 0.0)
-        self.signs = np.append(self.signs, np.sign(self.correlations[column]))
-        self.dropped = None
-
-    def _make_room(self, count: int) -> None:
-        if count > len(self._inverse):
-            inverse, rows, had = self._inverse, self._rows, count - 1
-            self._inverse, self._rows = np.empty((2 * count, 2 * count)), np.empty((2 * count, rows.shape[1]))
-            self._inverse[:had, :had], self._rows[:had] = inverse[:had, :had], rows[:had]
-
-    def _invert(self) -> None:
-        """Computes the inverse anew, which was updated step by step."""
-        count = len(self.active)
-        try:
-            self._inverse[:count, :count] = np.linalg.inv(self._rows[:count, self.active])
-        except np.linalg.LinAlgError:
-            raise BrokenPathError from None
-
     def _refresh(self) -> None:
         """Takes out of weights and correlations what rounding has left in them."""
-        count = len(self.active)
-        rows = self._rows[:count]
-        wanted = self.cross[self.active] - self.level * self.signs
-        error = wanted - (self.values @ rows)[self.active]
-        self.values = self.values + self._inverse[:count, :count] @ error
-        self.correlations = self.cross - self.values @ rows
+        wanted = self.cross[self.active.places] - self.level * self.signs
+        error, _ = self.active.solve(wanted - self.active.product(self.values)[self.active.places])
+        self.values = self.values + error
+        self.correlations = self.cross - self.active.product(self.values)
+
+    def _leave(self, place: int) -> None:
+        self._left = int(self.active.places[place])
+        order = self.active.leave(place)
+        self.values, self.signs = self.values[order], self.signs[order]
+        self._barred[[self._left, *self._refused]] = False
+        self._refused.clear()
+
+    def _join(self, column: int) -> None:
+        self._barred[column] = True
+        u, distance = self.active.nearest(column)
+        if distance <= DEPENDENT * self.gram[column, column]:
+            self._refused.append(column)
+            return
+        self.active.join(column, u, distance)
+        self.values = np.append(self.values, 0.0)
+        self.signs = np.append(self.signs, np.sign(self.correlations[column]))
+        self._left = None
 
 
 def first_knot(cross: Floats) -> Knot:
@@ -221,9 +152,3 @@ def first_knot(cross: Floats) -> Knot:
 def _ratio(gap: Floats, speed: Floats) -> Floats:
     """Length after which a gap that closes at some speed is closed; infinite where it does not close."""
     return np.where(speed > 1e-12, np.maximum(gap, 0) / speed, np.inf)
-
-
-def _add_outer(matrix: Floats, vector: Floats, factor: float) -> None:
-    """Adds factor · v vᵀ in place; NumPy would write it down first, which takes four times as long."""
-    shared = torch.from_numpy(vector)
-    torch.from_numpy(matrix).addr_(shared, shared, alpha=factor)

@@ -1,6 +1,6 @@
 """One class's solutions for all μ, on the columns that matter so far."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from contextlib import suppress
 
 import numpy as np
@@ -55,12 +55,13 @@ class LassoPath:
         return (1 - share) * self._spread(left) + share * self._spread(right)
 
     def mend(self, mu: float, enough: float) -> None:
-        """Puts a knot at μ, found by the active-set method to a duality gap of ``enough``."""
-        solver = ActiveSet(self.gram, self.cross, mu, self.weights(mu))
-        w = solver.solve(enough)
+        """Puts a knot at μ, found by the active-set method to a duality gap of ``enough``; none where rounding wrecks it."""
+        before = bisect_right(self.knots, mu, key=lambda knot: knot.norm) - 1
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            knot = ActiveSet(self.gram, self.cross, mu, self.knots[before]).solve(enough)
         self.mended_at = mu
-        active = np.flatnonzero(w)
-        knot = Knot(float(np.abs(w).sum()), solver.level, active, w[active], np.sign(w[active]))
+        if not np.isfinite(knot.values).all():
+            return
         place = bisect_left(self.knots, knot.norm, key=lambda other: other.norm)
         same = place < len(self.knots) and self.knots[place].norm == knot.norm
         self.knots[place : place + same] = [knot]

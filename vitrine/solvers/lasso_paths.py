@@ -1,11 +1,11 @@
 """The solution paths of all classes, certified against all columns."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-from vitrine.solvers.certificate import certify, least_squares_gap
+from vitrine.solvers.certificate import Certificate, certify, least_squares_gap
 from vitrine.solvers.lasso_path import LassoPath
 from vitrine.solvers.least_squares import Floats, Indices, LeastSquares
 
@@ -14,6 +14,7 @@ Advance = Callable[[], None]
 
 _COLUMNS_AT_ONCE = 100
 _SHARE_OF_TOLERANCE = 0.01
+_EPSILON = float(np.finfo(np.float64).eps)
 
 
 class Solved(NamedTuple):
@@ -65,39 +66,47 @@ class LassoPaths:
             path.reach(mu[index])
             solved.weights[:, index] = 0
             solved.weights[path.columns, index] = path.weights(mu[index])
-        certificate = certify(self.problem, solved.weights[:, classes], classes, mu[classes])
-        solved.objective[classes], solved.gap[classes] = certificate.objective, certificate.gap
-        growing, mended = [], []
-        for place in np.flatnonzero(certificate.gap > tol * certificate.objective):
-            index, objective, rounding = classes[place], certificate.objective[place], certificate.rounding[place]
-            path, correlations = self.paths[index], certificate.correlations[:, place]
-            new = _violators(np.abs(correlations), path.columns, rounding)
-            if len(new):
-                growing.append((index, new))
+        certificates = certify(self.problem, solved.weights[:, classes], classes, mu[classes])
+        growing, mended = {}, []
+        for index, certificate in zip(classes, certificates, strict=True):
+            solved.objective[index], solved.gap[index] = certificate.objective, certificate.gap
+            enough = tol * certificate.objective
+            if certificate.gap <= enough or self._labels_are_met(index, certificate, enough):
                 continue
-            if path.end.norm < mu[index]:
-                solved.gap[index] = min(
-                    solved.gap[index], least_squares_gap(self.problem, correlations, mu[index], rounding)
-                )
-            if solved.gap[index] > tol * objective and path.mended_at != mu[index]:
-                path.mend(mu[index], max(_SHARE_OF_TOLERANCE * tol * objective, mu[index] * rounding))
+            new = _violators(self.paths[index].columns, certificate)
+            if len(new):
+                growing[index] = new
+                continue
+            solved.gap[index] = self._least_gap(index, certificate, mu[index])
+            if solved.gap[index] > enough and self.paths[index].mended_at != mu[index]:
+                self.paths[index].mend(mu[index], max(_SHARE_OF_TOLERANCE * enough, certificate.rounding_gap))
                 mended.append(index)
         self._grow(growing)
-        return np.array([index for index, _ in growing] + mended, dtype=np.intp)
+        return np.array([*growing, *mended], dtype=np.intp)
 
-    def _grow(self, growing: Sequence[tuple[int, Indices]]) -> None:
+    def _labels_are_met(self, index: int, certificate: Certificate, enough: float) -> bool:
+        """Whether the objective is 0 up to rounding, and its gap cannot be told from 0."""
+        return certificate.objective <= _EPSILON * self.problem.label_sq[index] and certificate.rounding_gap > enough
+
+    def _least_gap(self, index: int, certificate: Certificate, mu: float) -> float:
+        if self.paths[index].end.norm >= mu:
+            return certificate.gap
+        return min(certificate.gap, least_squares_gap(self.problem, certificate, mu))
+
+    def _grow(self, growing: Mapping[int, Indices]) -> None:
         if not growing:
             return
-        pairs = [(new, np.concatenate([self.paths[index].columns, new])) for index, new in growing]
-        for (index, new), block in zip(growing, self.problem.gram_blocks(pairs), strict=True):
+        pairs = [(new, np.concatenate([self.paths[index].columns, new])) for index, new in growing.items()]
+        for (index, new), block in zip(growing.items(), self.problem.gram_blocks(pairs), strict=True):
             self.paths[index].grow(new, block, self.problem.cross[new, index])
 
 
-def _violators(sizes: Floats, columns: Indices, rounding: float) -> Indices:
+def _violators(columns: Indices, certificate: Certificate) -> Indices:
     """Columns outside of a working set of higher |correlation| than those within, and the next lower ones; or none."""
+    sizes = np.abs(certificate.correlations)
+    level = sizes[columns].max() + 2 * certificate.rounding
     outside = sizes.copy()
     outside[columns] = -1  # not even chosen beside dead ones
-    level = sizes[columns].max() + 2 * rounding
     violating = int(np.count_nonzero(outside > level))
     if not violating:
         return np.zeros(0, dtype=np.intp)
