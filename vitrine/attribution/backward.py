@@ -7,16 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def send_back(
-    output: Tensor, pixels: Tensor, starts: Iterable[Tensor], *, keep_graph: bool = False
-) -> Iterator[Tensor]:
+def send_back(output: Tensor, pixels: Tensor, starts: Iterable[Tensor]) -> Iterator[Tensor]:
     """What arrives at the pixels, one backward pass a start. The last one frees the graph on its way, which saves time.
 
     Args:
         output: (B, n, …), the end of a graph that begins at ``pixels``.
         pixels: (B, C, H, W).
         starts: tensors of the output's shape.
-        keep_graph: whether the last one leaves the graph too, as others start from it elsewhere.
 
     Yields:
         (B, C, H, W) each.
@@ -26,7 +23,7 @@ def send_back(
     while start is not None:
         following = next(waiting, None)
         (arrived,) = torch.autograd.grad(
-            output, pixels, start, retain_graph=keep_graph or following is not None, materialize_grads=True
+            output, pixels, start, retain_graph=following is not None, materialize_grads=True
         )
         yield arrived
         start = following

@@ -1,13 +1,11 @@
 """Heatmaps of several filters an image, each of any layer, from one forward pass (Oramas et al., ICLR 2019, section 3.2)."""
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
-from vitrine.attribution.backward import send_back
 from vitrine.attribution.deconvnet import Deconvnet
 from vitrine.glass import behind_glass, captured
 
@@ -22,7 +20,7 @@ def filter_heatmaps(
     axes: Mapping[str, int] = MappingProxyType({}),
     floors: Tensor | None = None,
 ) -> Tensor:
-    """Draws K filters of each image; the model runs forward once, and back at least K times.
+    """Draws K filters of each image; the model runs forward once, and back K times.
 
     Args:
         method: `Deconvnet` or `GuidedBackprop` on the model; its own layer is of no account.
@@ -40,46 +38,49 @@ def filter_heatmaps(
     """
     if len(filters) != len(inputs) or len({len(row) for row in filters}) != 1:
         raise ValueError(f"filters must be {len(inputs)} rows of equal length, one row an image.")
-    slots = _slots(filters)
+    layers = list(dict.fromkeys(layer for row in filters for layer, _ in row))
     with behind_glass(method.model), torch.inference_mode(mode=False):
-        maps = inputs.new_zeros(len(inputs), len(filters[0]), *inputs.shape[1:])
         pixels = inputs.detach().clone().requires_grad_()
-        with torch.enable_grad(), method.intercepting(), captured(method.model, list(slots)) as outputs:
+        with torch.enable_grad(), method.intercepting(), captured(method.model, layers) as outputs:
             method.model(pixels.clone())
-        for layer, rounds in slots.items():
-            output = outputs[layer].movedim(axes.get(layer, 1), 1)
-            starts = [_start(method, output.detach(), layer, one, floors) for one in rounds]
-            for one, arrived in zip(rounds, send_back(output, pixels, starts, keep_graph=True), strict=True):
-                for image, (place, _) in one.items():
-                    maps[image, place] = arrived[image]
-    return maps
+        ends = {layer: outputs[layer].movedim(axes.get(layer, 1), 1) for layer in layers}
+        passes = [
+            _starts(method, ends, [row[place] for row in filters], place, floors) for place in range(len(filters[0]))
+        ]
+        maps = []
+        for number, starts in enumerate(passes, start=1):
+            # Images do not mix, so that one pass serves all of them, each from its own layer.
+            (arrived,) = torch.autograd.grad(
+                [ends[layer] for layer in starts],
+                pixels,
+                list(starts.values()),
+                retain_graph=number < len(passes),
+                materialize_grads=True,
+            )
+            maps.append(arrived)
+    return torch.stack(maps, dim=1)
 
 
-def _slots(filters: Sequence[Sequence[Filter]]) -> dict[str, list[dict[int, tuple[int, int]]]]:
-    """By layer its backward passes: which images take part in each, with what place among their K and what channel."""
-    slots: dict[str, list[dict[int, tuple[int, int]]]] = defaultdict(list)
-    for image, row in enumerate(filters):
-        used: dict[str, int] = defaultdict(int)
-        for place, (layer, channel) in enumerate(row):
-            if used[layer] == len(slots[layer]):
-                slots[layer].append({})
-            slots[layer][used[layer]][image] = (place, channel)
-            used[layer] += 1
-    return slots
+def _starts(
+    method: Deconvnet, ends: Mapping[str, Tensor], filters: Sequence[Filter], place: int, floors: Tensor | None
+) -> dict[str, Tensor]:
+    """What a pass starts from, by layer: of each image the signal of its own filter."""
+    starts = {}
+    for layer in dict.fromkeys(layer for layer, _ in filters):
+        output = ends[layer].detach()
+        own = [image for image, (other, _) in enumerate(filters) if other == layer]
+        channels = torch.tensor([filters[image][1] for image in own], device=output.device)
+        wrong = channels[(channels < 0) | (channels >= output.shape[1])]
+        if len(wrong):
+            raise ValueError(f"Layer {layer!r} has channels 0 to {output.shape[1] - 1}, not {int(wrong[0])}.")
+        above = output[own] if floors is None else _above(output[own], floors[own, place])
+        starts[layer] = torch.zeros_like(output)
+        starts[layer][own] = method.start_of(above, channels)
+    return starts
 
 
-def _start(
-    method: Deconvnet, output: Tensor, layer: str, chosen: Mapping[int, tuple[int, int]], floors: Tensor | None
-) -> Tensor:
-    """What the pass starts from: the signal of each chosen image. What the others send back is not looked at."""
-    channels = torch.zeros(len(output), dtype=torch.int64, device=output.device)
-    for image, (_, channel) in chosen.items():
-        if not 0 <= channel < output.shape[1]:
-            raise ValueError(f"Layer {layer!r} has channels 0 to {output.shape[1] - 1}, not {channel}.")
-        channels[image] = channel
-    if floors is not None and output.ndim > 2:
-        floor = torch.zeros(len(output), dtype=output.dtype, device=output.device)
-        for image, (place, _) in chosen.items():
-            floor[image] = floors[image, place]
-        output = (output - floor.view(-1, *[1] * (output.ndim - 1))).clamp(min=0)
-    return method.start_of(output, channels)
+def _above(output: Tensor, floor: Tensor) -> Tensor:
+    """What stands out above (B,) floors of (B, n, …) maps; vectors as they are."""
+    if output.ndim == 2:
+        return output
+    return (output - floor.to(output).view(-1, *[1] * (output.ndim - 1))).clamp(min=0)
