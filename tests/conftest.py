@@ -102,7 +102,7 @@ def voc_annotation(name: str, objects: Sequence[tuple[str, int, tuple[int, int, 
 @pytest.fixture
 def workplace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flower_shards: Path, class_folder: Path, voc_root: Path
-) -> Iterator[Path]:
+) -> Path:
     """A folder to run the command line in, that has what the configs name."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["train.py"])
@@ -114,9 +114,16 @@ def workplace(
         (tmp_path / "data" / name).symlink_to(flower_shards)
     (tmp_path / "data" / "images").symlink_to(class_folder)
     (tmp_path / "data" / "VOCdevkit").symlink_to(voc_root)
-    yield tmp_path
-    if "wandb" in sys.modules:  # a run left open would be the next test's run
-        sys.modules["wandb"].finish()
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def no_open_run() -> Iterator[None]:
+    """A W&B run that a test leaves open would be the next test's run."""
+    yield
+    wandb = sys.modules.get("wandb")
+    if wandb is not None and wandb.run is not None:
+        wandb.finish()
 
 
 @pytest.fixture(scope="session")
