@@ -9,15 +9,6 @@ from vitrine.distributed import world_size
 T = TypeVar("T")
 
 
-def gather(value: T) -> list[T]:
-    """The value of every rank, in rank order, on every rank."""
-    if world_size() == 1:
-        return [value]
-    gathered: list[T | None] = [None] * world_size()
-    dist.all_gather_object(gathered, value)
-    return gathered  # type: ignore[return-value]  # all_gather_object has filled it
-
-
 def gather_on_zero(value: T) -> list[T]:
     """The value of every rank, in rank order, on rank zero; an empty list on the others."""
     if world_size() == 1:

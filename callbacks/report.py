@@ -11,8 +11,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from callbacks.faces import class_names, datamodule_of, explanation_of, plain_images
-from callbacks.ranks import gather, gather_on_zero
+from callbacks.ranks import gather_on_zero
 from vitrine.batch import Batch
+from vitrine.distributed import gather_over_ranks
 from vitrine.explanation import Explanation
 from vitrine.report import GalleryEntry, write_gallery
 
@@ -101,7 +102,7 @@ class ReportGallery(pl.Callback):
     def _winners(self) -> list[GalleryEntry]:
         """This rank's entries that are among the first of their class over all ranks; keys go round before pictures."""
         candidates: dict[int, set[str]] = defaultdict(set)
-        for share in gather({label: list(kept) for label, kept in self._kept.items()}):
+        for share in gather_over_ranks({label: list(kept) for label, kept in self._kept.items()}):
             for label, keys in share.items():
                 candidates[label].update(keys)
         first = {label: set(sorted(keys)[: self.images_per_class]) for label, keys in candidates.items()}

@@ -15,11 +15,11 @@ from typing_extensions import override
 
 from callbacks.faces import datamodule_of
 from callbacks.heatmaps import untouched
-from callbacks.ranks import gather
 from vitrine.attribution.sanity import Attributor, SanityReport, sanity_check
 from vitrine.attribution.sanity.by_name import method_named
 from vitrine.attribution.sanity.report import THRESHOLD
 from vitrine.batch import Batch
+from vitrine.distributed import gather_over_ranks
 from vitrine.explainers import Explainer
 from vitrine.whole import whole_file
 
@@ -75,7 +75,7 @@ class SanityCheck(pl.Callback):
         explainer = explainer_of(pl_module)
         with untouched(pl_module):
             batch: Batch = datamodule_of(trainer, self).panel(self.count)
-            report = joined(gather(self._share(trainer, pl_module, explainer, batch)))
+            report = joined(gather_over_ranks(self._share(trainer, pl_module, explainer, batch)))
         name = self.method or type(explainer).__name__
         # Gathered on all ranks, so every rank logs the same figures.
         pl_module.log_dict(figures(report, f"sanity/{name}"), rank_zero_only=True)

@@ -1,11 +1,13 @@
-"""Sums over the processes of a distributed run, through which gradients flow."""
+"""Sums and lists over the processes of a distributed run; through the sums, gradients flow."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+T = TypeVar("T")
 
 
 class _SumOverRanks(torch.autograd.Function):
@@ -40,3 +42,12 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
         return tensor
     total: Tensor = _SumOverRanks.apply(tensor)
     return total
+
+
+def gather_over_ranks(value: T) -> list[T]:
+    """What every rank gives, in the order of the ranks; picklable values of any kind."""
+    if world_size() == 1:
+        return [value]
+    gathered = [value] * world_size()
+    dist.all_gather_object(gathered, value)
+    return gathered

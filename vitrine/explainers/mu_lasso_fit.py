@@ -2,9 +2,9 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, distributed
+from torch import Tensor
 
-from vitrine.distributed import sum_over_ranks, world_size
+from vitrine.distributed import gather_over_ranks, sum_over_ranks, world_size
 from vitrine.explainers.mu_lasso import MuLassoExplainer
 from vitrine.responses import ResponseScaling
 from vitrine.solvers import MuLassoSolution, MuLassoSums, solve_mu_lasso, solve_mu_lasso_rows
@@ -180,8 +180,4 @@ def check_label_classes(count: int, num_classes: int, *, multi_label: bool = Fal
 
 
 def _of_all_ranks(rows: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
-    if world_size() == 1:
-        return rows
-    gathered: list[list[tuple[Tensor, Tensor]]] = [[] for _ in range(world_size())]
-    distributed.all_gather_object(gathered, rows)
-    return [batch for of_rank in gathered for batch in of_rank]
+    return [batch for of_rank in gather_over_ranks(rows) for batch in of_rank]

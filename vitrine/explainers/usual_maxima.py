@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 
-from vitrine.distributed import world_size
+from vitrine.distributed import gather_over_ranks, world_size
 from vitrine.explainers.mu_lasso import MuLassoExplainer
 from vitrine.interpretation.peaks import WantedFilter, peaks
 
@@ -31,14 +31,6 @@ def learn_usual_maxima(explainer: MuLassoExplainer, batches: Iterable[Tensor], m
         if left <= 0:
             break
         maxima.append(peaks(explainer.responses, images[:left].to(device), wanted).maxima.cpu())
-    found = _of_all_ranks(torch.cat(maxima) if maxima else torch.zeros(0, len(wanted)))
+    found = torch.cat(gather_over_ranks(torch.cat(maxima) if maxima else torch.zeros(0, len(wanted))))
     if len(found):
         explainer.usual[indices] = found.median(dim=0).values.to(explainer.usual)
-
-
-def _of_all_ranks(maxima: Tensor) -> Tensor:
-    if world_size() == 1:
-        return maxima
-    gathered: list[Tensor] = [maxima] * world_size()
-    distributed.all_gather_object(gathered, maxima)
-    return torch.cat(gathered)

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from vitrine.distributed import world_size
+from vitrine.distributed import gather_over_ranks, world_size
 
 Location = tuple[int, int]
 """Row and column of a layer's map."""
@@ -82,11 +82,8 @@ class TopImages:
 
     def merge_over_ranks(self) -> None:
         """Leaves on every process what one process would have kept; a collective."""
-        if world_size() == 1:
-            return
-        shares: list[TopImages] = [self] * world_size()
-        dist.all_gather_object(shares, self)
-        self.merge(shares)
+        if world_size() > 1:
+            self.merge(gather_over_ranks(self))
 
     def of_rank(self, rank: int) -> dict[str, list[tuple[int, TopImage]]]:
         """The images that a process saw: by key, each filter that it is kept for and its entry there."""
