@@ -8,15 +8,18 @@ from vitrine.metrics.energy import EnergyInBoxes, EnergyInMask
 from vitrine.metrics.faithfulness import ClassificationFaithfulness, RegressionFaithfulness
 from vitrine.metrics.iou_curve import IoUCurve
 from vitrine.metrics.live_x_features import LiveXFeatures
+from vitrine.metrics.locality import Locality, ObjectLocality
+from vitrine.metrics.masked_accuracy import MaskedAccuracy
 from vitrine.metrics.mean_class_accuracy import MeanClassAccuracy
+from vitrine.metrics.orthogonality import Orthogonality
 from vitrine.metrics.pointing import PointingGame
 from vitrine.metrics.reconstruction import ClassReconstruction
 
 METRICS_BY_ANNOTATION: Mapping[str, tuple[type[ExplanationMetric], ...]] = {
     "mask": (EnergyInMask, IoUCurve),
     "boxes": (EnergyInBoxes, PointingGame),
-    "parts": (),
-    "objects": (),
+    "parts": (Locality,),
+    "objects": (ObjectLocality,),
 }
 
 __all__ = [
@@ -29,7 +32,11 @@ __all__ = [
     "ExplanationMetric",
     "IoUCurve",
     "LiveXFeatures",
+    "Locality",
+    "MaskedAccuracy",
     "MeanClassAccuracy",
+    "ObjectLocality",
+    "Orthogonality",
     "PointingGame",
     "RegressionFaithfulness",
     "metrics_for",

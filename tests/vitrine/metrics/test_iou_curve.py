@@ -146,7 +146,7 @@ def test_chunks_equal_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = iou_at_thresholds(maps, masks)
     one_by_one = torch.cat([iou_at_thresholds(maps[row : row + 1], masks[row : row + 1]) for row in range(7)])
     assert torch.equal(one_by_one.nan_to_num(-1), whole.nan_to_num(-1))
-    monkeypatch.setattr(functional, "MAPS_AT_ONCE", 2)
+    monkeypatch.setattr(functional.iou, "MAPS_AT_ONCE", 2)
     assert torch.equal(iou_at_thresholds(maps, masks).nan_to_num(-1), whole.nan_to_num(-1))
 
 

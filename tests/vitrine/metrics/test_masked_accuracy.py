@@ -1,0 +1,273 @@
+"""Masked accuracy where it is known beforehand, against the plain functions, through copies and over ranks."""
+
+import copy
+import json
+import math
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vitrine.backbones import FrozenBackbone
+from vitrine.batch import Batch
+from vitrine.explanation import Explanation
+from vitrine.masked_images import kept_by, masked_inputs
+from vitrine.metrics.masked_accuracy import MaskedAccuracy
+from vitrine.preprocessing import Preprocessing
+
+ROOT = Path(__file__).parents[3]
+SIZE = 12
+PREPROCESSING = Preprocessing(SIZE, None)
+PATCH = (slice(2, 5), slice(6, 9))
+GAMMAS = (0.005, 0.05, 0.5)
+
+
+def patch_colour(images: Tensor) -> Tensor:
+    """(B, 3) logits: red, green and blue of the one patch that the network looks at; black is taken for red."""
+    return PREPROCESSING.denormalize(images)[:, :, *PATCH].mean(dim=(2, 3)) + torch.tensor([0.01, 0, 0])
+
+
+def coloured(labels: Tensor) -> Batch:
+    """Images with a patch of their class's colour on a ground of the next one's."""
+    images = torch.zeros(len(labels), 3, SIZE, SIZE)
+    for row, label in enumerate(labels.tolist()):
+        images[row, (label + 1) % 3] = 1
+        images[row, :, *PATCH] = 0
+        images[row, label, *PATCH] = 1
+    return Batch(image=PREPROCESSING.finished({"image": images})["image"], label=labels)
+
+
+def explanation_of(heatmaps: Tensor, labels: Any = None) -> Explanation:
+    count, classes = len(heatmaps), torch.zeros(len(heatmaps), dtype=torch.int64)
+    labels = labels or [[f"x-feature {k}" for k in range(heatmaps.shape[1])]] * count
+    return Explanation(heatmaps, torch.ones(heatmaps.shape[:2]), labels, classes, classes, torch.zeros(count, 3))
+
+
+def values(metric: MaskedAccuracy) -> dict[str, float]:
+    return {name: float(value) for name, value in metric.compute().items()}
+
+
+@pytest.mark.parametrize("fill", ["inpaint", "black"])
+def test_what_a_network_looks_at_is_enough_for_it_and_what_it_does_not_is_not(fill: str) -> None:
+    batch = coloured(torch.tensor([0, 1, 2, 1]))
+    patch, ground = torch.zeros(4, 1, SIZE, SIZE), torch.ones(4, 1, SIZE, SIZE)
+    patch[:, 0, *PATCH] = 1
+    ground[:, 0, *PATCH] = 0
+    without = 0.25 if fill == "black" else 0.0  # one of the four is red
+    for heatmaps, accuracy, area in ((patch, 1.0, 9 / 144), (ground, without, 135 / 144)):
+        metric = MaskedAccuracy(patch_colour, PREPROCESSING, [0.05, 1], fill)
+        metric.update(explanation_of(heatmaps), batch)
+        found = values(metric)
+        assert found == pytest.approx({
+            "accuracy_original": 1.0,
+            "masked_accuracy_5": accuracy,
+            "kept_area_5": area,
+            "masked_accuracy_100": accuracy,
+            "kept_area_100": area,
+            "masked_accuracy_blank": 0.0,
+        })  # fmt: skip
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(5)
+    return nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(600, 3)).eval()
+
+
+def rows() -> tuple[Explanation, Batch]:
+    """Eleven images of two heatmaps; two of them say nothing, and one has padding in place of its second one."""
+    generator = torch.Generator().manual_seed(2)
+    heatmaps = torch.randn(11, 2, SIZE, SIZE, generator=generator).exp() - 0.5
+    heatmaps[3], heatmaps[7] = 0, math.nan
+    labels = [["a", ""] if row == 5 else ["a", "b"] for row in range(11)]
+    images = torch.rand(11, 3, 4, 4, generator=generator)
+    images = nn.functional.interpolate(images, (SIZE, SIZE), mode="bilinear")
+    inputs = PREPROCESSING.finished({"image": images})["image"]
+    answers = network()(inputs).argmax(dim=1)
+    answers[1:4] = (answers[1:4] + 1) % 3
+    return explanation_of(heatmaps, labels), Batch(image=inputs, label=answers)
+
+
+def metric_of(fill: str = "inpaint") -> MaskedAccuracy:
+    backbone = FrozenBackbone(network())
+    return MaskedAccuracy(lambda images: backbone(images).logits, PREPROCESSING, GAMMAS, fill)
+
+
+def take(metric: MaskedAccuracy, start: int, stop: int) -> MaskedAccuracy:
+    explanation, batch = rows()
+    metric.update(explanation[start:stop], Batch(image=batch["image"][start:stop], label=batch["label"][start:stop]))
+    return metric
+
+
+def expected_values(fill: str = "inpaint") -> dict[str, float]:
+    """One image after the other."""
+    explanation, batch = rows()
+    right: dict[str, list[float]] = {"accuracy_original": []}
+    for row in range(11):
+        image, label = batch["image"][row : row + 1], int(batch["label"][row])
+        right["accuracy_original"].append(float(int(network()(image).argmax()) == label))
+        for gamma, name in zip(GAMMAS, ("0.5", "5", "50"), strict=True):
+            kept = kept_by(explanation[row : row + 1], gamma)
+            logits = network()(masked_inputs(image, kept, PREPROCESSING, fill))
+            right.setdefault(f"masked_accuracy_{name}", []).append(float(int(logits.argmax()) == label))
+            right.setdefault(f"kept_area_{name}", []).append(float(kept.double().mean()))
+    return {name: sum(each) / 11 for name, each in right.items()} | {"masked_accuracy_blank": 2.0}
+
+
+@pytest.mark.parametrize("fill", ["inpaint", "black"])
+def test_it_is_the_loop_over_the_plain_functions(fill: str) -> None:
+    expected = expected_values(fill)
+    assert values(take(metric_of(fill), 0, 11)) == pytest.approx(expected)
+    assert expected["accuracy_original"] == pytest.approx(8 / 11)
+    assert len({expected[f"masked_accuracy_{name}"] for name in ("0.5", "5", "50")}) > 1  # else a mix-up would pass
+
+
+@pytest.mark.parametrize("cut", [1, 4, 8])
+def test_two_updates_and_two_ranks_equal_one(cut: int) -> None:
+    whole = values(take(metric_of(), 0, 11))
+    assert values(take(take(metric_of(), 0, cut), cut, 11)) == pytest.approx(whole)
+    ranks = [take(metric_of(), 0, cut), take(metric_of(), cut, 11)]
+    ranks[0].merge_state(ranks[1])
+    assert values(ranks[0]) == pytest.approx(whole)
+
+
+def test_a_map_above_0_keeps_everything_at_gamma_0() -> None:
+    _, batch = rows()
+    metric = MaskedAccuracy(network(), PREPROCESSING, [0, 0.5, 1])
+    heatmaps = torch.rand(11, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    metric.update(explanation_of(heatmaps), batch)
+    found = values(metric)
+    assert found["masked_accuracy_0"] == found["accuracy_original"] == pytest.approx(8 / 11)
+    assert found["kept_area_0"] == 1
+    assert found["kept_area_100"] == pytest.approx(1 / 144)
+    assert found["kept_area_0"] > found["kept_area_50"] > found["kept_area_100"]
+
+
+def test_an_image_without_a_kept_pixel_is_black_and_counted() -> None:
+    seen: list[Tensor] = []
+
+    def classify(images: Tensor) -> Tensor:
+        seen.append(images)
+        return patch_colour(images)
+
+    metric = MaskedAccuracy(classify, PREPROCESSING, [0.1])
+    metric.update(explanation_of(-torch.rand(2, 3, SIZE, SIZE)), coloured(torch.tensor([0, 2])))
+    found = values(metric)
+    assert found == {
+        "accuracy_original": 1.0,
+        "masked_accuracy_10": 0.5,  # one of them is red
+        "kept_area_10": 0.0,
+        "masked_accuracy_blank": 2.0,
+    }
+    assert not PREPROCESSING.denormalize(seen[1]).gt(1e-6).any()
+
+
+def test_of_several_labels_any_is_right() -> None:
+    batch = coloured(torch.tensor([0, 1, 2]))
+    batch["label"] = torch.tensor([[1.0, 0, 1], [1, 0, 1], [0, 0, 0]])
+    metric = MaskedAccuracy(patch_colour, PREPROCESSING, [0.5], "black")
+    metric.update(explanation_of(torch.ones(3, 1, SIZE, SIZE)), batch)
+    assert values(metric)["accuracy_original"] == values(metric)["masked_accuracy_50"] == pytest.approx(1 / 3)
+
+
+# The network belongs to somebody else
+
+
+def test_the_network_is_no_part_of_the_metric() -> None:
+    model = network()
+    metric = take(MaskedAccuracy(model, PREPROCESSING, GAMMAS), 0, 11)
+    assert not list(metric.parameters())
+    assert not list(metric.children())
+    assert not metric.state_dict()
+    metric.double()
+    assert next(model.parameters()).dtype == torch.float32
+
+
+def test_a_network_in_training_stays_as_it_is() -> None:
+    model = network().train()
+    model[0].register_full_backward_hook(lambda *_: None)
+    state = copy.deepcopy(model.state_dict())
+    found = values(take(MaskedAccuracy(model, PREPROCESSING, GAMMAS), 0, 11))
+    assert found == pytest.approx(expected_values())  # as in eval mode
+    assert all(module.training for module in model.modules())
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+
+
+def test_clones_share_the_network() -> None:
+    model = network()
+    metric = take(MaskedAccuracy(model, PREPROCESSING, GAMMAS), 0, 4)
+    clone = metric.clone()
+    assert isinstance(clone, MaskedAccuracy)
+    assert clone.classify is metric.classify
+    assert values(take(clone, 4, 11)) == pytest.approx(expected_values())
+    assert float(metric.measured) == 4
+
+
+def test_pickles_leave_the_network_behind() -> None:
+    metric = take(metric_of(), 0, 11)  # its network is a lambda, which could not be pickled
+    again = pickle.loads(pickle.dumps(metric))  # noqa: S301 - our own bytes
+    assert values(again) == values(metric)
+    fresh = take(metric_of(), 0, 4)
+    fresh.merge_state(pickle.loads(pickle.dumps(take(metric_of(), 4, 11))))  # noqa: S301
+    assert values(fresh) == pytest.approx(values(metric))
+    with pytest.raises(ValueError, match="pickled MaskedAccuracy has left its network behind"):
+        take(again, 0, 4)
+
+
+def test_reset_begins_anew() -> None:
+    metric = take(metric_of(), 0, 11)
+    metric.reset()
+    assert values(take(metric, 0, 11)) == pytest.approx(expected_values())
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method")
+def test_nothing_measured_is_not_a_number() -> None:
+    found = values(metric_of())
+    assert found.pop("masked_accuracy_blank") == 0
+    assert all(map(math.isnan, found.values()))
+
+
+@pytest.mark.parametrize("gammas", [(), (0.1, 0.1), (-0.1,), (1.1,), (math.nan,)])
+def test_wrong_thresholds(gammas: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="gammas must be one or more different numbers from 0 to 1"):
+        MaskedAccuracy(patch_colour, PREPROCESSING, gammas)
+
+
+def test_a_wrong_fill_is_told_at_once() -> None:
+    with pytest.raises(ValueError, match="fill 'white' of masked images is unknown"):
+        MaskedAccuracy(patch_colour, PREPROCESSING, fill="white")
+
+
+RANK = """
+import importlib.util, json, sys, torch
+from torch import distributed
+torch.set_num_threads(1)
+spec = importlib.util.spec_from_file_location("masked", sys.argv[1])
+told = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(told)
+rank = int(sys.argv[3])
+distributed.init_process_group("gloo", init_method=f"file://{sys.argv[2]}", rank=rank, world_size=2)
+found = []
+for cut in (4, 11):
+    start, stop = (cut, 11) if rank else (0, cut)
+    found.append(told.values(told.take(told.metric_of(), start, stop) if start < stop else told.metric_of()))
+sys.stdout.write(json.dumps(found))
+distributed.destroy_process_group()
+"""
+
+
+def test_two_processes_equal_one_also_where_one_has_no_batch(tmp_path: Path) -> None:
+    environment = os.environ | {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", RANK, __file__, str(tmp_path / "meeting")]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    ranks = [subprocess.Popen([*command, str(rank)], cwd=ROOT, env=environment, **pipes) for rank in range(2)]
+    outputs = [rank.communicate(timeout=100) for rank in ranks]
+    for rank, (told, complaint) in zip(ranks, outputs, strict=True):
+        assert rank.returncode == 0, complaint.decode()[-2000:]
+        assert json.loads(told) == [pytest.approx(expected_values())] * 2

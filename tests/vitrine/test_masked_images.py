@@ -1,0 +1,254 @@
+"""What is kept of an image, against loops; what is painted over it, against OpenCV itself and in closed form."""
+
+import math
+import sys
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from vitrine.explanation import Explanation
+from vitrine.masked_images import kept_by, kept_pixels, mask_images, masked_inputs
+from vitrine.preprocessing import Preprocessing
+
+METHODS = ["telea", "navier_stokes"]
+
+
+def flat(values: list[float]) -> Tensor:
+    """(1, 1, 1, n)."""
+    return torch.tensor(values)[None, None, None]
+
+
+# What is kept
+
+
+@pytest.mark.parametrize(
+    ("gamma", "expected"),
+    [
+        (0.0, [True, True, True, True, False]),  # zeros count, what is negative does not
+        (0.001, [False, True, True, True, False]),
+        (0.25, [False, True, True, True, False]),  # on at the threshold itself
+        (0.26, [False, False, True, True, False]),
+        (1.0, [False, False, False, True, False]),
+        (1.01, [False, False, False, False, False]),
+    ],
+)
+def test_a_map_of_five_values(gamma: float, expected: list[bool]) -> None:
+    assert kept_pixels(flat([0.0, 2.0, 4.0, 8.0, -8.0]), gamma)[0, 0].tolist() == expected
+
+
+def naive(heatmaps: Tensor, gamma: float) -> list[bool]:
+    """One pixel after the other, in Python's own floats."""
+    maps = heatmaps.double().flatten(1).tolist()
+    speaking = [values for values in maps if all(map(math.isfinite, values)) and max(values) > 0]
+    return [any(values[p] >= gamma * max(values) for values in speaking) for p in range(len(maps[0]))]
+
+
+MAPS = st.lists(
+    st.lists(st.one_of(st.floats(-10, 10), st.sampled_from([0.0, math.nan, math.inf])), min_size=6, max_size=6),
+    min_size=1,
+    max_size=3,
+)
+
+
+@settings(deadline=None)  # the first run loads code
+@given(maps=MAPS, gamma=st.floats(0, 1.2))
+def test_it_is_the_naive_loop_over_all_heatmaps(maps: list[list[float]], gamma: float) -> None:
+    heatmaps = torch.tensor(maps, dtype=torch.float64).reshape(1, len(maps), 2, 3)
+    assert kept_pixels(heatmaps, gamma).flatten().tolist() == naive(heatmaps[0], gamma)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_maps_of_any_type_are_compared_in_float64(dtype: torch.dtype) -> None:
+    heatmaps = torch.rand(4, 3, 5, 7, generator=torch.Generator().manual_seed(0)).to(dtype)
+    kept = kept_pixels(heatmaps, 0.3)
+    assert torch.equal(kept, kept_pixels(heatmaps.double(), 0.3))
+    assert torch.equal(kept, kept_pixels(64.0 * heatmaps, 0.3))  # the scale does not matter
+
+
+def test_heatmaps_have_thresholds_of_their_own_and_are_joined() -> None:
+    heatmaps = torch.zeros(1, 2, 2, 3)
+    heatmaps[0, 0, 0, 0], heatmaps[0, 1, 1, 2] = 1000, 0.001
+    kept = kept_pixels(heatmaps, 0.5)[0]
+    assert kept.nonzero().tolist() == [[0, 0], [1, 2]]
+    alone = [kept_pixels(heatmaps[:, k : k + 1], 0.5)[0] for k in range(2)]
+    assert torch.equal(kept, alone[0] | alone[1])
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("gamma", [0.0, 0.5])
+def test_maps_that_say_nothing_keep_nothing_and_leave_others_alone(value: float, gamma: float) -> None:
+    heatmaps = torch.rand(1, 2, 4, 4) + 0.1
+    heatmaps[0, 0] = value
+    assert not kept_pixels(heatmaps[:, :1], gamma).any()
+    assert torch.equal(kept_pixels(heatmaps, gamma), kept_pixels(heatmaps[:, 1:], gamma))
+    if not math.isfinite(value):
+        spoilt = heatmaps[:, 1:].clone()
+        spoilt[0, 0, 2, 2] = value
+        assert not kept_pixels(spoilt, gamma).any()
+
+
+def explanation_of(heatmaps: Tensor, labels: list[list[str]]) -> Explanation:
+    classes = torch.zeros(len(heatmaps), dtype=torch.int64)
+    return Explanation(
+        heatmaps, torch.ones(heatmaps.shape[:2]), labels, classes, classes, torch.zeros(len(heatmaps), 2)
+    )
+
+
+def test_heatmaps_without_a_label_are_padding() -> None:
+    heatmaps = torch.rand(2, 2, 4, 4)
+    heatmaps[1, 1] = math.nan
+    kept = kept_by(explanation_of(heatmaps, [["a", "b"], ["a", ""]]), 0.4)
+    assert torch.equal(kept[0], kept_pixels(heatmaps[:1], 0.4)[0])
+    assert torch.equal(kept[1], kept_pixels(heatmaps[1:, :1], 0.4)[0])
+    assert not kept_by(explanation_of(heatmaps, [["", ""], ["", ""]]), 0.0).any()
+
+
+# What is painted
+
+
+def pictures(count: int = 3, size: int = 20) -> tuple[Tensor, Tensor]:
+    """Smooth (B, 3, H, W) uint8 images, and (B, H, W) masks with a connected part and loose pixels."""
+    generator = torch.Generator().manual_seed(1)
+    coarse = torch.rand(count, 3, 4, 4, generator=generator)
+    images = (255 * torch.nn.functional.interpolate(coarse, (size, size), mode="bilinear")).to(torch.uint8)
+    kept = torch.rand(count, size, size, generator=generator) < 0.1
+    kept[:, 4:11, 6:15] = True
+    return images, kept
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64])
+def test_kept_pixels_stay_bit_for_bit_and_the_rest_is_opencvs(method: str, dtype: torch.dtype) -> None:
+    images, kept = pictures()
+    own = images if dtype == torch.uint8 else images.to(dtype) / 255 + 1e-4 * torch.rand(images.shape, dtype=dtype)
+    own = own if dtype == torch.uint8 else own.clamp(0, 1)
+    before = own.clone()
+    masked = mask_images(own, kept, method=method, radius=4)
+    assert masked.dtype == dtype
+    assert torch.equal(own, before)
+    flag = {"telea": cv2.INPAINT_TELEA, "navier_stokes": cv2.INPAINT_NS}[method]
+    for image, result, there in zip(images, masked, kept, strict=True):
+        hole = (~there).numpy().astype(np.uint8)
+        pixels = np.ascontiguousarray((image * there).permute(1, 2, 0).numpy())
+        expected = torch.from_numpy(cv2.inpaint(pixels, hole, 4, flag)).permute(2, 0, 1)
+        found = result if dtype == torch.uint8 else (255 * result).round().to(torch.uint8)
+        assert torch.equal(found[:, ~there], expected[:, ~there])
+    assert torch.equal(masked.permute(1, 0, 2, 3)[:, kept], own.permute(1, 0, 2, 3)[:, kept])
+
+
+@pytest.mark.parametrize("fill", ["inpaint", "black"])
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_of_what_is_masked_shows_through(fill: str, method: str) -> None:
+    images, kept = pictures()
+    others = torch.where(kept[:, None], images, 255 - images)
+    assert torch.equal(mask_images(images, kept, fill, method), mask_images(others, kept, fill, method))
+
+
+@pytest.mark.parametrize(("method", "off"), [("navier_stokes", 0), ("telea", 12)])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_one_pixel_gives_a_constant_image_back(dtype: torch.dtype, method: str, off: int) -> None:
+    constant = torch.tensor([10, 200, 77], dtype=torch.uint8)[:, None, None].expand(3, 30, 40)
+    images = (constant if dtype == torch.uint8 else constant.float() / 255)[None]
+    for y, x in ((20, 31), (0, 0), (29, 20)):
+        kept = torch.zeros(1, 30, 40, dtype=torch.bool)
+        kept[0, y, x] = True
+        masked = mask_images(images, kept, method=method)
+        levels = masked if dtype == torch.uint8 else 255 * masked
+        assert float((levels.double() - constant.double()).abs().max()) <= off
+        if not off:
+            assert torch.equal(masked, images)
+
+
+def test_a_hole_in_a_ramp_is_closed_by_the_ramp() -> None:
+    ramp = (5.0 * torch.arange(40)).to(torch.uint8).expand(1, 3, 40, 40)
+    kept = torch.ones(1, 40, 40, dtype=torch.bool)
+    kept[0, 17:22, 17:22] = False
+    error = (mask_images(ramp, kept).int() - ramp.int()).abs()
+    assert 0 < int(error.max()) <= 8  # 200 from end to end
+
+
+@pytest.mark.parametrize("fill", ["inpaint", "black"])
+def test_degenerate_masks(fill: str) -> None:
+    images, _ = pictures(2)
+    everything = torch.ones(2, 20, 20, dtype=torch.bool)
+    assert torch.equal(mask_images(images, everything, fill), images)
+    assert not mask_images(images, ~everything, fill).any()
+    assert mask_images(images[:0], everything[:0], fill).shape == (0, 3, 20, 20)
+
+
+def test_black_is_black_where_nothing_is_kept() -> None:
+    images, kept = pictures()
+    assert torch.equal(mask_images(images, kept, "black"), images * kept[:, None])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_neither_batch_nor_threads_nor_a_second_run_change_anything(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, kept = pictures(5)
+    kept[3] = False
+    whole = mask_images(images, kept, method=method)
+    for row in range(5):
+        assert torch.equal(mask_images(images[row : row + 1], kept[row : row + 1], method=method)[0], whole[row])
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    assert torch.equal(mask_images(images, kept, method=method), whole)
+
+
+def test_without_opencv_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, kept = pictures()
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(ModuleNotFoundError, match=r"needs OpenCV: pip install 'vitrine\[inpainting\]'"):
+        mask_images(images, kept)
+    assert mask_images(images, kept, "black").shape == images.shape
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fill": "white"}, "fill 'white' of masked images is unknown; choose one of inpaint, black"),
+        (
+            {"method": "patchmatch"},
+            "method 'patchmatch' of masked images is unknown; choose one of telea, navier_stokes",
+        ),
+        ({"radius": 0}, "radius of masked images must be from 1 to 100 pixels, got 0"),
+    ],
+)
+def test_wrong_options(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        mask_images(*pictures(), **options)
+
+
+def test_a_mask_of_another_size() -> None:
+    images, kept = pictures()
+    with pytest.raises(ValueError, match=r"kept must be \(3, 20, 20\), got \(3, 10, 20\)"):
+        mask_images(images, kept[:, ::2])
+
+
+# Normalised images
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_inputs_keep_their_bits_and_black_is_the_normalised_black(dtype: torch.dtype) -> None:
+    preprocessing = Preprocessing(20, None)
+    images, kept = torch.randn(3, 3, 20, 20).to(dtype), pictures()[1]
+    masked = masked_inputs(images, kept, preprocessing, "black")
+    assert masked.dtype == dtype
+    black = (-torch.tensor(preprocessing.mean) / torch.tensor(preprocessing.std))[:, None].to(dtype)
+    channels, originals = masked.permute(1, 0, 2, 3), images.permute(1, 0, 2, 3)
+    assert torch.equal(channels[:, kept], originals[:, kept])
+    torch.testing.assert_close(channels[:, ~kept], black.expand_as(channels[:, ~kept]))
+
+
+def test_inputs_are_inpainted_as_their_pictures_are() -> None:
+    preprocessing = Preprocessing(20, None)
+    pixels, kept = pictures()
+    inputs = preprocessing.finished({"image": pixels})["image"]
+    expected = preprocessing.finished({"image": mask_images(pixels, kept, method="navier_stokes", radius=5)})["image"]
+    found = masked_inputs(inputs, kept, preprocessing, method="navier_stokes", radius=5)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
