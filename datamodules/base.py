@@ -8,9 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pytorch_lightning import LightningDataModule, Trainer
+from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 from typing_extensions import override
 
+from datamodules.class_samples import ClassSamples
 from datamodules.images import ImageFolder
 from datamodules.loaders import EpochLoader, EvenLoader, FeatureBatches, FeatureRows, WholeLoader
 from datamodules.shards import (
@@ -46,6 +48,9 @@ class ShardDataModule(LightningDataModule):
         shuffle_buffer: samples among which the next one is drawn while streaming.
         seed: of the orders and of the augmentation.
         predict_root: folder of images for prediction.
+        positives_per_class: images of its class that each explained class is fitted on at most, drawn by the seed, as in
+            section 4.2 of Qi et al.; all without it. Batches then say which under ``sampled``.
+        negatives_per_class: the same for images of other classes.
     """
 
     def __init__(
@@ -61,6 +66,8 @@ class ShardDataModule(LightningDataModule):
         shuffle_buffer: int = 1000,
         seed: int = 0,
         predict_root: str | Path | None = None,
+        positives_per_class: int | None = None,
+        negatives_per_class: int | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -71,6 +78,10 @@ class ShardDataModule(LightningDataModule):
             raise ValueError(
                 f"val_fraction is {val_fraction}; give the share of training images to hold out, 0 to 0.5."
             )
+        limits = {"positives_per_class": positives_per_class, "negatives_per_class": negatives_per_class}
+        for name, limit in limits.items():
+            if limit is not None and limit < 1:
+                raise ValueError(f"{name} is {limit}; give 1 or more, or null for all.")
         self.shards = Path(shards)
         self.preprocessing = preprocessing
         self.augment = augment
@@ -82,7 +93,10 @@ class ShardDataModule(LightningDataModule):
         self.shuffle_buffer = shuffle_buffer
         self.seed = seed
         self.predict_root = None if predict_root is None else Path(predict_root)
+        self.positives_per_class = positives_per_class
+        self.negatives_per_class = negatives_per_class
         self.splits: dict[str, Split] = {}
+        self._samples: ClassSamples | None = None
 
     # What there is
 
@@ -124,6 +138,10 @@ class ShardDataModule(LightningDataModule):
     def train_count(self) -> int:
         """Number of training images, with those held out for validation."""
         return self.split("train").index.count
+
+    def sample_counts(self) -> Tensor | None:
+        """(J, 2) positives and negatives that each explained class is fitted on; None before the fit, or without a limit."""
+        return None if self._samples is None else torch.from_numpy(self._samples.counts)
 
     @property
     def multi_label(self) -> bool:
@@ -188,11 +206,16 @@ class ShardDataModule(LightningDataModule):
         rank, world = self._place
         split, wanted = self.split("train"), self.rows_of("train")
         count, size = batches_per_rank(int(wanted.sum()), world, self.batch_size)
+        self._check_sampling()
         if self._one_pass:
             return self._every_sample_once()
         if self._extractor is not None:
-            table, rows = self._features("train", self._extractor), torch.from_numpy(np.flatnonzero(wanted))
-            batches = FeatureBatches(table, rows, self.batch_size, rank, world, self.seed)
+            table, rows = self._features("train", self._extractor), np.flatnonzero(wanted)
+            self._samples = self._draw(table, rows) if self._limited else None
+            rows = rows if self._samples is None else self._samples.rows
+            batches = FeatureBatches(
+                table, torch.from_numpy(rows), self.batch_size, rank, world, self.seed, self._samples
+            )
             return EpochLoader(batches.epoch, self._progress, len(batches))
 
         def epoch(number: int, skip: int) -> Iterator[Batch]:
@@ -213,6 +236,23 @@ class ShardDataModule(LightningDataModule):
             return iter(self._workers(stream))
 
         return EpochLoader(epoch, self._progress, count)
+
+    @property
+    def _limited(self) -> bool:
+        return self.positives_per_class is not None or self.negatives_per_class is not None
+
+    def _check_sampling(self) -> None:
+        if self._limited and (self._extractor is None or self._one_pass):
+            raise ValueError(
+                "positives_per_class and negatives_per_class draw from kept features: set data.init_args.augment: false and"
+                " cache_features: true with a module that is fitted in epochs on features, or leave both out."
+            )
+
+    def _draw(self, table: FeatureTable, rows: NDArray[np.int64]) -> ClassSamples:
+        """What each of the module's explained classes is fitted on, from these rows."""
+        explainer = getattr(self.trainer.lightning_module, "explainer", None) if self.trainer else None
+        classes = getattr(explainer, "explained_classes", range(len(self.classes)))
+        return ClassSamples(table.labels, classes, self.positives_per_class, self.negatives_per_class, self.seed, rows)
 
     def _every_sample_once(self) -> Iterable[Batch]:
         """The training samples for a fit in one pass, each once over all ranks."""

@@ -4,6 +4,7 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
+from pytorch_lightning.utilities import rank_zero_info
 from typing_extensions import override
 
 from datamodules.base import ShardDataModule
@@ -25,16 +26,22 @@ class ConvertedDataModule(ShardDataModule):
         super().__init__(shards, **kwargs)
         self.root = None if root is None else Path(root)
 
+    def raw_folder(self, split: str) -> Path | None:  # noqa: ARG002 - for sets that come from several folders
+        """The raw data set that a split is made from."""
+        return self.root
+
     @abstractmethod
     def list_split(self, root: Path, split: str) -> SampleSet | None:
         """The samples of a split of the raw data set; None for one that it does not have."""
 
     @override
     def prepare_data(self) -> None:
-        if self.root is None or not self.root.is_dir():
-            return
         for split in SPLITS:
-            missing = not (self.shards / split / INDEX_FILE).is_file()
-            listed = self.list_split(self.root, split) if missing else None
+            raw = self.raw_folder(split)
+            if raw is None or not raw.is_dir() or (self.shards / split / INDEX_FILE).is_file():
+                continue
+            listed = self.list_split(raw, split)
             if listed is not None:
                 write_set(listed, self.shards / split, shard_size=1000, workers=None, seed=0)
+                for note in listed.notes:
+                    rank_zero_info(f"{self.shards / split}: {note}")

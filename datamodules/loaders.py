@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from datamodules.class_samples import ClassSamples
 from vitrine.batch import Batch
 from vitrine.feature_store import FeatureTable
 
@@ -111,10 +112,18 @@ class FeatureBatches:
         rank: of this process.
         world: number of processes.
         seed: of the orders.
+        samples: what each class is fitted on; batches then say so under ``sampled``.
     """
 
     def __init__(
-        self, table: FeatureTable, rows: Tensor, batch_size: int, rank: int = 0, world: int = 1, seed: int = 0
+        self,
+        table: FeatureTable,
+        rows: Tensor,
+        batch_size: int,
+        rank: int = 0,
+        world: int = 1,
+        seed: int = 0,
+        samples: ClassSamples | None = None,
     ) -> None:
         self.table = table
         self.rows = rows
@@ -122,6 +131,7 @@ class FeatureBatches:
         self.rank = rank
         self.world = world
         self.seed = seed
+        self.samples = samples
 
     def __len__(self) -> int:
         return len(self._shares(self.rows))
@@ -131,7 +141,10 @@ class FeatureBatches:
         generator = torch.Generator().manual_seed(hash((self.seed, epoch)) % 2**63)
         order = self.rows[torch.randperm(len(self.rows), generator=generator)]
         for share in self._shares(order)[skip:]:
-            yield self.table.batch(share)
+            batch = self.table.batch(share)
+            if self.samples is not None:
+                batch["sampled"] = torch.from_numpy(self.samples.sampled(share.numpy()))
+            yield batch
 
     def _shares(self, order: Tensor) -> list[Tensor]:
         """This rank's rows of each global batch; a last smaller one loses what cannot be shared out evenly."""

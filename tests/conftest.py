@@ -1,9 +1,11 @@
 """Small sets that several tests read, made once a session."""
 
+import importlib.util
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -99,9 +101,43 @@ def voc_annotation(name: str, objects: Sequence[tuple[str, int, tuple[int, int, 
     return text + "</annotation>\n"
 
 
+@pytest.fixture(scope="session")
+def scene_sets() -> ModuleType:
+    """The makers of small ADE20K and Places365 folders."""
+    path = Path(__file__).parent / "vitrine" / "shards" / "scene_sets.py"
+    spec = importlib.util.spec_from_file_location("scene_sets", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+ROOMS = {
+    45: "bathroom", 52: "bedroom", 102: "conference_room", 121: "dining_room", 176: "home_office", 182: "hotel_room",
+    203: "kitchen", 215: "living_room", 244: "office", 352: "waiting_room",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def rooms(scene_sets: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """places365_standard and ADE20K_2021_17_01 with ten rooms, which have their official places among 365 categories."""
+    folder = tmp_path_factory.mktemp("rooms")
+    categories = [ROOMS.get(place, f"scene_{place}") for place in range(365)]
+    scene_sets.write_easy_places(folder / "places365_standard", list(ROOMS.values()), 2, 1, categories)
+    images = [("training", f"home/{name}", f"ADE_train_{place:08d}") for place, name in ROOMS.items()]
+    scene_sets.write_ade20k(folder / "ADE20K_2021_17_01", images)
+    return folder
+
+
 @pytest.fixture
 def workplace(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flower_shards: Path, class_folder: Path, voc_root: Path
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    flower_shards: Path,
+    class_folder: Path,
+    voc_root: Path,
+    rooms: Path,
 ) -> Path:
     """A folder to run the command line in, that has what the configs name."""
     monkeypatch.chdir(tmp_path)
@@ -114,6 +150,8 @@ def workplace(
         (tmp_path / "data" / name).symlink_to(flower_shards)
     (tmp_path / "data" / "images").symlink_to(class_folder)
     (tmp_path / "data" / "VOCdevkit").symlink_to(voc_root)
+    for path in rooms.iterdir():
+        (tmp_path / "data" / path.name).symlink_to(path)
     return tmp_path
 
 

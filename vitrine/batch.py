@@ -34,6 +34,9 @@ class Batch(TypedDict, total=False):
     """(B, d) float: what the explainer's head reads."""
     logits: Tensor
     """(B, C) float: the backbone's own logits."""
+    sampled: Tensor
+    """(B, J) bool: whether each of the J explained classes is fitted on the sample, in their order; where it is absent,
+    all of them are."""
 
 
 def one_row_a_class(batch: Batch) -> tuple[Batch, Tensor]:

@@ -9,12 +9,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from vitrine.shards import cub, folder, voc
+from vitrine.shards import ade20k, cub, folder, places, voc
 from vitrine.shards.converter import Converter, write_set
 from vitrine.shards.schema import ShardIndex
 from vitrine.shards.verify import verify
 
-CONVERTERS: tuple[Converter, ...] = (cub.CONVERTER, folder.CONVERTER, voc.CONVERTER)
+CONVERTERS: tuple[Converter, ...] = (
+    ade20k.CONVERTER,
+    cub.CONVERTER,
+    folder.CONVERTER,
+    places.CONVERTER,
+    voc.CONVERTER,
+)
 
 _WRONG, _USAGE, _INTERRUPTED = 1, 2, 130
 _SHOWN_PROBLEMS = 20
@@ -88,6 +94,8 @@ def _convert(args: Namespace) -> int:
     listed = args.list_samples(args)
     index = write_set(listed, args.out, shard_size=args.shard_size, workers=args.workers, seed=args.seed)
     _show_summary(index, args.out, "written")
+    for note in listed.notes:
+        sys.stderr.write(f"{note}\n")
     return 0
 
 

@@ -21,6 +21,10 @@ class SampleSet:
     annotations: Sequence[str] = field(default=())
     multi_label: bool = False
     part_names: Sequence[str] | None = None
+    object_names: Sequence[str] | None = None
+    """Position i names object id i + 1."""
+    notes: Sequence[str] = ()
+    """What whoever converts should know, a sentence each: such as how many images were left out."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ def write_set(listed: SampleSet, out: Path, *, shard_size: int, workers: int | N
         annotations=listed.annotations,
         multi_label=listed.multi_label,
         part_names=listed.part_names,
+        object_names=listed.object_names,
         shard_size=shard_size,
         workers=workers,
         seed=seed,

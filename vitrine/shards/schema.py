@@ -22,6 +22,7 @@ _FIELD_TYPES = {
     "class_counts": list,
     "shards": list,
 }
+_OPTIONAL_LISTS = ("part_names", "object_names")
 
 
 class SampleRecord(TypedDict):
@@ -66,13 +67,16 @@ class ShardIndex:
     """Samples of each class; with several labels a sample counts once for each."""
     shards: list[ShardEntry]
     part_names: list[str] | None = None
+    object_names: list[str] | None = None
+    """Position i names object id i + 1; empty where the set has no name, as has an id beyond the list."""
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
         """The text of ``index.json``."""
         entries = asdict(self)
-        if self.part_names is None:
-            del entries["part_names"]
+        for name in _OPTIONAL_LISTS:
+            if entries[name] is None:
+                del entries[name]
         return json.dumps({"schema_version": entries.pop("schema_version"), **entries}, indent=1) + "\n"
 
 
@@ -94,7 +98,7 @@ def parse_index(folder: Path) -> ShardIndex:
     return ShardIndex(
         **{name: entries[name] for name in _FIELD_TYPES if name != "shards"},
         shards=[_parse_shard(entry, path) for entry in entries["shards"]],
-        part_names=entries.get("part_names"),
+        **{name: entries.get(name) for name in _OPTIONAL_LISTS},
     )
 
 
@@ -121,8 +125,7 @@ def _check_entries(entries: Any, path: Path) -> None:
             f"{path} has schema_version {version!r}, this release reads {SCHEMA_VERSION}: convert the split again."
         )
     wrong = [f"{name!r} of type {kind.__name__}" for name, kind in _FIELD_TYPES.items() if not _is(entries, name, kind)]
-    if "part_names" in entries and not _is(entries, "part_names", list):
-        wrong.append("'part_names' of type list")
+    wrong += [f"{name!r} of type list" for name in _OPTIONAL_LISTS if name in entries and not _is(entries, name, list)]
     if wrong:
         raise ValueError(f"{path} has no entry {wrong[0]}: convert the split again.")
 

@@ -36,6 +36,7 @@ def write_shards(
     annotations: Sequence[str],
     multi_label: bool = False,
     part_names: Sequence[str] | None = None,
+    object_names: Sequence[str] | None = None,
     shard_size: int = 1000,
     workers: int | None = None,
     seed: int = 0,
@@ -54,6 +55,7 @@ def write_shards(
         annotations: Subset of mask, boxes, parts, objects.
         multi_label: Labels are lists of class indices.
         part_names: Names of the parts, in the order of ``Sample.parts``.
+        object_names: Names of the object ids 1, 2 and so on; empty where one has no name.
         shard_size: Samples a shard; the last one has the rest.
         workers: Processes; 0 and 1 work in this one, ``None`` takes as many as there are CPUs.
         seed: Seed of the shuffle.
@@ -83,6 +85,7 @@ def write_shards(
             class_counts=[counts[label] for label in range(len(classes))],
             shards=shards,
             part_names=None if part_names is None else list(part_names),
+            object_names=None if object_names is None else list(object_names),
         )
         (partial / INDEX_FILE).write_text(index.to_json(), encoding="utf-8")
     return index

@@ -28,7 +28,12 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_an_index_reads_back_as_written(tmp_path: Path) -> None:
-    for written in (index(), index(part_names=["beak", "tail"], annotations=["boxes", "parts"], multi_label=True)):
+    names = index(object_names=["wall", "", "sky"], annotations=["objects"])
+    for written in (
+        index(),
+        names,
+        index(part_names=["beak", "tail"], annotations=["boxes", "parts"], multi_label=True),
+    ):
         assert read_index(write(tmp_path, written.to_json())) == written
 
 
@@ -66,6 +71,7 @@ def test_a_listed_shard_that_is_absent_is_named(tmp_path: Path) -> None:
         (index(schema_version=2).to_json(), "schema_version 2, this release reads 1"),
         (index(count="3").to_json(), "no entry 'count' of type int"),
         (index(part_names="beak").to_json(), "no entry 'part_names' of type list"),
+        (index(object_names={"1": "wall"}).to_json(), "no entry 'object_names' of type list"),
         (index(shards=[{"file": "shard-000000.tar"}]).to_json(), "a shard without file, count and sha256"),
         (index(shards=[ShardEntry("../shard-000000.tar", 3, "ab")]).to_json(), "no plain file name"),
     ],
