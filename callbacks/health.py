@@ -1,4 +1,4 @@
-"""Finds degenerate heads while they can still be mended."""
+"""Finds degenerate heads while they can still be mended, and x-features that no prediction needs."""
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -6,7 +6,8 @@ from pytorch_lightning.utilities import rank_zero_info
 from typing_extensions import override
 
 from lightning_modules.srae import SRAEModule
-from vitrine.metrics.live_x_features import degenerate_heads
+from vitrine.explainers.shared_heads import SharedHeads
+from vitrine.metrics.live_x_features import degenerate_heads, idle_x_features
 
 
 class RestartDegenerateHeads(Callback):
@@ -36,9 +37,11 @@ class RestartDegenerateHeads(Callback):
         epoch = trainer.current_epoch + 1
         if not isinstance(pl_module, SRAEModule) or epoch % self.every_n_epochs:
             return
+        if isinstance(pl_module.heads, SharedHeads):  # none of them can be drawn anew without the others
+            return
         # A collective: every rank computes the same counts and so restarts the same heads with the same weights.
         means = pl_module.live_x_features.compute()
-        if epoch > self.until * (trainer.max_epochs or 0):
+        if pl_module.epochs_done_share > self.until:
             return
         for row in degenerate_heads(means):
             if self.restarts.get(row, 0) < self.max_restarts:
@@ -58,3 +61,35 @@ class RestartDegenerateHeads(Callback):
     @override
     def load_state_dict(self, state_dict: dict[str, dict[int, int]]) -> None:
         self.restarts = dict(state_dict["restarts"])
+
+
+class DropIdleXFeatures(Callback):
+    """Takes x-features out of their heads whose contribution to their class is next to nothing, and so finds n by itself.
+
+    The paper saw that more x-features than a class needs get a weight of 0 (section 4.2): begin with more than are wanted.
+    What is dropped is not shown any more; the rest goes on training without it.
+
+    Args:
+        threshold: share of a head's absolute mean contributions below which an x-feature is idle.
+        start: share of the training after which x-features are looked at, at the end of every epoch.
+        minimum: x-features that a head keeps in any case, those that contribute most.
+    """
+
+    def __init__(self, threshold: float = 0.01, start: float = 0.5, minimum: int = 2) -> None:
+        if not 0 < threshold < 1 or not 0 <= start <= 1 or minimum < 1:
+            raise ValueError(
+                f"DropIdleXFeatures: threshold {threshold} and start {start} must be shares, and minimum {minimum} 1 or more."
+            )
+        self.threshold, self.start, self.minimum = threshold, start, minimum
+
+    @override
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not isinstance(pl_module, SRAEModule):
+            return
+        means = pl_module.live_x_features.compute()  # a collective: every rank drops the same
+        if pl_module.epochs_done_share < self.start:
+            return
+        idle = idle_x_features(means, pl_module.heads.live, self.threshold, self.minimum)
+        pl_module.heads.drop(idle)
+        if bool(idle.any()):
+            rank_zero_info(f"Epoch {trainer.current_epoch + 1}: {int(idle.sum())} idle x-features were dropped.")

@@ -3,6 +3,7 @@
 from lightning_modules.base import ExplainerModule
 from lightning_modules.classifier import ClassifierModule
 from lightning_modules.mu_lasso import MuLassoModule
+from lightning_modules.selected_features import SelectedFeaturesModule
 from lightning_modules.srae import SRAEModule
 
-__all__ = ["ClassifierModule", "ExplainerModule", "MuLassoModule", "SRAEModule"]
+__all__ = ["ClassifierModule", "ExplainerModule", "MuLassoModule", "SRAEModule", "SelectedFeaturesModule"]

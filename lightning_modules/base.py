@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities import rank_zero_warn
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -17,10 +18,13 @@ from vitrine.batch import Batch
 from vitrine.distributed import sum_over_ranks
 from vitrine.explainers import Explainer
 from vitrine.explainers.base import HEADS_NAME, read_config
+from vitrine.explainers.names import NAMES_NAME
 from vitrine.explanation import Explanation
 from vitrine.feature_store import FeatureExtractor
 from vitrine.metrics import ClassificationFaithfulness, ExplanationMetric, RegressionFaithfulness, metrics_for
 
+EXPORTED = "explainer"
+"""Folder of the exported explainer in the run's folder."""
 LR_SCHEDULES = ("constant", "cosine")
 
 
@@ -35,19 +39,29 @@ class ExplainerModule(LightningModule):
         lr: learning rate of Adam.
         lr_schedule: ``constant`` or ``cosine`` (to 0 over all epochs).
         init_from: folder of an exported explainer whose heads are taken over before training, for fine-tuning.
+        names: file with a person's names for the heatmaps; ``explainer/names.yaml`` in the run's folder without it, or else
+            that of ``init_from``, where there is one.
 
     Raises:
         ValueError: for an unknown schedule, or heads in ``init_from`` that do not fit.
-        FileNotFoundError: where ``init_from`` holds no explainer.
+        FileNotFoundError: where ``init_from`` holds no explainer, or ``names`` does not exist.
     """
 
     def __init__(
-        self, explainer: Explainer, lr: float, lr_schedule: str = "constant", init_from: str | Path | None = None
+        self,
+        explainer: Explainer,
+        lr: float,
+        lr_schedule: str = "constant",
+        init_from: str | Path | None = None,
+        names: str | Path | None = None,
     ) -> None:
         super().__init__()
         if lr_schedule not in LR_SCHEDULES:
             raise ValueError(f"lr_schedule {lr_schedule!r} is unknown; choose one of {', '.join(LR_SCHEDULES)}.")
+        if names is not None and not Path(names).is_file():
+            raise FileNotFoundError(f"names {names} does not exist; give a file of names, or leave the option out.")
         self.explainer = explainer
+        self.names, self.init_from = names, init_from
         self.lr = lr
         self.lr_schedule = lr_schedule
         if init_from is not None:
@@ -67,10 +81,35 @@ class ExplainerModule(LightningModule):
         """The datamodule, None where the trainer was given bare loaders."""
         return getattr(self.trainer, "datamodule", None)
 
+    @property
+    def names_file(self) -> Path:
+        """Where a person writes names for the heatmaps: the option's file, else that of the run's exported explainer."""
+        return Path(self.trainer.default_root_dir, EXPORTED, NAMES_NAME) if self.names is None else Path(self.names)
+
     def setup(self, stage: str) -> None:
-        """Takes over the data set's class names and preprocessing, and the metrics that its annotation allows."""
-        if self.data is None:
+        """Takes over the data set's classes and preprocessing, names, and the metrics that its annotation allows."""
+        if self.data is not None:
+            self._take_over_data(stage)
+        if stage != "predict":
+            self._read_names(fitting=stage == "fit")
+
+    def on_predict_start(self) -> None:
+        """Reads names only here, as in prediction the classes may come from the checkpoint."""
+        self._read_names(fitting=False)
+
+    def _read_names(self, *, fitting: bool) -> None:
+        places = [self.names_file, *([] if self.init_from is None else [Path(self.init_from, NAMES_NAME)])]
+        found = next((path for path in places if path.is_file()), None)
+        if found is None or not self.explainer.heatmap_counts():
             return
+        try:
+            self.explainer.read_heatmap_names(found)
+        except ValueError as error:
+            if not fitting or self.names is not None:
+                raise
+            rank_zero_warn(f"Heatmaps are shown without names: {error}")  # of other heads, which this run replaces
+
+    def _take_over_data(self, stage: str) -> None:
         self.explainer.preprocessing = self.data.preprocessing
         if stage != "predict":
             check_classes(getattr(self.explainer, "explained_classes", ()), len(self.data.classes))
@@ -94,7 +133,12 @@ class ExplainerModule(LightningModule):
         optimizer = Adam(list(self.parameter_groups()), lr=self.lr, fused=True)
         if self.lr_schedule == "constant":
             return optimizer
-        return [optimizer], [CosineAnnealingLR(optimizer, T_max=max(self.trainer.max_epochs or 1, 1))]
+        return [optimizer], [CosineAnnealingLR(optimizer, T_max=max(self.scheduled_epochs, 1))]
+
+    @property
+    def scheduled_epochs(self) -> int:
+        """Epochs over which the learning rate falls."""
+        return self.trainer.max_epochs or 1
 
     def features_of(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(B, d) features and (B, C) logits: those kept from an earlier pass, else computed from the images."""
@@ -132,8 +176,9 @@ class ExplainerModule(LightningModule):
 
     def export(self, folder: Path) -> Path:
         """Writes the explainer for use elsewhere; `vitrine.load` reads it. Returns where it stands."""
-        self.explainer.save(folder / "explainer", facts=self.facts())
-        return folder / "explainer"
+        self._read_names(fitting=True)  # they may have been written while the run went on
+        self.explainer.save(folder / EXPORTED, facts=self.facts())
+        return folder / EXPORTED
 
     def facts(self) -> dict[str, Any]:
         """Figures of the training run that go into the exported explainer."""

@@ -1,4 +1,4 @@
-"""Fits one-vs-all SRAE heads (Qi, Khorram and Li 2018)."""
+"""Fits the heads of sparse reconstruction autoencoders (Qi, Khorram and Li 2018), and the networks they are compared with."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -6,31 +6,42 @@ from typing import Any, Literal
 
 import torch
 from pytorch_lightning.utilities import rank_zero_warn
-from torch import Tensor
+from torch import Tensor, nn
+from typing_extensions import override
 
-from lightning_modules.base import ExplainerModule, faithfulness_metrics
+from lightning_modules.base import faithfulness_metrics
+from lightning_modules.grouped_fit import GroupedFitModule, Samples
+from lightning_modules.predictor_fit import fit_predictors
 from vitrine.backbones import BackboneOptions, FrozenBackbone
 from vitrine.batch import Batch
-from vitrine.explainers.srae import SRAEExplainer, SRAEHead
-from vitrine.losses import faithfulness, pull_away, sparse_reconstruction
+from vitrine.distributed import world_size
+from vitrine.explainers.separate_heads import SeparateHeads
+from vitrine.explainers.shared_heads import SharedHeads
+from vitrine.explainers.srae import SRAEExplainer
+from vitrine.explainers.srae_head import HeadOutput
 from vitrine.metrics.live_x_features import LiveXFeatures, degenerate_heads, live_counts
+from vitrine.objectives import OBJECTIVES, Terms, head_terms, sum_of
+from vitrine.pretraining import greedy_loss
 
 
-class SRAEModule(ExplainerModule):
+class SRAEModule(GroupedFitModule):
     """Trains the heads of all chosen classes side by side, from one pass over the data an epoch.
 
     The loss of each head is equation 5: faithfulness + β · sparse reconstruction + η · pull-away, and λ₁, λ₂, λ₃ times the
-    squared norms of encoder, decoder and predictor, which Adam adds to the gradient. Heads share no parameter, so their
-    sum trains each as if it were alone.
+    squared norms of encoder, decoder and predictor, which Adam adds to the gradient. Separate heads share no parameter, so
+    their sum trains each as if it were alone.
 
     Args:
         backbone: the classifier to be explained.
         layer: dotted name of the layer whose output is Z.
-        pooling: how its activation becomes a vector: average, flatten or none.
+        objective: ``srae``, or what it is compared with: ``nn`` (faithfulness alone), ``sae`` (faithfulness and plain
+            reconstruction), ``cae`` (plain reconstruction alone, and a predictor that is fitted afterwards).
+        pooling: how its activation becomes a vector: average, flatten, positions (Z of each position) or none.
         explained_classes: indices of the classes that get a head; all without it.
         x_features: n, x-features a class.
         hidden: widths of the encoder between Z and the x-features.
-        beta: β, weight of the sparse reconstruction.
+        trunk: ``separate`` encoders, as in the paper, or one that all classes have ``shared``.
+        beta: β, weight of the reconstruction.
         eta: η, weight of the pull-away term.
         q: sparsity of the reconstruction.
         pull_away_over: compare x-features over ``images`` (the paper) or images over ``features``.
@@ -39,12 +50,20 @@ class SRAEModule(ExplainerModule):
         predictor_decay: λ₃.
         positive_weight: weight of a class's own images in the means of its head, ``balanced`` for as much as all others
             together.
+        pretraining_epochs: epochs for each layer of the autoencoder, from Z on, before all are trained together; they are the
+            first of ``max_epochs``.
+        classes_at_once: heads that each rank fits at once, group after group, each for ``max_epochs``: a bound on memory.
+            Classes are dealt out to the ranks, and each rank's heads see the whole global batch. All at once without it.
         contrastive: whether heatmaps are c-MWP, as in the paper, or MWP.
         negative_activations: how excitation backprop treats negative activations.
         image_size: side of the backbone's input in pixels.
         lr: see `ExplainerModule`.
         lr_schedule: see `ExplainerModule`.
         init_from: see `ExplainerModule`.
+        names: see `ExplainerModule`.
+
+    Raises:
+        ValueError: for a number out of range, and for options that do not go together.
     """
 
     explainer: SRAEExplainer
@@ -53,10 +72,12 @@ class SRAEModule(ExplainerModule):
         self,
         backbone: BackboneOptions,
         layer: str,
-        pooling: Literal["average", "flatten", "none"] = "average",
+        objective: Literal["srae", "nn", "sae", "cae"] = "srae",
+        pooling: Literal["average", "flatten", "positions", "none"] = "average",
         explained_classes: Sequence[int] | None = None,
         x_features: int = 5,
         hidden: Sequence[int] = (800, 100),
+        trunk: Literal["separate", "shared"] = "separate",
         beta: float = 5.0,
         eta: float = 0.5,
         q: float = 1.0,
@@ -65,140 +86,261 @@ class SRAEModule(ExplainerModule):
         decoder_decay: float = 1e-5,
         predictor_decay: float = 1e-5,
         positive_weight: float | Literal["balanced"] = "balanced",
+        pretraining_epochs: int = 0,
+        classes_at_once: int | None = None,
         contrastive: bool = True,
         negative_activations: Literal["clamp", "raw", "zplus"] = "clamp",
         image_size: int = 224,
         lr: float = 1e-3,
         lr_schedule: Literal["constant", "cosine"] = "cosine",
         init_from: str | Path | None = None,
+        names: str | Path | None = None,
     ) -> None:
+        _check(trunk, pretraining_epochs, classes_at_once)
         explainer = SRAEExplainer(
             FrozenBackbone.from_options(backbone),
             layer,
             explained_classes=explained_classes,
             x_features=x_features,
             hidden=hidden,
+            trunk=trunk,
+            decoder=OBJECTIVES[objective].has_decoder,
             pooling=pooling,
             contrastive=contrastive,
             negative_activations=negative_activations,
             image_size=image_size,
         )
-        super().__init__(explainer, lr, lr_schedule, init_from)
+        super().__init__(explainer, explainer.explained_classes, classes_at_once, lr, lr_schedule, init_from, names)
+        self.objective = OBJECTIVES[objective]
         self.beta, self.eta, self.q = beta, eta, q
         self.pull_away_over = pull_away_over
         self.decays = {"encoder": encoder_decay, "decoder": decoder_decay, "predictor": predictor_decay}
         self.positive_weight = positive_weight
+        self.pretraining_epochs = pretraining_epochs
         self.train_faithfulness = faithfulness_metrics("train")
         self.val_faithfulness = faithfulness_metrics("val")
         self.live_x_features = LiveXFeatures(len(explainer.explained_classes), x_features)
         self.mean_contributions = torch.full((len(explainer.explained_classes), x_features), torch.nan)
-        self.register_buffer("explained", torch.tensor(explainer.explained_classes), persistent=False)
-        self.explained: Tensor
 
     @property
-    def heads(self) -> list[SRAEHead]:
+    def heads(self) -> SeparateHeads | SharedHeads:
         """The heads, in the order of the explained classes."""
-        return [head for head in self.explainer.heads if isinstance(head, SRAEHead)]
+        return self.explainer.heads
 
+    # What is trained
+
+    @override
+    def head_parameters(self, row: int) -> list[nn.Parameter]:
+        if isinstance(self.heads, SharedHeads):
+            return list(self.heads.parameters())
+        return list(self.heads[row].parameters())
+
+    @property
+    def _networks(self) -> list[Any]:
+        """What has an encoder, a decoder and a predictor of its own, as far as it is trained now."""
+        return [self.heads] if isinstance(self.heads, SharedHeads) else [self.heads[row] for row in self.active_rows]
+
+    @override
     def parameter_groups(self) -> Iterable[dict[str, Any]]:
         """Encoders, decoders and predictors apart: d(λ‖θ‖²)/dθ = 2λθ is Adam's decay of 2λ."""
-        return [
-            {
-                "params": [p for head in self.heads for p in head.get_submodule(part).parameters()],
-                "weight_decay": 2 * decay,
-            }
-            for part, decay in self.decays.items()
-        ]
+        named = [item for network in self._networks for item in network.named_parameters()]
+        for part, decay in self.decays.items():
+            chosen = [value for name, value in named if name.split(".")[0] == part and value.requires_grad]
+            if chosen:
+                yield {"params": chosen, "weight_decay": 2 * decay}
+
+    @override
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        if stage == "fit" and self.pretraining_epochs and world_size() > 1 and not self.is_grouped:
+            self._check_finds_unused()
+        if not self.objective.faithful:  # no gradient reaches them, which DistributedDataParallel would wait for
+            for network in self._networks:
+                for name, parameter in network.named_parameters():
+                    parameter.requires_grad_(not name.startswith("predictor"))
+
+    def _check_finds_unused(self) -> None:
+        if not getattr(self.trainer.strategy, "_ddp_kwargs", {}).get("find_unused_parameters"):
+            raise ValueError(
+                "pretraining_epochs trains some layers before others, which trainer.strategy ddp does not expect; set it to"
+                " ddp_find_unused_parameters_true, or set model.init_args.classes_at_once."
+            )
+
+    # Steps
 
     def training_step(self, batch: Batch) -> Tensor:
-        """Equation 5, summed over heads."""
-        features, logits = self.features_of(batch)
-        positive = self.positives(batch["label"])
-        embeddings, estimates, terms = [], [], []
-        for row, head in enumerate(self.heads):
-            # Sums over the batch keep float32 where the products run in fewer bits.
-            embedding, decoded, estimate = (tensor.float() for tensor in head(features))
-            weights = self.image_weights(positive[:, row], row)
-            terms.append(
-                self.loss_terms(features, logits[:, self.explained[row]], embedding, decoded, estimate, weights)
-            )
-            embeddings.append(embedding)
-            estimates.append(estimate)
-        self._measure(embeddings, torch.stack(estimates, dim=1), logits, positive)
-        faithful, reconstruction, orthogonal = torch.stack(terms).sum(dim=0).unbind()
-        loss: Tensor = faithful + self.beta * reconstruction + self.eta * orthogonal
-        named = {"loss": loss, "faithfulness": faithful, "reconstruction": reconstruction, "pull_away": orthogonal}
-        means = {f"train/{name}": value.detach() / len(self.heads) for name, value in named.items()}
-        self.log_dict(means, on_step=False, on_epoch=True, batch_size=len(features), sync_dist=True)
+        """Equation 5, summed over heads; before it, where there is pretraining, the error of one layer's autoencoder."""
+        samples = self.global_samples(batch)
+        loss = self._pretraining_loss(samples) if self._pretrained_layer is not None else self._loss(samples)
+        # A parameter that DistributedDataParallel looks after has to take part.
+        return loss + 0 * self.unused if self.is_grouped else loss
+
+    def _loss(self, samples: Samples) -> Tensor:
+        if not self.active_rows:  # a rank may have no head left in the last group
+            return samples.features.new_zeros(())
+        weights = self.image_weights(samples)
+        one_pass = self._shared_pass if isinstance(self.heads, SharedHeads) else self._separate_pass
+        terms, contributions, estimates = one_pass(samples, weights)
+        self._measure(contributions, estimates, samples)
+        loss = terms.total(self.beta, self.eta)
+        named = {"loss": loss, "faithfulness": terms.faithfulness, "reconstruction": terms.reconstruction}
+        self._log_means(named | {"pull_away": terms.pull_away}, samples)
         return loss
 
-    def loss_terms(
-        self, features: Tensor, logit: Tensor, embedding: Tensor, decoded: Tensor, estimate: Tensor, weights: Tensor
-    ) -> Tensor:
-        """(3,): faithfulness, sparse reconstruction and pull-away of one head, over the global batch."""
-        return torch.stack(
-            [
-                faithfulness(estimate, logit, weights=weights, across_ranks=True),
-                sparse_reconstruction(decoded, features, self.q, weights=weights, across_ranks=True),
-                pull_away(embedding, over=self.pull_away_over, across_ranks=True),
-            ]
+    def _separate_pass(self, samples: Samples, weights: Tensor) -> tuple[Terms, Tensor, Tensor]:
+        """Summed terms, (B, J', n) contributions and (B, J') estimates of the heads that are trained now."""
+        terms, contributions, estimates = [], [], []
+        for column, head in enumerate(self._networks):
+            output = head(samples.features)
+            target = None if output.decoded is None else head.rows_of(samples.features)
+            terms.append(self._terms(output, samples.logits[:, column], target, weights[:, column]))
+            contributions.append(head.contributions(output.embedding.detach()))
+            estimates.append(output.estimate)
+        return sum_of(terms), torch.stack(contributions, dim=1), torch.stack(estimates, dim=1)
+
+    def _shared_pass(self, samples: Samples, weights: Tensor) -> tuple[Terms, Tensor, Tensor]:
+        """As `_separate_pass`; the one reconstruction weighs as much as those of all heads would."""
+        heads = self._networks[0]
+        output = heads(samples.features)
+        terms = []
+        for row in self.active_rows:
+            alone = HeadOutput(output.embeddings[:, row], None, output.estimates[:, row], output.local[:, row])
+            terms.append(self._terms(alone, samples.logits[:, row], None, weights[:, row]))
+        total = sum_of(terms)
+        if output.decoded is not None:
+            error = self.objective.reconstruction_error(
+                output.decoded.float(), heads.rows_of(samples.features), self.q, None, across_ranks=self.across_ranks
+            )
+            total = total._replace(reconstruction=error * len(terms))
+        return total, output.embeddings * heads.predictors(), output.estimates
+
+    def _terms(self, output: HeadOutput, logit: Tensor, target: Tensor | None, weights: Tensor) -> Terms:
+        return head_terms(
+            self.objective,
+            output,
+            logit,
+            target,
+            weights,
+            q=self.q,
+            pull_away_over=self.pull_away_over,
+            across_ranks=self.across_ranks,
         )
 
-    def positives(self, label: Tensor) -> Tensor:
-        """(B, J) bool: whether an image is of each explained class, from indices (B,) or multi-hot (B, C)."""
-        if label.ndim == 2:
-            return label[:, self.explained] != 0
-        return label[:, None] == self.explained
+    def image_weights(self, samples: Samples) -> Tensor:
+        """(B, J') weight of each image in the means of each head; 0 where it is not among that head's samples."""
+        own = [self.balance(row) for row in self.active_rows]
+        weights = torch.where(samples.positive, samples.features.new_tensor(own), 1.0)
+        return weights if samples.sampled is None else weights * samples.sampled
 
-    def image_weights(self, positive: Tensor, row: int) -> Tensor:
-        """(B,) weight of each image in the means of one head."""
-        weight = self._balance(row) if self.positive_weight == "balanced" else float(self.positive_weight)
-        return torch.where(positive, weight, 1.0)
+    def balance(self, row: int) -> float:
+        """Weight of a class's own images in the means of its head."""
+        if self.positive_weight != "balanced":
+            return float(self.positive_weight)
+        if self.data is None:
+            return 1.0
+        counts = self.data.sample_counts()
+        if counts is not None:
+            own, others = counts[row].tolist()
+        else:
+            own = self.data.class_counts[self.explainer.explained_classes[row]]
+            others = self.data.train_count - own
+        return max(others, 1) / own if own else 1.0
 
-    def _balance(self, row: int) -> float:
-        counts = self.data.class_counts if self.data is not None else []
-        own = counts[self.explainer.explained_classes[row]] if counts else 0
-        return max(self.data.train_count - own, 1) / own if own else 1.0
+    def training_samples(self) -> Iterable[Batch]:
+        """Each training sample once over all ranks."""
+        return self.data.every_sample("train") if self.data is not None else self.trainer.train_dataloader or ()
 
-    def _measure(self, embeddings: list[Tensor], estimates: Tensor, logits: Tensor, positive: Tensor) -> None:
-        self.train_faithfulness.update(estimates, logits, self.explained)
-        self.log_dict(dict(self.train_faithfulness.items(keep_base=False)), on_step=False, on_epoch=True)
-        with torch.no_grad():
-            contributions = torch.stack(
-                [head.contributions(embedding) for head, embedding in zip(self.heads, embeddings, strict=True)], dim=1
+    def take_predictors(self, predictors: Tensor) -> None:
+        """Sets v of all heads from (J, n)."""
+        if isinstance(self.heads, SharedHeads):
+            self.heads.predictor.data.copy_(predictors)
+        else:
+            for head, own in zip(self.heads, predictors, strict=True):
+                head.predictor.weight.data.copy_(own)
+
+    # Pretraining
+
+    @property
+    def _pretrained_layer(self) -> int | None:
+        """Which layer of the autoencoders is trained in this epoch; None where all are trained together."""
+        if not self.pretraining_epochs:
+            return None
+        layer = self.epoch_of_group // self.pretraining_epochs
+        return layer if layer <= len(self.explainer.hidden) else None
+
+    def _pretraining_loss(self, samples: Samples) -> Tensor:
+        if not self.active_rows:
+            return samples.features.new_zeros(())
+        losses = [
+            greedy_loss(
+                network.encoder, network.decoder, network.rows_of(samples.features), self._pretrained_layer or 0
             )
-        self.live_x_features.update(contributions, positive)
+            for network in self._networks
+        ]
+        loss = torch.stack(losses).sum()
+        self._log_means({"pretraining": loss}, samples)
+        return loss
+
+    # What is measured
+
+    def _log_means(self, sums: dict[str, Tensor], samples: Samples) -> None:
+        means = {f"train/{name}": value.detach() / len(self.active_rows) for name, value in sums.items()}
+        self.log_dict(means, on_step=False, on_epoch=True, batch_size=len(samples.features), sync_dist=True)
+
+    def _measure(self, contributions: Tensor, estimates: Tensor, samples: Samples) -> None:
+        rows = self.active_rows
+        self.train_faithfulness.update(estimates, samples.all_logits, self.explained[rows])
+        self.log_dict(dict(self.train_faithfulness.items(keep_base=False)), on_step=False, on_epoch=True)
+        self.live_x_features.update(contributions, samples.positive, rows)
 
     def on_train_epoch_start(self) -> None:
         """Counts contributions anew each epoch."""
+        super().on_train_epoch_start()
         self.live_x_features.reset()
 
     def on_train_epoch_end(self) -> None:
         """Logs how many x-features are live, and how many heads are degenerate."""
-        self.mean_contributions = self.live_x_features.compute()
-        live = live_counts(self.mean_contributions)
+        if self._pretrained_layer is not None:
+            return
+        means = self.live_x_features.compute()
+        measured = ~means.isnan().any(dim=1)
+        self.mean_contributions[measured.cpu()] = means[measured].float().cpu()
+        live = live_counts(means[measured])
         self.log("train/live_x_features", live.float().mean(), rank_zero_only=True)
-        self.log("train/degenerate_heads", float(len(degenerate_heads(self.mean_contributions))), rank_zero_only=True)
+        self.log("train/degenerate_heads", float(len(degenerate_heads(means))), rank_zero_only=True)
 
     def validation_step(self, batch: Batch) -> None:
-        """Faithfulness; no heatmap is drawn, so kept features are enough."""
+        """Faithfulness of the heads that were trained so far; no heatmap is drawn, so kept features are enough."""
         features, logits = self.features_of(batch)
-        self.val_faithfulness.update(self.explainer.reconstruct_logits(features), logits, self.explained)
+        rows = self.groups.begun(self.group)
+        self.val_faithfulness.update(self.heads.estimates(features)[:, rows], logits, self.explained[rows])
         self.log_dict(dict(self.val_faithfulness.items(keep_base=False)), on_step=False, on_epoch=True)
 
     def restart_head(self, row: int, generator: torch.Generator) -> None:
-        """Draws a head's weights anew and forgets what the optimizer knew of them."""
+        """Draws a head's weights anew and forgets what the optimizer knew of them.
+
+        Raises:
+            ValueError: for heads on a shared trunk.
+        """
+        if isinstance(self.heads, SharedHeads):
+            raise ValueError("Heads on a shared trunk cannot be restarted alone; take model.init_args.trunk: separate.")
         self.heads[row].reset(generator)
         optimizers = self.optimizers()
         for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
             for parameter in self.heads[row].parameters():
                 optimizer.state.pop(parameter, None)
 
+    def on_train_end(self) -> None:
+        """Fits the predictors where the objective left them out."""
+        super().on_train_end()
+        if not self.objective.faithful:
+            fit_predictors(self)
+
     def on_fit_end(self) -> None:
         """Warns of heads that stayed degenerate."""
         rows = degenerate_heads(self.mean_contributions)
         names = ", ".join(self.explainer.class_name(self.explainer.explained_classes[row]) for row in rows)
-        if rows:
+        if rows and self.objective.faithful:
             rank_zero_warn(
                 f"{len(rows)} heads have fewer than 2 x-features with a positive mean contribution: {names}."
             )
@@ -208,3 +350,12 @@ class SRAEModule(ExplainerModule):
         counts = live_counts(self.mean_contributions).tolist()
         classes = [self.explainer.class_name(index) for index in self.explainer.explained_classes]
         return super().facts() | {"live_x_features": dict(zip(classes, counts, strict=True))}
+
+
+def _check(trunk: str, pretraining_epochs: int, classes_at_once: int | None) -> None:
+    if pretraining_epochs < 0:
+        raise ValueError(f"pretraining_epochs is {pretraining_epochs}; give 0 or more.")
+    if classes_at_once is not None and classes_at_once < 1:
+        raise ValueError(f"classes_at_once is {classes_at_once}; give 1 or more, or null for all.")
+    if trunk == "shared" and classes_at_once is not None:
+        raise ValueError("classes_at_once splits separate heads; leave it out with trunk: shared.")

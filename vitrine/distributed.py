@@ -44,6 +44,20 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
     return total
 
 
+def rank_of_process() -> int:
+    """The rank of this process; 0 where none was set up."""
+    return dist.get_rank() if world_size() > 1 else 0
+
+
+def joined_over_ranks(tensor: Tensor) -> Tensor:
+    """The (N, …) tensors of all ranks, which are of one shape, one after the other; without gradient."""
+    if world_size() == 1:
+        return tensor
+    parts = [torch.empty_like(tensor) for _ in range(world_size())]
+    dist.all_gather(parts, tensor.contiguous())
+    return torch.cat(parts)
+
+
 def gather_over_ranks(value: T) -> list[T]:
     """What every rank gives, in the order of the ranks; picklable values of any kind."""
     if world_size() == 1:

@@ -1,13 +1,13 @@
 """What an explainer's head reads: the vector Z of one layer of the backbone."""
 
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 import torch
 from torch import Tensor, nn
 
 from vitrine.backbones import FrozenBackbone
 
-POOLINGS = ("average", "flatten", "none")
+POOLINGS = ("average", "flatten", "positions", "none")
 
 
 class Features(TypedDict):
@@ -19,13 +19,25 @@ class Features(TypedDict):
     """(B, C) float32."""
 
 
+class FeatureSizes(NamedTuple):
+    """What a layer gives."""
+
+    width: int
+    """D, length of an image's features."""
+    classes: int
+    """C, number of logits."""
+    positions: int
+    """P, vectors Z that stand in them one after the other; 1 unless positions are kept apart."""
+
+
 class TappedFeatures(nn.Module):
     """Z(x; W): a layer's output as one vector an image (section 2.1 of Qi et al.).
 
     Args:
         backbone: the frozen classifier.
         layer: dotted name of the tapped layer.
-        pooling: ``"average"`` over space, ``"flatten"``, or ``"none"`` for a layer that gives vectors.
+        pooling: ``"average"`` over space, ``"flatten"``, ``"positions"`` to keep a vector Z for each position, one after the
+            other in row order, or ``"none"`` for a layer that gives vectors.
 
     Raises:
         ValueError: for an unknown pooling or layer.
@@ -49,21 +61,25 @@ class TappedFeatures(nn.Module):
         output = self.backbone(images, taps=[self.layer])
         return Features(features=self._pool(output.taps[self.layer]), logits=output.logits)
 
-    def sizes(self, image_size: int) -> tuple[int, int]:
-        """D and C, found by one pass over a blank image of image_size × image_size pixels."""
+    def sizes(self, image_size: int) -> FeatureSizes:
+        """Found by one pass over a blank image of image_size × image_size pixels."""
         device = next((parameter.device for parameter in self.backbone.model.parameters()), torch.device("cpu"))
         with torch.no_grad():
-            blank = self(torch.zeros(1, 3, image_size, image_size, device=device))
-        return blank["features"].shape[1], blank["logits"].shape[1]
+            output = self.backbone(torch.zeros(1, 3, image_size, image_size, device=device), taps=[self.layer])
+        activation = output.taps[self.layer]
+        positions = activation[0, 0].numel() if self.pooling == "positions" else 1
+        return FeatureSizes(self._pool(activation).shape[1], output.logits.shape[1], positions)
 
     def _pool(self, activation: Tensor) -> Tensor:
         if self.pooling == "average" and activation.ndim == 4:
             return activation.mean(dim=(2, 3))
+        if self.pooling == "positions" and activation.ndim > 2:
+            return activation.flatten(2).transpose(1, 2).flatten(1)
         if self.pooling == "flatten":
             return activation.flatten(1)
         if activation.ndim == 2:
             return activation
         raise ValueError(
             f"Layer {self.layer!r} gives {activation.ndim - 1}-dimensional activations, which pooling {self.pooling!r}"
-            " does not turn into vectors; choose 'average' or 'flatten'."
+            f" does not turn into vectors; choose another of {', '.join(POOLINGS)}."
         )

@@ -66,6 +66,16 @@ def sparse_reconstruction(
     return torch.log1p(q * error).mean()
 
 
+def plain_reconstruction(
+    decoded: Tensor, target: Tensor, *, weights: Tensor | None = None, across_ranks: bool = False
+) -> Tensor:
+    """Mean squared reconstruction error over images and dimensions: `sparse_reconstruction` / q as q → 0.
+
+    The arguments are those of `sparse_reconstruction`.
+    """
+    return weighted_mean((decoded - target).square(), weights, across_ranks=across_ranks).mean()
+
+
 def faithfulness(
     predicted: Tensor, logits: Tensor, *, weights: Tensor | None = None, across_ranks: bool = False
 ) -> Tensor:
@@ -81,11 +91,11 @@ def faithfulness(
 
 
 def weighted_mean(values: Tensor, weights: Tensor | None = None, *, across_ranks: bool = False) -> Tensor:
-    """Mean of (N, …) values over their first dimension, weighted by (N,) weights where given."""
+    """Mean of (N, …) values over their first dimension, weighted by (N,) weights where given; 0 where these add up to 0."""
     if weights is None:
         weights = values.new_ones(len(values))
     numerator = _total(torch.tensordot(weights, values, dims=1), across_ranks)
-    return numerator / _total(weights.sum(), across_ranks)
+    return numerator / _total(weights.sum(), across_ranks).clamp(min=torch.finfo(numerator.dtype).tiny)
 
 
 def _total(tensor: Tensor, across_ranks: bool) -> Tensor:

@@ -17,6 +17,7 @@ from callbacks import RestartDegenerateHeads
 from lightning_modules import SRAEModule
 from vitrine.backbones import BackboneOptions
 from vitrine.batch import Batch
+from vitrine.explainers.separate_heads import SeparateHeads
 
 EXPLAINED = [0, 1, 3]
 
@@ -27,6 +28,11 @@ def make_module(**options: Any) -> SRAEModule:
     backbone = BackboneOptions("squeezenet1_1", num_classes=4)
     settings = {"layer": "features.2", "x_features": 3, "hidden": (8,), "image_size": 32, "lr": 1e-2}
     return SRAEModule(backbone, **{"explained_classes": EXPLAINED, **settings, **options})
+
+
+def heads_of(module: SRAEModule) -> SeparateHeads:
+    assert isinstance(module.heads, SeparateHeads)
+    return module.heads
 
 
 def make_batches(module: SRAEModule, count: int = 4, size: int = 12) -> list[Batch]:
@@ -57,8 +63,8 @@ def fit(module: SRAEModule, batches: list[Batch], epochs: int, folder: Path, *ca
 def equation_5(module: SRAEModule, batch: Batch, weight: float) -> float:
     """Transcribed from the paper, image by image and dimension by dimension."""
     total = 0.0
-    for head, index in zip(module.heads, EXPLAINED, strict=True):
-        embedding, decoded, estimate = (t.detach().double() for t in head(batch["features"]))
+    for head, index in zip(heads_of(module), EXPLAINED, strict=True):
+        embedding, decoded, estimate, _ = (t.detach().double() for t in head(batch["features"]))
         weights = [weight if int(label) == index else 1.0 for label in batch["label"]]
         errors = (estimate - batch["logits"][:, index]).square().tolist()
         total += sum(w * e for w, e in zip(weights, errors, strict=True)) / sum(weights)
@@ -102,15 +108,15 @@ def test_weight_decays_act_on_their_own_parts(tmp_path: Path) -> None:
 
 def test_one_run_trains_each_head_as_if_it_were_alone(tmp_path: Path) -> None:
     together = make_module()
-    start = [{name: value.clone() for name, value in head.state_dict().items()} for head in together.heads]
+    start = [{name: value.clone() for name, value in head.state_dict().items()} for head in heads_of(together)]
     batches = make_batches(together)
     fit(together, batches, 3, tmp_path)
     for row, index in enumerate(EXPLAINED):
         alone = make_module(explained_classes=[index])
-        alone.heads[0].load_state_dict(start[row])
+        heads_of(alone)[0].load_state_dict(start[row])
         fit(alone, batches, 3, tmp_path)
-        for name, value in alone.heads[0].state_dict().items():
-            torch.testing.assert_close(together.heads[row].state_dict()[name], value)
+        for name, value in heads_of(alone)[0].state_dict().items():
+            torch.testing.assert_close(heads_of(together)[row].state_dict()[name], value)
 
 
 def test_training_makes_heads_faithful_and_reports_it(tmp_path: Path) -> None:
@@ -143,7 +149,7 @@ def test_multi_hot_labels_have_several_positives() -> None:
 
 def kill(module: SRAEModule, row: int) -> None:
     """A head none of whose x-features ever fires."""
-    last = [layer for layer in module.heads[row].encoder if isinstance(layer, torch.nn.Linear)][-1]
+    last = [layer for layer in heads_of(module)[row].encoder if isinstance(layer, torch.nn.Linear)][-1]
     last.bias.data.fill_(-1000.0)
 
 
@@ -154,7 +160,7 @@ def test_degenerate_heads_are_found_and_restarted(tmp_path: Path) -> None:
     restart = RestartDegenerateHeads(every_n_epochs=1, max_restarts=1, until=1.0)
     fit(module, make_batches(module), 4, tmp_path, restart)
     assert restart.restarts.get(1) == 1
-    last = [layer for layer in module.heads[1].encoder if isinstance(layer, torch.nn.Linear)][-1]
+    last = [layer for layer in heads_of(module)[1].encoder if isinstance(layer, torch.nn.Linear)][-1]
     assert last.bias.abs().max() < 100
     assert module.mean_contributions[1].abs().sum() > 0
     assert all(module.mean_contributions[row].abs().sum() > 0 for row in others)

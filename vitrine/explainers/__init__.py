@@ -3,6 +3,7 @@
 from vitrine.explainers.base import Explainer, load
 from vitrine.explainers.mu_lasso import MuLassoExplainer
 from vitrine.explainers.mu_lasso_fit import MuLassoFit
+from vitrine.explainers.selected_features import SelectedFeaturesExplainer
 from vitrine.explainers.srae import SRAEExplainer
 
-__all__ = ["Explainer", "MuLassoExplainer", "MuLassoFit", "SRAEExplainer", "load"]
+__all__ = ["Explainer", "MuLassoExplainer", "MuLassoFit", "SRAEExplainer", "SelectedFeaturesExplainer", "load"]

@@ -7,13 +7,15 @@ from torch import Tensor, nn
 from vitrine.attribution import ExcitationBackprop
 from vitrine.backbones import FrozenBackbone
 from vitrine.explainers import SRAEExplainer
-from vitrine.explainers.srae import SRAEHead
+from vitrine.explainers.separate_heads import SeparateHeads
+from vitrine.explainers.srae_head import SRAEHead
 
 
 def test_head_has_the_layers_of_the_paper() -> None:
     head = SRAEHead(4096, 5, (800, 100))
     shapes = [(m.in_features, m.out_features) for m in head.encoder if isinstance(m, nn.Linear)]
     assert shapes == [(4096, 800), (800, 100), (100, 5)]
+    assert head.decoder is not None
     assert [(m.in_features, m.out_features) for m in head.decoder if isinstance(m, nn.Linear)] == [
         (b, a) for a, b in reversed(shapes)
     ]
@@ -24,7 +26,7 @@ def test_head_has_the_layers_of_the_paper() -> None:
 
 def test_contributions_sum_to_the_estimate() -> None:
     head = SRAEHead(10, 4, (6,))
-    embedding, decoded, estimate = head(torch.rand(3, 10))
+    embedding, decoded, estimate, _ = head(torch.rand(3, 10))
     assert (embedding >= 0).all()
     assert decoded.shape == (3, 10)
     torch.testing.assert_close(head.contributions(embedding).sum(dim=1), estimate)
@@ -63,6 +65,7 @@ def test_heatmaps_equal_excitation_backprop_on_the_whole_network(
     targets = [0, 2, 2, 0, 2]
     explanation = explainer.explain(images, target=targets)
     for row, target in enumerate(targets):
+        assert isinstance(explainer.heads, SeparateHeads)
         head = explainer.heads[explainer.explained_classes.index(target)]
         parts = [
             network.get_submodule("features"),
@@ -148,7 +151,7 @@ def test_wrong_explained_classes(network: nn.Module, classes: list[int]) -> None
 
 def test_pooling(network: nn.Module) -> None:
     flat = SRAEExplainer(FrozenBackbone(network), "features", pooling="flatten", image_size=8, hidden=(4,))
-    assert flat.features.sizes(8) == (8 * 8 * 8, 3)
+    assert flat.features.sizes(8) == (8 * 8 * 8, 3, 1)
     with pytest.raises(ValueError, match="'none' does not turn into vectors"):
         SRAEExplainer(FrozenBackbone(network), "features", pooling="none", image_size=8)
     with pytest.raises(ValueError, match="pooling 'max' is unknown"):

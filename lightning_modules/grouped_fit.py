@@ -1,0 +1,244 @@
+"""Fitting many heads group after group, each rank its own, where all at once would not fit."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+from pytorch_lightning.utilities import rank_zero_info
+from torch import Tensor, nn
+from typing_extensions import override
+
+from lightning_modules.base import ExplainerModule
+from lightning_modules.class_groups import ClassGroups
+from lightning_modules.fit_cost import amount, fit_bytes, free_bytes
+from vitrine.batch import Batch
+from vitrine.distributed import gather_over_ranks, joined_over_ranks, rank_of_process, world_size
+from vitrine.explainers import Explainer
+
+
+class Samples(NamedTuple):
+    """What one step's heads are trained on."""
+
+    features: Tensor
+    """(B, D) Z."""
+    logits: Tensor
+    """(B, J') ŷ of the classes whose heads are trained."""
+    positive: Tensor
+    """(B, J') bool: whether an image is of the class."""
+    sampled: Tensor | None
+    """(B, J') bool: whether an image is among those that the class's head is fitted on; None where all are."""
+    all_logits: Tensor
+    """(B, C)."""
+
+
+class GroupedFitModule(ExplainerModule):
+    """Trains all heads together, over ranks as DistributedDataParallel does; or, with ``classes_at_once``, group by group.
+
+    In groups, each rank trains heads of its own on the global batch, so that weights, gradients and moments of no more than
+    ``classes_at_once`` heads are worked on at a time, and nothing but features goes between ranks. Each group has the
+    trainer's ``max_epochs``, and an optimizer of its own.
+
+    Args:
+        explainer: see `ExplainerModule`.
+        classes: J, number of heads.
+        classes_at_once: heads that a rank trains at once; all together without it.
+        lr: see `ExplainerModule`.
+        lr_schedule: see `ExplainerModule`.
+        init_from: see `ExplainerModule`.
+        names: see `ExplainerModule`.
+    """
+
+    def __init__(
+        self,
+        explainer: Explainer,
+        explained_classes: Sequence[int],
+        classes_at_once: int | None,
+        lr: float,
+        lr_schedule: str,
+        init_from: str | Path | None,
+        names: str | Path | None,
+    ) -> None:
+        super().__init__(explainer, lr, lr_schedule, init_from, names)
+        count = len(explained_classes)
+        self.classes_at_once = classes_at_once
+        self.groups = ClassGroups(count, count)
+        self.group = 0
+        self.epochs_of_group: int | None = None
+        self.register_buffer("explained", torch.tensor(list(explained_classes)), persistent=False)
+        self._saved_optimizers: list[Any] | None = None
+        if classes_at_once is not None:
+            # DistributedDataParallel wants a parameter to look after; the heads are none of its business.
+            self.unused = nn.Parameter(torch.zeros(()))
+
+    explained: Tensor
+    """(J,) the explained classes."""
+
+    @abstractmethod
+    def head_parameters(self, row: int) -> list[nn.Parameter]:
+        """The parameters of one head."""
+
+    @property
+    def is_grouped(self) -> bool:
+        """Whether heads are trained group by group."""
+        return self.classes_at_once is not None
+
+    @property
+    def across_ranks(self) -> bool:
+        """Whether losses are sums over ranks; in groups every rank has the global batch already."""
+        return not self.is_grouped
+
+    @property
+    def active_rows(self) -> list[int]:
+        """Positions of the heads that this rank trains now."""
+        return self.groups.rows(self.group)
+
+    @property
+    @override
+    def scheduled_epochs(self) -> int:
+        return self.epochs_of_group or super().scheduled_epochs
+
+    @property
+    def epoch_of_group(self) -> int:
+        """How many epochs the heads in training have behind them."""
+        return self.trainer.current_epoch - self.group * (self.epochs_of_group or 0)
+
+    @property
+    def epochs_done_share(self) -> float:
+        """Share of their training that the heads in training have behind them at the end of this epoch."""
+        return (self.epoch_of_group + 1) / max(self.scheduled_epochs, 1)
+
+    # The run
+
+    @override
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        if stage == "fit" and self.classes_at_once is not None:
+            self._plan(self.classes_at_once)
+
+    def _plan(self, at_once: int) -> None:
+        self.groups = ClassGroups(len(self.explained), at_once, rank_of_process(), world_size())
+        epochs = self.trainer.max_epochs
+        if epochs is None or epochs < 1:
+            raise ValueError("classes_at_once needs the epochs of a group; give trainer.max_epochs, 1 or more.")
+        if self.epochs_of_group is None:
+            self.epochs_of_group = epochs
+            self.trainer.fit_loop.max_epochs = epochs * self.groups.count
+        heads = [name for name, value in self.named_parameters() if value is not self.unused]
+        self._ddp_params_and_buffers_to_ignore = heads  # the name that torch reads
+        self._train_active_only()
+
+    def _train_active_only(self) -> None:
+        active = set(self.active_rows)
+        for row in range(len(self.explained)):
+            for parameter in self.head_parameters(row):
+                parameter.requires_grad_(row in active)
+                parameter.grad = None
+
+    @override
+    def on_fit_start(self) -> None:
+        """Says what the fit will take, and refuses what does not fit.
+
+        Raises:
+            ValueError: where more memory is needed than is free.
+        """
+        parameters = list(self.explainer.parameters())
+        total = sum(value.numel() for value in parameters)
+        trained = sum(value.numel() for value in parameters if value.requires_grad)
+        kept = sum(value.numel() for value in parameters if value.device == self.device)
+        needed, free = fit_bytes(0, trained, 0), free_bytes(self.device)
+        heads, at_once = len(self.explained), len(self.active_rows)
+        rank_zero_info(
+            f"{heads} heads with {amount(total)} parameters; {at_once} of them are trained at once, which takes"
+            f" {amount(fit_bytes(kept, trained, 0))}B for weights, gradients and Adam's moments"
+            + (f" ({amount(free)}B are free)." if free is not None else ".")
+        )
+        if free is not None and needed > free:
+            raise ValueError(
+                f"Training {at_once} heads at once needs {amount(needed)}B beside their weights, and {amount(free)}B are"
+                " free; set model.init_args.classes_at_once to fewer, or take fewer explained_classes."
+            )
+
+    @override
+    def on_train_epoch_start(self) -> None:
+        wanted = self.trainer.current_epoch // self.epochs_of_group if self.epochs_of_group else 0
+        if wanted != self.group:
+            self.share_heads()
+            self.group = wanted
+            self._train_active_only()
+            self.trainer.strategy.setup_optimizers(self.trainer)
+            rank_zero_info(f"Group {wanted + 1} of {self.groups.count}: heads of {len(self.active_rows)} classes.")
+
+    @override
+    def on_train_start(self) -> None:
+        """Gives each rank back its own optimizer's state after a resume."""
+        saved, self._saved_optimizers = self._saved_optimizers, None
+        if saved is None:
+            return
+        if len(saved) != world_size():
+            raise ValueError(
+                f"The checkpoint is of {len(saved)} ranks, each with heads of its own; resume it with as many."
+            )
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        optimizer.load_state_dict(saved[rank_of_process()])  # type: ignore[union-attr]
+
+    def share_heads(self) -> None:
+        """Gives all ranks the heads that each of them trained in this group."""
+        if not self.is_grouped or world_size() == 1:
+            return
+        for row in set(self.groups.begun(self.group)) - set(self.groups.begun(self.group - 1)):
+            for parameter in self.head_parameters(row):
+                dist.broadcast(parameter.data, src=self.groups.owner(row))
+
+    @override
+    def on_validation_start(self) -> None:
+        self.share_heads()
+
+    @override
+    def on_train_end(self) -> None:
+        self.share_heads()
+
+    # Checkpoints
+
+    @override
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        if self.is_grouped:
+            checkpoint["group"] = self.group
+            checkpoint["optimizers_of_ranks"] = gather_over_ranks(checkpoint["optimizer_states"][0])
+
+    @override
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        if self.is_grouped and "group" in checkpoint:
+            self.group = checkpoint["group"]
+            self._saved_optimizers = checkpoint["optimizers_of_ranks"]
+            self._train_active_only()
+
+    # Samples
+
+    def global_samples(self, batch: Batch) -> Samples:
+        """The batch for the heads that are trained now; in groups, that of all ranks."""
+        features, logits = self.features_of(batch)
+        tensors = {"features": features, "logits": logits, "label": batch["label"]}
+        if "sampled" in batch:
+            tensors["sampled"] = batch["sampled"]
+        if self.is_grouped:
+            tensors = {name: joined_over_ranks(value) for name, value in tensors.items()}
+        rows = torch.tensor(self.active_rows, dtype=torch.int64, device=features.device)
+        sampled = tensors.get("sampled")
+        return Samples(
+            tensors["features"],
+            tensors["logits"][:, self.explained[rows]],
+            self.positives(tensors["label"])[:, rows],
+            None if sampled is None else sampled[:, rows],
+            tensors["logits"],
+        )
+
+    def positives(self, label: Tensor) -> Tensor:
+        """(B, J) bool: whether an image is of each explained class, from indices (B,) or multi-hot (B, C)."""
+        if label.ndim == 2:
+            return label[:, self.explained] != 0
+        return label[:, None] == self.explained

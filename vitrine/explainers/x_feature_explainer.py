@@ -1,0 +1,159 @@
+"""The face of explainers whose heads squeeze one vector Z into a few x-features a class."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from vitrine.attribution.excitation_backprop import excitation_maps
+from vitrine.backbones import FrozenBackbone
+from vitrine.explainers.base import Explainer, Target, target_classes
+from vitrine.explainers.x_features import XFeatureHeads
+from vitrine.explanation import Explanation
+from vitrine.features import TappedFeatures
+from vitrine.preprocessing import Preprocessing
+
+
+class XFeatureExplainer(Explainer):
+    """X-features of chosen classes, each drawn by (contrastive) excitation backprop.
+
+    A subclass makes the ``heads``.
+
+    Args:
+        backbone: the classifier behind glass.
+        layer: the layer whose output is Z.
+        classes: names of the backbone's logits.
+        preprocessing: how images are made ready for the backbone.
+        explained_classes: indices of the classes that get a head; all without it.
+        pooling: how an activation becomes a vector, see `TappedFeatures`.
+        contrastive: whether heatmaps are c-MWP, as in the paper, or plain MWP.
+        negative_activations: how excitation backprop treats negative activations: clamp, raw or zplus.
+        image_size: side of the backbone's input, used once to find the sizes of Z and of the logits.
+    """
+
+    heads: XFeatureHeads
+
+    def __init__(
+        self,
+        backbone: FrozenBackbone,
+        layer: str,
+        classes: Sequence[str] | None = None,
+        preprocessing: Preprocessing | None = None,
+        explained_classes: Sequence[int] | None = None,
+        pooling: str = "average",
+        contrastive: bool = True,
+        negative_activations: str = "clamp",
+        image_size: int = 224,
+    ) -> None:
+        super().__init__(backbone, classes, preprocessing)
+        self.features = TappedFeatures(backbone, layer, pooling)
+        sizes = self.features.sizes(image_size)
+        self.width, self.positions, self.num_classes = sizes.width // sizes.positions, sizes.positions, sizes.classes
+        self.explained_classes = _checked(explained_classes, self.num_classes)
+        self.contrastive = contrastive
+        self.negative_activations = negative_activations
+        self.image_size = image_size
+
+    @override
+    def options(self) -> dict[str, object]:
+        return {
+            "layer": self.features.layer,
+            "explained_classes": self.explained_classes,
+            "pooling": self.features.pooling,
+            "contrastive": self.contrastive,
+            "negative_activations": self.negative_activations,
+            "image_size": self.image_size,
+        }
+
+    @property
+    def x_features(self) -> int:
+        """n, x-features a class."""
+        return self.heads.x_features
+
+    @property
+    @override
+    def cacheable_features(self) -> TappedFeatures:
+        """Z, which one pass over the data gives once for all."""
+        return self.features
+
+    @override
+    def heatmap_counts(self) -> dict[str, int]:
+        return {self.class_name(index): self.x_features for index in self.explained_classes}
+
+    @override
+    def load_head_state(self, state: dict[str, Tensor]) -> None:
+        # Explainers from before x-features could be dropped do not say which are live: all are.
+        live = {name: value for name, value in self.head_state().items() if name.endswith(".live")}
+        super().load_head_state(live | state)
+
+    def reconstruct_logits(self, features: Tensor) -> Tensor | None:
+        """(N, J) estimates ȳ of the explained classes' logits from Z (N, D); None where heads estimate nothing."""
+        return self.heads.estimates(features)
+
+    @override
+    def explain_at_once(self, images: Tensor, target: Target) -> Explanation:
+        """Heatmaps of the x-features of the target's head, with vᵢEᵢ as scores; see `Explainer.explain`.
+
+        Where the predicted class has no head, the explained class with the highest logit is taken. X-features that were
+        dropped are left out; a head with fewer than others has heatmaps of zeros with an empty label behind its own.
+        """
+        seen: dict[str, Tensor] = {}
+
+        count = max(int(self.heads.live.sum(dim=1).max()), 1)
+
+        def embed(inputs: Tensor) -> Tensor:
+            output = self.features(inputs)
+            rows = self._rows(output["logits"].detach(), target)
+            units = self.heads.live[rows].int().argsort(dim=1, descending=True, stable=True)[:, :count]
+            embedding = self.heads.embed(output["features"], rows)
+            seen.update(logits=output["logits"].detach(), features=output["features"].detach(), rows=rows, units=units)
+            seen["contributions"] = self.heads.contributions(embedding.detach(), rows)
+            return embedding[torch.arange(len(rows), device=rows.device)[:, None], units]
+
+        columns = torch.arange(count, device=images.device).expand(len(images), -1)
+        heatmaps, _ = excitation_maps(
+            embed, images, columns, contrastive=self.contrastive, negative_activations=self.negative_activations
+        )
+        explained = torch.tensor(self.explained_classes, device=images.device)
+        rows, units = seen["rows"], seen["units"]
+        live = self.heads.live[rows].gather(1, units)
+        with torch.no_grad():
+            return Explanation(
+                heatmaps=heatmaps * live[..., None, None],
+                scores=seen["contributions"].gather(1, units),
+                labels=[
+                    [self._label(row, unit, shown) for unit, shown in zip(units_of, lives, strict=True)]
+                    for row, units_of, lives in zip(rows.tolist(), units.tolist(), live.tolist(), strict=True)
+                ],
+                prediction=seen["logits"].argmax(dim=1),
+                target=explained[rows],
+                logits=seen["logits"],
+                reconstruction=self.reconstruct_logits(seen["features"]),
+                explained_classes=explained,
+            )
+
+    def _label(self, row: int, unit: int, live: bool) -> str:
+        return self.heatmap_name(self.explained_classes[row], unit, f"x-feature {unit + 1}") if live else ""
+
+    def _rows(self, logits: Tensor, target: Target) -> Tensor:
+        """(B,) position of each image's head among the heads."""
+        explained = torch.tensor(self.explained_classes, device=logits.device)
+        best = explained[logits[:, explained].argmax(dim=1)]
+        classes = target_classes(target, best, self.num_classes)
+        matches = classes[:, None] == explained
+        if not bool(matches.any(dim=1).all()):
+            missing = int(classes[~matches.any(dim=1)][0])
+            names = ", ".join(self.class_name(i) for i in self.explained_classes)
+            raise ValueError(f"There is no head for {self.class_name(missing)!r} (class {missing}); heads: {names}.")
+        return matches.int().argmax(dim=1)
+
+
+def _checked(explained_classes: Sequence[int] | None, num_classes: int) -> list[int]:
+    chosen = list(range(num_classes)) if explained_classes is None else list(explained_classes)
+    wrong = [index for index in chosen if not 0 <= index < num_classes]
+    if wrong or not chosen or len(set(chosen)) < len(chosen):
+        raise ValueError(
+            f"explained_classes {chosen} must be different class indices from 0 to {num_classes - 1}, at least one."
+        )
+    return chosen
