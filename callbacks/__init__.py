@@ -2,9 +2,11 @@
 
 from callbacks.ablation import FilterAblation
 from callbacks.average_images import AverageImages
+from callbacks.contact_sheets import ContactSheets
 from callbacks.export import Export
-from callbacks.health import RestartDegenerateHeads
+from callbacks.health import DropIdleXFeatures, RestartDegenerateHeads
 from callbacks.heatmaps import HeatmapPanel
+from callbacks.masked_classification import MaskedClassification
 from callbacks.metrics_file import MetricsFile
 from callbacks.predictions import PredictionWriter
 from callbacks.relevance import RelevanceTable
@@ -13,9 +15,12 @@ from callbacks.sanity import SanityCheck
 
 __all__ = [
     "AverageImages",
+    "ContactSheets",
+    "DropIdleXFeatures",
     "Export",
     "FilterAblation",
     "HeatmapPanel",
+    "MaskedClassification",
     "MetricsFile",
     "PredictionWriter",
     "RelevanceTable",

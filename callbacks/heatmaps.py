@@ -11,11 +11,13 @@ import torch
 from PIL import Image
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.utilities.seed import isolate_rng
+from torch import Tensor
 from typing_extensions import override
 
 from callbacks.faces import class_names, datamodule_of, plain_images
 from callbacks.ranks import gather_on_zero
 from vitrine.batch import Batch
+from vitrine.explainers.logit_map import LOGIT_MAP, logit_maps
 from vitrine.explanation import Explanation
 from vitrine.rendering import panel
 from vitrine.whole import whole_file
@@ -53,6 +55,7 @@ class HeatmapPanel(pl.Callback):
         every_n_epochs: Draws at the end of every so many training epochs.
         every_n_steps: Draws after every so many optimiser steps, in place of epochs.
         heatmaps: At most so many heatmaps an image, those of highest score; all where it is not given.
+        logit_map: Shows excitation backprop of the explained logit itself beside the heatmaps (Qi et al. 2018, figure 4).
         files: Writes the PNG files also beside W&B or TensorBoard.
         name: The panel's name in W&B and TensorBoard.
 
@@ -67,6 +70,7 @@ class HeatmapPanel(pl.Callback):
         every_n_steps: int | None = None,
         heatmaps: int | None = None,
         *,
+        logit_map: bool = False,
         files: bool = False,
         name: str = "heatmaps",
     ) -> None:
@@ -81,7 +85,7 @@ class HeatmapPanel(pl.Callback):
             if value is not None and value < 1:
                 raise ValueError(f"HeatmapPanel: {option} must be at least 1, got {value}.")
         self.count, self.every_n_epochs, self.every_n_steps = count, every_n_epochs, every_n_steps
-        self.heatmaps, self.files, self.name = heatmaps, files, name
+        self.heatmaps, self.logit_map, self.files, self.name = heatmaps, logit_map, files, name
         self._batch: Batch | None = None
         self._last_step = 0
 
@@ -119,16 +123,25 @@ class HeatmapPanel(pl.Callback):
         if batch is None:
             return
         with untouched(pl_module):
-            explanation = interleaved(gather_on_zero(explain_share(trainer, pl_module, batch)))
+            share = explain_share(trainer, pl_module, batch)
+            maps = logit_map_share(trainer, pl_module, batch, share) if self.logit_map else None
+            explanation, gathered = interleaved(gather_on_zero(share)), gather_on_zero(maps)
             if explanation is not None:
-                self._send(trainer, self._drawn(trainer, pl_module, batch, explanation))
+                beside = (LOGIT_MAP, interleaved_maps(gathered)) if self.logit_map else None
+                self._send(trainer, self._drawn(trainer, pl_module, batch, explanation, beside))
 
     def _drawn(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, explanation: Explanation
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        batch: Batch,
+        explanation: Explanation,
+        beside: tuple[str, Tensor] | None,
     ) -> Image.Image:
         images = plain_images(trainer, batch, self, range(len(batch["image"])))
         names = class_names(trainer, pl_module, self)
-        return panel(images, explanation, names, heatmaps=self.heatmaps, by_score=self.heatmaps is not None)
+        by_score = self.heatmaps is not None
+        return panel(images, explanation, names, heatmaps=self.heatmaps, by_score=by_score, beside=beside)
 
     def _send(self, trainer: pl.Trainer, image: Image.Image) -> None:
         sent = [send_to(logger, self.name, image, trainer.global_step) for logger in trainer.loggers]
@@ -146,6 +159,24 @@ def explain_share(trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Bat
     with precision.forward_context():  # as in the steps: the panel shows what the module computes there
         explanation: Explanation = explainer.explain(precision.convert_input(share.to(pl_module.device)))
     return explanation.cpu()
+
+
+def logit_map_share(
+    trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, explanation: Explanation | None
+) -> Tensor | None:
+    """(b, 1, H, W) maps of the explained logits of this rank's ``image[rank::world]``, on the CPU; None without an image."""
+    if explanation is None:
+        return None
+    share = batch["image"][trainer.global_rank :: trainer.world_size].to(pl_module.device)
+    images = trainer.precision_plugin.convert_input(share)
+    return logit_maps(cast("Any", pl_module.explainer), images, explanation.target).cpu()
+
+
+def interleaved_maps(shares: list[Tensor | None]) -> Tensor:
+    """Puts (b, …) shares ``[rank::world]`` back into the images' order."""
+    present = [share for share in shares if share is not None]
+    order = sorted(((row, rank) for rank, share in enumerate(present) for row in range(len(share))))
+    return torch.stack([present[rank][row] for row, rank in order])
 
 
 def interleaved(shares: list[Explanation | None]) -> Explanation | None:

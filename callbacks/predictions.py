@@ -17,7 +17,7 @@ from callbacks.faces import class_names, datamodule_of, explanation_of, plain_im
 from callbacks.ranks import gather_on_zero
 from vitrine.batch import Batch
 from vitrine.explanation import Explanation
-from vitrine.rendering import class_name, overlay, probability_of
+from vitrine.rendering import class_name, labelled, overlay, probability_of
 from vitrine.whole import begin, finish, staging_of
 
 TABLE = "predictions.csv"
@@ -125,8 +125,8 @@ def table_row(key: str, explanation: Explanation, names: Sequence[str]) -> Row:
         class_name=class_name(names, prediction),
         probability=probability_of(explanation, 0),
         target=int(explanation.target[0]),
-        labels=list(explanation.labels[0]),
-        scores=explanation.scores[0].tolist(),
+        labels=[explanation.labels[0][k] for k in labelled(explanation, 0)],
+        scores=explanation.scores[0, labelled(explanation, 0)].tolist(),
     )
 
 
@@ -141,7 +141,7 @@ def write_table(path: Path, rows: Sequence[Row]) -> None:
 
 
 def write_image(folder: Path, key: str, image: Tensor, explanation: Explanation, *, opacity: float) -> None:
-    """Writes the overlays and raw maps of one image.
+    """Writes the overlays and raw maps of one image, without heatmaps that are padding.
 
     Args:
         folder: Where to; made where it is not there.
@@ -151,10 +151,12 @@ def write_image(folder: Path, key: str, image: Tensor, explanation: Explanation,
         opacity: Of a heatmap at its maximum.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for k, (label, heatmap) in enumerate(zip(explanation.labels[0], explanation.heatmaps[0], strict=True), start=1):
+    shown = labelled(explanation, 0)
+    labels, heatmaps = [explanation.labels[0][k] for k in shown], explanation.heatmaps[0, shown]
+    for k, (label, heatmap) in enumerate(zip(labels, heatmaps, strict=True), start=1):
         overlay(image, heatmap, opacity=opacity).save(folder / f"{k:02d}_{slug(label)}.png")
-    tensors = {"heatmaps": explanation.heatmaps[0].float().contiguous(), "scores": explanation.scores[0].float()}
-    sample = json.dumps({"key": key, "labels": list(explanation.labels[0])}, ensure_ascii=False)
+    tensors = {"heatmaps": heatmaps.float().contiguous(), "scores": explanation.scores[0, shown].float()}
+    sample = json.dumps({"key": key, "labels": labels}, ensure_ascii=False)
     # One entry only: safetensors writes several in a random order, and equal runs would differ in their bytes.
     save_file(tensors, folder / "heatmaps.safetensors", metadata={"sample": sample})
 
@@ -169,10 +171,11 @@ def safe_path(key: str) -> Path:
 
     Parts that would not do as a file's name are cleaned, and told apart by a digest of what they were.
     """
-    return Path(*(_safe_part(part) for part in key.split("/")))
+    return Path(*(safe_name(part) for part in key.split("/")))
 
 
-def _safe_part(part: str) -> str:
+def safe_name(part: str) -> str:
+    """A file's name for any text; different texts have different names."""
     clean = re.sub(r"[^\w.+=,@() -]", "_", part).strip(". ")[:80]
     if part and clean == part:
         return part

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytorch_lightning as pl
 from rich.console import Console
@@ -14,8 +15,13 @@ from callbacks.faces import class_names, datamodule_of, explanation_of, plain_im
 from callbacks.ranks import gather_on_zero
 from vitrine.batch import Batch
 from vitrine.distributed import gather_over_ranks
+from vitrine.explainers.logit_map import LOGIT_MAP, logit_maps
 from vitrine.explanation import Explanation
+from vitrine.interpretation.first_few import FirstFew
 from vitrine.report import GalleryEntry, write_gallery
+
+LogitMap = tuple[str, Tensor]
+"""Label and (H, W) map."""
 
 
 class ReportGallery(pl.Callback):
@@ -26,17 +32,18 @@ class ReportGallery(pl.Callback):
 
     Args:
         images_per_class: At most so many images of each class.
+        logit_map: Shows excitation backprop of the explained logit itself beside the heatmaps (Qi et al. 2018, figure 4).
 
     Raises:
         ValueError: If ``images_per_class`` is below 1.
     """
 
-    def __init__(self, images_per_class: int = 4) -> None:
+    def __init__(self, images_per_class: int = 4, *, logit_map: bool = False) -> None:
         super().__init__()
         if images_per_class < 1:
             raise ValueError(f"ReportGallery: images_per_class must be at least 1, got {images_per_class}.")
-        self.images_per_class = images_per_class
-        self._kept: dict[int, dict[str, GalleryEntry]] = defaultdict(dict)
+        self.images_per_class, self.logit_map = images_per_class, logit_map
+        self._kept: dict[int, FirstFew[GalleryEntry]] = defaultdict(self._few)
         self._page: Path | None = None
 
     @override
@@ -59,10 +66,17 @@ class ReportGallery(pl.Callback):
         """Keeps what belongs in the gallery so far."""
         explanation = explanation_of(outputs, self, "test_step")
         labels = true_classes(batch["label"])
-        wanted = [row for row, key in enumerate(batch["key"]) if any(self._wants(label, key) for label in labels[row])]
-        for row, image in zip(wanted, plain_images(trainer, batch, self, wanted), strict=True):
+        wanted = [
+            row
+            for row, key in enumerate(batch["key"])
+            if any(self._kept[label].wants(key, key) for label in labels[row])
+        ]
+        maps = self._logit_maps(pl_module, batch, explanation, wanted)
+        for row, image, map_ in zip(wanted, plain_images(trainer, batch, self, wanted), maps, strict=True):
             shown = compact(explanation[row : row + 1])
-            self._keep(GalleryEntry(batch["key"][row], image, labels[row], shown))
+            entry = GalleryEntry(batch["key"][row], image, labels[row], shown, map_)
+            for label in entry.labels:
+                self._kept[label].offer(entry.key, entry)
 
     @override
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -87,26 +101,26 @@ class ReportGallery(pl.Callback):
         if stage == "test" and self._page is not None:
             Console(soft_wrap=True, highlight=False, markup=False).print(f"Report: {self._page}")
 
-    def _wants(self, label: int, key: str) -> bool:
-        kept = self._kept[label]
-        return key not in kept and (len(kept) < self.images_per_class or key < max(kept))
+    def _few(self) -> FirstFew[GalleryEntry]:
+        return FirstFew(self.images_per_class)
 
-    def _keep(self, entry: GalleryEntry) -> None:
-        for label in entry.labels:
-            if self._wants(label, entry.key):
-                kept = self._kept[label]
-                kept[entry.key] = entry
-                if len(kept) > self.images_per_class:
-                    del kept[max(kept)]
+    def _logit_maps(
+        self, pl_module: pl.LightningModule, batch: Batch, explanation: Explanation, rows: Sequence[int]
+    ) -> list[LogitMap | None]:
+        if not self.logit_map or not rows:
+            return [None] * len(rows)
+        targets = explanation.target[list(rows)]
+        maps = logit_maps(cast("Any", pl_module.explainer), batch["image"][list(rows)], targets)
+        return [(LOGIT_MAP, map_) for map_ in halved(maps.cpu())[:, 0]]
 
     def _winners(self) -> list[GalleryEntry]:
         """This rank's entries that are among the first of their class over all ranks; keys go round before pictures."""
         candidates: dict[int, set[str]] = defaultdict(set)
-        for share in gather_over_ranks({label: list(kept) for label, kept in self._kept.items()}):
+        for share in gather_over_ranks({label: [entry.key for entry in kept] for label, kept in self._kept.items()}):
             for label, keys in share.items():
                 candidates[label].update(keys)
         first = {label: set(sorted(keys)[: self.images_per_class]) for label, keys in candidates.items()}
-        own = {k: entry for label, kept in self._kept.items() for k, entry in kept.items() if k in first[label]}
+        own = {entry.key: entry for label, kept in self._kept.items() for entry in kept if entry.key in first[label]}
         return list(own.values())
 
     def _settings(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, str]:
@@ -129,6 +143,10 @@ def true_classes(labels: Tensor) -> Sequence[tuple[int, ...]]:
 
 def compact(explanation: Explanation) -> Explanation:
     """Scales each heatmap by its largest value and stores it in half precision: all that a picture needs."""
-    heatmaps = explanation.heatmaps.float()
-    largest = heatmaps.abs().amax(dim=(2, 3), keepdim=True)
-    return replace(explanation, heatmaps=(heatmaps / largest.where(largest > 0, 1)).half())
+    return replace(explanation, heatmaps=halved(explanation.heatmaps))
+
+
+def halved(heatmaps: Tensor) -> Tensor:
+    """(B, K, H, W) heatmaps in half precision, each over its largest value, which might not survive there."""
+    largest = heatmaps.float().abs().amax(dim=(2, 3), keepdim=True)
+    return (heatmaps.float() / largest.where(largest > 0, 1)).half()

@@ -116,16 +116,35 @@ def signed_picture(heatmap: Tensor) -> Image.Image:
     return picture(torch.stack([torch.where(scaled > 0, 1, white), white, torch.where(scaled < 0, 1, white)]).float())
 
 
-def captioned_grid(rows: Sequence[Sequence[tuple[str, Image.Image]]]) -> Image.Image:
-    """Pictures of one size in rows, each below its caption; rows may differ in length."""
+def captioned_grid(rows: Sequence[Sequence[tuple[str, Image.Image]]], title: str = "") -> Image.Image:
+    """Pictures of one size in rows, each below its caption of one or more lines; rows may differ in length.
+
+    Args:
+        rows: captions and pictures.
+        title: a line above them all.
+
+    Raises:
+        ValueError: where there is no picture.
+    """
     if not rows or not rows[0]:
         raise ValueError("a grid needs at least one picture")
     width, height = rows[0][0][1].size
-    sheet = _Sheet(len(rows), max(map(len, rows)), width, height, caption=LINE + 4)
+    lines = max(caption.count("\n") + 1 for row in rows for caption, _ in row)
+    sheet = _Sheet(len(rows), max(map(len, rows)), width, height, caption=LINE * lines + 4)
     canvas = Image.new("RGB", sheet.size, "white")
     for row, cells in enumerate(rows):
         for column, (caption, tile) in enumerate(cells):
-            _draw(canvas, sheet.corner(row, column), tile, [caption])
+            _draw(canvas, sheet.corner(row, column), tile, caption.split("\n"))
+    return _titled(canvas, title, margin=sheet.gap) if title else canvas
+
+
+def _titled(grid: Image.Image, title: str, margin: int) -> Image.Image:
+    """The picture below a line of text."""
+    font = ImageFont.load_default(16)
+    canvas = Image.new("RGB", (grid.width, grid.height + 2 * LINE), "white")
+    text = _fitted(title, font, grid.width - 2 * margin)
+    ImageDraw.Draw(canvas).text((margin, margin), text, fill="#111111", font=font)
+    canvas.paste(grid, (0, 2 * LINE))
     return canvas
 
 
@@ -205,11 +224,14 @@ def panel(
     *,
     heatmaps: int | None = None,
     by_score: bool = False,
+    beside: tuple[str, Tensor] | None = None,
     cell: int = 160,
     opacity: float = 0.8,
     sigma: float | None = None,
 ) -> Image.Image:
     """One row an image: the image under its prediction, then its heatmaps under their labels and contributions.
+
+    A heatmap with an empty label is padding, and is left out.
 
     Args:
         images: (B, 3, H, W) float in [0, 1].
@@ -217,24 +239,31 @@ def panel(
         classes: Names of the classes, as far as they have any.
         heatmaps: At most so many heatmaps an image; all where it is not given.
         by_score: Draws the heatmaps of an image by falling score; in the explanation's order otherwise.
+        beside: Label and (B, 1, H, W) maps of the explained logit itself, drawn between image and heatmaps with the logit.
         cell: Pixels of a picture's longer side.
         opacity: Of a heatmap at its maximum, in [0, 1].
         sigma: Of the Gaussian for display, in pixels of the images; 2 % of the longer side where it is not given.
 
     Raises:
-        ValueError: If images and explanation differ in number, or there is none.
+        ValueError: If images, explanation and maps beside them differ in number, or there is none.
     """
     if not len(images) or len(images) != len(explanation):
         raise ValueError(f"a panel needs as many images as explanations, got {len(images)} and {len(explanation)}")
+    if beside is not None and len(beside[1]) != len(images):
+        raise ValueError(f"a panel needs as many maps beside as images, got {len(beside[1])} and {len(images)}")
     explanation = explanation.cpu()
-    shown = min(explanation.scores.shape[1], heatmaps or explanation.scores.shape[1])
+    shown = [_order(explanation, row, by_score=by_score)[:heatmaps] for row in range(len(images))]
+    first = 1 if beside is None else 2
     width, height = _resized(picture(images[0]), cell).size
     lines = 3 if bool((explanation.target != explanation.prediction).any()) else 2
-    sheet = _Sheet(len(images), 1 + shown, width, height, caption=LINE * lines + 4)
+    sheet = _Sheet(len(images), first + max(map(len, shown)), width, height, caption=LINE * lines + 4)
     canvas = Image.new("RGB", sheet.size, "white")
     for row, image in enumerate(images):
         _draw(canvas, sheet.corner(row, 0), _resized(picture(image), cell), _predicted(explanation, row, classes))
-        for column, index in enumerate(_order(explanation.scores[row], by_score=by_score)[:shown], start=1):
+        if beside is not None:
+            tile = overlay(image, beside[1][row, 0], opacity=opacity, sigma=sigma, side=cell)
+            _draw(canvas, sheet.corner(row, 1), tile, [beside[0], f"{explained_logit(explanation, row):+.2f}"])
+        for column, index in enumerate(shown[row], start=first):
             tile = overlay(image, explanation.heatmaps[row, index], opacity=opacity, sigma=sigma, side=cell)
             caption = [explanation.labels[row][index], f"{explanation.scores[row, index].item():+.2f}"]
             _draw(canvas, sheet.corner(row, column), tile, caption, layer_colour(explanation, row, index))
@@ -263,10 +292,22 @@ def probability_of(explanation: Explanation, row: int) -> float:
     return float(explanation.logits[row].float().softmax(dim=0)[explanation.prediction[row]])
 
 
-def _order(scores: Tensor, *, by_score: bool) -> list[int]:
+def explained_logit(explanation: Explanation, row: int) -> float:
+    """The backbone's logit of the explained class of one image."""
+    return float(explanation.logits[row, explanation.target[row]])
+
+
+def labelled(explanation: Explanation, row: int) -> list[int]:
+    """Positions of an image's heatmaps, without those that are padding: their label is empty."""
+    return [index for index, label in enumerate(explanation.labels[row]) if label]
+
+
+def _order(explanation: Explanation, row: int, *, by_score: bool) -> list[int]:
+    places = labelled(explanation, row)
     if not by_score:
-        return list(range(len(scores)))
-    return [int(index) for index in scores.argsort(descending=True, stable=True)]
+        return places
+    falling = explanation.scores[row].argsort(descending=True, stable=True).tolist()
+    return [index for index in falling if index in places]
 
 
 def _draw(

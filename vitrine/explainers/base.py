@@ -1,6 +1,7 @@
 """The face that all explainers share: explain, attribute, save, load."""
 
 import json
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from vitrine.backbones import BackboneOptions, FrozenBackbone, check_digest
+from vitrine.explainers.names import NAMES_NAME, Names, has_names, read_names, write_joined_names
 from vitrine.explanation import Explanation
 from vitrine.feature_store import FeatureExtractor
 from vitrine.preprocessing import Preprocessing
@@ -45,6 +47,8 @@ class Explainer(nn.Module, ABC):
         self.backbone = backbone
         self.classes = list(classes or ())
         self.preprocessing = preprocessing
+        self.heatmap_names: Names = {}
+        """By class name, the names that a person gave to the class's heatmaps; empty where one has none yet."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -100,10 +104,41 @@ class Explainer(nn.Module, ABC):
         """Name of a logit."""
         return self.classes[index] if index < len(self.classes) else f"class {index}"
 
+    def heatmap_counts(self) -> dict[str, int]:
+        """Number of heatmaps of each explained class, by class name, where a heatmap means the same in every image.
+
+        Such heatmaps can be named by a person; an explainer without them, as here by default, has no file of names.
+        """
+        return {}
+
+    def heatmap_numbers(self, class_index: int) -> list[int]:
+        """The numbers, from 0 as names have them, of the heatmaps that `explain` shows of a class, in their order.
+
+        All of them by default; an explainer that leaves some out says here which it shows.
+        """
+        return list(range(self.heatmap_counts().get(self.class_name(class_index), 0)))
+
+    def heatmap_name(self, class_index: int, number: int, default: str) -> str:
+        """The name that a person gave to a heatmap of a class, ``number`` 0 being its first; the default without one."""
+        names = self.heatmap_names.get(self.class_name(class_index), [])
+        return (names[number] if number < len(names) else "") or default
+
+    def read_heatmap_names(self, path: Path) -> None:
+        """Takes over the names that a person wrote; those of an earlier file are forgotten.
+
+        Raises:
+            FileNotFoundError: where there is no such file.
+            ValueError: where it does not fit the classes and heatmaps of this explainer.
+        """
+        self.heatmap_names = read_names(path, self.heatmap_counts())
+
     def save(
         self, folder: str | Path, *, bundle_backbone: bool | None = None, facts: dict[str, Any] | None = None
     ) -> None:
         """Writes ``explainer.json`` and ``explainer.safetensors``; an explainer that stood there is replaced as a whole.
+
+        Where heatmaps can be named, ``names.yaml`` is the file to do so. Names that a person wrote into the replaced folder
+        are carried over; where some do not fit any more, their file is kept as ``names.yaml.old``, with a warning.
 
         Args:
             folder: where to.
@@ -113,6 +148,7 @@ class Explainer(nn.Module, ABC):
         """
         with replaced_folder(Path(folder), marker=CONFIG_NAME) as partial:
             self._write(partial, bundle_backbone=bundle_backbone, facts=facts or {})
+            self._write_names(partial, replaced=Path(folder))
 
     def _write(self, folder: Path, *, bundle_backbone: bool | None, facts: dict[str, Any]) -> None:
         options = self.backbone.options
@@ -133,6 +169,19 @@ class Explainer(nn.Module, ABC):
             weights = self.backbone.model.state_dict()
             state = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
             save_file(state, folder / BACKBONE_NAME)
+
+    def _write_names(self, folder: Path, replaced: Path) -> None:
+        kept = write_joined_names(folder, replaced, self.heatmap_names, self.heatmap_counts())
+        names, heads = replaced / NAMES_NAME, replaced / HEADS_NAME
+        if kept is None and has_names(names) and heads.read_bytes() != (folder / HEADS_NAME).read_bytes():
+            warnings.warn(
+                f"{names} was written for other heads than those saved now; see if its names fit.", stacklevel=3
+            )
+        if kept is not None:
+            warnings.warn(
+                f"{names} does not fit this explainer in all that it says; it is kept as {replaced / kept}.",
+                stacklevel=3,
+            )
 
     def head_state(self) -> dict[str, Tensor]:
         """The learned tensors, without the backbone."""
@@ -164,7 +213,8 @@ def load(
 
     Raises:
         FileNotFoundError: where the folder or the backbone's weights are not there.
-        ValueError: where a file is damaged or the backbone's weights are not those it was trained on.
+        ValueError: where a file is damaged, names do not fit the explainer, or the backbone's weights are not those that
+            it was trained on.
     """
     folder = Path(folder)
     config = read_config(folder)
@@ -176,6 +226,8 @@ def load(
         raise ValueError(f"{folder / CONFIG_NAME} is of an unknown kind of explainer, {config['explainer']!r}.")
     explainer = kind(network, classes=config["classes"], preprocessing=preprocessing, **config["options"])
     explainer.load_head_state(load_file(folder / HEADS_NAME))
+    if (folder / NAMES_NAME).is_file():
+        explainer.read_heatmap_names(folder / NAMES_NAME)
     return explainer.to(device).eval()
 
 

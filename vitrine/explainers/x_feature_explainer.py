@@ -82,6 +82,11 @@ class XFeatureExplainer(Explainer):
         return {self.class_name(index): self.x_features for index in self.explained_classes}
 
     @override
+    def heatmap_numbers(self, class_index: int) -> list[int]:
+        live = self.heads.live[self.explained_classes.index(class_index)]
+        return [int(number) for number in live.nonzero().flatten()]
+
+    @override
     def load_head_state(self, state: dict[str, Tensor]) -> None:
         # Explainers from before x-features could be dropped do not say which are live: all are.
         live = {name: value for name, value in self.head_state().items() if name.endswith(".live")}

@@ -1,6 +1,5 @@
 """The images on which filters respond most, kept while a data set streams by."""
 
-from bisect import insort
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -11,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from vitrine.distributed import gather_over_ranks, world_size
+from vitrine.interpretation.first_few import FirstFew
 
 Location = tuple[int, int]
 """Row and column of a layer's map."""
@@ -48,7 +48,7 @@ class TopImages:
         if count < 1:
             raise ValueError(f"count is {count}; keep at least 1 image a filter.")
         self.count = count
-        self._kept: list[list[TopImage]] = [[] for _ in range(filters)]
+        self._kept: list[FirstFew[TopImage]] = [FirstFew(count) for _ in range(filters)]
         self._bars = np.zeros(filters)  # a response below its filter's bar is not among the highest
 
     def __len__(self) -> int:
@@ -96,15 +96,9 @@ class TopImages:
 
     def _offer(self, number: int, image: TopImage) -> None:
         kept = self._kept[number]
-        twin = next((other for other in kept if other.key == image.key), None)
-        if twin is not None:
-            if _order(twin) <= _order(image):
-                return
-            kept.remove(twin)
-        insort(kept, image, key=_order)
-        del kept[self.count :]
-        if len(kept) == self.count:
-            self._bars[number] = kept[-1].response
+        kept.offer(_order(image), image)
+        if kept.last is not None:
+            self._bars[number] = kept.last.response
 
 
 def _order(image: TopImage) -> tuple[float, str, int]:

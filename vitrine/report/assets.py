@@ -67,6 +67,18 @@ figcaption { display: flex; gap: 8px; justify-content: space-between; margin-bot
 figcaption b { font-weight: 500; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .score { flex: none; font-variant-numeric: tabular-nums; font-weight: 600; }
 .aggregate b { font-weight: 600; }
+.logit .frame:not(:focus-visible) { outline: 2px dashed var(--soft); outline-offset: 3px; }
+.logit figcaption { color: var(--soft); margin-bottom: 8px; }
+.logit b { font-style: italic; }
+.sheets { display: flex; flex-wrap: wrap; gap: 18px; align-items: start; }
+.sheets figure { flex: 0 1 auto; max-width: 100%; padding: 14px 18px 18px; background: var(--sheet);
+  border: 1px solid var(--line); border-radius: 12px; }
+.sheets figcaption { justify-content: start; align-items: baseline; font-size: .9rem; }
+.sheets figcaption b { font-weight: 600; white-space: normal; }
+.sheets figcaption span { color: var(--soft); }
+.sheets img { display: block; max-width: 100%; height: auto; border-radius: 6px; }
+.where { margin: 8px 0 0; font-size: .8rem; color: var(--soft); overflow-wrap: anywhere; }
+code { padding: 1px 5px; border-radius: 5px; background: var(--page); font-size: .95em; }
 .frame { position: relative; overflow: hidden; border-radius: 6px; background: var(--line); }
 .frame img { display: block; width: 100%; height: auto; }
 .frame .heat { position: absolute; inset: 0; height: 100%; opacity: var(--heat); transition: opacity .15s; }

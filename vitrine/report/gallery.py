@@ -8,7 +8,15 @@ from PIL import Image
 from torch import Tensor
 
 from vitrine.explanation import Explanation
-from vitrine.rendering import class_name, heat_layer, layer_colour, picture, probability_of
+from vitrine.rendering import (
+    class_name,
+    explained_logit,
+    heat_layer,
+    labelled,
+    layer_colour,
+    picture,
+    probability_of,
+)
 from vitrine.report.page import Card, Tile, page
 from vitrine.whole import replaced_folder
 
@@ -25,6 +33,8 @@ class GalleryEntry:
     """The true classes: one, several in a multi-label set, none where they are unknown."""
     explanation: Explanation
     """Of this one image: B = 1."""
+    logit_map: tuple[str, Tensor] | None = None
+    """Label and (H, W) map of the explained logit itself, shown beside the heatmaps."""
 
 
 def write_gallery(
@@ -77,21 +87,37 @@ def _card(folder: Path, name: str, entry: GalleryEntry, class_names: Sequence[st
         right=prediction in entry.labels if entry.labels else None,
         photo=_saved(folder, name, photo),
         size=photo.size,
-        tiles=_tiles(folder, name, explanation, sigma),
+        tiles=[
+            *_logit_tiles(folder, name, entry.logit_map, explained_logit(explanation, 0), sigma),
+            *_tiles(folder, name, explanation, sigma),
+        ],
     )
 
 
 def _tiles(folder: Path, name: str, explanation: Explanation, sigma: float | None) -> list[Tile]:
-    """One tile a heatmap; the aggregate behind, where there is more than one to aggregate."""
-    rows = zip(explanation.labels[0], explanation.scores[0].tolist(), explanation.heatmaps[0], strict=True)
+    """One tile a heatmap that is no padding; the aggregate behind, where there is more than one to aggregate."""
     tiles = [
-        Tile(label, score, _layer(folder, f"{name}-{k}", heatmap, sigma), colour=layer_colour(explanation, 0, k - 1))
-        for k, (label, score, heatmap) in enumerate(rows, start=1)
+        Tile(
+            explanation.labels[0][k],
+            float(explanation.scores[0, k]),
+            _layer(folder, f"{name}-{k + 1}", explanation.heatmaps[0, k], sigma),
+            colour=layer_colour(explanation, 0, k),
+        )
+        for k in labelled(explanation, 0)
     ]
     if len(tiles) < 2:
         return tiles
     together = _layer(folder, f"{name}-all", explanation.aggregate()[0, 0], sigma)
-    return [*tiles, Tile("all together", sum(tile.score for tile in tiles), together, aggregate=True)]
+    return [*tiles, Tile("all together", sum(tile.score for tile in tiles), together, kind="aggregate")]
+
+
+def _logit_tiles(
+    folder: Path, name: str, logit_map: tuple[str, Tensor] | None, logit: float, sigma: float | None
+) -> list[Tile]:
+    if logit_map is None:
+        return []
+    label, map_ = logit_map
+    return [Tile(label, logit, _layer(folder, f"{name}-logit", map_.float(), sigma), kind="logit")]
 
 
 def _layer(folder: Path, name: str, heatmap: Tensor, sigma: float | None) -> str | None:

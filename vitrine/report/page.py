@@ -6,9 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import groupby
+from typing import Literal
 
 from vitrine.rendering import NO_EVIDENCE
 from vitrine.report.assets import SCRIPT, STYLE
+
+LOGIT_LEAD = """ The map in the dashed frame explains that logit ŷ as a whole; it is no feature, and stands there for
+comparison."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,8 @@ class Tile:
     score: float
     layer: str | None
     """Address of the transparent layer; ``None`` where there is no positive evidence."""
-    aggregate: bool = False
+    kind: Literal["heatmap", "aggregate", "logit"] = "heatmap"
+    """One of the heatmaps, all of them together, or the map of the explained logit itself, whose score is that logit."""
     colour: str | None = None
     """Of the label, where the heatmap comes from a layer of a known kind."""
 
@@ -48,6 +53,26 @@ def page(*, title: str, metrics: Mapping[str, float], settings: Mapping[str, str
     """The whole page; cards of one class must follow each other."""
     groups = [(name, list(members)) for name, members in groupby(cards, key=lambda card: card.classes[0])]
     sections = "\n".join(_section(name, members) for name, members in groups) or "<p>The gallery is empty.</p>"
+    beside = any(tile.kind == "logit" for card in cards for tile in card.tiles)
+    return document(
+        title,
+        f"""<header>
+<h1>{escape(title)}</h1>
+<p class="lead">Each heatmap shows where one feature finds its evidence. The figure above it is its contribution
+v<sub>i</sub>E<sub>i</sub> to the logit of the explained class.{LOGIT_LEAD if beside else ""} Point at a picture, or tab to
+it, to see it without its heatmap.</p>
+{_tables(metrics, settings)}
+</header>
+{_controls(list(dict.fromkeys(label for card in cards for label in card.classes)), len(cards)) if cards else ""}
+<main>
+{sections}
+</main>
+<script>{SCRIPT}</script>""",
+    )
+
+
+def document(title: str, body: str) -> str:
+    """A page around a body, in the gallery's style; it needs no other file but pictures."""
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -58,18 +83,7 @@ def page(*, title: str, metrics: Mapping[str, float], settings: Mapping[str, str
 <style>{STYLE}</style>
 </head>
 <body>
-<header>
-<h1>{escape(title)}</h1>
-<p class="lead">Each heatmap shows where one feature finds its evidence. The figure above it is its contribution
-v<sub>i</sub>E<sub>i</sub> to the logit of the explained class. Point at a picture, or tab to it, to see it without
-its heatmap.</p>
-{_tables(metrics, settings)}
-</header>
-{_controls(list(dict.fromkeys(label for card in cards for label in card.classes)), len(cards)) if cards else ""}
-<main>
-{sections}
-</main>
-<script>{SCRIPT}</script>
+{body}
 </body>
 </html>
 """
@@ -121,7 +135,7 @@ def _section(name: str, cards: Sequence[Card]) -> str:
 
 def _card(card: Card) -> str:
     verdict = {True: "right", False: "wrong", None: "unknown"}[card.right]
-    largest = max((abs(tile.score) for tile in card.tiles if not tile.aggregate), default=0.0)
+    largest = max((abs(tile.score) for tile in card.tiles if tile.kind == "heatmap"), default=0.0)
     tiles = "\n".join(_tile(card, tile, largest) for tile in card.tiles)
     return f"""<article data-verdict="{verdict}" data-classes="{escape(json.dumps(list(card.classes)))}">
 <div class="facts">
@@ -154,8 +168,9 @@ def _photo_alt(card: Card) -> str:
 def _tile(card: Card, tile: Tile, largest: float) -> str:
     share = min(100.0, 100 * abs(tile.score) / largest) if math.isfinite(tile.score) and largest > 0 else 0.0
     sign = "negative" if tile.score < 0 else "positive"
-    bar = "" if tile.aggregate else f'<i class="bar {sign}" style="width:{share:.0f}%"></i>'
-    kind = ' class="aggregate"' if tile.aggregate else ""
+    own = tile.kind == "heatmap"
+    bar = f'<i class="bar {sign}" style="width:{share:.0f}%"></i>' if own else ""
+    kind = "" if own else f' class="{tile.kind}"'
     colour = f' style="color:{tile.colour}"' if tile.colour else ""
     return f"""<figure{kind}><figcaption><b{colour} title="{escape(tile.label)}">{escape(tile.label)}</b>
 <span class="score">{_contribution(tile)}</span></figcaption>
@@ -165,13 +180,15 @@ def _tile(card: Card, tile: Tile, largest: float) -> str:
 
 
 def _contribution(tile: Tile) -> str:
-    return ("Σ " if tile.aggregate else "") + f"{tile.score:+.2f}".replace("-", "−")
+    before = {"heatmap": "", "aggregate": "Σ ", "logit": "ŷ "}[tile.kind]
+    return before + f"{tile.score:+.2f}".replace("-", "−")
 
 
 def _layer(card: Card, tile: Tile) -> str:
     if tile.layer is None:
         return f'<span class="note">{NO_EVIDENCE}</span>'
-    alt = f"Heatmap of {tile.label} on {card.key}, contribution {tile.score:+.2f}"
+    figure = "logit" if tile.kind == "logit" else "contribution"
+    alt = f"Heatmap of {tile.label} on {card.key}, {figure} {tile.score:+.2f}"
     return f'<img class="heat" src="{tile.layer}" {_dimensions(card)} alt="{escape(alt)}" loading="lazy">'
 
 

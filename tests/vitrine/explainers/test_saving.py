@@ -49,6 +49,7 @@ def test_saving_again_replaces_the_folder_whole(named_explainer: SRAEExplainer, 
     assert sorted(path.name for path in (tmp_path / "explainer").iterdir()) == [
         "explainer.json",
         "explainer.safetensors",
+        "names.yaml",
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["explainer"]
 
