@@ -35,7 +35,7 @@ class RestartDegenerateHeads(Callback):
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         epoch = trainer.current_epoch + 1
-        if not isinstance(pl_module, SRAEModule) or epoch % self.every_n_epochs:
+        if not isinstance(pl_module, SRAEModule) or epoch % self.every_n_epochs or not pl_module.knows_contributions:
             return
         if isinstance(pl_module.heads, SharedHeads):  # none of them can be drawn anew without the others
             return
@@ -84,7 +84,7 @@ class DropIdleXFeatures(Callback):
 
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not isinstance(pl_module, SRAEModule):
+        if not isinstance(pl_module, SRAEModule) or not pl_module.knows_contributions:
             return
         means = pl_module.live_x_features.compute()  # a collective: every rank drops the same
         if pl_module.epochs_done_share < self.start:

@@ -21,7 +21,13 @@ from vitrine.explainers.base import HEADS_NAME, read_config
 from vitrine.explainers.names import NAMES_NAME
 from vitrine.explanation import Explanation
 from vitrine.feature_store import FeatureExtractor
-from vitrine.metrics import ClassificationFaithfulness, ExplanationMetric, RegressionFaithfulness, metrics_for
+from vitrine.metrics import (
+    ClassificationFaithfulness,
+    ExplanationMetric,
+    Orthogonality,
+    RegressionFaithfulness,
+    metrics_for,
+)
 
 EXPORTED = "explainer"
 """Folder of the exported explainer in the run's folder."""
@@ -114,7 +120,13 @@ class ExplainerModule(LightningModule):
         if stage != "predict":
             check_classes(getattr(self.explainer, "explained_classes", ()), len(self.data.classes))
             self.explainer.classes = list(self.data.classes)
-            self.annotation_metrics = nn.ModuleList(metrics_for(self.data.annotations))
+            self.annotation_metrics = nn.ModuleList(self._metrics())
+
+    def _metrics(self) -> list[ExplanationMetric]:
+        """What a test measures beside faithfulness."""
+        counts = self.explainer.heatmap_counts().values()
+        metrics = metrics_for(self.data.annotations, same_heatmaps=bool(counts))
+        return [*metrics, Orthogonality()] if max(counts, default=0) > 1 else metrics
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the class names, which `predict` shows also where the data set itself is not at hand."""

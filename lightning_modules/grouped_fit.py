@@ -68,7 +68,6 @@ class GroupedFitModule(ExplainerModule):
         self.group = 0
         self.epochs_of_group: int | None = None
         self.register_buffer("explained", torch.tensor(list(explained_classes)), persistent=False)
-        self._saved_optimizers: list[Any] | None = None
         if classes_at_once is not None:
             # DistributedDataParallel wants a parameter to look after; the heads are none of its business.
             self.unused = nn.Parameter(torch.zeros(()))
@@ -123,9 +122,9 @@ class GroupedFitModule(ExplainerModule):
         epochs = self.trainer.max_epochs
         if epochs is None or epochs < 1:
             raise ValueError("classes_at_once needs the epochs of a group; give trainer.max_epochs, 1 or more.")
-        if self.epochs_of_group is None:
-            self.epochs_of_group = epochs
-            self.trainer.fit_loop.max_epochs = epochs * self.groups.count
+        self.group = 0
+        self.epochs_of_group = epochs
+        self.trainer.fit_loop.max_epochs = epochs * self.groups.count
         heads = [name for name, value in self.named_parameters() if value is not self.unused]
         self._ddp_params_and_buffers_to_ignore = heads  # the name that torch reads
         self._train_active_only()
@@ -171,19 +170,6 @@ class GroupedFitModule(ExplainerModule):
             self.trainer.strategy.setup_optimizers(self.trainer)
             rank_zero_info(f"Group {wanted + 1} of {self.groups.count}: heads of {len(self.active_rows)} classes.")
 
-    @override
-    def on_train_start(self) -> None:
-        """Gives each rank back its own optimizer's state after a resume."""
-        saved, self._saved_optimizers = self._saved_optimizers, None
-        if saved is None:
-            return
-        if len(saved) != world_size():
-            raise ValueError(
-                f"The checkpoint is of {len(saved)} ranks, each with heads of its own; resume it with as many."
-            )
-        optimizer = self.optimizers(use_pl_optimizer=False)
-        optimizer.load_state_dict(saved[rank_of_process()])  # type: ignore[union-attr]
-
     def share_heads(self) -> None:
         """Gives all ranks the heads that each of them trained in this group."""
         if not self.is_grouped or world_size() == 1:
@@ -200,22 +186,37 @@ class GroupedFitModule(ExplainerModule):
     def on_train_end(self) -> None:
         self.share_heads()
 
+    @override
+    def on_fit_end(self) -> None:
+        if self.epochs_of_group is not None:  # another fit plans its groups anew
+            self.trainer.fit_loop.max_epochs, self.epochs_of_group = self.epochs_of_group, None
+
     # Checkpoints
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
         if self.is_grouped:
+            self.share_heads()  # in place, so that the state dict that stands in the checkpoint has them too
             checkpoint["group"] = self.group
-            checkpoint["optimizers_of_ranks"] = gather_over_ranks(checkpoint["optimizer_states"][0])
+            checkpoint["optimizers_of_ranks"] = gather_over_ranks(checkpoint.get("optimizer_states"))
 
     @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
-        if self.is_grouped and "group" in checkpoint:
+        if self.is_grouped and "group" in checkpoint and self.epochs_of_group is not None:
             self.group = checkpoint["group"]
-            self._saved_optimizers = checkpoint["optimizers_of_ranks"]
             self._train_active_only()
+            self._take_own_optimizer(checkpoint)
+
+    def _take_own_optimizer(self, checkpoint: dict[str, Any]) -> None:
+        saved = checkpoint["optimizers_of_ranks"]
+        if len(saved) != world_size():
+            raise ValueError(
+                f"The checkpoint is of {len(saved)} ranks, each with heads of its own; resume it with as many."
+            )
+        if "optimizer_states" in checkpoint:
+            checkpoint["optimizer_states"] = saved[rank_of_process()]
 
     # Samples
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import nn
 from typing_extensions import override
 
 from lightning_modules.base import ExplainerModule
@@ -78,6 +79,9 @@ class SelectedFeaturesModule(ExplainerModule):
         self.alpha = alpha
         self.positive_weight = positive_weight
         self.fit: LassoSelection | None = None
+        self.automatic_optimization = False
+        # DistributedDataParallel wants a parameter to look after; nothing here is learned by gradient.
+        self.unused = nn.Parameter(torch.zeros(()))
         self.needs_checkpoint = selection == "lasso" and init_from is None
         if selection == "random":
             explainer.select(drawn_dimensions(len(explainer.explained_classes), explainer.width, x_features, seed))

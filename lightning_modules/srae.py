@@ -96,7 +96,7 @@ class SRAEModule(GroupedFitModule):
         init_from: str | Path | None = None,
         names: str | Path | None = None,
     ) -> None:
-        _check(trunk, pretraining_epochs, classes_at_once)
+        _check(objective, trunk, pretraining_epochs, classes_at_once)
         explainer = SRAEExplainer(
             FrozenBackbone.from_options(backbone),
             layer,
@@ -131,9 +131,10 @@ class SRAEModule(GroupedFitModule):
 
     @override
     def head_parameters(self, row: int) -> list[nn.Parameter]:
-        if isinstance(self.heads, SharedHeads):
-            return list(self.heads.parameters())
-        return list(self.heads[row].parameters())
+        network = self.heads if isinstance(self.heads, SharedHeads) else self.heads[row]
+        # Predictors that are fitted afterwards get no gradient, which DistributedDataParallel would wait for.
+        predictors = () if self.objective.faithful else ("predictor",)
+        return [value for name, value in network.named_parameters() if not name.startswith(predictors)]
 
     @property
     def _networks(self) -> list[Any]:
@@ -148,16 +149,18 @@ class SRAEModule(GroupedFitModule):
             chosen = [value for name, value in named if name.split(".")[0] == part and value.requires_grad]
             if chosen:
                 yield {"params": chosen, "weight_decay": 2 * decay}
+        if not self.active_rows:  # an optimizer wants a parameter
+            yield {"params": [self.unused]}
 
     @override
     def setup(self, stage: str) -> None:
         super().setup(stage)
         if stage == "fit" and self.pretraining_epochs and world_size() > 1 and not self.is_grouped:
             self._check_finds_unused()
-        if not self.objective.faithful:  # no gradient reaches them, which DistributedDataParallel would wait for
-            for network in self._networks:
-                for name, parameter in network.named_parameters():
-                    parameter.requires_grad_(not name.startswith("predictor"))
+        if stage == "fit":
+            trained = {value for row in self.active_rows for value in self.head_parameters(row)}
+            for parameter in self.heads.parameters():
+                parameter.requires_grad_(parameter in trained)
 
     def _check_finds_unused(self) -> None:
         if not getattr(self.trainer.strategy, "_ddp_kwargs", {}).get("find_unused_parameters"):
@@ -176,8 +179,6 @@ class SRAEModule(GroupedFitModule):
         return loss + 0 * self.unused if self.is_grouped else loss
 
     def _loss(self, samples: Samples) -> Tensor:
-        if not self.active_rows:  # a rank may have no head left in the last group
-            return samples.features.new_zeros(())
         weights = self.image_weights(samples)
         one_pass = self._shared_pass if isinstance(self.heads, SharedHeads) else self._separate_pass
         terms, contributions, estimates = one_pass(samples, weights)
@@ -189,6 +190,8 @@ class SRAEModule(GroupedFitModule):
 
     def _separate_pass(self, samples: Samples, weights: Tensor) -> tuple[Terms, Tensor, Tensor]:
         """Summed terms, (B, J', n) contributions and (B, J') estimates of the heads that are trained now."""
+        if not self.active_rows:  # a rank may have no head left in the last group, and takes part in what is logged
+            return Terms(*weights.new_zeros(3)), weights.new_zeros(*weights.shape, self.explainer.x_features), weights
         terms, contributions, estimates = [], [], []
         for column, head in enumerate(self._networks):
             output = head(samples.features)
@@ -232,13 +235,13 @@ class SRAEModule(GroupedFitModule):
         weights = torch.where(samples.positive, samples.features.new_tensor(own), 1.0)
         return weights if samples.sampled is None else weights * samples.sampled
 
-    def balance(self, row: int) -> float:
-        """Weight of a class's own images in the means of its head."""
+    def balance(self, row: int, *, sampled: bool = True) -> float:
+        """Weight of a class's own images in the means of its head; without ``sampled``, where all images are taken."""
         if self.positive_weight != "balanced":
             return float(self.positive_weight)
         if self.data is None:
             return 1.0
-        counts = self.data.sample_counts()
+        counts = self.data.sample_counts() if sampled else None
         if counts is not None:
             own, others = counts[row].tolist()
         else:
@@ -269,27 +272,34 @@ class SRAEModule(GroupedFitModule):
         return layer if layer <= len(self.explainer.hidden) else None
 
     def _pretraining_loss(self, samples: Samples) -> Tensor:
-        if not self.active_rows:
-            return samples.features.new_zeros(())
-        losses = [
-            greedy_loss(
-                network.encoder, network.decoder, network.rows_of(samples.features), self._pretrained_layer or 0
+        loss = samples.features.new_zeros(())
+        for column, network in enumerate(self._networks):
+            inputs, weights = network.rows_of(samples.features), None
+            if samples.sampled is not None and not isinstance(network, SharedHeads):
+                weights = samples.sampled[:, column].to(inputs).repeat_interleave(network.positions)
+            loss = loss + greedy_loss(
+                network.encoder,
+                network.decoder,
+                inputs,
+                self._pretrained_layer or 0,
+                weights=weights,
+                across_ranks=self.across_ranks,
             )
-            for network in self._networks
-        ]
-        loss = torch.stack(losses).sum()
         self._log_means({"pretraining": loss}, samples)
         return loss
 
     # What is measured
 
     def _log_means(self, sums: dict[str, Tensor], samples: Samples) -> None:
-        means = {f"train/{name}": value.detach() / len(self.active_rows) for name, value in sums.items()}
-        self.log_dict(means, on_step=False, on_epoch=True, batch_size=len(samples.features), sync_dist=True)
+        heads = len(self.active_rows)
+        means = {f"train/{name}": value.detach() / max(heads, 1) for name, value in sums.items()}
+        # In groups, ranks may have different numbers of heads, and the last one none.
+        self.log_dict(means, on_step=False, on_epoch=True, batch_size=len(samples.features) * heads, sync_dist=True)
 
     def _measure(self, contributions: Tensor, estimates: Tensor, samples: Samples) -> None:
         rows = self.active_rows
-        self.train_faithfulness.update(estimates, samples.all_logits, self.explained[rows])
+        if rows:
+            self.train_faithfulness.update(estimates, samples.all_logits, self.explained[rows])
         self.log_dict(dict(self.train_faithfulness.items(keep_base=False)), on_step=False, on_epoch=True)
         self.live_x_features.update(contributions, samples.positive, rows)
 
@@ -299,8 +309,11 @@ class SRAEModule(GroupedFitModule):
         self.live_x_features.reset()
 
     def on_train_epoch_end(self) -> None:
-        """Logs how many x-features are live, and how many heads are degenerate."""
-        if self._pretrained_layer is not None:
+        """Logs how many x-features are live, and how many heads are degenerate; fits predictors that were left out."""
+        if not self.objective.faithful and self._training_ends:  # here, so that the last checkpoint has them
+            self.share_heads()
+            self.mean_contributions = fit_predictors(self)
+        if not self.knows_contributions:
             return
         means = self.live_x_features.compute()
         measured = ~means.isnan().any(dim=1)
@@ -309,12 +322,24 @@ class SRAEModule(GroupedFitModule):
         self.log("train/live_x_features", live.float().mean(), rank_zero_only=True)
         self.log("train/degenerate_heads", float(len(degenerate_heads(means))), rank_zero_only=True)
 
+    @property
+    def _training_ends(self) -> bool:
+        trainer = self.trainer
+        enough_steps = 0 <= trainer.max_steps <= trainer.global_step
+        enough_epochs = 0 <= (trainer.max_epochs or 0) <= trainer.current_epoch + 1
+        return enough_steps or enough_epochs or trainer.should_stop
+
     def validation_step(self, batch: Batch) -> None:
         """Faithfulness of the heads that were trained so far; no heatmap is drawn, so kept features are enough."""
         features, logits = self.features_of(batch)
         rows = self.groups.begun(self.group)
         self.val_faithfulness.update(self.heads.estimates(features)[:, rows], logits, self.explained[rows])
         self.log_dict(dict(self.val_faithfulness.items(keep_base=False)), on_step=False, on_epoch=True)
+
+    @property
+    def knows_contributions(self) -> bool:
+        """Whether this epoch measures contributions of x-features: not in pretraining, nor where v is fitted at last."""
+        return self.objective.faithful and self._pretrained_layer is None
 
     def restart_head(self, row: int, generator: torch.Generator) -> None:
         """Draws a head's weights anew and forgets what the optimizer knew of them.
@@ -330,14 +355,19 @@ class SRAEModule(GroupedFitModule):
             for parameter in self.heads[row].parameters():
                 optimizer.state.pop(parameter, None)
 
-    def on_train_end(self) -> None:
-        """Fits the predictors where the objective left them out."""
-        super().on_train_end()
-        if not self.objective.faithful:
-            fit_predictors(self)
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what is known of the heads of groups that are done."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["mean_contributions"] = self.mean_contributions
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes it over."""
+        super().on_load_checkpoint(checkpoint)
+        self.mean_contributions = checkpoint.get("mean_contributions", self.mean_contributions)
 
     def on_fit_end(self) -> None:
         """Warns of heads that stayed degenerate."""
+        super().on_fit_end()
         rows = degenerate_heads(self.mean_contributions)
         names = ", ".join(self.explainer.class_name(self.explainer.explained_classes[row]) for row in rows)
         if rows and self.objective.faithful:
@@ -352,9 +382,11 @@ class SRAEModule(GroupedFitModule):
         return super().facts() | {"live_x_features": dict(zip(classes, counts, strict=True))}
 
 
-def _check(trunk: str, pretraining_epochs: int, classes_at_once: int | None) -> None:
+def _check(objective: str, trunk: str, pretraining_epochs: int, classes_at_once: int | None) -> None:
     if pretraining_epochs < 0:
         raise ValueError(f"pretraining_epochs is {pretraining_epochs}; give 0 or more.")
+    if pretraining_epochs and not OBJECTIVES[objective].has_decoder:
+        raise ValueError(f"pretraining_epochs trains autoencoders, and objective {objective} has none; leave it out.")
     if classes_at_once is not None and classes_at_once < 1:
         raise ValueError(f"classes_at_once is {classes_at_once}; give 1 or more, or null for all.")
     if trunk == "shared" and classes_at_once is not None:

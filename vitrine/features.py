@@ -73,7 +73,7 @@ class TappedFeatures(nn.Module):
     def _pool(self, activation: Tensor) -> Tensor:
         if self.pooling == "average" and activation.ndim == 4:
             return activation.mean(dim=(2, 3))
-        if self.pooling == "positions" and activation.ndim > 2:
+        if self.pooling == "positions" and activation.ndim == 4:
             return activation.flatten(2).transpose(1, 2).flatten(1)
         if self.pooling == "flatten":
             return activation.flatten(1)

@@ -51,7 +51,8 @@ class LassoSelection:
         results = []
         for number in range(len(own)):
             count = own[number, -2, -2]
-            weight = positive_weight or float((everything[-1, -1] - count).clamp(min=1) / count.clamp(min=1))
+            balanced = float((everything[-1, -1] - count).clamp(min=1) / count.clamp(min=1))
+            weight = balanced if positive_weight is None else positive_weight
             moments = own[number] * (weight - 1)
             moments[:-1, :-1] += everything
             moments[-1, :] += with_logits[number]

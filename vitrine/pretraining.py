@@ -3,8 +3,18 @@
 import torch
 from torch import Tensor, nn
 
+from vitrine.losses import plain_reconstruction
 
-def greedy_loss(encoder: nn.Sequential, decoder: nn.Sequential, inputs: Tensor, depth: int) -> Tensor:
+
+def greedy_loss(
+    encoder: nn.Sequential,
+    decoder: nn.Sequential,
+    inputs: Tensor,
+    depth: int,
+    *,
+    weights: Tensor | None = None,
+    across_ranks: bool = False,
+) -> Tensor:
     """Mean squared error of one layer and its mirror as an autoencoder of what the layers before it give.
 
     Args:
@@ -12,6 +22,8 @@ def greedy_loss(encoder: nn.Sequential, decoder: nn.Sequential, inputs: Tensor, 
         decoder: linear layers of the mirrored widths, with a ReLU between any two.
         inputs: (N, d).
         depth: which of the encoder's linear layers, from 0 on.
+        weights: (N,) weights of the inputs; all alike without them.
+        across_ranks: whether the inputs of all ranks are meant.
 
     Returns:
         A scalar, whose gradient reaches this layer and its mirror alone.
@@ -23,5 +35,4 @@ def greedy_loss(encoder: nn.Sequential, decoder: nn.Sequential, inputs: Tensor, 
         for layer in layers[:depth]:
             before = layer(before).relu()
     rebuilt = mirrors[depth](layers[depth](before).relu())
-    loss: Tensor = (rebuilt.float() - before.float()).square().mean()
-    return loss
+    return plain_reconstruction(rebuilt.float(), before.float(), weights=weights, across_ranks=across_ranks)

@@ -47,7 +47,7 @@ class SelectedFeatures(XFeatureHeads):
     @override
     def embed(self, features: Tensor, rows: Tensor) -> Tensor:
         images = torch.arange(len(features), device=features.device)
-        return features[images[:, None], self.indices[rows]]
+        return features[images[:, None], self.indices[rows]] * self.taking_part[rows]
 
     @override
     def predictors(self) -> Tensor:

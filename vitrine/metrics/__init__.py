@@ -14,6 +14,7 @@ from vitrine.metrics.mean_class_accuracy import MeanClassAccuracy
 from vitrine.metrics.orthogonality import Orthogonality
 from vitrine.metrics.pointing import PointingGame
 from vitrine.metrics.reconstruction import ClassReconstruction
+from vitrine.metrics.rows import RowMetric
 
 METRICS_BY_ANNOTATION: Mapping[str, tuple[type[ExplanationMetric], ...]] = {
     "mask": (EnergyInMask, IoUCurve),
@@ -43,6 +44,12 @@ __all__ = [
 ]
 
 
-def metrics_for(annotations: Iterable[str]) -> list[ExplanationMetric]:
-    """New metrics for a data set with these annotations (mask, boxes, parts, objects)."""
-    return [metric() for name in sorted(annotations) for metric in METRICS_BY_ANNOTATION[name]]
+def metrics_for(annotations: Iterable[str], *, same_heatmaps: bool = True) -> list[ExplanationMetric]:
+    """New metrics for a data set with these annotations (mask, boxes, parts, objects).
+
+    Args:
+        annotations: what the data set has beside labels.
+        same_heatmaps: whether heatmap k means the same for all images of a class, which some metrics are about.
+    """
+    kinds = [metric for name in sorted(annotations) for metric in METRICS_BY_ANNOTATION[name]]
+    return [kind() for kind in kinds if same_heatmaps or not issubclass(kind, RowMetric)]

@@ -11,7 +11,7 @@ from vitrine.metrics.base import ExplanationMetric
 
 
 class RowMetric(ExplanationMetric):
-    """A metric over rows of float64, which are kept end to end in one flat state.
+    """A metric over rows of float64, which are kept end to end in one flat state, about heatmap k of all images of a class.
 
     A rank without a batch brings a flat tensor without elements, so that ranks need not know how long a row is.
     """

@@ -21,13 +21,17 @@ def solve_lasso(gram: Tensor, cross: Tensor, target_sq: Tensor, alpha: float, to
         tol: relative duality gap.
 
     Returns:
-        (d,) w.
+        (d,) w; for α = 0, which has no such certificate, the least squares solution of least norm.
 
     Raises:
         ValueError: for a negative α, and where the gap is not reached.
     """
     if alpha < 0:
         raise ValueError(f"alpha is {alpha}; give 0 or more.")
+    if alpha == 0:
+        least_squares: Tensor = torch.linalg.pinv(gram, hermitian=True) @ cross
+        return least_squares
+    target_sq = target_sq.clamp(min=0)  # a constant target's variance may be off by rounding
     step = 1 / torch.linalg.matrix_norm(gram, ord=2).clamp(min=torch.finfo(gram.dtype).tiny)
     w = before = torch.zeros_like(cross)
     ahead, momentum = w, 1.0

@@ -1,0 +1,274 @@
+"""Heads that are fitted group after group are those that are fitted alone, also after a resume and on two ranks."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Checkpoint
+from torch import Tensor
+from typing_extensions import override
+
+from callbacks import RestartDegenerateHeads
+from callbacks.health import DropIdleXFeatures
+from lightning_modules import SRAEModule
+from lightning_modules.class_groups import ClassGroups
+from lightning_modules.fit_cost import amount, fit_bytes
+
+EPOCHS = 2
+
+
+def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float = 1e-6) -> None:
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, atol=tolerance, rtol=10 * tolerance)
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+@pytest.mark.parametrize("at_once", [1, 2, 9])
+def test_each_class_is_fitted_once_and_by_its_owner(world: int, at_once: int) -> None:
+    ranks = [ClassGroups(7, at_once, rank, world) for rank in range(world)]
+    assert len({groups.count for groups in ranks}) == 1
+    seen: list[int] = []
+    for group in range(ranks[0].count):
+        now = [row for groups in ranks for row in groups.rows(group)]
+        assert all(len(groups.rows(group)) <= at_once for groups in ranks)
+        assert all(groups.owner(row) == groups.rank for groups in ranks for row in groups.rows(group))
+        seen += now
+        assert sorted(seen) == ranks[0].begun(group)
+    assert sorted(seen) == list(range(7))
+
+
+class Watch(pl.Callback):
+    """What is trained in each epoch, and how fast."""
+
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+        self.heads: list[set[int]] = []
+
+    @override
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx == 0:
+            self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    @override
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        assert isinstance(pl_module, SRAEModule)
+        (optimizer,) = trainer.optimizers
+        trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        assert trained == {id(p) for p in optimizer.state}
+        rows = range(len(pl_module.explained))
+        heads = {row for row in rows if {id(p) for p in pl_module.head_parameters(row)} & trained}
+        idle = [p for row in set(rows) - heads for p in pl_module.head_parameters(row)]
+        assert not any(p.requires_grad or p.grad is not None for p in idle)
+        if trainer.is_last_batch:
+            self.heads.append(heads)
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_groups_train_heads_as_runs_of_their_own_do(srae_fakes: ModuleType, tmp_path: Path, at_once: int) -> None:
+    module = srae_fakes.make_module(classes_at_once=at_once)
+    start, batches, watch = srae_fakes.state_of(module), srae_fakes.make_batches(), Watch()
+    trainer = srae_fakes.fit(module, batches, EPOCHS, watch, default_root_dir=tmp_path)
+    groups = [{0}, {1}, {2}] if at_once == 1 else [{0, 1}, {2}]
+    assert trainer.current_epoch == len(groups) * EPOCHS
+    assert watch.heads == [group for group in groups for _ in range(EPOCHS)]
+    assert watch.rates == pytest.approx([1e-2, 5e-3] * len(groups))
+    together = srae_fakes.state_of(module)
+    for row, index in enumerate(srae_fakes.EXPLAINED):
+        alone = srae_fakes.make_module(explained_classes=[index])
+        alone.heads[0].load_state_dict({n[2:]: v for n, v in start.items() if n.startswith(f"{row}.")})
+        srae_fakes.fit(alone, batches, EPOCHS, default_root_dir=tmp_path)
+        assert_same(
+            {n[2:]: v for n, v in together.items() if n.startswith(f"{row}.")}, dict(alone.heads[0].state_dict())
+        )
+
+
+def test_a_resumed_run_is_the_run_that_was_never_killed(srae_fakes: ModuleType, tmp_path: Path) -> None:
+    """Of 3 groups with 2 epochs of 2 batches each: from within the second, its end, and where a group ends."""
+    whole, keep = srae_fakes.make_module(classes_at_once=1), srae_fakes.KeepAll(tmp_path)
+    batches = srae_fakes.make_batches()
+    srae_fakes.fit(whole, batches, EPOCHS, keep, default_root_dir=tmp_path)
+    assert len(keep.kept) == 18
+    for place in (0, 5, 6, 8, 9, 11, 16):
+        resumed = srae_fakes.make_module(classes_at_once=1)
+        watch = Watch()
+        trainer = srae_fakes.fit(resumed, batches, EPOCHS, watch, ckpt=keep.kept[place], default_root_dir=tmp_path)
+        assert trainer.current_epoch == 6
+        assert_same(srae_fakes.state_of(resumed), srae_fakes.state_of(whole), 0)
+        if place != 16:
+            assert watch.rates[-2:] == pytest.approx([1e-2, 5e-3])
+        assert not resumed.mean_contributions.isnan().any() or place < 6
+    checkpoint = torch.load(keep.kept[6], weights_only=False)
+    checkpoint["optimizers_of_ranks"] *= 2
+    torch.save(checkpoint, tmp_path / "two.ckpt")
+    with pytest.raises(ValueError, match="checkpoint is of 2 ranks"):
+        srae_fakes.fit(srae_fakes.make_module(classes_at_once=1), batches, EPOCHS, ckpt=tmp_path / "two.ckpt")
+
+
+def test_a_checkpoint_without_optimizers_can_be_written(srae_fakes: ModuleType, tmp_path: Path) -> None:
+    module = srae_fakes.make_module(classes_at_once=2)
+    trainer = srae_fakes.fit(module, srae_fakes.make_batches(), 1, default_root_dir=tmp_path)
+    trainer.save_checkpoint(tmp_path / "weights.ckpt", weights_only=True)
+    state = torch.load(tmp_path / "weights.ckpt", weights_only=True)["state_dict"]
+    other = srae_fakes.make_module(classes_at_once=2)
+    other.load_state_dict(state)
+    assert_same(srae_fakes.state_of(other), srae_fakes.state_of(module))
+
+
+def test_a_second_fit_of_a_module_has_all_its_groups(srae_fakes: ModuleType, tmp_path: Path) -> None:
+    module, batches = srae_fakes.make_module(classes_at_once=1), srae_fakes.make_batches()
+    for epochs in (1, 2):
+        watch = Watch()
+        trainer = srae_fakes.fit(module, batches, epochs, watch, default_root_dir=tmp_path)
+        assert trainer.current_epoch == 3 * epochs
+        assert watch.heads == [{row} for row in range(3) for _ in range(epochs)]
+
+
+def test_validation_knows_only_heads_that_were_begun(srae_fakes: ModuleType, tmp_path: Path) -> None:
+    module, batches, val = (
+        srae_fakes.make_module(classes_at_once=1),
+        srae_fakes.make_batches(),
+        srae_fakes.make_batches(1, 10),
+    )
+    seen: list[float] = []
+
+    class Record(pl.Callback):
+        @override
+        def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            estimates = module.heads.estimates(val[0]["features"])
+            begun = srae_fakes.EXPLAINED[: trainer.current_epoch + 1]
+            error = (estimates[:, : len(begun)] - val[0]["logits"][:, begun]).abs().mean()
+            seen.append(float(module.val_faithfulness.compute()["val/f_reg"] - error.detach()))
+
+    srae_fakes.fit(module, batches, 1, Record(), val=val, default_root_dir=tmp_path)
+    assert seen == pytest.approx([0, 0, 0], abs=1e-6)
+
+
+# What it takes
+
+
+def test_what_a_fit_takes_is_said(srae_fakes: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("lightning_modules.grouped_fit.rank_zero_info", said.append)
+    monkeypatch.setattr("lightning_modules.grouped_fit.free_bytes", lambda _: 10**9)
+    module = srae_fakes.make_module(classes_at_once=2)
+    srae_fakes.fit(module, srae_fakes.make_batches(1), 1, default_root_dir=tmp_path)
+    # One head: 64·8 + 8 + 8·3 + 3 of the encoder, 3·8 + 8 + 8·64 + 64 of the decoder, 3 of the predictor.
+    of_head = 547 + 608 + 3
+    needed = 4 * (3 * of_head + 3 * 2 * of_head)
+    assert said[0].startswith(f"3 heads with {amount(3 * of_head)} parameters; 2 of them are trained at once")
+    assert f"{amount(needed)}B for weights, gradients and Adam's moments (1 GB are free)" in said[0]
+    assert [line for line in said if line.startswith("Group")] == ["Group 2 of 2: heads of 1 classes."]
+    monkeypatch.setattr("lightning_modules.grouped_fit.free_bytes", lambda _: 4 * 3 * 2 * of_head - 1)
+    with pytest.raises(ValueError, match=r"Training 2 heads at once needs 27\.8 kB .*classes_at_once to fewer"):
+        srae_fakes.fit(module, srae_fakes.make_batches(1), 1, default_root_dir=tmp_path)
+
+
+def test_amounts() -> None:
+    assert [amount(n) for n in (0, 12, 1234, 5_600_000, 7.25e9)] == ["0", "12", "1.23 k", "5.6 M", "7.25 G"]
+    assert fit_bytes(10, 4, 5) == 4 * (10 + 12 + 5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"classes_at_once": 0}, "classes_at_once is 0; give 1 or more"),
+        ({"classes_at_once": 1, "trunk": "shared"}, "leave it out with trunk: shared"),
+        ({"pretraining_epochs": -1}, "pretraining_epochs is -1"),
+        ({"pretraining_epochs": 1, "objective": "nn"}, "objective nn has none"),
+    ],
+)
+def test_wrong_options(srae_fakes: ModuleType, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        srae_fakes.make_module(**options)
+
+
+def test_groups_need_epochs(srae_fakes: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"give trainer\.max_epochs, 1 or more"):
+        srae_fakes.fit(srae_fakes.make_module(classes_at_once=1), srae_fakes.make_batches(1), -1, max_steps=2)
+
+
+# Callbacks that look after heads
+
+
+def test_idle_x_features_are_dropped_in_their_own_group(srae_fakes: ModuleType, tmp_path: Path) -> None:
+    module = srae_fakes.make_module(classes_at_once=1, lr=1e-6)
+    for head in module.heads:
+        head.predictor.weight.data[0, 0] = 0
+    live: list[list[bool]] = []
+
+    class Record(Checkpoint):  # after all other callbacks
+        @override
+        def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            live.append(module.heads.live[:, 0].tolist())
+            assert module.heads.live[:, 1:].all()
+
+    drop = DropIdleXFeatures(threshold=1e-3, start=1.0, minimum=1)
+    srae_fakes.fit(module, srae_fakes.make_batches(), EPOCHS, drop, Record(), default_root_dir=tmp_path)
+    done = [0, 1, 1, 2, 2, 3]
+    assert live == [[row >= count for row in range(3)] for count in done]
+
+
+def test_a_degenerate_head_is_restarted_in_its_own_group(srae_fakes: ModuleType, tmp_path: Path) -> None:
+    module = srae_fakes.make_module(classes_at_once=1)
+    for row in (1, 2):
+        module.heads[row].encoder[-2].bias.data.fill_(-1000.0)
+    epochs: dict[int, int] = {}
+
+    class Record(Checkpoint):
+        @override
+        def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            for row in restart.restarts:
+                epochs.setdefault(row, trainer.current_epoch)
+
+    restart = RestartDegenerateHeads(every_n_epochs=1, max_restarts=1, until=0.5)
+    srae_fakes.fit(module, srae_fakes.make_batches(), EPOCHS, restart, Record(), default_root_dir=tmp_path)
+    assert epochs[1] == EPOCHS
+    assert epochs[2] == 2 * EPOCHS
+    assert all(module.heads[row].encoder[-2].bias.abs().max() < 100 for row in (1, 2))
+
+
+# Two ranks
+
+
+@pytest.fixture(scope="module")
+def on_two_ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("ranks")
+    script = Path(__file__).with_name("srae_fakes.py")
+    done = subprocess.run(
+        [sys.executable, str(script), "2", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    results: dict[str, Any] = torch.load(folder / "results.pt")
+    return results
+
+
+def test_two_ranks_give_the_heads_of_one(srae_fakes: ModuleType, on_two_ranks: dict[str, Any], tmp_path: Path) -> None:
+    """In groups as together; what is logged covers other heads where groups are made up otherwise."""
+    one = srae_fakes.fits(0, 1, tmp_path)
+    assert set(one) == {name for name in on_two_ranks if "resumed" not in name}
+    for name, (heads, figures) in one.items():
+        assert_same(on_two_ranks[name][0], heads, 1e-4)
+        if name in {"cae", "shared", "pretrained", "groups"}:
+            assert figures
+            assert on_two_ranks[name][1] == pytest.approx(figures, rel=1e-3, abs=1e-4)
+
+
+def test_two_ranks_resumed_are_two_that_were_never_killed(on_two_ranks: dict[str, Any]) -> None:
+    resumed = [name for name in on_two_ranks if "resumed" in name]
+    assert len(resumed) == 4
+    for name in resumed:
+        assert_same(on_two_ranks[name][0], on_two_ranks[name.split(",", maxsplit=1)[0]][0])
