@@ -2,8 +2,9 @@
 
 import argparse
 import json
+import math
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from datamodules.images import ImageFolder
 from vitrine.backbones import build_network
+from vitrine.batch import Batch
 from vitrine.preprocessing import Preprocessing
 
 
@@ -64,6 +66,30 @@ def read_images(folder: Path, count: int, preprocessing: Preprocessing) -> Tenso
     images = ImageFolder(folder, preprocessing)
     count = min(count, len(images))
     return torch.stack([images[number * len(images) // count]["image"] for number in range(count)])
+
+
+class FeatureLoader:
+    """Shuffled batches of features that are in memory, in place of a datamodule.
+
+    Args:
+        features: (N, D) Z.
+        logits: (N, C).
+        labels: (N,) class indices.
+        seed: of the order.
+        batch_size: samples a batch.
+    """
+
+    def __init__(self, features: Tensor, logits: Tensor, labels: Tensor, seed: int, batch_size: int = 64) -> None:
+        self.features, self.logits, self.labels = features, logits, labels
+        self.batch_size = batch_size
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.labels) / self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for rows in torch.split(torch.randperm(len(self.labels), generator=self.generator), self.batch_size):
+            yield Batch(features=self.features[rows], logits=self.logits[rows], label=self.labels[rows])
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

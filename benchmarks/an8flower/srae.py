@@ -1,8 +1,6 @@
 """SRAE heads on the fully-connected layer of a fold's network (Qi, Khorram and Li 2018)."""
 
-import math
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -10,9 +8,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.an8flower.data import Flowers
+from benchmarks.common import FeatureLoader
 from lightning_modules import SRAEModule
 from vitrine.backbones import BackboneOptions
-from vitrine.batch import Batch
 from vitrine.explainers import SRAEExplainer
 
 LAYER = "classifier.2"
@@ -52,27 +50,12 @@ def fit_srae(weights: Path, classes: int, train: Flowers, *, size: int, epochs: 
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the few workers and the missing validation
-        trainer.fit(module, _Activations(module.explainer, train, seed))
+        trainer.fit(module, FeatureLoader(*_activations(module.explainer, train), train.labels, seed))
     return module.explainer
 
 
-class _Activations:
-    """Shuffled batches of 64 of a layer's activations."""
-
-    def __init__(self, explainer: SRAEExplainer, train: Flowers, seed: int) -> None:
-        parts = []
-        with torch.no_grad():
-            for images in torch.split(train.images, 256):
-                computed = explainer.features(images.float())
-                parts.append((computed["features"], computed["logits"]))
-        columns: list[Tensor] = [torch.cat(column) for column in zip(*parts, strict=True)]
-        self.features, self.logits = columns
-        self.labels = train.labels
-        self.generator = torch.Generator().manual_seed(seed)
-
-    def __len__(self) -> int:
-        return math.ceil(len(self.labels) / 64)
-
-    def __iter__(self) -> Iterator[Batch]:
-        for rows in torch.split(torch.randperm(len(self.labels), generator=self.generator), 64):
-            yield Batch(features=self.features[rows], logits=self.logits[rows], label=self.labels[rows])
+def _activations(explainer: SRAEExplainer, train: Flowers) -> tuple[Tensor, Tensor]:
+    """Z and logits of the training images."""
+    with torch.no_grad():
+        parts = [explainer.features(images.float()) for images in torch.split(train.images, 256)]
+    return torch.cat([part["features"] for part in parts]), torch.cat([part["logits"] for part in parts])
