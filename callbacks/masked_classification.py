@@ -18,7 +18,7 @@ from callbacks.ranks import gather_on_zero
 from vitrine.batch import Batch
 from vitrine.explainers import Explainer
 from vitrine.explanation import Explanation
-from vitrine.masked_images import check_filling, kept_by, masked_inputs, opencv
+from vitrine.masked_images import check_filling, kept_pixels, masked_inputs, opencv, speaking_maps
 from vitrine.metrics.masked_accuracy import GAMMAS, MaskedAccuracy, check_gammas, percent
 from vitrine.preprocessing import Preprocessing
 from vitrine.rendering import captioned_grid, class_name, picture
@@ -54,6 +54,7 @@ class MaskedClassification(pl.Callback):
         fill: ``inpaint``, for which OpenCV is needed (the extra ``inpainting``), or ``black``.
         method: Of inpainting: ``telea`` or ``navier_stokes``.
         radius: Of inpainting, in pixels.
+        sigma: Of the Gaussian that heatmaps are blurred by; 2 % of the longer side without it, as in panels, and 0 for none.
         examples: Number of images in the picture; none is drawn for 0.
 
     Raises:
@@ -66,6 +67,7 @@ class MaskedClassification(pl.Callback):
         fill: str = "inpaint",
         method: str = "navier_stokes",
         radius: int = 3,
+        sigma: float | None = None,
         examples: int = 4,
     ) -> None:
         super().__init__()
@@ -74,6 +76,7 @@ class MaskedClassification(pl.Callback):
         if examples < 0:
             raise ValueError(f"MaskedClassification: examples must be at least 0, got {examples}.")
         self.gammas, self.fill, self.method, self.radius, self.examples = gammas, fill, method, radius, examples
+        self.sigma = sigma
         self._accuracy: MaskedAccuracy | None = None
         self._examples: list[Example] = []
 
@@ -105,6 +108,7 @@ class MaskedClassification(pl.Callback):
             self.fill,
             self.method,
             self.radius,
+            self.sigma,
         )
         self._accuracy, self._examples = accuracy.to(pl_module.device), []
 
@@ -150,7 +154,8 @@ class MaskedClassification(pl.Callback):
         ]
 
     def _kept(self, explanation: Explanation) -> Tensor:
-        return torch.cat([kept_by(explanation, gamma) for gamma in self.gammas])
+        maps = speaking_maps(explanation, self.sigma)
+        return torch.cat([kept_pixels(maps, gamma) for gamma in self.gammas])
 
     def _drawn(self, trainer: pl.Trainer, pl_module: pl.LightningModule, examples: Sequence[Example]) -> Image.Image:
         preprocessing = datamodule_of(trainer, self).preprocessing

@@ -20,7 +20,7 @@ from vitrine.explainers.shared_heads import SharedHeads
 from vitrine.explainers.srae import SRAEExplainer
 from vitrine.explainers.srae_head import HeadOutput
 from vitrine.metrics.live_x_features import LiveXFeatures, degenerate_heads, live_counts
-from vitrine.objectives import OBJECTIVES, Terms, head_terms, sum_of
+from vitrine.objectives import OBJECTIVES, Terms, head_terms, sum_of, terms_of_heads
 from vitrine.pretraining import greedy_loss
 
 
@@ -205,16 +205,20 @@ class SRAEModule(GroupedFitModule):
         """As `_separate_pass`; the one reconstruction weighs as much as those of all heads would."""
         heads = self._networks[0]
         output = heads(samples.features)
-        terms = []
-        for row in self.active_rows:
-            alone = HeadOutput(output.embeddings[:, row], None, output.estimates[:, row], output.local[:, row])
-            terms.append(self._terms(alone, samples.logits[:, row], None, weights[:, row]))
-        total = sum_of(terms)
+        total = terms_of_heads(
+            self.objective,
+            output.estimates,
+            output.local,
+            samples.logits,
+            weights,
+            pull_away_over=self.pull_away_over,
+            across_ranks=self.across_ranks,
+        )
         if output.decoded is not None:
             error = self.objective.reconstruction_error(
                 output.decoded.float(), heads.rows_of(samples.features), self.q, None, across_ranks=self.across_ranks
             )
-            total = total._replace(reconstruction=error * len(terms))
+            total = total._replace(reconstruction=error * len(self.active_rows))
         return total, output.embeddings * heads.predictors(), output.estimates
 
     def _terms(self, output: HeadOutput, logit: Tensor, target: Tensor | None, weights: Tensor) -> Terms:

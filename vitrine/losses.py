@@ -14,32 +14,31 @@ def pull_away(embedding: Tensor, *, over: str = "images", across_ranks: bool = F
     """Mean squared cosine between different x-features (equation 3).
 
     Args:
-        embedding: (N, n) activations E of n x-features on N images.
+        embedding: (N, n) activations E of n x-features on N images; (J, N, n) of J heads, over ``"images"`` alone.
         over: ``"images"``: the n columns are compared, as in the paper; ``"features"``: the N rows are, as in the
             energy-based GAN that the term comes from.
         across_ranks: whether the N images of all ranks are meant.
 
     Returns:
-        A scalar in [0, 1]. A vector of zeros has cosine 0 with all; a single vector gives 0.
+        A scalar in [0, 1], or (J,). A vector of zeros has cosine 0 with all; a single vector gives 0.
 
     Raises:
         ValueError: for another value of ``over``.
     """
     if over == "images":
-        gram = _total(embedding.T @ embedding, across_ranks)
-        scale = _inverse_root(gram.diagonal())
-        squared_cosines = (gram * scale[:, None] * scale).square()
-        count = torch.as_tensor(len(gram), dtype=gram.dtype, device=gram.device)
-    elif over == "features":
+        gram = _total(embedding.mT @ embedding, across_ranks)
+        scale = _inverse_root(gram.diagonal(dim1=-2, dim2=-1))
+        squared_cosines = (gram * scale[..., :, None] * scale[..., None, :]).square()
+        between = squared_cosines.sum(dim=(-2, -1)) - squared_cosines.diagonal(dim1=-2, dim2=-1).sum(dim=-1)
+        return between / max(gram.shape[-1] * (gram.shape[-1] - 1), 1)
+    if over == "features":
         # Σᵢⱼ cos²(eᵢ, eⱼ) = ‖ÊÊᵀ‖² = ‖ÊᵀÊ‖², an (n, n) matrix that sums over ranks where (N, N) would not.
         unit = embedding * _inverse_root(embedding.square().sum(dim=1, keepdim=True))
         squared_cosines = _total(unit.T @ unit, across_ranks).square()
         count = _total(embedding.new_tensor(float(len(embedding))), across_ranks)
         alive = _total(unit.square().sum(), across_ranks)
         return (squared_cosines.sum() - alive) / (count * (count - 1)).clamp(min=1)
-    else:
-        raise ValueError(f"pull-away over {over!r} is unknown; choose 'images' or 'features'")
-    return (squared_cosines.sum() - squared_cosines.diagonal().sum()) / (count * (count - 1)).clamp(min=1)
+    raise ValueError(f"pull-away over {over!r} is unknown; choose 'images' or 'features'")
 
 
 def sparse_reconstruction(
@@ -91,11 +90,12 @@ def faithfulness(
 
 
 def weighted_mean(values: Tensor, weights: Tensor | None = None, *, across_ranks: bool = False) -> Tensor:
-    """Mean of (N, …) values over their first dimension, weighted by (N,) weights where given; 0 where these add up to 0."""
+    """Mean of (N, …) values over their first dimension; weights are (N,) or one a value, and a sum of 0 gives 0."""
     if weights is None:
         weights = values.new_ones(len(values))
-    numerator = _total(torch.tensordot(weights, values, dims=1), across_ranks)
-    return numerator / _total(weights.sum(), across_ranks).clamp(min=torch.finfo(numerator.dtype).tiny)
+    weighted = torch.tensordot(weights, values, dims=1) if weights.ndim == 1 else (weights * values).sum(dim=0)
+    numerator = _total(weighted, across_ranks)
+    return numerator / _total(weights.sum(dim=0), across_ranks).clamp(min=torch.finfo(numerator.dtype).tiny)
 
 
 def _total(tensor: Tensor, across_ranks: bool) -> Tensor:

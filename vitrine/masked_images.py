@@ -13,6 +13,7 @@ from torchvision.transforms import v2
 
 from vitrine.explanation import Explanation
 from vitrine.preprocessing import Preprocessing
+from vitrine.rendering import BLUR, blur
 
 FILLS = ("inpaint", "black")
 METHODS = ("telea", "navier_stokes")
@@ -37,11 +38,22 @@ def kept_pixels(heatmaps: Tensor, gamma: float) -> Tensor:
     return ((values >= gamma * highest) & speaks).any(dim=1)
 
 
-def kept_by(explanation: Explanation, gamma: float) -> Tensor:
-    """(B, H, W) bool: `kept_pixels` of an explanation's heatmaps; those without a label are padding and keep nothing."""
+def speaking_maps(explanation: Explanation, sigma: float | None = None) -> Tensor:
+    """(B, K, H, W): an explanation's heatmaps as they are shown, for `kept_pixels`.
+
+    Each is scaled by its largest absolute value and blurred: what excitation backprop gives is speckled from pixel to pixel.
+    Those without a label are padding, and zero.
+
+    Args:
+        explanation: of B images.
+        sigma: of the Gaussian in pixels; 2 % of the longer side without it, as in panels, and 0 for none.
+    """
     labelled = torch.tensor([[bool(label) for label in row] for row in explanation.labels], dtype=torch.bool)
     labelled = labelled.reshape(explanation.scores.shape).to(explanation.heatmaps.device)
-    return kept_pixels(explanation.heatmaps.where(labelled[..., None, None], 0), gamma)
+    maps = explanation.heatmaps.detach().float().where(labelled[..., None, None], 0)
+    sizes = maps.abs().amax(dim=(2, 3), keepdim=True)
+    scaled = maps / sizes.where(sizes != 0, 1)
+    return blur(scaled, BLUR * max(maps.shape[2:]) if sigma is None else sigma)
 
 
 def mask_images(

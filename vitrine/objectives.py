@@ -99,6 +99,45 @@ def head_terms(
     return Terms(faithful, reconstruction, orthogonal)
 
 
+def terms_of_heads(
+    objective: Objective,
+    estimates: Tensor,
+    local: Tensor,
+    logits: Tensor,
+    weights: Tensor,
+    *,
+    pull_away_over: str = "images",
+    across_ranks: bool = False,
+) -> Terms:
+    """Faithfulness and pull-away of J heads, summed over heads: those of `head_terms`, without a loop.
+
+    Args:
+        objective: which terms there are.
+        estimates: (B, J) ȳ.
+        local: (B·P, J, n) x-features of each position.
+        logits: (B, J) ŷ.
+        weights: (B, J) weights of the images for each head.
+        pull_away_over: see `vitrine.losses.pull_away`.
+        across_ranks: whether the images of all ranks are meant.
+    """
+    faithful = orthogonal = weights.new_zeros(())
+    if objective.faithful:
+        faithful = faithfulness(estimates.float(), logits, weights=weights, across_ranks=across_ranks).sum()
+    if objective.orthogonal:
+        wanted = (weights > 0).repeat_interleave(len(local) // len(weights), dim=0)
+        if pull_away_over == "images":
+            by_head = (local.float() * wanted.unsqueeze(2)).transpose(0, 1)
+            orthogonal = pull_away(by_head, across_ranks=across_ranks).sum()
+        else:
+            chosen = [
+                _taking_part(one, own, pull_away_over)
+                for one, own in zip(local.float().unbind(dim=1), wanted.T, strict=True)
+            ]
+            terms = [pull_away(one, over=pull_away_over, across_ranks=across_ranks) for one in chosen]
+            orthogonal = torch.stack(terms).sum()
+    return Terms(faithful, weights.new_zeros(()), orthogonal)
+
+
 def sum_of(terms: Sequence[Terms]) -> Terms:
     """Each term summed over heads."""
     return Terms(*(torch.stack(column).sum() for column in zip(*terms, strict=True)))

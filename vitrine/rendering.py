@@ -48,19 +48,21 @@ def colours(strength: Tensor) -> NDArray[np.uint8]:
 
 
 def blur(heatmap: Tensor, sigma: float) -> Tensor:
-    """Blurs an (H, W) float map by a Gaussian of ``sigma`` pixels; a constant map stays constant up to its borders."""
+    """Blurs (…, H, W) float maps by a Gaussian of ``sigma`` pixels; a constant map stays constant up to its borders."""
     if sigma <= 0:
         return heatmap
-    return _smear(heatmap, sigma) / _smear(torch.ones_like(heatmap), sigma)
+    flat = heatmap.reshape(-1, 1, *heatmap.shape[-2:])
+    blurred = _smear(flat, sigma) / _smear(torch.ones_like(flat[:1]), sigma)
+    return blurred.reshape(heatmap.shape)
 
 
 def _smear(heatmap: Tensor, sigma: float) -> Tensor:
     radius = math.ceil(3 * sigma)
-    offsets = torch.arange(-radius, radius + 1, dtype=heatmap.dtype)
+    offsets = torch.arange(-radius, radius + 1, dtype=heatmap.dtype, device=heatmap.device)
     kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
     kernel = (kernel / kernel.sum()).view(1, 1, 1, -1)
-    rows = F.conv2d(heatmap[None, None], kernel, padding=(0, radius))
-    return F.conv2d(rows, kernel.mT, padding=(radius, 0))[0, 0]
+    rows = F.conv2d(heatmap, kernel, padding=(0, radius))
+    return F.conv2d(rows, kernel.mT, padding=(radius, 0))
 
 
 def positive_strength(heatmap: Tensor, sigma: float | None = None) -> Tensor | None:

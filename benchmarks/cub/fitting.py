@@ -26,13 +26,13 @@ def build(network: NamedWeights, approach: Approach, train: Birds, size: int, **
     layer = layers.logits if approach.on_logits else layers.features
     # Classes have nearly the same number of images; each is weighed as the mean class.
     balanced = float(len(train.classes) - 1)
+    common = {"explained_classes": list(range(len(train.classes))), "positive_weight": balanced, "image_size": size}
     make = getattr(lightning_modules, approach.module)
     module: ExplainerModule = make(
         BackboneOptions(network.name, network.weights),
         layer,
         **{
-            "positive_weight": balanced,
-            "image_size": size,
+            **common,
             **approach.options,
             **approach.tuned.get(network.name, {}),
             **options,

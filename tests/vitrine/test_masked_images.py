@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from vitrine.explanation import Explanation
-from vitrine.masked_images import kept_by, kept_pixels, mask_images, masked_inputs
+from vitrine.masked_images import kept_pixels, mask_images, masked_inputs, speaking_maps
 from vitrine.preprocessing import Preprocessing
 
 METHODS = ["telea", "navier_stokes"]
@@ -103,10 +103,10 @@ def explanation_of(heatmaps: Tensor, labels: list[list[str]]) -> Explanation:
 def test_heatmaps_without_a_label_are_padding() -> None:
     heatmaps = torch.rand(2, 2, 4, 4)
     heatmaps[1, 1] = math.nan
-    kept = kept_by(explanation_of(heatmaps, [["a", "b"], ["a", ""]]), 0.4)
+    kept = kept_pixels(speaking_maps(explanation_of(heatmaps, [["a", "b"], ["a", ""]]), 0), 0.4)
     assert torch.equal(kept[0], kept_pixels(heatmaps[:1], 0.4)[0])
     assert torch.equal(kept[1], kept_pixels(heatmaps[1:, :1], 0.4)[0])
-    assert not kept_by(explanation_of(heatmaps, [["", ""], ["", ""]]), 0.0).any()
+    assert not kept_pixels(speaking_maps(explanation_of(heatmaps, [["", ""], ["", ""]]), 0), 0.0).any()
 
 
 # What is painted
@@ -252,3 +252,14 @@ def test_inputs_are_inpainted_as_their_pictures_are() -> None:
     expected = preprocessing.finished({"image": mask_images(pixels, kept, method="navier_stokes", radius=5)})["image"]
     found = masked_inputs(inputs, kept, preprocessing, method="navier_stokes", radius=5)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_heatmaps_are_blurred_as_they_are_shown() -> None:
+    heatmaps = torch.zeros(1, 1, 40, 50)
+    heatmaps[0, 0, 20, 25] = 1e-30  # of any scale
+    explanation = explanation_of(heatmaps, [["a"]])
+    shown = speaking_maps(explanation)
+    distance = ((torch.arange(40)[:, None] - 20) ** 2 + (torch.arange(50) - 25) ** 2).sqrt()
+    # A Gaussian of 1 px, 2 % of 50, falls to 5 % of its height at √(2 ln 20) px.
+    assert torch.equal(kept_pixels(shown, 0.05)[0], distance <= (2 * math.log(20)) ** 0.5)
+    assert torch.equal(speaking_maps(explanation, 0), heatmaps / 1e-30)

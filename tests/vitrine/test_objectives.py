@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vitrine.explainers.srae_head import HeadOutput, SRAEHead
-from vitrine.objectives import OBJECTIVES, Terms, head_terms, sum_of
+from vitrine.objectives import OBJECTIVES, Terms, head_terms, sum_of, terms_of_heads
 
 IMAGES, WIDTH, X_FEATURES = 7, 6, 3
 WEIGHTS = torch.tensor([2.0, 1, 0, 1, 2, 0, 1], dtype=torch.float64)
@@ -122,3 +122,30 @@ def test_sums_of_heads() -> None:
     summed = sum_of(parts)
     for number in range(3):
         torch.testing.assert_close(summed[number], parts[0][number] + parts[1][number])
+
+
+@pytest.mark.parametrize("name", ["srae", "nn", "cae"])
+@pytest.mark.parametrize("over", ["images", "features"])
+@pytest.mark.parametrize("positions", [1, 3])
+def test_many_heads_at_once_equal_one_after_the_other(name: str, over: str, positions: int) -> None:
+    generator = torch.Generator().manual_seed(4)
+    heads = 4
+    local = torch.rand(IMAGES * positions, heads, X_FEATURES, generator=generator, dtype=torch.float64)
+    local[:, 1, 0] = 0  # an x-feature that never fires
+    estimates, logits = (torch.randn(IMAGES, heads, generator=generator, dtype=torch.float64) for _ in range(2))
+    weights = torch.randint(0, 3, (IMAGES, heads), generator=generator).double()
+    weights[:, 2] = 0  # a head without a sample in this batch
+    together = terms_of_heads(OBJECTIVES[name], estimates, local, logits, weights, pull_away_over=over)
+    alone = [
+        head_terms(
+            OBJECTIVES[name],
+            HeadOutput(local[:, row], None, estimates[:, row], local[:, row]),
+            logits[:, row],
+            None,
+            weights[:, row],
+            pull_away_over=over,
+        )
+        for row in range(heads)
+    ]
+    for one, many in zip(sum_of(alone), together, strict=True):
+        torch.testing.assert_close(many, one)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from vitrine.batch import Batch
 from vitrine.explanation import Explanation
 from vitrine.glass import behind_glass
-from vitrine.masked_images import check_filling, kept_by, masked_inputs
+from vitrine.masked_images import check_filling, kept_pixels, masked_inputs, speaking_maps
 from vitrine.metrics.base import ExplanationMetric
 from vitrine.preprocessing import Preprocessing
 
@@ -35,6 +35,7 @@ class MaskedAccuracy(ExplanationMetric):
         fill: ``inpaint`` or ``black``, as in `vitrine.masked_images.mask_images`.
         method: of inpainting, ``telea`` or ``navier_stokes``.
         radius: of inpainting, in pixels.
+        sigma: of the Gaussian that heatmaps are blurred by, see `vitrine.masked_images.speaking_maps`.
 
     Raises:
         ValueError: for other options.
@@ -55,8 +56,10 @@ class MaskedAccuracy(ExplanationMetric):
         fill: str = "inpaint",
         method: str = "navier_stokes",
         radius: int = 3,
+        sigma: float | None = None,
     ) -> None:
         super().__init__()
+        self.sigma = sigma
         check_gammas(gammas)
         check_filling(fill, method, radius)
         self.classify = Borrowed(classify)
@@ -76,8 +79,9 @@ class MaskedAccuracy(ExplanationMetric):
         images, labels = batch["image"], batch["label"]
         self.measured += len(images)
         self.right += hits(self.classify(images), labels).sum()
+        maps = speaking_maps(explanation, self.sigma)
         for index, gamma in enumerate(self.gammas):
-            kept = kept_by(explanation, gamma).to(images.device)
+            kept = kept_pixels(maps, gamma).to(images.device)
             self.masked_right[index] += hits(self.classify(self.masked(images, kept)), labels).sum()
             self.kept_area[index] += kept.flatten(1).double().mean(dim=1).sum()
         # A map with anything positive keeps its maximum at every γ up to 1, so that any of them tells.

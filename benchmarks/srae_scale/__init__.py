@@ -1,0 +1,1 @@
+"""What SRAE heads of many classes cost, fitted side by side and one after the other."""
