@@ -10,8 +10,7 @@ from vitrine.solvers.lasso import solve_lasso
 class LassoSelection:
     """Fits sparse linear estimates of logits from Z, each class's own images weighted against all others.
 
-    Kept are sums over all images and over each class's own, so that any weight of the latter can be taken: memory is that of
-    (J + 1) D² numbers.
+    Kept are sums over all images, D² numbers, and Z of each class's own, so that any weight can be taken of these.
 
     Args:
         classes: J.
@@ -23,19 +22,18 @@ class LassoSelection:
         # Rows of the moments: D features, then 1, then the class's logit.
         self.everything = torch.zeros(features + 1, features + 1, dtype=torch.float64, device=device)
         self.with_logits = torch.zeros(classes, features + 2, dtype=torch.float64, device=device)
-        self.own = torch.zeros(classes, features + 2, features + 2, dtype=torch.float64, device=device)
+        self.own: list[list[Tensor]] = [[torch.zeros(0, features + 2, device=device)] for _ in range(classes)]
 
     def update(self, features: Tensor, logits: Tensor, positive: Tensor) -> None:
         """Takes in Z (B, D), logits (B, J) and (B, J) bool: whether an image is of the class."""
-        rows = torch.cat([features, torch.ones_like(features[:, :1])], dim=1).double()
-        logits = logits.double()
+        single = torch.cat([features.float(), torch.ones_like(features[:, :1], dtype=torch.float32)], dim=1)
+        for number, own in enumerate(self.own):
+            chosen = positive[:, number]
+            own.append(torch.cat([single[chosen], logits[chosen, number, None].float()], dim=1))
+        rows, logits = single.double(), logits.double()
         self.everything += rows.T @ rows
         self.with_logits[:, :-1] += logits.T @ rows
         self.with_logits[:, -1] += logits.square().sum(dim=0)
-        for number in range(logits.shape[1]):
-            chosen = positive[:, number]
-            own = torch.cat([rows[chosen], logits[chosen, number, None]], dim=1)
-            self.own[number] += own.T @ own
 
     def finish(self, alpha: float, positive_weight: float | None) -> tuple[Tensor, Tensor, Tensor]:
         """Solves each class's Lasso, over all ranks' images.
@@ -47,18 +45,20 @@ class LassoSelection:
         Returns:
             (J, D) w, (J,) b, and (J, D) the mean of w_k Z_k over each class's own images.
         """
-        everything, with_logits, own = (sum_over_ranks(s) for s in (self.everything, self.with_logits, self.own))
+        everything, with_logits = sum_over_ranks(self.everything), sum_over_ranks(self.with_logits)
         results = []
-        for number in range(len(own)):
-            count = own[number, -2, -2]
+        for number, kept in enumerate(self.own):
+            rows = torch.cat(kept).double()
+            own = sum_over_ranks(rows.T @ rows)
+            count = own[-2, -2]
             balanced = float((everything[-1, -1] - count).clamp(min=1) / count.clamp(min=1))
             weight = balanced if positive_weight is None else positive_weight
-            moments = own[number] * (weight - 1)
+            moments = own * (weight - 1)
             moments[:-1, :-1] += everything
             moments[-1, :] += with_logits[number]
             moments[:-1, -1] += with_logits[number, :-1]
             w, b = _solved(moments / moments[-2, -2], alpha)
-            results.append((w, b, w * own[number, :-2, -2] / count.clamp(min=1)))
+            results.append((w, b, w * own[:-2, -2] / count.clamp(min=1)))
         w, b, contributions = (torch.stack(column).float() for column in zip(*results, strict=True))
         return w, b, contributions
 
