@@ -9,7 +9,8 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import nn
 from typing_extensions import override
 
-from lightning_modules.base import ExplainerModule
+from lightning_modules.base import ExplainerModule, faithfulness_metrics
+from lightning_modules.checks import check_at_least_0, check_positive_weight
 from vitrine.backbones import BackboneOptions, FrozenBackbone
 from vitrine.batch import Batch
 from vitrine.explainers.selected_features import SelectedFeaturesExplainer
@@ -35,12 +36,13 @@ class SelectedFeaturesModule(ExplainerModule):
         explained_classes: indices of the classes; all without it.
         contrastive: whether heatmaps are c-MWP, as in the paper, or MWP.
         negative_activations: how excitation backprop treats negative activations.
+        draw_silent: whether an x-feature that is 0 on an image gets a heatmap there too.
         image_size: side of the backbone's input in pixels.
-        init_from: see `ExplainerModule`.
-        names: see `ExplainerModule`.
+        init_from: folder of an exported explainer whose dimensions are taken over.
+        names: file with names for the dimensions; ``explainer/names.yaml`` in the run's folder without it.
 
     Raises:
-        ValueError: for a negative α, and for ``logit`` on a layer that does not give the logits.
+        ValueError: for a number out of range, and for ``logit`` on a layer that does not give the logits.
     """
 
     explainer: SelectedFeaturesExplainer
@@ -58,12 +60,13 @@ class SelectedFeaturesModule(ExplainerModule):
         explained_classes: Sequence[int] | None = None,
         contrastive: bool = True,
         negative_activations: Literal["clamp", "raw", "zplus"] = "clamp",
+        draw_silent: bool = False,
         image_size: int = 224,
         init_from: str | Path | None = None,
         names: str | Path | None = None,
     ) -> None:
-        if not alpha >= 0:
-            raise ValueError(f"alpha is {alpha}; give 0 or more.")
+        check_at_least_0(alpha=alpha)
+        check_positive_weight(positive_weight)
         explainer = SelectedFeaturesExplainer(
             FrozenBackbone.from_options(backbone),
             layer,
@@ -72,6 +75,7 @@ class SelectedFeaturesModule(ExplainerModule):
             pooling=pooling,
             contrastive=contrastive,
             negative_activations=negative_activations,
+            draw_silent=draw_silent,
             image_size=image_size,
         )
         super().__init__(explainer, lr=0.0, init_from=init_from, names=names)
@@ -79,6 +83,7 @@ class SelectedFeaturesModule(ExplainerModule):
         self.alpha = alpha
         self.positive_weight = positive_weight
         self.fit: LassoSelection | None = None
+        self.val_faithfulness = faithfulness_metrics("val")
         self.automatic_optimization = False
         # DistributedDataParallel wants a parameter to look after; nothing here is learned by gradient.
         self.unused = nn.Parameter(torch.zeros(()))
@@ -121,6 +126,37 @@ class SelectedFeaturesModule(ExplainerModule):
             weight = None if self.positive_weight == "balanced" else float(self.positive_weight)
             weights, bias, contributions = fit.finish(self.alpha, weight)
             self.explainer.select(strongest(contributions, self.explainer.x_features), weights, bias)
+
+    def validation_step(self, batch: Batch) -> None:
+        """Faithfulness of the Lasso's estimates; nothing else estimates logits."""
+        features, logits = self.features_of(batch)
+        estimates = self.explainer.reconstruct_logits(features)
+        if self.selection != "lasso" or estimates is None:
+            return
+        explained = torch.tensor(self.explainer.explained_classes, device=logits.device)
+        self.val_faithfulness.update(estimates, logits, explained)
+        self.log_dict(dict(self.val_faithfulness.items(keep_base=False)), on_step=False, on_epoch=True)
+
+    @override
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds how dimensions were chosen."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["selection"] = self.selection
+
+    @override
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuses dimensions that were chosen otherwise.
+
+        Raises:
+            ValueError: for a checkpoint of another selection.
+        """
+        chosen_by = checkpoint.get("selection", self.selection)
+        if chosen_by != self.selection:
+            raise ValueError(
+                f"{self.checkpoint_name} is of selection {chosen_by}, not {self.selection}; set model.init_args.selection:"
+                f" {chosen_by}, or give another --ckpt_path or trainer.default_root_dir."
+            )
+        super().on_load_checkpoint(checkpoint)
 
     @override
     def on_train_epoch_end(self) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from lightning_modules.base import faithfulness_metrics
+from lightning_modules.checks import check_above_0, check_at_least_0, check_positive_weight
 from lightning_modules.grouped_fit import GroupedFitModule, Samples
 from lightning_modules.predictor_fit import fit_predictors
 from vitrine.backbones import BackboneOptions, FrozenBackbone
@@ -45,9 +46,9 @@ class SRAEModule(GroupedFitModule):
         eta: η, weight of the pull-away term.
         q: sparsity of the reconstruction.
         pull_away_over: compare x-features over ``images`` (the paper) or images over ``features``.
-        encoder_decay: λ₁.
-        decoder_decay: λ₂.
-        predictor_decay: λ₃.
+        encoder_decay: λ₁, weight of the encoder's squared norm.
+        decoder_decay: λ₂, weight of the decoder's.
+        predictor_decay: λ₃, weight of the predictor's.
         positive_weight: weight of a class's own images in the means of its head, ``balanced`` for as much as all others
             together.
         pretraining_epochs: epochs for each layer of the autoencoder, from Z on, before all are trained together; they are the
@@ -56,11 +57,12 @@ class SRAEModule(GroupedFitModule):
             Classes are dealt out to the ranks, and each rank's heads see the whole global batch. All at once without it.
         contrastive: whether heatmaps are c-MWP, as in the paper, or MWP.
         negative_activations: how excitation backprop treats negative activations.
+        draw_silent: whether an x-feature that is 0 on an image gets a heatmap there too.
         image_size: side of the backbone's input in pixels.
-        lr: see `ExplainerModule`.
-        lr_schedule: see `ExplainerModule`.
-        init_from: see `ExplainerModule`.
-        names: see `ExplainerModule`.
+        lr: learning rate of Adam.
+        lr_schedule: ``constant`` or ``cosine`` (to 0 over all epochs).
+        init_from: folder of an exported explainer whose heads are taken over before training, for fine-tuning.
+        names: file with names for the x-features; ``explainer/names.yaml`` in the run's folder without it.
 
     Raises:
         ValueError: for a number out of range, and for options that do not go together.
@@ -90,6 +92,7 @@ class SRAEModule(GroupedFitModule):
         classes_at_once: int | None = None,
         contrastive: bool = True,
         negative_activations: Literal["clamp", "raw", "zplus"] = "clamp",
+        draw_silent: bool = False,
         image_size: int = 224,
         lr: float = 1e-3,
         lr_schedule: Literal["constant", "cosine"] = "cosine",
@@ -97,6 +100,17 @@ class SRAEModule(GroupedFitModule):
         names: str | Path | None = None,
     ) -> None:
         _check(objective, trunk, pretraining_epochs, classes_at_once)
+        check_at_least_0(
+            beta=beta,
+            eta=eta,
+            encoder_decay=encoder_decay,
+            decoder_decay=decoder_decay,
+            predictor_decay=predictor_decay,
+            pretraining_epochs=pretraining_epochs,
+            lr=lr,
+        )
+        check_above_0(q=q)
+        check_positive_weight(positive_weight)
         explainer = SRAEExplainer(
             FrozenBackbone.from_options(backbone),
             layer,
@@ -108,10 +122,11 @@ class SRAEModule(GroupedFitModule):
             pooling=pooling,
             contrastive=contrastive,
             negative_activations=negative_activations,
+            draw_silent=draw_silent,
             image_size=image_size,
         )
         super().__init__(explainer, explainer.explained_classes, classes_at_once, lr, lr_schedule, init_from, names)
-        self.objective = OBJECTIVES[objective]
+        self.objective, self.objective_name = OBJECTIVES[objective], objective
         self.beta, self.eta, self.q = beta, eta, q
         self.pull_away_over = pull_away_over
         self.decays = {"encoder": encoder_decay, "decoder": decoder_decay, "predictor": predictor_decay}
@@ -155,12 +170,23 @@ class SRAEModule(GroupedFitModule):
     @override
     def setup(self, stage: str) -> None:
         super().setup(stage)
-        if stage == "fit" and self.pretraining_epochs and world_size() > 1 and not self.is_grouped:
-            self._check_finds_unused()
+        if stage == "fit" and self.pretraining_epochs:
+            if world_size() > 1 and not self.is_grouped:
+                self._check_finds_unused()
+            self._check_epochs_are_left()
         if stage == "fit":
             trained = {value for row in self.active_rows for value in self.head_parameters(row)}
             for parameter in self.heads.parameters():
                 parameter.requires_grad_(parameter in trained)
+
+    def _check_epochs_are_left(self) -> None:
+        layers, epochs = len(self.explainer.hidden) + 1, self.trainer.max_epochs or 0
+        needed, given = layers * self.pretraining_epochs, self.epochs_of_group or epochs
+        if 0 <= given <= needed:
+            raise ValueError(
+                f"pretraining_epochs {self.pretraining_epochs} for each of {layers} layers takes {needed} epochs, which"
+                f" leaves none of trainer.max_epochs {given} to train all together; give more, or less pretraining."
+            )
 
     def _check_finds_unused(self) -> None:
         if not getattr(self.trainer.strategy, "_ddp_kwargs", {}).get("find_unused_parameters"):
@@ -302,6 +328,8 @@ class SRAEModule(GroupedFitModule):
 
     def _measure(self, contributions: Tensor, estimates: Tensor, samples: Samples) -> None:
         rows = self.active_rows
+        if not self.objective.faithful:  # v is not known yet
+            return
         if rows:
             self.train_faithfulness.update(estimates, samples.all_logits, self.explained[rows])
         self.log_dict(dict(self.train_faithfulness.items(keep_base=False)), on_step=False, on_epoch=True)
@@ -334,7 +362,12 @@ class SRAEModule(GroupedFitModule):
         return enough_steps or enough_epochs or trainer.should_stop
 
     def validation_step(self, batch: Batch) -> None:
-        """Faithfulness of the heads that were trained so far; no heatmap is drawn, so kept features are enough."""
+        """Faithfulness of the heads that were trained so far; no heatmap is drawn, so kept features are enough.
+
+        Nothing is measured while predictors that are fitted afterwards are not there yet.
+        """
+        if self.is_fitting and not self.objective.faithful:
+            return
         features, logits = self.features_of(batch)
         rows = self.groups.begun(self.group)
         self.val_faithfulness.update(self.heads.estimates(features)[:, rows], logits, self.explained[rows])
@@ -360,12 +393,23 @@ class SRAEModule(GroupedFitModule):
                 optimizer.state.pop(parameter, None)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what is known of the heads of groups that are done."""
+        """Adds the objective, and what is known of the heads of groups that are done."""
         super().on_save_checkpoint(checkpoint)
+        checkpoint["objective"] = self.objective_name
         checkpoint["mean_contributions"] = self.mean_contributions
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes it over."""
+        """Takes over what is known of heads.
+
+        Raises:
+            ValueError: for heads that were trained for another objective.
+        """
+        trained_for = checkpoint.get("objective", self.objective_name)
+        if trained_for != self.objective_name:
+            raise ValueError(
+                f"{self.checkpoint_name} was trained for objective {trained_for}, not {self.objective_name}; set"
+                f" model.init_args.objective: {trained_for}, or give another --ckpt_path or trainer.default_root_dir."
+            )
         super().on_load_checkpoint(checkpoint)
         self.mean_contributions = checkpoint.get("mean_contributions", self.mean_contributions)
 
@@ -376,7 +420,8 @@ class SRAEModule(GroupedFitModule):
         names = ", ".join(self.explainer.class_name(self.explainer.explained_classes[row]) for row in rows)
         if rows and self.objective.faithful:
             rank_zero_warn(
-                f"{len(rows)} heads have fewer than 2 x-features with a positive mean contribution: {names}."
+                f"{len(rows)} of {len(self.explained)} heads have fewer than 2 x-features with a positive mean contribution,"
+                f" and say no more than the logit itself: {names}. Longer training may mend them."
             )
 
     def facts(self) -> dict[str, Any]:
@@ -387,8 +432,6 @@ class SRAEModule(GroupedFitModule):
 
 
 def _check(objective: str, trunk: str, pretraining_epochs: int, classes_at_once: int | None) -> None:
-    if pretraining_epochs < 0:
-        raise ValueError(f"pretraining_epochs is {pretraining_epochs}; give 0 or more.")
     if pretraining_epochs and not OBJECTIVES[objective].has_decoder:
         raise ValueError(f"pretraining_epochs trains autoencoders, and objective {objective} has none; leave it out.")
     if classes_at_once is not None and classes_at_once < 1:

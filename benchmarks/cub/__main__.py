@@ -18,13 +18,16 @@ from typing import Any
 
 import pytorch_lightning as pl
 from rich.console import Console
+from safetensors.torch import load_file
 
-from benchmarks.common import add_common_options, add_networks, write_figures
-from benchmarks.cub.fitting import build, fit, quiet
+from benchmarks.common import NamedWeights, add_common_options, add_networks, write_figures
+from benchmarks.cub.fitting import build, explainer_of, fit, quiet
 from benchmarks.cub.images import Birds
 from benchmarks.cub.measures import faithfulness_of, measure
 from benchmarks.cub.settings import APPROACHES, LASSO_ALPHAS, Approach
 from benchmarks.cub.tables import show_tables
+from vitrine.explainers.base import HEADS_NAME
+from vitrine.explainers.x_feature_explainer import XFeatureExplainer
 from vitrine.preprocessing import Preprocessing
 from vitrine.whole import whole_file
 
@@ -98,10 +101,27 @@ def one_run(
         used = float((explainer.heads.get_buffer("weights") != 0).sum(dim=1).float().mean())
         reached = {part: faithfulness_of(explainer, birds[part]) for part in ("train", "test")}
         table.append({"alpha": alpha, "dimensions": used} | reached)
-    explainer = fit(build(network, approach, train, args.size), train, approach.epochs or args.epochs, seed)
-    explainer.save(args.work / network.name / f"{approach.title.replace(', ', '_')}-{seed}", bundle_backbone=False)
+    explainer = fitted(args, network, approach, seed, train)
     figures: dict[str, Any] = measure(explainer, train, test, preprocessing, masked=approach.masked, every=args.every)
     return figures | ({"alphas": table} if table else {})
+
+
+def fitted(
+    args: argparse.Namespace, network: NamedWeights, approach: Approach, seed: int, train: Birds
+) -> XFeatureExplainer:
+    """The approach's explainer: fitted and kept, or with the heads of the approach whose fit it takes over."""
+    module = build(network, approach, train, args.size)
+    source = APPROACHES[approach.fit_of] if approach.fit_of else approach
+    kept = args.work / network.name / f"{source.title.replace(', ', '_')}-{seed}"
+    if source is approach:
+        explainer = fit(module, train, approach.epochs or args.epochs, seed)
+        explainer.save(kept, bundle_backbone=False)
+        return explainer
+    if not (kept / HEADS_NAME).is_file():
+        raise FileNotFoundError(f"{kept} does not exist; measure the approach {approach.fit_of} first.")
+    explainer = explainer_of(module)
+    explainer.load_head_state(load_file(kept / HEADS_NAME))
+    return explainer.eval()
 
 
 if __name__ == "__main__":

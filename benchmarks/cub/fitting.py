@@ -24,29 +24,31 @@ def build(network: NamedWeights, approach: Approach, train: Birds, size: int, **
     """The approach's module, with a class's own images weighing as much as all others together."""
     layers = LAYERS[network.name]
     layer = layers.logits if approach.on_logits else layers.features
-    # Classes have nearly the same number of images; each is weighed as the mean class.
-    balanced = float(len(train.classes) - 1)
-    common = {"explained_classes": list(range(len(train.classes))), "positive_weight": balanced, "image_size": size}
+    options = {
+        "explained_classes": list(range(len(train.classes))),
+        "positive_weight": float(len(train.classes) - 1),  # classes have nearly the same number of images
+        "image_size": size,
+        "draw_silent": True,
+        **approach.options,
+        **approach.tuned.get(network.name, {}),
+        **options,
+    }
     make = getattr(lightning_modules, approach.module)
-    module: ExplainerModule = make(
-        BackboneOptions(network.name, network.weights),
-        layer,
-        **{
-            **common,
-            **approach.options,
-            **approach.tuned.get(network.name, {}),
-            **options,
-        },
-    )
+    module: ExplainerModule = make(BackboneOptions(network.name, network.weights), layer, **options)
     module.explainer.classes = list(train.classes)
     return module
 
 
+def explainer_of(module: ExplainerModule) -> XFeatureExplainer:
+    """A module's explainer by x-features."""
+    if not isinstance(module.explainer, XFeatureExplainer):
+        raise TypeError(f"{type(module.explainer).__name__} has no x-features.")
+    return module.explainer
+
+
 def fit(module: ExplainerModule, train: Birds, epochs: int, seed: int) -> XFeatureExplainer:
     """The explainer of a module, fitted on the features of the training images; heads are drawn by torch's own generator."""
-    explainer = module.explainer
-    if not isinstance(explainer, XFeatureExplainer):
-        raise TypeError(f"{type(explainer).__name__} has no x-features.")
+    explainer = explainer_of(module)
     trainer = pl.Trainer(
         accelerator="cpu",
         max_epochs=epochs,

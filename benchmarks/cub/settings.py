@@ -34,6 +34,7 @@ class Approach:
         seeded: whether it depends on a seed.
         masked: whether images are masked by its heatmaps.
         epochs: of its fit, in place of the common ones.
+        fit_of: the approach whose fit is drawn with other options, in place of a fit of its own.
     """
 
     title: str
@@ -44,6 +45,7 @@ class Approach:
     seeded: bool = True
     masked: bool = False
     epochs: int | None = None
+    fit_of: str | None = None
 
 
 APPROACHES: dict[str, Approach] = {
@@ -54,6 +56,7 @@ APPROACHES: dict[str, Approach] = {
     "cae": Approach("CAE", "SRAEModule", {"objective": "cae"}),
     "z": Approach("Z", "SelectedFeaturesModule", {"selection": "random", "x_features": 10}, seeded=False),
     "ebp": Approach("EBP", "SelectedFeaturesModule", {"selection": "logit"}, on_logits=True, seeded=False, masked=True),
+    "firing": Approach("SRAE, firing alone", "SRAEModule", {"draw_silent": False}, masked=True, fit_of="srae"),
     "positions": Approach(
         "SRAE, positions",
         "SRAEModule",
@@ -62,5 +65,7 @@ APPROACHES: dict[str, Approach] = {
         epochs=40,
     ),
 }
+"""The paper's rows, and two of ours. The paper does not say what an x-feature shows that is 0 on an image; its rows draw what
+would excite it."""
 
 LASSO_ALPHAS = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02)

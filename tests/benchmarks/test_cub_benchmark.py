@@ -71,7 +71,8 @@ def run(
 def test_a_small_run(
     shards: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = run(monkeypatch, shards, weights, tmp_path, "srae", "lasso", "ebp")
+    found = run(monkeypatch, shards, weights, tmp_path, "srae", "lasso", "ebp", "firing")
+    assert found["firing"]["f_reg_test"] == found["srae"]["f_reg_test"]  # the same heads
     assert found["srae"]["f_reg_test"] > 0
     assert 0 <= found["srae"]["masked_accuracy_5"] <= 1
     assert 0 < found["srae"]["locality"] <= np.log(3)

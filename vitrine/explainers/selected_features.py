@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from vitrine.backbones import FrozenBackbone
 from vitrine.explainers.x_feature_explainer import XFeatureExplainer
-from vitrine.explainers.x_features import XFeatureHeads
+from vitrine.explainers.x_features import XFeatureHeads, check_sizes
 from vitrine.preprocessing import Preprocessing
 
 
@@ -78,6 +78,7 @@ class SelectedFeaturesExplainer(XFeatureExplainer):
         pooling: as in `XFeatureExplainer`.
         contrastive: as in `XFeatureExplainer`.
         negative_activations: as in `XFeatureExplainer`.
+        draw_silent: as in `XFeatureExplainer`.
         image_size: as in `XFeatureExplainer`.
     """
 
@@ -92,6 +93,7 @@ class SelectedFeaturesExplainer(XFeatureExplainer):
         pooling: str = "average",
         contrastive: bool = True,
         negative_activations: str = "clamp",
+        draw_silent: bool = False,
         image_size: int = 224,
     ) -> None:
         super().__init__(
@@ -103,11 +105,16 @@ class SelectedFeaturesExplainer(XFeatureExplainer):
             pooling,
             contrastive,
             negative_activations,
+            draw_silent,
             image_size,
         )
-        self.heads: SelectedFeatures = SelectedFeatures(
-            len(self.explained_classes), self.width * self.positions, x_features
-        )
+        check_sizes(x_features)
+        dimensions = self.width * self.positions
+        if x_features > dimensions:
+            raise ValueError(
+                f"x_features is {x_features}, but layer {layer!r} has {dimensions} dimensions; give at most so many."
+            )
+        self.heads: SelectedFeatures = SelectedFeatures(len(self.explained_classes), dimensions, x_features)
 
     @override
     def options(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from vitrine.backbones import FrozenBackbone
 from vitrine.explainers.separate_heads import SeparateHeads
 from vitrine.explainers.shared_heads import SharedHeads
 from vitrine.explainers.x_feature_explainer import XFeatureExplainer
+from vitrine.explainers.x_features import check_sizes
 from vitrine.preprocessing import Preprocessing
 
 TRUNKS: dict[str, type[SeparateHeads] | type[SharedHeads]] = {"separate": SeparateHeads, "shared": SharedHeads}
@@ -30,6 +31,7 @@ class SRAEExplainer(XFeatureExplainer):
         pooling: as in `XFeatureExplainer`.
         contrastive: as in `XFeatureExplainer`.
         negative_activations: as in `XFeatureExplainer`.
+        draw_silent: as in `XFeatureExplainer`.
         image_size: as in `XFeatureExplainer`.
     """
 
@@ -47,6 +49,7 @@ class SRAEExplainer(XFeatureExplainer):
         pooling: str = "average",
         contrastive: bool = True,
         negative_activations: str = "clamp",
+        draw_silent: bool = False,
         image_size: int = 224,
     ) -> None:
         super().__init__(
@@ -58,10 +61,12 @@ class SRAEExplainer(XFeatureExplainer):
             pooling,
             contrastive,
             negative_activations,
+            draw_silent,
             image_size,
         )
         if trunk not in TRUNKS:
             raise ValueError(f"trunk {trunk!r} is unknown; choose one of {', '.join(TRUNKS)}.")
+        check_sizes(x_features, hidden)
         self.hidden = tuple(hidden)
         self.trunk = trunk
         self.decoder = decoder

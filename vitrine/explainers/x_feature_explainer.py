@@ -29,6 +29,8 @@ class XFeatureExplainer(Explainer):
         pooling: how an activation becomes a vector, see `TappedFeatures`.
         contrastive: whether heatmaps are c-MWP, as in the paper, or plain MWP.
         negative_activations: how excitation backprop treats negative activations: clamp, raw or zplus.
+        draw_silent: whether an x-feature that is 0 on an image, and so contributes nothing, still gets the heatmap of what
+            would excite it; a heatmap of zeros otherwise.
         image_size: side of the backbone's input, used once to find the sizes of Z and of the logits.
     """
 
@@ -44,6 +46,7 @@ class XFeatureExplainer(Explainer):
         pooling: str = "average",
         contrastive: bool = True,
         negative_activations: str = "clamp",
+        draw_silent: bool = False,
         image_size: int = 224,
     ) -> None:
         super().__init__(backbone, classes, preprocessing)
@@ -53,6 +56,7 @@ class XFeatureExplainer(Explainer):
         self.explained_classes = _checked(explained_classes, self.num_classes)
         self.contrastive = contrastive
         self.negative_activations = negative_activations
+        self.draw_silent = draw_silent
         self.image_size = image_size
 
     @override
@@ -63,6 +67,7 @@ class XFeatureExplainer(Explainer):
             "pooling": self.features.pooling,
             "contrastive": self.contrastive,
             "negative_activations": self.negative_activations,
+            "draw_silent": self.draw_silent,
             "image_size": self.image_size,
         }
 
@@ -104,7 +109,6 @@ class XFeatureExplainer(Explainer):
         dropped are left out; a head with fewer than others has heatmaps of zeros with an empty label behind its own.
         """
         seen: dict[str, Tensor] = {}
-
         count = max(int(self.heads.live.sum(dim=1).max()), 1)
 
         def embed(inputs: Tensor) -> Tensor:
@@ -117,18 +121,19 @@ class XFeatureExplainer(Explainer):
             return embedding[torch.arange(len(rows), device=rows.device)[:, None], units]
 
         columns = torch.arange(count, device=images.device).expand(len(images), -1)
-        heatmaps, _ = excitation_maps(
+        heatmaps, shown = excitation_maps(
             embed, images, columns, contrastive=self.contrastive, negative_activations=self.negative_activations
         )
         explained = torch.tensor(self.explained_classes, device=images.device)
         rows, units = seen["rows"], seen["units"]
         live = self.heads.live[rows].gather(1, units)
+        drawn = live if self.draw_silent else live & (shown != 0)
         with torch.no_grad():
             return Explanation(
-                heatmaps=heatmaps * live[..., None, None],
+                heatmaps=heatmaps * drawn[..., None, None],
                 scores=seen["contributions"].gather(1, units),
                 labels=[
-                    [self._label(row, unit, shown) for unit, shown in zip(units_of, lives, strict=True)]
+                    [self._label(row, unit, named) for unit, named in zip(units_of, lives, strict=True)]
                     for row, units_of, lives in zip(rows.tolist(), units.tolist(), live.tolist(), strict=True)
                 ],
                 prediction=seen["logits"].argmax(dim=1),

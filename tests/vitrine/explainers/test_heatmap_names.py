@@ -110,7 +110,7 @@ def test_whatever_is_written_is_read(names: Names) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("cat: ['']", "names.yaml has names for 'cat', which is no explained class; classes: 'ant', 'bee & co: <b>'."),
+        ("cat: [leg]", "names.yaml has names for 'cat', which is no explained class; classes: 'ant', 'bee & co: <b>'."),
         ("ant: [a, b]", "names.yaml has 2 names for 'ant', which has 3 heatmaps; give a line for each"),
         ("ant: [a, b", "names.yaml is not valid YAML: "),
         ("- a", "names.yaml must hold class names, each with a list of names, got a list."),
@@ -221,3 +221,9 @@ def test_joined_names_are_the_own_else_the_earlier(data: st.DataObject) -> None:
         for number, text in enumerate(texts):
             fitting = [source[name][number] for source in (own, earlier) if len(source.get(name, ())) == counts[name]]
             assert text == next((candidate for candidate in fitting if candidate), "")
+
+
+def test_lists_without_a_name_need_not_fit(tmp_path: Path) -> None:
+    """Such as the file that an explainer with other heads left: nobody wrote anything into it."""
+    (tmp_path / NAMES_NAME).write_text("ant: ['', '']\ncat: ['']\n'bee & co: <b>': [leg, '']\n")
+    assert read_names(tmp_path / NAMES_NAME, COUNTS) == {"ant": ["", "", ""], "bee & co: <b>": ["leg", ""]}

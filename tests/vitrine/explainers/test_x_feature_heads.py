@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -330,3 +330,21 @@ def test_heads_that_do_not_say_what_is_live_have_all(make: Make, network: nn.Mod
     loaded = vitrine.load(tmp_path / "explainer", backbone=network)
     assert isinstance(loaded, SRAEExplainer)
     assert loaded.heads.live.all()
+
+
+# X-features that are silent on an image
+
+
+def test_an_x_feature_that_does_not_fire_is_not_drawn(make: Make, images: Tensor) -> None:
+    drawn, firing = (make(draw_silent=draw_silent) for draw_silent in (True, False))
+    firing.heads.load_state_dict(drawn.heads.state_dict())
+    for explainer in (drawn, firing):
+        last = cast("Any", explainer.heads)[0].encoder[-2]
+        last.bias.data[:] = torch.tensor([-100.0, 1.0, 1.0])
+    with_silent, without = (explainer.explain(images, TARGETS) for explainer in (drawn, firing))
+    silent = without.scores == 0
+    assert silent[[0, 3], 0].all()
+    assert torch.equal(with_silent.scores, without.scores)
+    assert with_silent.heatmaps[silent].abs().sum() > 0
+    assert torch.equal(without.heatmaps, with_silent.heatmaps * ~silent[..., None, None])
+    assert without.labels == with_silent.labels
