@@ -102,6 +102,11 @@ class TrainCLI(LightningCLI):
             trainer = super().instantiate_trainer(**kwargs)
         except TypeError as error:  # Lightning's own for values such as --trainer.devices x
             raise ValueError(str(error)) from error
+        except RuntimeError as error:
+            told, _, _ = str(error).partition(". ")
+            if "more than one stateful callback" not in told:
+                raise
+            raise ValueError(f"trainer.callbacks: {told}; give it once.") from error
         trainer.callbacks.insert(0, EpochMetrics())  # type: ignore[attr-defined]
         return trainer
 

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import pytorch_lightning as pl
 from PIL import Image
+from rich.console import Console
 from typing_extensions import override
 
 from callbacks.faces import class_names, datamodule_of, explanation_of, plain_images
@@ -77,6 +78,7 @@ class ContactSheets(pl.Callback):
         self.classes = None if classes is None else list(classes)
         self.max_classes = max_classes
         self._chosen: list[int] = []
+        self._page: Path | None = None
         self._kept: dict[Slot, FirstFew[ContactTile]] = defaultdict(self._few)
 
     @override
@@ -84,6 +86,7 @@ class ContactSheets(pl.Callback):
         """Forgets an earlier run, and finds what is wrong before this one."""
         names = class_names(trainer, pl_module, self)
         self._chosen = chosen_classes(pl_module, names, self.classes)[: self.max_classes]
+        self._page = None
         self._kept.clear()
 
     @override
@@ -135,6 +138,12 @@ class ContactSheets(pl.Callback):
                     tiles[slot] += own
             self._write(trainer, pl_module, {slot: sorted(own, key=lambda t: t.place) for slot, own in tiles.items()})
 
+    @override
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Tells where the sheets are, after Lightning has printed its table of metrics."""
+        if stage == "test" and self._page is not None:
+            Console(soft_wrap=True, highlight=False, markup=False).print(f"Contact sheets: {self._page}")
+
     def _few(self) -> FirstFew[ContactTile]:
         return FirstFew(self.images)
 
@@ -160,6 +169,7 @@ class ContactSheets(pl.Callback):
             ]
             title = f"The x-features of {type(explainer).__name__} on {type(datamodule_of(trainer, self)).__name__}"
             (folder / PAGE).write_text(contact_page(title, entries, str(names_file)), encoding="utf-8")
+        self._page = Path(trainer.default_root_dir) / FOLDER / PAGE
 
     def _entry(
         self, trainer: pl.Trainer, explainer: Any, folder: Path, slot: Slot, tiles: Sequence[ContactTile]

@@ -26,6 +26,10 @@ class RestartDegenerateHeads(Callback):
     def __init__(self, every_n_epochs: int = 10, max_restarts: int = 3, until: float = 0.5, seed: int = 0) -> None:
         if every_n_epochs < 1:
             raise ValueError(f"every_n_epochs is {every_n_epochs}; heads must be looked at every 1 or more epochs.")
+        if max_restarts < 0 or not 0 <= until <= 1:
+            raise ValueError(
+                f"RestartDegenerateHeads: max_restarts {max_restarts} must be 0 or more, and until {until} a share, 0 to 1."
+            )
         self.every_n_epochs = every_n_epochs
         self.max_restarts = max_restarts
         self.until = until

@@ -73,6 +73,8 @@ class MaskedClassification(pl.Callback):
         super().__init__()
         check_gammas(gammas)
         check_filling(fill, method, radius)
+        if sigma is not None and not sigma >= 0:
+            raise ValueError(f"MaskedClassification: sigma must be at least 0, got {sigma}.")
         if examples < 0:
             raise ValueError(f"MaskedClassification: examples must be at least 0, got {examples}.")
         self.gammas, self.fill, self.method, self.radius, self.examples = gammas, fill, method, radius, examples

@@ -1,11 +1,12 @@
 """The training face that all explainers share."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
+from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_warn
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from safetensors.torch import load_file
@@ -13,12 +14,14 @@ from torch import Tensor, nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import CosineAnnealingLR
 from torchmetrics import Metric, MetricCollection
+from typing_extensions import override
 
 from vitrine.batch import Batch
 from vitrine.distributed import sum_over_ranks
 from vitrine.explainers import Explainer
 from vitrine.explainers.base import HEADS_NAME, read_config
 from vitrine.explainers.names import NAMES_NAME
+from vitrine.explainers.x_feature_explainer import XFeatureExplainer
 from vitrine.explanation import Explanation
 from vitrine.feature_store import FeatureExtractor
 from vitrine.metrics import (
@@ -28,6 +31,7 @@ from vitrine.metrics import (
     RegressionFaithfulness,
     metrics_for,
 )
+from vitrine.preprocessing import Preprocessing
 
 EXPORTED = "explainer"
 """Folder of the exported explainer in the run's folder."""
@@ -71,11 +75,20 @@ class ExplainerModule(LightningModule):
         self.lr = lr
         self.lr_schedule = lr_schedule
         if init_from is not None:
-            explainer.classes = list(read_config(Path(init_from))["classes"])
-            explainer.load_head_state(load_file(Path(init_from) / HEADS_NAME))
+            take_over_heads(explainer, Path(init_from))
         self.needs_checkpoint = init_from is None
         self.test_faithfulness = faithfulness_metrics("test")
         self.annotation_metrics = nn.ModuleList()
+
+    @property
+    def is_fitting(self) -> bool:
+        """Whether the trainer runs ``fit``, its validation included."""
+        return self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING
+
+    @property
+    def checkpoint_name(self) -> str:
+        """The checkpoint that the trainer reads, as a message calls it."""
+        return str(getattr(self._trainer, "ckpt_path", None) or "The checkpoint")
 
     @property
     def feature_extractor(self) -> FeatureExtractor | None:
@@ -117,6 +130,7 @@ class ExplainerModule(LightningModule):
 
     def _take_over_data(self, stage: str) -> None:
         self.explainer.preprocessing = self.data.preprocessing
+        check_image_size(self.explainer, self.data.preprocessing)
         if stage != "predict":
             check_classes(getattr(self.explainer, "explained_classes", ()), len(self.data.classes))
             self.explainer.classes = list(self.data.classes)
@@ -131,10 +145,42 @@ class ExplainerModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the class names, which `predict` shows also where the data set itself is not at hand."""
         checkpoint["classes"] = self.explainer.classes
+        checkpoint["meaning_of_heads"] = self.meaning_of_heads()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes over the class names, unless a data set has given them."""
+        """Takes over the class names, unless a data set has given them.
+
+        Raises:
+            ValueError: for heads of something else, whose numbers may fit nevertheless.
+        """
+        own = self.meaning_of_heads()
+        for name, value in checkpoint.get("meaning_of_heads", {}).items():
+            if name in own and value != own[name]:
+                raise ValueError(
+                    f"{self.checkpoint_name} was trained with {name}: {value}, not {own[name]}; set model.init_args.{name}:"
+                    f" {value}, or give another --ckpt_path or trainer.default_root_dir."
+                )
         self.explainer.classes = self.explainer.classes or list(checkpoint.get("classes", ()))
+
+    def meaning_of_heads(self) -> dict[str, Any]:
+        """Options that say what the heads are about; a subclass adds its own."""
+        return meaning_of(self.explainer.options())
+
+    @override
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Takes over a checkpoint's tensors.
+
+        Raises:
+            ValueError: where they are of other heads.
+        """
+        try:
+            return super().load_state_dict(state_dict, strict, assign)
+        except RuntimeError as error:
+            raise ValueError(
+                f"{self.checkpoint_name} holds other heads than this {type(self).__name__}:"
+                f" {first_difference(self.state_dict(), state_dict)}; give the model.init_args that it was trained with,"
+                " which stand in config-fit.yaml of its run, or another --ckpt_path or trainer.default_root_dir."
+            ) from error
 
     def parameter_groups(self) -> Iterable[dict[str, Any]]:
         """The optimizer's groups; a subclass sets weight decays here."""
@@ -197,12 +243,65 @@ class ExplainerModule(LightningModule):
         return {"epochs": self.trainer.current_epoch}
 
 
+def meaning_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of an explainer's options without which its heads would be about something else, though numbers may fit."""
+    return {name: options[name] for name in ("explainer", "layer", "pooling", "explained_classes") if name in options}
+
+
+def take_over_heads(explainer: Explainer, folder: Path) -> None:
+    """Gives an explainer the classes and heads of an exported one.
+
+    Raises:
+        FileNotFoundError: where there is none.
+        ValueError: where its heads do not fit.
+    """
+    config = read_config(folder)
+    explainer.classes = list(config["classes"])
+    saved = {"explainer": config["explainer"], **config["options"]}
+    own = {"explainer": type(explainer).__name__, **explainer.options()}
+    if meaning_of(saved) != meaning_of(own):
+        raise ValueError(_heads_do_not_fit(folder, saved, own))
+    try:
+        explainer.load_head_state(load_file(folder / HEADS_NAME))
+    except ValueError as error:
+        raise ValueError(_heads_do_not_fit(folder, saved, own)) from error
+
+
+def _heads_do_not_fit(folder: Path, saved: Mapping[str, Any], own: Mapping[str, Any]) -> str:
+    other = [f"{name} is {saved[name]}, not {own[name]}" for name in own if name in saved and saved[name] != own[name]]
+    return (
+        f"model.init_args.init_from {folder}: the saved heads do not fit: {'; '.join(other) or 'their sizes differ'}; give"
+        " the options that they were trained with, or another folder."
+    )
+
+
+def first_difference(own: Mapping[str, Any], saved: Mapping[str, Any]) -> str:
+    """What is told of the first entry in which two state dicts differ."""
+    for name in sorted(set(own) ^ set(saved)):
+        return f"{name!r} stands in {'the checkpoint' if name in saved else 'the module'} alone"
+    for name, value in own.items():
+        if isinstance(value, Tensor) and value.shape != saved[name].shape:
+            return f"{name!r} is of shape {tuple(saved[name].shape)} in the checkpoint, of {tuple(value.shape)} here"
+    return "they cannot be read"
+
+
 def was_updated(metric: Metric | MetricCollection) -> bool:
     """Whether a metric has taken in anything on any rank; an explainer that estimates no logits leaves faithfulness out."""
     members = list(metric.values()) if isinstance(metric, MetricCollection) else [metric]
     updates = sum(member.update_count for member in members)
     # Computing is a collective: a rank without a batch has to take part.
     return bool(sum_over_ranks(torch.tensor(float(updates), device=members[0].device)))
+
+
+def check_image_size(explainer: Explainer, preprocessing: Preprocessing) -> None:
+    """Raises ValueError where heads were made for other positions of the layer than the data set's images have."""
+    if not isinstance(explainer, XFeatureExplainer) or explainer.features.pooling not in {"flatten", "positions"}:
+        return
+    if explainer.image_size != preprocessing.size:
+        raise ValueError(
+            f"pooling {explainer.features.pooling} needs images of one size: model.init_args.image_size is"
+            f" {explainer.image_size}, data.init_args.preprocessing.size is {preprocessing.size}; give the same."
+        )
 
 
 def check_classes(explained: Sequence[int], count: int) -> None:

@@ -1,13 +1,13 @@
 """Fitting many heads group after group, each rank its own, where all at once would not fit."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
-from pytorch_lightning.utilities import rank_zero_info
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -122,6 +122,8 @@ class GroupedFitModule(ExplainerModule):
         epochs = self.trainer.max_epochs
         if epochs is None or epochs < 1:
             raise ValueError("classes_at_once needs the epochs of a group; give trainer.max_epochs, 1 or more.")
+        if self.trainer.max_steps >= 0:
+            raise ValueError("classes_at_once counts epochs; leave trainer.max_steps out, or classes_at_once.")
         self.group = 0
         self.epochs_of_group = epochs
         self.trainer.fit_loop.max_epochs = epochs * self.groups.count
@@ -148,9 +150,12 @@ class GroupedFitModule(ExplainerModule):
         trained = sum(value.numel() for value in parameters if value.requires_grad)
         kept = sum(value.numel() for value in parameters if value.device == self.device)
         needed, free = fit_bytes(0, trained, 0), free_bytes(self.device)
-        heads, at_once = len(self.explained), len(self.active_rows)
+        heads, at_once = len(self.explained), len(self.groups.rows(0))
+        groups = (
+            f" on a rank, in {self.groups.count} groups of {self.epochs_of_group} epochs," if self.is_grouped else ""
+        )
         rank_zero_info(
-            f"{heads} heads with {amount(total)} parameters; {at_once} of them are trained at once, which takes"
+            f"{heads} heads with {amount(total)} parameters; {at_once} of them are trained at once{groups or ','} which takes"
             f" {amount(fit_bytes(kept, trained, 0))}B for weights, gradients and Adam's moments"
             + (f" ({amount(free)}B are free)." if free is not None else ".")
         )
@@ -168,7 +173,7 @@ class GroupedFitModule(ExplainerModule):
             self.group = wanted
             self._train_active_only()
             self.trainer.strategy.setup_optimizers(self.trainer)
-            rank_zero_info(f"Group {wanted + 1} of {self.groups.count}: heads of {len(self.active_rows)} classes.")
+            rank_zero_info(f"Group {wanted + 1} of {self.groups.count} begins.")
 
     def share_heads(self) -> None:
         """Gives all ranks the heads that each of them trained in this group."""
@@ -188,6 +193,11 @@ class GroupedFitModule(ExplainerModule):
 
     @override
     def on_fit_end(self) -> None:
+        missing = len(self.explained) - len(self.groups.begun(self.group))
+        if missing:
+            rank_zero_warn(
+                f"The fit ended in group {self.group + 1} of {self.groups.count}: {missing} heads are untrained."
+            )
         if self.epochs_of_group is not None:  # another fit plans its groups anew
             self.trainer.fit_loop.max_epochs, self.epochs_of_group = self.epochs_of_group, None
 
@@ -196,14 +206,41 @@ class GroupedFitModule(ExplainerModule):
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
+        checkpoint["plan"] = self._options_of_plan
         if self.is_grouped:
             self.share_heads()  # in place, so that the state dict that stands in the checkpoint has them too
             checkpoint["group"] = self.group
             checkpoint["optimizers_of_ranks"] = gather_over_ranks(checkpoint.get("optimizer_states"))
 
     @override
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Takes over heads, whether or not they were trained in groups."""
+        state = {name: value for name, value in state_dict.items() if name != "unused"}
+        if self.is_grouped:
+            state["unused"] = self.unused.detach()
+        return super().load_state_dict(state, strict, assign)
+
+    @property
+    def _options_of_plan(self) -> dict[str, Any]:
+        """What a fit that goes on from a checkpoint must have in common with it, by option; nothing without groups."""
+        options = {"model.init_args.classes_at_once": self.classes_at_once, "trainer.max_epochs": self.epochs_of_group}
+        return options if self.is_grouped else {}
+
+    def _check_same_plan(self, checkpoint: dict[str, Any]) -> None:
+        own = self._options_of_plan
+        saved = checkpoint.get("plan", own)
+        if saved != own:
+            wanted = saved or {"model.init_args.classes_at_once": "null"}
+            raise ValueError(
+                f"{self.checkpoint_name} is of a fit with other groups of classes; go on from it with"
+                f" {', '.join(f'{name}: {value}' for name, value in wanted.items())}, or fit anew without --ckpt_path."
+            )
+
+    @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
+        if self.is_fitting:
+            self._check_same_plan(checkpoint)
         if self.is_grouped and "group" in checkpoint and self.epochs_of_group is not None:
             self.group = checkpoint["group"]
             self._train_active_only()

@@ -138,25 +138,8 @@ class SelectedFeaturesModule(ExplainerModule):
         self.log_dict(dict(self.val_faithfulness.items(keep_base=False)), on_step=False, on_epoch=True)
 
     @override
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds how dimensions were chosen."""
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["selection"] = self.selection
-
-    @override
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses dimensions that were chosen otherwise.
-
-        Raises:
-            ValueError: for a checkpoint of another selection.
-        """
-        chosen_by = checkpoint.get("selection", self.selection)
-        if chosen_by != self.selection:
-            raise ValueError(
-                f"{self.checkpoint_name} is of selection {chosen_by}, not {self.selection}; set model.init_args.selection:"
-                f" {chosen_by}, or give another --ckpt_path or trainer.default_root_dir."
-            )
-        super().on_load_checkpoint(checkpoint)
+    def meaning_of_heads(self) -> dict[str, Any]:
+        return super().meaning_of_heads() | {"selection": self.selection}
 
     @override
     def on_train_epoch_end(self) -> None:

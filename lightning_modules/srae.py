@@ -142,6 +142,10 @@ class SRAEModule(GroupedFitModule):
         """The heads, in the order of the explained classes."""
         return self.explainer.heads
 
+    @override
+    def meaning_of_heads(self) -> dict[str, Any]:
+        return super().meaning_of_heads() | {"objective": self.objective_name}
+
     # What is trained
 
     @override
@@ -393,23 +397,12 @@ class SRAEModule(GroupedFitModule):
                 optimizer.state.pop(parameter, None)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the objective, and what is known of the heads of groups that are done."""
+        """Adds what is known of the heads of groups that are done."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint["objective"] = self.objective_name
         checkpoint["mean_contributions"] = self.mean_contributions
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes over what is known of heads.
-
-        Raises:
-            ValueError: for heads that were trained for another objective.
-        """
-        trained_for = checkpoint.get("objective", self.objective_name)
-        if trained_for != self.objective_name:
-            raise ValueError(
-                f"{self.checkpoint_name} was trained for objective {trained_for}, not {self.objective_name}; set"
-                f" model.init_args.objective: {trained_for}, or give another --ckpt_path or trainer.default_root_dir."
-            )
+        """Takes over what is known of heads."""
         super().on_load_checkpoint(checkpoint)
         self.mean_contributions = checkpoint.get("mean_contributions", self.mean_contributions)
 
@@ -420,8 +413,8 @@ class SRAEModule(GroupedFitModule):
         names = ", ".join(self.explainer.class_name(self.explainer.explained_classes[row]) for row in rows)
         if rows and self.objective.faithful:
             rank_zero_warn(
-                f"{len(rows)} of {len(self.explained)} heads have fewer than 2 x-features with a positive mean contribution,"
-                f" and say no more than the logit itself: {names}. Longer training may mend them."
+                f"{len(rows)} of {len(self.explained)} heads have fewer than 2 x-features with a positive mean contribution:"
+                f" {names}. They say no more than the logit itself; longer training may mend them."
             )
 
     def facts(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 import train
 import vitrine
-from lightning_modules import MuLassoModule, SRAEModule
+from lightning_modules import MuLassoModule, SelectedFeaturesModule, SRAEModule
 from vitrine.an8flower.network import FlowerNet
 from vitrine.batch import Batch
 from vitrine.explanation import Explanation
@@ -81,7 +81,27 @@ QUICKSTART = ["fit", "-c", "configs/quickstart.yaml"]
         (["--model.init_args.backbone.weights", "nowhere.pth"], ["nowhere.pth does not exist"]),
         (["--model.init_args.layer", "featurs"], ["'featurs'", "features"]),
         (["--data.init_args.shards", "nowhere"], ["nowhere holds no shards"]),
-        (["--model.init_args.q", "-1"], ["q is -1"]),
+        (["--model.init_args.q", "-1"], ["q is -1", "give a finite number above 0"]),
+        (["--model.init_args.objective", "ae"], ["model.init_args.objective: 'ae'", "'cae'"]),
+        (["--model.init_args.x_features", "-1"], ["x_features is -1; give 1 or more"]),
+        (["--model.init_args.image_size", "2"], ["image_size 2 pixels"]),
+        (
+            ["--model.init_args.pooling=positions", "--model.init_args.image_size=64"],
+            ["model.init_args.image_size is 64, data.init_args.preprocessing.size is 80; give the same"],
+        ),
+        (
+            ["--model.init_args.trunk=shared", "--model.init_args.classes_at_once=2"],
+            ["leave it out with trunk: shared"],
+        ),
+        (["--model.init_args.pretraining_epochs", "99"], ["pretraining_epochs 99", "trainer.max_epochs 200"]),
+        (["--model.init_args.classes_at_once=2", "--trainer.max_steps=3"], ["leave trainer.max_steps out"]),
+        (["--model.init_args.names", "nowhere.yaml"], ["names nowhere.yaml does not exist"]),
+        (["--model.init_args.init_from", "nowhere"], ["nowhere/explainer.json does not exist"]),
+        (["--trainer.callbacks+=RestartDegenerateHeads"], ["`RestartDegenerateHeads`; give it once"]),
+        (
+            ["--trainer.callbacks+=ContactSheets", "--trainer.callbacks.init_args.images=0"],
+            ["ContactSheets: images must be at least 1"],
+        ),
         (["--checkpoint.every_n_epochs", "0"], ["checkpoint.every_n_epochs is 0"]),
         (["--trainer.accelerator", "gpuu"], ["'gpuu'", "cpu"]),
         (["--trainer.strategy", "nonsense"], ["'nonsense'", "ddp"]),
@@ -216,6 +236,7 @@ def test_a_run_from_fit_to_predict(workplace: Path, class_folder: Path) -> None:
     promised = {"f_reg", "f_cls", "energy_in_mask", "iou_curve_area", "energy_in_boxes", "pointing_game"}
     assert {f"test/{name}" for name in promised} <= set(metrics)
     assert (folder / "report" / "index.html").is_file()
+    assert (folder / "x_features" / "index.html").is_file()
     assert {path.name for path in (folder / "explainer").iterdir()} >= {"explainer.json", "explainer.safetensors"}
     assert vitrine.load(folder / "explainer").classes
     assert len((folder / "predictions" / "predictions.csv").read_text().splitlines()) == 1 + 4
@@ -377,6 +398,10 @@ def weights(workplace: Path) -> Path:
     return workplace
 
 
+LOOKING = [
+    "--trainer.callbacks+=DropIdleXFeatures", "--trainer.callbacks+=MaskedClassification",
+    "--trainer.callbacks.init_args.fill=black",
+]  # fmt: skip
 SMALL_MODELS = {
     "SRAEModule": SMALL_SRAE,
     "MuLassoModule": ["--model.init_args.heatmaps=2", "--model.init_args.image_size=64"],
@@ -396,7 +421,9 @@ def test_every_shipped_config_runs(name: str, weights: Path) -> None:
 def fit_and_test(*args: str) -> Path:
     """Runs both; returns the run's folder."""
     cli = run("fit", *args)
-    assert cli.trainer.current_epoch == (1 if isinstance(cli.model, MuLassoModule) else cli.trainer.max_epochs)
+    once = isinstance(cli.model, MuLassoModule | SelectedFeaturesModule)
+    groups = cli.model.groups.count if isinstance(cli.model, SRAEModule) else 1
+    assert cli.trainer.current_epoch == (1 if once else groups * (cli.trainer.max_epochs or 0))
     assert run("test", *args).trainer.ckpt_path
     folder = Path(cli.trainer.default_root_dir)
     metrics = json.loads((folder / "metrics.json").read_text())
@@ -431,6 +458,73 @@ def test_every_overlay_goes_on_top_of_the_quickstart(
     left = {"wandb.yaml": "wandb", "tensorboard.yaml": "logs/version_0"}.get(overlay, "config-fit.yaml")
     assert (folder / left).exists()
     assert {path.name for path in workplace.iterdir()} <= {"configs", "vitrine", "data", "run"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--model.init_args.objective=nn"],
+        ["--model.init_args.objective=sae", "--model.init_args.classes_at_once=4"],
+        ["--model.init_args.objective=cae", "--model.init_args.trunk=shared"],
+        ["--model.init_args.pooling=positions", "--data.init_args.positives_per_class=2", *SMALL_IMAGES, *LOOKING],
+    ],
+    ids=" ".join,
+)
+def test_what_the_srae_is_compared_with_runs(options: list[str], workplace: Path) -> None:
+    """And is not taken for something else."""
+    folder = fit_and_test("-c", "configs/quickstart.yaml", *SMALL, *SMALL_SRAE, *options)
+    assert (folder / "masked" / "examples.png").is_file() == (LOOKING[0] in options)
+    loaded = vitrine.load(folder / "explainer")
+    names = {name: ["first", ""] for name in loaded.classes}
+    (folder / "explainer" / "names.yaml").write_text(yaml.safe_dump(names))
+    run("test", "-c", "configs/quickstart.yaml", *SMALL, *SMALL_SRAE, *options)
+    assert "first" in (folder / "report" / "index.html").read_text()
+
+
+SELECTION = ["-c", "configs/quickstart.yaml", "--model=SelectedFeaturesModule", *SMALL]
+"""The baselines that choose dimensions of Z, with the layer and backbone of an SRAE's configuration."""
+
+
+def test_dimensions_that_a_lasso_selects(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit_and_test(*SELECTION, "--model.init_args.alpha=0.1")
+    assert "val/f_reg" in run("validate", *SELECTION).trainer.callback_metrics
+    told = refusal(capsys, "test", *SELECTION, "--model.init_args.selection=random")
+    assert "was trained with selection: lasso, not random" in told
+
+
+@pytest.mark.parametrize("options", [["random"], ["logit", "--model.init_args.layer=classifier"]], ids=" ".join)
+def test_dimensions_that_need_no_fit(options: list[str], workplace: Path) -> None:
+    run("test", *SELECTION, f"--model.init_args.selection={options[0]}", *options[1:])
+    metrics = json.loads((workplace / "runs" / "quickstart" / "metrics.json").read_text())
+    assert metrics["test/pointing_game"] >= 0
+    assert metrics.get("test/f_reg", 0) == pytest.approx(0, abs=1e-4)
+
+
+def test_a_checkpoint_of_other_heads_is_one_sentence(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit_quickstart()
+    for command, option, part in (
+        ("test", "trunk=shared", "holds other heads than this SRAEModule"),
+        ("test", "objective=nn", "was trained with objective: srae, not nn"),
+        ("test", "explained_classes=[0]", "was trained with explained_classes: [0, 1, 2, 3, 4, 5], not [0]"),
+        ("fit", "x_features=3", "holds other heads than this SRAEModule"),
+        ("fit", "classes_at_once=2", "go on from it with model.init_args.classes_at_once: null"),
+    ):
+        args = ["-c", "configs/quickstart.yaml", *SMALL, *SMALL_SRAE, f"--model.init_args.{option}"]
+        told = refusal(capsys, command, *args, "--ckpt_path", "runs/quickstart/checkpoints/last.ckpt")
+        assert f"runs/quickstart/checkpoints/last.ckpt {part}" in told.replace(
+            "is of a fit with other groups of classes; ", ""
+        )
+    folder = "--model.init_args.init_from=runs/quickstart/explainer"
+    told = refusal(capsys, *QUICKSTART, *SMALL, *SMALL_SRAE, folder, "--model.init_args.trunk=shared")
+    assert "init_from runs/quickstart/explainer: the saved heads do not fit: trunk is separate, not shared" in told
+
+
+def test_inpainting_without_opencv_is_told_before_the_run(
+    workplace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    told = refusal(capsys, *QUICKSTART, *SMALL, *SMALL_SRAE, "--trainer.callbacks+=MaskedClassification")
+    assert "pip install 'vitrine[inpainting]'; or give fill: black" in told
 
 
 def test_a_backbone_of_other_classes_than_the_data_is_refused(

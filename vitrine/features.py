@@ -64,8 +64,14 @@ class TappedFeatures(nn.Module):
     def sizes(self, image_size: int) -> FeatureSizes:
         """Found by one pass over a blank image of image_size × image_size pixels."""
         device = next((parameter.device for parameter in self.backbone.model.parameters()), torch.device("cpu"))
-        with torch.no_grad():
-            output = self.backbone(torch.zeros(1, 3, image_size, image_size, device=device), taps=[self.layer])
+        if image_size < 1:
+            raise ValueError(f"image_size is {image_size}; give the side of the backbone's input in pixels, 1 or more.")
+        blank = torch.zeros(1, 3, image_size, image_size, device=device)
+        try:
+            with torch.no_grad():
+                output = self.backbone(blank, taps=[self.layer])
+        except RuntimeError as error:
+            raise ValueError(f"The backbone takes no images of image_size {image_size} pixels: {error}.") from error
         activation = output.taps[self.layer]
         positions = activation[0, 0].numel() if self.pooling == "positions" else 1
         return FeatureSizes(self._pool(activation).shape[1], output.logits.shape[1], positions)

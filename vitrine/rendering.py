@@ -18,6 +18,7 @@ NO_EVIDENCE = "no positive evidence"
 LAYER_COLOURS = {"conv": "#1a7f37", "pool": "#1a7f37", "norm": "#1a7f37", "linear": "#d0307f"}
 """Of a heatmap's caption by the kind of its layer: green for convolutional ones, pink for fully-connected ones."""
 LINE = 18  # pixels from line to line of a panel's captions
+WIDEST_TITLE = 640  # pixels; a narrower grid gets a margin, so that its title can be read
 BLUR = 0.02  # of the longer side: turns the spikes of a map at the pixels into areas that can be seen
 
 _OKLAB_TO_LMS = np.array(
@@ -143,8 +144,9 @@ def captioned_grid(rows: Sequence[Sequence[tuple[str, Image.Image]]], title: str
 def _titled(grid: Image.Image, title: str, margin: int) -> Image.Image:
     """The picture below a line of text."""
     font = ImageFont.load_default(16)
-    canvas = Image.new("RGB", (grid.width, grid.height + 2 * LINE), "white")
-    text = _fitted(title, font, grid.width - 2 * margin)
+    width = max(grid.width, min(round(font.getlength(title)) + 2 * margin, WIDEST_TITLE))
+    canvas = Image.new("RGB", (width, grid.height + 2 * LINE), "white")
+    text = _fitted(title, font, width - 2 * margin)
     ImageDraw.Draw(canvas).text((margin, margin), text, fill="#111111", font=font)
     canvas.paste(grid, (0, 2 * LINE))
     return canvas

@@ -162,8 +162,11 @@ def test_sheets_are_the_head_of_a_sort_of_all_images(batch_size: int, backwards:
     assert [path.name for path in tmp_path.iterdir()] == ["x_features"]
 
 
-def test_the_page_shows_every_sheet_and_says_where_to_name_it(tmp_path: Path) -> None:
+def test_the_page_shows_every_sheet_and_says_where_to_name_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run(tmp_path, ContactSheets(images=2, cell=CELL))
+    assert f"Contact sheets: {tmp_path / 'x_features' / 'index.html'}" in capsys.readouterr().out
     raw, text = (tmp_path / "x_features" / "index.html").read_text(encoding="utf-8"), page(tmp_path)
     for name in pictures(tmp_path):
         from urllib.parse import quote

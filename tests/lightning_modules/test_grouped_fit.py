@@ -15,6 +15,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from callbacks import RestartDegenerateHeads
+from callbacks.checkpoint import RunCheckpoint, last_checkpoint
 from callbacks.health import DropIdleXFeatures
 from lightning_modules import SRAEModule
 from lightning_modules.class_groups import ClassGroups
@@ -166,7 +167,7 @@ def test_what_a_fit_takes_is_said(srae_fakes: ModuleType, tmp_path: Path, monkey
     needed = 4 * (3 * of_head + 3 * 2 * of_head)
     assert said[0].startswith(f"3 heads with {amount(3 * of_head)} parameters; 2 of them are trained at once")
     assert f"{amount(needed)}B for weights, gradients and Adam's moments (1 GB are free)" in said[0]
-    assert [line for line in said if line.startswith("Group")] == ["Group 2 of 2: heads of 1 classes."]
+    assert [line for line in said if line.startswith("Group")] == ["Group 2 of 2 begins."]
     monkeypatch.setattr("lightning_modules.grouped_fit.free_bytes", lambda _: 4 * 3 * 2 * of_head - 1)
     with pytest.raises(ValueError, match=r"Training 2 heads at once needs 27\.8 kB .*classes_at_once to fewer"):
         srae_fakes.fit(module, srae_fakes.make_batches(1), 1, default_root_dir=tmp_path)
@@ -184,6 +185,16 @@ def test_amounts() -> None:
         ({"classes_at_once": 1, "trunk": "shared"}, "leave it out with trunk: shared"),
         ({"pretraining_epochs": -1}, "pretraining_epochs is -1"),
         ({"pretraining_epochs": 1, "objective": "nn"}, "objective nn has none"),
+        ({"x_features": 0}, "x_features is 0; give 1 or more"),
+        ({"hidden": (8, 0)}, r"hidden is \[8, 0\]; give widths of 1 or more"),
+        ({"image_size": 0}, "image_size is 0; give the side"),
+        ({"image_size": 2}, "takes no images of image_size 2 pixels"),
+        ({"beta": -1.0}, "beta is -1.0; give 0 or more"),
+        ({"eta": float("nan")}, "eta is nan"),
+        ({"q": 0.0}, "q is 0.0; give a finite number above 0"),
+        ({"lr": -1.0}, "lr is -1.0"),
+        ({"decoder_decay": -1.0}, "decoder_decay is -1.0"),
+        ({"positive_weight": -2.0}, "positive_weight is -2.0; give a finite number above 0, or balanced"),
     ],
 )
 def test_wrong_options(srae_fakes: ModuleType, options: dict[str, Any], message: str) -> None:
@@ -194,9 +205,98 @@ def test_wrong_options(srae_fakes: ModuleType, options: dict[str, Any], message:
 def test_groups_need_epochs(srae_fakes: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"give trainer\.max_epochs, 1 or more"):
         srae_fakes.fit(srae_fakes.make_module(classes_at_once=1), srae_fakes.make_batches(1), -1, max_steps=2)
+    with pytest.raises(ValueError, match=r"classes_at_once counts epochs; leave trainer\.max_steps out"):
+        srae_fakes.fit(srae_fakes.make_module(classes_at_once=1), srae_fakes.make_batches(1), 2, max_steps=2)
+
+
+def test_groups_that_were_never_reached_are_told_of(srae_fakes: ModuleType, tmp_path: Path) -> None:
+    class Stop(pl.Callback):
+        @override
+        def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            trainer.should_stop = True
+
+    module = srae_fakes.make_module(classes_at_once=1)
+    with pytest.warns(UserWarning, match="The fit ended in group 1 of 3: 2 heads are untrained"):
+        srae_fakes.fit(module, srae_fakes.make_batches(1), EPOCHS, Stop(), default_root_dir=tmp_path)
+
+
+# Going on from a checkpoint
+
+
+@pytest.fixture
+def fitted_in_groups(srae_fakes: ModuleType, tmp_path: Path) -> Path:
+    module = srae_fakes.make_module(classes_at_once=2)
+    trainer = srae_fakes.fit(module, srae_fakes.make_batches(1), EPOCHS, RunCheckpoint(), default_root_dir=tmp_path)
+    assert trainer.current_epoch == 2 * EPOCHS
+    return last_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "epochs"), [({"classes_at_once": 1}, EPOCHS), ({"classes_at_once": 2}, 3), ({}, 9)]
+)
+def test_other_groups_do_not_go_on_from_a_checkpoint(
+    srae_fakes: ModuleType, fitted_in_groups: Path, options: dict[str, int], epochs: int
+) -> None:
+    wanted = (
+        rf"last\.ckpt is of a fit with other groups.*classes_at_once: 2, trainer\.max_epochs: {EPOCHS}, or fit anew"
+    )
+    with pytest.raises(ValueError, match=wanted):
+        srae_fakes.fit(srae_fakes.make_module(**options), srae_fakes.make_batches(1), epochs, ckpt=fitted_in_groups)
+
+
+def test_groups_do_not_go_on_from_a_fit_without(srae_fakes: ModuleType, tmp_path: Path) -> None:
+    module, batches = srae_fakes.make_module(), srae_fakes.make_batches(1)
+    srae_fakes.fit(module, batches, EPOCHS, RunCheckpoint(), default_root_dir=tmp_path)
+    grouped = srae_fakes.make_module(classes_at_once=2)
+    with pytest.raises(ValueError, match=r"go on from it with model\.init_args\.classes_at_once: null"):
+        srae_fakes.fit(grouped, batches, EPOCHS, ckpt=last_checkpoint(tmp_path))
+
+
+def test_heads_are_read_whether_or_not_they_were_trained_in_groups(
+    srae_fakes: ModuleType, fitted_in_groups: Path
+) -> None:
+    state = torch.load(fitted_in_groups, weights_only=False)["state_dict"]
+    whole, again = srae_fakes.make_module(), srae_fakes.make_module(classes_at_once=1)
+    whole.load_state_dict(state)
+    again.load_state_dict(whole.state_dict())
+    for name, value in srae_fakes.state_of(whole).items():
+        assert torch.equal(value, state[f"explainer.heads.{name}"])
+        assert torch.equal(value, srae_fakes.state_of(again)[name])
+
+
+def test_heads_of_other_classes_are_refused(srae_fakes: ModuleType, fitted_in_groups: Path, tmp_path: Path) -> None:
+    """Though their numbers would fit; also by ``init_from``."""
+    other = srae_fakes.make_module(explained_classes=[0, 1, 2])
+    with pytest.raises(ValueError, match=r"explained_classes: \[0, 1, 3\], not \[0, 1, 2\]; set model\.init_args"):
+        other.on_load_checkpoint(torch.load(fitted_in_groups, weights_only=False))
+    srae_fakes.make_module().explainer.save(tmp_path / "saved")
+    srae_fakes.make_module(init_from=tmp_path / "saved")
+    with pytest.raises(ValueError, match=r"saved heads do not fit: explained_classes is \[0, 1, 3\], not \[0, 1, 2\]"):
+        srae_fakes.make_module(explained_classes=[0, 1, 2], init_from=tmp_path / "saved")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"trunk": "shared"}, "stands in the checkpoint alone; give the model.init_args that it was trained with"),
+        ({"x_features": 2}, r"is of shape \(3,\) in the checkpoint, of \(2,\) here"),
+    ],
+)
+def test_other_heads_are_refused(
+    srae_fakes: ModuleType, fitted_in_groups: Path, options: dict[str, Any], message: str
+) -> None:
+    state = torch.load(fitted_in_groups, weights_only=False)["state_dict"]
+    with pytest.raises(ValueError, match=f"The checkpoint holds other heads than this SRAEModule: .*{message}"):
+        srae_fakes.make_module(**options).load_state_dict(state)
 
 
 # Callbacks that look after heads
+
+
+@pytest.mark.parametrize("options", [{"max_restarts": -1}, {"until": 1.5}], ids=str)
+def test_wrong_options_of_restarts(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"RestartDegenerateHeads: max_restarts .* until .* a share, 0 to 1"):
+        RestartDegenerateHeads(**options)
 
 
 def test_idle_x_features_are_dropped_in_their_own_group(srae_fakes: ModuleType, tmp_path: Path) -> None:

@@ -52,6 +52,35 @@ def test_lasso_takes_one_pass(srae_fakes: ModuleType, tmp_path: Path) -> None:
     assert module.needs_checkpoint
 
 
+def test_the_lasso_is_validated(srae_fakes: ModuleType, tmp_path: Path) -> None:
+    """After its one epoch, and on its own; what estimates nothing has nothing to validate."""
+    module, batches = srae_fakes.make_selection(), srae_fakes.make_batches(5)
+    trainer = srae_fakes.fit(module, batches, 3, val=batches[:2], default_root_dir=tmp_path)
+    features, logits = (torch.cat([b[name] for b in batches[:2]]) for name in ("features", "logits"))
+    estimates = module.explainer.reconstruct_logits(features)
+    expected = float((estimates - logits[:, srae_fakes.EXPLAINED]).abs().mean())
+    assert float(trainer.callback_metrics["val/f_reg"]) == pytest.approx(expected, rel=1e-5)
+    (figures,) = trainer.validate(module, srae_fakes.Batches(batches[:2]), verbose=False)
+    assert figures["val/f_reg"] == pytest.approx(expected, rel=1e-5)
+    drawn = srae_fakes.make_selection(selection="random")
+    pl.Trainer(**srae_fakes.QUIET).validate(drawn, srae_fakes.Batches(batches[:2]), verbose=False)
+
+
+def test_dimensions_that_were_chosen_otherwise_are_refused(srae_fakes: ModuleType, tmp_path: Path) -> None:
+    trainer = srae_fakes.fit(srae_fakes.make_selection(), srae_fakes.make_batches(), 1, default_root_dir=tmp_path)
+    trainer.save_checkpoint(tmp_path / "a.ckpt", weights_only=False)
+    with pytest.raises(
+        ValueError,
+        match=r"a\.ckpt was trained with selection: lasso, not random; set model\.init_args\.selection: lasso",
+    ):
+        pl.Trainer(**srae_fakes.QUIET).test(
+            srae_fakes.make_selection(selection="random"),
+            image_loader(),
+            ckpt_path=tmp_path / "a.ckpt",
+            weights_only=False,
+        )
+
+
 def test_lasso_on_shards(srae_fakes: ModuleType, shard_fakes: ModuleType, tmp_path: Path) -> None:
     """Kept features and streamed images give the same; a test reads it back from a checkpoint."""
     shards = shard_fakes.write_split(tmp_path / "set", "train", 22)
@@ -112,5 +141,9 @@ def test_random_dimensions_need_no_training(srae_fakes: ModuleType, tmp_path: Pa
 def test_wrong_options(srae_fakes: ModuleType) -> None:
     with pytest.raises(ValueError, match="alpha is -1"):
         srae_fakes.make_selection(alpha=-1)
+    with pytest.raises(ValueError, match="positive_weight is 0; give a finite number above 0, or balanced"):
+        srae_fakes.make_selection(positive_weight=0)
+    with pytest.raises(ValueError, match=r"x_features is 65, but layer 'features\.2' has 64 dimensions"):
+        srae_fakes.make_selection(x_features=65)
     with pytest.raises(ValueError, match=r"gives the 4 logits; layer 'features\.2' gives 64 numbers"):
         srae_fakes.make_selection(selection="logit")

@@ -99,6 +99,24 @@ def test_an_autoencoder_is_trained_without_the_logits(srae_fakes: ModuleType, tm
         torch.testing.assert_close(encoders[1][name], value)
 
 
+def test_estimates_are_not_validated_before_there_are_any(srae_fakes: ModuleType, tmp_path: Path) -> None:
+    module, batches = srae_fakes.make_module(objective="cae"), srae_fakes.make_batches()
+    trainer = srae_fakes.fit(module, batches, 2, val=batches, default_root_dir=tmp_path)
+    logged = set(trainer.callback_metrics)
+    assert "train/reconstruction" in logged
+    assert not {name for name in logged if "f_reg" in name or "f_cls" in name}
+    (figures,) = trainer.validate(module, srae_fakes.Batches(batches), verbose=False)
+    assert figures["val/f_reg"] >= 0
+
+
+def test_heads_of_another_objective_are_refused(srae_fakes: ModuleType, tmp_path: Path) -> None:
+    module = srae_fakes.make_module(objective="cae")
+    srae_fakes.fit(module, srae_fakes.make_batches(), 1, RunCheckpoint(), default_root_dir=tmp_path)
+    other = srae_fakes.make_module(objective="sae")
+    with pytest.raises(ValueError, match=r"last\.ckpt was trained with objective: cae, not sae; set .*objective: cae"):
+        srae_fakes.fit(other, srae_fakes.make_batches(), 2, ckpt=last_checkpoint(tmp_path))
+
+
 @pytest.mark.parametrize("stop", [{"max_steps": 3}, {"limit_train_batches": 1}], ids=str)
 def test_a_shortened_fit_has_predictors_too(srae_fakes: ModuleType, tmp_path: Path, stop: dict[str, int]) -> None:
     module = srae_fakes.make_module(objective="cae")
@@ -155,6 +173,13 @@ def test_pretraining_on_two_ranks_needs_a_strategy_for_it(
     monkeypatch.setattr("lightning_modules.srae.world_size", lambda: 2)
     with pytest.raises(ValueError, match=r"ddp_find_unused_parameters_true, or set model\.init_args\.classes_at_once"):
         srae_fakes.fit(srae_fakes.make_module(pretraining_epochs=1), srae_fakes.make_batches(1), 1)
+
+
+def test_pretraining_leaves_epochs_for_the_rest(srae_fakes: ModuleType) -> None:
+    for options in ({}, {"classes_at_once": 2}):
+        module = srae_fakes.make_module(pretraining_epochs=2, **options)
+        with pytest.raises(ValueError, match=r"2 layers takes 4 epochs, which leaves none of trainer\.max_epochs 4"):
+            srae_fakes.fit(module, srae_fakes.make_batches(1), 4)
 
 
 # Samples of its own

@@ -6,7 +6,9 @@ from torch import Tensor
 
 from vitrine.explanation import Explanation
 from vitrine.rendering import (
+    WIDEST_TITLE,
     blur,
+    captioned_grid,
     class_name,
     colours,
     heat_layer,
@@ -249,6 +251,16 @@ def test_a_panels_captions_have_the_colours_of_their_layers() -> None:
         assert colour not in second
     without = panel(photo(), plain, ["a"])
     assert all((0x11, 0x11, 0x11) in inks(without, column)[0] for column in range(1, 5))
+
+
+def test_a_title_is_readable_above_a_single_small_picture() -> None:
+    tile = ("+1.0", Image.new("RGB", (40, 40)))
+    plain = captioned_grid([[tile]])
+    short, long, longest = (captioned_grid([[tile]], "n" * count) for count in (1, 30, 500))
+    assert short.width == plain.width < long.width < longest.width == WIDEST_TITLE
+    ink = np.asarray(long)[: long.height - plain.height].min(axis=(0, 2)) < 128
+    assert ink[plain.width :].any()
+    assert np.array_equal(np.asarray(long)[-plain.height :, : plain.width], np.asarray(plain))
 
 
 def test_panel_errors() -> None:

@@ -32,11 +32,13 @@ def read_names(path: Path, counts: Mapping[str, int]) -> Names:
 
     Raises:
         FileNotFoundError: where there is no file.
-        ValueError: where it is not YAML of lists of names, has a class that is not among ``counts``, or another number of
-            names for it.
+        ValueError: where it is not YAML of lists of names, names heatmaps of a class that is not among ``counts``, or has
+            another number of names for it.
     """
     names = parse_names(path)
     for class_name, given in names.items():
+        if not any(given):  # nobody wrote anything: the file may be of other heads
+            continue
         if class_name not in counts:
             known = ", ".join(repr(name) for name in list(counts)[:5]) or "none"
             raise ValueError(f"{path} has names for {class_name!r}, which is no explained class; classes: {known}.")
@@ -45,7 +47,7 @@ def read_names(path: Path, counts: Mapping[str, int]) -> Names:
                 f"{path} has {len(given)} names for {class_name!r}, which has {counts[class_name]} heatmaps; give a line"
                 " for each, with '' where there is no name yet."
             )
-    return without_names(counts) | names
+    return without_names(counts) | {class_name: given for class_name, given in names.items() if any(given)}
 
 
 def parse_names(path: Path) -> Names:

@@ -1,8 +1,17 @@
 """What an explainer by x-features needs of its heads, whatever they are."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 from torch import Tensor, nn
+
+
+def check_sizes(x_features: int, hidden: Sequence[int] = ()) -> None:
+    """Raises ValueError for heads without an x-feature, or with a layer without units."""
+    if x_features < 1:
+        raise ValueError(f"x_features is {x_features}; give 1 or more.")
+    if any(width < 1 for width in hidden):
+        raise ValueError(f"hidden is {list(hidden)}; give widths of 1 or more.")
 
 
 class XFeatureHeads(nn.Module, ABC):
