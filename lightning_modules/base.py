@@ -1,6 +1,6 @@
 """The training face that all explainers share."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +9,18 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_warn
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import CosineAnnealingLR
 from torchmetrics import Metric, MetricCollection
 from typing_extensions import override
 
+from lightning_modules.checks import check_classes, check_image_size
+from lightning_modules.saved_heads import first_difference, meaning_of, take_over_heads
 from vitrine.batch import Batch
 from vitrine.distributed import sum_over_ranks
 from vitrine.explainers import Explainer
-from vitrine.explainers.base import HEADS_NAME, read_config
 from vitrine.explainers.names import NAMES_NAME
-from vitrine.explainers.x_feature_explainer import XFeatureExplainer
 from vitrine.explanation import Explanation
 from vitrine.feature_store import FeatureExtractor
 from vitrine.metrics import (
@@ -31,7 +30,6 @@ from vitrine.metrics import (
     RegressionFaithfulness,
     metrics_for,
 )
-from vitrine.preprocessing import Preprocessing
 
 EXPORTED = "explainer"
 """Folder of the exported explainer in the run's folder."""
@@ -243,74 +241,12 @@ class ExplainerModule(LightningModule):
         return {"epochs": self.trainer.current_epoch}
 
 
-def meaning_of(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of an explainer's options without which its heads would be about something else, though numbers may fit."""
-    return {name: options[name] for name in ("explainer", "layer", "pooling", "explained_classes") if name in options}
-
-
-def take_over_heads(explainer: Explainer, folder: Path) -> None:
-    """Gives an explainer the classes and heads of an exported one.
-
-    Raises:
-        FileNotFoundError: where there is none.
-        ValueError: where its heads do not fit.
-    """
-    config = read_config(folder)
-    explainer.classes = list(config["classes"])
-    saved = {"explainer": config["explainer"], **config["options"]}
-    own = {"explainer": type(explainer).__name__, **explainer.options()}
-    if meaning_of(saved) != meaning_of(own):
-        raise ValueError(_heads_do_not_fit(folder, saved, own))
-    try:
-        explainer.load_head_state(load_file(folder / HEADS_NAME))
-    except ValueError as error:
-        raise ValueError(_heads_do_not_fit(folder, saved, own)) from error
-
-
-def _heads_do_not_fit(folder: Path, saved: Mapping[str, Any], own: Mapping[str, Any]) -> str:
-    other = [f"{name} is {saved[name]}, not {own[name]}" for name in own if name in saved and saved[name] != own[name]]
-    return (
-        f"model.init_args.init_from {folder}: the saved heads do not fit: {'; '.join(other) or 'their sizes differ'}; give"
-        " the options that they were trained with, or another folder."
-    )
-
-
-def first_difference(own: Mapping[str, Any], saved: Mapping[str, Any]) -> str:
-    """What is told of the first entry in which two state dicts differ."""
-    for name in sorted(set(own) ^ set(saved)):
-        return f"{name!r} stands in {'the checkpoint' if name in saved else 'the module'} alone"
-    for name, value in own.items():
-        if isinstance(value, Tensor) and value.shape != saved[name].shape:
-            return f"{name!r} is of shape {tuple(saved[name].shape)} in the checkpoint, of {tuple(value.shape)} here"
-    return "they cannot be read"
-
-
 def was_updated(metric: Metric | MetricCollection) -> bool:
     """Whether a metric has taken in anything on any rank; an explainer that estimates no logits leaves faithfulness out."""
     members = list(metric.values()) if isinstance(metric, MetricCollection) else [metric]
     updates = sum(member.update_count for member in members)
     # Computing is a collective: a rank without a batch has to take part.
     return bool(sum_over_ranks(torch.tensor(float(updates), device=members[0].device)))
-
-
-def check_image_size(explainer: Explainer, preprocessing: Preprocessing) -> None:
-    """Raises ValueError where heads were made for other positions of the layer than the data set's images have."""
-    if not isinstance(explainer, XFeatureExplainer) or explainer.features.pooling not in {"flatten", "positions"}:
-        return
-    if explainer.image_size != preprocessing.size:
-        raise ValueError(
-            f"pooling {explainer.features.pooling} needs images of one size: model.init_args.image_size is"
-            f" {explainer.image_size}, data.init_args.preprocessing.size is {preprocessing.size}; give the same."
-        )
-
-
-def check_classes(explained: Sequence[int], count: int) -> None:
-    """Raises ValueError where a class is to be explained that is none of the data set's ``count``."""
-    if max(explained, default=-1) >= count:
-        raise ValueError(
-            f"The backbone's class {max(explained)} is to be explained, but the data set has {count} classes; give a backbone"
-            " that was trained on it, or those of its classes as model.init_args.explained_classes."
-        )
 
 
 def faithfulness_metrics(stage: str) -> MetricCollection:

@@ -1,0 +1,53 @@
+"""Whether heads that were saved are about what they are to be used for."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from vitrine.explainers import Explainer
+from vitrine.explainers.base import HEADS_NAME, read_config
+
+
+def meaning_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of an explainer's options without which its heads would be about something else, though numbers may fit."""
+    return {name: options[name] for name in ("explainer", "layer", "pooling", "explained_classes") if name in options}
+
+
+def take_over_heads(explainer: Explainer, folder: Path) -> None:
+    """Gives an explainer the classes and heads of an exported one.
+
+    Raises:
+        FileNotFoundError: where there is none.
+        ValueError: where its heads do not fit.
+    """
+    config = read_config(folder)
+    explainer.classes = list(config["classes"])
+    saved = {"explainer": config["explainer"], **config["options"]}
+    own = {"explainer": type(explainer).__name__, **explainer.options()}
+    if meaning_of(saved) != meaning_of(own):
+        raise ValueError(_heads_do_not_fit(folder, saved, own))
+    try:
+        explainer.load_head_state(load_file(folder / HEADS_NAME))
+    except ValueError as error:
+        raise ValueError(_heads_do_not_fit(folder, saved, own)) from error
+
+
+def _heads_do_not_fit(folder: Path, saved: Mapping[str, Any], own: Mapping[str, Any]) -> str:
+    other = [f"{name} is {saved[name]}, not {own[name]}" for name in own if name in saved and saved[name] != own[name]]
+    return (
+        f"model.init_args.init_from {folder}: the saved heads do not fit: {'; '.join(other) or 'their sizes differ'}; give"
+        " the options that they were trained with, or another folder."
+    )
+
+
+def first_difference(own: Mapping[str, Any], saved: Mapping[str, Any]) -> str:
+    """What is told of the first entry in which two state dicts differ."""
+    for name in sorted(set(own) ^ set(saved)):
+        return f"{name!r} stands in {'the checkpoint' if name in saved else 'the module'} alone"
+    for name, value in own.items():
+        if isinstance(value, Tensor) and value.shape != saved[name].shape:
+            return f"{name!r} is of shape {tuple(saved[name].shape)} in the checkpoint, of {tuple(value.shape)} here"
+    return "they cannot be read"
