@@ -1,5 +1,6 @@
 """The same heads by `SRAEModule` and a Lightning trainer."""
 
+import gc
 import logging
 import warnings
 from collections.abc import Sequence
@@ -79,4 +80,6 @@ def fit_ours(module: SRAEModule, way: str, batches: Batches, settings: Settings)
             enable_model_summary=False,
         )
         trainer.fit(module, batches)
+    del trainer
+    gc.collect()  # trainer and module hold each other; the next fit needs the memory of this one's gradients and moments
     return timer.seconds
