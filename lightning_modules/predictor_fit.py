@@ -42,7 +42,7 @@ def fit_predictors(module: "SRAEModule") -> Tensor:
     inverse = torch.linalg.pinv(sum_over_ranks(gram), rtol=SMALLEST**2, hermitian=True)
     solution = inverse @ sum_over_ranks(cross)[..., None]
     predictors: Tensor = solution.squeeze(2).float()
-    module.take_predictors(predictors)
+    heads.set_predictors(predictors)
     own = sum_over_ranks(own)
     contributions: Tensor = predictors * own[:, :-1] / own[:, -1:]
     return contributions.float().cpu()

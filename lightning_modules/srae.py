@@ -287,14 +287,6 @@ class SRAEModule(GroupedFitModule):
         """Each training sample once over all ranks."""
         return self.data.every_sample("train") if self.data is not None else self.trainer.train_dataloader or ()
 
-    def take_predictors(self, predictors: Tensor) -> None:
-        """Sets v of all heads from (J, n)."""
-        if isinstance(self.heads, SharedHeads):
-            self.heads.predictor.data.copy_(predictors)
-        else:
-            for head, own in zip(self.heads, predictors, strict=True):
-                head.predictor.weight.data.copy_(own)
-
     # Pretraining
 
     @property

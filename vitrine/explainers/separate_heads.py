@@ -52,6 +52,11 @@ class SeparateHeads(XFeatureHeads):
     def live(self) -> Tensor:
         return torch.stack([head.live for head in self])
 
+    def set_predictors(self, predictors: Tensor) -> None:
+        """Sets v of all heads from (J, n)."""
+        for head, own in zip(self, predictors, strict=True):
+            head.predictor.weight.data.copy_(own)
+
     def drop(self, idle: Tensor) -> None:
         """Takes (J, n) x-features out of their heads."""
         for head, own in zip(self, idle, strict=True):

@@ -72,6 +72,10 @@ class SharedHeads(XFeatureHeads):
     def live(self) -> Tensor:
         return self.taking_part
 
+    def set_predictors(self, predictors: Tensor) -> None:
+        """Sets v of all classes from (J, n)."""
+        self.predictor.data.copy_(predictors)
+
     def drop(self, idle: Tensor) -> None:
         """Takes (J, n) x-features out of their heads."""
         self.taking_part &= ~idle
