@@ -21,11 +21,13 @@ class Orthogonality(RowMetric):
     To a class belong the images for which it is explained, ``explanation.target``. As in the paper the vector of an x-feature
     is made of its heatmaps on them, each scaled to `pixel_probabilities`. A heatmap without a positive value, or with NaN or
     infinity in it, is a map of zeros there, and is counted as degenerate. So is, but uncounted, a heatmap that is absent (its
-    label is the empty string); an x-feature that is absent on all images of a class is none of its x-features.
+    label is the empty string). An x-feature that shows nothing on any image of a class is none of its x-features; unless it is
+    absent on all of them, it is counted as silent.
 
     A class whose P is singular has O₂ = ∞: it is counted, and left out of the mean of O₂ alone. A class in which an x-feature
-    has no variance is undefined: it is counted, and left out of both. So is a class with a single x-feature, as where an
-    explainer draws one map an image: it has nothing to be orthogonal to, and its zeros would pass for the best figure.
+    shows the same everywhere has no variance and is undefined: it is counted, and left out of both. So is a class with one
+    x-feature, as where an explainer draws one map an image: it has nothing to be orthogonal to, and its zeros would pass for
+    the best figure.
 
     The state is K² + 2K + 3 numbers an image, however large the heatmaps are.
     """
@@ -49,41 +51,45 @@ class Orthogonality(RowMetric):
 
     def compute(self) -> dict[str, Tensor]:
         """Means of O₁ and O₂ over the classes where they are finite, and how many classes and heatmaps were not measured."""
-        found = list(self._by_class().values())
-        figures = torch.stack(found) if found else torch.zeros(0, 2, device=self.device)
+        found, silent = self._by_class()
+        figures = torch.stack(list(found.values())) if found else torch.zeros(0, 2, device=self.device)
         o1, o2 = figures.unbind(dim=1)
         return {
             "orthogonality_o1": o1[o1.isfinite()].mean().float(),
             "orthogonality_o2": o2[o2.isfinite()].mean().float(),
             "orthogonality_singular": o2.isposinf().sum().float(),
             "orthogonality_undefined": o2.isnan().sum().float(),
+            "orthogonality_silent": torch.tensor(float(silent), device=self.device),
             "orthogonality_degenerate": self.degenerate.float(),
         }
 
     def by_class(self) -> dict[int, Tensor]:
         """(2,) float64 O₁ and O₂ of each explained class, over all ranks, all of which have to call it."""
         with self.sync_context():
-            return self._by_class()
+            return self._by_class()[0]
 
-    def _by_class(self) -> dict[int, Tensor]:
+    def _by_class(self) -> tuple[dict[int, Tensor], int]:
+        """O₁ and O₂ of each class, and how many x-features are silent."""
         flat = self.flat_rows()
         if len(flat) == 0:
-            return {}
+            return {}, 0
         n = int(flat[0])
         widths = [1, 1, 1, n, n, n * n]
         _, labels, pixels, present, mean, scatter = torch.split(flat.reshape(-1, sum(widths)), widths, dim=1)
         moments = MapMoments(pixels[:, 0], mean, scatter.reshape(-1, n, n))
-        found = {}
+        found, silent = {}, 0
         for label in torch.unique(labels).tolist():
             own = labels[:, 0] == label
-            found[int(label)] = _of_class(MapMoments(*(value[own] for value in moments)), present[own].any(dim=0))
-        return found
+            shows = (mean[own] != 0).any(dim=0)  # maps are not negative
+            silent += int((present[own].any(dim=0) & ~shows).sum())
+            found[int(label)] = _of_class(MapMoments(*(value[own] for value in moments)), shows)
+        return found, silent
 
 
-def _of_class(moments: MapMoments, present: Tensor) -> Tensor:
-    """(2,) O₁ and O₂ of the x-features that a class has, from the moments of its images."""
-    if int(present.sum()) < 2:
+def _of_class(moments: MapMoments, shows: Tensor) -> Tensor:
+    """(2,) O₁ and O₂ of the x-features of a class that show anything, from the moments of its images."""
+    if int(shows.sum()) < 2:
         return moments.mean.new_full((2,), torch.nan)
     pixels, mean, scatter = pooled_moments(moments)
-    kept = MapMoments(pixels, mean[present], scatter[present][:, present])
+    kept = MapMoments(pixels, mean[shows], scatter[shows][:, shows])
     return torch.stack(orthogonality_of_moments(kept))

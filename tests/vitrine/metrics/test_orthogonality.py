@@ -188,6 +188,7 @@ def expected() -> dict[str, float]:
         "orthogonality_o2": each[2][1],
         "orthogonality_singular": 1.0,
         "orthogonality_undefined": 1.0,
+        "orthogonality_silent": 0.0,
         "orthogonality_degenerate": 2.0,
     }
 
@@ -230,6 +231,17 @@ def test_absent_heatmaps_are_none_of_the_x_features() -> None:
     shares = torch.stack([pixel_probabilities(image[:2]) for image in maps])
     assert metric.by_class()[0].tolist() == pytest.approx(naive(shares))
     assert values(metric)["orthogonality_degenerate"] == 0
+
+
+def test_an_x_feature_that_never_shows_anything_is_left_out_and_counted() -> None:
+    maps = torch.rand(4, 3, 8, 9, generator=torch.Generator().manual_seed(0))
+    maps[:, 2] = 0
+    metric, without = Orthogonality(), Orthogonality()
+    metric.update(explain(maps, [0] * 4), Batch())
+    without.update(explain(maps, [0] * 4, [[*NAMES[:2], ""]] * 4), Batch())
+    assert torch.equal(metric.by_class()[0], without.by_class()[0])
+    assert [values(metric)["orthogonality_silent"], values(without)["orthogonality_silent"]] == [1, 0]
+    assert values(metric)["orthogonality_undefined"] == 0
 
 
 def test_an_absent_heatmap_that_holds_something_does_not_matter() -> None:
