@@ -21,8 +21,8 @@ class Orthogonality(RowMetric):
     To a class belong the images for which it is explained, ``explanation.target``. As in the paper the vector of an x-feature
     is made of its heatmaps on them, each scaled to `pixel_probabilities`. A heatmap without a positive value, or with NaN or
     infinity in it, is a map of zeros there, and is counted as degenerate. So is, but uncounted, a heatmap that is absent (its
-    label is the empty string). An x-feature that shows nothing on any image of a class is none of its x-features; unless it is
-    absent on all of them, it is counted as silent.
+    label is the empty string). An x-feature that shows nothing on any image of a class is none of its x-features; unless it
+    is absent on all of them, it is counted as silent.
 
     A class whose P is singular has O₂ = ∞: it is counted, and left out of the mean of O₂ alone. A class in which an x-feature
     shows the same everywhere has no variance and is undefined: it is counted, and left out of both. So is a class with one
