@@ -57,6 +57,7 @@ APPROACHES: dict[str, Approach] = {
     "z": Approach("Z", "SelectedFeaturesModule", {"selection": "random", "x_features": 10}, seeded=False),
     "ebp": Approach("EBP", "SelectedFeaturesModule", {"selection": "logit"}, on_logits=True, seeded=False, masked=True),
     "firing": Approach("SRAE, firing alone", "SRAEModule", {"draw_silent": False}, masked=True, fit_of="srae"),
+    "firing_nn": Approach("NN, firing alone", "SRAEModule", {"objective": "nn", "draw_silent": False}, fit_of="nn"),
     "positions": Approach(
         "SRAE, positions",
         "SRAEModule",
@@ -65,7 +66,7 @@ APPROACHES: dict[str, Approach] = {
         epochs=40,
     ),
 }
-"""The paper's rows, and two of ours. The paper does not say what an x-feature shows that is 0 on an image; its rows draw what
+"""The paper's rows, and three of ours. The paper does not say what an x-feature shows that is 0 on an image; its rows draw what
 would excite it."""
 
 LASSO_ALPHAS = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02)
