@@ -66,7 +66,7 @@ APPROACHES: dict[str, Approach] = {
         epochs=40,
     ),
 }
-"""The paper's rows, and three of ours. The paper does not say what an x-feature shows that is 0 on an image; its rows draw what
-would excite it."""
+"""The paper's rows, and three of ours. The paper does not say what an x-feature shows that is 0 on an image; its rows draw
+what would excite it."""
 
 LASSO_ALPHAS = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02)
