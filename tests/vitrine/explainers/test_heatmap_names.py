@@ -35,7 +35,7 @@ class NamedExplainer(Explainer):
 
     @override
     def explain_at_once(self, images: Tensor, target: Target) -> Explanation:
-        raise NotImplementedError
+        raise AssertionError("no image is explained here")
 
     @override
     def options(self) -> dict[str, Any]:
