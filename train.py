@@ -7,6 +7,7 @@
 Values given on the command line override the configuration files; ``--print_config`` shows what comes out.
 """
 
+import atexit
 import logging
 import os
 import sys
@@ -29,6 +30,7 @@ from callbacks.checkpoint import RunCheckpoint, last_checkpoint
 from callbacks.epoch_metrics import EpochMetrics
 from callbacks.metrics_file import MetricsFile
 from callbacks.run_config import RunConfig
+from vitrine.distributed import leave_process_group
 from vitrine.parser_messages import one_sentence
 
 DEFAULTS = Path(__file__).parent / "configs" / "trainer" / "default.yaml"
@@ -191,4 +193,5 @@ def main(args: ArgsType = None) -> TrainCLI:
 
 
 if __name__ == "__main__":
+    atexit.register(leave_process_group)
     main()

@@ -44,6 +44,16 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
     return total
 
 
+def leave_process_group() -> None:
+    """Leaves the process group, if this process is in one.
+
+    To be registered with ``atexit``: gloo's threads may still hold tensors when a process ends, and a thread that
+    frees one after Python is gone aborts the process, at the end of a run in which nothing went wrong.
+    """
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
 def rank_of_process() -> int:
     """The rank of this process; 0 where none was set up."""
     return dist.get_rank() if world_size() > 1 else 0
