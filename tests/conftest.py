@@ -2,8 +2,9 @@
 
 import importlib.util
 import os
+import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -30,6 +31,30 @@ def no_trace_of_distributed_runs() -> Iterator[None]:
         os.environ.pop(name, None)
     if distributed.is_initialized():
         distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="session")
+def run_script() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a script that trains, in as many processes as it starts: ``run_script(script, *args, cwd=folder)``."""
+    return run_to_end
+
+
+def run_to_end(script: str | Path, *args: object, cwd: Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    """What a script printed that came to its end well; ``timeout`` in seconds."""
+    source = Path(script).read_text(encoding="utf-8")
+    assert "leave_process_group" in source, f"{script}: register leave_process_group with atexit, as train.py does"
+    paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    done = subprocess.run(
+        [sys.executable, str(script), *map(str, args)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,8 @@
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -17,25 +19,11 @@ def fakes() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def two_runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def two_runs(run_script: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Folders of the same fit, test and prediction in one process and in two."""
-    import os
-    import subprocess
-    import sys
-
-    script, root = Path(__file__).with_name("explaining_fakes.py"), Path(__file__).parents[2]
-    paths = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
+    script = Path(__file__).with_name("explaining_fakes.py")
     folders = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
     for devices, folder in enumerate(folders, start=1):
-        done = subprocess.run(
-            [sys.executable, str(script), str(folder), str(devices)],
-            env=os.environ | {"PYTHONPATH": paths},
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=180,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
+        done = run_script(script, folder, devices, cwd=folder)
         (folder / "stdout.txt").write_text(done.stdout, encoding="utf-8")
     return folders

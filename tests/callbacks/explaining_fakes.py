@@ -1,5 +1,6 @@
 """A tiny explainer, module and datamodule for the callbacks; run as a script, a two-process run of them."""
 
+import atexit
 import random
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from vitrine.batch import Batch
+from vitrine.distributed import leave_process_group
 from vitrine.explanation import Explanation
 
 SIZE, CLASSES, IMAGES = 12, ["loon", "tern", "<b>gull</b> & co"], 9
@@ -158,4 +160,5 @@ def main(folder: Path, devices: int) -> None:
 
 
 if __name__ == "__main__":
+    atexit.register(leave_process_group)
     main(Path(sys.argv[1]), int(sys.argv[2]))

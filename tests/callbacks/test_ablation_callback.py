@@ -1,11 +1,10 @@
-"""The ablation beside a test: its figures, its files, over any number of ranks."""
+"""The ablation beside a test: its figures, its files; as a script, the same in two processes."""
 
+import atexit
 import csv
 import json
-import os
-import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,8 +22,8 @@ from callbacks.metrics_file import MetricsFile
 from vitrine.ablation import accuracies_without, random_filters
 from vitrine.backbones import FrozenBackbone
 from vitrine.batch import Batch
+from vitrine.distributed import leave_process_group
 
-ROOT = Path(__file__).parents[2]
 FILTERS = [("features.1", 3), ("features.3", 5), ("features.1", 0), ("features.1", 3), ("features.3", 1)]
 WIDTHS = {"features.1": 6, "features.3": 8}
 
@@ -193,34 +192,16 @@ def test_wrong_options() -> None:
         FilterAblation(draws=0)
 
 
-SCRIPT = """
-import importlib.util, sys, torch
-from pathlib import Path
-from callbacks.ablation import FilterAblation
-from callbacks.metrics_file import MetricsFile
-torch.set_num_threads(1)
-spec = importlib.util.spec_from_file_location("ablating", sys.argv[1])
-told = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(told)
-told.figures_of_test(Path(sys.argv[2]), FilterAblation(draws=2, seed=1), MetricsFile(), devices=2, strategy="ddp")
-"""
-
-
-def test_two_processes_leave_what_one_leaves(tmp_path: Path) -> None:
-    one, two, script = tmp_path / "one", tmp_path / "two", tmp_path / "script.py"
+def test_two_processes_leave_what_one_leaves(run_script: Callable[..., Any], tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
     figures_of_test(one, FilterAblation(draws=2, seed=1), MetricsFile())
-    script.write_text(SCRIPT)
-    paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    done = subprocess.run(
-        [sys.executable, str(script), __file__, str(two)],
-        env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=150,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_script(__file__, two, cwd=tmp_path)
     assert (two / "ablation.csv").read_text() == (one / "ablation.csv").read_text()
     first, second = (json.loads((folder / "metrics.json").read_text()) for folder in (one, two))
     assert {k: v for k, v in first.items() if "ablation" in k} == {k: v for k, v in second.items() if "ablation" in k}
+
+
+if __name__ == "__main__":
+    atexit.register(leave_process_group)
+    torch.set_num_threads(1)
+    figures_of_test(Path(sys.argv[1]), FilterAblation(draws=2, seed=1), MetricsFile(), devices=2, strategy="ddp")

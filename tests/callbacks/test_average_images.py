@@ -1,10 +1,9 @@
 """The average images that a run leaves, over any number of ranks; run as a script, a two-process run of it."""
 
+import atexit
 import json
-import os
-import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,6 +21,7 @@ from callbacks.average_images import AverageImages
 from datamodules import FlowerDataModule
 from vitrine.backbones import FrozenBackbone
 from vitrine.batch import Batch
+from vitrine.distributed import leave_process_group
 from vitrine.interpretation.averages import average_images
 from vitrine.interpretation.peaks import WantedFilter
 from vitrine.interpretation.relevance import relevance_rows
@@ -29,7 +29,6 @@ from vitrine.interpretation.sheet import average_sheet
 from vitrine.preprocessing import Preprocessing
 from vitrine.responses import FilterResponses
 
-ROOT = Path(__file__).parents[2]
 SIZE = 24
 
 
@@ -256,17 +255,11 @@ def test_needs_a_datamodule(flower_shards: Path, tmp_path: Path) -> None:
         trainer(tmp_path, AverageImages()).fit(Module(), loader)
 
 
-def test_two_processes_leave_what_one_leaves(flower_shards: Path, tmp_path: Path) -> None:
+def test_two_processes_leave_what_one_leaves(
+    run_script: Callable[..., Any], flower_shards: Path, tmp_path: Path
+) -> None:
     for devices, name in ((1, "one"), (2, "two")):
-        done = subprocess.run(
-            [sys.executable, __file__, str(tmp_path / name), str(flower_shards), str(devices)],
-            env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            timeout=150,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
+        run_script(__file__, tmp_path / name, flower_shards, devices, cwd=tmp_path)
     for stage in ("fit", "test"):
         one, two = (tmp_path / name / stage for name in ("one", "two"))
         for first, second in zip(written(one), written(two), strict=True):
@@ -289,4 +282,5 @@ def main(folder: Path, shards: Path, devices: int) -> None:
 
 
 if __name__ == "__main__":
+    atexit.register(leave_process_group)
     main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

@@ -1,8 +1,8 @@
 """Contact sheets against a sort of all images; run as a script, a two-process run of them."""
 
-import os
-import subprocess
+import atexit
 import sys
+from collections.abc import Callable
 from html import unescape
 from pathlib import Path
 from types import ModuleType
@@ -22,11 +22,11 @@ from callbacks.contact_sheets import ContactSheets
 from callbacks.predictions import safe_name
 from lightning_modules.base import ExplainerModule
 from vitrine.backbones import FrozenBackbone
+from vitrine.distributed import leave_process_group
 from vitrine.explainers.base import Explainer, Target, target_classes
 from vitrine.explanation import Explanation
 from vitrine.interpretation.contact_sheet import ContactTile, contact_pixels, contact_sheet
 
-ROOT = Path(__file__).parents[2]
 SIZE, IMAGES, CELL = 12, 23, 40
 CLASSES = ["loon", "a/b & <i>c</i>", "tern"]
 LIVE = [[0, 1, 2], [0, 2], [1, 2]]  # numbers of the heatmaps that each class has
@@ -235,16 +235,8 @@ def test_needs_heatmaps_that_mean_the_same_in_every_image(fakes: ModuleType, tmp
         fakes.trainer(tmp_path, ContactSheets()).test(fakes.module(), datamodule=fakes.FakeData(), verbose=False)
 
 
-def test_two_processes_leave_what_one_leaves(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, __file__, str(tmp_path / "2")],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=150,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+def test_two_processes_leave_what_one_leaves(run_script: Callable[..., Any], tmp_path: Path) -> None:
+    run_script(__file__, tmp_path / "2", cwd=tmp_path)
     shared_out(tmp_path / "1", 1)
     one, two = (tmp_path / name for name in ("1", "2"))
     assert_equal(pictures(two), pictures(one))
@@ -294,5 +286,6 @@ def shared_out(folder: Path, devices: int) -> None:
 
 
 if __name__ == "__main__":
+    atexit.register(leave_process_group)
     torch.set_num_threads(1)
     shared_out(Path(sys.argv[1]), 2)

@@ -1,9 +1,9 @@
-"""Masked classification beside a test: its figures, its picture, over any number of ranks."""
+"""Masked classification beside a test: its figures, its picture; as a script, the same in two processes."""
 
+import atexit
 import json
-import os
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,12 @@ from callbacks.masked_classification import MaskedClassification
 from callbacks.metrics_file import MetricsFile
 from vitrine.backbones import FrozenBackbone
 from vitrine.batch import Batch
+from vitrine.distributed import leave_process_group
 from vitrine.explainers import Explainer
 from vitrine.explanation import Explanation
 from vitrine.metrics.masked_accuracy import MaskedAccuracy
 from vitrine.preprocessing import Preprocessing
 
-ROOT = Path(__file__).parents[2]
 SIZE = 16
 PREPROCESSING = Preprocessing(SIZE, None)
 GAMMAS = [0.05, 0.4]
@@ -232,37 +232,18 @@ def test_wrong_options(options: dict[str, Any], message: str) -> None:
         MaskedClassification(**options)
 
 
-SCRIPT = """
-import importlib.util, sys, torch
-from pathlib import Path
-from callbacks.masked_classification import MaskedClassification
-from callbacks.metrics_file import MetricsFile
-torch.set_num_threads(1)
-spec = importlib.util.spec_from_file_location("masking", sys.argv[1])
-told = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(told)
-callbacks = MaskedClassification(told.GAMMAS), MetricsFile()
-told.figures_of_test(Path(sys.argv[2]), *callbacks, devices=2, strategy="ddp")
-"""
-
-
-def test_two_processes_leave_what_one_leaves(tmp_path: Path) -> None:
-    one, two, script = tmp_path / "one", tmp_path / "two", tmp_path / "script.py"
+def test_two_processes_leave_what_one_leaves(run_script: Callable[..., Any], tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
     figures_of_test(one, MaskedClassification(GAMMAS), MetricsFile())
-    script.write_text(SCRIPT)
-    paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    done = subprocess.run(
-        [sys.executable, str(script), __file__, str(two)],
-        env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=150,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_script(__file__, two, cwd=tmp_path)
     first, second = (json.loads((folder / "metrics.json").read_text()) for folder in (one, two))
     assert {k: v for k, v in first.items() if "random" not in k} == pytest.approx(
         {k: v for k, v in second.items() if "random" not in k}
     )
     assert (two / PICTURE).read_bytes() == (one / PICTURE).read_bytes()
+
+
+if __name__ == "__main__":
+    atexit.register(leave_process_group)
+    torch.set_num_threads(1)
+    figures_of_test(Path(sys.argv[1]), MaskedClassification(GAMMAS), MetricsFile(), devices=2, strategy="ddp")

@@ -2,9 +2,7 @@
 
 import json
 import math
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -187,7 +185,10 @@ def test_several_methods_share_a_file(fakes: ModuleType, module: Module, tmp_pat
     assert len(written(tmp_path, "SRAEExplainer")["images"]) == 3
 
 
-def test_two_processes_from_the_command_line_leave_what_one_leaves(workplace: Path, small_run: list[str]) -> None:
+def test_two_processes_from_the_command_line_leave_what_one_leaves(
+    workplace: Path, small_run: list[str], run_script: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VITRINE_TRACEBACK", "1")
     train.main(["fit", *small_run, "--trainer.default_root_dir=fitted"])
     checks = ("{method: null, count: 3, stages: 2}", "{count: 1, stages: 2}")  # an image is none for the second rank
     entries = ", ".join(f"{{class_path: SanityCheck, init_args: {options}}}" for options in checks)
@@ -195,16 +196,7 @@ def test_two_processes_from_the_command_line_leave_what_one_leaves(workplace: Pa
     command = ["test", *small_run, "-c", "check.yaml", "--ckpt_path=fitted/checkpoints/last.ckpt"]
     train.main([*command, "--trainer.default_root_dir=one"])
     ddp = ["-c", "configs/trainer/ddp.yaml", "--trainer.accelerator=cpu", "--trainer.devices=2"]
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), *command, *ddp, "--trainer.default_root_dir=two"],
-        cwd=workplace,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "VITRINE_TRACEBACK": "1"},
-        capture_output=True,
-        text=True,
-        timeout=150,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = run_script(ROOT / "train.py", *command, *ddp, "--trainer.default_root_dir=two", cwd=workplace)
     one, two = (json.loads((workplace / name / "metrics.json").read_text()) for name in ("one", "two"))
     assert {name for name in one if name.startswith("sanity/")} == {
         f"sanity/{name}/{figure}"

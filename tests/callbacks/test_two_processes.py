@@ -1,10 +1,9 @@
 """A run in two processes leaves what one process with batches of twice the size leaves."""
 
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,8 +14,11 @@ PANEL = "{class_path: HeatmapPanel, init_args: {count: 3, every_n_epochs: 2}}"
 
 
 @pytest.fixture
-def folders(workplace: Path, small_run: list[str]) -> tuple[Path, Path]:
+def folders(
+    workplace: Path, small_run: list[str], run_script: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, Path]:
     """The folders of the run in one process and in two."""
+    monkeypatch.setenv("VITRINE_TRACEBACK", "1")
     (workplace / "mine.yaml").write_text(
         f"trainer:\n  callbacks: [{{class_path: Export}}, {PANEL}, {{class_path: ReportGallery}},"
         " {class_path: RestartDegenerateHeads, init_args: {every_n_epochs: 1}}]\n"
@@ -27,17 +29,9 @@ def folders(workplace: Path, small_run: list[str]) -> tuple[Path, Path]:
     ):
         options = [*small_run, "-c", "mine.yaml", *extra, f"--trainer.default_root_dir={name}"]
         for command in ("fit", "test"):
-            _run([command, *options, f"--data.init_args.batch_size={batch_size}"], workplace)
+            batches = f"--data.init_args.batch_size={batch_size}"
+            run_script(ROOT / "train.py", command, *options, batches, cwd=workplace)
     return workplace / "one", workplace / "two"
-
-
-def _run(args: list[str], folder: Path) -> None:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "VITRINE_TRACEBACK": "1"}
-    command = [sys.executable, str(ROOT / "train.py"), *args]
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=150, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def _figures(folder: Path) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Small shards, a feature extractor and a module that records what it saw; as a script, one run in several processes."""
 
+import atexit
 import json
 import os
 import sys
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from datamodules import ShardDataModule
+from vitrine.distributed import leave_process_group
 from vitrine.features import Features
 from vitrine.preprocessing import Preprocessing
 from vitrine.shards.sample import Sample
@@ -150,6 +152,7 @@ def run(shards: Path, images: Path, out: Path, devices: int) -> None:
 
 
 if __name__ == "__main__":
+    atexit.register(leave_process_group)
     torch.set_num_threads(1)
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     run(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), devices=int(sys.argv[4]))

@@ -1,8 +1,6 @@
 import itertools
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -135,22 +133,14 @@ def test_orders_of_kept_features_share_evenly(fakes: ModuleType, few: Path, tmp_
 
 
 @pytest.fixture(scope="module")
-def two_runs(fakes: ModuleType, few: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def two_runs(
+    fakes: ModuleType, run_script: Callable[..., Any], few: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
     """What one process and two processes wrote."""
-    script, root = Path(fakes.__file__ or ""), Path(__file__).parents[2]
     folders = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
     images = few.parent / "set_test_images"
     fakes.run(few, images, folders[0], devices=1)
-    done = subprocess.run(
-        [sys.executable, str(script), str(few), str(images), str(folders[1]), "2"],
-        env=os.environ | {"PYTHONPATH": str(root)},
-        cwd=folders[1],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_script(fakes.__file__, few, images, folders[1], 2, cwd=folders[1])
     return folders
 
 

@@ -1,5 +1,6 @@
 """Modules, data and trainers for the tests of the μ-Lasso; as a script, the same runs in one process or several."""
 
+import atexit
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from datamodules import FlowerDataModule
 from lightning_modules import MuLassoModule
 from vitrine.backbones import BackboneOptions
 from vitrine.batch import Batch
+from vitrine.distributed import leave_process_group
 from vitrine.preprocessing import Preprocessing
 
 FILTERS, CLASSES = 88, 6
@@ -96,5 +98,6 @@ def main(shards: Path, out: Path, devices: int) -> None:
 
 
 if __name__ == "__main__":
+    atexit.register(leave_process_group)
     torch.set_num_threads(1)
     main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

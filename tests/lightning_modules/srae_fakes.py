@@ -1,5 +1,6 @@
 """Heads on features that are given; as a script, several fits in several processes."""
 
+import atexit
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from lightning_modules import SRAEModule
 from lightning_modules.selected_features import SelectedFeaturesModule
 from vitrine.backbones import BackboneOptions
 from vitrine.batch import Batch
+from vitrine.distributed import leave_process_group
 
 EXPLAINED = [0, 1, 3]
 WIDTH = 64
@@ -173,6 +175,7 @@ def fits(rank: int, world: int, folder: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    atexit.register(leave_process_group)
     torch.set_num_threads(1)
     results = fits(int(os.environ.get("LOCAL_RANK", "0")), int(sys.argv[1]), Path(sys.argv[2]))
     if os.environ.get("LOCAL_RANK", "0") == "0":

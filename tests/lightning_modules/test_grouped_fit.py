@@ -1,8 +1,6 @@
 """Heads that are fitted group after group are those that are fitted alone, also after a resume and on two ranks."""
 
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -340,18 +338,11 @@ def test_a_degenerate_head_is_restarted_in_its_own_group(srae_fakes: ModuleType,
 
 
 @pytest.fixture(scope="module")
-def on_two_ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def on_two_ranks(
+    srae_fakes: ModuleType, run_script: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("ranks")
-    script = Path(__file__).with_name("srae_fakes.py")
-    done = subprocess.run(
-        [sys.executable, str(script), "2", str(folder)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_script(srae_fakes.__file__, 2, folder, cwd=folder)
     results: dict[str, Any] = torch.load(folder / "results.pt")
     return results
 

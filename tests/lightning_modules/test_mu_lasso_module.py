@@ -1,8 +1,6 @@
 """Fitting the μ-Lasso: exact in one pass over all samples, by steps to the same optimum, on two ranks as on one."""
 
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,8 +18,6 @@ from vitrine.backbones import weight_digest
 from vitrine.batch import Batch
 from vitrine.explainers import MuLassoFit
 from vitrine.explainers.mu_lasso_fit import label_matrix
-
-ROOT = Path(__file__).parents[2]
 
 
 def head_of(module: MuLassoModule) -> dict[str, Tensor]:
@@ -449,20 +445,16 @@ def test_the_curvature_of_nothing_is_one() -> None:
 
 
 @pytest.fixture(scope="module")
-def found(fakes: ModuleType, flower_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def found(
+    fakes: ModuleType,
+    run_script: Callable[..., Any],
+    flower_shards: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> list[dict[str, Any]]:
     """What one process and two processes found."""
     folders = [tmp_path_factory.mktemp(name) for name in ("one_process", "two_processes")]
     fakes.main(flower_shards, folders[0], 1)
-    done = subprocess.run(
-        [sys.executable, str(fakes.__file__), str(flower_shards), str(folders[1]), "2"],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
-        cwd=folders[1],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_script(fakes.__file__, flower_shards, folders[1], 2, cwd=folders[1])
     return [torch.load(folder / "found.pt") for folder in folders]
 
 

@@ -1,8 +1,10 @@
-"""Fitting SRAE heads: the loss is equation 5, heads do not disturb each other, two ranks equal one."""
+"""Fitting SRAE heads: the loss is equation 5, heads do not disturb each other; as a script, a fit over ranks."""
 
+import atexit
 import math
-import subprocess
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from callbacks import RestartDegenerateHeads
 from lightning_modules import SRAEModule
 from vitrine.backbones import BackboneOptions
 from vitrine.batch import Batch
+from vitrine.distributed import leave_process_group
 from vitrine.explainers.separate_heads import SeparateHeads
 
 EXPLAINED = [0, 1, 3]
@@ -203,48 +206,35 @@ def test_init_from_takes_over_the_heads(tmp_path: Path) -> None:
         make_module(init_from=tmp_path / "nowhere")
 
 
-TWO_RANKS = """
-import sys
-from pathlib import Path
-sys.path[:0] = [{tests!r}, {root!r}]
-import pytorch_lightning as pl, torch
-from test_srae_module import loader_of, make_batches, make_module
-
-def shares(batches, rank, world):
-    return [{{name: value[rank::world] for name, value in batch.items()}} for batch in batches]
-
-if __name__ == "__main__":
-    world = int(sys.argv[1])
-    module = make_module(positive_weight=5.0)
-    batches = make_batches(module)
-    rank = int(__import__("os").environ.get("LOCAL_RANK", 0))
-    trainer = pl.Trainer(
-        accelerator="cpu", devices=world, strategy="ddp" if world > 1 else "auto", max_epochs=3, logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
-    )
-    trainer.fit(module, loader_of(shares(batches, rank, world)))
-    if trainer.is_global_zero:
-        figures = {{name: float(value) for name, value in trainer.callback_metrics.items()}}
-        torch.save((module.explainer.heads.state_dict(), figures), sys.argv[2])
-"""
-
-
-def test_two_ranks_equal_one(tmp_path: Path) -> None:
-    script = tmp_path / "ranks.py"
-    script.write_text(TWO_RANKS.format(tests=str(Path(__file__).parent), root=str(Path(__file__).parents[2])))
+def test_two_ranks_equal_one(run_script: Callable[..., Any], tmp_path: Path) -> None:
     results = []
     for world in (1, 2):
         out = tmp_path / f"{world}.pt"
-        done = subprocess.run(
-            [sys.executable, str(script), str(world), str(out)],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
+        run_script(__file__, world, out, cwd=tmp_path)
         results.append(torch.load(out))
     (one, figures_one), (two, figures_two) = results
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, atol=2e-4, rtol=2e-3)
     assert figures_two == pytest.approx(figures_one, rel=1e-3, abs=1e-4)
+
+
+def main(world: int, out: Path) -> None:
+    """A fit over so many processes, each of which takes its rows of every batch."""
+    torch.set_num_threads(1)
+    module = make_module(positive_weight=5.0)
+    rank = int(os.environ.get("LOCAL_RANK", "0"))
+    whole: list[Any] = list(make_batches(module))
+    shares: list[Any] = [{name: value[rank::world] for name, value in batch.items()} for batch in whole]
+    trainer = pl.Trainer(
+        accelerator="cpu", devices=world, strategy="ddp" if world > 1 else "auto", max_epochs=3, logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
+    )  # fmt: skip
+    trainer.fit(module, loader_of(shares))
+    if trainer.is_global_zero:
+        figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        torch.save((module.explainer.heads.state_dict(), figures), out)
+
+
+if __name__ == "__main__":
+    atexit.register(leave_process_group)
+    main(int(sys.argv[1]), Path(sys.argv[2]))

@@ -1,12 +1,8 @@
 """Areas under ROC curves against scikit-learn, in closed form, and over ranks."""
 
-import json
-import os
 import pickle
-import subprocess
-import sys
 import warnings
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,8 +14,6 @@ from torch import Tensor
 
 from vitrine.metrics import ClassReconstruction
 from vitrine.metrics.reconstruction import area_under_roc
-
-ROOT = Path(__file__).parents[3]
 
 
 def values(metric: ClassReconstruction) -> dict[str, float]:
@@ -146,31 +140,15 @@ def test_nothing_taken_in_is_not_a_number() -> None:
     assert found["classes_left_out"] == 4
 
 
-RANK = """
-import importlib.util, json, sys, torch
-from torch import distributed
-torch.set_num_threads(1)
-spec = importlib.util.spec_from_file_location("reconstruction", sys.argv[1])
-told = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(told)
-rank = int(sys.argv[3])
-distributed.init_process_group("gloo", init_method=f"file://{sys.argv[2]}", rank=rank, world_size=2)
-found = []
-for cut in (7, 60):
-    metric, start, stop = told.ClassReconstruction(7), *((cut, 60) if rank else (0, cut))
-    computed = (told.take(metric, start, stop) if start < stop else metric).compute()
-    found.append({name: float(value) for name, value in computed.items()})
-sys.stdout.write(json.dumps(found))
-distributed.destroy_process_group()
-"""
+def values_after_each_cut(rank: int) -> list[dict[str, float]]:
+    """Figures of two metrics: of the first, both ranks have taken rows; of the second, rank 0 has taken all."""
+    found = []
+    for cut in (7, 60):
+        metric, start, stop = ClassReconstruction(7), *((cut, 60) if rank else (0, cut))
+        computed = (take(metric, start, stop) if start < stop else metric).compute()
+        found.append({name: float(value) for name, value in computed.items()})
+    return found
 
 
-def test_two_processes_equal_one_also_where_one_has_no_batch(tmp_path: Path) -> None:
-    environment = os.environ | {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", RANK, __file__, str(tmp_path / "meeting")]
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    ranks = [subprocess.Popen([*command, str(rank)], cwd=ROOT, env=environment, **pipes) for rank in range(2)]
-    outputs = [rank.communicate(timeout=100) for rank in ranks]
-    for rank, (told, complaint) in zip(ranks, outputs, strict=True):
-        assert rank.returncode == 0, complaint.decode()[-2000:]
-        assert json.loads(told) == [pytest.approx(expected_values())] * 2
+def test_two_processes_equal_one_also_where_one_has_no_batch(over_two_ranks: Callable[..., list[Any]]) -> None:
+    assert over_two_ranks(values_after_each_cut) == [[pytest.approx(expected_values())] * 2] * 2
