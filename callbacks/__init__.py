@@ -6,6 +6,7 @@ from callbacks.contact_sheets import ContactSheets
 from callbacks.export import Export
 from callbacks.health import DropIdleXFeatures, RestartDegenerateHeads
 from callbacks.heatmaps import HeatmapPanel
+from callbacks.insertion_deletion import InsertionAndDeletion
 from callbacks.masked_classification import MaskedClassification
 from callbacks.metrics_file import MetricsFile
 from callbacks.predictions import PredictionWriter
@@ -20,6 +21,7 @@ __all__ = [
     "Export",
     "FilterAblation",
     "HeatmapPanel",
+    "InsertionAndDeletion",
     "MaskedClassification",
     "MetricsFile",
     "PredictionWriter",

@@ -72,9 +72,10 @@ class FeatureStore:
             "keys": ((self.rows,), np.dtype(f"S{KEY_BYTES}")),
             "done": ((self.rows,), np.bool_),
         }
+        create: Any = np.lib.format.open_memmap  # in some releases of numpy it has no types
         with suppress(FileExistsError), new_folder(self.folder) as partial:
             for name, (shape, dtype) in entries.items():
-                np.lib.format.open_memmap(partial / f"{name}.npy", mode="w+", dtype=dtype, shape=shape).flush()
+                create(partial / f"{name}.npy", mode="w+", dtype=dtype, shape=shape).flush()
 
     def fill(
         self,

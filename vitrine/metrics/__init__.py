@@ -6,19 +6,22 @@ from vitrine.metrics.base import ExplanationMetric
 from vitrine.metrics.box_occlusion import BoxOcclusion
 from vitrine.metrics.energy import EnergyInBoxes, EnergyInMask
 from vitrine.metrics.faithfulness import ClassificationFaithfulness, RegressionFaithfulness
+from vitrine.metrics.insertion_deletion import InsertionDeletion
 from vitrine.metrics.iou_curve import IoUCurve
 from vitrine.metrics.live_x_features import LiveXFeatures
 from vitrine.metrics.locality import Locality, ObjectLocality
+from vitrine.metrics.localization import LocalizationError
 from vitrine.metrics.masked_accuracy import MaskedAccuracy
 from vitrine.metrics.mean_class_accuracy import MeanClassAccuracy
 from vitrine.metrics.orthogonality import Orthogonality
 from vitrine.metrics.pointing import PointingGame
 from vitrine.metrics.reconstruction import ClassReconstruction
 from vitrine.metrics.rows import RowMetric
+from vitrine.metrics.saliency import SaliencyDetection
 
 METRICS_BY_ANNOTATION: Mapping[str, tuple[type[ExplanationMetric], ...]] = {
-    "mask": (EnergyInMask, IoUCurve),
-    "boxes": (EnergyInBoxes, PointingGame),
+    "mask": (EnergyInMask, IoUCurve, SaliencyDetection),
+    "boxes": (EnergyInBoxes, LocalizationError, PointingGame),
     "parts": (Locality,),
     "objects": (ObjectLocality,),
 }
@@ -31,15 +34,18 @@ __all__ = [
     "EnergyInBoxes",
     "EnergyInMask",
     "ExplanationMetric",
+    "InsertionDeletion",
     "IoUCurve",
     "LiveXFeatures",
     "Locality",
+    "LocalizationError",
     "MaskedAccuracy",
     "MeanClassAccuracy",
     "ObjectLocality",
     "Orthogonality",
     "PointingGame",
     "RegressionFaithfulness",
+    "SaliencyDetection",
     "metrics_for",
 ]
 

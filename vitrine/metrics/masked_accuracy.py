@@ -2,16 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vitrine.batch import Batch
 from vitrine.explanation import Explanation
-from vitrine.glass import behind_glass
 from vitrine.masked_images import check_filling, kept_pixels, masked_inputs, speaking_maps
 from vitrine.metrics.base import ExplanationMetric
+from vitrine.metrics.borrowed import Borrowed
 from vitrine.preprocessing import Preprocessing
 
 GAMMAS = (0.01, 0.05, 0.1, 0.3)
@@ -62,7 +61,7 @@ class MaskedAccuracy(ExplanationMetric):
         self.sigma = sigma
         check_gammas(gammas)
         check_filling(fill, method, radius)
-        self.classify = Borrowed(classify)
+        self.classify = Borrowed(classify, type(self).__name__)
         self.gammas = tuple(gammas)
         self.masked = partial(masked_inputs, preprocessing=preprocessing, fill=fill, method=method, radius=radius)
         for name in ("measured", "right", "blank"):
@@ -95,35 +94,6 @@ class MaskedAccuracy(ExplanationMetric):
             figures[f"kept_area_{percent(gamma)}"] = self.kept_area[index] / self.measured
         figures["masked_accuracy_blank"] = self.blank
         return {name: value.float() for name, value in figures.items()}
-
-
-class Borrowed:
-    """A classifier that belongs to somebody else: copies share it, pickles leave it behind, and no module registers it."""
-
-    def __init__(self, classify: Callable[[Tensor], Tensor] | None) -> None:
-        self.function = classify
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """(B, C) logits.
-
-        Raises:
-            ValueError: where it was left behind.
-        """
-        if self.function is None:
-            raise ValueError(
-                "A pickled MaskedAccuracy has left its network behind; take in batches with a new one, and merge_state."
-            )
-        if not isinstance(self.function, nn.Module):
-            return self.function(images)
-        with behind_glass(self.function), torch.no_grad():
-            logits: Tensor = self.function(images)
-        return logits
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Borrowed":
-        return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Borrowed, (None,)
 
 
 def hits(logits: Tensor, labels: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from torchmetrics.utilities import dim_zero_cat
 from vitrine.batch import Batch
 from vitrine.explanation import Explanation
 from vitrine.metrics.base import ExplanationMetric
+from vitrine.metrics.class_boxes import boxes_of_classes
 from vitrine.metrics.functional import is_difficult, pointing_hit
 
 
@@ -44,7 +45,7 @@ class PointingGame(ExplanationMetric):
         """Takes in one batch; the explained classes are ``explanation.target``."""
         maps = explanation.aggregate()[:, 0]
         pairs = list(enumerate(explanation.target.tolist()))
-        boxes = [_boxes_of(label, batch, row).to(maps.device) for row, label in pairs]
+        boxes = [found.to(maps.device) for found in boxes_of_classes(batch, explanation.target)]
         difficult = [_is_difficult(label, batch, row, (maps.shape[1], maps.shape[2])) for row, label in pairs]
         outcomes = pointing_hit(maps, boxes, self.tolerance)
         trials = torch.stack([explanation.target.to(outcomes), outcomes, outcomes.new_tensor(difficult)], dim=1)
@@ -65,12 +66,6 @@ class PointingGame(ExplanationMetric):
             "pointing_degenerate": outcomes.isnan().sum().float(),
             "pointing_skipped": self.skipped.float(),
         }
-
-
-def _boxes_of(label: int, batch: Batch, row: int) -> Tensor:
-    """(k, 4) the boxes of an image that show a class."""
-    boxes = batch["boxes"][row]
-    return boxes[batch["box_labels"][row] == label] if "box_labels" in batch else boxes
 
 
 def _is_difficult(label: int, batch: Batch, row: int, size: tuple[int, int]) -> bool:

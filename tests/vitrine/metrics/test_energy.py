@@ -5,7 +5,16 @@ import torch
 
 from vitrine.batch import Batch
 from vitrine.explanation import Explanation
-from vitrine.metrics import EnergyInBoxes, EnergyInMask, IoUCurve, Locality, PointingGame, metrics_for
+from vitrine.metrics import (
+    EnergyInBoxes,
+    EnergyInMask,
+    IoUCurve,
+    Locality,
+    LocalizationError,
+    PointingGame,
+    SaliencyDetection,
+    metrics_for,
+)
 from vitrine.metrics.functional import box_region, energy_inside
 
 
@@ -66,4 +75,5 @@ def test_boxes_of_a_batch() -> None:
 
 def test_metrics_follow_from_the_annotation() -> None:
     chosen = [type(metric) for metric in metrics_for({"mask", "boxes", "parts"})]
-    assert chosen == [EnergyInBoxes, PointingGame, EnergyInMask, IoUCurve, Locality]
+    expected = [EnergyInBoxes, LocalizationError, PointingGame, EnergyInMask, IoUCurve, SaliencyDetection, Locality]
+    assert chosen == expected

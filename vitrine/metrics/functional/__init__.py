@@ -1,6 +1,7 @@
 """The pure functions under the metrics."""
 
 from vitrine.metrics.functional.boxes import box_region
+from vitrine.metrics.functional.components import connected_components, largest_component
 from vitrine.metrics.functional.correlation import (
     MapMoments,
     map_moments,
@@ -12,6 +13,14 @@ from vitrine.metrics.functional.degeneracy import degenerate
 from vitrine.metrics.functional.energy import energy_inside
 from vitrine.metrics.functional.entropy import locality
 from vitrine.metrics.functional.faithfulness import absolute_difference, decision_kept
+from vitrine.metrics.functional.insertion_deletion import (
+    check_insertion_deletion,
+    curve_area,
+    deletion_curve,
+    insertion_curve,
+    saliency_ranks,
+    step_shares,
+)
 from vitrine.metrics.functional.iou import (
     IOU_THRESHOLDS,
     MAPS_AT_ONCE,
@@ -20,26 +29,58 @@ from vitrine.metrics.functional.iou import (
     iou_curve,
     iou_curve_area,
 )
+from vitrine.metrics.functional.localization import (
+    LOCALIZATION_ALPHAS,
+    REQUIRED_IOU,
+    localization_error,
+    localization_ious,
+    localization_success,
+    tightest_box,
+    tightest_boxes,
+)
 from vitrine.metrics.functional.objects import object_probabilities
 from vitrine.metrics.functional.parts import parts_in_box, voronoi_part_probabilities, voronoi_weights
 from vitrine.metrics.functional.pixels import pixel_probabilities
 from vitrine.metrics.functional.pointing import is_difficult, maximum_point, pointing_hit
+from vitrine.metrics.functional.saliency import (
+    BETA_SQUARED,
+    SALIENCY_LEVELS,
+    SaliencyCurves,
+    SaliencyScores,
+    saliency_curves,
+    saliency_scores,
+)
 
 __all__ = [
+    "BETA_SQUARED",
     "IOU_THRESHOLDS",
+    "LOCALIZATION_ALPHAS",
     "MAPS_AT_ONCE",
+    "REQUIRED_IOU",
+    "SALIENCY_LEVELS",
     "MapMoments",
+    "SaliencyCurves",
+    "SaliencyScores",
     "absolute_difference",
     "area_under_iou",
     "box_region",
+    "check_insertion_deletion",
+    "connected_components",
+    "curve_area",
     "decision_kept",
     "degenerate",
+    "deletion_curve",
     "energy_inside",
+    "insertion_curve",
     "iou_at_thresholds",
     "iou_curve",
     "iou_curve_area",
     "is_difficult",
+    "largest_component",
     "locality",
+    "localization_error",
+    "localization_ious",
+    "localization_success",
     "map_moments",
     "maximum_point",
     "object_probabilities",
@@ -49,6 +90,12 @@ __all__ = [
     "pixel_probabilities",
     "pointing_hit",
     "pooled_moments",
+    "saliency_curves",
+    "saliency_ranks",
+    "saliency_scores",
+    "step_shares",
+    "tightest_box",
+    "tightest_boxes",
     "voronoi_part_probabilities",
     "voronoi_weights",
 ]

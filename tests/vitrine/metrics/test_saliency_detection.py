@@ -1,0 +1,240 @@
+"""Scores of salient object detection by hand, against a naive count, and against PySODMetrics."""
+
+import math
+import pickle
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from py_sod_metrics import MAE, Fmeasure
+from torch import Tensor
+
+from vitrine.batch import Batch
+from vitrine.explanation import Explanation
+from vitrine.metrics import METRICS_BY_ANNOTATION, SaliencyDetection
+from vitrine.metrics.functional import saliency_curves, saliency_scores
+
+
+def scores(map_: list[list[float]], mask: list[list[int]]) -> list[float]:
+    return [float(score) for score in saliency_scores(torch.tensor(map_, dtype=torch.float64), torch.tensor(mask))]
+
+
+# Closed forms
+
+
+def test_a_map_that_is_the_mask_is_perfect() -> None:
+    mask = torch.zeros(9, 12)
+    mask[2:5, 3:7] = 1
+    assert [float(score) for score in saliency_scores(5 * mask, mask)] == [1, 1, 1, 0]
+    curves = saliency_curves(5 * mask, mask)
+    assert [float(curve[1:].min()) for curve in curves] == [1, 1, 1]
+    assert float(curves.precision[0]) == pytest.approx(12 / 108)  # all is on at t = 0
+
+
+def test_by_hand() -> None:
+    """A mean of 1/4: 0.5 and more is on. Three are on, two of them on the object, which has four pixels."""
+    map_ = [[1.0, 0.5, 0.5, 0.0], [0.0, 0.0, 0.0, 0.0]]
+    mask = [[1, 1, 0, 0], [1, 1, 0, 0]]
+    precision, recall = 2 / 3, 2 / 4
+    f = 1.3 * precision * recall / (0.3 * precision + recall)
+    assert scores(map_, mask) == pytest.approx([precision, recall, f, (0 + 0.5 + 0.5 + 0 + 1 + 1 + 0 + 0) / 8])
+
+
+def test_the_threshold_itself_is_on_and_has_no_cap() -> None:
+    at = [[0.2] * 5 + [0.0] * 5]
+    mask = [[1] * 5 + [0] * 5]
+    assert scores(at, mask) == pytest.approx([1, 1, 1, 0])  # 0.2 is twice the mean
+    above = [[0.6, 1.0, 1.0, 1.0]]  # twice the mean is 1.8, which nothing reaches
+    assert scores(above, [[0, 1, 1, 1]]) == [0, 0, 0, 0]
+
+
+def test_the_error_takes_the_scaled_map_whatever_its_range() -> None:
+    mask = [[1, 0, 0]]
+    assert scores([[4.0, 3.0, 2.0]], mask)[3] == pytest.approx(0.5 / 3)
+    assert scores([[0.0, -1.0, -2.0]], mask)[3] == pytest.approx(0.5 / 3)
+    assert scores([[1.0, 0.5, 0.0]], mask)[3] == pytest.approx(0.5 / 3)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, torch.nan, torch.inf])
+def test_degenerate_maps_and_empty_masks_are_not_numbers(value: float) -> None:
+    spoilt, mask = torch.full((4, 5), value), torch.ones(4, 5)
+    good = torch.eye(4, 5)
+    for map_, where in ((spoilt, mask), (good, torch.zeros(4, 5))):
+        assert all(score.isnan() for score in saliency_scores(map_, where))
+        assert all(curve.isnan().all() for curve in saliency_curves(map_, where))
+    together = saliency_scores(torch.stack([spoilt, good]), torch.stack([mask, good]))
+    assert [float(score[1]) for score in together] == [1, 1, 1, 0]
+
+
+# Other implementations
+
+
+@given(
+    values=st.lists(st.integers(0, 4), min_size=24, max_size=24).filter(lambda values: len(set(values)) > 1),
+    inside=st.lists(st.booleans(), min_size=24, max_size=24).filter(any),
+)
+def test_it_is_the_naive_count(values: list[int], inside: list[bool]) -> None:
+    on = [value >= 2 * Fraction(sum(values), 24) for value in values]
+    hits = sum(a and b for a, b in zip(on, inside, strict=True))
+    precision, recall = hits / max(sum(on), 1), hits / sum(inside)
+    f = 1.3 * precision * recall / (0.3 * precision + recall) if hits else 0.0
+    span = max(values) - min(values)
+    mae = sum(abs((v - min(values)) / span - i) for v, i in zip(values, inside, strict=True)) / 24
+    found = saliency_scores(torch.tensor(values).float().reshape(4, 6), torch.tensor(inside).reshape(4, 6))
+    assert [float(score) for score in found] == pytest.approx([precision, recall, f, mae])
+
+
+@pytest.mark.filterwarnings("ignore:This class will be removed")
+@given(seed=st.integers(0, 10_000))
+def test_it_is_pysodmetrics(seed: int) -> None:
+    """Maps from 0 to 1 of a mean below a half, where its cap of the threshold at 1 does not apply."""
+    generator = torch.Generator().manual_seed(seed)
+    mask = torch.rand(17, 13, generator=generator) < 0.3
+    map_ = (torch.rand(17, 13, generator=generator, dtype=torch.float64) + 0.5 * mask) ** 2
+    map_ = (map_ - map_.min()) / (map_.max() - map_.min())
+    other, error = Fmeasure(), MAE()
+    for measure in (other, error):
+        measure.step(map_.numpy(), mask.numpy(), normalize=False)
+    results, found, curves = other.get_results(), saliency_scores(map_, mask), saliency_curves(map_, mask)
+    assert 2 * float(map_.mean()) < 1
+    assert float(found.f) == pytest.approx(results["fm"]["adp"])
+    assert float(found.mae) == pytest.approx(error.get_results()["mae"])
+    theirs = (results["pr"]["p"], results["pr"]["r"], results["fm"]["curve"])
+    for ours, curve in zip(curves, theirs, strict=True):
+        np.testing.assert_allclose(ours.flip(0).numpy(), curve, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:This class will be removed")
+def test_it_is_pysodmetrics_on_8_bits() -> None:
+    """As it is used on files: quantised to 255 levels, of which all are taken; quantising moves the error by half a level."""
+    generator = torch.Generator().manual_seed(1)
+    mask = torch.rand(40, 50, generator=generator) < 0.4
+    map_ = (torch.rand(40, 50, generator=generator) + 0.4 * mask) ** 3
+    levels = (255 * (map_ - map_.min()) / (map_.max() - map_.min())).round()
+    other, error = Fmeasure(), MAE()
+    for measure in (other, error):
+        measure.step(levels.byte().numpy(), 255 * mask.byte().numpy())
+    found = saliency_scores(levels, mask)
+    assert float(found.f) == pytest.approx(other.get_results()["fm"]["adp"])
+    assert float(found.mae) == pytest.approx(error.get_results()["mae"])
+    assert float(saliency_scores(map_, mask).mae) == pytest.approx(float(found.mae), abs=0.5 / 255)
+    assert float(saliency_curves(levels, mask).f.max()) == pytest.approx(
+        other.get_results()["fm"]["curve"].max(), abs=1e-3
+    )
+
+
+@given(seed=st.integers(0, 10_000))
+def test_many_are_one_by_one(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    maps = torch.rand(2, 3, 8, 9, generator=generator)
+    maps[1, 2, 0, 0] = torch.nan
+    masks = torch.rand(2, 3, 8, 9, generator=generator) < 0.2
+    for function in (saliency_scores, saliency_curves):
+        together = function(maps, masks)
+        for place in ((0, 0), (0, 2), (1, 2)):
+            for ours, alone in zip(together, function(maps[place], masks[place]), strict=True):
+                assert torch.equal(ours[place].nan_to_num(-1), alone.nan_to_num(-1))
+
+
+# The metric
+
+
+def explanation_of(maps: Tensor) -> Explanation:
+    count, zeros = len(maps), torch.zeros(len(maps), dtype=torch.int64)
+    return Explanation(maps[:, None], torch.ones(count, 1), [["map"]] * count, zeros, zeros, torch.zeros(count, 2))
+
+
+def made(seed: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    mask = torch.rand(10, 12, generator=generator) < 0.3
+    return (torch.rand(10, 12, generator=generator) + mask) ** 2, mask
+
+
+GOOD = [made(seed) for seed in range(4)]
+ROWS = [
+    *GOOD,
+    (torch.zeros(10, 12), GOOD[0][1]),
+    (torch.full((10, 12), torch.nan), GOOD[1][1]),
+    (GOOD[2][0], torch.zeros(10, 12, dtype=torch.bool)),
+    (torch.zeros(10, 12), torch.zeros(10, 12, dtype=torch.bool)),
+]
+
+
+def take(metric: SaliencyDetection, rows: list[tuple[Tensor, Tensor]]) -> SaliencyDetection:
+    maps, masks = (torch.stack(list(column)) for column in zip(*rows, strict=True))
+    metric.update(explanation_of(maps), Batch(mask=masks[:, None].byte()))
+    return metric
+
+
+def values(metric: SaliencyDetection) -> dict[str, float]:
+    return {name: float(value) for name, value in metric.compute().items()}
+
+
+def expected() -> dict[str, float]:
+    """Means over six images, two of them of the worst scores."""
+    found = torch.tensor([list(saliency_scores(map_, mask)) for map_, mask in GOOD]).double()
+    precision, recall, f, mae = (found.sum(dim=0) + torch.tensor([0, 0, 0, 2])) / 6
+    curve = torch.stack([saliency_curves(map_, mask).f for map_, mask in GOOD]).sum(dim=0) / 6
+    return {
+        "saliency_precision": float(precision),
+        "saliency_recall": float(recall),
+        "saliency_f": float(f),
+        "saliency_mae": float(mae),
+        "saliency_max_f": float(curve.max()),
+        "saliency_mean_f": float(curve.mean()),
+        "saliency_degenerate": 2.0,
+        "saliency_skipped": 2.0,
+    }
+
+
+def test_means_over_images_and_counts() -> None:
+    found = values(take(SaliencyDetection(), ROWS))
+    assert found == pytest.approx(expected(), rel=1e-5)
+    assert 0 < found["saliency_f"] < found["saliency_max_f"] < 4 / 6
+
+
+@pytest.mark.parametrize("cut", [1, 4, 6, 7])
+def test_two_updates_and_two_ranks_equal_one(cut: int) -> None:
+    assert values(take(take(SaliencyDetection(), ROWS[:cut]), ROWS[cut:])) == pytest.approx(expected(), rel=1e-5)
+    ranks = [take(SaliencyDetection(), part) for part in (ROWS[:cut], ROWS[cut:])]
+    ranks[0].merge_state(ranks[1])
+    assert values(ranks[0]) == pytest.approx(expected(), rel=1e-5)
+
+
+def values_after_each_cut(rank: int) -> list[dict[str, float]]:
+    """Figures of two metrics: of the first, both ranks have taken rows; of the second, rank 0 has taken all."""
+    found = []
+    for cut in (3, len(ROWS)):
+        part = ROWS[cut:] if rank else ROWS[:cut]
+        found.append(values(take(SaliencyDetection(), part) if part else SaliencyDetection()))
+    return found
+
+
+def test_two_processes_equal_one_also_where_one_has_no_batch(over_two_ranks: Callable[..., list[Any]]) -> None:
+    assert over_two_ranks(values_after_each_cut) == [[pytest.approx(expected(), rel=1e-5)] * 2] * 2
+
+
+def test_states_survive_pickling_and_are_forgotten_on_reset() -> None:
+    metric = take(SaliencyDetection(), ROWS)
+    again = pickle.loads(pickle.dumps(metric))  # noqa: S301 - our own bytes
+    assert values(again) == values(metric)
+    metric.reset()
+    assert values(take(metric, ROWS)) == values(again)
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method")
+def test_nothing_taken_in_is_not_a_number() -> None:
+    for metric in (SaliencyDetection(), take(SaliencyDetection(), ROWS[-2:])):
+        found = values(metric)
+        assert all(
+            math.isnan(value) for name, value in found.items() if name.split("_")[1] not in {"degenerate", "skipped"}
+        )
+
+
+def test_sets_with_masks_have_it() -> None:
+    assert SaliencyDetection in METRICS_BY_ANNOTATION["mask"]
