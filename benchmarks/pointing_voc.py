@@ -21,7 +21,6 @@ Prints a table a network, and rewrites one JSON after each method.
 
 import argparse
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,21 +33,19 @@ from rich.progress import track
 from torch import Tensor
 
 from benchmarks.common import add_common_options, add_networks, show, write_figures
+from benchmarks.method_maps import CLASS_METHODS, add_method_options, show_notes, smoothed, spread, timed_maps
 from benchmarks.method_table import METHODS, Entry
 from benchmarks.voc_head import Half, features_of, fit_halves, multi_hot, pooled_features, read_image
 from vitrine.attribution import Method
-from vitrine.attribution.perturbations import gaussian_blur
 from vitrine.attribution.target_layer import target_layer
 from vitrine.batch import Batch, one_row_a_class
 from vitrine.explanation import Explanation
 from vitrine.metrics import PointingGame
-from vitrine.metrics.functional import degenerate
 from vitrine.preprocessing import Preprocessing
 from vitrine.shards.sample import Sample
 from vitrine.shards.voc import CLASSES, VOC_SPLITS, list_voc
 
 COUNTS = ("hits", "misses", "degenerate", "skipped")
-PLAYED = [name for name, entry in METHODS.items() if not entry.of_a_channel]
 
 
 @dataclass
@@ -65,11 +62,8 @@ class Game:
         """All pairs of one image."""
         image, size = read_image(sample, preprocessing)
         rows, classes = one_row_a_class(annotation(sample))
-        image, target = image.to(device), classes[None].to(device)
-        started = time.perf_counter()
-        raw = method.attribute(image, target)[0].cpu()
-        self.seconds.append(time.perf_counter() - started)
-        maps = self.entry.read(raw.float())
+        maps, seconds = timed_maps(self.entry, method, image.to(device), classes[None].to(device))
+        self.seconds.append(seconds)
         self.plain.update(as_explanation(maps, size, classes), rows)
         if self.entry.blurred:
             self.smooth.update(as_explanation(maps, size, classes, self.blur), rows)
@@ -115,19 +109,10 @@ def as_explanation(maps: Tensor, size: tuple[int, int], classes: Tensor, blur: f
         classes: (K,).
         blur: σ of a Gaussian, as a share of the sides.
     """
-    # Rounding would give a constant map a maximum.
-    maps = maps.masked_fill(degenerate(maps)[:, None, None], torch.nan)
-    smooth = gaussian_blur(maps, blur * maps.shape[-1])
-    heatmaps = F.interpolate(smooth[:, None], size, mode="bilinear", align_corners=False)
+    heatmaps = F.interpolate(smoothed(maps, blur)[:, None], size, mode="bilinear", align_corners=False)
     count = len(classes)
     nothing = torch.zeros(count, len(CLASSES))  # the game does not ask what was predicted
     return Explanation(heatmaps, torch.ones(count, 1), [["map"]] * count, classes, classes, nothing)
-
-
-def spread(numbers: Sequence[int], count: int) -> list[int]:
-    """So many of the numbers, evenly; all for 0."""
-    count = min(count or len(numbers), len(numbers))
-    return [numbers[place * len(numbers) // count] for place in range(count)]
 
 
 def play_all(name: str, halves: Sequence[Half], samples: Sequence[Sample], args: argparse.Namespace) -> dict[str, Any]:
@@ -158,10 +143,7 @@ def report(network: str, figures: dict[str, Any], args: argparse.Namespace) -> N
     show(title, columns, [[name, *shares(found)] for name, found in methods.items()])
     played = {name: found for name, found in methods.items() if "refused" not in found}
     show("Pairs", ["method", *COUNTS], [[name, *(str(found[of]) for of in COUNTS)] for name, found in played.items()])
-    for name, found in methods.items():
-        note = found.get("refused") or ", ".join(f"{option} {value}" for option, value in found["options"].items())
-        if note:
-            Console().print(f"{name}: {note}", markup=False, highlight=False)
+    show_notes(methods)
 
 
 def shares(found: dict[str, Any]) -> list[str]:
@@ -179,14 +161,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--root", type=Path, required=True, help="folder VOCdevkit, or a year's folder in it")
     parser.add_argument("--split", choices=VOC_SPLITS, default="test", help="list of images (%(default)s)")
     add_networks(parser, "squeezenet1_0", "mobilenet_v2")
-    parser.add_argument("--methods", nargs="+", choices=PLAYED, default=PLAYED, help="(all)", metavar="METHOD")
+    add_method_options(parser, CLASS_METHODS)
     parser.add_argument("--count", type=int, default=0, help="images that are played on, 0 for all (%(default)s)")
     parser.add_argument(
         "--slow-images", type=int, default=40, help="of these for slow methods, 0 for all (%(default)s)"
     )
-    parser.add_argument("--blur", type=float, default=0.02, help="σ as a share of the image's side (%(default)s)")
     parser.add_argument("--l2", type=float, default=0.1, help="weight decay of the head (%(default)s)")
-    parser.add_argument("--size", type=int, default=224, help="side of the input (%(default)s)")
     add_common_options(parser, "runs/benchmarks/pointing_voc.json")
     return parser.parse_args()
 

@@ -15,8 +15,9 @@ from PIL import Image
 from scipy.optimize import minimize
 from torch import Tensor, nn
 
+from benchmarks.method_maps import spread
 from benchmarks.method_table import METHODS, Entry, strongest, summed
-from benchmarks.pointing_voc import Game, as_explanation, main, spread
+from benchmarks.pointing_voc import Game, as_explanation, main
 from benchmarks.voc_head import (
     PooledClassifier,
     features_of,

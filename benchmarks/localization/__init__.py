@@ -1,0 +1,1 @@
+"""Weakly supervised localisation by attribution maps, on Tiny-ImageNet and birds."""
