@@ -11,6 +11,7 @@ from vitrine.attribution.grad_cam_plus_plus import GradCAMPlusPlus
 from vitrine.attribution.guided_backprop import GuidedBackprop
 from vitrine.attribution.guided_grad_cam import GuidedGradCAM, GuidedGradCAMPlusPlus
 from vitrine.attribution.integrated_gradients import IntegratedGradients
+from vitrine.attribution.inversion_mask import InversionMask
 from vitrine.attribution.layer_cam import LayerCAM
 from vitrine.attribution.lrp import LRP
 from vitrine.attribution.meaningful_perturbation import MeaningfulPerturbation
@@ -35,6 +36,7 @@ __all__ = [
     "GuidedGradCAM",
     "GuidedGradCAMPlusPlus",
     "IntegratedGradients",
+    "InversionMask",
     "LayerCAM",
     "MeaningfulPerturbation",
     "Method",

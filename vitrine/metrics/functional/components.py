@@ -18,8 +18,7 @@ def connected_components(on: Tensor) -> Tensor:
     flat, pixels = on.flatten(1), torch.arange(nothing, device=on.device)
     first = torch.where(flat, pixels, nothing)
     while True:
-        around = -F.max_pool2d(-first.double().reshape(len(on), 1, *on.shape[1:]), 3, stride=1, padding=1)
-        nearest = torch.where(flat, around.flatten(1).long(), nothing)
+        nearest = torch.where(flat, _least_around(first.reshape(on.shape)).flatten(1), nothing)
         # A pixel tells what it hears to the pixel that it names, and then names what that one does: so a component of any
         # shape is joined in a few rounds, and not in as many as it is long.
         told = F.pad(nearest, (0, 1), value=nothing).scatter_reduce(1, first, nearest, "amin")
@@ -27,6 +26,18 @@ def connected_components(on: Tensor) -> Tensor:
         if torch.equal(joined, first):
             return first.reshape(on.shape)
         first = joined
+
+
+def _least_around(numbers: Tensor) -> Tensor:
+    """(B, H, W): the least in each pixel's 3 × 3 neighbourhood; torch's pooling takes no integers."""
+    for dim in (1, 2):
+        last = numbers.shape[dim] - 1
+        before, after = numbers.narrow(dim, 0, last), numbers.narrow(dim, 1, last)
+        least = numbers.clone()
+        least.narrow(dim, 1, last).copy_(torch.minimum(least.narrow(dim, 1, last), before))
+        least.narrow(dim, 0, last).copy_(torch.minimum(least.narrow(dim, 0, last), after))
+        numbers = least
+    return numbers
 
 
 def largest_component(on: Tensor) -> Tensor:

@@ -1,0 +1,24 @@
+"""Guided feature inversion: the mask under which a network sees the same (Du, Liu, Song and Hu, KDD 2018)."""
+
+from vitrine.attribution.inversion.layers import InversionLayers, inversion_layers
+from vitrine.attribution.inversion.network import InvertedNetwork, Reading, predicted
+from vitrine.attribution.inversion.objective import InversionObjective
+from vitrine.attribution.inversion.optimisation import InversionResult, ignored, optimise
+from vitrine.attribution.inversion.predictor import WeightPredictor
+from vitrine.attribution.inversion.settings import VARIANTS, InversionSettings, settings_of
+
+__all__ = [
+    "VARIANTS",
+    "InversionLayers",
+    "InversionObjective",
+    "InversionResult",
+    "InversionSettings",
+    "InvertedNetwork",
+    "Reading",
+    "WeightPredictor",
+    "ignored",
+    "inversion_layers",
+    "optimise",
+    "predicted",
+    "settings_of",
+]

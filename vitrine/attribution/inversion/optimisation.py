@@ -1,0 +1,114 @@
+"""Algorithms 1 and 2 of Du et al. (KDD 2018), for many images and classes at once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vitrine.attribution.inversion.objective import InversionObjective
+
+
+@dataclass(frozen=True)
+class InversionResult:
+    """What the optimisation of R rows came to."""
+
+    weights: Tensor
+    """(R, n) ω ≥ 0."""
+    masks: Tensor
+    """(R, 1, H, W)."""
+    loss: Tensor
+    """(R,) before the last step; NaN where no step was made."""
+    steps: Tensor
+    """(R,) int64."""
+    at_rest: Tensor
+    """(R,) bool: whether the last step changed the mask by no more than the tolerance, and its loss is a finite number."""
+
+
+def ignored(_loss: Tensor) -> None:
+    """Shows no progress."""
+
+
+def optimise(
+    objective: InversionObjective, start: Tensor, advance: Callable[[Tensor], None] = ignored
+) -> InversionResult:
+    """Lowers the losses of R rows by Adam, ω cut at 0 after every step: stage 1, then stage 2 with a new Adam.
+
+    Adam works on each ω by itself, so a row's result is that of its own run. Where rows end at rest, the others go on
+    without them.
+
+    Args:
+        objective: of R rows.
+        start: (R, n) ω before the first step.
+        advance: called after every step with the (r,) losses of the rows that are still running.
+    """
+    descent, settings = _Descent(objective, start.clone()), objective.settings
+    for _ in range(settings.inversion_steps):
+        advance(descent.step(InversionObjective.inversion_loss, halve=settings.one_schedule))
+    if not settings.one_schedule:
+        descent.begin_again()
+    for _ in range(settings.class_steps):
+        advance(descent.step(InversionObjective.class_loss, halve=True))
+        if settings.stop_at_rest:
+            descent.leave_at_rest()
+    return descent.result()
+
+
+class _Descent:
+    """Rows on their way: those that are still running, and where the others came to."""
+
+    def __init__(self, objective: InversionObjective, weights: Tensor) -> None:
+        self.whole = self.objective = objective
+        self.weights = weights
+        count = len(weights)
+        self.running = torch.arange(count, device=weights.device)
+        self.loss = weights.new_full((count,), torch.nan)
+        self.steps = torch.zeros(count, dtype=torch.int64, device=weights.device)
+        self.at_rest = torch.zeros(count, dtype=torch.bool, device=weights.device)
+        self.begin_again()
+
+    def begin_again(self) -> None:
+        """A new Adam."""
+        self.current = self.weights[self.running].requires_grad_()
+        self.adam = torch.optim.Adam([self.current], lr=self.objective.settings.learning_rate)
+        self.made = 0
+
+    def step(self, loss_of: Callable[[InversionObjective, Tensor], Tensor], *, halve: bool) -> Tensor:
+        """One step of the running rows; their losses before it."""
+        if not len(self.running):
+            return self.loss[:0]
+        before = self.current.detach().clone()
+        with torch.enable_grad():
+            loss = loss_of(self.objective, self.current)
+            (self.current.grad,) = torch.autograd.grad(loss.sum(), self.current)
+        self.adam.step()
+        self.current.detach().clamp_(min=0)
+        self.made += 1
+        if halve and self.made % self.objective.settings.halving == 0:
+            self.adam.param_groups[0]["lr"] /= 2
+        self._keep(loss.detach(), before)
+        return loss.detach()
+
+    def _keep(self, loss: Tensor, before: Tensor) -> None:
+        now = self.current.detach()
+        change = (self.objective.masks(now) - self.objective.masks(before)).abs().mean(dim=(1, 2, 3))
+        self.weights[self.running] = now
+        self.loss[self.running] = loss.to(self.loss)
+        self.steps[self.running] += 1
+        self.at_rest[self.running] = (change <= self.objective.settings.tolerance) & loss.isfinite()
+
+    def leave_at_rest(self) -> None:
+        """Goes on without the rows whose masks have come to rest."""
+        stays = (~self.at_rest[self.running]).nonzero().squeeze(1)
+        if len(stays) == len(self.running):
+            return
+        self.running, self.objective = self.running[stays], self.objective.rows(stays)
+        state, rate = self.adam.state[self.current], self.adam.param_groups[0]["lr"]
+        self.current = self.current.detach()[stays].requires_grad_()
+        self.adam = torch.optim.Adam([self.current], lr=rate)
+        self.adam.state[self.current] = {name: value[stays] if value.ndim else value for name, value in state.items()}
+
+    def result(self) -> InversionResult:
+        """Of all rows."""
+        masks = self.whole.masks(self.weights).detach()
+        return InversionResult(self.weights, masks, self.loss, self.steps, self.at_rest)

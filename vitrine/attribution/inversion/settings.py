@@ -1,0 +1,90 @@
+"""What the optimisation of an inversion mask is made of: the paper's choices, the released code's, and ours."""
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+SCORES = ("probability", "log_probability", "logit")
+BACKGROUNDS = ("blur", "mean", "noise")
+
+
+@dataclass(frozen=True)
+class InversionSettings:
+    """Two stages of steps on the channel weights ω of one mask.
+
+    Stage 1 lowers ‖f(Φ) − f(x)‖² + γ ‖ω‖ (equation 8), stage 2 lowers −s(Φ) + λ s(Φ_bg) + δ ‖ω‖ (equation 9), where s is the
+    score of the explained class, Φ shows the image where the mask is, and Φ_bg where it is not.
+
+    Raises:
+        ValueError: for an unknown word, or a number out of range.
+    """
+
+    inversion_steps: int = 10
+    """Of stage 1."""
+    class_steps: int = 70
+    """Of stage 2."""
+    learning_rate: float = 1e-2
+    """Of Adam; in stage 2 it is halved after every ``halving`` steps."""
+    halving: int = 10
+    inversion_penalty: float = 10.0
+    """γ."""
+    class_penalty: float = 1.0
+    """δ; 10 for images of several objects and classifiers of several labels (section 4.3)."""
+    suppression: float = 1.0
+    """λ."""
+    score: str = "probability"
+    """s: the class's softmax ``probability``, ``log_probability`` or ``logit``."""
+    background: str = "blur"
+    """p, what stands where the mask is 0: ``blur`` (a Gaussian of 11 pixels), ``mean`` (colour: 0 of a normalised input) or
+    ``noise`` (Gaussian, white)."""
+    start: float = 0.1
+    """ω before the first step, where nothing predicts it."""
+    squared_penalty: bool = False
+    """‖ω‖² instead of ‖ω‖₁."""
+    relative_error: bool = False
+    """Whether the inversion error is divided by ‖f(x)‖²."""
+    one_schedule: bool = False
+    """Whether one Adam goes through both stages, its rate halved from the first step on."""
+    over_maximum: bool = False
+    """Whether the mask is enlarged with aligned corners and then is (m − min) / max, in place of (m − min) / (max − min) and
+    then enlarged."""
+    tolerance: float = 1e-3
+    """A mask has come to rest where a step of stage 2 changes it by at most so much, as a mean over its pixels."""
+    stop_at_rest: bool = False
+    """Whether an image's steps end there."""
+
+    def __post_init__(self) -> None:
+        for name, known in (("score", SCORES), ("background", BACKGROUNDS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} {getattr(self, name)!r} is unknown; choose one of {', '.join(known)}.")
+        for name in ("learning_rate", "halving", "start"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; give a value greater than 0.")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type in {"int", "float", int, float} and not value >= 0:
+                raise ValueError(f"{field.name} is {value}; give 0 or more.")
+
+
+PAPER = InversionSettings()
+RELEASED = InversionSettings(
+    inversion_steps=11,
+    class_steps=69,
+    inversion_penalty=5.0,
+    class_penalty=2.0,
+    squared_penalty=True,
+    relative_error=True,
+    one_schedule=True,
+    over_maximum=True,
+)
+VARIANTS = {"paper": PAPER, "released": RELEASED}
+
+
+def settings_of(variant: str, **changes: Any) -> InversionSettings:
+    """A variant's settings, those changed that are given and not None.
+
+    Raises:
+        ValueError: for an unknown variant, or what `InversionSettings` refuses.
+    """
+    if variant not in VARIANTS:
+        raise ValueError(f"variant {variant!r} is unknown; choose one of {', '.join(VARIANTS)}.")
+    return replace(VARIANTS[variant], **{name: value for name, value in changes.items() if value is not None})

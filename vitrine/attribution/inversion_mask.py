@@ -1,0 +1,76 @@
+"""Guided feature inversion as an attribution method (Du, Liu, Song and Hu, KDD 2018)."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from vitrine.attribution.base import Method, Unit
+from vitrine.attribution.inversion import InversionObjective, InvertedNetwork, inversion_layers, optimise, settings_of
+from vitrine.attribution.perturbations import parts
+from vitrine.progress import progress_bar
+
+
+class InversionMask(Method):
+    """Optimises for each input and class the mask m = Σ ωᵢ fᵢ under which the network sees the same, and the class.
+
+    The map is m: (B, 1, H, W) in [0, 1], in float32 or wider. To train a predictor of ω, and for how an optimisation went,
+    see `vitrine.explainers.InversionExplainer`.
+
+    Args:
+        model: as in `Method`.
+        layer: l₁; see `inversion_layers` for what is taken without it, and for l₀.
+        variant: ``paper`` or ``released``.
+        progress: whether to show a progress bar on stderr.
+        internal_batch_size: as in `Method`, of masks.
+        changes: to the variant, see `InversionSettings`.
+
+    Raises:
+        ValueError: for an unknown layer or word, a number out of range, and of ``attribute`` for a channel.
+    """
+
+    bounds_itself = True
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layer: str | nn.Module | None = None,
+        variant: str = "paper",
+        progress: bool = False,
+        *,
+        internal_batch_size: int | None = 16,
+        **changes: Any,
+    ) -> None:
+        super().__init__(model, layer, internal_batch_size=internal_batch_size)
+        self.settings = settings_of(variant, **changes)
+        self.progress = progress
+
+    @override
+    def maps(self, inputs: Tensor, unit: Unit) -> Tensor:
+        if unit.layer is not None:
+            raise ValueError(
+                "InversionMask explains classes, not channels; use UpsampledActivation or Deconvnet for one."
+            )
+        layers = inversion_layers(self.model, inputs[:1], mask=() if self.layer is None else (self.layer,))
+        network = InvertedNetwork(self.model, layers, self.settings.score)
+        with torch.no_grad():
+            classes = unit.of(
+                torch.cat([network.logits(inputs[rows]) for rows in parts(len(inputs), self.internal_batch_size)])
+            )
+        image = torch.arange(len(inputs), device=inputs.device).repeat_interleave(classes.shape[1])
+        at_once = parts(len(image), self.internal_batch_size)
+        steps = self.settings.inversion_steps + self.settings.class_steps
+        with progress_bar(type(self).__name__, len(at_once) * steps, shown=self.progress) as advance:
+            masks = [
+                self._optimised(network, inputs[image[rows]], classes.flatten()[rows], lambda _loss: advance(1))
+                for rows in at_once
+            ]
+        return torch.cat(masks).view(*classes.shape, 1, *inputs.shape[2:])
+
+    def _optimised(self, network: InvertedNetwork, images: Tensor, classes: Tensor, advance: Any) -> Tensor:
+        images = images.contiguous(memory_format=torch.channels_last)
+        reading = network.read(images, lambda _logits: classes)
+        start = reading.activations.new_full(reading.activations.shape[:2], self.settings.start)
+        objective = InversionObjective.of(network, self.settings, images, reading)
+        return optimise(objective, start, advance).masks
