@@ -23,6 +23,9 @@ from vitrine.report import GalleryEntry, write_gallery
 LogitMap = tuple[str, Tensor]
 """Label and (H, W) map."""
 
+UNLABELLED = -1
+"""Stands for a class where an image has none."""
+
 
 class ReportGallery(pl.Callback):
     """Collects a few images of each class while testing and writes ``report/index.html`` in the run's folder.
@@ -66,16 +69,17 @@ class ReportGallery(pl.Callback):
         """Keeps what belongs in the gallery so far."""
         explanation = explanation_of(outputs, self, "test_step")
         labels = true_classes(batch["label"])
+        groups = [of_image or (UNLABELLED,) for of_image in labels]
         wanted = [
             row
             for row, key in enumerate(batch["key"])
-            if any(self._kept[label].wants(key, key) for label in labels[row])
+            if any(self._kept[label].wants(key, key) for label in groups[row])
         ]
         maps = self._logit_maps(pl_module, batch, explanation, wanted)
         for row, image, map_ in zip(wanted, plain_images(trainer, batch, self, wanted), maps, strict=True):
             shown = compact(explanation[row : row + 1])
             entry = GalleryEntry(batch["key"][row], image, labels[row], shown, map_)
-            for label in entry.labels:
+            for label in groups[row]:
                 self._kept[label].offer(entry.key, entry)
 
     @override

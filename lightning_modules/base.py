@@ -130,7 +130,8 @@ class ExplainerModule(LightningModule):
         self.explainer.preprocessing = self.data.preprocessing
         check_image_size(self.explainer, self.data.preprocessing)
         if stage != "predict":
-            check_classes(getattr(self.explainer, "explained_classes", ()), len(self.data.classes))
+            if stage == "fit" or self.data.classes:  # images without classes are explained by what is predicted
+                check_classes(getattr(self.explainer, "explained_classes", ()), len(self.data.classes))
             self.explainer.classes = list(self.data.classes)
             self.annotation_metrics = nn.ModuleList(self._metrics())
 

@@ -37,8 +37,9 @@ class ClassifierModule(LightningModule):
         freeze_batch_norm: whether batch norms keep their running statistics while all is trained; right for fine-tuning,
             and needed for weights whose batch norms were folded away.
         label_smoothing: of the cross entropy.
-        lr: learning rate of AdamW, with a cosine schedule to 0.
-        weight_decay: of AdamW.
+        lr: learning rate of AdamW.
+        weight_decay: of AdamW, which is Adam where it is 0.
+        lr_schedule: ``constant`` or ``cosine`` (to 0 over all epochs).
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class ClassifierModule(LightningModule):
         label_smoothing: float = 0.0,
         lr: float = 1e-3,
         weight_decay: float = 1e-4,
+        lr_schedule: Literal["constant", "cosine"] = "cosine",
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -59,6 +61,7 @@ class ClassifierModule(LightningModule):
         self.label_smoothing = label_smoothing
         self.lr = lr
         self.weight_decay = weight_decay
+        self.lr_schedule = lr_schedule
         self.classes: list[str] = []
         self.multi_label = False
         self.metrics = nn.ModuleDict()
@@ -134,9 +137,11 @@ class ClassifierModule(LightningModule):
             self.log_dict(dict(metrics.items(keep_base=False)), on_step=False, on_epoch=True, prog_bar=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW over what is trained, with a cosine schedule over all epochs."""
+        """AdamW over what is trained, with the chosen schedule."""
         trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         optimizer = AdamW(trained, lr=self.lr, weight_decay=self.weight_decay)
+        if self.lr_schedule == "constant":
+            return optimizer
         return [optimizer], [CosineAnnealingLR(optimizer, T_max=max(self.trainer.max_epochs or 1, 1))]
 
     def export(self, folder: Path) -> Path:

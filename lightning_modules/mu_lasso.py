@@ -128,7 +128,7 @@ class MuLassoModule(ExplainerModule):
     def setup(self, stage: str) -> None:
         """Refuses what cannot be fitted before anything is computed."""
         super().setup(stage)
-        if stage != "predict" and self.data is not None:
+        if stage != "predict" and self.data is not None and (stage == "fit" or self.data.classes):
             multi_label = bool(getattr(self.data, "multi_label", False))
             check_label_classes(len(self.data.classes), self.explainer.num_classes, multi_label=multi_label)
         if stage == "fit" and self.one_pass:
@@ -221,7 +221,7 @@ class MuLassoModule(ExplainerModule):
     @override
     def test_step(self, batch: Batch) -> Explanation:  # type: ignore[override]
         explanation = super().test_step(batch)
-        if explanation.reconstruction is not None:
+        if explanation.reconstruction is not None and batch["label"].numel():
             self.test_reconstruction.update(explanation.reconstruction, batch["label"])
         return explanation
 

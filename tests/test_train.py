@@ -2,9 +2,11 @@
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,15 +14,22 @@ import torch
 import torchvision
 import yaml
 from safetensors.torch import save_file
+from torch import Tensor, nn
+from torchvision.models.vgg import cfgs, make_layers
 
 import train
 import vitrine
 from lightning_modules import MuLassoModule, SelectedFeaturesModule, SRAEModule
+from lightning_modules.base import ExplainerModule
 from vitrine.an8flower.network import FlowerNet
+from vitrine.backbones import FrozenBackbone
 from vitrine.batch import Batch
+from vitrine.explainers import Explainer
+from vitrine.explainers.base import Target
 from vitrine.explanation import Explanation
 
 ROOT = Path(__file__).parents[1]
+sets = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "vitrine" / "shards" / "image_sets.py")))
 SMALL = [
     "--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.max_epochs=2", "--trainer.check_val_every_n_epoch=1",
     "--data.init_args.num_workers=0", "--data.init_args.batch_size=4",
@@ -398,6 +407,24 @@ def weights(workplace: Path) -> Path:
     return workplace
 
 
+@pytest.fixture(scope="session")
+def image_sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ImageNet and Tiny ImageNet with three classes, and MSRA-B."""
+    folder = tmp_path_factory.mktemp("sets")
+    sets.write_imagenet(folder / "ImageNet", per_class=4)
+    sets.write_tiny_imagenet(folder / "tiny-imagenet-200", per_class=4)
+    sets.write_saliency(folder / "MSRA-B", count=5)
+    return folder
+
+
+@pytest.fixture
+def workplace(workplace: Path, image_sets: Path) -> Path:
+    """With what the files in configs/data name."""
+    for path in image_sets.iterdir():
+        (workplace / "data" / path.name).symlink_to(path)
+    return workplace
+
+
 LOOKING = [
     "--trainer.callbacks+=DropIdleXFeatures", "--trainer.callbacks+=MaskedClassification",
     "--trainer.callbacks.init_args.fill=black",
@@ -408,6 +435,19 @@ SMALL_MODELS = {
 }
 
 
+class ThinVGG19(nn.Sequential):
+    """VGG-19 with few channels: the whole one's checkpoints are 560 MB each."""
+
+    def __init__(self, num_classes: int = 1000) -> None:
+        widths = [width if width == "M" else int(width) // 32 for width in cfgs["E"]]
+        hidden = [nn.Linear(16 * 49, 32), nn.ReLU(), nn.Dropout(), nn.Linear(32, 32), nn.ReLU(), nn.Dropout()]
+        logits = nn.Linear(32, num_classes)
+        super().__init__(make_layers(widths), nn.AdaptiveAvgPool2d(7), nn.Flatten(), *hidden, logits)
+
+
+THIN = {"voc_vgg19_classifier.yaml": [f"--model.init_args.backbone.name={__name__}:ThinVGG19"]}
+
+
 @pytest.mark.parametrize("name", RUNNABLE)
 def test_every_shipped_config_runs(name: str, weights: Path) -> None:
     config = yaml.safe_load((ROOT / "configs" / name).read_text())
@@ -415,7 +455,23 @@ def test_every_shipped_config_runs(name: str, weights: Path) -> None:
     args = ["-c", f"configs/{name}", *SMALL, *SMALL_IMAGES, *SMALL_MODELS.get(config["model"]["class_path"], [])]
     if backbone.get("weights") in {"DEFAULT", "data/places_vgg16.pth"}:  # no download in tests, nor 540 MB written
         args += ["--model.init_args.backbone.weights=null"]
-    fit_and_test(*args)
+    fit_and_test(*args, *THIN.get(name, []))
+
+
+def test_the_papers_classifier_for_voc(workplace: Path) -> None:
+    """Section 4.3 of Du et al.: VGG-19 with 20 new outputs, of which alone Adam changes anything."""
+    name = "voc_vgg19_classifier.yaml"
+    config = yaml.safe_load((ROOT / "configs" / name).read_text())
+    assert config["model"]["init_args"]["backbone"] == {"name": "vgg19", "weights": "DEFAULT"}
+    assert config["data"]["init_args"]["batch_size"] == 64
+    small = [*SMALL, *SMALL_IMAGES, *THIN[name], "--model.init_args.backbone.weights=null"]
+    cli = run("fit", "-c", f"configs/{name}", *small)
+    trained = [name for name, parameter in cli.model.network.named_parameters() if parameter.requires_grad]
+    assert trained == ["9.weight", "9.bias"]
+    assert cli.model.network[9].out_features == 20
+    (group,) = cli.trainer.optimizers[0].param_groups
+    assert (group["lr"], group["weight_decay"], group["betas"]) == (1e-4, 0, (0.9, 0.999))
+    assert cli.trainer.lr_scheduler_configs == []
 
 
 def fit_and_test(*args: str) -> Path:
@@ -432,16 +488,53 @@ def fit_and_test(*args: str) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("data", sorted(path.name for path in (ROOT / "configs" / "data").glob("*.yaml")))
+WITHOUT_TRAINING_IMAGES = {"saliency.yaml"}
+FITTED = {path.name for path in (ROOT / "configs" / "data").glob("*.yaml")} - WITHOUT_TRAINING_IMAGES
+
+
+@pytest.mark.parametrize("data", sorted(FITTED))
 @pytest.mark.parametrize("model", sorted(path.name for path in (ROOT / "configs" / "model").glob("*.yaml")))
 def test_every_model_file_goes_with_every_data_file(model: str, data: str, workplace: Path) -> None:
-    classes = {"folder.yaml": 2, "places.yaml": 365, "voc.yaml": 20}.get(data, 6)
+    counts = {"folder.yaml": 2, "imagenet.yaml": 3, "places.yaml": 365, "tiny_imagenet.yaml": 3, "voc.yaml": 20}
+    classes = counts.get(data, 6)
     kind = yaml.safe_load((ROOT / "configs" / "model" / model).read_text())["class_path"]
     fit_and_test(
         "--model", f"configs/model/{model}", "--data", f"configs/data/{data}", *SMALL, *SMALL_IMAGES,
         "--model.init_args.backbone.weights=null", f"--model.init_args.backbone.num_classes={classes}",
         *SMALL_MODELS.get(kind, []), "--trainer.max_epochs=1",
     )  # fmt: skip
+
+
+class Brightness(Explainer):
+    """A map of the images' own brightness, for whatever the backbone predicts."""
+
+    def explain_at_once(self, images: Tensor, target: Target) -> Explanation:  # noqa: ARG002
+        logits = self.backbone.model(images)
+        classes = logits.argmax(dim=1)
+        labels = [["brightness"]] * len(images)
+        return Explanation(
+            images.mean(dim=1, keepdim=True), torch.ones(len(images), 1), labels, classes, classes, logits
+        )
+
+    def options(self) -> dict[str, Any]:
+        return {}
+
+
+class BrightnessModule(ExplainerModule):
+    """Needs no training."""
+
+    def __init__(self) -> None:
+        super().__init__(Brightness(FrozenBackbone(FlowerNet())), lr=1.0)
+        self.needs_checkpoint = False
+
+
+def test_images_without_classes_are_tested_by_their_masks(workplace: Path) -> None:
+    data = ["--data", "configs/data/saliency.yaml", *SMALL, *SMALL_IMAGES]
+    cli = run("test", "--model", f"{__name__}.BrightnessModule", *data)
+    metrics = json.loads((Path(cli.trainer.default_root_dir) / "metrics.json").read_text())
+    assert 0 < metrics["test/iou_curve_area"] < 100
+    assert metrics["test/images_without_mask"] == 0
+    assert metrics["test/area_of_mask"] == pytest.approx(0.5, abs=0.05)
 
 
 @pytest.mark.parametrize("overlay", sorted(path.name for path in (ROOT / "configs" / "trainer").glob("*.yaml")))
@@ -591,3 +684,25 @@ def test_the_quickstarts_network_is_as_accurate_as_the_readme_says(
     claimed = [line for line in (ROOT / "README.md").read_text().splitlines() if "test accuracy" in line]
     assert f"{100 * accuracy:.1f} %" in claimed[0]
     assert sum(parameter.numel() for parameter in FlowerNet().parameters()) < 250_000
+
+
+@pytest.mark.parametrize("name", ["quickstart.yaml", "flower_mu_lasso.yaml"])
+def test_what_was_fitted_is_tested_on_images_without_classes(name: str, workplace: Path) -> None:
+    kind = yaml.safe_load((ROOT / "configs" / name).read_text())["model"]["class_path"]
+    args = ["-c", f"configs/{name}", *SMALL, *SMALL_IMAGES, *SMALL_MODELS[kind]]
+    cli = run("fit", *args)
+    data = [
+        "--data",
+        "SaliencyDataModule",
+        "--data.init_args.shards=data/saliency",
+        "--data.init_args.root=data/MSRA-B",
+    ]
+    gallery = ["--trainer.callbacks=[]", "--trainer.callbacks+=ReportGallery"]  # an ablation needs classes
+    run("test", *args, *data, *SMALL, *SMALL_IMAGES, *gallery)
+    folder = Path(cli.trainer.default_root_dir)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["test/images_without_mask"] == 0
+    assert (folder / "report" / "index.html").read_text().count("<article") == 4
+    with pytest.raises(SystemExit) as told:
+        run("fit", *args, *data, *SMALL, *SMALL_IMAGES)
+    assert told.value.code == 2

@@ -1,5 +1,6 @@
 """The classifier to be explained: what is trained and what is not, one label or several, and what it leaves."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,22 @@ def test_several_labels_an_image(tmp_path: Path) -> None:
     torch.testing.assert_close(module.loss(module(batch["image"]), batch["label"]), expected)
     probabilities = module.predict_step(batch)
     torch.testing.assert_close(probabilities, module(batch["image"]).sigmoid())
+
+
+def test_a_constant_rate_without_decay_is_adam(tmp_path: Path) -> None:
+    """As section 4.3 of Du et al. has it, on the last layer alone: then features stand still, and steps can be retraced."""
+    options = {"trainable": "last_layer", "lr_schedule": "constant", "weight_decay": 0.0, "lr": 0.03}
+    module = ClassifierModule(BackboneOptions(f"{__name__}:SmallNet", num_classes=len(CLASSES)), **options)  # type: ignore[arg-type]
+    retraced = copy.deepcopy(module.network).eval()
+    data = ColouredImages(multi_label=True)
+    fit(module, data, tmp_path, epochs=5)
+    batch, layer = data.batches()[0], retraced.get_submodule("classifier")
+    adam = torch.optim.Adam(layer.parameters(), lr=0.03)
+    for _ in range(5):
+        adam.zero_grad()
+        nn.BCEWithLogitsLoss()(retraced(batch["image"]), batch["label"]).backward()
+        adam.step()
+    torch.testing.assert_close(module.network.state_dict(), retraced.state_dict())
 
 
 def test_what_it_leaves_is_a_backbones_weights(tmp_path: Path) -> None:

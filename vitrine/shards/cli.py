@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from vitrine.shards import ade20k, cub, folder, places, voc
+from vitrine.shards import ade20k, cub, folder, imagenet, places, saliency, tiny_imagenet, voc, wsol
 from vitrine.shards.converter import Converter, write_set
 from vitrine.shards.schema import ShardIndex
 from vitrine.shards.verify import verify
@@ -18,8 +18,12 @@ CONVERTERS: tuple[Converter, ...] = (
     ade20k.CONVERTER,
     cub.CONVERTER,
     folder.CONVERTER,
+    imagenet.CONVERTER,
     places.CONVERTER,
+    saliency.CONVERTER,
+    tiny_imagenet.CONVERTER,
     voc.CONVERTER,
+    wsol.CONVERTER,
 )
 
 _WRONG, _USAGE, _INTERRUPTED = 1, 2, 130

@@ -1,0 +1,55 @@
+"""ILSVRC (ImageNet-1k)."""
+
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import override
+
+from datamodules.converted import ConvertedDataModule
+from vitrine.shards.converter import SampleSet
+from vitrine.shards.imagenet import Extras, has_split, list_imagenet
+
+
+class ImageNetDataModule(ConvertedDataModule):
+    """ILSVRC with boxes where their XML files are there; labels are the places of torchvision's networks.
+
+    ``test`` is the official validation set, and validation images are held out of the training set.
+
+    Args:
+        shards: folder of the shards, as in `ShardDataModule`.
+        root: ILSVRC as its archives unpack, see `list_imagenet`, or None where the shards are there.
+        annotations: folder of the XML files with boxes, where it is not at its official place.
+        ground_truth: classes of validation images in one folder, where ``root`` does not tell them.
+        blacklist: numbers of validation images to leave out, such as ``ILSVRC2014_clsloc_validation_blacklist.txt``.
+        per_class: training images of each class, drawn at random; 0 for no training set, all without it.
+        kwargs: further options of `ShardDataModule`.
+    """
+
+    def __init__(
+        self,
+        shards: str | Path,
+        root: str | Path | None = None,
+        annotations: str | Path | None = None,
+        ground_truth: str | Path | None = None,
+        blacklist: str | Path | None = None,
+        per_class: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(shards, root, **kwargs)
+        self.annotations_folder = None if annotations is None else Path(annotations)
+        self.ground_truth = None if ground_truth is None else Path(ground_truth)
+        self.blacklist = None if blacklist is None else Path(blacklist)
+        self.per_class = per_class
+
+    @override
+    def list_split(self, root: Path, split: str) -> SampleSet | None:
+        if split == "test" and has_split(root, "val"):
+            return list_imagenet(root, "val", Extras(self.annotations_folder, self.ground_truth, self.blacklist))
+        if split == "train" and self.per_class != 0 and has_split(root, "train"):
+            return list_imagenet(root, "train", Extras(self.annotations_folder, per_class=self.per_class))
+        return None
+
+    @override
+    def how_to_make_shards(self) -> str:
+        make = f"python -m vitrine.shards imagenet --root DIR --split val --out {self.shards}/test"
+        return f"give the folder that holds ILSVRC as data.init_args.root ({self.root} does not), or make them with: {make}"
