@@ -21,6 +21,7 @@ from vitrine.attribution import (
     GuidedGradCAM,
     GuidedGradCAMPlusPlus,
     IntegratedGradients,
+    InversionMask,
     LayerCAM,
     MeaningfulPerturbation,
     Method,
@@ -85,6 +86,13 @@ METHODS = {
     "LRP": Entry(LRP, blurred=True),
     "Occlusion": Entry(Occlusion, {"window": 32, "stride": 16}, slow=True),
     "RISE": Entry(RISE, {"masks": 500}, slow=True),
+    "InversionMask": Entry(InversionMask, slow=True),
+    "InversionMask+released": Entry(InversionMask, {"variant": "released"}, slow=True),
+    "InversionMask+multiscale": Entry(InversionMask, {"variant": "multiscale"}, slow=True),
+    "InversionMask+multiscale, no steps": Entry(InversionMask, {"variant": "multiscale", "class_steps": 0}),
+    "InversionMask+multiscale, gradient": Entry(
+        InversionMask, {"variant": "multiscale", "maps": "gradient"}, slow=True
+    ),
     "MeaningfulPerturbation": Entry(MeaningfulPerturbation, {"iterations": 100}, slow=True),
     # The weight of the area grows to what it is after the method's own 800 iterations; the mask is flat at its maximum.
     "ExtremalPerturbation": Entry(

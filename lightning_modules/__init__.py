@@ -2,8 +2,16 @@
 
 from lightning_modules.base import ExplainerModule
 from lightning_modules.classifier import ClassifierModule
+from lightning_modules.inversion import InversionModule
 from lightning_modules.mu_lasso import MuLassoModule
 from lightning_modules.selected_features import SelectedFeaturesModule
 from lightning_modules.srae import SRAEModule
 
-__all__ = ["ClassifierModule", "ExplainerModule", "MuLassoModule", "SRAEModule", "SelectedFeaturesModule"]
+__all__ = [
+    "ClassifierModule",
+    "ExplainerModule",
+    "InversionModule",
+    "MuLassoModule",
+    "SRAEModule",
+    "SelectedFeaturesModule",
+]

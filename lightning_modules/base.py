@@ -207,9 +207,13 @@ class ExplainerModule(LightningModule):
             computed = self.feature_extractor(batch["image"])
         return computed["features"], computed["logits"]
 
+    def explanation_of(self, batch: Batch) -> Explanation:
+        """What a test measures and a prediction gives; a subclass says here what is explained of each image."""
+        return self.explainer.explain(batch["image"])
+
     def test_step(self, batch: Batch) -> Explanation:  # type: ignore[override]
         """Explains a batch; measures faithfulness and what the annotation allows."""
-        explanation = self.explainer.explain(batch["image"])
+        explanation = self.explanation_of(batch)
         if explanation.reconstruction is not None and explanation.explained_classes is not None:
             self.test_faithfulness.update(explanation.reconstruction, explanation.logits, explanation.explained_classes)
         for metric in self.annotation_metrics:
@@ -229,7 +233,7 @@ class ExplainerModule(LightningModule):
 
     def predict_step(self, batch: Batch) -> Explanation:
         """Explains a batch."""
-        return self.explainer.explain(batch["image"])
+        return self.explanation_of(batch)
 
     def export(self, folder: Path) -> Path:
         """Writes the explainer for use elsewhere; `vitrine.load` reads it. Returns where it stands."""

@@ -13,7 +13,8 @@ from vitrine.explainers.base import HEADS_NAME, read_config
 
 def meaning_of(options: Mapping[str, Any]) -> dict[str, Any]:
     """Those of an explainer's options without which its heads would be about something else, though numbers may fit."""
-    return {name: options[name] for name in ("explainer", "layer", "pooling", "explained_classes") if name in options}
+    meaning = ("explainer", "layer", "mask_layers", "pooling", "explained_classes")
+    return {name: options[name] for name in meaning if name in options}
 
 
 def take_over_heads(explainer: Explainer, folder: Path) -> None:

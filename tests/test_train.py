@@ -19,7 +19,7 @@ from torchvision.models.vgg import cfgs, make_layers
 
 import train
 import vitrine
-from lightning_modules import MuLassoModule, SelectedFeaturesModule, SRAEModule
+from lightning_modules import InversionModule, MuLassoModule, SelectedFeaturesModule, SRAEModule
 from lightning_modules.base import ExplainerModule
 from vitrine.an8flower.network import FlowerNet
 from vitrine.backbones import FrozenBackbone
@@ -395,12 +395,13 @@ SMALL_IMAGES = ["--data.init_args.preprocessing.size=64", "--data.init_args.prep
 def weights(workplace: Path) -> Path:
     """Stand-ins for the weights that the configs take from elsewhere."""
     torch.manual_seed(0)
-    for run, name, classes in (
-        ("cub_mobilenet_classifier", "mobilenet_v2", 6),
-        ("cub_squeezenet_classifier", "squeezenet1_0", 6),
-        ("folder_classifier", "resnet18", 2),
+    for run, network, classes in (
+        ("cub_mobilenet_classifier", torchvision.models.mobilenet_v2, 6),
+        ("cub_squeezenet_classifier", torchvision.models.squeezenet1_0, 6),
+        ("folder_classifier", torchvision.models.resnet18, 2),
+        ("voc_vgg19_classifier", ThinVGG19, 20),
     ):
-        state = torchvision.models.get_model(name, num_classes=classes).state_dict()
+        state = network(num_classes=classes).state_dict()
         path = workplace / "runs" / run / "classifier.safetensors"
         path.parent.mkdir(parents=True)
         save_file(state, path, metadata={"num_classes": str(classes)})
@@ -409,11 +410,13 @@ def weights(workplace: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def image_sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """ImageNet and Tiny ImageNet with three classes, and MSRA-B."""
+    """ImageNet and Tiny ImageNet with three classes, three among a thousand names of classes, and MSRA-B."""
     folder = tmp_path_factory.mktemp("sets")
     sets.write_imagenet(folder / "ImageNet", per_class=4)
     sets.write_tiny_imagenet(folder / "tiny-imagenet-200", per_class=4)
     sets.write_saliency(folder / "MSRA-B", count=5)
+    others = [f"n{number:08d}" for number in range(1000 - len(sets.WNIDS))]
+    (folder / "wnids.txt").write_text("".join(f"{wnid}\n" for wnid in [*others, *sets.WNIDS]))
     return folder
 
 
@@ -429,9 +432,11 @@ LOOKING = [
     "--trainer.callbacks+=DropIdleXFeatures", "--trainer.callbacks+=MaskedClassification",
     "--trainer.callbacks.init_args.fill=black",
 ]  # fmt: skip
+FEW_STEPS = [f"--model.init_args.{option}" for option in ("image_size=64", "inversion_steps=1", "class_steps=2")]
 SMALL_MODELS = {
     "SRAEModule": SMALL_SRAE,
     "MuLassoModule": ["--model.init_args.heatmaps=2", "--model.init_args.image_size=64"],
+    "InversionModule": [*FEW_STEPS, "--model.init_args.predictor=4"],
 }
 
 
@@ -445,7 +450,15 @@ class ThinVGG19(nn.Sequential):
         super().__init__(make_layers(widths), nn.AdaptiveAvgPool2d(7), nn.Flatten(), *hidden, logits)
 
 
-THIN = {"voc_vgg19_classifier.yaml": [f"--model.init_args.backbone.name={__name__}:ThinVGG19"]}
+THIN_BACKBONE = [f"--model.init_args.backbone.name={__name__}:ThinVGG19"]
+STAND_INS = {
+    "voc_vgg19_classifier.yaml": THIN_BACKBONE,
+    "voc_vgg19_inversion.yaml": THIN_BACKBONE,
+    "imagenet_vgg19_inversion.yaml": [
+        *THIN_BACKBONE, "--model.init_args.inversion_layer=0.36", "--model.init_args.mask_layers=['0.35']",
+    ],
+    "tiny_imagenet_mobilenet_inversion.yaml": ["--data.init_args.wnids=data/wnids.txt"],
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", RUNNABLE)
@@ -455,7 +468,56 @@ def test_every_shipped_config_runs(name: str, weights: Path) -> None:
     args = ["-c", f"configs/{name}", *SMALL, *SMALL_IMAGES, *SMALL_MODELS.get(config["model"]["class_path"], [])]
     if backbone.get("weights") in {"DEFAULT", "data/places_vgg16.pth"}:  # no download in tests, nor 540 MB written
         args += ["--model.init_args.backbone.weights=null"]
-    fit_and_test(*args, *THIN.get(name, []))
+    fit_and_test(*args, *STAND_INS.get(name, []))
+
+
+def test_masks_are_optimised_without_a_fit(
+    weights: Path, class_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Section 4.3 of Du et al.: every class of every image; what a run from test to predict leaves."""
+    config = ["-c", "configs/voc_vgg19_inversion.yaml", *SMALL, *SMALL_IMAGES, *THIN_BACKBONE, *FEW_STEPS]
+    assert "nothing to fit" in refusal(capsys, "fit", *config)
+    validated = run("validate", *config, "--data.init_args.val_fraction=0.5").trainer.callback_metrics
+    assert validated["val/inversion_steps"] == 3
+    cli = run("test", *config)
+    assert isinstance(cli.model, InversionModule)
+    assert cli.model.explainer.settings.class_penalty == 10
+    run("predict", *config, "--data.init_args.predict_root", str(class_folder / "test"))
+    folder = Path(cli.trainer.default_root_dir)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    counted = ("pointing_hits", "pointing_misses", "pointing_degenerate", "pointing_skipped")
+    # Of five images, three show two classes, and one none, for which what is predicted is explained.
+    assert sum(metrics[f"test/{name}"] for name in counted) == 8
+    assert metrics["test/pointing_skipped"] == 1
+    assert {"test/not_at_rest", "test/degenerate_masks", "test/inversion_steps", "test/final_loss"} <= set(metrics)
+    assert (folder / "report" / "index.html").is_file()
+    assert len((folder / "predictions" / "predictions.csv").read_text().splitlines()) == 1 + 4
+    assert not (folder / "checkpoints").exists()
+
+
+def test_a_fitted_predictor_is_where_masks_begin(workplace: Path) -> None:
+    """Without steps they are its answer, which the panels show."""
+    args = ["--model=configs/model/inversion.yaml", "--data=configs/data/flower.yaml", *SMALL, *FEW_STEPS]
+    flower = "{name: vitrine.an8flower.network:FlowerNet, weights: vitrine/an8flower/flower_net.safetensors}"
+    args += [f"--model.init_args.backbone={flower}", "--model.init_args.predictor=8", "--model.init_args.lr=0.01"]
+    fitted = run("fit", *args, "--trainer.callbacks+=HeatmapPanel").model.explainer
+    folder = workplace / "runs" / "unnamed"
+    assert len(list((folder / "panels").iterdir())) == 2
+    no_steps = ["--model.init_args.inversion_steps=0", "--model.init_args.class_steps=0"]
+    tested = run("test", *args, *no_steps).model.explainer
+    assert all(torch.equal(value, tested.head_state()[name]) for name, value in fitted.head_state().items())
+    assert json.loads((folder / "metrics.json").read_text())["test/inversion_steps"] == 0
+    loaded = vitrine.load(folder / "explainer")
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(loaded.explain(image).heatmaps, fitted.explain(image).heatmaps)
+
+
+def test_masks_are_tested_on_images_without_classes(workplace: Path) -> None:
+    model = ["--model=configs/model/inversion.yaml", "--model.init_args.explain=label", *FEW_STEPS]
+    data = ["--data=configs/data/saliency.yaml", *SMALL, *SMALL_IMAGES, "--model.init_args.backbone.weights=null"]
+    cli = run("test", *model, *data)
+    metrics = json.loads((Path(cli.trainer.default_root_dir) / "metrics.json").read_text())
+    assert 0 < metrics["test/iou_curve_area"] < 100
 
 
 def test_the_papers_classifier_for_voc(workplace: Path) -> None:
@@ -464,7 +526,7 @@ def test_the_papers_classifier_for_voc(workplace: Path) -> None:
     config = yaml.safe_load((ROOT / "configs" / name).read_text())
     assert config["model"]["init_args"]["backbone"] == {"name": "vgg19", "weights": "DEFAULT"}
     assert config["data"]["init_args"]["batch_size"] == 64
-    small = [*SMALL, *SMALL_IMAGES, *THIN[name], "--model.init_args.backbone.weights=null"]
+    small = [*SMALL, *SMALL_IMAGES, *STAND_INS[name], "--model.init_args.backbone.weights=null"]
     cli = run("fit", "-c", f"configs/{name}", *small)
     trained = [name for name, parameter in cli.model.network.named_parameters() if parameter.requires_grad]
     assert trained == ["9.weight", "9.bias"]
@@ -484,7 +546,7 @@ def fit_and_test(*args: str) -> Path:
     folder = Path(cli.trainer.default_root_dir)
     metrics = json.loads((folder / "metrics.json").read_text())
     assert all(name.startswith("test/") for name in metrics)
-    assert {"test/f_reg", "test/accuracy", "test/reconstruction_auc"} & set(metrics)
+    assert {"test/f_reg", "test/accuracy", "test/reconstruction_auc", "test/not_at_rest"} & set(metrics)
     return folder
 
 

@@ -7,7 +7,14 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from vitrine.attribution.base import Method, Unit
-from vitrine.attribution.inversion import InversionObjective, InvertedNetwork, inversion_layers, optimise, settings_of
+from vitrine.attribution.inversion import (
+    InvertedNetwork,
+    WeightPredictor,
+    inversion_layers,
+    optimise,
+    pose,
+    settings_of,
+)
 from vitrine.attribution.perturbations import parts
 from vitrine.progress import progress_bar
 
@@ -21,8 +28,10 @@ class InversionMask(Method):
     Args:
         model: as in `Method`.
         layer: l₁; see `inversion_layers` for what is taken without it, and for l₀.
-        variant: ``paper`` or ``released``.
+        variant: ``paper``, ``released`` (what the authors' code does) or ``multiscale`` (ours).
         progress: whether to show a progress bar on stderr.
+        predictor: of ω before the first step, such as a trained explainer's ``predictor``, which is also good for other
+            classes than it was trained on; the settings have to be those that it was trained with.
         internal_batch_size: as in `Method`, of masks.
         changes: to the variant, see `InversionSettings`.
 
@@ -38,6 +47,7 @@ class InversionMask(Method):
         layer: str | nn.Module | None = None,
         variant: str = "paper",
         progress: bool = False,
+        predictor: WeightPredictor | None = None,
         *,
         internal_batch_size: int | None = 16,
         **changes: Any,
@@ -45,6 +55,7 @@ class InversionMask(Method):
         super().__init__(model, layer, internal_batch_size=internal_batch_size)
         self.settings = settings_of(variant, **changes)
         self.progress = progress
+        self.predictor = predictor
 
     @override
     def maps(self, inputs: Tensor, unit: Unit) -> Tensor:
@@ -52,8 +63,10 @@ class InversionMask(Method):
             raise ValueError(
                 "InversionMask explains classes, not channels; use UpsampledActivation or Deconvnet for one."
             )
-        layers = inversion_layers(self.model, inputs[:1], mask=() if self.layer is None else (self.layer,))
-        network = InvertedNetwork(self.model, layers, self.settings.score)
+        layers = inversion_layers(
+            self.model, inputs[:1], mask=() if self.layer is None else (self.layer,), mask_from=self.settings.mask_from
+        )
+        network = InvertedNetwork(self.model, layers, self.settings.score, self.settings.maps)
         with torch.no_grad():
             classes = unit.of(
                 torch.cat([network.logits(inputs[rows]) for rows in parts(len(inputs), self.internal_batch_size)])
@@ -69,8 +82,5 @@ class InversionMask(Method):
         return torch.cat(masks).view(*classes.shape, 1, *inputs.shape[2:])
 
     def _optimised(self, network: InvertedNetwork, images: Tensor, classes: Tensor, advance: Any) -> Tensor:
-        images = images.contiguous(memory_format=torch.channels_last)
-        reading = network.read(images, lambda _logits: classes)
-        start = reading.activations.new_full(reading.activations.shape[:2], self.settings.start)
-        objective = InversionObjective.of(network, self.settings, images, reading)
+        objective, _, start = pose(network, self.settings, images, lambda _logits: classes, self.predictor)
         return optimise(objective, start, advance).masks

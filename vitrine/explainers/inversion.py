@@ -8,17 +8,17 @@ from torch import Tensor
 
 from vitrine.attribution.inversion import (
     InversionObjective,
+    InversionProblem,
     InversionResult,
     InvertedNetwork,
-    Reading,
     WeightPredictor,
     ignored,
     inversion_layers,
     optimise,
+    pose,
     predicted,
     settings_of,
 )
-from vitrine.attribution.precision import without_autocast
 from vitrine.backbones import FrozenBackbone
 from vitrine.explainers.base import Explainer, Target, target_classes
 from vitrine.explanation import Explanation
@@ -36,7 +36,8 @@ class InversionExplainer(Explainer):
         backbone: the classifier behind glass.
         classes: names of the backbone's logits.
         preprocessing: how images are made ready for the backbone.
-        variant: ``paper``, or ``released`` for what the authors' code does; it sets all options below that are None.
+        variant: ``paper``; ``released``, what the authors' code does; or ``multiscale``, ours, of several layers. It sets
+            all options below that are None.
         inversion_layer: l₀; the paper's for its networks, and the last map for others, see `inversion_layers`.
         mask_layers: l₁; with several, the mask is a sum of all their channels.
         predictor: hidden units of the predictor of ω; 0 for none.
@@ -46,7 +47,9 @@ class InversionExplainer(Explainer):
         inversion_penalty: γ.
         class_penalty: δ.
         suppression: λ.
-        score: of the class: ``probability``, ``log_probability`` or ``logit``.
+        maps: what the mask is a sum of: ``activations``, or their relevance by ``gradient`` or ``guided`` backprop.
+        mask_from: l₁ where none is named: the ``paper``'s, the ``inversion_layer`` l₀, or all ``stages`` of resolution.
+        score: of the class: ``probability``, ``log_probability``, ``sigmoid`` or ``logit``.
         background: ``blur``, ``mean`` or ``noise``.
         tolerance: change of the mask in a step at which it is at rest.
         stop_at_rest: whether an image's steps end there.
@@ -72,6 +75,8 @@ class InversionExplainer(Explainer):
         inversion_penalty: float | None = None,
         class_penalty: float | None = None,
         suppression: float | None = None,
+        maps: str | None = None,
+        mask_from: str | None = None,
         score: str | None = None,
         background: str | None = None,
         tolerance: float | None = None,
@@ -87,6 +92,8 @@ class InversionExplainer(Explainer):
             "inversion_penalty": inversion_penalty,
             "class_penalty": class_penalty,
             "suppression": suppression,
+            "maps": maps,
+            "mask_from": mask_from,
             "score": score,
             "background": background,
             "tolerance": tolerance,
@@ -97,10 +104,15 @@ class InversionExplainer(Explainer):
         self.image_size = image_size
         self.seed = seed
         image = torch.zeros(1, 3, image_size, image_size)
+        weight = next((one for one in backbone.model.parameters() if one.is_floating_point()), image)
+        image = image.to(weight)
         with behind_glass(backbone.model):
-            self.layers = inversion_layers(backbone.model, image, inversion_layer, tuple(mask_layers))
-            self.network = InvertedNetwork(backbone.model, self.layers, self.settings.score)
-            channels = self.network.read(image).activations.shape[1]
+            self.layers = inversion_layers(
+                backbone.model, image, inversion_layer, tuple(mask_layers), mask_from=self.settings.mask_from
+            )
+            self.network = InvertedNetwork(backbone.model, self.layers, self.settings.score, self.settings.maps)
+            reading = self.network.read(image)
+        self.num_classes, channels = reading.logits.shape[1], reading.activations.shape[1]
         self.hidden = predictor
         self.predictor = WeightPredictor(channels, predictor, start=self.settings.start) if predictor else None
 
@@ -147,27 +159,18 @@ class InversionExplainer(Explainer):
         explanation, _ = self.explanation_and_result(images[rows], classes.flatten())
         return explanation.heatmaps.view(*classes.shape, *images.shape[2:])
 
-    def problem(self, images: Tensor, target: Target = None) -> tuple[InversionObjective, Reading, Tensor]:
-        """The losses of a batch, what was read in it, and (B, n) ω before the first step, which is what is trained.
+    def problem(self, images: Tensor, target: Target = None) -> InversionProblem:
+        """The losses of a batch, and ω before the first step, which is what is trained; for a backbone behind glass."""
 
-        The backbone has to be behind glass.
-        """
-        images = images.detach().clone(memory_format=torch.channels_last)  # twice as fast on a CPU
-        reading = self.network.read(
-            images,
-            lambda logits: target_classes(target, predicted(logits), logits.shape[1]),
-            evidence=self.predictor is not None,
-        )
-        objective = InversionObjective.of(self.network, self.settings, images, reading, self.seed)
-        if self.predictor is None or reading.evidence is None:
-            start = reading.activations.new_full(reading.activations.shape[:2], self.settings.start)
-        else:
-            with without_autocast(images):
-                start = self.predictor(reading.evidence)
-        return objective, reading, start
+        def classes_of(logits: Tensor) -> Tensor:
+            # A copy, as indices made in inference mode could not go into a graph.
+            return target_classes(target, predicted(logits), logits.shape[1]).clone()
+
+        return pose(self.network, self.settings, images, classes_of, self.predictor, self.seed)
 
     @staticmethod
     def _probabilities(objective: InversionObjective, masks: Tensor) -> Tensor:
         """(B,) of the explained classes, where only what the masks show is left."""
         logits = objective.network.logits(objective.shown(masks))
-        return logits.softmax(dim=1).gather(1, objective.classes[:, None]).squeeze(1)
+        chances = logits.sigmoid() if objective.settings.score == "sigmoid" else logits.softmax(dim=1)
+        return chances.gather(1, objective.classes[:, None]).squeeze(1)

@@ -23,6 +23,7 @@ FAST: dict[str, dict[str, Any]] = {
     "IntegratedGradients": {"steps": 4},
     "Occlusion": {"window": 6, "stride": 4},
     "MeaningfulPerturbation": {"iterations": 3, "grid": 4, "blur": 2.0, "mask_blur": 0.0, "jitter": 1},
+    "InversionMask": {"inversion_steps": 2, "class_steps": 3},
     "ExtremalPerturbation": {"iterations": 3, "step": 4, "sigma": 4.0, "blur": 2.0},
 }
 GRADIENT_LIKE = {
@@ -32,6 +33,7 @@ GRADIENT_LIKE = {
 NEEDS_A_CHANNEL = {"UpsampledActivation"}
 CLASSES_ONLY = {
     "CAM", "GradCAM", "GradCAMPlusPlus", "LayerCAM", "ScoreCAM", "GuidedGradCAM", "GuidedGradCAMPlusPlus",
+    "InversionMask",
 }  # fmt: skip
 NAMES = sorted(
     name
@@ -41,7 +43,7 @@ NAMES = sorted(
 PUBLIC = {
     "Deconvnet", "GuidedBackprop", "ExcitationBackprop", "UpsampledActivation", "CAM", "GradCAM", "GradCAMPlusPlus",
     "LayerCAM", "ScoreCAM", "GuidedGradCAM", "GuidedGradCAMPlusPlus", "Saliency", "IntegratedGradients", "SmoothGrad",
-    "LRP", "Occlusion", "MeaningfulPerturbation", "RISE", "ExtremalPerturbation", "Center",
+    "LRP", "Occlusion", "MeaningfulPerturbation", "RISE", "ExtremalPerturbation", "Center", "InversionMask",
 }  # fmt: skip
 
 

@@ -5,12 +5,14 @@ from vitrine.attribution.inversion.network import InvertedNetwork, Reading, pred
 from vitrine.attribution.inversion.objective import InversionObjective
 from vitrine.attribution.inversion.optimisation import InversionResult, ignored, optimise
 from vitrine.attribution.inversion.predictor import WeightPredictor
+from vitrine.attribution.inversion.problem import InversionProblem, pose
 from vitrine.attribution.inversion.settings import VARIANTS, InversionSettings, settings_of
 
 __all__ = [
     "VARIANTS",
     "InversionLayers",
     "InversionObjective",
+    "InversionProblem",
     "InversionResult",
     "InversionSettings",
     "InvertedNetwork",
@@ -19,6 +21,7 @@ __all__ = [
     "ignored",
     "inversion_layers",
     "optimise",
+    "pose",
     "predicted",
     "settings_of",
 ]

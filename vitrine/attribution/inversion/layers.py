@@ -5,6 +5,8 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torchvision.models import AlexNet, ResNet
 
+from vitrine.attribution.forward_trace import Visit, forward_trace
+from vitrine.attribution.map_layout import channels_first, layout_of_map
 from vitrine.attribution.target_layer import target_layer
 from vitrine.glass import resolve_layer
 
@@ -19,7 +21,11 @@ class InversionLayers(NamedTuple):
 
 
 def inversion_layers(
-    model: nn.Module, images: Tensor, inversion: str | None = None, mask: tuple[str, ...] = ()
+    model: nn.Module,
+    images: Tensor,
+    inversion: str | None = None,
+    mask: tuple[str, ...] = (),
+    mask_from: str = "paper",
 ) -> InversionLayers:
     """The named layers, and the paper's for a network where none are named.
 
@@ -35,13 +41,43 @@ def inversion_layers(
         images: (B, C, H, W); their size counts.
         inversion: l₀.
         mask: l₁.
+        mask_from: what l₁ is where it is not named, see `InversionSettings`.
 
     Raises:
         ValueError: for an unknown layer, and for a network without a map of more than one cell.
     """
     chosen = target_layer(model, images) if inversion is None else resolve_layer(model, inversion)
     found = tuple(resolve_layer(model, name) for name in mask)
-    return InversionLayers(chosen, found or (_mask_layer(model, chosen),))
+    if not found and mask_from == "stages":
+        found = stage_layers(model, images, chosen)
+    elif not found:
+        found = (chosen if mask_from == "inversion_layer" else _mask_layer(model, chosen),)
+    return InversionLayers(chosen, found)
+
+
+def stage_layers(model: nn.Module, images: Tensor, last: str) -> tuple[str, ...]:
+    """The last layer of every resolution from a quarter of the image's on, up to the layer ``last``, in order.
+
+    Of several modules at one resolution, those count whose names have the fewest parts, so that a block is taken and not the
+    convolutions in it.
+    """
+    visits = forward_trace(model, images).last_of_each()
+    (end,) = (visit for visit in visits if visit.layer == last)
+    found: dict[tuple[int, ...], Visit] = {}
+    for visit in visits[: visits.index(end) + 1]:
+        cells = tuple(visit.shape[2:])
+        if (
+            layout_of_map(visit.shape, images.shape[1:]) is not channels_first
+            or not 1 < max(cells) <= max(images.shape[2:]) / 4
+        ):
+            continue
+        if cells not in found or _depth(visit) <= _depth(found[cells]):
+            found[cells] = visit
+    return (*(visit.layer for visit in found.values() if visit.shape[2:] != end.shape[2:]), last)
+
+
+def _depth(visit: Visit) -> int:
+    return visit.layer.count(".")
 
 
 def _mask_layer(model: nn.Module, inversion: str) -> str:
@@ -70,6 +106,6 @@ def _last_child(model: nn.Module, name: str) -> str:
 def _before(model: nn.Module, name: str) -> str | None:
     """The module that stands before another in its sequence."""
     parent, _, child = name.rpartition(".")
-    children = [key for key, _ in model.get_submodule(parent).named_children()]
+    children = list(model.get_submodule(parent)._modules)  # noqa: SLF001 - named_children leaves out a module's second place
     place = children.index(child)
     return f"{parent}.{children[place - 1]}".removeprefix(".") if place else None

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from vitrine.attribution.base import checked_output
 from vitrine.attribution.class_activation import layout_of_layer
+from vitrine.attribution.interception import Interception
 from vitrine.attribution.inversion.layers import InversionLayers
 from vitrine.attribution.precision import in_full
+from vitrine.attribution.rectified import guided_rules
 from vitrine.glass import captured
 
 ClassesOf = Callable[[Tensor], Tensor]
@@ -45,18 +47,21 @@ class InvertedNetwork:
         model: maps (B, 3, H, W) images to (B, C) logits; behind glass.
         layers: l₀ and l₁.
         score: of a class, see `InversionSettings`.
+        maps: what a mask is a sum of, see `InversionSettings`.
     """
 
-    def __init__(self, model: nn.Module, layers: InversionLayers, score: str) -> None:
+    def __init__(self, model: nn.Module, layers: InversionLayers, score: str, maps: str = "activations") -> None:
         self.model = model
         self.layers = layers
         self.score = score
+        self.maps = maps
 
     def read(self, images: Tensor, classes_of: ClassesOf = predicted, *, evidence: bool = False) -> Reading:
         """What one forward pass of the images gives.
 
         Negative activations are cut, as a ReLU would: a mask shows where a channel is on. Of several layers the maps are
-        brought to the size of the largest, and each layer's are divided by their mean, so that none outweighs another.
+        brought to the size of the largest, and each layer's are divided by the mean of their sum, so that none outweighs
+        another.
 
         Args:
             images: (B, 3, H, W).
@@ -64,31 +69,31 @@ class InvertedNetwork:
             evidence: whether evidence for them is wanted, which costs a backward pass from the logits to l₁.
         """
         names = list(dict.fromkeys([*self.layers.mask, self.layers.inversion]))
-        with torch.set_grad_enabled(evidence), tapped(self.model, names, needs_gradient=evidence) as outputs:
-            logits = in_full(checked_output(self.model(images), len(images), None))
-        classes = classes_of(logits.detach())
-        found = self._evidence(outputs, logits, classes, images) if evidence else None
-        maps = [self._maps(name, outputs[name].detach(), images) for name in self.layers.mask]
+        backward = evidence or self.maps != "activations"
+        rules = guided_rules() if self.maps == "guided" else {}
+        with torch.set_grad_enabled(backward), tapped(self.model, names, needs_gradient=backward) as outputs:
+            with Interception(rules):
+                logits = in_full(checked_output(self.model(images), len(images), None))
+            classes = classes_of(logits.detach())
+            taps = [outputs[name] for name in self.layers.mask]
+            slopes = gradients_at(taps, logits, classes) if backward else [None] * len(taps)
+        placed = [self._placed(*one, images) for one in zip(self.layers.mask, taps, slopes, strict=True)]
+        maps = [f if self.maps == "activations" or g is None else (g * f).clamp(min=0) for f, g in placed]
+        told = [channel_evidence(f, g) for f, g in placed if g is not None]
+        found = torch.cat(told, dim=1) if evidence else None
         return Reading(joined(maps), outputs[self.layers.inversion].detach(), logits.detach(), classes, found)
 
-    def _evidence(self, outputs: dict[str, Tensor], logits: Tensor, classes: Tensor, images: Tensor) -> Tensor:
-        leaves = [outputs[name] for name in self.layers.mask]
-        with torch.enable_grad():
-            chosen = logits.gather(1, classes[:, None]).sum()
-            gradients = torch.autograd.grad(chosen, leaves, allow_unused=True)
-        found = []
-        for name, leaf, gradient in zip(self.layers.mask, leaves, gradients, strict=True):
-            layout = layout_of_layer(self.model, name, leaf, images)
-            slope = torch.zeros_like(leaf) if gradient is None else gradient
-            found.append(channel_evidence(self._maps(name, leaf.detach(), images), in_full(layout(slope))))
-        return torch.cat(found, dim=1)
-
-    def _maps(self, name: str, output: Tensor, images: Tensor) -> Tensor:
-        return in_full(layout_of_layer(self.model, name, output, images)(output)).clamp(min=0)
+    def _placed(
+        self, name: str, output: Tensor, gradient: Tensor | None, images: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """(B, n, h, w) activations ≥ 0 and gradients of a layer."""
+        layout = layout_of_layer(self.model, name, output, images)
+        activations = in_full(layout(output.detach())).clamp(min=0)
+        return activations, None if gradient is None else in_full(layout(gradient))
 
     def features(self, images: Tensor) -> Tensor:
         """f^{l₀} of the images, part of the graph."""
-        with captured(self.model, [self.layers.inversion], clone=False) as outputs:
+        with captured(self.model, [self.layers.inversion]) as outputs:  # `read` also gets it before an in-place ReLU
             self.model(images)
         return outputs[self.layers.inversion]
 
@@ -103,6 +108,8 @@ class InvertedNetwork:
             logits = logits.softmax(dim=1)
         elif self.score == "log_probability":
             logits = logits.log_softmax(dim=1)
+        elif self.score == "sigmoid":
+            logits = logits.sigmoid()
         return logits.gather(1, classes[:, None]).squeeze(1)
 
 
@@ -111,8 +118,14 @@ def joined(maps: list[Tensor]) -> Tensor:
     if len(maps) == 1:
         return maps[0]
     size = max((m.shape[2:] for m in maps), key=lambda cells: cells[0] * cells[1])
-    even = [m / m.mean(dim=(1, 2, 3), keepdim=True).clamp(min=torch.finfo(m.dtype).tiny) for m in maps]
+    even = [m / m.sum(dim=1).mean(dim=(1, 2))[:, None, None, None].clamp(min=torch.finfo(m.dtype).tiny) for m in maps]
     return torch.cat([F.interpolate(m, size, mode="bilinear", align_corners=False) for m in even], dim=1)
+
+
+def gradients_at(taps: list[Tensor], logits: Tensor, classes: Tensor) -> list[Tensor]:
+    """Gradients of each image's logit of its class with respect to the taps; zeros where it does not depend on one."""
+    gradients = torch.autograd.grad(logits.gather(1, classes[:, None]).sum(), taps, allow_unused=True)
+    return [torch.zeros_like(tap) if g is None else g for tap, g in zip(taps, gradients, strict=True)]
 
 
 def channel_evidence(maps: Tensor, gradients: Tensor) -> Tensor:

@@ -37,8 +37,8 @@ class InversionObjective:
         background = background_of(images, settings.background, seed).contiguous(memory_format=torch.channels_last)
         return cls(network, settings, images, background, reading.activations, reading.features, reading.classes)
 
-    def rows(self, chosen: Tensor) -> "InversionObjective":
-        """The objective of some rows, by (r,) indices."""
+    def rows(self, chosen: Tensor | slice) -> "InversionObjective":
+        """The objective of some rows, by (r,) indices or a slice."""
         names = ("images", "background", "activations", "features", "classes")
         return replace(self, **{name: getattr(self, name)[chosen] for name in names})
 

@@ -3,8 +3,10 @@
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-SCORES = ("probability", "log_probability", "logit")
+SCORES = ("probability", "log_probability", "sigmoid", "logit")
 BACKGROUNDS = ("blur", "mean", "noise")
+MASK_FROM = ("paper", "inversion_layer", "stages")
+MAPS = ("activations", "gradient", "guided")
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,15 @@ class InversionSettings:
     """δ; 10 for images of several objects and classifiers of several labels (section 4.3)."""
     suppression: float = 1.0
     """λ."""
+    maps: str = "activations"
+    """fᵢ, what a mask is a sum of: ``activations``, or their relevance for the class, (g ∘ f)⁺ with g the ``gradient`` of its
+    logit, or that of ``guided`` backprop."""
+    mask_from: str = "paper"
+    """l₁ where none is named: the ``paper``'s, the ``inversion_layer`` l₀ itself, or all ``stages``: the last layer of every
+    resolution, see `stage_layers`."""
     score: str = "probability"
-    """s: the class's softmax ``probability``, ``log_probability`` or ``logit``."""
+    """s: the class's softmax ``probability``, its ``log_probability``, the ``sigmoid`` of its logit (for a classifier of
+    several labels) or the ``logit`` itself."""
     background: str = "blur"
     """p, what stands where the mask is 0: ``blur`` (a Gaussian of 11 pixels), ``mean`` (colour: 0 of a normalised input) or
     ``noise`` (Gaussian, white)."""
@@ -53,7 +62,7 @@ class InversionSettings:
     """Whether an image's steps end there."""
 
     def __post_init__(self) -> None:
-        for name, known in (("score", SCORES), ("background", BACKGROUNDS)):
+        for name, known in (("score", SCORES), ("background", BACKGROUNDS), ("maps", MAPS), ("mask_from", MASK_FROM)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} {getattr(self, name)!r} is unknown; choose one of {', '.join(known)}.")
         for name in ("learning_rate", "halving", "start"):
@@ -75,8 +84,19 @@ RELEASED = InversionSettings(
     relative_error=True,
     one_schedule=True,
     over_maximum=True,
+    mask_from="inversion_layer",
 )
-VARIANTS = {"paper": PAPER, "released": RELEASED}
+MULTISCALE = InversionSettings(
+    inversion_steps=0,
+    class_steps=10,
+    learning_rate=2e-2,
+    class_penalty=0.01,
+    maps="guided",
+    mask_from="stages",
+    score="log_probability",
+)
+"""Masks of several resolutions, whose maps are of the class from the start, so that few steps are enough."""
+VARIANTS = {"paper": PAPER, "released": RELEASED, "multiscale": MULTISCALE}
 
 
 def settings_of(variant: str, **changes: Any) -> InversionSettings:

@@ -1,0 +1,1 @@
+"""What an inversion mask costs: of many images at once, of one at a time, and by the scheme of the released code."""

@@ -1,0 +1,257 @@
+"""Masks by guided feature inversion (Du, Liu, Song and Hu, KDD 2018): optimised within each step, or predicted."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pytorch_lightning.utilities import rank_zero_info
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+from typing_extensions import override
+
+from lightning_modules.base import ExplainerModule, was_updated
+from lightning_modules.checks import check_above_0, check_at_least_0
+from lightning_modules.step_progress import show_beside_bar
+from vitrine.backbones import BackboneOptions, FrozenBackbone
+from vitrine.batch import Batch, one_row_a_class
+from vitrine.distributed import sum_over_ranks, world_size
+from vitrine.explainers.inversion import InversionExplainer
+from vitrine.explanation import Explanation
+from vitrine.glass import behind_glass
+from vitrine.metrics import ExplanationMetric, LocalizationError
+from vitrine.metrics.inversion_course import InversionCourse
+
+LOSSES = ("loss", "inversion_loss", "class_loss")
+IN_FIT: dict[str, Any] = {
+    "inversion_steps": 0,
+    "class_steps": 0,
+    "relative_error": True,
+    "inversion_penalty": 0.0,
+    "class_penalty": 0.0,
+}
+"""What a fit sets of `InversionSettings`."""
+
+
+class InversionModule(ExplainerModule):
+    """Finds masks of images while it validates, tests and predicts; trains a predictor of their channel weights in ``fit``.
+
+    ``validate``, ``test`` and ``predict`` optimise ω of each mask within the step, from the predictor's answer where there is
+    one, and count masks that did not come to rest and those that say nothing (`InversionCourse`). Without a predictor nothing
+    is learned, so that they need no checkpoint, and ``fit`` is refused.
+
+    ``fit`` lowers κ ‖f(Φ) − f(x)‖² / ‖f(x)‖² + λ s(Φ_bg) − s(Φ) of the predicted ω, a mean over the global batch, through
+    the frozen backbone: equations 8 and 9 on one scale, and without the penalties, since what is predicted is where ω points;
+    its size is given. Validation in ``fit`` measures the same without a step of optimisation, and panels show the predicted
+    masks. The backbone has to run on masked images, so images are always streamed, and may be augmented.
+
+    Args:
+        backbone: the classifier to be explained.
+        explain: the predicted class of each image, or its ``label``: each of them, if it has several, as in the pointing game
+            of the paper. An image without a label is explained by its prediction.
+        inversion_share: κ, weight of the inversion loss in ``fit``.
+        localization_alpha: α of `LocalizationError`, tuned on other images; the best on the test images without it.
+        internal_batch_size: masks that are optimised at once; a bound on memory that changes no result.
+        lr: learning rate of Adam in ``fit``.
+        lr_schedule: ``constant`` or ``cosine`` (to 0 over all epochs).
+        init_from: folder of an exported explainer whose predictor is taken over.
+        options: those of `InversionExplainer`: variant, layers, predictor, steps, score, penalties and so on.
+
+    Raises:
+        ValueError: for a number out of range, and what `InversionExplainer` refuses.
+    """
+
+    explainer: InversionExplainer
+    val_losses: Sequence[MeanMetric]
+
+    def __init__(
+        self,
+        backbone: BackboneOptions,
+        explain: Literal["prediction", "label"] = "prediction",
+        inversion_share: float = 1.0,
+        localization_alpha: float | None = None,
+        internal_batch_size: int = 16,
+        lr: float = 1e-3,
+        lr_schedule: Literal["constant", "cosine"] = "cosine",
+        init_from: str | Path | None = None,
+        **options: Any,
+    ) -> None:
+        check_at_least_0(inversion_share=inversion_share)
+        check_above_0(lr=lr, internal_batch_size=internal_batch_size)
+        explainer = InversionExplainer(
+            FrozenBackbone.from_options(backbone), classes=None, preprocessing=None, **options
+        )
+        super().__init__(explainer, lr, lr_schedule, init_from)
+        self.needs_checkpoint = self.needs_checkpoint and explainer.predictor is not None
+        self.explain, self.inversion_share = explain, inversion_share
+        self.localization_alpha, self.internal_batch_size = localization_alpha, internal_batch_size
+        self.settings = explainer.settings
+        self.course = InversionCourse()
+        means = (MeanMetric(nan_strategy="disable").set_dtype(torch.float64) for _ in LOSSES)
+        self.val_losses = nn.ModuleList(means)  # type: ignore[assignment]
+
+    @override
+    def setup(self, stage: str) -> None:
+        """Also refuses a fit of nothing; in a fit the explainer shows what is predicted, without steps.
+
+        Raises:
+            ValueError: for ``fit`` without a predictor, and labels that are none of the backbone's classes.
+        """
+        if stage == "fit" and self.explainer.predictor is None:
+            raise ValueError(
+                "Without a predictor there is nothing to fit: masks are optimised in validate, test and predict; run one of"
+                " them, or set model.init_args.predictor to a number of hidden units, such as 64."
+            )
+        super().setup(stage)
+        if self.explain == "label" and self.data is not None and stage != "predict":
+            self._check_labels(len(self.data.classes))
+        self.explainer.settings = replace(self.settings, **IN_FIT) if stage == "fit" else self.settings
+
+    def _check_labels(self, count: int) -> None:
+        if count > self.explainer.num_classes:
+            raise ValueError(
+                f"The data set's {count} classes are to be explained, but the backbone has {self.explainer.num_classes}"
+                " logits; give a backbone that was trained on it, or set model.init_args.explain to prediction."
+            )
+
+    @override
+    def on_fit_end(self) -> None:
+        self.explainer.settings = self.settings
+
+    @override
+    def _metrics(self) -> list[ExplanationMetric]:
+        found = super()._metrics()
+        if self.localization_alpha is None:
+            return found
+        own = LocalizationError(self.localization_alpha)
+        return [own if isinstance(metric, LocalizationError) else metric for metric in found]
+
+    @override
+    def meaning_of_heads(self) -> dict[str, Any]:
+        return super().meaning_of_heads() | {"maps": self.settings.maps}
+
+    # What is explained
+
+    def rows_of(self, batch: Batch) -> Batch:
+        """The images to explain, each with the one class that is explained as its ``label`` where that is what is explained.
+
+        An image of several classes has a row for each of them; one of none has a row for what is predicted.
+        """
+        label = batch.get("label")
+        if self.explain == "prediction" or label is None or label.ndim == 1 or not label.shape[1]:
+            return batch
+        rows, classes = one_row_a_class({**batch, "label": self._with_predictions(batch["image"], label)})
+        return {**rows, "label": classes}
+
+    def _with_predictions(self, images: Tensor, label: Tensor) -> Tensor:
+        """Multi-hot labels in which images without one have what is predicted of them."""
+        bare = (label == 0).all(dim=1).nonzero().squeeze(1)
+        if not len(bare):
+            return label
+        logits = [self.explainer.backbone(part).logits for part in torch.split(images[bare], self.internal_batch_size)]
+        filled = label.clone()
+        filled[bare, torch.cat(logits)[:, : label.shape[1]].argmax(dim=1)] = 1
+        return filled
+
+    def target_of(self, rows: Batch) -> Tensor | None:
+        """(R,) classes to explain, of what `rows_of` gives; None for the predictions."""
+        label = rows.get("label")
+        return label if self.explain == "label" and label is not None and label.ndim == 1 else None
+
+    @override
+    def explanation_of(self, batch: Batch) -> Explanation:
+        """The masks of what `rows_of` gives; counts how their optimisation went."""
+        images, target = batch["image"], self.target_of(batch)
+        found = []
+        for rows in torch.split(torch.arange(len(images), device=images.device), self.internal_batch_size):
+            classes = None if target is None else target[rows]
+            explanation, result = self.explainer.explanation_and_result(images[rows], classes, self._show)
+            self.course.update(result)
+            found.append(explanation)
+        return Explanation.cat(found)
+
+    def _show(self, loss: Tensor) -> None:
+        if self._trainer is not None and len(loss):
+            show_beside_bar(self._trainer, f"loss {float(loss.mean()):.3g}")
+
+    @override
+    def test_step(self, batch: Batch) -> Explanation:  # type: ignore[override]
+        """Measures all that `rows_of` gives; returns, for reports, the explanation of each image's first class."""
+        rows = self.rows_of(batch)
+        return first_of_each_image(super().test_step(rows), rows["key"])
+
+    @override
+    def on_test_epoch_end(self) -> None:
+        super().on_test_epoch_end()
+        self._log_course("test")
+
+    @override
+    def on_predict_epoch_end(self) -> None:
+        """Says over all ranks how many masks are not to be relied on; nothing can be logged here."""
+        counts = self.course.compute()
+        self.course.reset()
+        rank_zero_info(
+            f"{int(counts['not_at_rest'])} masks did not come to rest within their steps,"
+            f" {int(counts['degenerate_masks'])} say nothing."
+        )
+
+    def _log_course(self, stage: str) -> None:
+        # Computed on all ranks together, also those without a batch, so every rank logs the same figures.
+        figures = {f"{stage}/{name}": value for name, value in self.course.compute().items()}
+        self.log_dict(figures, prog_bar=True)
+        self.course.reset()
+
+    # What is trained
+
+    def losses_of(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(R,) inversion losses and (R,) class losses of the predicted ω of what `rows_of` gives."""
+        rows = self.rows_of(batch)
+        with behind_glass(self.explainer.backbone.model):
+            objective, _, start = self.explainer.problem(rows["image"], self.target_of(rows))
+            return objective.inversion_loss(start), objective.class_loss(start)
+
+    def training_step(self, batch: Batch) -> Tensor:
+        """κ · inversion loss + class loss, a mean over the masks of the global batch, of which a rank may have more."""
+        losses = self._named(*self.losses_of(batch))
+        own = torch.stack([values.detach().sum() for values in losses.values()])
+        *sums, masks = sum_over_ranks(torch.cat([own, own.new_tensor([len(losses["loss"])])]))
+        means = {f"train/{name}": total / masks for name, total in zip(losses, sums, strict=True)}
+        self.log_dict(means, prog_bar=True, on_step=False, on_epoch=True, batch_size=int(masks))
+        loss: Tensor = losses["loss"].sum() * world_size() / masks
+        return loss
+
+    def _named(self, inversion: Tensor, of_class: Tensor) -> dict[str, Tensor]:
+        total = self.inversion_share * inversion + of_class
+        return {"loss": total, "inversion_loss": inversion, "class_loss": of_class}
+
+    def validation_step(self, batch: Batch) -> None:
+        """In ``fit`` the losses of the predicted ω alone; else optimises as a test does."""
+        if not self.is_fitting:
+            self.explanation_of(self.rows_of(batch))
+            return
+        for metric, values in zip(self.val_losses, self._named(*self.losses_of(batch)).values(), strict=True):
+            metric.update(values)
+
+    @override
+    def on_validation_epoch_end(self) -> None:
+        if not self.is_fitting:
+            self._log_course("val")
+            return
+        for name, metric in zip(LOSSES, self.val_losses, strict=True):
+            if was_updated(metric):
+                self.log(f"val/{name}", metric.compute(), prog_bar=True)
+                metric.reset()
+
+
+def first_of_each_image(explanation: Explanation, keys: Sequence[str]) -> Explanation:
+    """Of an explanation with several rows an image, one after the other, the first of each.
+
+    Args:
+        explanation: of R rows.
+        keys: R names of the rows' images.
+    """
+    first = [row for row, key in enumerate(keys) if row == 0 or key != keys[row - 1]]
+    if len(first) == len(keys):
+        return explanation
+    return Explanation.cat([explanation[row : row + 1] for row in first])

@@ -1,0 +1,105 @@
+"""What the predictor of channel weights reads, and that it learns."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vitrine.attribution.inversion import (
+    InversionLayers,
+    InversionObjective,
+    InvertedNetwork,
+    WeightPredictor,
+    inversion_layers,
+    settings_of,
+)
+from vitrine.attribution.inversion.network import channel_evidence
+
+
+def evened(columns: Tensor) -> Tensor:
+    return columns / columns.abs().mean(dim=1, keepdim=True)
+
+
+def test_evidence_of_a_linear_head(inverted_net: nn.Module, inverted_images: Tensor) -> None:
+    """The logit is 8 W·mean(f) + b: its gradient at a cell is 8 W / cells."""
+    network = InvertedNetwork(inverted_net, InversionLayers("features", ("features",)), "probability")
+    classes = torch.tensor([0, 3, 3])
+    reading = network.read(inverted_images, lambda _: classes, evidence=True)
+    maps = inverted_net.get_submodule("features")(inverted_images)
+    slopes = inverted_net.get_submodule("classifier").weight[classes]  # type: ignore[index]
+    mean = maps.mean(dim=(2, 3))
+    columns = [mean, maps.amax(dim=(2, 3)), slopes, slopes * mean]
+    assert reading.evidence is not None
+    torch.testing.assert_close(reading.evidence, torch.stack([evened(column) for column in columns], dim=2))
+    plain = network.read(inverted_images, lambda _: classes)
+    assert plain.evidence is None
+    torch.testing.assert_close(plain.activations, reading.activations)
+    torch.testing.assert_close(plain.features, reading.features)
+    torch.testing.assert_close(plain.logits, reading.logits)
+    assert not any(tensor is not None and tensor.requires_grad for tensor in reading)
+
+
+def test_evidence_of_several_layers_and_of_one_that_no_logit_depends_on(inverted_images: Tensor) -> None:
+    class Idle(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.idle, self.head = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 2, 3), nn.Linear(4, 2)
+
+        def forward(self, images: Tensor) -> Tensor:
+            self.idle(images)
+            return self.head(self.used(images).relu_().mean(dim=(2, 3)))
+
+    model = Idle().double().eval().requires_grad_(requires_grad=False)
+    network = InvertedNetwork(model, InversionLayers("used", ("used", "idle")), "logit")
+    reading = network.read(inverted_images, evidence=True)
+    assert reading.evidence is not None
+    assert reading.evidence.shape == (3, 6, 4)
+    assert bool(reading.evidence[:, :4, 2:].any())
+    assert not reading.evidence[:, 4:, 2:].any()
+    assert bool(reading.evidence[:, 4:, :2].any())
+
+
+def test_evidence_of_nothing_is_nothing() -> None:
+    dead = torch.zeros(2, 3, 4, 4)
+    assert not channel_evidence(dead, dead).any()
+
+
+@pytest.mark.parametrize("start", [0.1, 1e-3, 2.0])
+def test_before_training_it_gives_the_start(start: float) -> None:
+    predictor = WeightPredictor(5, hidden=8, start=start)
+    found = predictor(torch.randn(3, 5, 4))
+    torch.testing.assert_close(found, torch.full((3, 5), start), rtol=1e-4, atol=0)
+
+
+def test_what_it_gives_is_positive_and_of_each_row_alone() -> None:
+    torch.manual_seed(0)
+    predictor = WeightPredictor(5, hidden=8)
+    for parameter in predictor.parameters():
+        nn.init.normal_(parameter)
+    evidence = 100 * torch.randn(3, 5, 4)
+    found = predictor(evidence)
+    assert bool((found >= 0).all())
+    torch.testing.assert_close(predictor(evidence[1:2]), found[1:2])
+    order = torch.tensor([4, 2, 0, 1, 3])
+    with torch.no_grad():
+        predictor.embedding.zero_()
+        torch.testing.assert_close(predictor(evidence[:, order]), predictor(evidence)[:, order])
+
+
+def test_it_learns_the_losses_of_masks(inverted_net: nn.Module, inverted_images: Tensor) -> None:
+    torch.manual_seed(0)
+    settings = settings_of("paper", class_penalty=0.01)
+    layers = inversion_layers(inverted_net, inverted_images)
+    network = InvertedNetwork(inverted_net, layers, settings.score)
+    reading = network.read(inverted_images, evidence=True)
+    objective = InversionObjective.of(network, settings, inverted_images, reading)
+    predictor = WeightPredictor(12, hidden=16).double()
+    adam = torch.optim.Adam(predictor.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(40):
+        loss = objective.class_loss(predictor(reading.evidence)).mean()
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] - 0.04
+    assert all(parameter.grad is None for parameter in inverted_net.parameters())

@@ -1,0 +1,113 @@
+"""InversionMask is the explainer's optimisation with the face of an attribution method."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vitrine.attribution import InversionMask
+from vitrine.backbones import FrozenBackbone
+from vitrine.explainers import InversionExplainer
+
+FEW: dict[str, Any] = {"inversion_steps": 3, "class_steps": 8}
+
+
+class Small(nn.Module):
+    """Two convolutions with batch norm and dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Conv2d(6, 8, 3),
+            nn.ReLU(inplace=True),
+        )  # fmt: skip
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits."""
+        return self.head(self.features(images).mean(dim=(2, 3)))
+
+
+@pytest.fixture
+def small() -> nn.Module:
+    """In training mode, with gradients that were there before."""
+    torch.manual_seed(0)
+    model = Small().double()
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    return model
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.randn(3, 3, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("variant", ["paper", "released"])
+def test_it_is_the_explainers_mask(variant: str, small: nn.Module, images: Tensor) -> None:
+    explainer = InversionExplainer(FrozenBackbone(small), variant=variant, image_size=12, **FEW)
+    classes = torch.tensor([[0, 1], [3, 2], [2, 2]])
+    found = InversionMask(small, variant=variant, **FEW).attribute(images, classes)
+    assert found.shape == (3, 2, 1, 12, 12)
+    torch.testing.assert_close(found[:, :, 0], explainer.masks(images, classes), rtol=1e-9, atol=1e-10)
+    predicted = InversionMask(small, variant=variant, **FEW).attribute(images)
+    torch.testing.assert_close(predicted, explainer.explain(images).heatmaps, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, None])
+def test_a_bound_on_memory_changes_no_result(at_once: int | None, small: nn.Module, images: Tensor) -> None:
+    classes = torch.tensor([[0, 1], [3, 2], [2, 2]])
+    told = InversionMask(small, **FEW).attribute(images, classes)
+    batches: list[int] = []
+    small.register_forward_pre_hook(lambda _module, inputs: batches.append(len(inputs[0])))
+    found = InversionMask(small, internal_batch_size=at_once, **FEW).attribute(images, classes)
+    torch.testing.assert_close(found, told, rtol=1e-9, atol=1e-10)
+    assert max(batches) == 2 * (at_once or 6)  # what is shown, and what is left
+
+
+def test_a_named_layer_is_the_masks(small: nn.Module, images: Tensor) -> None:
+    found = InversionMask(small, "features.1", **FEW).attribute(images)
+    explainer = InversionExplainer(FrozenBackbone(small), mask_layers=["features.1"], image_size=12, **FEW)
+    torch.testing.assert_close(found, explainer.explain(images).heatmaps, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("given", [{"target": 1}, {"target": 4}, {"channel": 1}])
+def test_the_model_is_as_it_was(given: dict[str, int], small: nn.Module, images: Tensor) -> None:
+    before, random, kept = copy.deepcopy(small.state_dict()), torch.get_rng_state(), images.clone()
+    grads = [parameter.grad for parameter in small.parameters()]
+    method = InversionMask(small, "features.4", **FEW)
+    if given == {"target": 1}:
+        method.attribute(images, **given)
+    else:
+        message = "target 4 is out of range" if "target" in given else "explains classes, not channels"
+        with pytest.raises(ValueError, match=message):
+            method.attribute(images, **given)
+    assert all(torch.equal(before[name], value) for name, value in small.state_dict().items())
+    assert all(parameter.requires_grad for parameter in small.parameters())
+    assert [parameter.grad for parameter in small.parameters()] == grads
+    assert all(grad is not None and torch.equal(grad, torch.ones_like(grad)) for grad in grads)
+    assert all(module.training for module in small.modules())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in small.modules())
+    assert torch.equal(torch.get_rng_state(), random)
+    assert torch.equal(images, kept)
+
+
+def test_in_inference_mode_and_under_autocast(small: nn.Module, images: Tensor) -> None:
+    told = InversionMask(small, **FEW).attribute(images, [0, 1, 2])
+    with torch.inference_mode():
+        found = InversionMask(small, **FEW).attribute(images.clone(), torch.tensor([0, 1, 2]))
+    torch.testing.assert_close(found, told)
+    single = small.float()
+    with torch.autocast("cpu", torch.bfloat16):
+        masks = InversionMask(single, **FEW).attribute(images.float())
+    assert masks.dtype == torch.float32
+    assert bool(masks.isfinite().all())
+
+
+def test_unknown_words(small: nn.Module) -> None:
+    with pytest.raises(ValueError, match="variant 'other' is unknown"):
+        InversionMask(small, variant="other")
+    with pytest.raises(ValueError, match="no layer 'nothing'"):
+        InversionMask(small, "nothing")
