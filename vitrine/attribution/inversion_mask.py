@@ -56,6 +56,7 @@ class InversionMask(Method):
         self.settings = settings_of(variant, **changes)
         self.progress = progress
         self.predictor = predictor
+        self.network: InvertedNetwork | None = None
 
     @override
     def maps(self, inputs: Tensor, unit: Unit) -> Tensor:
@@ -66,7 +67,7 @@ class InversionMask(Method):
         layers = inversion_layers(
             self.model, inputs[:1], mask=() if self.layer is None else (self.layer,), mask_from=self.settings.mask_from
         )
-        network = InvertedNetwork(self.model, layers, self.settings.score, self.settings.maps)
+        network = self._network_between(layers)
         with torch.no_grad():
             classes = unit.of(
                 torch.cat([network.logits(inputs[rows]) for rows in parts(len(inputs), self.internal_batch_size)])
@@ -80,6 +81,14 @@ class InversionMask(Method):
                 for rows in at_once
             ]
         return torch.cat(masks).view(*classes.shape, 1, *inputs.shape[2:])
+
+    def _network_between(self, layers: InversionLayers) -> InvertedNetwork:
+        """The network of the last call where it will do: it keeps a copy that costs passes to make."""
+        if self.network is None or self.network.layers != layers or self.network.model is not self.model:
+            self.network = InvertedNetwork(
+                self.model, layers, self.settings.score, self.settings.maps, gated=self.settings.gated
+            )
+        return self.network
 
     def _optimised(self, network: InvertedNetwork, images: Tensor, classes: Tensor, advance: Any) -> Tensor:
         objective, _, start = pose(network, self.settings, images, lambda _logits: classes, self.predictor)

@@ -49,6 +49,7 @@ class InversionExplainer(Explainer):
         suppression: λ.
         maps: what the mask is a sum of: ``activations``, or their relevance by ``gradient`` or ``guided`` backprop.
         mask_from: l₁ where none is named: the ``paper``'s, the ``inversion_layer`` l₀, or all ``stages`` of resolution.
+        gated: whether maps of several l₁ are multiplied by the square root of the last one's sum.
         score: of the class: ``probability``, ``log_probability``, ``sigmoid`` or ``logit``.
         background: ``blur``, ``mean`` or ``noise``.
         tolerance: change of the mask in a step at which it is at rest.
@@ -77,6 +78,7 @@ class InversionExplainer(Explainer):
         suppression: float | None = None,
         maps: str | None = None,
         mask_from: str | None = None,
+        gated: bool | None = None,
         score: str | None = None,
         background: str | None = None,
         tolerance: float | None = None,
@@ -94,6 +96,7 @@ class InversionExplainer(Explainer):
             "suppression": suppression,
             "maps": maps,
             "mask_from": mask_from,
+            "gated": gated,
             "score": score,
             "background": background,
             "tolerance": tolerance,
@@ -110,7 +113,9 @@ class InversionExplainer(Explainer):
             self.layers = inversion_layers(
                 backbone.model, image, inversion_layer, tuple(mask_layers), mask_from=self.settings.mask_from
             )
-            self.network = InvertedNetwork(backbone.model, self.layers, self.settings.score, self.settings.maps)
+            self.network = InvertedNetwork(
+                backbone.model, self.layers, self.settings.score, self.settings.maps, gated=self.settings.gated
+            )
             reading = self.network.read(image)
         self.num_classes, channels = reading.logits.shape[1], reading.activations.shape[1]
         self.hidden = predictor

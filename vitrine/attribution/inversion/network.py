@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from vitrine.attribution.base import checked_output
 from vitrine.attribution.class_activation import layout_of_layer
 from vitrine.attribution.interception import Interception
+from vitrine.attribution.inversion.folded import FoldedCopy
 from vitrine.attribution.inversion.layers import InversionLayers
 from vitrine.attribution.precision import in_full
 from vitrine.attribution.rectified import guided_rules
@@ -43,18 +44,26 @@ def predicted(logits: Tensor) -> Tensor:
 class InvertedNetwork:
     """A network between the layers of an inversion mask; it runs under the autocast that is on, and keeps its inputs' format.
 
+    As it runs hundreds of times, images go through a copy with folded batch norms, see `FoldedCopy`.
+
     Args:
         model: maps (B, 3, H, W) images to (B, C) logits; behind glass.
         layers: l₀ and l₁.
         score: of a class, see `InversionSettings`.
         maps: what a mask is a sum of, see `InversionSettings`.
+        gated: see there.
     """
 
-    def __init__(self, model: nn.Module, layers: InversionLayers, score: str, maps: str = "activations") -> None:
+    def __init__(
+        self, model: nn.Module, layers: InversionLayers, score: str, maps: str = "activations", *, gated: bool = False
+    ) -> None:
         self.model = model
         self.layers = layers
         self.score = score
         self.maps = maps
+        self.gated = gated
+        self.names = list(dict.fromkeys([*layers.mask, layers.inversion]))
+        self.copy = FoldedCopy(model, self.names)
 
     def read(self, images: Tensor, classes_of: ClassesOf = predicted, *, evidence: bool = False) -> Reading:
         """What one forward pass of the images gives.
@@ -68,12 +77,12 @@ class InvertedNetwork:
             classes_of: takes (B, C) logits to the (B,) classes to explain; the predicted ones without it.
             evidence: whether evidence for them is wanted, which costs a backward pass from the logits to l₁.
         """
-        names = list(dict.fromkeys([*self.layers.mask, self.layers.inversion]))
+        model = self.copy.of(images)
         backward = evidence or self.maps != "activations"
         rules = guided_rules() if self.maps == "guided" else {}
-        with torch.set_grad_enabled(backward), tapped(self.model, names, needs_gradient=backward) as outputs:
+        with torch.set_grad_enabled(backward), tapped(model, self.names, needs_gradient=backward) as outputs:
             with Interception(rules):
-                logits = in_full(checked_output(self.model(images), len(images), None))
+                logits = in_full(checked_output(model(images), len(images), None))
             classes = classes_of(logits.detach())
             taps = [outputs[name] for name in self.layers.mask]
             slopes = gradients_at(taps, logits, classes) if backward else [None] * len(taps)
@@ -81,7 +90,9 @@ class InvertedNetwork:
         maps = [f if self.maps == "activations" or g is None else (g * f).clamp(min=0) for f, g in placed]
         told = [channel_evidence(f, g) for f, g in placed if g is not None]
         found = torch.cat(told, dim=1) if evidence else None
-        return Reading(joined(maps), outputs[self.layers.inversion].detach(), logits.detach(), classes, found)
+        return Reading(
+            joined(maps, gated=self.gated), outputs[self.layers.inversion].detach(), logits.detach(), classes, found
+        )
 
     def _placed(
         self, name: str, output: Tensor, gradient: Tensor | None, images: Tensor
@@ -93,13 +104,14 @@ class InvertedNetwork:
 
     def features(self, images: Tensor) -> Tensor:
         """f^{l₀} of the images, part of the graph."""
-        with captured(self.model, [self.layers.inversion]) as outputs:  # `read` also gets it before an in-place ReLU
-            self.model(images)
+        model = self.copy.of(images)
+        with captured(model, [self.layers.inversion]) as outputs:  # `read` also gets it before an in-place ReLU
+            model(images)
         return outputs[self.layers.inversion]
 
     def logits(self, images: Tensor) -> Tensor:
         """(R, C), in float32 or wider."""
-        return in_full(checked_output(self.model(images), len(images), None))
+        return in_full(checked_output(self.copy.of(images)(images), len(images), None))
 
     def scores(self, images: Tensor, classes: Tensor) -> Tensor:
         """(R,) scores of (R,) classes."""
@@ -113,13 +125,20 @@ class InvertedNetwork:
         return logits.gather(1, classes[:, None]).squeeze(1)
 
 
-def joined(maps: list[Tensor]) -> Tensor:
-    """(B, Σn, h, w) of (B, n, h, w) maps of several layers; those of one as they are."""
+def joined(maps: list[Tensor], *, gated: bool = False) -> Tensor:
+    """(B, Σn, h, w) of (B, n, h, w) maps of several layers; those of one as they are.
+
+    Args:
+        maps: of one layer each, in order.
+        gated: whether all are multiplied by the square root of the last layer's sum.
+    """
     if len(maps) == 1:
         return maps[0]
     size = max((m.shape[2:] for m in maps), key=lambda cells: cells[0] * cells[1])
     even = [m / m.sum(dim=1).mean(dim=(1, 2))[:, None, None, None].clamp(min=torch.finfo(m.dtype).tiny) for m in maps]
-    return torch.cat([F.interpolate(m, size, mode="bilinear", align_corners=False) for m in even], dim=1)
+    large = [F.interpolate(m, size, mode="bilinear", align_corners=False) for m in even]
+    gate = large[-1].sum(dim=1, keepdim=True).sqrt()
+    return torch.cat(large, dim=1) * gate if gated else torch.cat(large, dim=1)
 
 
 def gradients_at(taps: list[Tensor], logits: Tensor, classes: Tensor) -> list[Tensor]:

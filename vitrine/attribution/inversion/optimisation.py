@@ -75,6 +75,7 @@ class _Descent:
         self.loss = weights.new_full((count,), torch.nan)
         self.steps = torch.zeros(count, dtype=torch.int64, device=weights.device)
         self.at_rest = torch.zeros(count, dtype=torch.bool, device=weights.device)
+        self.before: Tensor | None = None
         self.begin_again()
 
     def begin_again(self) -> None:
@@ -87,14 +88,14 @@ class _Descent:
         """One step of the running rows; their losses before it."""
         if not len(self.running):
             return self.loss[:0]
-        before = self.current.detach().clone()
+        self.before = self.current.detach().clone()
         loss, self.current.grad = self._loss_and_gradient(loss_of)
         self.adam.step()
         self.current.detach().clamp_(min=0)
         self.made += 1
         if halve and self.made % self.objective.settings.halving == 0:
             self.adam.param_groups[0]["lr"] /= 2
-        self._keep(loss, before)
+        self._keep(loss)
         return loss
 
     def _loss_and_gradient(self, loss_of: Callable[[InversionObjective, Tensor], Tensor]) -> tuple[Tensor, Tensor]:
@@ -111,26 +112,33 @@ class _Descent:
             losses.append(loss.detach())
         return torch.cat(losses), torch.cat(gradients)
 
-    def _keep(self, loss: Tensor, before: Tensor) -> None:
-        now = self.current.detach()
-        change = (self.objective.masks(now) - self.objective.masks(before)).abs().mean(dim=(1, 2, 3))
-        self.weights[self.running] = now
+    def _keep(self, loss: Tensor) -> None:
+        self.weights[self.running] = self.current.detach()
         self.loss[self.running] = loss.to(self.loss)
         self.steps[self.running] += 1
-        self.at_rest[self.running] = (change <= self.objective.settings.tolerance) & loss.isfinite()
+
+    def _judge(self) -> None:
+        """Whether the last step left the running rows at rest; masks are made for this alone."""
+        if self.before is None or not len(self.running):
+            return
+        moved = self.objective.masks(self.current.detach()) - self.objective.masks(self.before)
+        still = moved.abs().mean(dim=(1, 2, 3)) <= self.objective.settings.tolerance
+        self.at_rest[self.running] = still & self.loss[self.running].isfinite()
 
     def leave_at_rest(self) -> None:
         """Goes on without the rows whose masks have come to rest."""
+        self._judge()
         stays = (~self.at_rest[self.running]).nonzero().squeeze(1)
         if len(stays) == len(self.running):
             return
         self.running, self.objective = self.running[stays], self.objective.rows(stays)
         state, rate = self.adam.state[self.current], self.adam.param_groups[0]["lr"]
-        self.current = self.current.detach()[stays].requires_grad_()
+        self.current, self.before = self.current.detach()[stays].requires_grad_(), None
         self.adam = torch.optim.Adam([self.current], lr=rate)
         self.adam.state[self.current] = {name: value[stays] if value.ndim else value for name, value in state.items()}
 
     def result(self) -> InversionResult:
         """Of all rows."""
+        self._judge()
         masks = self.whole.masks(self.weights).detach()
         return InversionResult(self.weights, masks, self.loss, self.steps, self.at_rest)

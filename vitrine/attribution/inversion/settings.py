@@ -39,6 +39,8 @@ class InversionSettings:
     mask_from: str = "paper"
     """l₁ where none is named: the ``paper``'s, the ``inversion_layer`` l₀ itself, or all ``stages``: the last layer of every
     resolution, see `stage_layers`."""
+    gated: bool = False
+    """Whether the maps of several l₁ are multiplied by the square root of the sum of the last, which tells classes apart."""
     score: str = "probability"
     """s: the class's softmax ``probability``, its ``log_probability``, the ``sigmoid`` of its logit (for a classifier of
     several labels) or the ``logit`` itself."""
@@ -93,6 +95,7 @@ MULTISCALE = InversionSettings(
     class_penalty=0.01,
     maps="guided",
     mask_from="stages",
+    gated=True,
     score="log_probability",
 )
 """Masks of several resolutions, whose maps are of the class from the start, so that few steps are enough."""

@@ -168,7 +168,11 @@ def test_rows_that_have_all_left_end_the_work(inverted_net: nn.Module, inverted_
     ("variant", "changes", "told"),
     [
         ("neither", {}, "variant 'neither' is unknown; choose one of paper, released"),
-        ("paper", {"score": "odds"}, "score 'odds' is unknown; choose one of probability, log_probability, sigmoid, logit"),
+        (
+            "paper",
+            {"score": "odds"},
+            "score 'odds' is unknown; choose one of probability, log_probability, sigmoid, logit",
+        ),
         ("paper", {"background": "sea"}, "background 'sea' is unknown; choose one of blur, mean, noise"),
         ("paper", {"inversion_steps": -1}, "inversion_steps is -1; give 0 or more"),
         ("paper", {"class_penalty": float("nan")}, "class_penalty is nan; give 0 or more"),

@@ -1,0 +1,39 @@
+"""Curves of errors as a PNG file."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+from rich.console import Console
+
+COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22")
+LEFT, TOP, WIDTH, HEIGHT = 50, 20, 480, 300
+
+
+def draw_curves(path: Path, across: Sequence[float], curves: Mapping[str, Sequence[float]]) -> None:
+    """Draws shares in [0, 1] over values that rise, a line a name, with a legend beside."""
+    font = ImageFont.load_default(12)
+    canvas = Image.new("RGB", (LEFT + WIDTH + 200, TOP + HEIGHT + 45), "white")
+    draw = ImageDraw.Draw(canvas)
+
+    def place(value: float, share: float) -> tuple[float, float]:
+        along = (value - across[0]) / (across[-1] - across[0])
+        return LEFT + WIDTH * along, TOP + HEIGHT * (1 - share)
+
+    for tenth in range(0, 11, 2):
+        start, end = place(across[0], tenth / 10), place(across[-1], tenth / 10)
+        draw.line([start, end], fill="#dddddd")
+        draw.text((start[0] - 8, start[1]), f"{10 * tenth}", fill="black", font=font, anchor="rm")
+    for value in across[:: max(len(across) // 10, 1)]:
+        x, y = place(value, 0)
+        draw.text((x, y + 6), f"{value:g}", fill="black", font=font, anchor="mt")
+    draw.text(
+        (LEFT + WIDTH / 2, TOP + HEIGHT + 24), "alpha; localisation error in %", fill="black", font=font, anchor="mt"
+    )
+    for number, (name, shares) in enumerate(curves.items()):
+        colour = COLOURS[number % len(COLOURS)]
+        draw.line([place(*point) for point in zip(across, shares, strict=True)], fill=colour, width=2)
+        draw.text((LEFT + WIDTH + 12, TOP + 18 * number), name, fill=colour, font=font)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    canvas.save(path)
+    Console(stderr=True).print(f"wrote {path}", markup=False, highlight=False)
