@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from vitrine.attribution.base import Method, Unit
 from vitrine.attribution.inversion import (
+    InversionLayers,
     InvertedNetwork,
     WeightPredictor,
     inversion_layers,
