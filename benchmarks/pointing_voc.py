@@ -16,6 +16,9 @@ the maximum is sought; so is the mask of extremal perturbation, which is flat on
 The figures without it stand beside them. Nothing else is smoothed.
 
 The slow methods play on a part of the images (--slow-images) and with fewer steps than is usual; the table says how many.
+With --predictors, inversion masks are also started from ω that a predictor gives, which was fitted to the network with its
+own classes and has not seen those of the head.
+
 Prints a table a network, and rewrites one JSON after each method.
 """
 
@@ -32,6 +35,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from benchmarks.amortised import add_predictors, amortised_rows
 from benchmarks.common import add_common_options, add_networks, show, write_figures
 from benchmarks.method_maps import CLASS_METHODS, add_method_options, show_notes, smoothed, spread, timed_maps
 from benchmarks.method_table import METHODS, Entry
@@ -115,9 +119,10 @@ def as_explanation(maps: Tensor, size: tuple[int, int], classes: Tensor, blur: f
     return Explanation(heatmaps, torch.ones(count, 1), [["map"]] * count, classes, classes, nothing)
 
 
-def play_all(name: str, halves: Sequence[Half], samples: Sequence[Sample], args: argparse.Namespace) -> dict[str, Any]:
+def play_all(
+    name: str, entry: Entry, halves: Sequence[Half], samples: Sequence[Sample], args: argparse.Namespace
+) -> dict[str, Any]:
     """The figures of a method, or why it was refused."""
-    entry = METHODS[name]
     tried = spread([number for number, sample in enumerate(samples) if sample.labels], args.count)
     tried = spread(tried, args.slow_images) if entry.slow else tried
     game, preprocessing = Game(entry, args.blur), Preprocessing(args.size, None)
@@ -162,6 +167,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--split", choices=VOC_SPLITS, default="test", help="list of images (%(default)s)")
     add_networks(parser, "squeezenet1_0", "mobilenet_v2")
     add_method_options(parser, CLASS_METHODS)
+    add_predictors(parser)
     parser.add_argument("--count", type=int, default=0, help="images that are played on, 0 for all (%(default)s)")
     parser.add_argument(
         "--slow-images", type=int, default=40, help="of these for slow methods, 0 for all (%(default)s)"
@@ -184,8 +190,9 @@ def main() -> None:
         precision = sum(half.precision for half in halves) / len(halves)
         figures: dict[str, Any] = {"mean_average_precision": precision, "methods": {}}
         networks[network.name] = figures
-        for name in args.methods:
-            figures["methods"][name] = play_all(name, halves, samples, args)
+        rows = {name: METHODS[name] for name in args.methods} | amortised_rows(network.name, args.predictors)
+        for name, entry in rows.items():
+            figures["methods"][name] = play_all(name, entry, halves, samples, args)
             write_figures(args.out, args, {"networks": networks})
         report(network.name, figures, args)
 

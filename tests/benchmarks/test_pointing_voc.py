@@ -29,6 +29,8 @@ from benchmarks.voc_head import (
 )
 from vitrine.attribution import Method
 from vitrine.attribution.base import Unit
+from vitrine.backbones import FrozenBackbone
+from vitrine.explainers import InversionExplainer
 from vitrine.preprocessing import Preprocessing
 from vitrine.shards.sample import Sample
 from vitrine.shards.voc import list_voc
@@ -260,3 +262,24 @@ def test_gradients_are_read_by_their_largest_absolute_value() -> None:
     maps = torch.tensor([1.0, -3, 2])[None, :, None, None]
     assert strongest(maps).tolist() == [[[3.0]]]
     assert summed(maps).tolist() == [[[0.0]]]
+
+
+def test_predicted_weights_are_rows_of_the_network_that_they_were_fitted_to(run: Any, tmp_path: Path) -> None:
+    backbone = FrozenBackbone("squeezenet1_1")
+    InversionExplainer(backbone, variant="multiscale", predictor=4, image_size=64).save(tmp_path / "fitted")
+    options = ["--networks", "squeezenet1_1", "--methods", "Center", "--count", "2", "--predictors"]
+    found = run(*options, f"squeezenet1_1={tmp_path / 'fitted'}")["squeezenet1_1"]["methods"]
+    predicted = {f"InversionMask+amortised, {steps} steps": steps for steps in (0, 5)}
+    assert list(found) == ["Center", *predicted]
+    for name, steps in predicted.items():
+        assert found[name]["options"] == {"variant": "multiscale", "inversion_steps": 0, "class_steps": steps}
+        assert found[name]["pairs"] == found["Center"]["pairs"]
+    assert list(run(*options, f"mobilenet_v2={tmp_path / 'fitted'}")["squeezenet1_1"]["methods"]) == ["Center"]
+
+
+def test_an_explainer_without_a_predictor_starts_nothing(run: Any, tmp_path: Path) -> None:
+    InversionExplainer(FrozenBackbone("squeezenet1_1"), image_size=64).save(tmp_path / "bare")
+    with pytest.raises(
+        ValueError, match=r"bare holds no inversion explainer with a predictor; fit one with predictor: 64"
+    ):
+        run("--networks", "squeezenet1_1", "--methods", "Center", "--predictors", f"squeezenet1_1={tmp_path / 'bare'}")
