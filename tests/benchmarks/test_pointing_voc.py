@@ -272,6 +272,7 @@ def test_predicted_weights_are_rows_of_the_network_that_they_were_fitted_to(run:
     predicted = {f"InversionMask+amortised, {steps} steps": steps for steps in (0, 5)}
     assert list(found) == ["Center", *predicted]
     for name, steps in predicted.items():
+        assert "refused" not in found[name], found[name]
         assert found[name]["options"] == {"variant": "multiscale", "inversion_steps": 0, "class_steps": steps}
         assert found[name]["pairs"] == found["Center"]["pairs"]
     assert list(run(*options, f"mobilenet_v2={tmp_path / 'fitted'}")["squeezenet1_1"]["methods"]) == ["Center"]

@@ -45,7 +45,7 @@ def optimise(
         start: (R, n) ω before the first step.
         advance: called after every step with the (r,) losses of the rows that are still running.
     """
-    descent, settings = _Descent(objective, start.clone()), objective.settings
+    descent, settings = _Descent(objective, start.detach().clone()), objective.settings
     for _ in range(settings.inversion_steps):
         advance(descent.step(InversionObjective.inversion_loss, halve=settings.one_schedule))
     if not settings.one_schedule:
