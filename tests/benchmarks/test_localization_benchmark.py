@@ -48,7 +48,7 @@ class Red(Method):
         return red_of(inputs)[:, None, None]
 
 
-class RedExplainer(Explainer):
+class ExplainerOfRed(Explainer):
     """The same as an explainer."""
 
     @override
@@ -280,7 +280,7 @@ def test_boxes_follow_images_that_are_squashed(birds: Path) -> None:
 
 def test_saved_explainers_are_measured_on_their_own_network(birds: Path, weights: Path, tmp_path: Path) -> None:
     backbone = FrozenBackbone(build_network("squeezenet1_0", str(weights)))
-    RedExplainer(backbone).save(tmp_path / "red", bundle_backbone=False)
+    ExplainerOfRed(backbone).save(tmp_path / "red", bundle_backbone=False)
     options = ["--cub", str(birds), "--cub-networks", f"squeezenet1_0={weights}", "squeezenet1_1"]
     options += ["--size", "64", "--device", "cpu", "--methods", "Center", "--slow", "Reds", "--slow-images", "1"]
     main([*options, "--explainers", f"Reds={tmp_path / 'red'}", "--out", str(tmp_path / "figures.json")])
