@@ -1,0 +1,123 @@
+"""Masks of several resolutions: their layers, the relevance that they are a sum of, and the gate."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision import models
+
+from vitrine.attribution import InversionMask
+from vitrine.attribution.inversion import InversionLayers, InvertedNetwork, inversion_layers, settings_of
+from vitrine.attribution.inversion.layers import stage_layers
+from vitrine.attribution.inversion.network import joined
+from vitrine.glass import behind_glass
+
+
+class Stages(nn.Module):
+    """Three resolutions of a 32 × 32 image: 8, 4 and 2 cells a side; functional ReLUs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.first = nn.Conv2d(3, 4, 4, stride=4)
+        self.second = nn.Conv2d(4, 6, 2, stride=2)
+        self.third = nn.Conv2d(6, 5, 2, stride=2)
+        self.head = nn.Linear(5, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = F.relu(self.second(F.relu(self.first(images))))
+        return self.head(F.relu(self.third(maps)).mean(dim=(2, 3)))
+
+
+@pytest.fixture
+def network() -> Stages:
+    return Stages().double().eval().requires_grad_(requires_grad=False)
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.randn(3, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("resnet18", ("layer1", "layer2", "layer3", "layer4")),
+        ("mobilenet_v2", ("features.3", "features.6", "features.13", "features")),
+        ("squeezenet1_0", ("features.5", "features.10", "features")),
+        ("alexnet", ("features.1", "features.4", "features.11", "features")),
+    ],
+)
+def test_the_last_layer_of_every_resolution_is_found(name: str, layers: tuple[str, ...]) -> None:
+    model = models.get_model(name).eval()
+    with behind_glass(model):
+        found = inversion_layers(model, torch.zeros(1, 3, 224, 224), mask_from="stages")
+    assert found.mask == layers
+    assert found.inversion == layers[-1]
+
+
+def test_layers_behind_the_last_one_are_none(network: Stages, images: Tensor) -> None:
+    assert stage_layers(network, images, "second") == ("first", "second")
+
+
+@pytest.mark.parametrize("maps", ["gradient", "guided"])
+def test_relevance_is_the_positive_part_of_gradient_and_activation(network: Stages, images: Tensor, maps: str) -> None:
+    classes = torch.tensor([0, 2, 1])
+    found = InvertedNetwork(network, InversionLayers("third", ("second",)), "logit", maps).read(
+        images, lambda _: classes
+    )
+    # By hand: the convolution's own output is the tap, and the ReLU behind it cuts what is negative.
+    tap = network.second(F.relu(network.first(images))).requires_grad_()
+    behind = network.third(F.relu(tap))
+    upper = network.head.weight[classes] / (behind.shape[2] * behind.shape[3])
+    if maps == "guided":
+        upper = upper.clamp(min=0)
+    signal = upper[:, :, None, None] * (behind > 0)
+    (below,) = torch.autograd.grad(behind, tap, signal)
+    gradient = (
+        torch.autograd.grad(network.third(F.relu(tap)), tap, signal)[0] if maps == "gradient" else below.clamp(min=0)
+    )
+    expected = (gradient * tap.detach().clamp(min=0)).clamp(min=0)
+    torch.testing.assert_close(found.activations, expected)
+
+
+def test_every_layer_weighs_the_same_however_many_channels_it_has() -> None:
+    maps = [
+        torch.rand(2, channels, side, side) * scale
+        for channels, side, scale in ((3, 8, 1.0), (50, 4, 100.0), (7, 2, 1e-3))
+    ]
+    together = joined(maps)
+    assert together.shape == (2, 60, 8, 8)
+    sums = torch.stack([part.sum(dim=1).mean(dim=(1, 2)) for part in together.split([3, 50, 7], dim=1)])
+    torch.testing.assert_close(sums, torch.ones(3, 2), rtol=0.1, atol=0)  # enlarging moves a mean a little
+
+
+def test_the_gate_is_the_square_root_of_the_last_layers_sum() -> None:
+    fine, coarse = torch.ones(1, 2, 2, 2), torch.tensor([[[[4.0, 0.0], [0.0, 0.0]]]])
+    gated = joined([fine, coarse], gated=True)
+    torch.testing.assert_close(gated[0, 0], torch.tensor([[1.0, 0.0], [0.0, 0.0]]))  # 1/2 · √(4 / mean 1)
+    torch.testing.assert_close(gated[0, 2], torch.tensor([[8.0, 0.0], [0.0, 0.0]]))  # 4 · √4
+    torch.testing.assert_close(joined([coarse], gated=True), coarse)
+
+
+def test_a_layer_that_says_nothing_leaves_no_nan() -> None:
+    assert joined([torch.zeros(1, 2, 4, 4), torch.zeros(1, 3, 2, 2)], gated=True).eq(0).all()
+
+
+def test_classes_together_are_classes_alone(network: Stages, images: Tensor) -> None:
+    method = InversionMask(network, variant="multiscale")
+    together = method.attribute(images, torch.tensor([[0, 1], [2, 0], [1, 2]]))
+    for column in range(2):
+        for row, classes in enumerate([[0, 1], [2, 0], [1, 2]]):
+            alone = method.attribute(images[row : row + 1], classes[column])
+            torch.testing.assert_close(together[row, column], alone[0], rtol=1e-9, atol=1e-9)
+
+
+def test_without_steps_the_mask_is_the_sum_of_the_maps(network: Stages, images: Tensor) -> None:
+    settings = settings_of("multiscale", class_steps=0)
+    layers = InversionLayers("third", ("first", "second", "third"))
+    reading = InvertedNetwork(network, layers, settings.score, settings.maps, gated=True).read(images)
+    total = reading.activations.sum(dim=1, keepdim=True)
+    low, high = total.amin(dim=(2, 3), keepdim=True), total.amax(dim=(2, 3), keepdim=True)
+    expected = F.interpolate((total - low) / (high - low), (32, 32), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(InversionMask(network, variant="multiscale", class_steps=0).attribute(images), expected)
