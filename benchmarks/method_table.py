@@ -88,11 +88,10 @@ METHODS = {
     "RISE": Entry(RISE, {"masks": 500}, slow=True),
     "InversionMask": Entry(InversionMask, slow=True),
     "InversionMask+released": Entry(InversionMask, {"variant": "released"}, slow=True),
-    "InversionMask+multiscale": Entry(InversionMask, {"variant": "multiscale"}, slow=True),
-    "InversionMask+multiscale, no steps": Entry(InversionMask, {"variant": "multiscale", "class_steps": 0}),
-    "InversionMask+multiscale, gradient": Entry(
-        InversionMask, {"variant": "multiscale", "maps": "gradient"}, slow=True
-    ),
+    "InversionMask+fine": Entry(InversionMask, {"variant": "fine"}, slow=True),
+    "InversionMask+fine, no steps": Entry(InversionMask, {"variant": "fine", "class_steps": 0}),
+    "InversionMask+smooth": Entry(InversionMask, {"variant": "smooth"}, slow=True),
+    "InversionMask+smooth, no steps": Entry(InversionMask, {"variant": "smooth", "class_steps": 0}),
     "MeaningfulPerturbation": Entry(MeaningfulPerturbation, {"iterations": 100}, slow=True),
     # The weight of the area grows to what it is after the method's own 800 iterations; the mask is flat at its maximum.
     "ExtremalPerturbation": Entry(

@@ -104,8 +104,8 @@ def layers_of(method: InversionMask, images: Tensor) -> dict[str, Any]:
     settings = method.settings
     with behind_glass(method.model):
         layers = inversion_layers(method.model, images[:1], mask_from=settings.mask_from)
-        reading = InvertedNetwork(method.model, layers, settings.score, settings.maps).read(images[:1])
-    _, channels, *cells = reading.activations.shape
+        reading = InvertedNetwork(method.model, layers, settings).read(images[:1])
+    channels, cells = reading.maps.channels, reading.maps.layers[0].shape[2:]
     return {"inversion_layer": layers.inversion, "mask_layers": list(layers.mask), "channels": channels, "cells": cells}
 
 

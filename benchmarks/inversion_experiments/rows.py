@@ -20,7 +20,7 @@ from vitrine.attribution.target_layer import target_layer
 
 STAGE_1, RELEASED_STAGE_1 = "Stage 1", "Stage 1, released"
 """Guided feature inversion alone, which knows of no class."""
-INVERSIONS = ("InversionMask", "InversionMask+released", "InversionMask+multiscale")
+INVERSIONS = ("InversionMask", "InversionMask+released", "InversionMask+fine", "InversionMask+smooth")
 
 ROWS: dict[str, Entry] = {
     STAGE_1: Entry(InversionMask, {"class_steps": 0}, slow=True),

@@ -240,9 +240,13 @@ def test_figures_of_an_attack() -> None:
     ("build", "last", "wanted"),
     [
         # Convolutions before their ReLU are passed over; the last stages' maps and the paper's layer are there.
-        (vgg11, 4, ["features.9", "features.14", "features.15", "features.17", "features.19", "features"]),
+        (
+            vgg11,
+            4,
+            ["features.4", "features.9", "features.14", "features.15", "features.17", "features.19", "features"],
+        ),
         (alexnet, 2, ["features.1", "features.4", "features.11", "features"]),
-        (resnet18, 2, ["layer1", "layer2", "layer3", "layer4.0", "layer4.1.bn1", "layer4"]),
+        (resnet18, 2, ["relu", "layer1", "layer2", "layer3", "layer4.0", "layer4.1.bn1", "layer4"]),
     ],
 )
 def test_candidates(build: Callable[..., nn.Module], last: int, wanted: list[str]) -> None:
@@ -271,8 +275,8 @@ def test_figures_of_salient_objects() -> None:
 
 def test_steps_are_at_most_those_of_the_variant() -> None:
     assert with_steps(ROWS["InversionMask"], [3, 100]).options == {"inversion_steps": 3, "class_steps": 70}
-    multiscale = with_steps(ROWS["InversionMask+multiscale"], [3, 4]).options
-    assert (multiscale["inversion_steps"], multiscale["class_steps"]) == (0, 4)
+    fine = with_steps(ROWS["InversionMask+fine"], [3, 4]).options
+    assert (fine["inversion_steps"], fine["class_steps"]) == (0, 4)
     assert with_steps(ROWS[STAGE_1], [3, 4]).options == {"inversion_steps": 3, "class_steps": 0}
     assert with_steps(ROWS["GradCAM"], [3, 4]) is ROWS["GradCAM"]
     assert with_steps(ROWS["InversionMask"], None) is ROWS["InversionMask"]
@@ -438,7 +442,7 @@ def test_layers_from_the_command_line(tmp_path: Path, tiny: Path) -> None:
     written = ["--device", "cpu", "--out", out, "--pictures", tmp_path]
     main(["layers", *map(str, [*options, "--last", 2, *written])])
     found = json.loads(out.read_text(encoding="utf-8"), parse_constant=pytest.fail)["sets"]["tiny_imagenet"][name]
-    assert list(found["methods"]) == ["features.4", "features.7", "features.11", "features"]
+    assert list(found["methods"]) == ["features.1", "features.4", "features.7", "features.11", "features"]
     for layer, own in found["methods"].items():
         assert own["settings"]["options"] == {"l1": layer, "variant": "paper", "inversion_steps": 1, "class_steps": 1}
         assert (own["images"], own["tuning_images"], len(own["errors"])) == (2, 2, 21)

@@ -266,14 +266,14 @@ def test_gradients_are_read_by_their_largest_absolute_value() -> None:
 
 def test_predicted_weights_are_rows_of_the_network_that_they_were_fitted_to(run: Any, tmp_path: Path) -> None:
     backbone = FrozenBackbone("squeezenet1_1")
-    InversionExplainer(backbone, variant="multiscale", predictor=4, image_size=64).save(tmp_path / "fitted")
+    InversionExplainer(backbone, variant="fine", predictor=4, image_size=64).save(tmp_path / "fitted")
     options = ["--networks", "squeezenet1_1", "--methods", "Center", "--count", "2", "--predictors"]
     found = run(*options, f"squeezenet1_1={tmp_path / 'fitted'}")["squeezenet1_1"]["methods"]
     predicted = {f"InversionMask+amortised, {steps} steps": steps for steps in (0, 5)}
     assert list(found) == ["Center", *predicted]
     for name, steps in predicted.items():
         assert "refused" not in found[name], found[name]
-        assert found[name]["options"] == {"variant": "multiscale", "inversion_steps": 0, "class_steps": steps}
+        assert found[name]["options"] == {"variant": "fine", "inversion_steps": 0, "class_steps": steps}
         assert found[name]["pairs"] == found["Center"]["pairs"]
     assert list(run(*options, f"mobilenet_v2={tmp_path / 'fitted'}")["squeezenet1_1"]["methods"]) == ["Center"]
 

@@ -29,7 +29,7 @@ class InversionMask(Method):
     Args:
         model: as in `Method`.
         layer: l₁; see `inversion_layers` for what is taken without it, and for l₀.
-        variant: ``paper``, ``released`` (what the authors' code does) or ``multiscale`` (ours).
+        variant: ``paper``, ``released`` (what the authors' code does) ``fine`` or ``smooth`` (ours).
         progress: whether to show a progress bar on stderr.
         predictor: of ω before the first step, such as a trained explainer's ``predictor``, which is also good for other
             classes than it was trained on; the settings have to be those that it was trained with.
@@ -86,9 +86,7 @@ class InversionMask(Method):
     def _network_between(self, layers: InversionLayers) -> InvertedNetwork:
         """The network of the last call where it will do: it keeps a copy that costs passes to make."""
         if self.network is None or self.network.layers != layers or self.network.model is not self.model:
-            self.network = InvertedNetwork(
-                self.model, layers, self.settings.score, self.settings.maps, gated=self.settings.gated
-            )
+            self.network = InvertedNetwork(self.model, layers, self.settings)
         return self.network
 
     def _optimised(self, network: InvertedNetwork, images: Tensor, classes: Tensor, advance: Any) -> Tensor:

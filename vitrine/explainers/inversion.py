@@ -36,8 +36,8 @@ class InversionExplainer(Explainer):
         backbone: the classifier behind glass.
         classes: names of the backbone's logits.
         preprocessing: how images are made ready for the backbone.
-        variant: ``paper``; ``released``, what the authors' code does; or ``multiscale``, ours, of several layers. It sets
-            all options below that are None.
+        variant: ``paper``; ``released``, what the authors' code does; ``fine`` or ``smooth``, ours. It sets all
+            options below that are None.
         inversion_layer: l₀; the paper's for its networks, and the last map for others, see `inversion_layers`.
         mask_layers: l₁; with several, the mask is a sum of all their channels.
         predictor: hidden units of the predictor of ω; 0 for none.
@@ -48,8 +48,10 @@ class InversionExplainer(Explainer):
         class_penalty: δ.
         suppression: λ.
         maps: what the mask is a sum of: ``activations``, or their relevance by ``gradient`` or ``guided`` backprop.
-        mask_from: l₁ where none is named: the ``paper``'s, the ``inversion_layer`` l₀, or all ``stages`` of resolution.
-        gated: whether maps of several l₁ are multiplied by the square root of the last one's sum.
+        mask_from: l₁ where none is named: the ``paper``'s, the ``inversion_layer`` l₀, all ``stages`` of resolution, or
+            the ``finest`` of them alone.
+        gate: power of the maps' sum at l₀ that the mask's sum is multiplied by.
+        smoothing: σ of a Gaussian over the mask's sum, as a share of its width.
         score: of the class: ``probability``, ``log_probability``, ``sigmoid`` or ``logit``.
         background: ``blur``, ``mean`` or ``noise``.
         tolerance: change of the mask in a step at which it is at rest.
@@ -78,7 +80,8 @@ class InversionExplainer(Explainer):
         suppression: float | None = None,
         maps: str | None = None,
         mask_from: str | None = None,
-        gated: bool | None = None,
+        gate: float | None = None,
+        smoothing: float | None = None,
         score: str | None = None,
         background: str | None = None,
         tolerance: float | None = None,
@@ -96,7 +99,8 @@ class InversionExplainer(Explainer):
             "suppression": suppression,
             "maps": maps,
             "mask_from": mask_from,
-            "gated": gated,
+            "gate": gate,
+            "smoothing": smoothing,
             "score": score,
             "background": background,
             "tolerance": tolerance,
@@ -113,11 +117,9 @@ class InversionExplainer(Explainer):
             self.layers = inversion_layers(
                 backbone.model, image, inversion_layer, tuple(mask_layers), mask_from=self.settings.mask_from
             )
-            self.network = InvertedNetwork(
-                backbone.model, self.layers, self.settings.score, self.settings.maps, gated=self.settings.gated
-            )
+            self.network = InvertedNetwork(backbone.model, self.layers, self.settings)
             reading = self.network.read(image)
-        self.num_classes, channels = reading.logits.shape[1], reading.activations.shape[1]
+        self.num_classes, channels = reading.logits.shape[1], reading.maps.channels
         self.hidden = predictor
         self.predictor = WeightPredictor(channels, predictor, start=self.settings.start) if predictor else None
 

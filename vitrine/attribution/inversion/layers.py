@@ -50,13 +50,15 @@ def inversion_layers(
     found = tuple(resolve_layer(model, name) for name in mask)
     if not found and mask_from == "stages":
         found = stage_layers(model, images, chosen)
+    elif not found and mask_from == "finest":
+        found = stage_layers(model, images, chosen)[:1]
     elif not found:
         found = (chosen if mask_from == "inversion_layer" else _mask_layer(model, chosen),)
     return InversionLayers(chosen, found)
 
 
 def stage_layers(model: nn.Module, images: Tensor, last: str) -> tuple[str, ...]:
-    """The last layer of every resolution from a quarter of the image's on, up to the layer ``last``, in order.
+    """The last layer of every resolution from half of the image's on, up to the layer ``last``, in order.
 
     Of several modules at one resolution, those count whose names have the fewest parts, so that a block is taken and not the
     convolutions in it.
@@ -68,7 +70,7 @@ def stage_layers(model: nn.Module, images: Tensor, last: str) -> tuple[str, ...]
         cells = tuple(visit.shape[2:])
         if (
             layout_of_map(visit.shape, images.shape[1:]) is not channels_first
-            or not 1 < max(cells) <= max(images.shape[2:]) / 4
+            or not 1 < max(cells) <= max(images.shape[2:]) / 2
         ):
             continue
         if cells not in found or _depth(visit) <= _depth(found[cells]):

@@ -1,26 +1,72 @@
-"""Masks that are sums of a layer's activation maps (equations 6 and 7 of Du et al., KDD 2018)."""
+"""What an inversion mask is a sum of, and how the sum becomes a mask (equations 6 and 7 of Du et al., KDD 2018)."""
+
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vitrine.attribution.perturbations import gaussian_blur
 from vitrine.attribution.precision import in_full, without_autocast
 
 
-def combined(weights: Tensor, activations: Tensor) -> Tensor:
-    """Σᵢ ωᵢ fᵢ (equation 6).
+@dataclass(frozen=True)
+class MaskMaps:
+    """The maps fᵢ of R rows, of one layer or of several, whose weighted sum a mask is."""
 
-    Args:
-        weights: (R, n) ω.
-        activations: (R, n, h, w) f.
+    layers: tuple[Tensor, ...]
+    """Of each layer (R, nₗ, hₗ, wₗ) ≥ 0, in its own resolution."""
+    gate: Tensor | None = None
+    """(R, 1, h, w) ≥ 0: what the sum is multiplied by."""
+    smoothing: float = 0.0
+    """σ, as a share of the width, of a Gaussian over the sum."""
 
-    Returns:
-        (R, 1, h, w) in float32 or wider.
-    """
-    with without_autocast(activations):
-        rows, channels, height, width = activations.shape
-        flat = in_full(activations).reshape(rows, channels, height * width)
-        return (in_full(weights)[:, None] @ flat).view(rows, 1, height, width)
+    @classmethod
+    def of(cls, layers: list[Tensor], top: Tensor | None = None, gate: float = 0.0, smoothing: float = 0.0) -> Self:
+        """Maps of several layers are divided by the mean of their sum, so that no layer outweighs another.
+
+        Args:
+            layers: (R, nₗ, hₗ, wₗ) ≥ 0 of each.
+            top: (R, 1, h, w) ≥ 0, from which the gate is made.
+            gate: the power of ``top``, over its mean, that the sum is multiplied by.
+            smoothing: see above.
+        """
+        even = [m / _mean_sum(m) for m in layers] if len(layers) > 1 else layers
+        gates = None if top is None else (top / _mean_sum(top)) ** gate
+        return cls(tuple(even), gates, smoothing)
+
+    @property
+    def channels(self) -> int:
+        """N = Σ nₗ."""
+        return sum(m.shape[1] for m in self.layers)
+
+    def rows(self, chosen: Tensor | slice) -> Self:
+        """The maps of some rows, by (r,) indices or a slice."""
+        gate = None if self.gate is None else self.gate[chosen]
+        return replace(self, layers=tuple(m[chosen] for m in self.layers), gate=gate)
+
+    def even_weights(self, weight: float) -> Tensor:
+        """(R, n) ω that are all the same."""
+        return self.layers[0].new_full((len(self.layers[0]), self.channels), weight)
+
+    def combined(self, weights: Tensor) -> Tensor:
+        """Σᵢ ωᵢ fᵢ (equation 6), in the size of the largest map.
+
+        Args:
+            weights: (R, n) ω.
+
+        Returns:
+            (R, 1, h, w) in float32 or wider.
+        """
+        with without_autocast(self.layers[0]):
+            parts = in_full(weights).split([m.shape[1] for m in self.layers], dim=1)
+            sums = [_weighted_sum(w, in_full(m)) for w, m in zip(parts, self.layers, strict=True)]
+            largest = max((m.shape[2:] for m in self.layers), key=lambda cells: cells[0] * cells[1])
+            total = torch.stack([_enlarged(one, largest) for one in sums]).sum(dim=0)
+            if self.gate is not None:
+                total = total * _enlarged(in_full(self.gate), largest)
+            return gaussian_blur(total, self.smoothing * largest[1]) if self.smoothing else total
 
 
 def minmax_mask(maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -42,3 +88,17 @@ def over_maximum_mask(maps: Tensor, size: tuple[int, int]) -> Tensor:
     large = F.interpolate(maps, size, mode="bilinear", align_corners=True)
     lowest, highest = large.amin(dim=(2, 3), keepdim=True), large.amax(dim=(2, 3), keepdim=True)
     return (large - lowest) / highest.where(highest != 0, torch.ones_like(highest))
+
+
+def _mean_sum(maps: Tensor) -> Tensor:
+    """(R, 1, 1, 1) of the channels' sum; above 0."""
+    return maps.sum(dim=1).mean(dim=(1, 2))[:, None, None, None].clamp(min=torch.finfo(maps.dtype).tiny)
+
+
+def _weighted_sum(weights: Tensor, maps: Tensor) -> Tensor:
+    rows, channels, height, width = maps.shape
+    return (weights[:, None] @ maps.reshape(rows, channels, height * width)).view(rows, 1, height, width)
+
+
+def _enlarged(maps: Tensor, size: torch.Size) -> Tensor:
+    return maps if maps.shape[2:] == size else F.interpolate(maps, size, mode="bilinear", align_corners=False)

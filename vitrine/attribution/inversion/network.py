@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitrine.attribution.base import checked_output
@@ -13,6 +12,8 @@ from vitrine.attribution.class_activation import layout_of_layer
 from vitrine.attribution.interception import Interception
 from vitrine.attribution.inversion.folded import FoldedCopy
 from vitrine.attribution.inversion.layers import InversionLayers
+from vitrine.attribution.inversion.mask import MaskMaps
+from vitrine.attribution.inversion.settings import InversionSettings
 from vitrine.attribution.precision import in_full
 from vitrine.attribution.rectified import guided_rules
 from vitrine.glass import captured
@@ -24,8 +25,8 @@ ClassesOf = Callable[[Tensor], Tensor]
 class Reading(NamedTuple):
     """What one forward pass of the images themselves gives, without gradient."""
 
-    activations: Tensor
-    """(B, n, h, w) ≥ 0, of the layer l₁."""
+    maps: MaskMaps
+    """Of the layers l₁."""
     features: Tensor
     """(B, …) of the layer l₀."""
     logits: Tensor
@@ -49,28 +50,20 @@ class InvertedNetwork:
     Args:
         model: maps (B, 3, H, W) images to (B, C) logits; behind glass.
         layers: l₀ and l₁.
-        score: of a class, see `InversionSettings`.
-        maps: what a mask is a sum of, see `InversionSettings`.
-        gated: see there.
+        settings: which maps a mask is a sum of, and which score is the class's.
     """
 
-    def __init__(
-        self, model: nn.Module, layers: InversionLayers, score: str, maps: str = "activations", *, gated: bool = False
-    ) -> None:
+    def __init__(self, model: nn.Module, layers: InversionLayers, settings: InversionSettings) -> None:
         self.model = model
         self.layers = layers
-        self.score = score
-        self.maps = maps
-        self.gated = gated
+        self.settings = settings
         self.names = list(dict.fromkeys([*layers.mask, layers.inversion]))
         self.copy = FoldedCopy(model, self.names)
 
     def read(self, images: Tensor, classes_of: ClassesOf = predicted, *, evidence: bool = False) -> Reading:
         """What one forward pass of the images gives.
 
-        Negative activations are cut, as a ReLU would: a mask shows where a channel is on. Of several layers the maps are
-        brought to the size of the largest, and each layer's are divided by the mean of their sum, so that none outweighs
-        another.
+        Negative activations are cut, as a ReLU would: a mask shows where a channel is on.
 
         Args:
             images: (B, 3, H, W).
@@ -78,21 +71,24 @@ class InvertedNetwork:
             evidence: whether evidence for them is wanted, which costs a backward pass from the logits to l₁.
         """
         model = self.copy.of(images)
-        backward = evidence or self.maps != "activations"
-        rules = guided_rules() if self.maps == "guided" else {}
+        kind, gate = self.settings.maps, self.settings.gate
+        backward = evidence or kind != "activations"
+        rules = guided_rules() if kind == "guided" else {}
+        drawn = [*self.layers.mask, self.layers.inversion] if gate else list(self.layers.mask)
         with torch.set_grad_enabled(backward), tapped(model, self.names, needs_gradient=backward) as outputs:
             with Interception(rules):
                 logits = in_full(checked_output(model(images), len(images), None))
             classes = classes_of(logits.detach())
-            taps = [outputs[name] for name in self.layers.mask]
+            taps = [outputs[name] for name in drawn]
             slopes = gradients_at(taps, logits, classes) if backward else [None] * len(taps)
-        placed = [self._placed(*one, images) for one in zip(self.layers.mask, taps, slopes, strict=True)]
-        maps = [f if self.maps == "activations" or g is None else (g * f).clamp(min=0) for f, g in placed]
-        told = [channel_evidence(f, g) for f, g in placed if g is not None]
+        placed = [self._placed(*one, images) for one in zip(drawn, taps, slopes, strict=True)]
+        every = [f if kind == "activations" or g is None else (g * f).clamp(min=0) for f, g in placed]
+        count = len(self.layers.mask)
+        top = every[-1].sum(dim=1, keepdim=True) if gate else None
+        maps = MaskMaps.of(every[:count], top, gate, self.settings.smoothing)
+        told = [channel_evidence(f, g) for f, g in placed[:count] if g is not None]
         found = torch.cat(told, dim=1) if evidence else None
-        return Reading(
-            joined(maps, gated=self.gated), outputs[self.layers.inversion].detach(), logits.detach(), classes, found
-        )
+        return Reading(maps, outputs[self.layers.inversion].detach(), logits.detach(), classes, found)
 
     def _placed(
         self, name: str, output: Tensor, gradient: Tensor | None, images: Tensor
@@ -116,29 +112,14 @@ class InvertedNetwork:
     def scores(self, images: Tensor, classes: Tensor) -> Tensor:
         """(R,) scores of (R,) classes."""
         logits = self.logits(images)
-        if self.score == "probability":
+        score = self.settings.score
+        if score == "probability":
             logits = logits.softmax(dim=1)
-        elif self.score == "log_probability":
+        elif score == "log_probability":
             logits = logits.log_softmax(dim=1)
-        elif self.score == "sigmoid":
+        elif score == "sigmoid":
             logits = logits.sigmoid()
         return logits.gather(1, classes[:, None]).squeeze(1)
-
-
-def joined(maps: list[Tensor], *, gated: bool = False) -> Tensor:
-    """(B, Σn, h, w) of (B, n, h, w) maps of several layers; those of one as they are.
-
-    Args:
-        maps: of one layer each, in order.
-        gated: whether all are multiplied by the square root of the last layer's sum.
-    """
-    if len(maps) == 1:
-        return maps[0]
-    size = max((m.shape[2:] for m in maps), key=lambda cells: cells[0] * cells[1])
-    even = [m / m.sum(dim=1).mean(dim=(1, 2))[:, None, None, None].clamp(min=torch.finfo(m.dtype).tiny) for m in maps]
-    large = [F.interpolate(m, size, mode="bilinear", align_corners=False) for m in even]
-    gate = large[-1].sum(dim=1, keepdim=True).sqrt()
-    return torch.cat(large, dim=1) * gate if gated else torch.cat(large, dim=1)
 
 
 def gradients_at(taps: list[Tensor], logits: Tensor, classes: Tensor) -> list[Tensor]:

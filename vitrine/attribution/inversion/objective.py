@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vitrine.attribution.inversion.background import background_of
-from vitrine.attribution.inversion.mask import combined, minmax_mask, over_maximum_mask
+from vitrine.attribution.inversion.mask import MaskMaps, minmax_mask, over_maximum_mask
 from vitrine.attribution.inversion.network import InvertedNetwork, Reading
 from vitrine.attribution.inversion.settings import InversionSettings
 from vitrine.attribution.precision import in_full
@@ -22,8 +22,8 @@ class InversionObjective:
     """(R, 3, H, W)."""
     background: Tensor
     """(R, 3, H, W) p."""
-    activations: Tensor
-    """(R, n, h, w) of the layer l₁."""
+    maps: MaskMaps
+    """Of the layers l₁."""
     features: Tensor
     """(R, …) of the layer l₀."""
     classes: Tensor
@@ -35,18 +35,18 @@ class InversionObjective:
     ) -> "InversionObjective":
         """That of images and what the network read in them; ``seed`` is for the background ``noise``."""
         background = background_of(images, settings.background, seed).contiguous(memory_format=torch.channels_last)
-        return cls(network, settings, images, background, reading.activations, reading.features, reading.classes)
+        return cls(network, settings, images, background, reading.maps, reading.features, reading.classes)
 
     def rows(self, chosen: Tensor | slice) -> "InversionObjective":
         """The objective of some rows, by (r,) indices or a slice."""
-        names = ("images", "background", "activations", "features", "classes")
-        return replace(self, **{name: getattr(self, name)[chosen] for name in names})
+        names = ("images", "background", "features", "classes")
+        return replace(self, maps=self.maps.rows(chosen), **{name: getattr(self, name)[chosen] for name in names})
 
     def masks(self, weights: Tensor) -> Tensor:
         """(R, 1, H, W) from (R, n) ω."""
         height, width = self.images.shape[-2:]
         enlarge = over_maximum_mask if self.settings.over_maximum else minmax_mask
-        return enlarge(combined(weights, self.activations), (height, width))
+        return enlarge(self.maps.combined(weights), (height, width))
 
     def shown(self, masks: Tensor) -> Tensor:
         """Φ = x ∘ m + p ∘ (1 − m) (equation 2); of the mask 1 − m it is Φ_bg (equation 4)."""

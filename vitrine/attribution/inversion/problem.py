@@ -33,7 +33,7 @@ def pose(
 
     Args:
         network: behind glass.
-        settings: of the losses.
+        settings: of the losses; what is read follows those of the network.
         images: (B, 3, H, W).
         classes_of: as in `InvertedNetwork.read`.
         predictor: of ω; every channel starts at ``settings.start`` without it.
@@ -43,9 +43,7 @@ def pose(
     reading = network.read(images, classes_of, evidence=predictor is not None)
     objective = InversionObjective.of(network, settings, images, reading, seed)
     if predictor is None or reading.evidence is None:
-        return InversionProblem(
-            objective, reading, reading.activations.new_full(reading.activations.shape[:2], settings.start)
-        )
+        return InversionProblem(objective, reading, reading.maps.even_weights(settings.start))
     with without_autocast(images):
         found = predictor(reading.evidence)
         # The mask is that of any multiple: penalties would shrink ω in training without end, and steps overrun it.

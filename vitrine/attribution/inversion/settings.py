@@ -5,7 +5,7 @@ from typing import Any
 
 SCORES = ("probability", "log_probability", "sigmoid", "logit")
 BACKGROUNDS = ("blur", "mean", "noise")
-MASK_FROM = ("paper", "inversion_layer", "stages")
+MASK_FROM = ("paper", "inversion_layer", "stages", "finest")
 MAPS = ("activations", "gradient", "guided")
 
 
@@ -37,10 +37,13 @@ class InversionSettings:
     """fᵢ, what a mask is a sum of: ``activations``, or their relevance for the class, (g ∘ f)⁺ with g the ``gradient`` of its
     logit, or that of ``guided`` backprop."""
     mask_from: str = "paper"
-    """l₁ where none is named: the ``paper``'s, the ``inversion_layer`` l₀ itself, or all ``stages``: the last layer of every
-    resolution, see `stage_layers`."""
-    gated: bool = False
-    """Whether the maps of several l₁ are multiplied by the square root of the sum of the last, which tells classes apart."""
+    """l₁ where none is named: the ``paper``'s, the ``inversion_layer`` l₀ itself, all ``stages`` (the last layer of every
+    resolution, see `stage_layers`), or the ``finest`` of them alone."""
+    gate: float = 0.0
+    """p: where the mask's sum is multiplied by the p-th power of the sum of the same maps at l₀, which tells classes apart; 0
+    does without."""
+    smoothing: float = 0.0
+    """σ, as a share of the map's width, of a Gaussian over the mask's sum; 0 does without."""
     score: str = "probability"
     """s: the class's softmax ``probability``, its ``log_probability``, the ``sigmoid`` of its logit (for a classifier of
     several labels) or the ``logit`` itself."""
@@ -88,18 +91,20 @@ RELEASED = InversionSettings(
     over_maximum=True,
     mask_from="inversion_layer",
 )
-MULTISCALE = InversionSettings(
+FINE = InversionSettings(
     inversion_steps=0,
     class_steps=10,
     learning_rate=2e-2,
     class_penalty=0.01,
     maps="guided",
-    mask_from="stages",
-    gated=True,
+    mask_from="finest",
+    gate=0.25,
     score="log_probability",
 )
-"""Masks of several resolutions, whose maps are of the class from the start, so that few steps are enough."""
-VARIANTS = {"paper": PAPER, "released": RELEASED, "multiscale": MULTISCALE}
+"""For the extent of objects: masks of many cells, whose maps are of the class from the start, so that few steps will do."""
+SMOOTH = replace(FINE, maps="gradient", gate=0.5, smoothing=0.1)
+"""For where an object is, and for images that are hardly recognised: more of the class, and no outlines."""
+VARIANTS = {"paper": PAPER, "released": RELEASED, "fine": FINE, "smooth": SMOOTH}
 
 
 def settings_of(variant: str, **changes: Any) -> InversionSettings:

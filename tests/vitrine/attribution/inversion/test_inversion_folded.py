@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from vitrine.attribution.inversion import (
     InversionLayers,
     InversionResult,
+    InversionSettings,
     InvertedNetwork,
     inversion_layers,
     optimise,
@@ -94,9 +95,9 @@ def explained(model: nn.Module, variant: str) -> tuple[InversionResult, list[Ten
     settings = settings_of(variant, inversion_steps=1, class_steps=2)
     with behind_glass(model), torch.no_grad():
         layers = inversion_layers(model, NOISE[:1], mask_from=settings.mask_from)
-        network = InvertedNetwork(model, layers, settings.score, settings.maps)
+        network = InvertedNetwork(model, layers, settings)
         objective, reading, start = pose(network, settings, NOISE)
-        told = [reading.activations, reading.features, reading.logits]
+        told = [*reading.maps.layers, reading.features, reading.logits]
         with torch.enable_grad():
             weights = start.clone().requires_grad_()
             losses = [objective.inversion_loss(weights), objective.class_loss(weights)]
@@ -108,12 +109,12 @@ def explained(model: nn.Module, variant: str) -> tuple[InversionResult, list[Ten
     ("make", "variant", "copied"),
     [
         (lambda: named("mobilenet_v2"), "paper", True),
-        (lambda: named("mobilenet_v2"), "multiscale", True),
+        (lambda: named("mobilenet_v2"), "fine", True),
         (lambda: named("resnet18"), "paper", True),
-        (lambda: named("resnet18"), "multiscale", True),
+        (lambda: named("resnet18"), "fine", True),
         (lambda: named("squeezenet1_1"), "paper", False),
         (functional_net, "released", True),
-        (functional_net, "multiscale", True),
+        (functional_net, "fine", True),
     ],
 )
 def test_masks_are_those_of_the_model_itself(
@@ -134,7 +135,8 @@ def test_masks_are_those_of_the_model_itself(
 
 def test_evidence_for_a_predictor_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     model = named("mobilenet_v2").requires_grad_(requires_grad=False)
-    network = InvertedNetwork(model, InversionLayers("features", ("features.13", "features.18")), "logit", "gradient")
+    layers = InversionLayers("features", ("features.13", "features.18"))
+    network = InvertedNetwork(model, layers, InversionSettings(score="logit", maps="gradient"))
     found = network.read(NOISE, evidence=True)
     assert network.copy.of(NOISE) is not model
     monkeypatch.setattr(FoldedCopy, "of", lambda self, _images: self.model)
@@ -222,7 +224,7 @@ def test_kept_layers_give_what_they_gave() -> None:
     assert norms(folded(model, NOISE, ["inner.0", "b1"])) == []
     assert norms(folded(model, NOISE, ["inner"])) == ["b1"]
     assert norms(folded(model, NOISE, ["inner.2"])) == ["b1"]
-    network = InvertedNetwork(model, InversionLayers("b1", ("b1", "inner.0")), "logit")
+    network = InvertedNetwork(model, InversionLayers("b1", ("b1", "inner.0")), InversionSettings(score="logit"))
     with torch.no_grad():
         features = network.read(NOISE).features
         torch.testing.assert_close(features, model.get_submodule("b1")(inner(NOISE)), rtol=1e-10, atol=1e-10)
@@ -333,7 +335,7 @@ def test_of_another_type() -> None:
 
 def test_no_pickle_and_no_copy_holds_it() -> None:
     model = named("resnet18")
-    network = InvertedNetwork(model, InversionLayers("layer4", ("layer4",)), "logit")
+    network = InvertedNetwork(model, InversionLayers("layer4", ("layer4",)), InversionSettings(score="logit"))
     size = len(pickle.dumps(network))
     assert network.copy.of(NOISE) is not model
     assert len(pickle.dumps(network)) == size

@@ -10,8 +10,7 @@ import torchvision
 from torch import Tensor, nn
 
 from vitrine.attribution import InversionMask
-from vitrine.attribution.inversion import InversionLayers, InvertedNetwork, inversion_layers
-from vitrine.attribution.inversion.network import joined
+from vitrine.attribution.inversion import InversionLayers, InversionSettings, InvertedNetwork, inversion_layers
 from vitrine.glass import behind_glass
 
 
@@ -64,10 +63,10 @@ def test_layers_of_known_networks(name: str, size: int, mask: str, channels: int
     assert layers.inversion in {"features", "layer4"}
     assert layers.mask == (mask,)
     with behind_glass(model):
-        reading = InvertedNetwork(model, layers, "probability").read(torch.randn(2, 3, size, size))
-    assert reading.activations.shape == (2, channels, *cells)
-    assert float(reading.activations.min()) == 0
-    assert float(reading.activations.max()) > 0
+        reading = InvertedNetwork(model, layers, InversionSettings()).read(torch.randn(2, 3, size, size))
+    assert reading.maps.layers[0].shape == (2, channels, *cells)
+    assert float(reading.maps.layers[0].min()) == 0
+    assert float(reading.maps.layers[0].max()) > 0
     assert reading.classes.tolist() == reading.logits.argmax(dim=1).tolist()
 
 
@@ -86,8 +85,8 @@ def test_what_resnet_gives_before_its_relu_is_rectified() -> None:
     block = model.get_submodule("layer4.1")
     block.get_submodule("bn1").register_forward_hook(lambda _m, _i, output: found.append(output.clone()))
     with behind_glass(model):
-        reading = InvertedNetwork(model, layers_of(model), "logit").read(images)
-    torch.testing.assert_close(reading.activations, found[-1].relu())
+        reading = InvertedNetwork(model, layers_of(model), InversionSettings()).read(images)
+    torch.testing.assert_close(reading.maps.layers[0], found[-1].relu())
 
 
 def test_a_pooling_that_stands_in_two_places() -> None:
@@ -97,8 +96,8 @@ def test_a_pooling_that_stands_in_two_places() -> None:
     layers = layers_of(model, 32)
     assert layers.mask == ("0.4",)
     with behind_glass(model):
-        reading = InvertedNetwork(model, layers, "logit").read(torch.randn(2, 3, 32, 32))
-    assert reading.activations.shape == (2, 5, 13, 13)
+        reading = InvertedNetwork(model, layers, InversionSettings()).read(torch.randn(2, 3, 32, 32))
+    assert reading.maps.layers[0].shape == (2, 5, 13, 13)
 
 
 def test_functional_relus_are_of_no_matter() -> None:
@@ -106,11 +105,11 @@ def test_functional_relus_are_of_no_matter() -> None:
     model, images = Functional().eval(), torch.randn(2, 3, 16, 16)
     assert layers_of(model, 16) == InversionLayers("second", ("second",))
     with behind_glass(model):
-        network = InvertedNetwork(model, layers_of(model, 16), "probability")
+        network = InvertedNetwork(model, layers_of(model, 16), InversionSettings())
         reading = network.read(images)
         hidden = F.max_pool2d(model.first(images).relu(), 2)
         torch.testing.assert_close(reading.features, model.second(hidden))
-        torch.testing.assert_close(reading.activations, model.second(hidden).relu())
+        torch.testing.assert_close(reading.maps.layers[0], model.second(hidden).relu())
         torch.testing.assert_close(network.features(images), reading.features, rtol=0, atol=0)
     masks = InversionMask(model, inversion_steps=2, class_steps=3).attribute(images)
     assert masks.shape == (2, 1, 16, 16)
@@ -123,8 +122,8 @@ def test_tokens_of_a_transformer() -> None:
     ).eval()
     layers = layers_of(model, 48)
     with behind_glass(model):
-        reading = InvertedNetwork(model, layers, "probability").read(torch.randn(2, 3, 48, 48), evidence=True)
-    assert reading.activations.shape == (2, 24, 3, 3)
+        reading = InvertedNetwork(model, layers, InversionSettings()).read(torch.randn(2, 3, 48, 48), evidence=True)
+    assert reading.maps.layers[0].shape == (2, 24, 3, 3)
     assert reading.features.shape == (2, 10, 24)
     assert reading.evidence is not None
     assert reading.evidence.shape == (2, 24, 4)
@@ -142,15 +141,18 @@ def test_several_mask_layers_are_brought_to_one_size_and_evened_out(
     inverted_net: nn.Module, inverted_images: Tensor
 ) -> None:
     layers = inversion_layers(inverted_net, inverted_images, mask=("features.5", "features.1"))
-    reading = InvertedNetwork(inverted_net, layers, "probability").read(inverted_images)
+    reading = InvertedNetwork(inverted_net, layers, InversionSettings()).read(inverted_images)
     early = inverted_net.get_submodule("features")[:2](inverted_images)  # type: ignore[index]
     late = inverted_net.get_submodule("features")(inverted_images)
-    assert reading.activations.shape == (3, 20, 32, 32)
-    torch.testing.assert_close(reading.activations[:, 12:], share_of(early))
+    assert reading.maps.channels == 20
+    for found, told in zip(reading.maps.layers, (late, early), strict=True):
+        torch.testing.assert_close(found, share_of(told))
+    weights = torch.rand(3, 20, dtype=torch.float64)
     larger = F.interpolate(share_of(late), (32, 32), mode="bilinear", align_corners=False)
-    torch.testing.assert_close(reading.activations[:, :12], larger)
-    dead = torch.zeros(2, 3, 4, 4)
-    assert not joined([dead, dead[:, :, :2, :2]]).any()
+    whole = torch.cat([larger, share_of(early)], dim=1)
+    torch.testing.assert_close(
+        reading.maps.combined(weights)[:, 0], torch.einsum("rn,rnhw->rhw", weights, whole), rtol=1e-9, atol=1e-9
+    )
 
 
 def test_named_layers(inverted_net: nn.Module, inverted_images: Tensor) -> None:

@@ -35,10 +35,10 @@ def inverted(
     """The result, and the losses of each step."""
     losses: list[Tensor] = []
     with behind_glass(model), torch.no_grad():
-        network = InvertedNetwork(model, layers or inversion_layers(model, images[:1]), settings.score)
+        network = InvertedNetwork(model, layers or inversion_layers(model, images[:1]), settings)
         reading = network.read(images, lambda _: torch.tensor(targets))
         objective = InversionObjective.of(network, settings, images, reading)
-        start = reading.activations.new_full(reading.activations.shape[:2], settings.start)
+        start = reading.maps.even_weights(settings.start)
         return optimise(objective, start, losses.append), losses
 
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vitrine.attribution.inversion.background import RADIUS, background_of
-from vitrine.attribution.inversion.mask import combined, minmax_mask, over_maximum_mask
+from vitrine.attribution.inversion.mask import MaskMaps, minmax_mask, over_maximum_mask
 
 
 def naive_bilinear(cells: Tensor, height: int, width: int, *, aligned: bool) -> Tensor:
@@ -33,11 +33,11 @@ def naive_bilinear(cells: Tensor, height: int, width: int, *, aligned: bool) -> 
 
 def test_a_combination_is_the_weighted_sum() -> None:
     weights, activations = torch.rand(2, 5, dtype=torch.float64), torch.rand(2, 5, 3, 4, dtype=torch.float64)
-    found = combined(weights, activations)
+    found = MaskMaps((activations,)).combined(weights)
     for row in range(2):
         told = sum((weights[row, i] * activations[row, i] for i in range(5)), torch.zeros(3, 4, dtype=torch.float64))
         torch.testing.assert_close(found[row, 0], told)
-    assert combined(weights.bfloat16(), activations.bfloat16()).dtype == torch.float32
+    assert MaskMaps((activations.bfloat16(),)).combined(weights.bfloat16()).dtype == torch.float32
 
 
 def test_masks_of_a_known_map() -> None:
@@ -71,7 +71,7 @@ def test_gradients_go_through_minimum_and_maximum(mask_of: object) -> None:
 def test_a_mask_does_not_depend_on_the_scale_of_its_weights() -> None:
     weights, activations = torch.rand(1, 5, dtype=torch.float64), torch.rand(1, 5, 3, 3, dtype=torch.float64)
     for mask_of in (minmax_mask, over_maximum_mask):
-        masks = [mask_of(combined(scale * weights, activations), (9, 9)) for scale in (1, 1e-6)]
+        masks = [mask_of(MaskMaps((activations,)).combined(scale * weights), (9, 9)) for scale in (1, 1e-6)]
         torch.testing.assert_close(masks[0], masks[1])
 
 

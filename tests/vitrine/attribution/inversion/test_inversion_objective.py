@@ -21,7 +21,7 @@ from vitrine.attribution.inversion import (
 
 def objective_of(model: nn.Module, images: Tensor, variant: str = "paper", **changes: Any) -> InversionObjective:
     settings = settings_of(variant, **changes)
-    network = InvertedNetwork(model, inversion_layers(model, images[:1]), settings.score)
+    network = InvertedNetwork(model, inversion_layers(model, images[:1]), settings)
     reading = network.read(images, lambda logits: torch.arange(len(logits)))
     return InversionObjective.of(network, settings, images, reading)
 
@@ -30,7 +30,7 @@ def objective_of(model: nn.Module, images: Tensor, variant: str = "paper", **cha
 @pytest.mark.parametrize("score", ["probability", "log_probability", "logit"])
 def test_gradients_of_both_losses(variant: str, score: str, inverted_net: nn.Module, inverted_images: Tensor) -> None:
     objective = objective_of(inverted_net, inverted_images[:2, :, :16, :16], variant, score=score)
-    weights = 0.1 + torch.rand(objective.activations.shape[:2], dtype=torch.float64)
+    weights = 0.1 + torch.rand(len(objective.images), objective.maps.channels, dtype=torch.float64)
     for loss in (objective.inversion_loss, objective.class_loss):
         assert torch.autograd.gradcheck(loss, weights.requires_grad_())
 
@@ -192,7 +192,7 @@ def test_settings_left_out_are_the_variants() -> None:
 
 
 def test_features_before_an_in_place_relu(inverted_net: nn.Module, inverted_images: Tensor) -> None:
-    network = InvertedNetwork(inverted_net, InversionLayers("features.0", ("features.4",)), "probability")
+    network = InvertedNetwork(inverted_net, InversionLayers("features.0", ("features.4",)), InversionSettings())
     reading = network.read(inverted_images)
     assert float(reading.features.min()) < 0
     torch.testing.assert_close(network.features(inverted_images), reading.features, rtol=0, atol=0)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from vitrine.attribution.inversion import (
     InversionLayers,
     InversionObjective,
+    InversionSettings,
     InvertedNetwork,
     WeightPredictor,
     inversion_layers,
@@ -21,7 +22,7 @@ def evened(columns: Tensor) -> Tensor:
 
 def test_evidence_of_a_linear_head(inverted_net: nn.Module, inverted_images: Tensor) -> None:
     """The logit is 8 W·mean(f) + b: its gradient at a cell is 8 W / cells."""
-    network = InvertedNetwork(inverted_net, InversionLayers("features", ("features",)), "probability")
+    network = InvertedNetwork(inverted_net, InversionLayers("features", ("features",)), InversionSettings())
     classes = torch.tensor([0, 3, 3])
     reading = network.read(inverted_images, lambda _: classes, evidence=True)
     maps = inverted_net.get_submodule("features")(inverted_images)
@@ -32,10 +33,11 @@ def test_evidence_of_a_linear_head(inverted_net: nn.Module, inverted_images: Ten
     torch.testing.assert_close(reading.evidence, torch.stack([evened(column) for column in columns], dim=2))
     plain = network.read(inverted_images, lambda _: classes)
     assert plain.evidence is None
-    torch.testing.assert_close(plain.activations, reading.activations)
+    torch.testing.assert_close(plain.maps.layers, reading.maps.layers)
     torch.testing.assert_close(plain.features, reading.features)
     torch.testing.assert_close(plain.logits, reading.logits)
-    assert not any(tensor is not None and tensor.requires_grad for tensor in reading)
+    tensors = [*reading.maps.layers, reading.features, reading.logits, reading.classes, reading.evidence]
+    assert not any(tensor.requires_grad for tensor in tensors)
 
 
 def test_evidence_of_several_layers_and_of_one_that_no_logit_depends_on(inverted_images: Tensor) -> None:
@@ -49,7 +51,7 @@ def test_evidence_of_several_layers_and_of_one_that_no_logit_depends_on(inverted
             return self.head(self.used(images).relu_().mean(dim=(2, 3)))
 
     model = Idle().double().eval().requires_grad_(requires_grad=False)
-    network = InvertedNetwork(model, InversionLayers("used", ("used", "idle")), "logit")
+    network = InvertedNetwork(model, InversionLayers("used", ("used", "idle")), InversionSettings(score="logit"))
     reading = network.read(inverted_images, evidence=True)
     assert reading.evidence is not None
     assert reading.evidence.shape == (3, 6, 4)
@@ -89,7 +91,7 @@ def test_it_learns_the_losses_of_masks(inverted_net: nn.Module, inverted_images:
     torch.manual_seed(0)
     settings = settings_of("paper", class_penalty=0.01)
     layers = inversion_layers(inverted_net, inverted_images)
-    network = InvertedNetwork(inverted_net, layers, settings.score)
+    network = InvertedNetwork(inverted_net, layers, settings)
     reading = network.read(inverted_images, evidence=True)
     objective = InversionObjective.of(network, settings, inverted_images, reading)
     predictor = WeightPredictor(12, hidden=16).double()
