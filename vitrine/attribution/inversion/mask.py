@@ -60,7 +60,7 @@ class MaskMaps:
             (R, 1, h, w) in float32 or wider.
         """
         with without_autocast(self.layers[0]):
-            parts = in_full(weights).split([m.shape[1] for m in self.layers], dim=1)
+            parts = torch.split(in_full(weights), [m.shape[1] for m in self.layers], dim=1)
             sums = [_weighted_sum(w, in_full(m)) for w, m in zip(parts, self.layers, strict=True)]
             largest = max((m.shape[2:] for m in self.layers), key=lambda cells: cells[0] * cells[1])
             total = torch.stack([_enlarged(one, largest) for one in sums]).sum(dim=0)

@@ -98,7 +98,6 @@ FINE = InversionSettings(
     class_penalty=0.01,
     maps="guided",
     mask_from="finest",
-    gate=0.25,
     score="log_probability",
 )
 """For the extent of objects: masks of many cells, whose maps are of the class from the start, so that few steps will do."""

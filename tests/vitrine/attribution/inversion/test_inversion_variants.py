@@ -142,7 +142,7 @@ def test_classes_together_are_classes_alone(
 
 
 def test_without_steps_the_mask_is_the_sum_of_the_maps(network: Stages, images: Tensor) -> None:
-    settings = settings_of("fine", class_steps=0)
+    settings = settings_of("fine", class_steps=0, gate=0.25)
     reading = InvertedNetwork(network, InversionLayers("third", ("first",)), settings).read(images)
     relevance = InvertedNetwork(network, InversionLayers("third", ("third",)), InversionSettings(maps="guided"))
     top = relevance.read(images).maps.layers[0].sum(dim=1, keepdim=True)
@@ -150,4 +150,5 @@ def test_without_steps_the_mask_is_the_sum_of_the_maps(network: Stages, images: 
     total = reading.maps.layers[0].sum(dim=1, keepdim=True) * gate
     low, high = total.amin(dim=(2, 3), keepdim=True), total.amax(dim=(2, 3), keepdim=True)
     expected = F.interpolate((total - low) / (high - low), (32, 32), mode="bilinear", align_corners=False)
-    torch.testing.assert_close(InversionMask(network, variant="fine", class_steps=0).attribute(images), expected)
+    method = InversionMask(network, variant="fine", class_steps=0, gate=0.25)
+    torch.testing.assert_close(method.attribute(images), expected)
