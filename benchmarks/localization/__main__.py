@@ -82,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
         default=True,
         help="measure the largest component alone as well, which takes longer than many methods (yes)",
     )
+    command.add_argument("--bf16", action="store_true", help="make maps under bfloat16 autocast")
     command.add_argument("--batch-size", type=int, default=16, help="images at once (%(default)s)")
     command.add_argument("--resume", action="store_true", help="keep what --out has, and measure what it lacks")
     add_common_options(command, "runs/benchmarks/localization.json")

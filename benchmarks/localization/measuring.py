@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.progress import track
 
@@ -42,7 +43,7 @@ def _samples(subject: Subject, row: Row, args: argparse.Namespace) -> tuple[list
 def _settings(subject: Subject, row: Row, args: argparse.Namespace) -> dict[str, Any]:
     """What a row's figures depend on."""
     own = {"options": row.options, "blur": args.blur if row.blurred else 0.0} if row else {"options": {}, "blur": 0.0}
-    of_run = {"seed": args.seed, "device": args.device, "slow_images": args.slow_images, "component": args.component}
+    of_run = {name: getattr(args, name) for name in ("seed", "device", "bf16", "slow_images", "component")}
     return subject.settings | own | of_run
 
 
@@ -80,7 +81,9 @@ def _of_method(
         read = batches(samples, subject.preprocessing, args.batch_size)
         count, parts = -(-len(samples) // args.batch_size), []
         for part in track(read, f"{subject.title}: {name}, {title}", count, console=Console(stderr=True)):
-            maps, seconds = timed_maps(entry, method, part.images.to(args.device), part.labels.to(args.device))
+            images, labels = part.images.to(args.device), part.labels.to(args.device)
+            with torch.autocast(images.device.type, torch.bfloat16, enabled=args.bf16):
+                maps, seconds = timed_maps(entry, method, images, labels)
             maps = smoothed(maps, args.blur if entry.blurred else 0.0)
             parts.append(Outcomes.of_maps(maps, part.boxes, seconds, alphas))
         return Outcomes.cat(parts)

@@ -164,6 +164,23 @@ def test_without_the_component(run: Run, capsys: pytest.CaptureFixture[str]) -> 
     assert "Red" in capsys.readouterr().out
 
 
+def test_maps_under_bfloat16_are_made_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.dtype] = []
+
+    class Multiplied(Red):
+        def maps(self, inputs: Tensor, unit: Unit) -> Tensor:
+            seen.append((torch.eye(2, device=inputs.device) @ torch.eye(2, device=inputs.device)).dtype)
+            return super().maps(inputs, unit)
+
+    monkeypatch.setitem(ROWS, "Multiplied", Entry(Multiplied))
+    found = run("--methods", "Multiplied", "--bf16")["methods"]["Multiplied"]
+    assert set(seen) == {torch.bfloat16}
+    assert found["settings"]["bf16"]
+    seen.clear()
+    assert not run("--methods", "Multiplied")["methods"]["Multiplied"]["settings"]["bf16"]
+    assert set(seen) == {torch.float32}
+
+
 def test_values_below_0_are_0_before_the_mean_is_taken() -> None:
     maps = torch.full((2, 8, 8), -5.0)
     maps[0, 2:6, 2:6] = 1
