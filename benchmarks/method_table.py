@@ -88,10 +88,10 @@ METHODS = {
     "RISE": Entry(RISE, {"masks": 500}, slow=True),
     "InversionMask": Entry(InversionMask, slow=True),
     "InversionMask+released": Entry(InversionMask, {"variant": "released"}, slow=True),
-    "InversionMask+fine": Entry(InversionMask, {"variant": "fine"}, slow=True),
-    "InversionMask+fine, no steps": Entry(InversionMask, {"variant": "fine", "class_steps": 0}),
-    "InversionMask+smooth": Entry(InversionMask, {"variant": "smooth"}, slow=True),
-    "InversionMask+smooth, no steps": Entry(InversionMask, {"variant": "smooth", "class_steps": 0}),
+    "InversionMask+fine": Entry(InversionMask, {"variant": "fine"}),
+    "InversionMask+fine, ten steps": Entry(InversionMask, {"variant": "fine", "class_steps": 10}, slow=True),
+    "InversionMask+smooth": Entry(InversionMask, {"variant": "smooth"}),
+    "InversionMask+smooth, ten steps": Entry(InversionMask, {"variant": "smooth", "class_steps": 10}, slow=True),
     "MeaningfulPerturbation": Entry(MeaningfulPerturbation, {"iterations": 100}, slow=True),
     # The weight of the area grows to what it is after the method's own 800 iterations; the mask is flat at its maximum.
     "ExtremalPerturbation": Entry(

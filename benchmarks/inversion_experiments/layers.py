@@ -55,7 +55,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, default=8, help="images at once (%(default)s)")
     parser.add_argument("--resume", action="store_true", help="keep what --out has, and measure what it lacks")
     # What the protocol asks for and is of no use here: an inversion mask is smooth.
-    parser.set_defaults(methods=[], explainers=[], slow=[], slow_images=0, slow_tuning=0, blur=0.0, component=False)
+    parser.set_defaults(
+        methods=[], explainers=[], slow=[], slow_images=0, slow_tuning=0, blur=0.0, component=False, bf16=False
+    )
     add_common_options(parser, "runs/benchmarks/inversion_layers.json")
 
 

@@ -20,7 +20,13 @@ from vitrine.attribution.target_layer import target_layer
 
 STAGE_1, RELEASED_STAGE_1 = "Stage 1", "Stage 1, released"
 """Guided feature inversion alone, which knows of no class."""
-INVERSIONS = ("InversionMask", "InversionMask+released", "InversionMask+fine", "InversionMask+smooth")
+INVERSIONS = (
+    "InversionMask",
+    "InversionMask+released",
+    "InversionMask+fine",
+    "InversionMask+smooth",
+    "InversionMask+smooth, ten steps",
+)
 
 ROWS: dict[str, Entry] = {
     STAGE_1: Entry(InversionMask, {"class_steps": 0}, slow=True),

@@ -275,8 +275,9 @@ def test_figures_of_salient_objects() -> None:
 
 def test_steps_are_at_most_those_of_the_variant() -> None:
     assert with_steps(ROWS["InversionMask"], [3, 100]).options == {"inversion_steps": 3, "class_steps": 70}
-    fine = with_steps(ROWS["InversionMask+fine"], [3, 4]).options
-    assert (fine["inversion_steps"], fine["class_steps"]) == (0, 4)
+    smooth = with_steps(ROWS["InversionMask+smooth, ten steps"], [3, 4]).options
+    assert (smooth["inversion_steps"], smooth["class_steps"]) == (0, 4)
+    assert with_steps(ROWS["InversionMask+fine"], [3, 4]).options["class_steps"] == 0
     assert with_steps(ROWS[STAGE_1], [3, 4]).options == {"inversion_steps": 3, "class_steps": 0}
     assert with_steps(ROWS["GradCAM"], [3, 4]) is ROWS["GradCAM"]
     assert with_steps(ROWS["InversionMask"], None) is ROWS["InversionMask"]

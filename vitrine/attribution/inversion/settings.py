@@ -93,14 +93,15 @@ RELEASED = InversionSettings(
 )
 FINE = InversionSettings(
     inversion_steps=0,
-    class_steps=10,
+    class_steps=0,
     learning_rate=2e-2,
     class_penalty=0.01,
     maps="guided",
     mask_from="finest",
     score="log_probability",
 )
-"""For the extent of objects: masks of many cells, whose maps are of the class from the start, so that few steps will do."""
+"""For the extent of objects: masks of many cells, whose maps are of the class from the start, so that ω all equal will do;
+``class_steps`` make them more of the class."""
 SMOOTH = replace(FINE, maps="gradient", gate=0.5, smoothing=0.1)
 """For where an object is, and for images that are hardly recognised: more of the class, and no outlines."""
 VARIANTS = {"paper": PAPER, "released": RELEASED, "fine": FINE, "smooth": SMOOTH}

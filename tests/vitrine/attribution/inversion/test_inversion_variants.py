@@ -133,7 +133,7 @@ def test_a_layer_that_says_nothing_leaves_no_nan() -> None:
 def test_classes_together_are_classes_alone(
     network: Stages, images: Tensor, variant: str, options: dict[str, Any]
 ) -> None:
-    method = InversionMask(network, variant=variant, **options)
+    method = InversionMask(network, variant=variant, class_steps=3, **options)
     together = method.attribute(images, torch.tensor([[0, 1], [2, 0], [1, 2]]))
     for column in range(2):
         for row, classes in enumerate([[0, 1], [2, 0], [1, 2]]):
@@ -142,7 +142,7 @@ def test_classes_together_are_classes_alone(
 
 
 def test_without_steps_the_mask_is_the_sum_of_the_maps(network: Stages, images: Tensor) -> None:
-    settings = settings_of("fine", class_steps=0, gate=0.25)
+    settings = settings_of("fine", gate=0.25)
     reading = InvertedNetwork(network, InversionLayers("third", ("first",)), settings).read(images)
     relevance = InvertedNetwork(network, InversionLayers("third", ("third",)), InversionSettings(maps="guided"))
     top = relevance.read(images).maps.layers[0].sum(dim=1, keepdim=True)
@@ -150,5 +150,5 @@ def test_without_steps_the_mask_is_the_sum_of_the_maps(network: Stages, images: 
     total = reading.maps.layers[0].sum(dim=1, keepdim=True) * gate
     low, high = total.amin(dim=(2, 3), keepdim=True), total.amax(dim=(2, 3), keepdim=True)
     expected = F.interpolate((total - low) / (high - low), (32, 32), mode="bilinear", align_corners=False)
-    method = InversionMask(network, variant="fine", class_steps=0, gate=0.25)
+    method = InversionMask(network, variant="fine", gate=0.25)
     torch.testing.assert_close(method.attribute(images), expected)
