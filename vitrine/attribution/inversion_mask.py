@@ -29,7 +29,7 @@ class InversionMask(Method):
     Args:
         model: as in `Method`.
         layer: l₁; see `inversion_layers` for what is taken without it, and for l₀.
-        variant: ``paper``, ``released`` (what the authors' code does) ``fine`` or ``smooth`` (ours).
+        variant: ``paper``, ``released`` (what the authors' code does), ``fine`` or ``smooth`` (ours).
         progress: whether to show a progress bar on stderr.
         predictor: of ω before the first step, such as a trained explainer's ``predictor``, which is also good for other
             classes than it was trained on; the settings have to be those that it was trained with.

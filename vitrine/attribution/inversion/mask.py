@@ -38,7 +38,7 @@ class MaskMaps:
 
     @property
     def channels(self) -> int:
-        """N = Σ nₗ."""
+        """How many maps there are: n = Σ nₗ."""
         return sum(m.shape[1] for m in self.layers)
 
     def rows(self, chosen: Tensor | slice) -> Self:
