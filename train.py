@@ -26,12 +26,9 @@ from typing_extensions import override
 import callbacks  # classes can be named without their module once it is imported
 import datamodules
 import lightning_modules
-from callbacks.checkpoint import RunCheckpoint, last_checkpoint
-from callbacks.epoch_metrics import EpochMetrics
-from callbacks.metrics_file import MetricsFile
-from callbacks.run_config import RunConfig
-from vitrine.distributed import leave_process_group
-from vitrine.parser_messages import one_sentence
+from callbacks.run_folder import EpochMetrics, MetricsFile, RunCheckpoint, RunConfig, last_checkpoint
+from vitrine.core.distributed import leave_process_group
+from vitrine.core.parser_messages import one_sentence
 
 DEFAULTS = Path(__file__).parent / "configs" / "trainer" / "default.yaml"
 ROOTS = {"trainer": Trainer, "checkpoint": RunCheckpoint}

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from benchmarks.common import NamedWeights, add_common_options, add_networks, read_images, show, write_figures
 from benchmarks.method_table import METHODS
+from vitrine.data.preprocessing import Preprocessing
 from vitrine.metrics import BoxOcclusion
 from vitrine.metrics.box_occlusion import box_occlusion
-from vitrine.preprocessing import Preprocessing
 
 COMPARED = (
     "GuidedBackprop",

@@ -14,9 +14,9 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from datamodules.images import ImageFolder
-from vitrine.backbones import build_network
-from vitrine.batch import Batch
-from vitrine.preprocessing import Preprocessing
+from vitrine.backbones.networks import build_network
+from vitrine.core.batch import Batch
+from vitrine.data.preprocessing import Preprocessing
 
 
 def machine() -> str:

@@ -21,10 +21,12 @@ from torch import Tensor, nn
 
 from benchmarks.common import add_common_options, add_networks, read_images, show, write_figures
 from vitrine.attribution import GuidedBackprop
-from vitrine.glass import behind_glass, captured
+from vitrine.backbones.guard import behind_glass
+from vitrine.backbones.taps import captured
+from vitrine.data.preprocessing import Preprocessing
 from vitrine.metrics.grid import grid_contrast, grid_share
-from vitrine.preprocessing import Preprocessing
-from vitrine.rendering import captioned_grid, picture, signed_picture
+from vitrine.visualization.grid import captioned_grid
+from vitrine.visualization.overlays import picture, signed_picture
 
 WAYS: dict[str, dict[str, Any]] = {
     "guided backprop": {},

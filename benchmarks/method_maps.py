@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks.method_table import METHODS, Entry
 from vitrine.attribution import Method
-from vitrine.attribution.perturbations import gaussian_blur
+from vitrine.core.image_ops import gaussian_blur
 from vitrine.metrics.functional import degenerate
 
 CLASS_METHODS = [name for name, entry in METHODS.items() if not entry.of_a_channel]

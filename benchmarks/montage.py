@@ -22,10 +22,12 @@ from torch import Tensor, nn
 from benchmarks.common import add_common_options, add_networks, machine, read_images, show, write_figures
 from benchmarks.method_table import METHODS, Entry
 from vitrine.attribution.target_layer import target_layer
-from vitrine.glass import behind_glass, captured
+from vitrine.backbones.guard import behind_glass
+from vitrine.backbones.taps import captured
+from vitrine.data.preprocessing import Preprocessing
 from vitrine.metrics.functional import degenerate
-from vitrine.preprocessing import Preprocessing
-from vitrine.rendering import captioned_grid, overlay, picture
+from vitrine.visualization.grid import captioned_grid
+from vitrine.visualization.overlays import overlay, picture
 
 CELL = 112
 

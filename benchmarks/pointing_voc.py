@@ -42,12 +42,12 @@ from benchmarks.method_table import METHODS, Entry
 from benchmarks.voc_head import Half, features_of, fit_halves, multi_hot, pooled_features, read_image
 from vitrine.attribution import Method
 from vitrine.attribution.target_layer import target_layer
-from vitrine.batch import Batch, one_row_a_class
-from vitrine.explanation import Explanation
+from vitrine.core.batch import Batch, one_row_a_class
+from vitrine.core.explanation import Explanation
+from vitrine.data.preprocessing import Preprocessing
+from vitrine.data.shards.converters.voc import CLASSES, VOC_SPLITS, list_voc
+from vitrine.data.shards.sample import Sample
 from vitrine.metrics import PointingGame
-from vitrine.preprocessing import Preprocessing
-from vitrine.shards.sample import Sample
-from vitrine.shards.voc import CLASSES, VOC_SPLITS, list_voc
 
 COUNTS = ("hits", "misses", "degenerate", "skipped")
 

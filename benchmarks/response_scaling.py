@@ -18,11 +18,13 @@ from rich.progress import track
 from torch import Tensor
 
 from benchmarks.common import NamedWeights, add_common_options, add_networks, show, write_figures
-from datamodules.shards import ShardStream, Split, all_rows
-from vitrine.backbones import FrozenBackbone
-from vitrine.metrics.reconstruction import ClassReconstruction
-from vitrine.preprocessing import Preprocessing
-from vitrine.responses import SCALINGS, FilterResponses, ResponseScaling
+from datamodules.split import Split, all_rows
+from datamodules.stream import ShardStream
+from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.data.preprocessing import Preprocessing
+from vitrine.filters.responses import FilterResponses
+from vitrine.filters.scaling import SCALINGS, ResponseScaling
+from vitrine.metrics.faithfulness import ClassReconstruction
 from vitrine.solvers import solve_mu_lasso_rows
 
 MUS = {

@@ -22,11 +22,13 @@ from typing_extensions import override
 
 from benchmarks.common import machine, show, write_figures
 from datamodules import ShardDataModule
-from datamodules.shards import ShardStream, all_rows
+from datamodules.split import all_rows
+from datamodules.stream import ShardStream
 from lightning_modules import SRAEModule
-from vitrine.backbones import BackboneOptions, FrozenBackbone
-from vitrine.batch import Batch
-from vitrine.preprocessing import Preprocessing
+from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.backbones.networks import BackboneOptions
+from vitrine.core.batch import Batch
+from vitrine.data.preprocessing import Preprocessing
 
 
 class EpochTimer(pl.Callback):
@@ -124,8 +126,8 @@ def run(args: argparse.Namespace, shards: Path) -> Figures:
 
 def flowers(folder: Path) -> Path:
     """A rendered set to measure on."""
-    from vitrine.an8flower.generate import generate  # noqa: PLC0415 - an optional extra
-    from vitrine.an8flower.settings import FlowerSettings  # noqa: PLC0415
+    from vitrine.data.an8flower.generate import generate  # noqa: PLC0415 - an optional extra
+    from vitrine.data.an8flower.settings import FlowerSettings  # noqa: PLC0415
 
     generate(FlowerSettings("single-6c", views=20, size=256, crops=2, rotations=2, crop_size=224), folder)
     return folder

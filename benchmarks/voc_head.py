@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torchmetrics.functional.classification import binary_average_precision
 from typing_extensions import override
 
-from vitrine.preprocessing import Preprocessing
-from vitrine.shards.sample import Sample
+from vitrine.data.preprocessing import Preprocessing
+from vitrine.data.shards.sample import Sample
 
 
 class PooledClassifier(nn.Module):

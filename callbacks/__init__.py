@@ -3,15 +3,14 @@
 from callbacks.ablation import FilterAblation
 from callbacks.average_images import AverageImages
 from callbacks.contact_sheets import ContactSheets
-from callbacks.export import Export
 from callbacks.health import DropIdleXFeatures, RestartDegenerateHeads
 from callbacks.heatmaps import HeatmapPanel
 from callbacks.insertion_deletion import InsertionAndDeletion
 from callbacks.masked_classification import MaskedClassification
-from callbacks.metrics_file import MetricsFile
 from callbacks.predictions import PredictionWriter
 from callbacks.relevance import RelevanceTable
 from callbacks.report import ReportGallery
+from callbacks.run_folder import Export, MetricsFile
 from callbacks.sanity import SanityCheck
 
 __all__ = [

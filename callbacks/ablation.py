@@ -10,11 +10,11 @@ import torch
 from pytorch_lightning.loggers import WandbLogger
 from typing_extensions import override
 
-from vitrine.ablation import ablated, random_filters
-from vitrine.attribution.filter_heatmaps import Filter
-from vitrine.batch import Batch
+from vitrine.core.atomic_io import whole_file
+from vitrine.core.batch import Batch
+from vitrine.filters.heatmaps import Filter
+from vitrine.metrics.ablation import ablated, random_filters
 from vitrine.metrics.mean_class_accuracy import MeanClassAccuracy
-from vitrine.whole import whole_file
 
 NAME = "ablation.csv"
 COLUMNS = ("set", "draw", "filters", "mean_class_accuracy")

@@ -11,17 +11,17 @@ import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_warn
 from typing_extensions import override
 
-from callbacks.faces import class_names, datamodule_of
 from callbacks.heatmaps import send_to, untouched
 from callbacks.predictions import slug
 from callbacks.relevance import relevant_filters, selecting_explainer
-from vitrine.batch import Batch
-from vitrine.interpretation.averages import AverageImage, RankBy, average_images
-from vitrine.interpretation.peaks import WantedFilter
-from vitrine.interpretation.relevance import RelevantFilter, record
-from vitrine.interpretation.sheet import average_sheet
-from vitrine.progress import progress_bar
-from vitrine.whole import replaced_folder
+from callbacks.run_access import class_names, datamodule_of
+from vitrine.core.atomic_io import replaced_folder
+from vitrine.core.batch import Batch
+from vitrine.core.progress import progress_bar
+from vitrine.filters.averages import AverageImage, RankBy, average_images
+from vitrine.filters.peaks import WantedFilter
+from vitrine.filters.relevance import RelevantFilter, record
+from vitrine.visualization.contact_sheet import average_sheet
 
 FOLDER, INDEX = "average_images", "average_images.json"
 Split = Literal["train", "test"]
@@ -32,7 +32,7 @@ class AverageImages(pl.Callback):
     """Writes ``average_images/``: for each class a picture of its most relevant features (section 4.1 of Oramas et al.).
 
     A feature's row shows the mean of the image patches on which the filter responds most, of its upsampled activation, of
-    deconvnet with guided backprop, and of the paper's heatmap; `vitrine.interpretation.averages` says how. The images
+    deconvnet with guided backprop, and of the paper's heatmap; `vitrine.filters.averages` says how. The images
     stream by twice, shared out over all ranks; rank zero draws. ``average_images.json`` lists, for each row, the images. An
     earlier folder is replaced as a whole. W&B and TensorBoard, where such a logger is in use, get the pictures too.
 

@@ -13,19 +13,18 @@ from PIL import Image
 from rich.console import Console
 from typing_extensions import override
 
-from callbacks.faces import class_names, datamodule_of, explanation_of, plain_images
 from callbacks.heatmaps import send_to
 from callbacks.predictions import safe_name
-from callbacks.ranks import gather_on_zero
-from vitrine.batch import Batch
-from vitrine.distributed import gather_over_ranks
+from callbacks.run_access import class_names, datamodule_of, explanation_of, plain_images
+from vitrine.core.atomic_io import replaced_folder
+from vitrine.core.batch import Batch
+from vitrine.core.distributed import gather_on_zero, gather_over_ranks
+from vitrine.core.explanation import Explanation
+from vitrine.core.top_k import FirstFew
 from vitrine.explainers.names import NAMES_NAME
-from vitrine.explanation import Explanation
-from vitrine.interpretation.contact_sheet import ContactTile, Place, contact_pixels, contact_sheet, place_of
-from vitrine.interpretation.first_few import FirstFew
-from vitrine.rendering import labelled
-from vitrine.report.contact_page import SheetEntry, contact_page
-from vitrine.whole import replaced_folder
+from vitrine.visualization.contact_sheet import ContactTile, Place, contact_pixels, contact_sheet, place_of
+from vitrine.visualization.panel import labelled
+from vitrine.visualization.report.contact_page import SheetEntry, contact_page
 
 FOLDER, PAGE = "x_features", "index.html"
 Slot = tuple[int, int]

@@ -6,8 +6,8 @@ from pytorch_lightning.utilities import rank_zero_info
 from typing_extensions import override
 
 from lightning_modules.srae import SRAEModule
-from vitrine.explainers.shared_heads import SharedHeads
-from vitrine.metrics.live_x_features import degenerate_heads, idle_x_features
+from vitrine.explainers.srae.heads import SharedHeads
+from vitrine.metrics.alive_features import degenerate_heads, idle_x_features
 
 
 class RestartDegenerateHeads(Callback):

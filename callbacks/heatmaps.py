@@ -14,13 +14,13 @@ from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor
 from typing_extensions import override
 
-from callbacks.faces import class_names, datamodule_of, plain_images
-from callbacks.ranks import gather_on_zero
-from vitrine.batch import Batch
-from vitrine.explainers.logit_map import LOGIT_MAP, logit_maps
-from vitrine.explanation import Explanation
-from vitrine.rendering import panel
-from vitrine.whole import whole_file
+from callbacks.run_access import class_names, datamodule_of, plain_images
+from vitrine.core.atomic_io import whole_file
+from vitrine.core.batch import Batch
+from vitrine.core.distributed import gather_on_zero
+from vitrine.core.explanation import Explanation
+from vitrine.explainers.srae.x_features import LOGIT_MAP, logit_maps
+from vitrine.visualization.panel import panel
 
 
 @contextmanager

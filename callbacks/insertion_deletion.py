@@ -6,8 +6,8 @@ import pytorch_lightning as pl
 from torch import Tensor
 from typing_extensions import override
 
-from callbacks.faces import explanation_of
-from vitrine.batch import Batch
+from callbacks.run_access import explanation_of
+from vitrine.core.batch import Batch
 from vitrine.explainers import Explainer
 from vitrine.metrics.functional import check_insertion_deletion
 from vitrine.metrics.insertion_deletion import InsertionDeletion

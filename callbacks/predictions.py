@@ -13,12 +13,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 from typing_extensions import override
 
-from callbacks.faces import class_names, datamodule_of, explanation_of, plain_images
-from callbacks.ranks import gather_on_zero
-from vitrine.batch import Batch
-from vitrine.explanation import Explanation
-from vitrine.rendering import class_name, labelled, overlay, probability_of
-from vitrine.whole import begin, finish, staging_of
+from callbacks.run_access import class_names, datamodule_of, explanation_of, plain_images
+from vitrine.core.atomic_io import begin, finish, staging_of
+from vitrine.core.batch import Batch
+from vitrine.core.distributed import gather_on_zero
+from vitrine.core.explanation import Explanation
+from vitrine.visualization.overlays import overlay
+from vitrine.visualization.panel import class_name, labelled, probability_of
 
 TABLE = "predictions.csv"
 

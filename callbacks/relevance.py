@@ -9,8 +9,9 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import WandbLogger
 from typing_extensions import override
 
-from callbacks.faces import class_names
-from vitrine.interpretation.relevance import (
+from callbacks.run_access import class_names
+from vitrine.filters.picks import share_of_picks
+from vitrine.filters.relevance import (
     COLUMNS,
     PICK_COLUMNS,
     RelevantFilter,
@@ -18,7 +19,6 @@ from vitrine.interpretation.relevance import (
     write_picks,
     write_relevance,
 )
-from vitrine.responses import share_of_picks
 
 Table = tuple[Sequence[str], Sequence[Mapping[str, Any]]]
 """Columns and rows."""

@@ -11,14 +11,13 @@ from rich.console import Console
 from torch import Tensor
 from typing_extensions import override
 
-from callbacks.faces import class_names, datamodule_of, explanation_of, plain_images
-from callbacks.ranks import gather_on_zero
-from vitrine.batch import Batch
-from vitrine.distributed import gather_over_ranks
-from vitrine.explainers.logit_map import LOGIT_MAP, logit_maps
-from vitrine.explanation import Explanation
-from vitrine.interpretation.first_few import FirstFew
-from vitrine.report import GalleryEntry, write_gallery
+from callbacks.run_access import class_names, datamodule_of, explanation_of, plain_images
+from vitrine.core.batch import Batch
+from vitrine.core.distributed import gather_on_zero, gather_over_ranks
+from vitrine.core.explanation import Explanation
+from vitrine.core.top_k import FirstFew
+from vitrine.explainers.srae.x_features import LOGIT_MAP, logit_maps
+from vitrine.visualization.report.gallery import GalleryEntry, write_gallery
 
 LogitMap = tuple[str, Tensor]
 """Label and (H, W) map."""

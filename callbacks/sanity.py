@@ -13,15 +13,15 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 from typing_extensions import override
 
-from callbacks.faces import datamodule_of
 from callbacks.heatmaps import untouched
+from callbacks.run_access import datamodule_of
 from vitrine.attribution.sanity import Attributor, SanityReport, sanity_check
-from vitrine.attribution.sanity.by_name import method_named
+from vitrine.attribution.sanity.check import method_named
 from vitrine.attribution.sanity.report import THRESHOLD
-from vitrine.batch import Batch
-from vitrine.distributed import gather_over_ranks
+from vitrine.core.atomic_io import whole_file
+from vitrine.core.batch import Batch
+from vitrine.core.distributed import gather_over_ranks
 from vitrine.explainers import Explainer
-from vitrine.whole import whole_file
 
 NAME = "sanity.json"
 E = TypeVar("E", bound=Explainer)

@@ -15,19 +15,12 @@ from typing_extensions import override
 from datamodules.class_samples import ClassSamples
 from datamodules.images import ImageFolder
 from datamodules.loaders import EpochLoader, EvenLoader, FeatureBatches, FeatureRows, WholeLoader
-from datamodules.shards import (
-    ShardStream,
-    Split,
-    all_rows,
-    batches_per_rank,
-    collate,
-    first_of_each_class,
-    held_out_rows,
-)
-from vitrine.batch import Batch
-from vitrine.feature_store import FeatureExtractor, FeatureStore, FeatureTable
-from vitrine.preprocessing import Preprocessing
-from vitrine.shards.schema import INDEX_FILE
+from datamodules.split import Split, all_rows, collate, first_of_each_class, held_out_rows
+from datamodules.stream import ShardStream, batches_per_rank
+from vitrine.core.batch import Batch
+from vitrine.data.feature_store import FeatureExtractor, FeatureStore, FeatureTable
+from vitrine.data.preprocessing import Preprocessing
+from vitrine.data.shards.schema import INDEX_FILE
 
 
 class ShardDataModule(LightningDataModule):

@@ -8,9 +8,9 @@ from pytorch_lightning.utilities import rank_zero_info
 from typing_extensions import override
 
 from datamodules.base import ShardDataModule
-from vitrine.shards.converter import SampleSet, write_set
-from vitrine.shards.folder import SPLITS
-from vitrine.shards.schema import INDEX_FILE
+from vitrine.data.shards.converter import SampleSet, write_set
+from vitrine.data.shards.converters.folder import SPLITS
+from vitrine.data.shards.schema import INDEX_FILE
 
 
 class ConvertedDataModule(ShardDataModule):

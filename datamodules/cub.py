@@ -5,8 +5,8 @@ from pathlib import Path
 from typing_extensions import override
 
 from datamodules.converted import ConvertedDataModule
-from vitrine.shards.converter import SampleSet
-from vitrine.shards.cub import list_cub
+from vitrine.data.shards.converter import SampleSet
+from vitrine.data.shards.converters.cub import list_cub
 
 
 class CUBDataModule(ConvertedDataModule):

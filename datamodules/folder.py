@@ -5,8 +5,8 @@ from pathlib import Path
 from typing_extensions import override
 
 from datamodules.converted import ConvertedDataModule
-from vitrine.shards.converter import SampleSet
-from vitrine.shards.folder import list_folder
+from vitrine.data.shards.converter import SampleSet
+from vitrine.data.shards.converters.folder import list_folder
 
 
 class FolderDataModule(ConvertedDataModule):

@@ -6,8 +6,8 @@ from typing import Any
 from typing_extensions import override
 
 from datamodules.converted import ConvertedDataModule
-from vitrine.shards.converter import SampleSet
-from vitrine.shards.imagenet import Extras, has_split, list_imagenet
+from vitrine.data.shards.converter import SampleSet
+from vitrine.data.shards.converters.imagenet import Extras, has_split, list_imagenet
 
 
 class ImageNetDataModule(ConvertedDataModule):

@@ -1,4 +1,4 @@
-"""Pictures of a folder, for prediction."""
+"""A folder of images for prediction."""
 
 from pathlib import Path
 from typing import Any
@@ -6,9 +6,8 @@ from typing import Any
 from PIL import Image
 from torch.utils.data import Dataset
 
-from datamodules.errors import SampleError
-from vitrine.preprocessing import Preprocessing
-from vitrine.shards.folder import EXTENSIONS
+from vitrine.data.preprocessing import Preprocessing
+from vitrine.data.shards.converters.folder import EXTENSIONS
 
 
 class ImageFolder(Dataset[dict[str, Any]]):
@@ -44,3 +43,16 @@ class ImageFolder(Dataset[dict[str, Any]]):
         except Exception as error:  # Pillow's decoders raise many kinds
             raise SampleError(f"{path} is no readable image ({error}); mend or remove it.") from error
         return {"key": path.relative_to(self.root).as_posix(), "image": pixels}
+
+
+class SampleError(ValueError):
+    """One sentence about a sample that cannot be read.
+
+    A DataLoader raises a worker's error again with the worker's traceback as its message; the sentence stands at the end.
+
+    Args:
+        message: the sentence, or a traceback that ends in it.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message.rpartition(f"{type(self).__name__}: ")[2].strip())

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from datamodules.class_samples import ClassSamples
-from vitrine.batch import Batch
-from vitrine.feature_store import FeatureTable
+from vitrine.core.batch import Batch
+from vitrine.data.feature_store import FeatureTable
 
 Progress = Callable[[], tuple[int, bool]]
 """The trainer's epoch, and whether the batch in hand is its last."""

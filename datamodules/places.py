@@ -7,10 +7,10 @@ from typing import Any
 from typing_extensions import override
 
 from datamodules.converted import ConvertedDataModule
-from vitrine.shards.ade20k import list_ade20k
-from vitrine.shards.converter import SampleSet
-from vitrine.shards.places import Share, has_split, list_places, place_classes
-from vitrine.shards.scenes import read_categories
+from vitrine.data.shards.converter import SampleSet
+from vitrine.data.shards.converters.ade20k import list_ade20k
+from vitrine.data.shards.converters.places import Share, has_split, list_places, place_classes
+from vitrine.data.shards.converters.scenes import read_categories
 
 
 class PlacesDataModule(ConvertedDataModule):

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing_extensions import override
 
 from datamodules.converted import ConvertedDataModule
-from vitrine.shards.converter import SampleSet
-from vitrine.shards.saliency import has_split, list_saliency
+from vitrine.data.shards.converter import SampleSet
+from vitrine.data.shards.converters.saliency import has_split, list_saliency
 
 
 class SaliencyDataModule(ConvertedDataModule):

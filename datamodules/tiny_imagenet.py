@@ -6,8 +6,8 @@ from typing import Any, Literal
 from typing_extensions import override
 
 from datamodules.converted import ConvertedDataModule
-from vitrine.shards.converter import SampleSet
-from vitrine.shards.tiny_imagenet import list_tiny_imagenet
+from vitrine.data.shards.converter import SampleSet
+from vitrine.data.shards.converters.tiny_imagenet import list_tiny_imagenet
 
 
 class TinyImageNetDataModule(ConvertedDataModule):

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing_extensions import override
 
 from datamodules.converted import ConvertedDataModule
-from vitrine.shards.converter import SampleSet
-from vitrine.shards.voc import list_voc, split_list, year_folder
+from vitrine.data.shards.converter import SampleSet
+from vitrine.data.shards.converters.voc import list_voc, split_list, year_folder
 
 
 class VOCDataModule(ConvertedDataModule):

@@ -15,14 +15,13 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from torchmetrics import Metric, MetricCollection
 from typing_extensions import override
 
-from lightning_modules.checks import check_classes, check_image_size
-from lightning_modules.saved_heads import first_difference, meaning_of, take_over_heads
-from vitrine.batch import Batch
-from vitrine.distributed import sum_over_ranks
+from lightning_modules.heads import check_classes, check_image_size, first_difference, meaning_of, take_over_heads
+from vitrine.core.batch import Batch
+from vitrine.core.distributed import sum_over_ranks
+from vitrine.core.explanation import Explanation
+from vitrine.data.feature_store import FeatureExtractor
 from vitrine.explainers import Explainer
 from vitrine.explainers.names import NAMES_NAME
-from vitrine.explanation import Explanation
-from vitrine.feature_store import FeatureExtractor
 from vitrine.metrics import (
     ClassificationFaithfulness,
     ExplanationMetric,

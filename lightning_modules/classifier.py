@@ -17,10 +17,10 @@ from torchmetrics.classification import (
     MultilabelAveragePrecision,
 )
 
-from vitrine.backbones import BackboneOptions, build_network
-from vitrine.batch import Batch
-from vitrine.classifier_layer import classifier_layer, replace_classifier
-from vitrine.whole import whole_file
+from vitrine.backbones.classifier_layer import classifier_layer, replace_classifier
+from vitrine.backbones.networks import BackboneOptions, build_network
+from vitrine.core.atomic_io import whole_file
+from vitrine.core.batch import Batch
 
 WEIGHTS_NAME = "classifier.safetensors"
 

@@ -12,10 +12,9 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from lightning_modules.base import ExplainerModule
-from lightning_modules.class_groups import ClassGroups
-from lightning_modules.fit_cost import amount, fit_bytes, free_bytes
-from vitrine.batch import Batch
-from vitrine.distributed import gather_over_ranks, joined_over_ranks, rank_of_process, world_size
+from lightning_modules.class_groups import ClassGroups, amount, fit_bytes, free_bytes
+from vitrine.core.batch import Batch
+from vitrine.core.distributed import gather_over_ranks, joined_over_ranks, rank_of_process, world_size
 from vitrine.explainers import Explainer
 
 

@@ -12,14 +12,15 @@ from torchmetrics import MeanMetric
 from typing_extensions import override
 
 from lightning_modules.base import ExplainerModule, was_updated
-from lightning_modules.checks import check_above_0, check_at_least_0
+from lightning_modules.heads import check_above_0, check_at_least_0
 from lightning_modules.step_progress import show_beside_bar
-from vitrine.backbones import BackboneOptions, FrozenBackbone
-from vitrine.batch import Batch, one_row_a_class
-from vitrine.distributed import sum_over_ranks, world_size
-from vitrine.explainers.inversion import InversionExplainer
-from vitrine.explanation import Explanation
-from vitrine.glass import behind_glass
+from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.backbones.guard import behind_glass
+from vitrine.backbones.networks import BackboneOptions
+from vitrine.core.batch import Batch, one_row_a_class
+from vitrine.core.distributed import sum_over_ranks, world_size
+from vitrine.core.explanation import Explanation
+from vitrine.explainers.inversion.explainer import InversionExplainer
 from vitrine.metrics import ExplanationMetric, LocalizationError
 from vitrine.metrics.inversion_course import InversionCourse
 

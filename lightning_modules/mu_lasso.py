@@ -14,17 +14,18 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from typing_extensions import override
 
 from lightning_modules.base import ExplainerModule, was_updated
-from vitrine.attribution.precision import without_autocast
-from vitrine.backbones import BackboneOptions, FrozenBackbone
-from vitrine.batch import Batch
-from vitrine.distributed import sum_over_ranks
+from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.backbones.networks import BackboneOptions
+from vitrine.core.batch import Batch
+from vitrine.core.distributed import sum_over_ranks
+from vitrine.core.explanation import Explanation
+from vitrine.core.precision import without_autocast
+from vitrine.core.progress import progress_bar
 from vitrine.explainers.base import read_config
-from vitrine.explainers.mu_lasso import MuLassoExplainer
-from vitrine.explainers.mu_lasso_fit import MuLassoFit, ScalingFit, check_label_classes, label_matrix
-from vitrine.explainers.usual_maxima import learn_usual_maxima
-from vitrine.explanation import Explanation
+from vitrine.explainers.mu_lasso.explainer import MuLassoExplainer
+from vitrine.explainers.mu_lasso.fit import MuLassoFit, ScalingFit, check_label_classes, label_matrix
+from vitrine.explainers.mu_lasso.thresholds import learn_usual_maxima
 from vitrine.metrics import ClassReconstruction
-from vitrine.progress import progress_bar
 from vitrine.solvers import MuLassoSolution
 
 
@@ -40,7 +41,7 @@ class MuLassoModule(ExplainerModule):
         layers: ``all``, ``conv``, or names of the layers whose filters are features.
         norm: of a filter's output: l2 or squared.
         normalization: of the responses: each ``layer`` by its sum (the paper), or the ``whole`` by its L2 norm.
-        scaling: of the responses: paper, width, unit or standardized, see `vitrine.responses.ResponseScaling`.
+        scaling: of the responses: paper, width, unit or standardized, see `vitrine.filters.scaling.ResponseScaling`.
         mu: μ; it bounds the weights of the scaled responses.
         solver: exact or sgd.
         tol: of ``exact``: largest duality gap, as a share of the objective.

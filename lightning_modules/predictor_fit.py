@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from vitrine.distributed import sum_over_ranks
+from vitrine.core.distributed import sum_over_ranks
 
 if TYPE_CHECKING:
     from lightning_modules.srae import SRAEModule

@@ -10,11 +10,12 @@ from torch import nn
 from typing_extensions import override
 
 from lightning_modules.base import ExplainerModule, faithfulness_metrics
-from lightning_modules.checks import check_at_least_0, check_positive_weight
-from vitrine.backbones import BackboneOptions, FrozenBackbone
-from vitrine.batch import Batch
-from vitrine.explainers.selected_features import SelectedFeaturesExplainer
-from vitrine.lasso_selection import LassoSelection, drawn_dimensions, strongest
+from lightning_modules.heads import check_at_least_0, check_positive_weight
+from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.backbones.networks import BackboneOptions
+from vitrine.core.batch import Batch
+from vitrine.explainers.srae.baselines import SelectedFeaturesExplainer
+from vitrine.explainers.srae.lasso_selection import LassoSelection, drawn_dimensions, strongest
 
 
 class SelectedFeaturesModule(ExplainerModule):

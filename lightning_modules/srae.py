@@ -10,19 +10,18 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from lightning_modules.base import faithfulness_metrics
-from lightning_modules.checks import check_above_0, check_at_least_0, check_positive_weight
 from lightning_modules.grouped_fit import GroupedFitModule, Samples
+from lightning_modules.heads import check_above_0, check_at_least_0, check_positive_weight
 from lightning_modules.predictor_fit import fit_predictors
-from vitrine.backbones import BackboneOptions, FrozenBackbone
-from vitrine.batch import Batch
-from vitrine.distributed import world_size
-from vitrine.explainers.separate_heads import SeparateHeads
-from vitrine.explainers.shared_heads import SharedHeads
-from vitrine.explainers.srae import SRAEExplainer
-from vitrine.explainers.srae_head import HeadOutput
-from vitrine.metrics.live_x_features import LiveXFeatures, degenerate_heads, live_counts
-from vitrine.objectives import OBJECTIVES, Terms, head_terms, sum_of, terms_of_heads
-from vitrine.pretraining import greedy_loss
+from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.backbones.networks import BackboneOptions
+from vitrine.core.batch import Batch
+from vitrine.core.distributed import world_size
+from vitrine.explainers.srae.explainer import SRAEExplainer
+from vitrine.explainers.srae.heads import HeadOutput, SeparateHeads, SharedHeads
+from vitrine.explainers.srae.losses import greedy_loss
+from vitrine.explainers.srae.objectives import OBJECTIVES, Terms, head_terms, sum_of, terms_of_heads
+from vitrine.metrics.alive_features import LiveXFeatures, degenerate_heads, live_counts
 
 
 class SRAEModule(GroupedFitModule):

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 from torch import distributed
 
-from vitrine.an8flower.generate import generate
-from vitrine.an8flower.settings import FlowerSettings
+from vitrine.data.an8flower.generate import generate
+from vitrine.data.an8flower.settings import FlowerSettings
 
 torch.set_num_threads(1)  # the tests run on all cores, a process each
 

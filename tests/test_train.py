@@ -21,12 +21,12 @@ import train
 import vitrine
 from lightning_modules import InversionModule, MuLassoModule, SelectedFeaturesModule, SRAEModule
 from lightning_modules.base import ExplainerModule
-from vitrine.an8flower.network import FlowerNet
-from vitrine.backbones import FrozenBackbone
-from vitrine.batch import Batch
+from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.core.batch import Batch
+from vitrine.core.explanation import Explanation
+from vitrine.data.an8flower.network import FlowerNet
 from vitrine.explainers import Explainer
 from vitrine.explainers.base import Target
-from vitrine.explanation import Explanation
 
 ROOT = Path(__file__).parents[1]
 sets = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "vitrine" / "shards" / "image_sets.py")))
@@ -498,7 +498,7 @@ def test_masks_are_optimised_without_a_fit(
 def test_a_fitted_predictor_is_where_masks_begin(workplace: Path) -> None:
     """Without steps they are its answer, which the panels show."""
     args = ["--model=configs/model/inversion.yaml", "--data=configs/data/flower.yaml", *SMALL, *FEW_STEPS]
-    flower = "{name: vitrine.an8flower.network:FlowerNet, weights: vitrine/an8flower/flower_net.safetensors}"
+    flower = "{name: vitrine.data.an8flower.network:FlowerNet, weights: vitrine/data/an8flower/flower_net.safetensors}"
     args += [f"--model.init_args.backbone={flower}", "--model.init_args.predictor=8", "--model.init_args.lr=0.01"]
     fitted = run("fit", *args, "--trainer.callbacks+=HeatmapPanel").model.explainer
     folder = workplace / "runs" / "unnamed"
@@ -727,7 +727,7 @@ def test_the_quickstarts_network_is_as_accurate_as_the_readme_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On the very set that the quickstart renders."""
-    from vitrine.an8flower.__main__ import main as an8flower
+    from vitrine.data.an8flower.cli import main as an8flower
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["train.py"])
@@ -736,7 +736,7 @@ def test_the_quickstarts_network_is_as_accurate_as_the_readme_says(
     options = "--views 20 --size 96 --crops 2 --rotations 2 --crop-size 80"
     assert options.split()[1] in (ROOT / "Makefile").read_text()
     assert an8flower(["--variant", "single-6c", "--out", "data/an8flower-small", *options.split()]) == 0
-    weights = ROOT / "vitrine" / "an8flower" / "flower_net.safetensors"
+    weights = ROOT / "vitrine" / "data" / "an8flower" / "flower_net.safetensors"
     assert weights.stat().st_size <= 1_000_000
     run(
         "test", "-c", "configs/flower_classifier.yaml", "--model.init_args.backbone.weights", str(weights),

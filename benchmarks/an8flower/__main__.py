@@ -26,9 +26,9 @@ from benchmarks.an8flower.fold import SRAE, FoldRun
 from benchmarks.an8flower.network import FlowerCNN, train
 from benchmarks.an8flower.pictures import picture_of
 from benchmarks.common import add_common_options, show, write_figures
-from vitrine.an8flower.generate import generate
-from vitrine.an8flower.settings import SETTINGS_FILE, FlowerSettings
-from vitrine.an8flower.variants import VARIANTS
+from vitrine.data.an8flower.generate import generate
+from vitrine.data.an8flower.settings import SETTINGS_FILE, FlowerSettings
+from vitrine.data.an8flower.variants import VARIANTS
 
 
 def trained(fold: Folds, classes: int, path: Path, args: argparse.Namespace, seed: int) -> nn.Module:

@@ -8,9 +8,10 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-from datamodules.shards import ShardStream, Split, all_rows, record_of
-from vitrine.an8flower.generate import SPLITS
-from vitrine.preprocessing import Preprocessing
+from datamodules.split import Split, all_rows, record_of
+from datamodules.stream import ShardStream
+from vitrine.data.an8flower.generate import SPLITS
+from vitrine.data.preprocessing import Preprocessing
 
 
 class Flowers(NamedTuple):

@@ -4,7 +4,8 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.an8flower.fold import FoldRun
-from vitrine.rendering import captioned_grid, picture
+from vitrine.visualization.grid import captioned_grid
+from vitrine.visualization.overlays import picture
 
 SIDE = 128
 FIRST = ("Upsampled activation", "Deconv+GB", "Grad-CAM", "Guided Grad-CAM", "Ours", "Ours, above the usual")

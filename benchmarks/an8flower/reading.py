@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from vitrine.attribution.perturbations import gaussian_blur
+from vitrine.core.image_ops import gaussian_blur
 from vitrine.metrics.functional import iou_curve_area
 
 SIGMAS = (0.0, 2.0, 4.0)

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from benchmarks.an8flower.baselines import MAP_LAYERS
 from benchmarks.an8flower.data import Flowers
 from benchmarks.an8flower.reading import Reading, area, best_reading
-from vitrine.attribution.class_activation import upsampled
-from vitrine.attribution.filter_heatmaps import Filter, filter_heatmaps
-from vitrine.attribution.guided_backprop import GuidedBackprop
-from vitrine.backbones import FrozenBackbone
+from vitrine.attribution.gradient.deconvnet import GuidedBackprop
+from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.backbones.taps import captured
+from vitrine.core.explanation import Explanation
+from vitrine.core.image_ops import upsampled
 from vitrine.explainers import MuLassoExplainer, MuLassoFit
-from vitrine.explanation import Explanation
-from vitrine.glass import captured
+from vitrine.filters.heatmaps import Filter, filter_heatmaps
 
 MEANS = ("Upsampled activation", "Deconv+GB", "Ours")
 """Those of the paper."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from benchmarks.an8flower.data import Flowers
 from benchmarks.common import FeatureLoader
 from lightning_modules import SRAEModule
-from vitrine.backbones import BackboneOptions
+from vitrine.backbones.networks import BackboneOptions
 from vitrine.explainers import SRAEExplainer
 
 LAYER = "classifier.2"

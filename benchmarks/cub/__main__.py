@@ -26,10 +26,10 @@ from benchmarks.cub.images import Birds
 from benchmarks.cub.measures import faithfulness_of, measure
 from benchmarks.cub.settings import APPROACHES, LASSO_ALPHAS, Approach
 from benchmarks.cub.tables import show_tables
+from vitrine.core.atomic_io import whole_file
+from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers.base import HEADS_NAME
-from vitrine.explainers.x_feature_explainer import XFeatureExplainer
-from vitrine.preprocessing import Preprocessing
-from vitrine.whole import whole_file
+from vitrine.explainers.srae.x_features import XFeatureExplainer
 
 
 def parser() -> argparse.ArgumentParser:

@@ -11,8 +11,8 @@ from benchmarks.common import NamedWeights
 from benchmarks.cub.images import Birds
 from benchmarks.cub.settings import LAYERS, Approach
 from lightning_modules import ExplainerModule
-from vitrine.backbones import BackboneOptions
-from vitrine.explainers.x_feature_explainer import XFeatureExplainer
+from vitrine.backbones.networks import BackboneOptions
+from vitrine.explainers.srae.x_features import XFeatureExplainer
 
 
 def quiet() -> None:

@@ -8,13 +8,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from benchmarks.common import FeatureLoader
-from datamodules.shards import ShardStream, Split, all_rows
-from vitrine.batch import Batch
-from vitrine.features import TappedFeatures
-from vitrine.preprocessing import Preprocessing
-from vitrine.shards.converter import write_set
-from vitrine.shards.cub import list_cub
-from vitrine.shards.schema import INDEX_FILE
+from datamodules.split import Split, all_rows
+from datamodules.stream import ShardStream
+from vitrine.backbones.features import TappedFeatures
+from vitrine.core.batch import Batch
+from vitrine.data.preprocessing import Preprocessing
+from vitrine.data.shards.converter import write_set
+from vitrine.data.shards.converters.cub import list_cub
+from vitrine.data.shards.schema import INDEX_FILE
 
 BATCH = 32
 

@@ -9,9 +9,10 @@ from rich.progress import track
 from torch import Tensor
 
 from benchmarks.cub.images import Birds
-from vitrine.batch import Batch
-from vitrine.explainers.x_feature_explainer import XFeatureExplainer
-from vitrine.explanation import Explanation
+from vitrine.core.batch import Batch
+from vitrine.core.explanation import Explanation
+from vitrine.data.preprocessing import Preprocessing
+from vitrine.explainers.srae.x_features import XFeatureExplainer
 from vitrine.metrics import (
     ClassificationFaithfulness,
     Locality,
@@ -19,7 +20,6 @@ from vitrine.metrics import (
     Orthogonality,
     RegressionFaithfulness,
 )
-from vitrine.preprocessing import Preprocessing
 
 IDLE = 0.01
 """Share of a class's absolute contributions below which an x-feature is idle."""

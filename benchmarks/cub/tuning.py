@@ -18,7 +18,7 @@ from benchmarks.cub.fitting import build, fit, quiet
 from benchmarks.cub.images import Birds
 from benchmarks.cub.measures import faithfulness_of
 from benchmarks.cub.settings import APPROACHES
-from vitrine.preprocessing import Preprocessing
+from vitrine.data.preprocessing import Preprocessing
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ from benchmarks.inversion.warm import explainer_of, warm_runs
 from benchmarks.inversion.ways import Problem
 from benchmarks.srae_scale.goals import Goal
 from benchmarks.srae_scale.report import show_goals
-from vitrine.preprocessing import Preprocessing
+from vitrine.data.preprocessing import Preprocessing
 
 
 def images_of(args: argparse.Namespace, size: int | None = None) -> Tensor:

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from benchmarks.inversion import literal
 from vitrine.attribution.inversion import InversionResult
-from vitrine.attribution.inversion.background import background_of
-from vitrine.backbones import FrozenBackbone
+from vitrine.attribution.inversion.objective import background_of
+from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.explainers import InversionExplainer
 
 LITERAL = "literal"

@@ -21,8 +21,8 @@ from benchmarks.inversion_experiments.rows import add_steps
 from vitrine.attribution import InversionMask, Saliency
 from vitrine.attribution.inversion import InvertedNetwork, inversion_layers
 from vitrine.attribution.inversion.settings import VARIANTS
-from vitrine.glass import behind_glass
-from vitrine.preprocessing import Preprocessing
+from vitrine.backbones.guard import behind_glass
+from vitrine.data.preprocessing import Preprocessing
 
 PAPER = {"vgg19": 8.04, "resnet18": 6.43, "alexnet": 4.82}
 """Seconds an image on the authors' GPU, one at a time."""

@@ -2,11 +2,11 @@
 
 from torch import Tensor, nn
 
-from vitrine.attribution.forward_trace import Visit, forward_trace
+from vitrine.attribution.autograd.backward import Visit, forward_trace
 from vitrine.attribution.inversion import inversion_layers
 from vitrine.attribution.inversion.layers import stage_layers
-from vitrine.attribution.map_layout import channels_first, layout_of_map
-from vitrine.glass import behind_glass
+from vitrine.attribution.layouts import channels_first, layout_of_map
+from vitrine.backbones.guard import behind_glass
 
 _PASSED_OVER = (nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm, nn.Dropout)  # noqa: SLF001 - no public name
 """A mask cuts negative values, so that these give what the activation behind them does."""

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitrine.preprocessing import Preprocessing
+from vitrine.data.preprocessing import Preprocessing
 
 
 class Attacked(NamedTuple):

@@ -30,7 +30,7 @@ from benchmarks.localization.subjects import Subject
 from benchmarks.method_table import Entry
 from vitrine.attribution import InversionMask, Method
 from vitrine.attribution.inversion.settings import VARIANTS
-from vitrine.glass import captured, resolve_layer
+from vitrine.backbones.taps import captured, resolve_layer
 from vitrine.metrics.functional.localization import LOCALIZATION_ALPHAS
 
 COLUMNS = ("l₁", "n", "cells", "α", "error %", "95 %", "best (α)", "hits %", "void")

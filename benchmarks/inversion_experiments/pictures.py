@@ -7,8 +7,9 @@ from PIL import Image
 from rich.console import Console
 from torch import Tensor
 
-from vitrine.preprocessing import Preprocessing
-from vitrine.rendering import captioned_grid, overlay, picture
+from vitrine.data.preprocessing import Preprocessing
+from vitrine.visualization.grid import captioned_grid
+from vitrine.visualization.overlays import overlay, picture
 
 SIDE = 150
 

@@ -31,15 +31,15 @@ from benchmarks.inversion_experiments.sources import probabilities
 from benchmarks.localization.images import path_of
 from benchmarks.method_maps import spread
 from benchmarks.method_table import Entry
-from vitrine.batch import Batch
-from vitrine.explanation import Explanation
+from vitrine.core.batch import Batch
+from vitrine.core.explanation import Explanation
+from vitrine.data.preprocessing import Preprocessing
+from vitrine.data.shards.converters.cub import list_cub
+from vitrine.data.shards.converters.saliency import SPLITS, list_saliency
+from vitrine.data.shards.images import decode
+from vitrine.data.shards.sample import Sample
 from vitrine.metrics import SaliencyDetection
 from vitrine.metrics.functional import box_region
-from vitrine.preprocessing import Preprocessing
-from vitrine.shards.cub import list_cub
-from vitrine.shards.images import decode
-from vitrine.shards.saliency import SPLITS, list_saliency
-from vitrine.shards.sample import Sample
 
 FIGURES = ("precision", "recall", "f", "mae", "max_f")
 COLUMNS = ("method", "P %", "R %", "F %", "MAE %", "max F %", "void", "s a map")

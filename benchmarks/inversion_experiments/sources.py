@@ -16,8 +16,8 @@ from benchmarks.localization.__main__ import sets_of
 from benchmarks.localization.images import LocalizationSet, batches
 from benchmarks.localization.tiny_imagenet import read_wnids
 from datamodules.images import ImageFolder
-from vitrine.preprocessing import Preprocessing
-from vitrine.shards.sample import Sample
+from vitrine.data.preprocessing import Preprocessing
+from vitrine.data.shards.sample import Sample
 
 LEAST = 0.5
 """Probability from which on an image without a label counts as recognised."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from benchmarks.localization.images import LocalizationSet
-from vitrine.shards.cub import list_cub
+from vitrine.data.shards.converters.cub import list_cub
 
 
 def read_birds(folder: Path) -> LocalizationSet:

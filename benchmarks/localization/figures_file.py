@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.common import write_figures
 from benchmarks.localization.subjects import Subject
-from vitrine.whole import whole_file
+from vitrine.core.atomic_io import whole_file
 
 
 class FiguresFile:

@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.method_maps import spread
-from vitrine.preprocessing import Preprocessing
-from vitrine.shards.sample import Sample
+from vitrine.data.preprocessing import Preprocessing
+from vitrine.data.shards.sample import Sample
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from benchmarks.localization.rows import Row
 from benchmarks.localization.subjects import Subject
 from benchmarks.method_maps import smoothed, spread, timed_maps
 from benchmarks.method_table import Entry
+from vitrine.data.shards.sample import Sample
 from vitrine.metrics.functional.localization import LOCALIZATION_ALPHAS
-from vitrine.shards.sample import Sample
 
 
 def measure_all(subject: Subject, kept: FiguresFile, args: argparse.Namespace) -> None:

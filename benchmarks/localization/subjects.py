@@ -13,8 +13,8 @@ from benchmarks.localization.explainers import NamedFolder
 from benchmarks.localization.images import LocalizationSet, batches
 from benchmarks.localization.rows import ROWS, Row
 from vitrine.attribution.target_layer import target_layer
-from vitrine.backbones import weight_digest
-from vitrine.preprocessing import Preprocessing
+from vitrine.backbones.frozen import weight_digest
+from vitrine.data.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.localization.images import LocalizationSet
-from vitrine.shards.sample import Sample
+from vitrine.data.shards.sample import Sample
 
 _WNID = re.compile(r"n\d{8}(?!\d)")
 

@@ -33,8 +33,8 @@ from benchmarks.mnist.report import (
     report_selection,
 )
 from benchmarks.mnist.selection import LAYER_SETS, Selection, explainer_of, responses_of, selections_of
-from vitrine.backbones import FrozenBackbone
-from vitrine.rendering import panel
+from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.visualization.panel import panel
 
 MUS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
 CURVE_MUS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)

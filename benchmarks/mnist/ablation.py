@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from benchmarks.mnist.data import Digits
-from vitrine.ablation import accuracies_without, random_filters
-from vitrine.attribution.filter_heatmaps import Filter
+from vitrine.filters.heatmaps import Filter
+from vitrine.metrics.ablation import accuracies_without, random_filters
 
 BATCH = 500
 COUNTS = (1, 2, 5, 10, 20, 30, 40, 50, 60, 80, 100, 150, 200)

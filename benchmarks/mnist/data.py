@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from vitrine.batch import Batch
-from vitrine.preprocessing import Preprocessing
+from vitrine.core.batch import Batch
+from vitrine.data.preprocessing import Preprocessing
 
 CLASSES = tuple("0123456789")
 PREPROCESSING = Preprocessing(size=28, resize=None, mean=(0.1307,) * 3, std=(0.3081,) * 3)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from benchmarks.mnist.data import Digits
-from vitrine.backbones import load_weights
+from vitrine.backbones.weight_files import load_weights
 
 BATCH = 100
 

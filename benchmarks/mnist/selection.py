@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from benchmarks.mnist.data import CLASSES, PREPROCESSING, Digits
-from vitrine.attribution.filter_heatmaps import Filter
-from vitrine.backbones import FrozenBackbone
-from vitrine.explainers.mu_lasso import MuLassoExplainer
-from vitrine.explainers.mu_lasso_fit import MuLassoFit
-from vitrine.responses import SCALINGS, ResponseScaling, share_of_picks
+from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.explainers.mu_lasso.explainer import MuLassoExplainer
+from vitrine.explainers.mu_lasso.fit import MuLassoFit
+from vitrine.filters.heatmaps import Filter
+from vitrine.filters.picks import share_of_picks
+from vitrine.filters.scaling import SCALINGS, ResponseScaling
 from vitrine.solvers import MuLassoSolution
 
 LAYER_SETS: Mapping[str, Sequence[str]] = {

@@ -12,7 +12,7 @@ from benchmarks.srae_scale.clock import now
 from benchmarks.srae_scale.problem import Batches
 from benchmarks.srae_scale.settings import BFLOAT16, SHARED, Settings
 from lightning_modules import SRAEModule
-from vitrine.backbones import BackboneOptions
+from vitrine.backbones.networks import BackboneOptions
 
 
 class PassTimer(pl.Callback):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.srae_scale.settings import Settings
-from vitrine.batch import Batch
+from vitrine.core.batch import Batch
 
 
 class Samples(NamedTuple):

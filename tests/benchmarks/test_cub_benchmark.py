@@ -16,11 +16,11 @@ from benchmarks.cub.images import Birds
 from benchmarks.cub.settings import LASSO_ALPHAS, LAYERS
 from benchmarks.cub.tables import cell
 from vitrine.attribution import ExcitationBackprop
-from vitrine.backbones import build_network
+from vitrine.backbones.networks import build_network
+from vitrine.data.preprocessing import Preprocessing
+from vitrine.data.shards.converter import SampleSet, write_set
+from vitrine.data.shards.sample import Sample
 from vitrine.metrics.functional import locality, voronoi_part_probabilities
-from vitrine.preprocessing import Preprocessing
-from vitrine.shards.converter import SampleSet, write_set
-from vitrine.shards.sample import Sample
 
 CLASSES = ["ant", "bee"]
 SIZE = 64

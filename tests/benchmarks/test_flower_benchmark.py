@@ -11,8 +11,8 @@ from benchmarks.an8flower.baselines import NAMES, choices
 from benchmarks.an8flower.data import Flowers, folds, spread
 from benchmarks.an8flower.reading import Reading, area, best_reading
 from benchmarks.method_table import METHODS
-from vitrine.an8flower.generate import generate
-from vitrine.an8flower.settings import FlowerSettings
+from vitrine.data.an8flower.generate import generate
+from vitrine.data.an8flower.settings import FlowerSettings
 
 
 def flowers(count: int = 40, views: int = 10) -> Flowers:

@@ -11,7 +11,7 @@ from benchmarks.inversion.report import apart, goals_of
 from benchmarks.inversion.timing import Timing, speed, timed
 from benchmarks.inversion.warm import ALONE, BEGUN, RESTING, WHOLE, explainer_of
 from benchmarks.inversion.ways import BFLOAT16, FLOAT32, LITERAL, RELEASED, WAYS, Found
-from vitrine.backbones import FrozenBackbone
+from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.explainers import InversionExplainer
 
 SMALL = ["--count=3", "--size=48", "--batch=2", "--rounds=2", "--steps", "2", "3", "--device=cpu"]

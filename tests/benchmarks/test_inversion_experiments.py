@@ -24,7 +24,7 @@ from benchmarks.inversion_experiments.sources import Picked, Scene, recognised
 from benchmarks.method_table import Entry
 from vitrine.attribution import Method
 from vitrine.attribution.base import Unit
-from vitrine.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from vitrine.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 PLAIN = Preprocessing(8, None, (0, 0, 0), (1, 1, 1))
 NO_BOXES = torch.zeros(0, 4, dtype=torch.float64)

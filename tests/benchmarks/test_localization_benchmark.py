@@ -23,10 +23,11 @@ from benchmarks.method_maps import smoothed
 from benchmarks.method_table import Entry
 from vitrine.attribution import Method
 from vitrine.attribution.base import Unit
-from vitrine.backbones import FrozenBackbone, build_network
+from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.backbones.networks import build_network
+from vitrine.core.explanation import Explanation
+from vitrine.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from vitrine.explainers.base import Explainer, Target
-from vitrine.explanation import Explanation
-from vitrine.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 Run = Callable[..., dict[str, Any]]
 Box = tuple[int, int, int, int]

@@ -22,9 +22,11 @@ from benchmarks.mnist.data import Digits, read_digits, read_idx
 from benchmarks.mnist.network import DigitCNN, trained_network
 from benchmarks.mnist.reconstruction import mean_auc, reconstruction_curve
 from benchmarks.mnist.selection import LAYER_SETS, Selection, explainer_of, paper_unit, responses_of, selections_of
-from vitrine.backbones import FrozenBackbone
-from vitrine.explainers.mu_lasso_fit import MuLassoFit
-from vitrine.responses import SCALINGS, FilterResponses, response_layers
+from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.explainers.mu_lasso.fit import MuLassoFit
+from vitrine.filters.layers import response_layers
+from vitrine.filters.responses import FilterResponses
+from vitrine.filters.scaling import SCALINGS
 
 COUNTS = {"train": 300, "t10k": 40}
 

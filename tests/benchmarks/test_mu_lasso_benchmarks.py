@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from benchmarks import box_occlusion, mu_lasso, response_scaling
-from vitrine.responses import SCALINGS
-from vitrine.shards.cli import main as shards
+from vitrine.data.shards.cli import main as shards
+from vitrine.filters.scaling import SCALINGS
 
 MUS = response_scaling.MUS
 

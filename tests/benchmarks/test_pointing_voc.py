@@ -29,11 +29,11 @@ from benchmarks.voc_head import (
 )
 from vitrine.attribution import Method
 from vitrine.attribution.base import Unit
-from vitrine.backbones import FrozenBackbone
+from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.data.preprocessing import Preprocessing
+from vitrine.data.shards.converters.voc import list_voc
+from vitrine.data.shards.sample import Sample
 from vitrine.explainers import InversionExplainer
-from vitrine.preprocessing import Preprocessing
-from vitrine.shards.sample import Sample
-from vitrine.shards.voc import list_voc
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from vitrine.batch import Batch
-from vitrine.distributed import leave_process_group
-from vitrine.explanation import Explanation
+from vitrine.core.batch import Batch
+from vitrine.core.distributed import leave_process_group
+from vitrine.core.explanation import Explanation
 
 SIZE, CLASSES, IMAGES = 12, ["loon", "tern", "<b>gull</b> & co"], 9
 

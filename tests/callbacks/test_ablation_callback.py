@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from callbacks.ablation import FilterAblation
-from callbacks.metrics_file import MetricsFile
-from vitrine.ablation import accuracies_without, random_filters
-from vitrine.backbones import FrozenBackbone
-from vitrine.batch import Batch
-from vitrine.distributed import leave_process_group
+from callbacks.run_folder import MetricsFile
+from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.core.batch import Batch
+from vitrine.core.distributed import leave_process_group
+from vitrine.metrics.ablation import accuracies_without, random_filters
 
 FILTERS = [("features.1", 3), ("features.3", 5), ("features.1", 0), ("features.1", 3), ("features.3", 1)]
 WIDTHS = {"features.1": 6, "features.3": 8}

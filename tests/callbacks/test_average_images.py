@@ -19,15 +19,15 @@ from torch import Tensor, nn
 
 from callbacks.average_images import AverageImages
 from datamodules import FlowerDataModule
-from vitrine.backbones import FrozenBackbone
-from vitrine.batch import Batch
-from vitrine.distributed import leave_process_group
-from vitrine.interpretation.averages import average_images
-from vitrine.interpretation.peaks import WantedFilter
-from vitrine.interpretation.relevance import relevance_rows
-from vitrine.interpretation.sheet import average_sheet
-from vitrine.preprocessing import Preprocessing
-from vitrine.responses import FilterResponses
+from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.core.batch import Batch
+from vitrine.core.distributed import leave_process_group
+from vitrine.data.preprocessing import Preprocessing
+from vitrine.filters.averages import average_images
+from vitrine.filters.peaks import WantedFilter
+from vitrine.filters.relevance import relevance_rows
+from vitrine.filters.responses import FilterResponses
+from vitrine.visualization.contact_sheet import average_sheet
 
 SIZE = 24
 

@@ -21,11 +21,11 @@ from typing_extensions import override
 from callbacks.contact_sheets import ContactSheets
 from callbacks.predictions import safe_name
 from lightning_modules.base import ExplainerModule
-from vitrine.backbones import FrozenBackbone
-from vitrine.distributed import leave_process_group
+from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.core.distributed import leave_process_group
+from vitrine.core.explanation import Explanation
 from vitrine.explainers.base import Explainer, Target, target_classes
-from vitrine.explanation import Explanation
-from vitrine.interpretation.contact_sheet import ContactTile, contact_pixels, contact_sheet
+from vitrine.visualization.contact_sheet import ContactTile, contact_pixels, contact_sheet
 
 SIZE, IMAGES, CELL = 12, 23, 40
 CLASSES = ["loon", "a/b & <i>c</i>", "tern"]

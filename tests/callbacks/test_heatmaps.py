@@ -12,7 +12,7 @@ from PIL import Image
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 
 from callbacks.heatmaps import HeatmapPanel, interleaved, untouched
-from vitrine.rendering import panel
+from vitrine.visualization.panel import panel
 
 
 def names(folder: Path) -> list[str]:

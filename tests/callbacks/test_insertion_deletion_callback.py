@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from callbacks.insertion_deletion import InsertionAndDeletion
-from callbacks.metrics_file import MetricsFile
-from vitrine.backbones import FrozenBackbone
-from vitrine.batch import Batch
-from vitrine.distributed import leave_process_group
+from callbacks.run_folder import MetricsFile
+from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.core.batch import Batch
+from vitrine.core.distributed import leave_process_group
+from vitrine.core.explanation import Explanation
 from vitrine.explainers import Explainer
-from vitrine.explanation import Explanation
 from vitrine.metrics import InsertionDeletion
 
 OPTIONS: dict[str, Any] = {"steps": 5, "blur": 2.0}

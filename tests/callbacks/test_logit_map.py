@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from callbacks.heatmaps import HeatmapPanel, interleaved_maps
 from callbacks.report import ReportGallery
 from vitrine.attribution import ExcitationBackprop, excitation_maps
-from vitrine.backbones import FrozenBackbone
-from vitrine.explainers.logit_map import LOGIT_MAP, logit_maps
-from vitrine.explanation import Explanation
-from vitrine.rendering import captioned_grid, heat_layer, overlay, panel
-from vitrine.report import GalleryEntry, write_gallery
+from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.core.explanation import Explanation
+from vitrine.explainers.srae.x_features import LOGIT_MAP, logit_maps
+from vitrine.visualization.grid import captioned_grid
+from vitrine.visualization.overlays import heat_layer, overlay
+from vitrine.visualization.panel import panel
+from vitrine.visualization.report.gallery import GalleryEntry, write_gallery
 
 
 @pytest.fixture

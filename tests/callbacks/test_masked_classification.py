@@ -17,14 +17,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from callbacks.masked_classification import MaskedClassification
-from callbacks.metrics_file import MetricsFile
-from vitrine.backbones import FrozenBackbone
-from vitrine.batch import Batch
-from vitrine.distributed import leave_process_group
+from callbacks.run_folder import MetricsFile
+from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.core.batch import Batch
+from vitrine.core.distributed import leave_process_group
+from vitrine.core.explanation import Explanation
+from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers import Explainer
-from vitrine.explanation import Explanation
 from vitrine.metrics.masked_accuracy import MaskedAccuracy
-from vitrine.preprocessing import Preprocessing
 
 SIZE = 16
 PREPROCESSING = Preprocessing(SIZE, None)

@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from callbacks.predictions import PredictionWriter, safe_path, slug
-from vitrine.rendering import overlay
+from vitrine.visualization.overlays import overlay
 
 
 def predict(fakes: ModuleType, folder: Path, **options: float) -> None:

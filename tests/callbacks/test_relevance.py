@@ -13,10 +13,11 @@ from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor, nn
 
 from callbacks.relevance import RelevanceTable
-from vitrine.backbones import FrozenBackbone
-from vitrine.batch import Batch
-from vitrine.interpretation.relevance import relevance_rows, write_relevance
-from vitrine.responses import FilterResponses, share_of_picks
+from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.core.batch import Batch
+from vitrine.filters.picks import share_of_picks
+from vitrine.filters.relevance import relevance_rows, write_relevance
+from vitrine.filters.responses import FilterResponses
 
 FILES = ["picks.csv", "relevance.csv", "relevance.json"]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from callbacks.report import ReportGallery, compact, true_classes
-from vitrine.rendering import positive_strength
+from vitrine.visualization.overlays import positive_strength
 
 
 def keys(page: Path) -> list[str]:

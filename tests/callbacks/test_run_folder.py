@@ -12,10 +12,10 @@ from torch.utils.data import DataLoader
 
 import train
 import vitrine
-from callbacks.checkpoint import RunCheckpoint, last_checkpoint
 from callbacks.health import RestartDegenerateHeads
-from callbacks.metrics_file import MetricsFile
-from vitrine.backbones import FrozenBackbone, recorded_num_classes
+from callbacks.run_folder import MetricsFile, RunCheckpoint, last_checkpoint
+from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.backbones.weight_files import recorded_num_classes
 
 
 class Line(pl.LightningModule):

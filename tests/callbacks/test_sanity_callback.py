@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 import train
 from callbacks import SanityCheck
-from callbacks.metrics_file import MetricsFile
+from callbacks.run_folder import MetricsFile
 from callbacks.sanity import joined, on_backbone
 from vitrine.attribution import ExcitationBackprop
 from vitrine.attribution.sanity import SanityReport, sanity_check
-from vitrine.backbones import FrozenBackbone
-from vitrine.batch import Batch
+from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.core.batch import Batch
 from vitrine.explainers import SRAEExplainer
 
 ROOT = Path(__file__).parents[2]

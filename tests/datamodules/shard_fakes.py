@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from datamodules import ShardDataModule
-from vitrine.distributed import leave_process_group
-from vitrine.features import Features
-from vitrine.preprocessing import Preprocessing
-from vitrine.shards.sample import Sample
-from vitrine.shards.writer import write_shards
+from vitrine.backbones.features import Features
+from vitrine.core.distributed import leave_process_group
+from vitrine.data.preprocessing import Preprocessing
+from vitrine.data.shards.sample import Sample
+from vitrine.data.shards.writer import write_shards
 
 CLASSES = ("ant", "bee", "cat")
 TINY = Preprocessing(size=8, resize=8)

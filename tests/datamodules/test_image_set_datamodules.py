@@ -14,13 +14,13 @@ from torch import Tensor
 from datamodules import ImageNetDataModule, SaliencyDataModule, TinyImageNetDataModule
 from datamodules.base import ShardDataModule
 from lightning_modules.base import ExplainerModule
-from vitrine.an8flower.network import FlowerNet
-from vitrine.backbones import FrozenBackbone
-from vitrine.batch import Batch
+from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.core.batch import Batch
+from vitrine.core.explanation import Explanation
+from vitrine.data.an8flower.network import FlowerNet
+from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers import Explainer
 from vitrine.explainers.base import Target
-from vitrine.explanation import Explanation
-from vitrine.preprocessing import Preprocessing
 
 SETS = Path(__file__).parents[1] / "vitrine" / "shards" / "image_sets.py"
 sets = SimpleNamespace(**runpy.run_path(str(SETS)))

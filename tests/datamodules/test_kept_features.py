@@ -10,7 +10,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from vitrine.preprocessing import Preprocessing
+from vitrine.data.preprocessing import Preprocessing
 
 
 def fit(fakes: ModuleType, data: Any, extractor: Any) -> Any:
@@ -109,7 +109,7 @@ def test_labels_of_several_classes_are_multi_hot(fakes: ModuleType, tmp_path: Pa
 
 def test_orders_of_kept_features_share_evenly(fakes: ModuleType, few: Path, tmp_path: Path) -> None:
     from datamodules.loaders import FeatureBatches, FeatureRows
-    from vitrine.feature_store import FeatureTable
+    from vitrine.data.feature_store import FeatureTable
 
     data = fakes.module_of(few, feature_cache=tmp_path)
     fit(fakes, data, fakes.MeanColour())

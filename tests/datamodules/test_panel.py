@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from datamodules.shards import Split
+from datamodules.split import Split
 
 
 def panel(data: Any, count: int) -> Any:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from datamodules import PlacesDataModule
-from vitrine.preprocessing import Preprocessing
+from vitrine.data.preprocessing import Preprocessing
 
 CLASSES = ["attic", "bathroom", "bedroom", "booth/indoor", "office"]
 ADE20K = [

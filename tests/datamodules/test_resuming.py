@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 
-from callbacks.checkpoint import RunCheckpoint, last_checkpoint
+from callbacks.run_folder import RunCheckpoint, last_checkpoint
 
 
 class KeepAll(Checkpoint):

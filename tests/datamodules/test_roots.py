@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from datamodules import CUBDataModule, FlowerDataModule, FolderDataModule
-from vitrine.preprocessing import Preprocessing
+from vitrine.data.preprocessing import Preprocessing
 
 TINY = Preprocessing(size=8, resize=8)
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from datamodules import VOCDataModule
-from datamodules.shards import collate
-from vitrine.batch import Batch, one_row_a_class
-from vitrine.explanation import Explanation
+from datamodules.split import collate
+from vitrine.core.batch import Batch, one_row_a_class
+from vitrine.core.explanation import Explanation
+from vitrine.data.preprocessing import Preprocessing
+from vitrine.data.shards.converters.voc import CLASSES
 from vitrine.metrics import PointingGame
-from vitrine.preprocessing import Preprocessing
-from vitrine.shards.voc import CLASSES
 
 WHOLE = Preprocessing(size=24, resize=None)
 CAT, DOG, PERSON = (CLASSES.index(name) for name in ("cat", "dog", "person"))

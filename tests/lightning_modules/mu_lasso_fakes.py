@@ -12,14 +12,14 @@ from torch.utils.data import DataLoader
 
 from datamodules import FlowerDataModule
 from lightning_modules import MuLassoModule
-from vitrine.backbones import BackboneOptions
-from vitrine.batch import Batch
-from vitrine.distributed import leave_process_group
-from vitrine.preprocessing import Preprocessing
+from vitrine.backbones.networks import BackboneOptions
+from vitrine.core.batch import Batch
+from vitrine.core.distributed import leave_process_group
+from vitrine.data.preprocessing import Preprocessing
 
 FILTERS, CLASSES = 88, 6
 """Of the network below."""
-FLOWER_NET = "vitrine.an8flower.network:FlowerNet"
+FLOWER_NET = "vitrine.data.an8flower.network:FlowerNet"
 QUIET: dict[str, Any] = {
     "accelerator": "cpu",
     "logger": False,

@@ -15,9 +15,9 @@ from typing_extensions import override
 
 from lightning_modules import SRAEModule
 from lightning_modules.selected_features import SelectedFeaturesModule
-from vitrine.backbones import BackboneOptions
-from vitrine.batch import Batch
-from vitrine.distributed import leave_process_group
+from vitrine.backbones.networks import BackboneOptions
+from vitrine.core.batch import Batch
+from vitrine.core.distributed import leave_process_group
 
 EXPLAINED = [0, 1, 3]
 WIDTH = 64

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lightning_modules import ClassifierModule
-from vitrine.backbones import BackboneOptions, FrozenBackbone
-from vitrine.batch import Batch
-from vitrine.classifier_layer import classifier_layer, replace_classifier
+from vitrine.backbones.classifier_layer import classifier_layer, replace_classifier
+from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.backbones.networks import BackboneOptions
+from vitrine.core.batch import Batch
 
 CLASSES = ["ant", "bee", "cat"]
 

@@ -13,11 +13,10 @@ from torch import Tensor
 from typing_extensions import override
 
 from callbacks import RestartDegenerateHeads
-from callbacks.checkpoint import RunCheckpoint, last_checkpoint
 from callbacks.health import DropIdleXFeatures
+from callbacks.run_folder import RunCheckpoint, last_checkpoint
 from lightning_modules import SRAEModule
-from lightning_modules.class_groups import ClassGroups
-from lightning_modules.fit_cost import amount, fit_bytes
+from lightning_modules.class_groups import ClassGroups, amount, fit_bytes
 
 EPOCHS = 2
 

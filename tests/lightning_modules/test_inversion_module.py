@@ -18,16 +18,17 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from typing_extensions import override
 
-from callbacks.checkpoint import RunCheckpoint
+from callbacks.run_folder import RunCheckpoint
 from lightning_modules import InversionModule
 from lightning_modules.inversion import first_of_each_image
 from lightning_modules.step_progress import show_beside_bar
 from vitrine.attribution.inversion import InversionResult
-from vitrine.backbones import BackboneOptions, weight_digest
-from vitrine.batch import Batch
-from vitrine.distributed import leave_process_group
+from vitrine.backbones.frozen import weight_digest
+from vitrine.backbones.networks import BackboneOptions
+from vitrine.core.batch import Batch
+from vitrine.core.distributed import leave_process_group
 from vitrine.explainers import load
-from vitrine.explainers.inversion import InversionExplainer
+from vitrine.explainers.inversion.explainer import InversionExplainer
 from vitrine.metrics import LocalizationError, PointingGame
 from vitrine.metrics.inversion_course import InversionCourse
 
@@ -41,7 +42,8 @@ def make_module(**options: Any) -> InversionModule:
     """On the trained network that the repository holds; few steps."""
     torch.manual_seed(0)
     backbone = BackboneOptions(
-        "vitrine.an8flower.network:FlowerNet", str(ROOT / "vitrine" / "an8flower" / "flower_net.safetensors")
+        "vitrine.data.an8flower.network:FlowerNet",
+        str(ROOT / "vitrine" / "data" / "an8flower" / "flower_net.safetensors"),
     )
     settings = {"image_size": SIZE, "inversion_steps": 1, "class_steps": 2}
     return InversionModule(backbone, **{**settings, **options})

@@ -14,10 +14,10 @@ from torch import Tensor
 from lightning_modules import MuLassoModule
 from lightning_modules.base import faithfulness_metrics, was_updated
 from lightning_modules.mu_lasso import largest_curvature
-from vitrine.backbones import weight_digest
-from vitrine.batch import Batch
+from vitrine.backbones.frozen import weight_digest
+from vitrine.core.batch import Batch
 from vitrine.explainers import MuLassoFit
-from vitrine.explainers.mu_lasso_fit import label_matrix
+from vitrine.explainers.mu_lasso.fit import label_matrix
 
 
 def head_of(module: MuLassoModule) -> dict[str, Tensor]:
@@ -411,7 +411,7 @@ def test_exact_takes_neither_augmented_images_nor_weights_to_go_on_from(
 def test_a_data_set_of_more_classes_is_refused_before_anything_is_computed(
     fakes: ModuleType, flower_shards: Path, tmp_path: Path
 ) -> None:
-    from vitrine.backbones import BackboneOptions
+    from vitrine.backbones.networks import BackboneOptions
 
     backbone = BackboneOptions(fakes.FLOWER_NET, num_classes=5, arguments={"width": 4})
     module = MuLassoModule(backbone, image_size=64)

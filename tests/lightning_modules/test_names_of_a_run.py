@@ -13,10 +13,10 @@ from typing_extensions import override
 
 from callbacks import Export
 from lightning_modules.base import ExplainerModule
-from vitrine.backbones import FrozenBackbone
-from vitrine.batch import Batch
+from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.core.batch import Batch
+from vitrine.core.explanation import Explanation
 from vitrine.explainers.base import Explainer, Target
-from vitrine.explanation import Explanation
 
 CLASSES = ["ant", "bee"]
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from vitrine.attribution import ExcitationBackprop
-from vitrine.lasso_selection import LassoSelection, strongest
-from vitrine.preprocessing import Preprocessing
+from vitrine.data.preprocessing import Preprocessing
+from vitrine.explainers.srae.lasso_selection import LassoSelection, strongest
 
 
 @pytest.fixture(scope="module")

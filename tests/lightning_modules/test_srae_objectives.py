@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from typing_extensions import override
 
-from callbacks.checkpoint import RunCheckpoint, last_checkpoint
+from callbacks.run_folder import RunCheckpoint, last_checkpoint
 from lightning_modules import SRAEModule
 
 

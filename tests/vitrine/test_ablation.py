@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from vitrine.ablation import ablated, ablation_curve, accuracies_without, random_filters
-from vitrine.backbones import FrozenBackbone
-from vitrine.batch import Batch
-from vitrine.glass import captured
-from vitrine.responses import FilterResponses
+from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.backbones.taps import captured
+from vitrine.core.batch import Batch
+from vitrine.filters.responses import FilterResponses
+from vitrine.metrics.ablation import ablated, ablation_curve, accuracies_without, random_filters
 
 
 class Layouts(nn.Module):

@@ -17,8 +17,9 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from vitrine.attribution import ExcitationBackprop
-from vitrine.backbones import BackboneOptions, FrozenBackbone, build_network, weight_digest
-from vitrine.glass import behind_glass
+from vitrine.backbones.frozen import FrozenBackbone, weight_digest
+from vitrine.backbones.guard import behind_glass
+from vitrine.backbones.networks import BackboneOptions, build_network
 
 NETWORKS = ["resnet18", "vgg11_bn", "densenet121", "googlenet", "mobilenet_v2", "squeezenet1_0", "convnext_tiny"]
 

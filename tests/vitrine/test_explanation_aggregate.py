@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitrine.explanation import Explanation
+from vitrine.core.explanation import Explanation
 
 HEATMAPS = torch.tensor(
     [

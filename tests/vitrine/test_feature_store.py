@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitrine.batch import Batch
-from vitrine.feature_store import KEY_BYTES, FeatureStore
-from vitrine.features import Features
+from vitrine.backbones.features import Features
+from vitrine.core.batch import Batch
+from vitrine.data.feature_store import KEY_BYTES, FeatureStore
 
 FACTS = {"features": "weights layer4 average", "preprocessing": "224", "shards": "aa bb"}
 CPU = torch.device("cpu")

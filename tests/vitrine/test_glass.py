@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vitrine.glass import behind_glass, captured, resolve_layer
+from vitrine.backbones.guard import behind_glass
+from vitrine.backbones.taps import captured, resolve_layer
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import torch
 from sklearn.linear_model import Lasso
 from torch import Tensor
 
-from vitrine.lasso_selection import LassoSelection, drawn_dimensions, strongest
+from vitrine.explainers.srae.lasso_selection import LassoSelection, drawn_dimensions, strongest
 
 IMAGES, WIDTH, CLASSES = 80, 12, 3
 

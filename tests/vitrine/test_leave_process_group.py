@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from torch import distributed
 
-from vitrine.distributed import leave_process_group
+from vitrine.core.distributed import leave_process_group
 
 
 def test_a_group_is_left(tmp_path: Path) -> None:

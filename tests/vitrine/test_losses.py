@@ -11,7 +11,7 @@ from torch import Tensor, distributed
 from torch.multiprocessing.spawn import spawn
 from torch.nn import functional as F
 
-from vitrine.losses import faithfulness, pull_away, sparse_reconstruction
+from vitrine.explainers.srae.losses import faithfulness, pull_away, sparse_reconstruction
 
 
 def naive_pull_away(vectors: Tensor) -> float:

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from vitrine.explanation import Explanation
-from vitrine.masked_images import kept_pixels, mask_images, masked_inputs, speaking_maps
-from vitrine.preprocessing import Preprocessing
+from vitrine.core.explanation import Explanation
+from vitrine.data.preprocessing import Preprocessing
+from vitrine.metrics.masked_images import kept_pixels, mask_images, masked_inputs, speaking_maps
 
 METHODS = ["telea", "navier_stokes"]
 

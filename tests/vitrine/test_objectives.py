@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitrine.explainers.srae_head import HeadOutput, SRAEHead
-from vitrine.objectives import OBJECTIVES, Terms, head_terms, sum_of, terms_of_heads
+from vitrine.explainers.srae.heads import HeadOutput, SRAEHead
+from vitrine.explainers.srae.objectives import OBJECTIVES, Terms, head_terms, sum_of, terms_of_heads
 
 IMAGES, WIDTH, X_FEATURES = 7, 6, 3
 WEIGHTS = torch.tensor([2.0, 1, 0, 1, 2, 0, 1], dtype=torch.float64)

@@ -7,7 +7,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision import tv_tensors
 
-from vitrine.preprocessing import Preprocessing
+from vitrine.data.preprocessing import Preprocessing
 
 HEIGHT, WIDTH = 60, 100
 SQUARE = (40, 20, 60, 36)

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vitrine.explainers.srae_head import SRAEHead
-from vitrine.pretraining import greedy_loss
+from vitrine.explainers.srae.heads import SRAEHead
+from vitrine.explainers.srae.losses import greedy_loss
 
 HIDDEN = (7, 5)
 

@@ -8,9 +8,9 @@ from PIL import Image
 from torch import Tensor
 
 from vitrine.attribution import ExcitationBackprop
-from vitrine.backbones import FrozenBackbone
+from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.data.preprocessing import Preprocessing
 from vitrine.metrics.functional import box_region, energy_inside
-from vitrine.preprocessing import Preprocessing
 
 
 @pytest.fixture

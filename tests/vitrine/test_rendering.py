@@ -4,20 +4,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vitrine.explanation import Explanation
-from vitrine.rendering import (
-    WIDEST_TITLE,
-    blur,
-    captioned_grid,
-    class_name,
-    colours,
-    heat_layer,
-    layer_colour,
-    overlay,
-    panel,
-    picture,
-    positive_strength,
-)
+from vitrine.core.explanation import Explanation
+from vitrine.core.image_ops import blur
+from vitrine.visualization.grid import WIDEST_TITLE, captioned_grid
+from vitrine.visualization.overlays import colours, heat_layer, overlay, picture, positive_strength
+from vitrine.visualization.panel import class_name, layer_colour, panel
 
 
 def photo(height: int = 40, width: int = 60, count: int = 1) -> Tensor:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from vitrine.whole import begin, finish, replaced_folder, staging_of, whole_file
+from vitrine.core.atomic_io import begin, finish, replaced_folder, staging_of, whole_file
 
 
 def test_the_folder_appears_at_the_end_only(tmp_path: Path) -> None:

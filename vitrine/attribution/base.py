@@ -7,7 +7,8 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vitrine.glass import behind_glass, captured, resolve_layer
+from vitrine.backbones.guard import behind_glass
+from vitrine.backbones.taps import captured, resolve_layer
 
 Indices = int | Sequence[int] | Tensor
 """One for all inputs, (B,) one an input, or (B, K) several an input."""

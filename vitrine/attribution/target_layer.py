@@ -3,9 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from vitrine.attribution.forward_trace import ForwardTrace, Visit, forward_trace, noise, sent_back
-from vitrine.attribution.map_layout import MapLayout, layout_of_map
-from vitrine.attribution.token_grid import TokenGrid, grid_of_tokens, is_tokens
+from vitrine.attribution.autograd.backward import ForwardTrace, Visit, forward_trace, noise, sent_back
+from vitrine.attribution.layouts import MapLayout, TokenGrid, grid_of_tokens, is_tokens, layout_of_map
 
 
 def target_layer(model: nn.Module, inputs: Tensor) -> str:

@@ -1,11 +1,11 @@
 """Explainers: frozen backbones with heads that show what they look at."""
 
 from vitrine.explainers.base import Explainer, load
-from vitrine.explainers.inversion import InversionExplainer
-from vitrine.explainers.mu_lasso import MuLassoExplainer
-from vitrine.explainers.mu_lasso_fit import MuLassoFit
-from vitrine.explainers.selected_features import SelectedFeaturesExplainer
-from vitrine.explainers.srae import SRAEExplainer
+from vitrine.explainers.inversion.explainer import InversionExplainer
+from vitrine.explainers.mu_lasso.explainer import MuLassoExplainer
+from vitrine.explainers.mu_lasso.fit import MuLassoFit
+from vitrine.explainers.srae.baselines import SelectedFeaturesExplainer
+from vitrine.explainers.srae.explainer import SRAEExplainer
 
 __all__ = [
     "Explainer",

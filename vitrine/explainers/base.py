@@ -12,12 +12,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from vitrine.backbones import BackboneOptions, FrozenBackbone, check_digest
+from vitrine.backbones.frozen import FrozenBackbone, check_digest
+from vitrine.backbones.networks import BackboneOptions
+from vitrine.core.atomic_io import replaced_folder
+from vitrine.core.explanation import Explanation
+from vitrine.data.feature_store import FeatureExtractor
+from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers.names import NAMES_NAME, Names, has_names, read_names, write_joined_names
-from vitrine.explanation import Explanation
-from vitrine.feature_store import FeatureExtractor
-from vitrine.preprocessing import Preprocessing
-from vitrine.whole import replaced_folder
 
 FORMAT_VERSION = 1
 CONFIG_NAME = "explainer.json"

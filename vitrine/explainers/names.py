@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from vitrine.whole import whole_file
+from vitrine.core.atomic_io import whole_file
 
 NAMES_NAME = "names.yaml"
 HEADER = (

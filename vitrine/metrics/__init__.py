@@ -2,21 +2,19 @@
 
 from collections.abc import Iterable, Mapping
 
-from vitrine.metrics.base import ExplanationMetric
+from vitrine.metrics.alive_features import LiveXFeatures
+from vitrine.metrics.base import ExplanationMetric, RowMetric
 from vitrine.metrics.box_occlusion import BoxOcclusion
 from vitrine.metrics.energy import EnergyInBoxes, EnergyInMask
-from vitrine.metrics.faithfulness import ClassificationFaithfulness, RegressionFaithfulness
+from vitrine.metrics.faithfulness import ClassificationFaithfulness, ClassReconstruction, RegressionFaithfulness
 from vitrine.metrics.insertion_deletion import InsertionDeletion
 from vitrine.metrics.iou_curve import IoUCurve
-from vitrine.metrics.live_x_features import LiveXFeatures
 from vitrine.metrics.locality import Locality, ObjectLocality
 from vitrine.metrics.localization import LocalizationError
 from vitrine.metrics.masked_accuracy import MaskedAccuracy
 from vitrine.metrics.mean_class_accuracy import MeanClassAccuracy
 from vitrine.metrics.orthogonality import Orthogonality
 from vitrine.metrics.pointing import PointingGame
-from vitrine.metrics.reconstruction import ClassReconstruction
-from vitrine.metrics.rows import RowMetric
 from vitrine.metrics.saliency import SaliencyDetection
 
 METRICS_BY_ANNOTATION: Mapping[str, tuple[type[ExplanationMetric], ...]] = {

@@ -5,8 +5,8 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from vitrine.batch import Batch
-from vitrine.explanation import Explanation
+from vitrine.core.batch import Batch
+from vitrine.core.explanation import Explanation
 from vitrine.metrics.base import ExplanationMetric
 from vitrine.metrics.functional import box_region, energy_inside
 

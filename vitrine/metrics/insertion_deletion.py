@@ -4,10 +4,9 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from vitrine.batch import Batch
-from vitrine.explanation import Explanation
-from vitrine.metrics.base import ExplanationMetric
-from vitrine.metrics.borrowed import Borrowed
+from vitrine.core.batch import Batch
+from vitrine.core.explanation import Explanation
+from vitrine.metrics.base import Borrowed, ExplanationMetric
 from vitrine.metrics.functional import check_insertion_deletion, curve_area, degenerate, deletion_curve, insertion_curve
 
 

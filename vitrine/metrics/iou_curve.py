@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from vitrine.batch import Batch
-from vitrine.explanation import Explanation
+from vitrine.core.batch import Batch
+from vitrine.core.explanation import Explanation
 from vitrine.metrics.base import ExplanationMetric
 from vitrine.metrics.functional import IOU_THRESHOLDS, area_under_iou, degenerate, iou_at_thresholds
 

@@ -5,10 +5,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from vitrine.batch import Batch
-from vitrine.explanation import Explanation
+from vitrine.core.batch import Batch
+from vitrine.core.explanation import Explanation
+from vitrine.metrics.base import RowMetric, present_heatmaps
 from vitrine.metrics.functional import locality, object_probabilities, parts_in_box, voronoi_part_probabilities
-from vitrine.metrics.rows import RowMetric, present_heatmaps
 
 
 class Locality(RowMetric):

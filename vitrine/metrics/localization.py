@@ -5,10 +5,9 @@ import math
 import torch
 from torch import Tensor
 
-from vitrine.batch import Batch
-from vitrine.explanation import Explanation
-from vitrine.metrics.base import ExplanationMetric
-from vitrine.metrics.class_boxes import boxes_of_classes
+from vitrine.core.batch import Batch
+from vitrine.core.explanation import Explanation
+from vitrine.metrics.base import ExplanationMetric, boxes_of_classes
 from vitrine.metrics.functional import LOCALIZATION_ALPHAS, REQUIRED_IOU, localization_ious
 
 

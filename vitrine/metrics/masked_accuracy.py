@@ -6,12 +6,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from vitrine.batch import Batch
-from vitrine.explanation import Explanation
-from vitrine.masked_images import check_filling, kept_pixels, masked_inputs, speaking_maps
-from vitrine.metrics.base import ExplanationMetric
-from vitrine.metrics.borrowed import Borrowed
-from vitrine.preprocessing import Preprocessing
+from vitrine.core.batch import Batch
+from vitrine.core.explanation import Explanation
+from vitrine.data.preprocessing import Preprocessing
+from vitrine.metrics.base import Borrowed, ExplanationMetric
+from vitrine.metrics.masked_images import check_filling, kept_pixels, masked_inputs, speaking_maps
 
 GAMMAS = (0.01, 0.05, 0.1, 0.3)
 
@@ -31,10 +30,10 @@ class MaskedAccuracy(ExplanationMetric):
             ``lambda images: backbone(images).logits``; an ``nn.Module`` is put behind glass.
         preprocessing: of these images.
         gammas: one or more different thresholds γ, from 0 to 1.
-        fill: ``inpaint`` or ``black``, as in `vitrine.masked_images.mask_images`.
+        fill: ``inpaint`` or ``black``, as in `vitrine.metrics.masked_images.mask_images`.
         method: of inpainting, ``telea`` or ``navier_stokes``.
         radius: of inpainting, in pixels.
-        sigma: of the Gaussian that heatmaps are blurred by, see `vitrine.masked_images.speaking_maps`.
+        sigma: of the Gaussian that heatmaps are blurred by, see `vitrine.metrics.masked_images.speaking_maps`.
 
     Raises:
         ValueError: for other options.

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
-from vitrine.batch import Batch
-from vitrine.explanation import Explanation
+from vitrine.core.batch import Batch
+from vitrine.core.explanation import Explanation
+from vitrine.metrics.base import RowMetric, present_heatmaps
 from vitrine.metrics.functional import (
     MapMoments,
     map_moments,
@@ -12,7 +13,6 @@ from vitrine.metrics.functional import (
     pixel_probabilities,
     pooled_moments,
 )
-from vitrine.metrics.rows import RowMetric, present_heatmaps
 
 
 class Orthogonality(RowMetric):

@@ -4,10 +4,9 @@ import torch
 from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 
-from vitrine.batch import Batch
-from vitrine.explanation import Explanation
-from vitrine.metrics.base import ExplanationMetric
-from vitrine.metrics.class_boxes import boxes_of_classes
+from vitrine.core.batch import Batch
+from vitrine.core.explanation import Explanation
+from vitrine.metrics.base import ExplanationMetric, boxes_of_classes
 from vitrine.metrics.functional import is_difficult, pointing_hit
 
 

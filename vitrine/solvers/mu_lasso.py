@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vitrine.solvers.lasso_paths import Advance, LassoPaths
+from vitrine.solvers.lasso_path import Advance, LassoPaths
 from vitrine.solvers.least_squares import Floats, GramLeastSquares, RowLeastSquares, as_float64
 
 Mu = float | Sequence[float] | Tensor

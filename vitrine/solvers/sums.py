@@ -5,7 +5,7 @@ from typing import Self
 import torch
 from torch import Tensor, distributed
 
-from vitrine.distributed import sum_over_ranks, world_size
+from vitrine.core.distributed import sum_over_ranks, world_size
 
 _SUMS = ("gram", "cross", "label_sq", "total", "label_total")
 

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from vitrine.an8flower.settings import FlowerSettings
+from vitrine.data.an8flower.settings import FlowerSettings
 
 SMALL = {"views": 5, "size": 40, "crops": 2, "rotations": 2, "crop_size": 32}
 

@@ -5,11 +5,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from vitrine.an8flower.augmentation import Crop, make_crops, take
-from vitrine.an8flower.frames import colour, part_mask, resolve
-from vitrine.an8flower.generate import cast_views
-from vitrine.an8flower.settings import FlowerSettings
-from vitrine.an8flower.variants import VARIANTS
+from vitrine.data.an8flower.augmentation import Crop, make_crops, take
+from vitrine.data.an8flower.frames import colour, part_mask, resolve
+from vitrine.data.an8flower.generate import cast_views
+from vitrine.data.an8flower.settings import FlowerSettings
+from vitrine.data.an8flower.variants import VARIANTS
 
 
 def test_there_are_crops_times_rotations_and_all_differ() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vitrine.an8flower.__main__ import main
+from vitrine.data.an8flower.cli import main
 
 TINY = ["--views", "2", "--folds", "2", "--size", "24", "--crops", "1", "--rotations", "1", "--crop-size", "20"]
 
@@ -60,7 +60,7 @@ def test_an_absent_package_names_the_extra(
     def without(name: str) -> ModuleSpec | None:
         return None if name == package else find(name)
 
-    monkeypatch.setattr("vitrine.an8flower.__main__.find_spec", without)
+    monkeypatch.setattr("vitrine.data.an8flower.cli.find_spec", without)
     assert main(["--variant", "single-6c", "--out", str(tmp_path / "set"), *TINY]) == 2
     told = capsys.readouterr().err
     assert package in told

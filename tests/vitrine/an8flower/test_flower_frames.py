@@ -7,15 +7,14 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from vitrine.an8flower.camera import View
-from vitrine.an8flower.frames import colour, part_mask, resolve, tight_box
-from vitrine.an8flower.generate import cast_views, render_frame
-from vitrine.an8flower.meshes import turned
-from vitrine.an8flower.parts import Part
-from vitrine.an8flower.renderer import Layer, Renderer
-from vitrine.an8flower.scene import Scene, build_scene, join
-from vitrine.an8flower.settings import FlowerSettings
-from vitrine.an8flower.variants import VARIANTS
+from vitrine.data.an8flower.camera import View
+from vitrine.data.an8flower.frames import colour, part_mask, resolve, tight_box
+from vitrine.data.an8flower.generate import cast_views, render_frame
+from vitrine.data.an8flower.meshes import turned
+from vitrine.data.an8flower.renderer import Layer, Renderer
+from vitrine.data.an8flower.scene import Scene, build_scene, join
+from vitrine.data.an8flower.settings import FlowerSettings
+from vitrine.data.an8flower.variants import VARIANTS, Part
 
 Make = Callable[..., FlowerSettings]
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vitrine.an8flower.generate import generate
-from vitrine.an8flower.settings import FlowerSettings
-from vitrine.an8flower.variants import VARIANTS
-from vitrine.shards.schema import read_index
+from vitrine.data.an8flower.generate import generate
+from vitrine.data.an8flower.settings import FlowerSettings
+from vitrine.data.an8flower.variants import VARIANTS
+from vitrine.data.shards.schema import read_index
 
 Make = Callable[..., FlowerSettings]
 Read = Callable[[Path], dict[str, Any]]

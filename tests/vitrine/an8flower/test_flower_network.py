@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from vitrine.an8flower.network import FlowerNet
+from vitrine.data.an8flower.network import FlowerNet
 
 
 @pytest.mark.parametrize("side", [64, 80, 250])

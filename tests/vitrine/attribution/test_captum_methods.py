@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from vitrine.attribution.base import Method
-from vitrine.attribution.integrated_gradients import IntegratedGradients
-from vitrine.attribution.lrp import LRP
-from vitrine.attribution.occlusion import Occlusion
-from vitrine.attribution.saliency import Saliency
-from vitrine.attribution.smooth_grad import SmoothGrad
+from vitrine.attribution.gradient.integrated_gradients import IntegratedGradients
+from vitrine.attribution.gradient.saliency import Saliency
+from vitrine.attribution.gradient.smooth_grad import SmoothGrad
+from vitrine.attribution.lrp.lrp import LRP
+from vitrine.attribution.perturbation.occlusion import Occlusion
 
 SMALL: dict[type[Method], dict[str, Any]] = {
     Saliency: {"absolute": False},

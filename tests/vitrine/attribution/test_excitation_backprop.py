@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitrine.attribution import ExcitationBackprop, excitation_maps
-from vitrine.attribution.interception import share_of
+from vitrine.attribution.autograd.interception import share_of
 
 
 @pytest.fixture(autouse=True)

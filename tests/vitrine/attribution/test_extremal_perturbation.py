@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitrine.attribution.extremal_perturbation import (
+from vitrine.attribution.perturbation.extremal_perturbation import (
     ExtremalPerturbation,
     area_loss,
     blur_pyramid,
@@ -18,7 +18,7 @@ from vitrine.attribution.extremal_perturbation import (
     smooth_masks,
     smooth_maximum,
 )
-from vitrine.attribution.perturbations import gaussian_blur
+from vitrine.core.image_ops import gaussian_blur
 
 REGION = (slice(4, 12), slice(15, 24))
 

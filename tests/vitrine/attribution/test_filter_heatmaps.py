@@ -14,8 +14,8 @@ from torchvision.models import ConvNeXt, VisionTransformer
 from torchvision.models.convnext import CNBlockConfig
 
 from vitrine.attribution import Deconvnet, GuidedBackprop
-from vitrine.attribution.filter_heatmaps import Filter, filter_heatmaps
-from vitrine.responses import response_layers
+from vitrine.filters.heatmaps import Filter, filter_heatmaps
+from vitrine.filters.layers import response_layers
 
 
 class Branches(nn.Module):

@@ -15,16 +15,13 @@ from torch import Tensor, nn
 from torchvision.models import get_model
 
 from vitrine.attribution.base import Method
-from vitrine.attribution.cam import CAM
-from vitrine.attribution.class_activation import ClassActivation
-from vitrine.attribution.grad_cam import GradCAM
-from vitrine.attribution.grad_cam_plus_plus import GradCAMPlusPlus
-from vitrine.attribution.guided_backprop import GuidedBackprop
-from vitrine.attribution.guided_grad_cam import GuidedGradCAM, GuidedGradCAMPlusPlus
-from vitrine.attribution.layer_cam import LayerCAM
-from vitrine.attribution.score_cam import ScoreCAM
-from vitrine.attribution.upsampled_activation import UpsampledActivation
-from vitrine.glass import captured
+from vitrine.attribution.cam.cam import CAM
+from vitrine.attribution.cam.class_activation import ClassActivation, UpsampledActivation
+from vitrine.attribution.cam.grad_cam import GradCAM, GradCAMPlusPlus, LayerCAM
+from vitrine.attribution.cam.guided_grad_cam import GuidedGradCAM, GuidedGradCAMPlusPlus
+from vitrine.attribution.cam.score_cam import ScoreCAM
+from vitrine.attribution.gradient.deconvnet import GuidedBackprop
+from vitrine.backbones.taps import captured
 
 LAYERS = {"vgg11_bn": "features", "resnet18": "layer4", "squeezenet1_0": "features"}
 METHODS: list[Any] = [CAM, GradCAM, GradCAMPlusPlus, LayerCAM, ScoreCAM, GuidedGradCAM, GuidedGradCAMPlusPlus]

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vitrine.attribution.integrated_gradients import RULES, IntegratedGradients
+from vitrine.attribution.gradient.integrated_gradients import RULES, IntegratedGradients
 
 
 def smooth_net() -> nn.Sequential:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vitrine.attribution import InversionMask
-from vitrine.backbones import FrozenBackbone
+from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.explainers import InversionExplainer
 
 FEW: dict[str, Any] = {"inversion_steps": 3, "class_steps": 8}

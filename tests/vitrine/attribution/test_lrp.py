@@ -8,8 +8,8 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
-from vitrine.attribution.lrp import LRP
-from vitrine.attribution.saliency import Saliency
+from vitrine.attribution.gradient.saliency import Saliency
+from vitrine.attribution.lrp.lrp import LRP
 
 
 @pytest.fixture(autouse=True)

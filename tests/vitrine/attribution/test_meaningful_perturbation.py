@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitrine.attribution.meaningful_perturbation import MeaningfulPerturbation, blend, discs, shifted
-from vitrine.attribution.perturbations import gaussian_blur, total_variation
+from vitrine.attribution.perturbation.meaningful_perturbation import MeaningfulPerturbation, blend, discs, shifted
+from vitrine.attribution.perturbation.perturbations import total_variation
+from vitrine.core.image_ops import gaussian_blur
 
 REGION = (slice(4, 13), slice(18, 28))
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from vitrine.attribution.occlusion import Occlusion
+from vitrine.attribution.perturbation.occlusion import Occlusion
 
 
 def net() -> nn.Sequential:

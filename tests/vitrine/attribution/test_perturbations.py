@@ -15,20 +15,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from vitrine.attribution.base import Method
-from vitrine.attribution.extremal_perturbation import ExtremalPerturbation
-from vitrine.attribution.meaningful_perturbation import MeaningfulPerturbation
-from vitrine.attribution.perturbations import (
-    along_both,
-    check_positive,
-    enlarging_matrix,
-    gaussian_blur,
-    gaussian_matrix,
-    parts,
-    total_variation,
-    unit_scores,
-)
-from vitrine.attribution.rise import RISE
-from vitrine.progress import progress_bar
+from vitrine.attribution.perturbation.extremal_perturbation import ExtremalPerturbation
+from vitrine.attribution.perturbation.meaningful_perturbation import MeaningfulPerturbation
+from vitrine.attribution.perturbation.perturbations import check_positive, parts, total_variation, unit_scores
+from vitrine.attribution.perturbation.rise import RISE
+from vitrine.core.image_ops import along_both, enlarging_matrix, gaussian_blur, gaussian_matrix
+from vitrine.core.progress import progress_bar
 
 DOUBLE = torch.zeros(0, dtype=torch.float64)
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitrine.attribution.rise import RISE, enlarged, random_cells
+from vitrine.attribution.perturbation.rise import RISE, enlarged, random_cells
 
 
 @pytest.fixture(autouse=True)

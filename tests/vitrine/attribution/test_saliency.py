@@ -3,7 +3,7 @@ import torch
 from captum import attr
 from torch import Tensor, nn
 
-from vitrine.attribution.saliency import Saliency
+from vitrine.attribution.gradient.saliency import Saliency
 
 
 def smooth_net() -> nn.Sequential:

@@ -23,10 +23,10 @@ from typing_extensions import override
 from vitrine.attribution.base import Method, Unit
 from vitrine.attribution.sanity import SanityReport, randomized, rank_correlation, sanity_check
 from vitrine.attribution.sanity.__main__ import main, pictures
-from vitrine.attribution.sanity.by_name import method_named, method_names
 from vitrine.attribution.sanity.cascade import layers_from_top, redraw, spread
+from vitrine.attribution.sanity.check import method_named, method_names
 
-WEIGHTS = Path(__file__).parents[3] / "vitrine" / "an8flower" / "flower_net.safetensors"
+WEIGHTS = Path(__file__).parents[3] / "vitrine" / "data" / "an8flower" / "flower_net.safetensors"
 
 
 class Gradient(Method):
@@ -392,7 +392,7 @@ def test_methods_by_name() -> None:
 def command(class_folder: Path) -> Callable[..., list[str]]:
     def arguments(**changed: object) -> list[str]:
         options = {
-            "method": "ExcitationBackprop", "network": "vitrine.an8flower.network:FlowerNet", "weights": WEIGHTS,
+            "method": "ExcitationBackprop", "network": "vitrine.data.an8flower.network:FlowerNet", "weights": WEIGHTS,
             "num-classes": 6, "images": class_folder / "test", "size": 32, "count": 3, "stages": 2,
         }  # fmt: skip
         return [text for name, value in (options | changed).items() for text in (f"--{name}", str(value))]

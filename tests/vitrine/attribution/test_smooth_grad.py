@@ -3,8 +3,8 @@ import torch
 from captum import attr
 from torch import Tensor, nn
 
-from vitrine.attribution.saliency import Saliency
-from vitrine.attribution.smooth_grad import SmoothGrad
+from vitrine.attribution.gradient.saliency import Saliency
+from vitrine.attribution.gradient.smooth_grad import SmoothGrad
 
 
 def net() -> nn.Sequential:

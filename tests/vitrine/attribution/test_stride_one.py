@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from vitrine.attribution import Deconvnet, GuidedBackprop
-from vitrine.attribution.interception import Interception
-from vitrine.attribution.stride_one import stride_one_rules
+from vitrine.attribution.autograd.interception import Interception
+from vitrine.attribution.autograd.stride_one import stride_one_rules
 from vitrine.metrics.grid import grid_contrast, grid_share
 
 CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}

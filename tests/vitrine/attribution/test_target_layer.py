@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import VisionTransformer, get_model
 
-from vitrine.attribution.grad_cam import GradCAM
-from vitrine.attribution.map_layout import channels_first, channels_last, layout_of_map
+from vitrine.attribution.cam.grad_cam import GradCAM
+from vitrine.attribution.layouts import channels_first, channels_last, layout_of_map
 from vitrine.attribution.target_layer import target_layer
-from vitrine.glass import behind_glass
+from vitrine.backbones.guard import behind_glass
 
 
 @pytest.fixture(autouse=True)

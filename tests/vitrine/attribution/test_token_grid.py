@@ -14,14 +14,13 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 from torchvision.models import VisionTransformer
 
-from vitrine.attribution.cam import CAM
-from vitrine.attribution.grad_cam import GradCAM
-from vitrine.attribution.grad_cam_plus_plus import GradCAMPlusPlus
-from vitrine.attribution.layer_cam import LayerCAM
-from vitrine.attribution.score_cam import ScoreCAM
-from vitrine.attribution.token_grid import token_grid
-from vitrine.attribution.upsampled_activation import UpsampledActivation
-from vitrine.glass import behind_glass, captured
+from vitrine.attribution.cam.cam import CAM
+from vitrine.attribution.cam.class_activation import UpsampledActivation
+from vitrine.attribution.cam.grad_cam import GradCAM, GradCAMPlusPlus, LayerCAM
+from vitrine.attribution.cam.score_cam import ScoreCAM
+from vitrine.attribution.layouts import token_grid
+from vitrine.backbones.guard import behind_glass
+from vitrine.backbones.taps import captured
 
 
 @pytest.fixture(autouse=True)

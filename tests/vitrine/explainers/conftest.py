@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vitrine.backbones import FrozenBackbone
+from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.explainers import SRAEExplainer
 
 

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 import vitrine
-from vitrine.backbones import FrozenBackbone
+from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.core.explanation import Explanation
 from vitrine.explainers.base import Explainer, Target
 from vitrine.explainers.names import NAMES_NAME, Names, joined, read_names, without_names, write_names
-from vitrine.explanation import Explanation
 
 COUNTS = {"ant": 3, "bee & co: <b>": 2}
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 import vitrine
 from benchmarks.inversion import literal
-from vitrine.attribution.inversion.background import background_of
-from vitrine.backbones import FrozenBackbone
+from vitrine.attribution.inversion.objective import background_of
+from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.explainers import InversionExplainer
 
 FEW: dict[str, Any] = {"inversion_steps": 3, "class_steps": 12, "image_size": 16}

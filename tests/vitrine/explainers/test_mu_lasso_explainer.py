@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 import vitrine
 from vitrine.attribution import GuidedBackprop
-from vitrine.attribution.perturbations import gaussian_blur
-from vitrine.backbones import FrozenBackbone
+from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.core.image_ops import gaussian_blur
+from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers import MuLassoExplainer, MuLassoFit
-from vitrine.explainers.mu_lasso_fit import ScalingFit, label_matrix
-from vitrine.preprocessing import Preprocessing
-from vitrine.responses import SCALINGS
+from vitrine.explainers.mu_lasso.fit import ScalingFit, label_matrix
+from vitrine.filters.scaling import SCALINGS
 
 FILTERS, CLASSES = 14, 3
 """Of the network: 6 in ``features.0``, 8 in ``features.2``; ``classifier`` is the class layer."""
@@ -263,7 +263,7 @@ def test_every_option_is_saved(network: nn.Module, tmp_path: Path) -> None:
 
 def test_a_backbone_that_has_a_name_comes_along(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    backbone = FrozenBackbone("vitrine.an8flower.network:FlowerNet", num_classes=3, arguments={"width": 4})
+    backbone = FrozenBackbone("vitrine.data.an8flower.network:FlowerNet", num_classes=3, arguments={"width": 4})
     explainer = MuLassoExplainer(backbone, ["ant", "bee", "cat"], Preprocessing(64, None), image_size=64)
     explainer.weights.data.fill_(0.5)
     explainer.save(tmp_path / "explainer", facts={"filters": 88})

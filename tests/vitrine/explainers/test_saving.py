@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 import vitrine
-from vitrine.backbones import FrozenBackbone
+from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers import SRAEExplainer
-from vitrine.preprocessing import Preprocessing
 
 
 @pytest.fixture

@@ -5,10 +5,9 @@ import torch
 from torch import Tensor, nn
 
 from vitrine.attribution import ExcitationBackprop
-from vitrine.backbones import FrozenBackbone
+from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.explainers import SRAEExplainer
-from vitrine.explainers.separate_heads import SeparateHeads
-from vitrine.explainers.srae_head import SRAEHead
+from vitrine.explainers.srae.heads import SeparateHeads, SRAEHead
 
 
 def test_head_has_the_layers_of_the_paper() -> None:

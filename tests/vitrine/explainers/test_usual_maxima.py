@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vitrine.backbones import FrozenBackbone
+from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.explainers import MuLassoExplainer
-from vitrine.explainers.usual_maxima import learn_usual_maxima
+from vitrine.explainers.mu_lasso.thresholds import learn_usual_maxima
 
 
 def explainer_of(floor: float) -> MuLassoExplainer:

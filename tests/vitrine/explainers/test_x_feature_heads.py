@@ -11,14 +11,12 @@ from torch import Tensor, nn
 
 import vitrine
 from vitrine.attribution import ExcitationBackprop
-from vitrine.backbones import FrozenBackbone
+from vitrine.backbones.features import TappedFeatures
+from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.explainers import SRAEExplainer
 from vitrine.explainers.base import HEADS_NAME
-from vitrine.explainers.selected_features import SelectedFeaturesExplainer
-from vitrine.explainers.separate_heads import SeparateHeads
-from vitrine.explainers.shared_heads import SharedHeads
-from vitrine.explainers.srae_head import SRAEHead
-from vitrine.features import TappedFeatures
+from vitrine.explainers.srae.baselines import SelectedFeaturesExplainer
+from vitrine.explainers.srae.heads import SeparateHeads, SharedHeads, SRAEHead
 
 EXPLAINED = [0, 2]
 TARGETS = [0, 2, 2, 0, 2]

@@ -6,11 +6,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vitrine import rendering
-from vitrine.interpretation.averages import AverageImage
-from vitrine.interpretation.peaks import WantedFilter
-from vitrine.interpretation.sheet import average_sheet
-from vitrine.responses import ResponseLayer
+from vitrine.filters.averages import AverageImage
+from vitrine.filters.layers import ResponseLayer
+from vitrine.filters.peaks import WantedFilter
+from vitrine.visualization import overlays
+from vitrine.visualization.contact_sheet import average_sheet
 
 CELL, GAP, CAPTION = 40, 10, 22
 
@@ -44,7 +44,7 @@ def test_maps_are_drawn_by_the_positive_part_over_its_maximum() -> None:
     sheet = average_sheet([average(0.0, size=(CELL, CELL), heat=1e-6)], ["a"], denormalize, cell=CELL)
     ramp = torch.linspace(0, 1, CELL * CELL).view(CELL, CELL)
     for column in (2, 3):
-        difference = cell(sheet, 0, column).astype(int) - rendering.colours(ramp)
+        difference = cell(sheet, 0, column).astype(int) - overlays.colours(ramp)
         assert np.abs(difference).max() <= 1
     assert not np.array_equal(cell(sheet, 0, 1), cell(sheet, 0, 2))
 
@@ -75,7 +75,7 @@ def test_the_caption_is_the_label(monkeypatch: pytest.MonkeyPatch) -> None:
         drawn.extend([caption for caption, _ in row] for row in rows)
         return rows[0][0][1]
 
-    monkeypatch.setattr("vitrine.interpretation.sheet.captioned_grid", grid)
+    monkeypatch.setattr("vitrine.visualization.contact_sheet.captioned_grid", grid)
     average_sheet([average(0.0), average(0.0, places=False)], ["7 features.3 #12 +0.42", "b"], denormalize)
     assert drawn == [
         ["7 features.3 #12 +0.42", "activation", "deconv + GB", "ours"],

@@ -11,14 +11,14 @@ from torch import Tensor, distributed, nn
 from torch.multiprocessing.spawn import spawn
 
 from vitrine.attribution import GuidedBackprop
-from vitrine.backbones import FrozenBackbone
-from vitrine.batch import Batch
-from vitrine.interpretation import averages as module
-from vitrine.interpretation.averages import AverageImage, average_images, find_top_images
-from vitrine.interpretation.painter import FilterPainter
-from vitrine.interpretation.peaks import WantedFilter, of_its_class, peaks
-from vitrine.interpretation.top_images import Location
-from vitrine.responses import FilterResponses
+from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.core.batch import Batch
+from vitrine.core.top_k import Location
+from vitrine.filters import averages as module
+from vitrine.filters.averages import AverageImage, average_images, find_top_images
+from vitrine.filters.patches import FilterPainter
+from vitrine.filters.peaks import WantedFilter, of_its_class, peaks
+from vitrine.filters.responses import FilterResponses
 
 SIZE = 12
 PATTERN = torch.tensor([[1.0, -2.0, 0.5], [3.0, 2.0, -1.0], [0.0, 1.5, -0.5]]) * torch.tensor([1.0, -0.5, 2.0]).view(

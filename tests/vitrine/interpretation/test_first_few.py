@@ -5,7 +5,7 @@ from typing import NamedTuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vitrine.interpretation.first_few import FirstFew
+from vitrine.core.top_k import FirstFew
 
 
 class Entry(NamedTuple):

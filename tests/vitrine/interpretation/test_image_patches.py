@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vitrine.interpretation.patches import Box, PatchMean, cut, fitted, resized
+from vitrine.filters.patches import Box, PatchMean, cut, fitted, resized
 
 BOXES = st.builds(lambda x, y, w, h: Box(x, y, x + w, y + h), *[st.integers(-8, 12)] * 2, *[st.integers(1, 9)] * 2)
 

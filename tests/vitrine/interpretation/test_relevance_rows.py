@@ -11,9 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vitrine.interpretation import relevance
-from vitrine.interpretation.relevance import RelevantFilter, relevance_rows, write_picks, write_relevance
-from vitrine.responses import ResponseLayer, share_of_picks
+from vitrine.filters import relevance
+from vitrine.filters.layers import ResponseLayer
+from vitrine.filters.picks import share_of_picks
+from vitrine.filters.relevance import RelevantFilter, relevance_rows, write_picks, write_relevance
 
 LAYERS = [
     ResponseLayer("features.0", "conv", 1, 3, 0, spatial=True),

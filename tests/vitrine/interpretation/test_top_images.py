@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, distributed
 from torch.multiprocessing.spawn import spawn
 
-from vitrine.interpretation.top_images import TopImage, TopImages, no_locations
+from vitrine.core.top_k import TopImage, TopImages, no_locations
 
 # Few values, so that many are equal; few of them are no response at all.
 VALUES = st.sampled_from([0.0, -1.0, math.nan, 0.25, 0.5, 0.5, 0.75, 1.0, 3.0])

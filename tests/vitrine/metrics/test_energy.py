@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from vitrine.batch import Batch
-from vitrine.explanation import Explanation
+from vitrine.core.batch import Batch
+from vitrine.core.explanation import Explanation
 from vitrine.metrics import (
     EnergyInBoxes,
     EnergyInMask,

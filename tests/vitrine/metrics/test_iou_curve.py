@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from vitrine.batch import Batch
-from vitrine.explanation import Explanation
+from vitrine.core.batch import Batch
+from vitrine.core.explanation import Explanation
 from vitrine.metrics import IoUCurve, functional, metrics_for
 from vitrine.metrics.functional import IOU_THRESHOLDS, iou_at_thresholds, iou_curve, iou_curve_area
 
@@ -139,7 +139,7 @@ def test_chunks_equal_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = iou_at_thresholds(maps, masks)
     one_by_one = torch.cat([iou_at_thresholds(maps[row : row + 1], masks[row : row + 1]) for row in range(7)])
     assert torch.equal(one_by_one.nan_to_num(-1), whole.nan_to_num(-1))
-    monkeypatch.setattr(functional.iou, "MAPS_AT_ONCE", 2)
+    monkeypatch.setattr(functional.masks, "MAPS_AT_ONCE", 2)
     assert torch.equal(iou_at_thresholds(maps, masks).nan_to_num(-1), whole.nan_to_num(-1))
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from vitrine.metrics.live_x_features import LiveXFeatures, degenerate_heads, live_counts
+from vitrine.metrics.alive_features import LiveXFeatures, degenerate_heads, live_counts
 
 
 def test_only_positives_of_the_own_class_count() -> None:

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitrine.batch import Batch
-from vitrine.explanation import Explanation
+from vitrine.core.batch import Batch
+from vitrine.core.explanation import Explanation
 from vitrine.metrics import METRICS_BY_ANNOTATION, Locality, ObjectLocality, metrics_for
 from vitrine.metrics.functional import object_probabilities, voronoi_part_probabilities
 

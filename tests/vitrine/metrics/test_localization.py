@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco
 from torch import Tensor
 
-from vitrine.batch import Batch
-from vitrine.explanation import Explanation
+from vitrine.core.batch import Batch
+from vitrine.core.explanation import Explanation
 from vitrine.metrics import METRICS_BY_ANNOTATION, LocalizationError, metrics_for
 from vitrine.metrics.functional import (
     LOCALIZATION_ALPHAS,

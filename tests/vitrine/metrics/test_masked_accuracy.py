@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vitrine.backbones import FrozenBackbone
-from vitrine.batch import Batch
-from vitrine.explanation import Explanation
-from vitrine.masked_images import kept_pixels, masked_inputs, speaking_maps
+from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.core.batch import Batch
+from vitrine.core.explanation import Explanation
+from vitrine.data.preprocessing import Preprocessing
 from vitrine.metrics.masked_accuracy import MaskedAccuracy
-from vitrine.preprocessing import Preprocessing
+from vitrine.metrics.masked_images import kept_pixels, masked_inputs, speaking_maps
 
 SIZE = 12
 PREPROCESSING = Preprocessing(SIZE, None)

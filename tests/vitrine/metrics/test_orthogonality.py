@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from vitrine.batch import Batch
-from vitrine.explanation import Explanation
+from vitrine.core.batch import Batch
+from vitrine.core.explanation import Explanation
 from vitrine.metrics import Orthogonality
 from vitrine.metrics.functional import (
     map_moments,

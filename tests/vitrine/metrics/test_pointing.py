@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from vitrine.batch import Batch
-from vitrine.explanation import Explanation
+from vitrine.core.batch import Batch
+from vitrine.core.explanation import Explanation
+from vitrine.data.shards.converters.voc import CLASSES, list_voc
 from vitrine.metrics import PointingGame, metrics_for
 from vitrine.metrics.functional import box_region, degenerate, is_difficult, maximum_point, pointing_hit
-from vitrine.shards.voc import CLASSES, list_voc
 
 
 def peak(x: int, y: int, size: tuple[int, int] = (40, 50)) -> Tensor:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from vitrine.metrics import ClassReconstruction
-from vitrine.metrics.reconstruction import area_under_roc
+from vitrine.metrics.faithfulness import area_under_roc
 
 
 def values(metric: ClassReconstruction) -> dict[str, float]:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from py_sod_metrics import MAE, Fmeasure
 from torch import Tensor
 
-from vitrine.batch import Batch
-from vitrine.explanation import Explanation
+from vitrine.core.batch import Batch
+from vitrine.core.explanation import Explanation
 from vitrine.metrics import METRICS_BY_ANNOTATION, SaliencyDetection
 from vitrine.metrics.functional import saliency_curves, saliency_scores
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from vitrine.explanation import Explanation
-from vitrine.rendering import heat_layer
-from vitrine.report import GalleryEntry, write_gallery
+from vitrine.core.explanation import Explanation
+from vitrine.visualization.overlays import heat_layer
+from vitrine.visualization.report.gallery import GalleryEntry, write_gallery
 
 NASTY = "<script>alert('x')</script> & \"co\""
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from vitrine.glass import captured
+from vitrine.backbones.taps import captured
 
 Box = tuple[int, int, int, int]
 SeenBoxes = Callable[..., list[Box]]

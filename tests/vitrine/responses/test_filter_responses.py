@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import get_model
 
-from vitrine.an8flower.network import FlowerNet
-from vitrine.backbones import FrozenBackbone
-from vitrine.feature_store import FeatureExtractor
-from vitrine.responses import FilterResponses, ResponseLayer
+from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.data.an8flower.network import FlowerNet
+from vitrine.data.feature_store import FeatureExtractor
+from vitrine.filters.layers import ResponseLayer
+from vitrine.filters.responses import FilterResponses
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from vitrine.responses import LayerPicks, ResponseLayer, share_of_picks
+from vitrine.filters.layers import ResponseLayer
+from vitrine.filters.picks import LayerPicks, share_of_picks
 
 LAYERS = [
     ResponseLayer("conv", "conv", 1, 2, 0, spatial=True),

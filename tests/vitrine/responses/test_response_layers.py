@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import VisionTransformer, get_model
 
-from vitrine.an8flower.network import FlowerNet
-from vitrine.responses import ResponseLayer, response_layers
+from vitrine.data.an8flower.network import FlowerNet
+from vitrine.filters.layers import ResponseLayer, response_layers
 
 
 @pytest.fixture(autouse=True)

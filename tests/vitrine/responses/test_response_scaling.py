@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitrine.responses import SCALINGS, ResponseScaling
+from vitrine.filters.scaling import SCALINGS, ResponseScaling
 
 WIDTHS = torch.tensor([3, 3, 3, 4, 4, 4, 4])
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from vitrine.shards.sample import Sample
+from vitrine.data.shards.sample import Sample
 
 PixelBytes = Callable[..., bytes]
 MakeSamples = Callable[[int], list[Sample]]

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vitrine.shards.ade20k import list_ade20k
-from vitrine.shards.cli import main
-from vitrine.shards.converter import write_set
-from vitrine.shards.schema import read_index
+from vitrine.data.shards.cli import main
+from vitrine.data.shards.converter import write_set
+from vitrine.data.shards.converters.ade20k import list_ade20k
+from vitrine.data.shards.schema import read_index
 
 FULL = [
     ("training", "home_or_hotel/bedroom", "ADE_train_00000001"),

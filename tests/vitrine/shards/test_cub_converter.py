@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from vitrine.shards.cli import main
-from vitrine.shards.converter import write_set
-from vitrine.shards.cub import list_cub
-from vitrine.shards.schema import read_index
-from vitrine.shards.verify import verify
+from vitrine.data.shards.cli import main
+from vitrine.data.shards.converter import write_set
+from vitrine.data.shards.converters.cub import list_cub
+from vitrine.data.shards.schema import read_index
+from vitrine.data.shards.verifier import verify
 
 REAL_DATA = os.environ.get("VITRINE_REAL_DATA")
 

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from vitrine.shards.converter import write_set
-from vitrine.shards.folder import list_folder
-from vitrine.shards.schema import ShardIndex
-from vitrine.shards.verify import verify
+from vitrine.data.shards.converter import write_set
+from vitrine.data.shards.converters.folder import list_folder
+from vitrine.data.shards.schema import ShardIndex
+from vitrine.data.shards.verifier import verify
 
 
 def convert(root: Path, out: Path, split: str | None = None) -> ShardIndex:

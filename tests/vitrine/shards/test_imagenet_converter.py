@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from vitrine.shards.cli import main
-from vitrine.shards.converter import write_set
-from vitrine.shards.ilsvrc_boxes import scaled
-from vitrine.shards.imagenet import Extras, list_imagenet, read_ground_truth
-from vitrine.shards.sample import Sample
-from vitrine.shards.verify import verify
+from vitrine.data.shards.cli import main
+from vitrine.data.shards.converter import write_set
+from vitrine.data.shards.converters.imagenet import Extras, list_imagenet, read_ground_truth
+from vitrine.data.shards.converters.imagenet_annotation import scaled
+from vitrine.data.shards.sample import Sample
+from vitrine.data.shards.verifier import verify
 
 sets = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("image_sets.py"))))
 

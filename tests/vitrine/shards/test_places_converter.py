@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torchvision
 
-from vitrine.shards.cli import main
-from vitrine.shards.places import Share, list_places
-from vitrine.shards.scenes import ROOMS, canonical, read_categories
-from vitrine.shards.schema import read_index
+from vitrine.data.shards.cli import main
+from vitrine.data.shards.converters.places import Share, list_places
+from vitrine.data.shards.converters.scenes import ROOMS, canonical, read_categories
+from vitrine.data.shards.schema import read_index
 
 CLASSES = ["airfield", "apartment_building/outdoor", "bedroom", "field/wild", "field_road"]
 

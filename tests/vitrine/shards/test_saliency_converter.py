@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vitrine.shards.cli import main
-from vitrine.shards.converter import write_set
-from vitrine.shards.saliency import half_on, has_split, list_saliency
-from vitrine.shards.verify import verify
+from vitrine.data.shards.cli import main
+from vitrine.data.shards.converter import write_set
+from vitrine.data.shards.converters.saliency import half_on, has_split, list_saliency
+from vitrine.data.shards.verifier import verify
 
 sets = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("image_sets.py"))))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import vitrine
-from vitrine.shards.cli import main
+from vitrine.data.shards.cli import main
 
 
 def run(*arguments: object) -> int:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vitrine.shards.images import encode_image, encode_mask, encode_objects
+from vitrine.data.shards.images import encode_image, encode_mask, encode_objects
 
 
 def encoded(pixels: np.ndarray, kind: str = "PNG") -> bytes:

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from vitrine.shards.rules import RecordRules
+from vitrine.data.shards.rules import RecordRules
 
 RULES = RecordRules(3, multi_label=False, annotations=frozenset({"boxes", "parts"}), num_parts=2)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from vitrine.shards.schema import ShardEntry, ShardIndex, read_index
+from vitrine.data.shards.schema import ShardEntry, ShardIndex, read_index
 
 
 def index(**changes: Any) -> ShardIndex:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from vitrine.shards.sample import Sample
-from vitrine.shards.verify import verify
-from vitrine.shards.writer import write_shards
+from vitrine.data.shards.sample import Sample
+from vitrine.data.shards.verifier import verify
+from vitrine.data.shards.writer import write_shards
 
 Members = list[tuple[str, bytes]]
 SHARD = "shard-000000.tar"

@@ -19,12 +19,12 @@ import pytest
 from PIL import Image
 
 import vitrine
-from vitrine.shards.pool import _start_method, run_tasks
-from vitrine.shards.sample import Sample, make_key
-from vitrine.shards.schema import ShardIndex, read_index
-from vitrine.shards.verify import verify
-from vitrine.shards.writer import write_shards
-from vitrine.whole import new_folder
+from vitrine.core.atomic_io import new_folder
+from vitrine.data.shards.pool import _start_method, run_tasks
+from vitrine.data.shards.sample import Sample, make_key
+from vitrine.data.shards.schema import ShardIndex, read_index
+from vitrine.data.shards.verifier import verify
+from vitrine.data.shards.writer import write_shards
 
 MakeSamples = Callable[[int], list[Sample]]
 

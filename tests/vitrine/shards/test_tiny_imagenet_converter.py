@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from vitrine.shards.cli import main
-from vitrine.shards.converter import write_set
-from vitrine.shards.tiny_imagenet import list_tiny_imagenet
-from vitrine.shards.verify import verify
+from vitrine.data.shards.cli import main
+from vitrine.data.shards.converter import write_set
+from vitrine.data.shards.converters.tiny_imagenet import list_tiny_imagenet
+from vitrine.data.shards.verifier import verify
 
 sets = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("image_sets.py"))))
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from vitrine.shards.cli import main
-from vitrine.shards.converter import write_set
-from vitrine.shards.schema import read_index
-from vitrine.shards.verify import verify
-from vitrine.shards.voc import CLASSES, list_voc
+from vitrine.data.shards.cli import main
+from vitrine.data.shards.converter import write_set
+from vitrine.data.shards.converters.voc import CLASSES, list_voc
+from vitrine.data.shards.schema import read_index
+from vitrine.data.shards.verifier import verify
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from vitrine.shards.cli import main
-from vitrine.shards.schema import read_index
-from vitrine.shards.verify import verify
-from vitrine.shards.wsol import list_wsol
+from vitrine.data.shards.cli import main
+from vitrine.data.shards.converters.wsol import list_wsol
+from vitrine.data.shards.schema import read_index
+from vitrine.data.shards.verifier import verify
 
 sets = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("image_sets.py"))))
 TABLES = {

@@ -4,8 +4,7 @@ from vitrine.attribution.inversion.layers import InversionLayers, inversion_laye
 from vitrine.attribution.inversion.network import InvertedNetwork, Reading, predicted
 from vitrine.attribution.inversion.objective import InversionObjective
 from vitrine.attribution.inversion.optimisation import InversionResult, ignored, optimise
-from vitrine.attribution.inversion.predictor import WeightPredictor
-from vitrine.attribution.inversion.problem import InversionProblem, pose
+from vitrine.attribution.inversion.problem import InversionProblem, WeightPredictor, pose
 from vitrine.attribution.inversion.settings import VARIANTS, InversionSettings, settings_of
 
 __all__ = [

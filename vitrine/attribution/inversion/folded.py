@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from vitrine.attribution.autograd.backward import noise
+from vitrine.attribution.autograd.interception import tensors_in
 from vitrine.attribution.base import checked_output
-from vitrine.attribution.forward_trace import noise
-from vitrine.attribution.interception import tensors_in
-from vitrine.attribution.precision import without_autocast
-from vitrine.glass import behind_glass
+from vitrine.backbones.guard import behind_glass
+from vitrine.core.precision import without_autocast
 
 CLONING = (nn.ReLU6, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.SiLU, nn.Mish)
 """Their slopes need the operand, so that autograd first copies it where they are in place; of ``nn.ReLU`` it needs none."""

@@ -5,10 +5,10 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torchvision.models import AlexNet, ResNet
 
-from vitrine.attribution.forward_trace import Visit, forward_trace
-from vitrine.attribution.map_layout import channels_first, layout_of_map
+from vitrine.attribution.autograd.backward import Visit, forward_trace
+from vitrine.attribution.layouts import channels_first, layout_of_map
 from vitrine.attribution.target_layer import target_layer
-from vitrine.glass import resolve_layer
+from vitrine.backbones.taps import resolve_layer
 
 
 class InversionLayers(NamedTuple):

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitrine.attribution.perturbations import gaussian_blur
-from vitrine.attribution.precision import in_full, without_autocast
+from vitrine.core.image_ops import gaussian_blur
+from vitrine.core.precision import in_full, without_autocast
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from vitrine.attribution.autograd.interception import Interception
+from vitrine.attribution.autograd.rules import guided_rules
 from vitrine.attribution.base import checked_output
-from vitrine.attribution.class_activation import layout_of_layer
-from vitrine.attribution.interception import Interception
+from vitrine.attribution.cam.class_activation import layout_of_layer
 from vitrine.attribution.inversion.folded import FoldedCopy
 from vitrine.attribution.inversion.layers import InversionLayers
 from vitrine.attribution.inversion.mask import MaskMaps
 from vitrine.attribution.inversion.settings import InversionSettings
-from vitrine.attribution.precision import in_full
-from vitrine.attribution.rectified import guided_rules
-from vitrine.glass import captured
+from vitrine.backbones.taps import captured
+from vitrine.core.precision import in_full
 
 ClassesOf = Callable[[Tensor], Tensor]
 """Takes (B, C) logits to (B,) classes."""

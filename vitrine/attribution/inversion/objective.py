@@ -1,15 +1,35 @@
-"""The two losses of an inversion mask (equations 2, 4, 8 and 9 of Du et al., KDD 2018)."""
+"""The losses of guided feature inversion: equations 8 and 9 of Du, Liu, Song and Hu (KDD 2018)."""
 
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from vitrine.attribution.inversion.background import background_of
 from vitrine.attribution.inversion.mask import MaskMaps, minmax_mask, over_maximum_mask
 from vitrine.attribution.inversion.network import InvertedNetwork, Reading
 from vitrine.attribution.inversion.settings import InversionSettings
-from vitrine.attribution.precision import in_full
+from vitrine.core.image_ops import gaussian_blur
+from vitrine.core.precision import in_full
+
+RADIUS = 11.0
+"""σ in pixels of the blur."""
+
+
+def background_of(images: Tensor, kind: str, seed: int = 0) -> Tensor:
+    """p, as large as the images.
+
+    Args:
+        images: (B, C, H, W), normalised.
+        kind: ``blur``, ``mean`` (zeros: the mean colour of a normalised input) or ``noise`` (of mean 0 and variance 1, the
+            same for every image, so that none depends on its batch).
+        seed: of the noise.
+    """
+    if kind == "blur":
+        return gaussian_blur(images, RADIUS)
+    if kind == "mean":
+        return torch.zeros_like(images)
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(images.shape[1:], generator=generator).to(images).expand_as(images)
 
 
 @dataclass(frozen=True)

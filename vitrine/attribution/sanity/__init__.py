@@ -1,8 +1,7 @@
 """The sanity check of Adebayo et al. (NeurIPS 2018): maps must change when the model's weights are re-drawn."""
 
 from vitrine.attribution.sanity.cascade import randomized
-from vitrine.attribution.sanity.check import Attributor, sanity_check
-from vitrine.attribution.sanity.ranks import rank_correlation
+from vitrine.attribution.sanity.check import Attributor, rank_correlation, sanity_check
 from vitrine.attribution.sanity.report import SanityReport
 
 __all__ = ["Attributor", "SanityReport", "randomized", "rank_correlation", "sanity_check"]

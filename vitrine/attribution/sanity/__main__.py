@@ -14,13 +14,12 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from vitrine.attribution.sanity.by_name import method_named, method_names
-from vitrine.attribution.sanity.check import sanity_check
+from vitrine.attribution.sanity.check import method_named, method_names, sanity_check
 from vitrine.attribution.sanity.report import THRESHOLD, SanityReport
-from vitrine.backbones import build_network
-from vitrine.preprocessing import Preprocessing
-from vitrine.shards.folder import EXTENSIONS
-from vitrine.whole import whole_file
+from vitrine.backbones.networks import build_network
+from vitrine.core.atomic_io import whole_file
+from vitrine.data.preprocessing import Preprocessing
+from vitrine.data.shards.converters.folder import EXTENSIONS
 
 PASSED, FAILED, USAGE = 0, 1, 2
 DESCRIPTION = """Re-draws a trained network's layers one after another from the top and compares an attribution method's maps

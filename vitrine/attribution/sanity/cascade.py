@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from typing_extensions import override
 
-from vitrine.attribution.interception import tensors_in
-from vitrine.glass import behind_glass
+from vitrine.attribution.autograd.interception import tensors_in
+from vitrine.backbones.guard import behind_glass
 
 
 def randomized(

@@ -1,5 +1,7 @@
-"""Do an attribution method's maps depend on the weights of the model that they explain?"""
+"""The sanity check: whether a method's maps depend on the weights at all (Adebayo et al., NeurIPS 2018)."""
 
+import difflib
+import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
@@ -8,11 +10,42 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
 
-from vitrine.attribution.base import checked_output
+from vitrine import attribution
+from vitrine.attribution.base import Method, checked_output
 from vitrine.attribution.sanity.cascade import cascade, layers_from_top, spread
-from vitrine.attribution.sanity.ranks import rank_correlation
 from vitrine.attribution.sanity.report import SanityReport
-from vitrine.glass import behind_glass
+from vitrine.backbones.guard import behind_glass
+
+
+def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
+    """Spearman's ρ of each row: the correlation of ranks, where equal values share their mean rank.
+
+    Args:
+        first: (B, N).
+        second: (B, N).
+
+    Returns:
+        (B,) float64 in [−1, 1]; NaN where a row is constant or holds a value that is not finite.
+    """
+    # torchmetrics' spearman_corrcoef gives 0 for constants and sums ranks in int32, too few bits for ties in large images.
+    one, other = _standardised(ranks(first)), _standardised(ranks(second))
+    correlation = (one * other).sum(dim=1).clamp(-1, 1)
+    return correlation.where(first.isfinite().all(dim=1) & second.isfinite().all(dim=1), torch.nan)
+
+
+def ranks(values: Tensor) -> Tensor:
+    """(B, N) float64 ranks, from 1, within each row of (B, N) values; equal values share their mean rank."""
+    values = values.double().contiguous()
+    ordered = values.sort(dim=1).values
+    below, upto = (torch.searchsorted(ordered, values, side=side) for side in ("left", "right"))
+    return (below + upto + 1) / 2
+
+
+def _standardised(rows: Tensor) -> Tensor:
+    """Rows of mean 0 and norm 1; NaN where a row is constant."""
+    centred = rows.double() - rows.double().mean(dim=1, keepdim=True)
+    return centred / centred.square().sum(dim=1, keepdim=True).sqrt()
+
 
 T = TypeVar("T")
 Target = int | Sequence[int] | Tensor
@@ -85,3 +118,27 @@ def flat_maps(method: Attributor, inputs: Tensor, target: Target) -> Tensor:
 
 def _tracked(stages: Iterable[T], count: int, *, show: bool) -> Iterable[T]:
     return track(stages, "sanity check", count, console=Console(stderr=True), disable=not show)
+
+
+def method_names() -> list[str]:
+    """Names of the attribution methods that this package exports."""
+    exported = ((name, getattr(attribution, name)) for name in attribution.__all__)
+    return sorted(name for name, value in exported if _is_method(value))
+
+
+def method_named(name: str) -> type[Method]:
+    """An attribution method's class.
+
+    Raises:
+        ValueError: for an unknown name, with the nearest ones.
+    """
+    known = method_names()
+    if name not in known:
+        near = difflib.get_close_matches(name, known) or known
+        raise ValueError(f"There is no attribution method named {name!r}; near names: {', '.join(near)}.")
+    method: type[Method] = getattr(attribution, name)
+    return method
+
+
+def _is_method(value: object) -> bool:
+    return inspect.isclass(value) and issubclass(value, Method) and not inspect.isabstract(value)

@@ -1,18 +1,16 @@
 """The pure functions under the metrics."""
 
-from vitrine.metrics.functional.boxes import box_region
+from vitrine.core.image_ops import degenerate
 from vitrine.metrics.functional.components import connected_components, largest_component
-from vitrine.metrics.functional.correlation import (
+from vitrine.metrics.functional.faithfulness import (
     MapMoments,
+    absolute_difference,
+    decision_kept,
     map_moments,
     orthogonality,
     orthogonality_of_moments,
     pooled_moments,
 )
-from vitrine.metrics.functional.degeneracy import degenerate
-from vitrine.metrics.functional.energy import energy_inside
-from vitrine.metrics.functional.entropy import locality
-from vitrine.metrics.functional.faithfulness import absolute_difference, decision_kept
 from vitrine.metrics.functional.insertion_deletion import (
     check_insertion_deletion,
     curve_area,
@@ -21,35 +19,40 @@ from vitrine.metrics.functional.insertion_deletion import (
     saliency_ranks,
     step_shares,
 )
-from vitrine.metrics.functional.iou import (
-    IOU_THRESHOLDS,
-    MAPS_AT_ONCE,
-    area_under_iou,
-    iou_at_thresholds,
-    iou_curve,
-    iou_curve_area,
+from vitrine.metrics.functional.locality import (
+    locality,
+    object_probabilities,
+    parts_in_box,
+    pixel_probabilities,
+    voronoi_part_probabilities,
+    voronoi_weights,
 )
 from vitrine.metrics.functional.localization import (
     LOCALIZATION_ALPHAS,
     REQUIRED_IOU,
+    box_region,
     localization_error,
     localization_ious,
     localization_success,
     tightest_box,
     tightest_boxes,
 )
-from vitrine.metrics.functional.objects import object_probabilities
-from vitrine.metrics.functional.parts import parts_in_box, voronoi_part_probabilities, voronoi_weights
-from vitrine.metrics.functional.pixels import pixel_probabilities
-from vitrine.metrics.functional.pointing import is_difficult, maximum_point, pointing_hit
-from vitrine.metrics.functional.saliency import (
+from vitrine.metrics.functional.masks import (
     BETA_SQUARED,
+    IOU_THRESHOLDS,
+    MAPS_AT_ONCE,
     SALIENCY_LEVELS,
     SaliencyCurves,
     SaliencyScores,
+    area_under_iou,
+    energy_inside,
+    iou_at_thresholds,
+    iou_curve,
+    iou_curve_area,
     saliency_curves,
     saliency_scores,
 )
+from vitrine.metrics.functional.pointing import is_difficult, maximum_point, pointing_hit
 
 __all__ = [
     "BETA_SQUARED",

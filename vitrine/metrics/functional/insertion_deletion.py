@@ -6,10 +6,9 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
-from vitrine.attribution.perturbations import gaussian_blur
-from vitrine.attribution.precision import in_full
-from vitrine.glass import behind_glass
-from vitrine.metrics.functional.degeneracy import degenerate
+from vitrine.backbones.guard import behind_glass
+from vitrine.core.image_ops import degenerate, gaussian_blur
+from vitrine.core.precision import in_full
 
 IMAGES_AT_ONCE = 64
 """Bounds the memory of a curve by the images in a forward pass; changes no result."""

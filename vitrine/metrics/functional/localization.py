@@ -1,4 +1,4 @@
-"""Boxes around what heatmaps show, and how well they fit (section 4.2 of Du, Liu, Song and Hu, KDD 2018)."""
+"""Localisation: the tightest box of what is on in a heatmap, against annotated boxes."""
 
 from collections.abc import Sequence
 
@@ -6,8 +6,18 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
+from vitrine.core.image_ops import degenerate
 from vitrine.metrics.functional.components import largest_component as only_largest
-from vitrine.metrics.functional.degeneracy import degenerate
+
+
+def box_region(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """(H, W) bool: the union of (k, 4) half-open boxes x0, y0, x1, y1; a pixel counts by its centre."""
+    height, width = size
+    y = torch.arange(height, device=boxes.device)[:, None] + 0.5
+    x = torch.arange(width, device=boxes.device) + 0.5
+    x0, y0, x1, y1 = (side[:, None, None] for side in boxes.unbind(dim=1))
+    return ((x >= x0) & (x < x1) & (y >= y0) & (y < y1)).any(dim=0)
+
 
 LOCALIZATION_ALPHAS = tuple(step / 2 for step in range(21))
 """α = 0, 0.5 … 10."""

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from vitrine.metrics.functional.boxes import box_region
-from vitrine.metrics.functional.degeneracy import degenerate
+from vitrine.core.image_ops import degenerate
+from vitrine.metrics.functional.localization import box_region
 
 
 def maximum_point(maps: Tensor) -> Tensor:

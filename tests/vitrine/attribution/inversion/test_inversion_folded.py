@@ -22,7 +22,7 @@ from vitrine.attribution.inversion import (
     settings_of,
 )
 from vitrine.attribution.inversion.folded import FoldedCopy, folded
-from vitrine.glass import behind_glass
+from vitrine.backbones.guard import behind_glass
 
 NOISE = torch.randn(2, 3, 64, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 

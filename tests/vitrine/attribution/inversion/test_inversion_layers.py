@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vitrine.attribution import InversionMask
 from vitrine.attribution.inversion import InversionLayers, InversionSettings, InvertedNetwork, inversion_layers
-from vitrine.glass import behind_glass
+from vitrine.backbones.guard import behind_glass
 
 
 def built(name: str, **options: Any) -> nn.Module:

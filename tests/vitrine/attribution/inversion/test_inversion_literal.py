@@ -18,8 +18,8 @@ from vitrine.attribution.inversion import (
     optimise,
     settings_of,
 )
-from vitrine.attribution.inversion.background import background_of
-from vitrine.glass import behind_glass
+from vitrine.attribution.inversion.objective import background_of
+from vitrine.backbones.guard import behind_glass
 
 TARGETS = [1, 4, 1]
 EXACT: dict[str, Any] = {"rtol": 1e-9, "atol": 1e-9}

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitrine.attribution.inversion.background import RADIUS, background_of
 from vitrine.attribution.inversion.mask import MaskMaps, minmax_mask, over_maximum_mask
+from vitrine.attribution.inversion.objective import RADIUS, background_of
 
 
 def naive_bilinear(cells: Tensor, height: int, width: int, *, aligned: bool) -> Tensor:

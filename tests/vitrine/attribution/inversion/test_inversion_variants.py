@@ -18,8 +18,8 @@ from vitrine.attribution.inversion import (
 )
 from vitrine.attribution.inversion.layers import stage_layers
 from vitrine.attribution.inversion.mask import MaskMaps
-from vitrine.attribution.perturbations import gaussian_blur
-from vitrine.glass import behind_glass
+from vitrine.backbones.guard import behind_glass
+from vitrine.core.image_ops import gaussian_blur
 
 
 class Stages(nn.Module):

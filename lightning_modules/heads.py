@@ -1,0 +1,97 @@
+"""Whether saved heads, options and data go together."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from vitrine.data.preprocessing import Preprocessing
+from vitrine.explainers import Explainer
+from vitrine.explainers.base import HEADS_NAME, read_config
+from vitrine.explainers.srae.x_features import XFeatureExplainer
+
+
+def meaning_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of an explainer's options without which its heads would be about something else, though numbers may fit."""
+    meaning = ("explainer", "layer", "mask_layers", "pooling", "explained_classes")
+    return {name: options[name] for name in meaning if name in options}
+
+
+def take_over_heads(explainer: Explainer, folder: Path) -> None:
+    """Gives an explainer the classes and heads of an exported one.
+
+    Raises:
+        FileNotFoundError: where there is none.
+        ValueError: where its heads do not fit.
+    """
+    config = read_config(folder)
+    explainer.classes = list(config["classes"])
+    saved = {"explainer": config["explainer"], **config["options"]}
+    own = {"explainer": type(explainer).__name__, **explainer.options()}
+    if meaning_of(saved) != meaning_of(own):
+        raise ValueError(_heads_do_not_fit(folder, saved, own))
+    try:
+        explainer.load_head_state(load_file(folder / HEADS_NAME))
+    except ValueError as error:
+        raise ValueError(_heads_do_not_fit(folder, saved, own)) from error
+
+
+def _heads_do_not_fit(folder: Path, saved: Mapping[str, Any], own: Mapping[str, Any]) -> str:
+    other = [f"{name} is {saved[name]}, not {own[name]}" for name in own if name in saved and saved[name] != own[name]]
+    return (
+        f"model.init_args.init_from {folder}: the saved heads do not fit: {'; '.join(other) or 'their sizes differ'}; give"
+        " the options that they were trained with, or another folder."
+    )
+
+
+def first_difference(own: Mapping[str, Any], saved: Mapping[str, Any]) -> str:
+    """What is told of the first entry in which two state dicts differ."""
+    for name in sorted(set(own) ^ set(saved)):
+        return f"{name!r} stands in {'the checkpoint' if name in saved else 'the module'} alone"
+    for name, value in own.items():
+        if isinstance(value, Tensor) and value.shape != saved[name].shape:
+            return f"{name!r} is of shape {tuple(saved[name].shape)} in the checkpoint, of {tuple(value.shape)} here"
+    return "they cannot be read"
+
+
+def check_at_least_0(**numbers: float) -> None:
+    """Raises ValueError, with the option's name, for a number that is negative, infinite or none."""
+    for name, value in numbers.items():
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{name} is {value}; give 0 or more.")
+
+
+def check_above_0(**numbers: float) -> None:
+    """Raises ValueError, with the option's name, for a number that is not above 0, infinite or none."""
+    for name, value in numbers.items():
+        if not 0 < value < math.inf:
+            raise ValueError(f"{name} is {value}; give a finite number above 0.")
+
+
+def check_positive_weight(weight: float | str) -> None:
+    """Raises ValueError for a weight of a class's own images that is neither ``balanced`` nor above 0."""
+    if weight != "balanced" and not 0 < float(weight) < math.inf:
+        raise ValueError(f"positive_weight is {weight}; give a finite number above 0, or balanced.")
+
+
+def check_image_size(explainer: Explainer, preprocessing: Preprocessing) -> None:
+    """Raises ValueError where heads were made for other positions of the layer than the data set's images have."""
+    if not isinstance(explainer, XFeatureExplainer) or explainer.features.pooling not in {"flatten", "positions"}:
+        return
+    if explainer.image_size != preprocessing.size:
+        raise ValueError(
+            f"pooling {explainer.features.pooling} needs images of one size: model.init_args.image_size is"
+            f" {explainer.image_size}, data.init_args.preprocessing.size is {preprocessing.size}; give the same."
+        )
+
+
+def check_classes(explained: Sequence[int], count: int) -> None:
+    """Raises ValueError where a class is to be explained that is none of the data set's ``count``."""
+    if max(explained, default=-1) >= count:
+        raise ValueError(
+            f"The backbone's class {max(explained)} is to be explained, but the data set has {count} classes; give a backbone"
+            " that was trained on it, or those of its classes as model.init_args.explained_classes."
+        )

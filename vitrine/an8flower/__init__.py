@@ -1,1 +1,0 @@
-"""an8Flower: a procedural potted flower whose classes differ in one part, with exact masks of that part."""

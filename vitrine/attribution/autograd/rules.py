@@ -1,0 +1,108 @@
+"""Rules for operators by kind, and the backward passes of deconvnet and guided backprop through rectifiers."""
+
+from typing import Any
+
+from torch import Tensor
+
+from vitrine.attribution.autograd.interception import Call, Rule, carries, is_half, redistributed
+
+
+def words(text: str) -> frozenset[str]:
+    """The words of a text."""
+    return frozenset(text.split())
+
+
+ACTIVATIONS = words(
+    "relu relu6 hardtanh clamp clamp_min clamp_max clip threshold leaky_relu rrelu prelu elu celu selu gelu silu mish"
+    " hardswish sigmoid hardsigmoid logsigmoid tanh softplus softsign"
+)
+"""Functions of one number, applied to each."""
+
+DROPOUTS = words("dropout dropout1d dropout2d dropout3d feature_dropout alpha_dropout feature_alpha_dropout")
+
+NORMALISATIONS = words("layer_norm group_norm instance_norm local_response_norm rms_norm")
+"""Those with statistics of the sample itself."""
+
+MEANS = words("mean sum avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d")
+"""Linear operators with positive weights that are not learned."""
+
+POOLINGS_BY_MAXIMUM = frozenset(
+    f"{prefix}max_pool{dims}d{suffix}"
+    for prefix in ("", "adaptive_")
+    for dims in (1, 2, 3)
+    for suffix in ("", "_with_indices")
+)
+"""Autograd sends all to the winner, the first on ties."""
+
+REARRANGEMENTS = words(
+    "cat stack hstack vstack dstack flatten unflatten ravel view view_as reshape reshape_as permute transpose swapaxes"
+    " swapdims movedim moveaxis t T mT H mH adjoint squeeze unsqueeze expand expand_as broadcast_to getitem setitem"
+    " select index_select narrow chunk split split_with_sizes tensor_split unbind pad clone contiguous copy roll flip"
+    " channel_shuffle native_channel_shuffle pixel_shuffle pixel_unshuffle unfold repeat tile repeat_interleave"
+)
+"""Operators that copy or pick values: autograd takes mass back to where the values came from."""
+
+CASTS = words("to type type_as half bfloat16 float double cpu cuda")
+
+STRUCTURAL = POOLINGS_BY_MAXIMUM | REARRANGEMENTS | CASTS
+"""Operators whose own gradient is right."""
+
+
+def passes_unchanged(call: Call) -> Any:
+    """What arrives at the output goes to the first operand as it is."""
+    operand = call.operand
+    if not (isinstance(operand, Tensor) and operand.requires_grad):
+        return NotImplemented
+    shape = operand.shape  # a share that held the operand would never be freed where that is changed in place
+    return redistributed(call, lambda mass: (mass.sum_to_size(shape),), operand)
+
+
+def cast(call: Call) -> Any:
+    """Casts to less than float32 are left out, others are autograd's own."""
+    output = call()
+    if output is call.operand:
+        return output
+    if is_half(output):
+        return call.operand
+    return NotImplemented
+
+
+RECTIFIERS = words(
+    "relu relu6 hardtanh threshold clamp clamp_min clip leaky_relu rrelu prelu elu celu selu gelu silu mish hardswish"
+    " softplus"
+)
+"""ReLU, its bounded and leaky kin, and the smooth functions that stand in its place."""
+
+
+def deconvnet_rules() -> dict[str, Rule]:
+    """R = g⁺ at every rectifier (Zeiler and Fergus, ECCV 2014)."""
+    return dict.fromkeys(RECTIFIERS, _pass_positive)
+
+
+def guided_rules() -> dict[str, Rule]:
+    """R = g⁺ f′(x) at every rectifier f (Springenberg et al., 2015): for ReLU, g⁺ where x > 0."""
+    return dict.fromkeys(RECTIFIERS, _pass_positive_where_active)
+
+
+def _pass_positive(call: Call) -> Any:
+    if not _is_rectifier(call):
+        return NotImplemented
+    return redistributed(call, lambda signal: (signal.clamp(min=0),), call.operand)
+
+
+def _pass_positive_where_active(call: Call) -> Any:
+    if not _is_rectifier(call):
+        return NotImplemented
+    output = call()
+    output.register_hook(lambda signal: signal.clamp(min=0))
+    return output
+
+
+def _is_rectifier(call: Call) -> bool:
+    """Whether a call rectifies what depends on the pixels; a clamp does where its lower bound is 0."""
+    if not carries(call.operand) or any(carries(x) for x in (*call.args[1:], *call.kwargs.values())):
+        return False
+    if call.name not in {"clamp", "clamp_min", "clip"}:
+        return True
+    least = call.argument(1, "min")
+    return not isinstance(least, Tensor) and least == 0

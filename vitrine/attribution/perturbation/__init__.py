@@ -1,0 +1,1 @@
+"""Methods that perturb the input: occlusion, RISE, meaningful and extremal perturbation."""

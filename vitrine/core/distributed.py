@@ -1,0 +1,86 @@
+"""Sums and lists over the processes of a distributed run; through the sums, gradients flow."""
+
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+T = TypeVar("T")
+
+
+class _SumOverRanks(torch.autograd.Function):
+    """All-reduce in both directions.
+
+    Every rank evaluates the same function of the sum, so the gradients of all ranks add up; DistributedDataParallel's
+    mean over ranks then leaves the gradient of that one function.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:  # noqa: ARG004
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ARG004
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+
+def world_size() -> int:
+    """Number of processes of this run; 1 where none was set up."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def sum_over_ranks(tensor: Tensor) -> Tensor:
+    """The tensor summed over all ranks, differentiable; the tensor itself in a single process."""
+    if world_size() == 1:
+        return tensor
+    total: Tensor = _SumOverRanks.apply(tensor)
+    return total
+
+
+def leave_process_group() -> None:
+    """Leaves the process group, if this process is in one.
+
+    To be registered with ``atexit``: gloo's threads may still hold tensors when a process ends, and a thread that
+    frees one after Python is gone aborts the process, at the end of a run in which nothing went wrong.
+    """
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def rank_of_process() -> int:
+    """The rank of this process; 0 where none was set up."""
+    return dist.get_rank() if world_size() > 1 else 0
+
+
+def joined_over_ranks(tensor: Tensor) -> Tensor:
+    """The (N, …) tensors of all ranks, which are of one shape, one after the other; without gradient."""
+    if world_size() == 1:
+        return tensor
+    parts = [torch.empty_like(tensor) for _ in range(world_size())]
+    dist.all_gather(parts, tensor.contiguous())
+    return torch.cat(parts)
+
+
+def gather_over_ranks(value: T) -> list[T]:
+    """What every rank gives, in the order of the ranks; picklable values of any kind."""
+    if world_size() == 1:
+        return [value]
+    gathered = [value] * world_size()
+    dist.all_gather_object(gathered, value)
+    return gathered
+
+
+def gather_on_zero(value: T) -> list[T]:
+    """The value of every rank, in rank order, on rank zero; an empty list on the others."""
+    if world_size() == 1:
+        return [value]
+    gathered: list[T | None] | None = [None] * world_size() if dist.get_rank() == 0 else None
+    dist.gather_object(value, gathered)
+    return gathered or []  # type: ignore[return-value]  # gather_object has filled it

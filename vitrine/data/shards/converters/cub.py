@@ -1,0 +1,113 @@
+"""Caltech-UCSD Birds-200-2011 in its official layout: label, box and 15 parts of each image."""
+
+from argparse import ArgumentParser
+from pathlib import Path
+
+from vitrine.data.shards.converter import Converter, SampleSet, require_folder
+from vitrine.data.shards.sample import Sample, make_key
+
+_SPLIT_FLAGS = {"train": "1", "test": "0"}
+_BOXES, _FLAGS, _LABELS = "bounding_boxes.txt", "train_test_split.txt", "image_class_labels.txt"
+_PART_LOCATIONS = "parts/part_locs.txt"
+
+
+def list_cub(root: Path, split: str) -> SampleSet:
+    """Lists the images of ``CUB_200_2011`` that belong to a split.
+
+    Boxes (x, y, width, height) become half-open corners; labels are positions in ``classes.txt``; class names lose
+    their number.
+
+    Args:
+        root: The folder with ``images.txt``.
+        split: "train" or "test".
+
+    Raises:
+        FileNotFoundError: A table or an image is absent.
+        ValueError: A row is malformed, doubled, or absent from another table.
+    """
+    require_folder(root)
+    classes, parts = _read_names(root / "classes.txt"), _read_names(root / "parts" / "parts.txt")
+    positions = {identifier: position for position, identifier in enumerate(classes)}
+    images = _read_names(root / "images.txt")
+    tables = {name: _read_rows(root / name, keys, values) for name, keys, values in _TABLES}
+    samples = []
+    for image, relative in images.items():
+        _require_image(root / "images" / relative, root)
+        flag, label, box = (_look_up(root / name, tables[name], (image,)) for name in (_FLAGS, _LABELS, _BOXES))
+        locations = [_look_up(root / _PART_LOCATIONS, tables[_PART_LOCATIONS], (image, part)) for part in parts]
+        if label[0] not in positions:
+            raise ValueError(f"{root / _LABELS} gives image {image} the class {label[0]}, absent from classes.txt.")
+        if flag[0] == _SPLIT_FLAGS[split]:
+            samples.append(_make_sample(root, relative, positions[label[0]], box, locations))
+    names = [name.partition(".")[2] or name for name in classes.values()]
+    return SampleSet("cub", split, names, samples, ("boxes", "parts"), part_names=list(parts.values()))
+
+
+_TABLES = ((_FLAGS, 1, 1), (_LABELS, 1, 1), (_BOXES, 1, 4), (_PART_LOCATIONS, 2, 3))
+
+
+def _make_sample(root: Path, relative: str, label: int, box: list[str], locations: list[list[str]]) -> Sample:
+    x, y, width, height = _numbers(box, root / _BOXES, relative)
+    return Sample(
+        key=make_key(relative),
+        image=root / "images" / relative,
+        label=label,
+        boxes=[(x, y, x + width, y + height)],
+        parts=[_numbers(location, root / _PART_LOCATIONS, relative) for location in locations],
+        extra={"source": relative},
+    )
+
+
+def _read_names(path: Path) -> dict[str, str]:
+    """Reads rows of a number and a name, which may hold spaces ("left eye")."""
+    return {key[0]: values[0] for key, values in _read_rows(path, 1, 1, names=True).items()}
+
+
+def _read_rows(path: Path, keys: int, values: int, *, names: bool = False) -> dict[tuple[str, ...], list[str]]:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} does not exist: give the folder CUB_200_2011 of the official archive as --root."
+        )
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        fields = line.strip().split(None, 1 if names else -1)
+        if not fields:
+            continue
+        if len(fields) != keys + values:
+            raise ValueError(f"{path}, line {number}, has {len(fields)} entries in place of {keys + values}: {line!r}.")
+        key = tuple(fields[:keys])
+        if key in rows:
+            raise ValueError(f"{path}, line {number}, repeats the row of {' '.join(key)}: remove one of them.")
+        rows[key] = fields[keys:]
+    return rows
+
+
+def _look_up(path: Path, rows: dict[tuple[str, ...], list[str]], key: tuple[str, ...]) -> list[str]:
+    if key not in rows:
+        what = f"image {key[0]}" if len(key) == 1 else f"part {key[1]} of image {key[0]}"
+        raise ValueError(f"{path} has no row for {what}, which images.txt lists: unpack the official archive again.")
+    return rows[key]
+
+
+def _require_image(path: Path, root: Path) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} does not exist though {root / 'images.txt'} lists it: unpack the archive again."
+        )
+
+
+def _numbers(fields: list[str], path: Path, relative: str) -> list[float]:
+    try:
+        return [float(field) for field in fields]
+    except ValueError:
+        raise ValueError(f"{path} has {' '.join(fields)!r} for {relative}, which are no numbers.") from None
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--root", type=Path, required=True, help="folder CUB_200_2011 of the official archive")
+    parser.add_argument("--split", choices=sorted(_SPLIT_FLAGS), required=True, help="which of the official splits")
+
+
+CONVERTER = Converter(
+    "cub", "CUB-200-2011: label, box and 15 parts", _add_arguments, lambda args: list_cub(args.root, args.split)
+)

@@ -1,0 +1,129 @@
+"""Tiny ImageNet in its original layout: 200 of ILSVRC's classes at 64 x 64 pixels, with a box of each image."""
+
+from argparse import ArgumentParser
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from vitrine.data.shards.converter import Converter, SampleSet, require_folder
+from vitrine.data.shards.converters.imagenet_annotation import name_classes, read_wnids
+from vitrine.data.shards.sample import Sample
+
+SPLITS = ("train", "val")
+CLASS_INDICES = ("own", "imagenet")
+_WNIDS, _WORDS = "wnids.txt", "words.txt"
+_IMAGENET_COUNT = 1000
+_AGAIN = "unpack the official archive again"
+
+
+def list_tiny_imagenet(root: Path, split: str, class_index: str = "own", wnids: Path | None = None) -> SampleSet:
+    """Lists the images of a split with their boxes, which hold both of their ends and become half open here.
+
+    Args:
+        root: The folder ``tiny-imagenet-200``, with ``wnids.txt``, ``train`` and ``val``.
+        split: "train" or "val"; the images of ``test`` have neither class nor box.
+        class_index: "own": labels are places in ``wnids.txt``. "imagenet": places among the 1,000 classes of ILSVRC, so that
+            a network that was trained on them can be explained as it is.
+        wnids: The wnids of those 1,000 classes, one a row, such as ``LOC_synset_mapping.txt``; needed with "imagenet".
+
+    Raises:
+        FileNotFoundError: A table or an image is absent.
+        ValueError: A row is malformed, or a class is not in the list of classes.
+    """
+    require_folder(root)
+    own = read_wnids(root / _WNIDS)
+    listed = _imagenet(wnids) if class_index == "imagenet" else own
+    if class_index == "own" and wnids is not None:
+        raise ValueError(f"{wnids} is for the class index imagenet: choose that, or leave the file out.")
+    positions = {wnid: place for place, wnid in enumerate(listed)}
+    samples = []
+    for image, wnid, box in _train_rows(root, own) if split == "train" else _val_rows(root):
+        for known, source in ((own, root / _WNIDS), (listed, wnids)):
+            if wnid not in known:
+                raise ValueError(f"{image} is of the class {wnid}, which {source} does not list: mend one of them.")
+        extra = {"source": image.relative_to(root).as_posix(), "wnid": wnid}
+        samples.append(Sample(image.stem, image, positions[wnid], boxes=[box], extra=extra))
+    return SampleSet("tiny-imagenet", split, name_classes(listed, _words(root, listed)), samples, ("boxes",))
+
+
+_Row = tuple[Path, str, tuple[float, ...]]
+
+
+def _imagenet(path: Path | None) -> dict[str, str]:
+    if path is None:
+        raise ValueError(
+            "The class index imagenet needs the wnids of ILSVRC: give a file such as LOC_synset_mapping.txt with --wnids."
+        )
+    listed = read_wnids(path)
+    if len(listed) != _IMAGENET_COUNT:
+        raise ValueError(f"{path} lists {len(listed)} wnids: give all {_IMAGENET_COUNT} of ILSVRC.")
+    return dict(sorted(listed.items()))
+
+
+def _words(root: Path, listed: Mapping[str, str]) -> dict[str, str]:
+    """What the wnids stand for: as their list says, else as the set's own file does, which has all of WordNet."""
+    words = read_wnids(root / _WORDS) if (root / _WORDS).is_file() else {}
+    return words | {wnid: text for wnid, text in listed.items() if text}
+
+
+def _train_rows(root: Path, wnids: Collection[str]) -> Iterator[_Row]:
+    folder = require_folder(root / "train")
+    if strange := next((path for path in sorted(folder.iterdir()) if path.is_dir() and path.name not in wnids), None):
+        raise ValueError(f"{strange} is the folder of a class that {root / _WNIDS} does not list: mend one of them.")
+    for wnid in wnids:
+        table = folder / wnid / f"{wnid}_boxes.txt"
+        for name, *box in _read_table(table, 5):
+            yield _image(folder / wnid / "images" / name, table), wnid, _half_open(box, table, name)
+
+
+def _val_rows(root: Path) -> Iterator[_Row]:
+    table = root / "val" / "val_annotations.txt"
+    for name, wnid, *box in _read_table(table, 6):
+        yield _image(root / "val" / "images" / name, table), wnid, _half_open(box, table, name)
+
+
+def _image(path: Path, table: Path) -> Path:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist though {table} lists it: {_AGAIN}.")
+    return path
+
+
+def _read_table(path: Path, entries: int) -> Iterator[list[str]]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist: {_AGAIN}.")
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        fields = line.split()
+        if not fields:
+            continue
+        if len(fields) != entries:
+            raise ValueError(f"{path}, line {number}, has {len(fields)} entries in place of {entries}: {line!r}.")
+        yield fields
+
+
+def _half_open(fields: Sequence[str], path: Path, name: str) -> tuple[float, ...]:
+    try:
+        x0, y0, x1, y1 = map(float, fields)
+    except ValueError:
+        raise ValueError(f"{path} has the box {' '.join(fields)!r} for {name}, which are no numbers.") from None
+    return x0, y0, x1 + 1, y1 + 1
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--root", type=Path, required=True, help="folder tiny-imagenet-200 of the official archive")
+    parser.add_argument("--split", choices=SPLITS, required=True, help="which of the official splits with labels")
+    parser.add_argument(
+        "--class-index", choices=CLASS_INDICES, default="own", help="own 200 labels, or those of ImageNet-1k (own)"
+    )
+    parser.add_argument(
+        "--wnids",
+        type=Path,
+        metavar="FILE",
+        help="the 1,000 wnids of ImageNet-1k, one a row, for --class-index imagenet",
+    )
+
+
+CONVERTER = Converter(
+    "tiny-imagenet",
+    "Tiny ImageNet: class and box",
+    _add_arguments,
+    lambda args: list_tiny_imagenet(args.root, args.split, args.class_index, args.wnids),
+)

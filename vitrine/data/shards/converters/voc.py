@@ -1,0 +1,121 @@
+"""PASCAL VOC in its official layout: the classes in each image, and a box with class and difficult flag of each object."""
+
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+from vitrine.data.shards.converter import Converter, SampleSet, require_folder
+from vitrine.data.shards.sample import Sample, make_key
+
+CLASSES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog", "horse",
+    "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+VOC_SPLITS = ("train", "val", "trainval", "test")
+_AGAIN = "unpack the official archive again"
+
+
+def list_voc(root: Path, split: str, year: int = 2007) -> SampleSet:
+    """Lists the images that ``ImageSets/Main/{split}.txt`` names.
+
+    VOC's boxes count pixels from 1 and hold both of their ends; here they become half open from 0. An image's labels are
+    all classes that have an object in it. Where all of a class's objects are flagged ``difficult``, VOC's own evaluation
+    counts the image neither for nor against the class; here it is a positive like others, and ``box_difficult`` tells.
+
+    Args:
+        root: The folder VOCdevkit, or the folder of a year within it.
+        split: "train", "val", "trainval" or "test".
+        year: Which year's folder of VOCdevkit to take; of no account where ``root`` is a year's folder itself.
+
+    Raises:
+        FileNotFoundError: The list of the split, an annotation file or an image is absent.
+        ValueError: An annotation file is broken, or names a class that is not one of the 20.
+    """
+    folder = year_folder(root, year)
+    path = split_list(folder, split)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist: unpack the archive that has the split {split} into {root}.")
+    samples = [_make_sample(folder, name, path) for name in path.read_text(encoding="utf-8").split()]
+    return SampleSet(folder.resolve().name.lower(), split, CLASSES, samples, ("boxes",), multi_label=True)
+
+
+def year_folder(root: Path, year: int = 2007) -> Path:
+    """The folder with ``ImageSets``: ``root`` itself, or its sub-folder of a year.
+
+    Raises:
+        FileNotFoundError: There is neither.
+    """
+    require_folder(root)
+    for folder in (root, root / f"VOC{year}"):
+        if (folder / "ImageSets" / "Main").is_dir():
+            return folder
+    raise FileNotFoundError(
+        f"{root} holds neither ImageSets/Main nor VOC{year}/ImageSets/Main: give the folder VOCdevkit as --root."
+    )
+
+
+def split_list(folder: Path, split: str) -> Path:
+    """The file that lists a split's images, whether it is there or not."""
+    return folder / "ImageSets" / "Main" / f"{split}.txt"
+
+
+@dataclass(frozen=True)
+class _Object:
+    label: int
+    box: tuple[float, float, float, float]
+    difficult: float
+
+
+def _make_sample(folder: Path, name: str, listed_in: Path) -> Sample:
+    image, annotation = folder / "JPEGImages" / f"{name}.jpg", folder / "Annotations" / f"{name}.xml"
+    for path in (image, annotation):
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} does not exist though {listed_in} lists {name}: {_AGAIN}.")
+    objects = list(_read_objects(annotation))
+    return Sample(
+        key=make_key(name),
+        image=image,
+        label=sorted({item.label for item in objects}),
+        boxes=[item.box for item in objects],
+        box_labels=[item.label for item in objects],
+        box_difficult=[item.difficult for item in objects],
+        extra={"source": image.relative_to(folder).as_posix()},
+    )
+
+
+def _read_objects(path: Path) -> Iterator[_Object]:
+    try:
+        root = ET.parse(path).getroot()  # noqa: S314 - the official archive's, and expat stops entity bombs
+    except ET.ParseError as error:
+        raise ValueError(f"{path} is broken XML ({error}): {_AGAIN}.") from None
+    for number, element in enumerate(root.findall("object"), start=1):
+        # A person's parts (head, hands) stand within its object, with names and boxes of their own.
+        name = element.findtext("name", "").strip()
+        if name not in CLASSES:
+            raise ValueError(f"{path}: object {number} is a {name!r}, none of the 20 classes of VOC: {_AGAIN}.")
+        texts = [element.findtext(f"bndbox/{side}", "") for side in ("xmin", "ymin", "xmax", "ymax")]
+        x0, y0, x1, y1, difficult = _numbers([*texts, element.findtext("difficult", "0")], path, number)
+        yield _Object(CLASSES.index(name), (x0 - 1, y0 - 1, x1, y1), difficult)
+
+
+def _numbers(texts: list[str], path: Path, number: int) -> list[float]:
+    try:
+        return [float(text) for text in texts]
+    except ValueError as error:
+        raise ValueError(f"{path}: the box or flag of object {number} cannot be read ({error}): {_AGAIN}.") from None
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--root", type=Path, required=True, help="folder VOCdevkit, or a year's folder in it")
+    parser.add_argument("--split", choices=VOC_SPLITS, required=True, help="which of the lists in ImageSets/Main")
+    parser.add_argument("--year", type=int, default=2007, help="which year's folder of VOCdevkit (2007)")
+
+
+CONVERTER = Converter(
+    "voc",
+    "PASCAL VOC: several labels, and boxes with class and difficult flag",
+    _add_arguments,
+    lambda args: list_voc(args.root, args.split, args.year),
+)

@@ -1,0 +1,129 @@
+"""Images with boxes in the text format of the evaluation sets for weakly supervised object localisation."""
+
+from argparse import ArgumentParser
+from collections import defaultdict
+from pathlib import Path
+
+from vitrine.data.shards.converter import Converter, SampleSet, require_folder
+from vitrine.data.shards.converters.imagenet_annotation import Box, name_classes, read_wnids
+from vitrine.data.shards.images import read_size
+from vitrine.data.shards.sample import Sample, make_key
+
+IDS, LABELS, BOXES, SIZES = "image_ids.txt", "class_labels.txt", "localization.txt", "image_sizes.txt"
+
+
+def list_wsol(
+    root: Path, split: str = "test", metadata: Path | None = None, classes_from: Path | None = None
+) -> SampleSet:
+    """Lists images whose labels, sizes and boxes stand in rows "path,…" of text files (Choe et al., CVPR 2020).
+
+    A box's row is "path,x0,y0,x1,y1", and an image may have several. Boxes hold both of their ends (one that reaches the
+    right edge of 500 pixels has x1 = 499); here they become half open.
+
+    Args:
+        root: The folder below which the images are, at their paths or by their names alone.
+        split: Name of the split.
+        metadata: The folder with ``class_labels.txt``, ``localization.txt``, ``image_sizes.txt`` and, where only some images
+            are wanted, ``image_ids.txt``; ``root`` without it.
+        classes_from: Wnids in the order of the labels, with names where there are some, such as
+            ``LOC_synset_mapping.txt``; without it classes are called by their numbers, up to the highest that occurs.
+
+    Raises:
+        FileNotFoundError: A file of rows or an image is absent.
+        ValueError: A row is malformed, an image has no row, no class or another size than its row says.
+    """
+    base = require_folder(root if metadata is None else metadata)
+    labels = {name: _number(label, base / LABELS, name) for name, (label,) in _single(base / LABELS, 1).items()}
+    sizes, boxes = _single(base / SIZES, 2), _read_rows(base / BOXES, 4)
+    names = _names(base) or list(labels)
+    for table, path in ((labels, LABELS), (sizes, SIZES), (boxes, BOXES)):
+        if absent := next((name for name in names if name not in table), None):
+            raise ValueError(f"{base / path} has no row for {absent}: add it, or leave the image out of {IDS}.")
+    classes = _classes(classes_from, max(labels[name] for name in names))
+    if strange := next((name for name in names if labels[name] >= len(classes)), None):
+        raise ValueError(
+            f"{base / LABELS} gives {strange} the label {labels[strange]}, but {classes_from} lists {len(classes)} classes."
+        )
+    samples = [_make_sample(root, base, name, labels[name], sizes[name], boxes[name]) for name in names]
+    return SampleSet("wsol", split, classes, samples, ("boxes",))
+
+
+def _names(base: Path) -> list[str]:
+    return list(_single(base / IDS, 0)) if (base / IDS).is_file() else []
+
+
+def _classes(path: Path | None, highest: int) -> list[str]:
+    if path is None:
+        return [str(label) for label in range(highest + 1)]
+    wnids = read_wnids(path)
+    return name_classes(wnids, wnids)
+
+
+def _make_sample(root: Path, base: Path, name: str, label: int, size: list[str], boxes: list[list[str]]) -> Sample:
+    image = next((path for path in (root / name, root / Path(name).name) if path.is_file()), None)
+    if image is None:
+        raise FileNotFoundError(
+            f"{root / name} does not exist though {base / LABELS} lists it: give the images' folder."
+        )
+    width, height = (_number(side, base / SIZES, name) for side in size)
+    if (width, height) != (found := read_size(image)):
+        raise ValueError(
+            f"{base / SIZES} says that {name} is {width} x {height}, but {image} is {found[0]} x {found[1]}: its boxes"
+            " would be off."
+        )
+    corners = [_half_open(box, base / BOXES, name) for box in boxes]
+    return Sample(make_key(name), image, label, boxes=corners, extra={"source": name})
+
+
+def _half_open(fields: list[str], path: Path, name: str) -> Box:
+    try:
+        x0, y0, x1, y1 = map(float, fields)
+    except ValueError:
+        raise ValueError(f"{path} has the box {','.join(fields)!r} for {name}, which are no numbers.") from None
+    return x0, y0, x1 + 1, y1 + 1
+
+
+def _number(text: str, path: Path, name: str) -> int:
+    if not text.strip().isdigit():
+        raise ValueError(f"{path} has {text!r} for {name}, which is no whole number of 0 or more.")
+    return int(text)
+
+
+def _single(path: Path, values: int) -> dict[str, list[str]]:
+    rows = _read_rows(path, values)
+    if repeated := next((name for name, found in rows.items() if len(found) > 1), None):
+        raise ValueError(f"{path} repeats the row of {repeated}: remove one of them.")
+    return {name: found[0] for name, found in rows.items()}
+
+
+def _read_rows(path: Path, values: int) -> dict[str, list[list[str]]]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist: give the folder of the text files, with --metadata or --root.")
+    rows: dict[str, list[list[str]]] = defaultdict(list)
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        name, *fields = line.strip().rsplit(",", values) if values else [line.strip()]
+        if len(fields) != values:
+            raise ValueError(f"{path}, line {number}, is {line!r} and no path with {values} further entries: mend it.")
+        rows[name].append(fields)
+    if not rows:
+        raise ValueError(f"{path} is empty: give the text files of the set.")
+    return dict(rows)
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--root", type=Path, required=True, help="folder of the images")
+    parser.add_argument("--split", default="test", help="name of the split (test)")
+    parser.add_argument("--metadata", type=Path, metavar="DIR", help=f"folder of {LABELS} and so on (--root)")
+    parser.add_argument(
+        "--classes-from", type=Path, metavar="FILE", help="wnids, with names where there are some, in the labels' order"
+    )
+
+
+CONVERTER = Converter(
+    "wsol",
+    "images with boxes in the text format of WSOL evaluation sets",
+    _add_arguments,
+    lambda args: list_wsol(args.root, args.split, args.metadata, args.classes_from),
+)

@@ -1,0 +1,110 @@
+"""What a sample's record must satisfy, checked alike when a shard is written and when it is verified."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeGuard
+
+from vitrine.data.shards.schema import BOX_ENTRIES
+
+RECORD_ANNOTATIONS = ("boxes", "parts")
+
+
+def _is_index(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_row(value: object, length: int) -> TypeGuard[Sequence[float]]:
+    return (
+        isinstance(value, Sequence)
+        and len(value) == length
+        and all(isinstance(number, int | float) and math.isfinite(number) for number in value)
+    )
+
+
+@dataclass(frozen=True)
+class RecordRules:
+    """The split's side of the bargain: classes, annotations and parts that every record must agree with."""
+
+    num_classes: int
+    multi_label: bool
+    annotations: frozenset[str]
+    num_parts: int | None = None
+
+    def label_problems(self, label: object) -> list[str]:
+        """What is wrong with a label: its type, its range, or a repetition."""
+        if not self.multi_label:
+            return self._range_problems([label])
+        if not isinstance(label, list):
+            return [f"label {label!r} is no list of class indices"]
+        repeated = [f"label {label!r} names a class twice"] if len(set(map(str, label))) < len(label) else []
+        return self._range_problems(label) + repeated
+
+    def problems(self, record: Mapping[str, Any]) -> list[str]:
+        """What is wrong with a whole record, a phrase each; empty where nothing is."""
+        size = (record.get("width"), record.get("height"))
+        if not all(_is_index(side) and side > 0 for side in size):
+            return [f"width and height are {size[0]!r} and {size[1]!r}, no positive whole numbers"]
+        found = self.label_problems(record.get("label"))
+        found += [
+            f"{name} are {'absent' if name in self.annotations else 'not among the annotations of the split'}"
+            for name in RECORD_ANNOTATIONS
+            if (name in record) != (name in self.annotations)
+        ]
+        found += _box_problems(record.get("boxes", []), record["width"], record["height"])
+        return found + self._box_entry_problems(record) + self._part_problems(record)
+
+    def _range_problems(self, labels: Sequence[object]) -> list[str]:
+        return [
+            f"label {label!r} is outside the {self.num_classes} classes (0 to {self.num_classes - 1})"
+            for label in labels
+            if not _is_index(label) or not 0 <= label < self.num_classes
+        ]
+
+    def _box_entry_problems(self, record: Mapping[str, Any]) -> list[str]:
+        allowed = {"box_labels": self.num_classes, "box_difficult": 2}
+        return [
+            f"{name} {record[name]!r} are no whole numbers from 0 to {allowed[name] - 1}, one for each box"
+            for name in BOX_ENTRIES
+            if name in record and not _are_indices(record[name], record.get("boxes"), allowed[name])
+        ]
+
+    def _part_problems(self, record: Mapping[str, Any]) -> list[str]:
+        if "parts" not in record:
+            return []
+        parts = record["parts"]
+        if not isinstance(parts, Sequence) or (self.num_parts is not None and len(parts) != self.num_parts):
+            return [f"parts are not a list of {self.num_parts} rows"]
+        return [
+            f"part {number} {part!r} is no x, y, visible near the {record['width']} x {record['height']} image"
+            for number, part in enumerate(parts)
+            if not _is_part(part, record["width"], record["height"])
+        ]
+
+
+def _are_indices(values: object, boxes: object, count: int) -> bool:
+    return (
+        isinstance(values, Sequence)
+        and isinstance(boxes, Sequence)
+        and len(values) == len(boxes)
+        and all(_is_index(value) and 0 <= value < count for value in values)
+    )
+
+
+def _is_part(part: object, width: int, height: int) -> bool:
+    """Annotators do click beside an image; a click farther off than the image is large is another image's, or a bug."""
+    if not _is_row(part, 3) or part[2] not in {0, 1}:
+        return False
+    return part[2] == 0 or (-width <= part[0] <= 2 * width and -height <= part[1] <= 2 * height)
+
+
+def _box_problems(boxes: object, width: int, height: int) -> list[str]:
+    """CUB has boxes that end a pixel outside their image, so a box need only overlap it."""
+    if not isinstance(boxes, Sequence):
+        return [f"boxes {boxes!r} are no list"]
+    return [
+        f"box {number} {box!r} is no x0 < x1, y0 < y1 that overlaps the {width} x {height} image"
+        for number, box in enumerate(boxes)
+        if not _is_row(box, 4)
+        or not (box[0] < box[2] and box[1] < box[3] and box[0] < width and box[1] < height and min(box[2:]) > 0)
+    ]

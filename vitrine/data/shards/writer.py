@@ -1,0 +1,157 @@
+"""Writes a list of samples as shuffled tar shards with an index, reproducibly and all or nothing."""
+
+import hashlib
+import io
+import os
+import random
+import tarfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vitrine.core.atomic_io import check_vacant, new_folder
+from vitrine.data.shards.pool import Advance, run_tasks
+from vitrine.data.shards.rules import RecordRules
+from vitrine.data.shards.sample import Sample, declared_problems, encode_sample, make_key
+from vitrine.data.shards.schema import ANNOTATIONS, BOX_ENTRIES, INDEX_FILE, ShardEntry, ShardIndex
+
+__all__ = ["Sample", "make_key", "write_shards"]
+
+
+@dataclass(frozen=True)
+class _ShardTask:
+    path: Path
+    samples: Sequence[Sample]
+    rules: RecordRules
+
+
+def write_shards(
+    samples: Sequence[Sample],
+    out: Path,
+    *,
+    dataset: str,
+    split: str,
+    classes: Sequence[str],
+    annotations: Sequence[str],
+    multi_label: bool = False,
+    part_names: Sequence[str] | None = None,
+    object_names: Sequence[str] | None = None,
+    shard_size: int = 1000,
+    workers: int | None = None,
+    seed: int = 0,
+) -> ShardIndex:
+    """Writes ``samples`` as a split folder ``out``, which appears when it is whole or not at all.
+
+    Samples are ordered by key, then shuffled with ``seed``, so that a shard mixes classes and the same samples give
+    the same bytes, whatever their order, on any number of workers.
+
+    Args:
+        samples: The samples; each has the declared annotations and no others.
+        out: The split's folder; must not exist, or be empty.
+        dataset: Name of the data set.
+        split: Name of the split.
+        classes: Class names, in the order of the labels.
+        annotations: Subset of mask, boxes, parts, objects.
+        multi_label: Labels are lists of class indices.
+        part_names: Names of the parts, in the order of ``Sample.parts``.
+        object_names: Names of the object ids 1, 2 and so on; empty where one has no name.
+        shard_size: Samples a shard; the last one has the rest.
+        workers: Processes; 0 and 1 work in this one, ``None`` takes as many as there are CPUs.
+        seed: Seed of the shuffle.
+
+    Raises:
+        FileExistsError: ``out`` holds something.
+        FileNotFoundError: A file of a sample is absent.
+        ValueError: A sample is broken or breaks a rule of the schema, or two share a key.
+    """
+    out = Path(out)
+    check_vacant(out)
+    rules = _make_rules(samples, classes, annotations, part_names, multi_label=multi_label)
+    _check_arguments(samples, out, annotations, shard_size)
+    _check_samples(samples, rules)
+    with new_folder(out) as partial:
+        tasks = _plan(samples, partial, rules, shard_size, seed)
+        workers = (os.cpu_count() or 1) if workers is None else workers
+        shards = run_tasks(_write_shard, tasks, workers=workers, total=len(samples), title=f"{dataset} {split}")
+        counts = Counter(label for sample in samples for label in sample.labels)
+        index = ShardIndex(
+            dataset=dataset,
+            split=split,
+            classes=list(classes),
+            multi_label=multi_label,
+            annotations=sorted(annotations),
+            count=len(samples),
+            class_counts=[counts[label] for label in range(len(classes))],
+            shards=shards,
+            part_names=None if part_names is None else list(part_names),
+            object_names=None if object_names is None else list(object_names),
+        )
+        (partial / INDEX_FILE).write_text(index.to_json(), encoding="utf-8")
+    return index
+
+
+def _make_rules(
+    samples: Sequence[Sample],
+    classes: Sequence[str],
+    annotations: Sequence[str],
+    part_names: Sequence[str] | None,
+    *,
+    multi_label: bool,
+) -> RecordRules:
+    parts = part_names or next((sample.parts for sample in samples if sample.parts is not None), None)
+    return RecordRules(len(classes), multi_label, frozenset(annotations), None if parts is None else len(parts))
+
+
+def _check_arguments(samples: Sequence[Sample], out: Path, annotations: Sequence[str], shard_size: int) -> None:
+    if not samples:
+        raise ValueError(f"There are no samples to write to {out}: give at least one.")
+    if shard_size < 1:
+        raise ValueError(f"shard_size is {shard_size}: give 1 or more samples a shard.")
+    if unknown := sorted(set(annotations) - set(ANNOTATIONS)):
+        raise ValueError(f"{unknown[0]!r} is no annotation: take them from {', '.join(ANNOTATIONS)}.")
+
+
+def _check_samples(samples: Sequence[Sample], rules: RecordRules) -> None:
+    seen: dict[str, Sample] = {}
+    for sample in samples:
+        if problems := declared_problems(sample, rules):
+            raise ValueError(f"{sample.name}: {problems[0]}.")
+        if first := seen.get(sample.key):
+            raise ValueError(f"{first.name} and {sample.name} share the key {sample.key!r}: rename one of them.")
+        for name in BOX_ENTRIES:
+            if (getattr(sample, name) is None) != (getattr(samples[0], name) is None):
+                raise ValueError(
+                    f"{samples[0].name} and {sample.name} differ in having {name}: give them to all or none."
+                )
+        seen[sample.key] = sample
+
+
+def _plan(samples: Sequence[Sample], folder: Path, rules: RecordRules, shard_size: int, seed: int) -> list[_ShardTask]:
+    ordered = sorted(samples, key=lambda sample: sample.key)
+    random.Random(seed).shuffle(ordered)  # noqa: S311 - no secret hangs on the order
+    starts = range(0, len(ordered), shard_size)
+    return [
+        _ShardTask(folder / f"shard-{number:06d}.tar", ordered[start : start + shard_size], rules)
+        for number, start in enumerate(starts)
+    ]
+
+
+def _write_shard(task: _ShardTask, advance: Advance) -> ShardEntry:
+    partial = task.path.with_name(f"{task.path.name}.partial")
+    with tarfile.open(partial, "w", format=tarfile.GNU_FORMAT, encoding="utf-8") as tar:
+        for sample in task.samples:
+            for name, data in encode_sample(sample, task.rules).items():
+                _add_member(tar, name, data)
+            advance()
+    with partial.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    partial.replace(task.path)
+    return ShardEntry(task.path.name, len(task.samples), digest)
+
+
+def _add_member(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    """A fresh ``TarInfo`` has no time, no owner and a fixed mode: nothing of the machine gets into the bytes."""
+    member = tarfile.TarInfo(name)
+    member.size = len(data)
+    tar.addfile(member, io.BytesIO(data))

@@ -1,0 +1,4 @@
+"""The μ-Lasso selector (Oramas, Wang and Tuytelaars, ICLR 2019): the few filters that a class rests on.
+
+`explainer` has equation 1 and the heatmaps, `fit` its solution, `thresholds` what an activation must exceed.
+"""

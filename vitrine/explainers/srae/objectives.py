@@ -1,0 +1,148 @@
+"""What a head by x-features is trained for: the SRAE's objective, and those that it is compared with."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vitrine.explainers.srae.heads import HeadOutput
+from vitrine.explainers.srae.losses import faithfulness, plain_reconstruction, pull_away, sparse_reconstruction
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Which terms of equation 5 (Qi, Khorram and Li 2018) stand in a loss.
+
+    Args:
+        faithful: whether ȳ is to be the logit ŷ.
+        reconstruction: ``sparse`` (equation 4), ``plain`` (the mean squared error of all dimensions), or ``none``.
+        orthogonal: whether there is a pull-away term.
+    """
+
+    faithful: bool
+    reconstruction: str
+    orthogonal: bool
+
+    @property
+    def has_decoder(self) -> bool:
+        """Whether heads need one."""
+        return self.reconstruction != "none"
+
+    def reconstruction_error(
+        self, decoded: Tensor, target: Tensor, q: float, weights: Tensor | None, *, across_ranks: bool
+    ) -> Tensor:
+        """The reconstruction's term of (N, d) decoded and given Z, 0 where there is none."""
+        if self.reconstruction == "sparse":
+            return sparse_reconstruction(decoded, target, q, weights=weights, across_ranks=across_ranks)
+        return plain_reconstruction(decoded, target, weights=weights, across_ranks=across_ranks)
+
+
+OBJECTIVES = {
+    "srae": Objective(faithful=True, reconstruction="sparse", orthogonal=True),
+    "nn": Objective(faithful=True, reconstruction="none", orthogonal=False),
+    "sae": Objective(faithful=True, reconstruction="plain", orthogonal=False),
+    "cae": Objective(faithful=False, reconstruction="plain", orthogonal=False),
+}
+"""The paper's method and the networks of section 4.2 that it is compared with: a fully-connected network, a stacked
+autoencoder with faithfulness, and a classic autoencoder whose predictor is fitted afterwards."""
+
+
+class Terms(NamedTuple):
+    """The terms of equation 5, of one head or summed over several; those that an objective does not have are 0."""
+
+    faithfulness: Tensor
+    reconstruction: Tensor
+    pull_away: Tensor
+
+    def total(self, beta: float, eta: float) -> Tensor:
+        """Equation 5 without the norms of the weights."""
+        return self.faithfulness + beta * self.reconstruction + eta * self.pull_away
+
+
+def head_terms(
+    objective: Objective,
+    output: HeadOutput,
+    logit: Tensor,
+    target: Tensor | None,
+    weights: Tensor,
+    *,
+    q: float = 1.0,
+    pull_away_over: str = "images",
+    across_ranks: bool = False,
+) -> Terms:
+    """The terms of one head on B images with P positions each; P is 1 unless Z keeps positions apart.
+
+    Args:
+        objective: which terms there are.
+        output: of the head; its mean over ranks and images is taken in float32, in whatever precision it was computed.
+        logit: (B,) ŷ.
+        target: (B·P, d) Z, which is to be rebuilt; None where there is no decoder.
+        weights: (B,) weights of the images; one of weight 0 takes part in nothing.
+        q: sparsity of the reconstruction.
+        pull_away_over: see `vitrine.explainers.srae.losses.pull_away`.
+        across_ranks: whether the images of all ranks are meant.
+    """
+    positions = len(output.local) // len(weights)
+    local_weights = weights if positions == 1 else weights.repeat_interleave(positions)
+    faithful = reconstruction = orthogonal = weights.new_zeros(())
+    if objective.faithful:
+        faithful = faithfulness(output.estimate.float(), logit, weights=weights, across_ranks=across_ranks)
+    if output.decoded is not None and target is not None:
+        reconstruction = objective.reconstruction_error(
+            output.decoded.float(), target, q, local_weights, across_ranks=across_ranks
+        )
+    if objective.orthogonal:
+        local = _taking_part(output.local.float(), local_weights > 0, pull_away_over)
+        orthogonal = pull_away(local, over=pull_away_over, across_ranks=across_ranks)
+    return Terms(faithful, reconstruction, orthogonal)
+
+
+def terms_of_heads(
+    objective: Objective,
+    estimates: Tensor,
+    local: Tensor,
+    logits: Tensor,
+    weights: Tensor,
+    *,
+    pull_away_over: str = "images",
+    across_ranks: bool = False,
+) -> Terms:
+    """Faithfulness and pull-away of J heads, summed over heads: those of `head_terms`, without a loop.
+
+    Args:
+        objective: which terms there are.
+        estimates: (B, J) ȳ.
+        local: (B·P, J, n) x-features of each position.
+        logits: (B, J) ŷ.
+        weights: (B, J) weights of the images for each head.
+        pull_away_over: see `vitrine.explainers.srae.losses.pull_away`.
+        across_ranks: whether the images of all ranks are meant.
+    """
+    faithful = orthogonal = weights.new_zeros(())
+    if objective.faithful:
+        faithful = faithfulness(estimates.float(), logits, weights=weights, across_ranks=across_ranks).sum()
+    if objective.orthogonal:
+        wanted = (weights > 0).repeat_interleave(len(local) // len(weights), dim=0)
+        if pull_away_over == "images":
+            by_head = (local.float() * wanted.unsqueeze(2)).transpose(0, 1)
+            orthogonal = pull_away(by_head, across_ranks=across_ranks).sum()
+        else:
+            chosen = [
+                _taking_part(one, own, pull_away_over)
+                for one, own in zip(local.float().unbind(dim=1), wanted.T, strict=True)
+            ]
+            terms = [pull_away(one, over=pull_away_over, across_ranks=across_ranks) for one in chosen]
+            orthogonal = torch.stack(terms).sum()
+    return Terms(faithful, weights.new_zeros(()), orthogonal)
+
+
+def sum_of(terms: Sequence[Terms]) -> Terms:
+    """Each term summed over heads."""
+    return Terms(*(torch.stack(column).sum() for column in zip(*terms, strict=True)))
+
+
+def _taking_part(local: Tensor, wanted: Tensor, over: str) -> Tensor:
+    """The wanted rows; where columns are compared, rows of zeros in place of the others do as well, and need no sync."""
+    return local * wanted.unsqueeze(1) if over == "images" else local[wanted]

@@ -1,5 +1,0 @@
-"""The HTML gallery: a static page of images, predictions, heatmaps and contributions."""
-
-from vitrine.report.gallery import GalleryEntry, write_gallery
-
-__all__ = ["GalleryEntry", "write_gallery"]

@@ -1,1 +1,0 @@
-"""Sharded data sets: the schema on disk, its writer and verifier, and one converter per data set."""

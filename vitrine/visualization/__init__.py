@@ -1,0 +1,1 @@
+"""Pictures: overlays, panels, grids, contact sheets, and the HTML report."""

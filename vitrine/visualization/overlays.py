@@ -1,0 +1,137 @@
+"""Heatmaps as pictures: colours, and overlays on their images."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from vitrine.core.image_ops import blur
+
+NO_EVIDENCE = "no positive evidence"
+BLUR = 0.02  # of the longer side: turns the spikes of a map at the pixels into areas that can be seen
+
+_OKLAB_TO_LMS = np.array(
+    [[1, 0.3963377774, 0.2158037573], [1, -0.1055613458, -0.0638541728], [1, -0.0894841775, -1.2914855480]]
+)
+_LMS_TO_RGB = np.array(
+    [
+        [4.0767416621, -3.3077115913, 0.2309699292],
+        [-1.2684380046, 2.6097574011, -0.3413193965],
+        [-0.0041960863, -0.7034186147, 1.7076147010],
+    ]
+)
+
+
+def colours(strength: Tensor) -> NDArray[np.uint8]:
+    """Maps strengths in [0, 1], of any shape, to sRGB bytes of the same shape with 3 channels behind.
+
+    Lightness and hue run straight from violet over red to yellow at constant chroma in OKLab (Ottosson 2020), which
+    makes the map perceptually uniform by construction, and readable in greyscale.
+    """
+    t = strength.double().numpy()
+    lightness, hue, chroma = 0.3 + 0.6 * t, np.deg2rad(290 + 170 * t), 0.165
+    oklab = np.stack([lightness, chroma * np.cos(hue), chroma * np.sin(hue)], axis=-1)
+    linear = np.clip((oklab @ _OKLAB_TO_LMS.T) ** 3 @ _LMS_TO_RGB.T, 0, 1)
+    srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    colour: NDArray[np.uint8] = np.rint(255 * srgb).astype(np.uint8)
+    return colour
+
+
+def positive_strength(heatmap: Tensor, sigma: float | None = None) -> Tensor | None:
+    """The blurred map's positive part over its own maximum, (H, W) in [0, 1].
+
+    Args:
+        heatmap: (H, W), of any float type and scale.
+        sigma: Of the Gaussian, in pixels; 2 % of the longer side where it is not given.
+
+    Returns:
+        ``None`` where the map is constant, not finite, or nowhere positive: there is nothing to draw.
+    """
+    values = heatmap.detach().cpu().float()
+    if values.ndim != 2:
+        raise ValueError(f"a heatmap must be (H, W), got {tuple(values.shape)}")
+    if not values.isfinite().all() or values.max() == values.min():
+        return None
+    scaled = values / values.abs().max()  # maps of any scale: those at the pixels may be all but denormal
+    positive = blur(scaled, BLUR * max(values.shape) if sigma is None else sigma).clamp(min=0)
+    return positive / positive.max() if positive.max() > 0 else None
+
+
+def heat_layer(heatmap: Tensor, *, sigma: float | None = None) -> Image.Image | None:
+    """The heatmap as an RGBA layer to lay over its image: transparent at zero, the less so the stronger.
+
+    Args:
+        heatmap: (H, W), of any float type and scale.
+        sigma: Of the Gaussian for display, in pixels; 2 % of the longer side where it is not given.
+
+    Returns:
+        ``None`` where the map shows no positive evidence, as ``positive_strength`` says.
+    """
+    strength = positive_strength(heatmap, sigma)
+    if strength is None:
+        return None
+    alpha = np.rint(255 * strength.numpy() ** 0.75).astype(np.uint8)
+    return Image.fromarray(np.dstack([colours(strength), alpha]), "RGBA")
+
+
+def picture(image: Tensor) -> Image.Image:
+    """An RGB picture of a (3, H, W) float image in [0, 1]."""
+    if image.ndim != 3 or image.shape[0] != 3:
+        raise ValueError(f"an image must be (3, H, W), got {tuple(image.shape)}")
+    values = image.detach().cpu().float().nan_to_num().clamp(0, 1).permute(1, 2, 0)
+    return Image.fromarray((255 * values).round().byte().numpy(), "RGB")
+
+
+def signed_picture(heatmap: Tensor) -> Image.Image:
+    """An RGB picture of an (H, W) map of both signs: white at 0, red above, blue below, by the 99.5 % quantile of |map|."""
+    values = heatmap.detach().cpu().double().nan_to_num(0, 0, 0)
+    scaled = (values / values.abs().flatten().quantile(0.995).clamp(min=torch.finfo(values.dtype).tiny)).clamp(-1, 1)
+    white = 1 - scaled.abs()
+    return picture(torch.stack([torch.where(scaled > 0, 1, white), white, torch.where(scaled < 0, 1, white)]).float())
+
+
+def overlay(
+    image: Tensor, heatmap: Tensor, *, opacity: float = 0.8, sigma: float | None = None, side: int | None = None
+) -> Image.Image:
+    """Lays a heatmap over its image; a map without positive evidence gives the plain image and a note.
+
+    Args:
+        image: (3, H, W) float in [0, 1].
+        heatmap: (H, W), of any float type and scale; its positive part is shown, scaled by its own maximum.
+        opacity: Of the heatmap at its maximum, in [0, 1].
+        sigma: Of the Gaussian for display, in pixels of the image; 2 % of the longer side where it is not given.
+        side: Pixels of the picture's longer side; the image's own where it is not given.
+
+    Raises:
+        ValueError: If the sizes of the image and the heatmap differ, or the opacity is not in [0, 1].
+    """
+    if image.shape[-2:] != heatmap.shape[-2:]:
+        raise ValueError(f"heatmap {tuple(heatmap.shape)} and image {tuple(image.shape)} must have the same H and W")
+    if not 0 <= opacity <= 1:
+        raise ValueError(f"opacity must be in [0, 1], got {opacity}")
+    plain, layer = picture(image), heat_layer(heatmap, sigma=sigma)
+    if layer is None:
+        return _noted(_resized(plain, side), NO_EVIDENCE)
+    layer.putalpha(layer.getchannel("A").point(lambda alpha: round(alpha * opacity)))
+    return _resized(Image.alpha_composite(plain.convert("RGBA"), layer).convert("RGB"), side)
+
+
+def _resized(image: Image.Image, side: int | None) -> Image.Image:
+    if side is None:
+        return image
+    scale = side / max(image.size)
+    width, height = (max(1, round(scale * length)) for length in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def _noted(image: Image.Image, text: str) -> Image.Image:
+    """Writes a line on a dark strip along the picture's lower edge."""
+    size = max(8, min(14, image.width // 13))
+    strip = Image.new("RGBA", image.size)
+    top = image.height - round(1.6 * size)
+    draw = ImageDraw.Draw(strip)
+    draw.rectangle((0, top, *image.size), fill=(0, 0, 0, 170))
+    middle = (image.width / 2, (top + image.height) / 2)
+    draw.text(middle, text, fill="white", font=ImageFont.load_default(size), anchor="mm")
+    return Image.alpha_composite(image.convert("RGBA"), strip).convert("RGB")

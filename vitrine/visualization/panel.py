@@ -1,0 +1,106 @@
+"""A panel: images with their predictions, heatmaps and contributions, a row an image."""
+
+from collections.abc import Sequence
+
+from PIL import Image
+from torch import Tensor
+
+from vitrine.core.explanation import Explanation
+from vitrine.visualization.grid import LINE, _draw, _Sheet
+from vitrine.visualization.overlays import _resized, overlay, picture
+
+LAYER_COLOURS = {"conv": "#1a7f37", "pool": "#1a7f37", "norm": "#1a7f37", "linear": "#d0307f"}
+"""Of a heatmap's caption by the kind of its layer: green for convolutional ones, pink for fully-connected ones."""
+
+
+def panel(
+    images: Tensor,
+    explanation: Explanation,
+    classes: Sequence[str],
+    *,
+    heatmaps: int | None = None,
+    by_score: bool = False,
+    beside: tuple[str, Tensor] | None = None,
+    cell: int = 160,
+    opacity: float = 0.8,
+    sigma: float | None = None,
+) -> Image.Image:
+    """One row an image: the image under its prediction, then its heatmaps under their labels and contributions.
+
+    A heatmap with an empty label is padding, and is left out.
+
+    Args:
+        images: (B, 3, H, W) float in [0, 1].
+        explanation: Of these B images.
+        classes: Names of the classes, as far as they have any.
+        heatmaps: At most so many heatmaps an image; all where it is not given.
+        by_score: Draws the heatmaps of an image by falling score; in the explanation's order otherwise.
+        beside: Label and (B, 1, H, W) maps of the explained logit itself, drawn between image and heatmaps with the logit.
+        cell: Pixels of a picture's longer side.
+        opacity: Of a heatmap at its maximum, in [0, 1].
+        sigma: Of the Gaussian for display, in pixels of the images; 2 % of the longer side where it is not given.
+
+    Raises:
+        ValueError: If images, explanation and maps beside them differ in number, or there is none.
+    """
+    if not len(images) or len(images) != len(explanation):
+        raise ValueError(f"a panel needs as many images as explanations, got {len(images)} and {len(explanation)}")
+    if beside is not None and len(beside[1]) != len(images):
+        raise ValueError(f"a panel needs as many maps beside as images, got {len(beside[1])} and {len(images)}")
+    explanation = explanation.cpu()
+    shown = [_order(explanation, row, by_score=by_score)[:heatmaps] for row in range(len(images))]
+    first = 1 if beside is None else 2
+    width, height = _resized(picture(images[0]), cell).size
+    lines = 3 if bool((explanation.target != explanation.prediction).any()) else 2
+    sheet = _Sheet(len(images), first + max(map(len, shown)), width, height, caption=LINE * lines + 4)
+    canvas = Image.new("RGB", sheet.size, "white")
+    for row, image in enumerate(images):
+        _draw(canvas, sheet.corner(row, 0), _resized(picture(image), cell), _predicted(explanation, row, classes))
+        if beside is not None:
+            tile = overlay(image, beside[1][row, 0], opacity=opacity, sigma=sigma, side=cell)
+            _draw(canvas, sheet.corner(row, 1), tile, [beside[0], f"{explained_logit(explanation, row):+.2f}"])
+        for column, index in enumerate(shown[row], start=first):
+            tile = overlay(image, explanation.heatmaps[row, index], opacity=opacity, sigma=sigma, side=cell)
+            caption = [explanation.labels[row][index], f"{explanation.scores[row, index].item():+.2f}"]
+            _draw(canvas, sheet.corner(row, column), tile, caption, layer_colour(explanation, row, index))
+    return canvas
+
+
+def layer_colour(explanation: Explanation, row: int, index: int) -> str | None:
+    """Colour for the caption of a heatmap that comes from a layer of a known kind; None for others."""
+    return None if explanation.kinds is None else LAYER_COLOURS.get(explanation.kinds[row][index])
+
+
+def _predicted(explanation: Explanation, row: int, classes: Sequence[str]) -> list[str]:
+    """Name of the predicted class, its softmax probability, and the class explained where that is another."""
+    prediction, target = int(explanation.prediction[row]), int(explanation.target[row])
+    lines = [class_name(classes, prediction), f"{100 * probability_of(explanation, row):.1f} %"]
+    return lines if target == prediction else [*lines, f"explains {class_name(classes, target)}"]
+
+
+def class_name(classes: Sequence[str], index: int) -> str:
+    """Name of a class; its number where the list of names does not reach so far."""
+    return classes[index] if index < len(classes) else f"class {index}"
+
+
+def probability_of(explanation: Explanation, row: int) -> float:
+    """Softmax probability of the predicted class of one image."""
+    return float(explanation.logits[row].float().softmax(dim=0)[explanation.prediction[row]])
+
+
+def explained_logit(explanation: Explanation, row: int) -> float:
+    """The backbone's logit of the explained class of one image."""
+    return float(explanation.logits[row, explanation.target[row]])
+
+
+def labelled(explanation: Explanation, row: int) -> list[int]:
+    """Positions of an image's heatmaps, without those that are padding: their label is empty."""
+    return [index for index, label in enumerate(explanation.labels[row]) if label]
+
+
+def _order(explanation: Explanation, row: int, *, by_score: bool) -> list[int]:
+    places = labelled(explanation, row)
+    if not by_score:
+        return places
+    falling = explanation.scores[row].argsort(descending=True, stable=True).tolist()
+    return [index for index in falling if index in places]

@@ -1,0 +1,5 @@
+"""The HTML gallery: a static page of images, predictions, heatmaps and contributions."""
+
+from vitrine.visualization.report.gallery import GalleryEntry, write_gallery
+
+__all__ = ["GalleryEntry", "write_gallery"]

@@ -1,0 +1,125 @@
+"""Writes the gallery: ``index.html`` and the pictures beside it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from PIL import Image
+from torch import Tensor
+
+from vitrine.core.atomic_io import replaced_folder
+from vitrine.core.explanation import Explanation
+from vitrine.visualization.overlays import heat_layer, picture
+from vitrine.visualization.panel import class_name, explained_logit, labelled, layer_colour, probability_of
+from vitrine.visualization.report.page import Card, Tile, page
+
+
+@dataclass(frozen=True)
+class GalleryEntry:
+    """One image of the gallery."""
+
+    key: str
+    """The sample's name, unique in the gallery."""
+    image: Tensor
+    """(3, H, W) float in [0, 1]."""
+    labels: tuple[int, ...]
+    """The true classes: one, several in a multi-label set, none where they are unknown."""
+    explanation: Explanation
+    """Of this one image: B = 1."""
+    logit_map: tuple[str, Tensor] | None = None
+    """Label and (H, W) map of the explained logit itself, shown beside the heatmaps."""
+
+
+def write_gallery(
+    folder: Path,
+    entries: Sequence[GalleryEntry],
+    *,
+    title: str,
+    metrics: Mapping[str, float],
+    class_names: Sequence[str],
+    settings: Mapping[str, str] | None = None,
+    sigma: float | None = None,
+) -> Path:
+    """Writes a static page with its pictures, and returns the path of its ``index.html``.
+
+    The page needs no network. Heatmaps are transparent layers over their image, so that the reader sets their opacity.
+
+    Args:
+        folder: Place of the gallery; an earlier gallery there is replaced as a whole, at the end.
+        entries: The images; the page sorts them by first label, then key.
+        title: Heading of the page.
+        metrics: Figures for the table on top.
+        class_names: Names of the classes, as far as they have any.
+        settings: What else a reader should know, such as the explainer and its data; shown beside the metrics.
+        sigma: Of the Gaussian for display, in pixels of the images; 2 % of the longer side where it is not given.
+
+    Raises:
+        ValueError: If an entry holds more or less than one image, or ``folder`` holds something else than a gallery.
+    """
+    ordered = sorted(entries, key=lambda entry: (not entry.labels, entry.labels[:1], entry.key))
+    with replaced_folder(folder, "index.html") as staging:
+        (staging / "images").mkdir()
+        cards = [_card(staging, f"{n:04d}", entry, class_names, sigma) for n, entry in enumerate(ordered, start=1)]
+        html = page(title=title, metrics=metrics, settings=settings or {}, cards=cards)
+        (staging / "index.html").write_text(html, encoding="utf-8")
+    return folder / "index.html"
+
+
+def _card(folder: Path, name: str, entry: GalleryEntry, class_names: Sequence[str], sigma: float | None) -> Card:
+    explanation = replace(entry.explanation, heatmaps=entry.explanation.heatmaps.float())  # half cannot hold their sums
+    if len(explanation) != 1:
+        raise ValueError(f"entry {entry.key!r} must hold the explanation of one image, got {len(explanation)}")
+    prediction = int(explanation.prediction[0])
+    photo = picture(entry.image)
+    return Card(
+        key=entry.key,
+        labels=[class_name(class_names, label) for label in entry.labels],
+        prediction=class_name(class_names, prediction),
+        explained=class_name(class_names, int(explanation.target[0])),
+        probability=probability_of(explanation, 0),
+        right=prediction in entry.labels if entry.labels else None,
+        photo=_saved(folder, name, photo),
+        size=photo.size,
+        tiles=[
+            *_logit_tiles(folder, name, entry.logit_map, explained_logit(explanation, 0), sigma),
+            *_tiles(folder, name, explanation, sigma),
+        ],
+    )
+
+
+def _tiles(folder: Path, name: str, explanation: Explanation, sigma: float | None) -> list[Tile]:
+    """One tile a heatmap that is no padding; the aggregate behind, where there is more than one to aggregate."""
+    tiles = [
+        Tile(
+            explanation.labels[0][k],
+            float(explanation.scores[0, k]),
+            _layer(folder, f"{name}-{k + 1}", explanation.heatmaps[0, k], sigma),
+            colour=layer_colour(explanation, 0, k),
+        )
+        for k in labelled(explanation, 0)
+    ]
+    if len(tiles) < 2:
+        return tiles
+    together = _layer(folder, f"{name}-all", explanation.aggregate()[0, 0], sigma)
+    return [*tiles, Tile("all together", sum(tile.score for tile in tiles), together, kind="aggregate")]
+
+
+def _logit_tiles(
+    folder: Path, name: str, logit_map: tuple[str, Tensor] | None, logit: float, sigma: float | None
+) -> list[Tile]:
+    if logit_map is None:
+        return []
+    label, map_ = logit_map
+    return [Tile(label, logit, _layer(folder, f"{name}-logit", map_.float(), sigma), kind="logit")]
+
+
+def _layer(folder: Path, name: str, heatmap: Tensor, sigma: float | None) -> str | None:
+    layer = heat_layer(heatmap, sigma=sigma)
+    return None if layer is None else _saved(folder, name, layer)
+
+
+def _saved(folder: Path, name: str, image: Image.Image) -> str:
+    """Saves a picture and returns its address relative to the page."""
+    address = f"images/{name}.webp"
+    image.save(folder / address, quality=85)
+    return address
