@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from benchmarks.common import add_common_options, add_networks, read_images, show, write_figures
 from vitrine.attribution import GuidedBackprop
-from vitrine.backbones.guard import behind_glass
+from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.taps import captured
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.metrics.grid import grid_contrast, grid_share
@@ -39,7 +39,7 @@ def strided_layers(model: nn.Module, images: Tensor, count: int) -> dict[str, in
     """The first weighted layers with each total stride above 1, and that stride: ``count`` layers, from the input on."""
     strides: dict[str, int] = {}
     names = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
-    with behind_glass(model), torch.no_grad(), captured(model, names) as outputs:
+    with eval_guard(model), torch.no_grad(), captured(model, names) as outputs:
         model(images[:1])
     for name, output in outputs.items():
         stride = round(images.shape[-1] / output.shape[-1])
@@ -50,7 +50,7 @@ def strided_layers(model: nn.Module, images: Tensor, count: int) -> dict[str, in
 
 def strongest_channels(model: nn.Module, layer: str, images: Tensor, count: int) -> Tensor:
     """(B, count) channels with the largest mean of their positive activations."""
-    with behind_glass(model), torch.no_grad(), captured(model, [layer]) as outputs:
+    with eval_guard(model), torch.no_grad(), captured(model, [layer]) as outputs:
         model(images)
     return outputs[layer].clamp(min=0).mean(dim=(2, 3)).topk(count, dim=1).indices
 

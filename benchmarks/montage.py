@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from benchmarks.common import add_common_options, add_networks, machine, read_images, show, write_figures
 from benchmarks.method_table import METHODS, Entry
 from vitrine.attribution.target_layer import target_layer
-from vitrine.backbones.guard import behind_glass
+from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.taps import captured
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.metrics.functional import degenerate
@@ -36,7 +36,7 @@ def maps_of(entry: Entry, model: nn.Module, layer: str, images: Tensor, seed: in
     """(B, H, W): the method's maps of the predicted classes; of a layer's own channels, the map of the strongest."""
     method = entry.build(model, layer, seed)
     if entry.of_a_channel:
-        with behind_glass(model), torch.no_grad(), captured(model, [layer]) as outputs:
+        with eval_guard(model), torch.no_grad(), captured(model, [layer]) as outputs:
             model(images)
         maps = method.attribute(images, channel=outputs[layer].mean(dim=(2, 3)).argmax(dim=1))
     else:

@@ -3,7 +3,7 @@
 from callbacks.ablation import FilterAblation
 from callbacks.average_images import AverageImages
 from callbacks.contact_sheets import ContactSheets
-from callbacks.health import DropIdleXFeatures, RestartDegenerateHeads
+from callbacks.health import DropDeadFeatures, RestartDeadHeads
 from callbacks.heatmaps import HeatmapPanel
 from callbacks.insertion_deletion import InsertionAndDeletion
 from callbacks.masked_classification import MaskedClassification
@@ -16,7 +16,7 @@ from callbacks.sanity import SanityCheck
 __all__ = [
     "AverageImages",
     "ContactSheets",
-    "DropIdleXFeatures",
+    "DropDeadFeatures",
     "Export",
     "FilterAblation",
     "HeatmapPanel",
@@ -26,6 +26,6 @@ __all__ = [
     "PredictionWriter",
     "RelevanceTable",
     "ReportGallery",
-    "RestartDegenerateHeads",
+    "RestartDeadHeads",
     "SanityCheck",
 ]

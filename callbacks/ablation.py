@@ -10,7 +10,7 @@ import torch
 from pytorch_lightning.loggers import WandbLogger
 from typing_extensions import override
 
-from vitrine.core.atomic_io import whole_file
+from vitrine.core.atomic_io import atomic_file
 from vitrine.core.batch import Batch
 from vitrine.filters.heatmaps import Filter
 from vitrine.metrics.ablation import ablated, random_filters
@@ -123,7 +123,7 @@ def figures(rows: Sequence[Sequence[Any]]) -> Mapping[str, float]:
 
 def write_table(path: Path, rows: Sequence[Sequence[Any]]) -> None:
     """Writes the CSV; figures keep all that float32 holds."""
-    with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+    with atomic_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         writer.writerows([*row[:3], f"{row[3]:.9g}"] for row in rows)

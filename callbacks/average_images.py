@@ -15,7 +15,7 @@ from callbacks.heatmaps import send_to, untouched
 from callbacks.predictions import slug
 from callbacks.relevance import relevant_filters, selecting_explainer
 from callbacks.run_access import class_names, datamodule_of
-from vitrine.core.atomic_io import replaced_folder
+from vitrine.core.atomic_io import atomic_folder
 from vitrine.core.batch import Batch
 from vitrine.core.progress import progress_bar
 from vitrine.filters.averages import AverageImage, RankBy, average_images
@@ -157,7 +157,7 @@ class AverageImages(pl.Callback):
 
     def _write(self, trainer: pl.Trainer, pairs: Sequence[Pair]) -> None:
         denormalize = datamodule_of(trainer, self).preprocessing.denormalize
-        with replaced_folder(Path(trainer.default_root_dir) / FOLDER, marker=INDEX) as folder:
+        with atomic_folder(Path(trainer.default_root_dir) / FOLDER, marker=INDEX) as folder:
             for index in dict.fromkeys(row.class_index for row, _ in pairs):
                 of_class = [pair for pair in pairs if pair[0].class_index == index]
                 name = of_class[0][0].class_name

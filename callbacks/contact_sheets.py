@@ -16,7 +16,7 @@ from typing_extensions import override
 from callbacks.heatmaps import send_to
 from callbacks.predictions import safe_name
 from callbacks.run_access import class_names, datamodule_of, explanation_of, plain_images
-from vitrine.core.atomic_io import replaced_folder
+from vitrine.core.atomic_io import atomic_folder
 from vitrine.core.batch import Batch
 from vitrine.core.distributed import gather_on_zero, gather_over_ranks
 from vitrine.core.explanation import Explanation
@@ -160,7 +160,7 @@ class ContactSheets(pl.Callback):
     def _write(self, trainer: pl.Trainer, pl_module: pl.LightningModule, tiles: dict[Slot, list[ContactTile]]) -> None:
         explainer: Any = pl_module.explainer
         names_file = getattr(pl_module, "names_file", Path(trainer.default_root_dir, "explainer", NAMES_NAME))
-        with replaced_folder(Path(trainer.default_root_dir) / FOLDER, marker=PAGE) as folder:
+        with atomic_folder(Path(trainer.default_root_dir) / FOLDER, marker=PAGE) as folder:
             entries = [
                 self._entry(trainer, explainer, folder, (index, number), tiles.get((index, number), []))
                 for index in self._chosen

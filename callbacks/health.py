@@ -7,10 +7,10 @@ from typing_extensions import override
 
 from lightning_modules.srae import SRAEModule
 from vitrine.explainers.srae.heads import SharedHeads
-from vitrine.metrics.alive_features import degenerate_heads, idle_x_features
+from vitrine.metrics.alive_features import dead_features, dead_heads
 
 
-class RestartDegenerateHeads(Callback):
+class RestartDeadHeads(Callback):
     """Draws anew the heads with fewer than two x-features that contribute positively to their class.
 
     Such a head says no more than the logit itself (appendix of Qi, Khorram and Li 2018, figure 8). The last part of the
@@ -28,7 +28,7 @@ class RestartDegenerateHeads(Callback):
             raise ValueError(f"every_n_epochs is {every_n_epochs}; heads must be looked at every 1 or more epochs.")
         if max_restarts < 0 or not 0 <= until <= 1:
             raise ValueError(
-                f"RestartDegenerateHeads: max_restarts {max_restarts} must be 0 or more, and until {until} a share, 0 to 1."
+                f"RestartDeadHeads: max_restarts {max_restarts} must be 0 or more, and until {until} a share, 0 to 1."
             )
         self.every_n_epochs = every_n_epochs
         self.max_restarts = max_restarts
@@ -44,10 +44,10 @@ class RestartDegenerateHeads(Callback):
         if isinstance(pl_module.heads, SharedHeads):  # none of them can be drawn anew without the others
             return
         # A collective: every rank computes the same counts and so restarts the same heads with the same weights.
-        means = pl_module.live_x_features.compute()
+        means = pl_module.alive_features.compute()
         if pl_module.epochs_done_share > self.until:
             return
-        for row in degenerate_heads(means):
+        for row in dead_heads(means):
             if self.restarts.get(row, 0) < self.max_restarts:
                 self._restart(pl_module, row, epoch)
 
@@ -58,6 +58,11 @@ class RestartDegenerateHeads(Callback):
         name = module.explainer.class_name(module.explainer.explained_classes[row])
         rank_zero_info(f"Epoch {epoch}: the head of {name} was degenerate and is started anew.")
 
+    @property
+    @override
+    def state_key(self) -> str:
+        return "RestartDegenerateHeads"  # its name in checkpoints, also in those written before it had this one
+
     @override
     def state_dict(self) -> dict[str, dict[int, int]]:
         return {"restarts": self.restarts}
@@ -67,7 +72,7 @@ class RestartDegenerateHeads(Callback):
         self.restarts = dict(state_dict["restarts"])
 
 
-class DropIdleXFeatures(Callback):
+class DropDeadFeatures(Callback):
     """Takes x-features out of their heads whose contribution to their class is next to nothing, and so finds n by itself.
 
     The paper saw that more x-features than a class needs get a weight of 0 (section 4.2): begin with more than are wanted.
@@ -82,7 +87,7 @@ class DropIdleXFeatures(Callback):
     def __init__(self, threshold: float = 0.01, start: float = 0.5, minimum: int = 2) -> None:
         if not 0 < threshold < 1 or not 0 <= start <= 1 or minimum < 1:
             raise ValueError(
-                f"DropIdleXFeatures: threshold {threshold} and start {start} must be shares, and minimum {minimum} 1 or more."
+                f"DropDeadFeatures: threshold {threshold} and start {start} must be shares, and minimum {minimum} 1 or more."
             )
         self.threshold, self.start, self.minimum = threshold, start, minimum
 
@@ -90,10 +95,10 @@ class DropIdleXFeatures(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not isinstance(pl_module, SRAEModule) or not pl_module.knows_contributions:
             return
-        means = pl_module.live_x_features.compute()  # a collective: every rank drops the same
+        means = pl_module.alive_features.compute()  # a collective: every rank drops the same
         if pl_module.epochs_done_share < self.start:
             return
-        idle = idle_x_features(means, pl_module.heads.live, self.threshold, self.minimum)
+        idle = dead_features(means, pl_module.heads.live, self.threshold, self.minimum)
         pl_module.heads.drop(idle)
         if bool(idle.any()):
             rank_zero_info(f"Epoch {trainer.current_epoch + 1}: {int(idle.sum())} idle x-features were dropped.")

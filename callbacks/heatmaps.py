@@ -15,7 +15,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from callbacks.run_access import class_names, datamodule_of, plain_images
-from vitrine.core.atomic_io import whole_file
+from vitrine.core.atomic_io import atomic_file
 from vitrine.core.batch import Batch
 from vitrine.core.distributed import gather_on_zero
 from vitrine.core.explanation import Explanation
@@ -203,5 +203,5 @@ def send_to(logger: Logger, name: str, image: Image.Image, step: int) -> bool:
 
 def write_png(image: Image.Image, path: Path) -> None:
     """Writes a picture that appears under its name only when it is whole."""
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         image.save(partial, format="PNG")

@@ -12,7 +12,7 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.trainer.states import TrainerFn
 from typing_extensions import override
 
-from vitrine.core.atomic_io import whole_file
+from vitrine.core.atomic_io import atomic_file
 
 FOLDER = "checkpoints"
 NAME = "last.ckpt"
@@ -93,7 +93,7 @@ class MetricsFile(Callback):
         if not trainer.is_global_zero:
             return
         finite = {name: value if math.isfinite(value) else None for name, value in sorted(values.items())}
-        with whole_file(Path(trainer.default_root_dir, METRICS_NAME)) as partial:
+        with atomic_file(Path(trainer.default_root_dir, METRICS_NAME)) as partial:
             partial.write_text(json.dumps(finite, indent=2) + "\n", encoding="utf-8")
 
 
@@ -111,7 +111,7 @@ class RunConfig(SaveConfigCallback):
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         name = f"config-{TrainerFn(stage).value}.yaml"
         text = self.parser.dump(self.config, skip_unset=False)
-        with whole_file(Path(trainer.default_root_dir, name)) as partial:
+        with atomic_file(Path(trainer.default_root_dir, name)) as partial:
             partial.write_text(text, encoding="utf-8")
         for logger in trainer.loggers:
             logger.log_hyperparams(yaml.safe_load(text))

@@ -18,7 +18,7 @@ from callbacks.run_access import datamodule_of
 from vitrine.attribution.sanity import Attributor, SanityReport, sanity_check
 from vitrine.attribution.sanity.check import method_named
 from vitrine.attribution.sanity.report import THRESHOLD
-from vitrine.core.atomic_io import whole_file
+from vitrine.core.atomic_io import atomic_file
 from vitrine.core.batch import Batch
 from vitrine.core.distributed import gather_over_ranks
 from vitrine.explainers import Explainer
@@ -114,7 +114,7 @@ class SanityCheck(pl.Callback):
             **report.to_dict(self.threshold),
         }
         others = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        with whole_file(path) as partial_file:
+        with atomic_file(path) as partial_file:
             text = json.dumps({**others, name: entry}, indent=2, ensure_ascii=False)
             partial_file.write_text(f"{text}\n", encoding="utf-8")
 

@@ -301,12 +301,12 @@ class ShardDataModule(LightningDataModule):
     def _features(self, name: str, extractor: FeatureExtractor) -> FeatureTable:
         """The kept features of a split, computed first where they are not there."""
         split, trainer = self.split(name), self.trainer
-        facts = {
+        metadata = {
             "features": extractor.key,
             "preprocessing": self.preprocessing.key,
             "shards": " ".join(shard.sha256 for shard in split.index.shards),
         }
-        store = FeatureStore(self.feature_cache, facts, split.index.count)
+        store = FeatureStore(self.feature_cache, metadata, split.index.count)
         if trainer is not None and not trainer.strategy.broadcast(store.is_complete):
             self._extract(store, split, extractor, trainer)
         return store.read()

@@ -237,10 +237,10 @@ class ExplainerModule(LightningModule):
     def export(self, folder: Path) -> Path:
         """Writes the explainer for use elsewhere; `vitrine.load` reads it. Returns where it stands."""
         self._read_names(fitting=True)  # they may have been written while the run went on
-        self.explainer.save(folder / EXPORTED, facts=self.facts())
+        self.explainer.save(folder / EXPORTED, metadata=self.metadata())
         return folder / EXPORTED
 
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """Figures of the training run that go into the exported explainer."""
         return {"epochs": self.trainer.current_epoch}
 

@@ -19,7 +19,7 @@ from torchmetrics.classification import (
 
 from vitrine.backbones.classifier_layer import classifier_layer, replace_classifier
 from vitrine.backbones.networks import BackboneOptions, build_network
-from vitrine.core.atomic_io import whole_file
+from vitrine.core.atomic_io import atomic_file
 from vitrine.core.batch import Batch
 
 WEIGHTS_NAME = "classifier.safetensors"
@@ -148,9 +148,13 @@ class ClassifierModule(LightningModule):
         """Writes the network's state dict, with its name and classes as metadata. Returns the file."""
         path = folder / WEIGHTS_NAME
         state = {name: value.detach().cpu().contiguous() for name, value in self.network.state_dict().items()}
-        facts = {"name": self.backbone.name, "num_classes": str(len(self.classes)), "classes": "\n".join(self.classes)}
-        with whole_file(path) as partial:
-            save_file(state, partial, metadata=facts)
+        metadata = {
+            "name": self.backbone.name,
+            "num_classes": str(len(self.classes)),
+            "classes": "\n".join(self.classes),
+        }
+        with atomic_file(path) as partial:
+            save_file(state, partial, metadata=metadata)
         return path
 
 

@@ -15,7 +15,7 @@ from lightning_modules.base import ExplainerModule, was_updated
 from lightning_modules.heads import check_above_0, check_at_least_0
 from lightning_modules.step_progress import show_beside_bar
 from vitrine.backbones.frozen import FrozenBackbone
-from vitrine.backbones.guard import behind_glass
+from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch, one_row_a_class
 from vitrine.core.distributed import sum_over_ranks, world_size
@@ -193,7 +193,7 @@ class InversionModule(ExplainerModule):
         counts = self.course.compute()
         self.course.reset()
         rank_zero_info(
-            f"{int(counts['not_at_rest'])} masks did not come to rest within their steps,"
+            f"{int(counts['not_converged'])} masks did not come to rest within their steps,"
             f" {int(counts['degenerate_masks'])} say nothing."
         )
 
@@ -208,7 +208,7 @@ class InversionModule(ExplainerModule):
     def losses_of(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(R,) inversion losses and (R,) class losses of the predicted ω of what `rows_of` gives."""
         rows = self.rows_of(batch)
-        with behind_glass(self.explainer.backbone.model):
+        with eval_guard(self.explainer.backbone.model):
             objective, _, start = self.explainer.problem(rows["image"], self.target_of(rows))
             return objective.inversion_loss(start), objective.class_loss(start)
 

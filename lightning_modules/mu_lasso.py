@@ -24,7 +24,7 @@ from vitrine.core.progress import progress_bar
 from vitrine.explainers.base import read_config
 from vitrine.explainers.mu_lasso.explainer import MuLassoExplainer
 from vitrine.explainers.mu_lasso.fit import MuLassoFit, ScalingFit, check_label_classes, label_matrix
-from vitrine.explainers.mu_lasso.thresholds import learn_usual_maxima
+from vitrine.explainers.mu_lasso.thresholds import learn_activation_thresholds
 from vitrine.metrics import ClassReconstruction
 from vitrine.solvers import MuLassoSolution
 
@@ -203,7 +203,7 @@ class MuLassoModule(ExplainerModule):
             self._solve()
             self.trainer.should_stop = True
         elif self._ends:
-            self._learn_usual_maxima()
+            self._learn_activation_thresholds()
         if self.solution is not None:
             self.log("train/relative_gap", self.solution.relative_gap.max().float(), rank_zero_only=True)
         selected = (self.explainer.weights.detach() != 0).double()
@@ -242,12 +242,12 @@ class MuLassoModule(ExplainerModule):
         self.has_scaling = bool(checkpoint.get("has_scaling", True))
 
     @override
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """Adds what the solver reached and how many filters it selected."""
-        facts = super().facts() | {"filters": len(self.explainer.relevant_filters()), "solver": self.solver}
+        metadata = super().metadata() | {"filters": len(self.explainer.relevant_filters()), "solver": self.solver}
         if self.solution is not None:
-            facts["largest_relative_gap"] = float(self.solution.relative_gap.max())
-        return facts
+            metadata["largest_relative_gap"] = float(self.solution.relative_gap.max())
+        return metadata
 
     def _solve(self) -> None:
         """Solves what was taken in and not solved yet, on all ranks together."""
@@ -258,7 +258,7 @@ class MuLassoModule(ExplainerModule):
             self.solution = fit.finish(tol=self.tol, advance=lambda: advance(1))
         # Every rank has solved the same problem; one's last bits are taken by all.
         self.explainer.weights.data.copy_(self.trainer.strategy.broadcast(self.explainer.weights.data.cpu()))
-        self._learn_usual_maxima()
+        self._learn_activation_thresholds()
         left = int((~self.solution.converged).sum())
         if left:
             rank_zero_info(f"{left} classes did not reach a relative duality gap of {self.tol:g}.")
@@ -283,9 +283,9 @@ class MuLassoModule(ExplainerModule):
                 advance(len(batch["label"]))
         fit.finish()
 
-    def _learn_usual_maxima(self) -> None:
+    def _learn_activation_thresholds(self) -> None:
         if self.explainer.floor:
-            learn_usual_maxima(self.explainer, (batch["image"] for batch in self._training_images()))
+            learn_activation_thresholds(self.explainer, (batch["image"] for batch in self._training_images()))
 
     @property
     def _ends(self) -> bool:

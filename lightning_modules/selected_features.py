@@ -30,14 +30,14 @@ class SelectedFeaturesModule(ExplainerModule):
         layer: dotted name of the layer whose output is Z.
         selection: how dimensions are chosen.
         alpha: α of the Lasso, as scikit-learn counts it.
-        x_features: n, dimensions shown a class; one for ``logit``.
+        num_features: n, dimensions shown a class; one for ``logit``.
         positive_weight: weight of a class's own images in the Lasso, ``balanced`` for as much as all others together.
         seed: of ``random``.
         pooling: how the layer's activation becomes a vector.
         explained_classes: indices of the classes; all without it.
         contrastive: whether heatmaps are c-MWP, as in the paper, or MWP.
         negative_activations: how excitation backprop treats negative activations.
-        draw_silent: whether an x-feature that is 0 on an image gets a heatmap there too.
+        draw_inactive: whether an x-feature that is 0 on an image gets a heatmap there too.
         image_size: side of the backbone's input in pixels.
         init_from: folder of an exported explainer whose dimensions are taken over.
         names: file with names for the dimensions; ``explainer/names.yaml`` in the run's folder without it.
@@ -54,14 +54,14 @@ class SelectedFeaturesModule(ExplainerModule):
         layer: str,
         selection: Literal["lasso", "random", "logit"] = "lasso",
         alpha: float = 0.5,
-        x_features: int = 5,
+        num_features: int = 5,
         positive_weight: float | Literal["balanced"] = "balanced",
         seed: int = 0,
         pooling: Literal["average", "flatten", "none"] = "average",
         explained_classes: Sequence[int] | None = None,
         contrastive: bool = True,
         negative_activations: Literal["clamp", "raw", "zplus"] = "clamp",
-        draw_silent: bool = False,
+        draw_inactive: bool = False,
         image_size: int = 224,
         init_from: str | Path | None = None,
         names: str | Path | None = None,
@@ -72,11 +72,11 @@ class SelectedFeaturesModule(ExplainerModule):
             FrozenBackbone.from_options(backbone),
             layer,
             explained_classes=explained_classes,
-            x_features=1 if selection == "logit" else x_features,
+            num_features=1 if selection == "logit" else num_features,
             pooling=pooling,
             contrastive=contrastive,
             negative_activations=negative_activations,
-            draw_silent=draw_silent,
+            draw_inactive=draw_inactive,
             image_size=image_size,
         )
         super().__init__(explainer, lr=0.0, init_from=init_from, names=names)
@@ -90,7 +90,7 @@ class SelectedFeaturesModule(ExplainerModule):
         self.unused = nn.Parameter(torch.zeros(()))
         self.needs_checkpoint = selection == "lasso" and init_from is None
         if selection == "random":
-            explainer.select(drawn_dimensions(len(explainer.explained_classes), explainer.width, x_features, seed))
+            explainer.select(drawn_dimensions(len(explainer.explained_classes), explainer.width, num_features, seed))
         elif selection == "logit":
             _select_logits(explainer)
 
@@ -126,7 +126,7 @@ class SelectedFeaturesModule(ExplainerModule):
             fit, self.fit = self.fit, None
             weight = None if self.positive_weight == "balanced" else float(self.positive_weight)
             weights, bias, contributions = fit.finish(self.alpha, weight)
-            self.explainer.select(strongest(contributions, self.explainer.x_features), weights, bias)
+            self.explainer.select(strongest(contributions, self.explainer.num_features), weights, bias)
 
     def validation_step(self, batch: Batch) -> None:
         """Faithfulness of the Lasso's estimates; nothing else estimates logits."""

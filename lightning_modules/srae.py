@@ -21,7 +21,7 @@ from vitrine.explainers.srae.explainer import SRAEExplainer
 from vitrine.explainers.srae.heads import HeadOutput, SeparateHeads, SharedHeads
 from vitrine.explainers.srae.losses import greedy_loss
 from vitrine.explainers.srae.objectives import OBJECTIVES, Terms, head_terms, sum_of, terms_of_heads
-from vitrine.metrics.alive_features import LiveXFeatures, degenerate_heads, live_counts
+from vitrine.metrics.alive_features import AliveFeatures, alive_counts, dead_heads
 
 
 class SRAEModule(GroupedFitModule):
@@ -38,7 +38,7 @@ class SRAEModule(GroupedFitModule):
             reconstruction), ``cae`` (plain reconstruction alone, and a predictor that is fitted afterwards).
         pooling: how its activation becomes a vector: average, flatten, positions (Z of each position) or none.
         explained_classes: indices of the classes that get a head; all without it.
-        x_features: n, x-features a class.
+        num_features: n, x-features a class.
         hidden: widths of the encoder between Z and the x-features.
         trunk: ``separate`` encoders, as in the paper, or one that all classes have ``shared``.
         beta: β, weight of the reconstruction.
@@ -56,7 +56,7 @@ class SRAEModule(GroupedFitModule):
             Classes are dealt out to the ranks, and each rank's heads see the whole global batch. All at once without it.
         contrastive: whether heatmaps are c-MWP, as in the paper, or MWP.
         negative_activations: how excitation backprop treats negative activations.
-        draw_silent: whether an x-feature that is 0 on an image gets a heatmap there too.
+        draw_inactive: whether an x-feature that is 0 on an image gets a heatmap there too.
         image_size: side of the backbone's input in pixels.
         lr: learning rate of Adam.
         lr_schedule: ``constant`` or ``cosine`` (to 0 over all epochs).
@@ -76,7 +76,7 @@ class SRAEModule(GroupedFitModule):
         objective: Literal["srae", "nn", "sae", "cae"] = "srae",
         pooling: Literal["average", "flatten", "positions", "none"] = "average",
         explained_classes: Sequence[int] | None = None,
-        x_features: int = 5,
+        num_features: int = 5,
         hidden: Sequence[int] = (800, 100),
         trunk: Literal["separate", "shared"] = "separate",
         beta: float = 5.0,
@@ -91,7 +91,7 @@ class SRAEModule(GroupedFitModule):
         classes_at_once: int | None = None,
         contrastive: bool = True,
         negative_activations: Literal["clamp", "raw", "zplus"] = "clamp",
-        draw_silent: bool = False,
+        draw_inactive: bool = False,
         image_size: int = 224,
         lr: float = 1e-3,
         lr_schedule: Literal["constant", "cosine"] = "cosine",
@@ -114,14 +114,14 @@ class SRAEModule(GroupedFitModule):
             FrozenBackbone.from_options(backbone),
             layer,
             explained_classes=explained_classes,
-            x_features=x_features,
+            num_features=num_features,
             hidden=hidden,
             trunk=trunk,
             decoder=OBJECTIVES[objective].has_decoder,
             pooling=pooling,
             contrastive=contrastive,
             negative_activations=negative_activations,
-            draw_silent=draw_silent,
+            draw_inactive=draw_inactive,
             image_size=image_size,
         )
         super().__init__(explainer, explainer.explained_classes, classes_at_once, lr, lr_schedule, init_from, names)
@@ -133,8 +133,8 @@ class SRAEModule(GroupedFitModule):
         self.pretraining_epochs = pretraining_epochs
         self.train_faithfulness = faithfulness_metrics("train")
         self.val_faithfulness = faithfulness_metrics("val")
-        self.live_x_features = LiveXFeatures(len(explainer.explained_classes), x_features)
-        self.mean_contributions = torch.full((len(explainer.explained_classes), x_features), torch.nan)
+        self.alive_features = AliveFeatures(len(explainer.explained_classes), num_features)
+        self.mean_contributions = torch.full((len(explainer.explained_classes), num_features), torch.nan)
 
     @property
     def heads(self) -> SeparateHeads | SharedHeads:
@@ -220,7 +220,7 @@ class SRAEModule(GroupedFitModule):
     def _separate_pass(self, samples: Samples, weights: Tensor) -> tuple[Terms, Tensor, Tensor]:
         """Summed terms, (B, J', n) contributions and (B, J') estimates of the heads that are trained now."""
         if not self.active_rows:  # a rank may have no head left in the last group, and takes part in what is logged
-            return Terms(*weights.new_zeros(3)), weights.new_zeros(*weights.shape, self.explainer.x_features), weights
+            return Terms(*weights.new_zeros(3)), weights.new_zeros(*weights.shape, self.explainer.num_features), weights
         terms, contributions, estimates = [], [], []
         for column, head in enumerate(self._networks):
             output = head(samples.features)
@@ -328,12 +328,12 @@ class SRAEModule(GroupedFitModule):
         if rows:
             self.train_faithfulness.update(estimates, samples.all_logits, self.explained[rows])
         self.log_dict(dict(self.train_faithfulness.items(keep_base=False)), on_step=False, on_epoch=True)
-        self.live_x_features.update(contributions, samples.positive, rows)
+        self.alive_features.update(contributions, samples.positive, rows)
 
     def on_train_epoch_start(self) -> None:
         """Counts contributions anew each epoch."""
         super().on_train_epoch_start()
-        self.live_x_features.reset()
+        self.alive_features.reset()
 
     def on_train_epoch_end(self) -> None:
         """Logs how many x-features are live, and how many heads are degenerate; fits predictors that were left out."""
@@ -342,12 +342,12 @@ class SRAEModule(GroupedFitModule):
             self.mean_contributions = fit_predictors(self)
         if not self.knows_contributions:
             return
-        means = self.live_x_features.compute()
+        means = self.alive_features.compute()
         measured = ~means.isnan().any(dim=1)
         self.mean_contributions[measured.cpu()] = means[measured].float().cpu()
-        live = live_counts(means[measured])
-        self.log("train/live_x_features", live.float().mean(), rank_zero_only=True)
-        self.log("train/degenerate_heads", float(len(degenerate_heads(means))), rank_zero_only=True)
+        live = alive_counts(means[measured])
+        self.log("train/alive_features", live.float().mean(), rank_zero_only=True)
+        self.log("train/dead_heads", float(len(dead_heads(means))), rank_zero_only=True)
 
     @property
     def _training_ends(self) -> bool:
@@ -400,7 +400,7 @@ class SRAEModule(GroupedFitModule):
     def on_fit_end(self) -> None:
         """Warns of heads that stayed degenerate."""
         super().on_fit_end()
-        rows = degenerate_heads(self.mean_contributions)
+        rows = dead_heads(self.mean_contributions)
         names = ", ".join(self.explainer.class_name(self.explainer.explained_classes[row]) for row in rows)
         if rows and self.objective.faithful:
             rank_zero_warn(
@@ -408,11 +408,11 @@ class SRAEModule(GroupedFitModule):
                 f" {names}. They say no more than the logit itself; longer training may mend them."
             )
 
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """Adds each class's number of live x-features to the exported explainer."""
-        counts = live_counts(self.mean_contributions).tolist()
+        counts = alive_counts(self.mean_contributions).tolist()
         classes = [self.explainer.class_name(index) for index in self.explainer.explained_classes]
-        return super().facts() | {"live_x_features": dict(zip(classes, counts, strict=True))}
+        return super().metadata() | {"alive_features": dict(zip(classes, counts, strict=True))}
 
 
 def _check(objective: str, trunk: str, pretraining_epochs: int, classes_at_once: int | None) -> None:

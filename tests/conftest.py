@@ -129,7 +129,7 @@ def voc_annotation(name: str, objects: Sequence[tuple[str, int, tuple[int, int, 
 @pytest.fixture(scope="session")
 def scene_sets() -> ModuleType:
     """The makers of small ADE20K and Places365 folders."""
-    path = Path(__file__).parent / "vitrine" / "shards" / "scene_sets.py"
+    path = Path(__file__).parent / "vitrine" / "data" / "shards" / "scene_sets.py"
     spec = importlib.util.spec_from_file_location("scene_sets", path)
     assert spec is not None
     assert spec.loader is not None
@@ -195,7 +195,7 @@ def small_run() -> list[str]:
     return [
         "-c", "configs/quickstart.yaml", "--trainer.devices=1", "--trainer.max_epochs=2",
         "--trainer.check_val_every_n_epoch=1", "--data.init_args.num_workers=0", "--data.init_args.batch_size=4",
-        "--model.init_args.hidden=[8]", "--model.init_args.x_features=2", "--model.init_args.image_size=64",
+        "--model.init_args.hidden=[8]", "--model.init_args.num_features=2", "--model.init_args.image_size=64",
     ]  # fmt: skip
 
 

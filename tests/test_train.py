@@ -29,12 +29,12 @@ from vitrine.explainers import Explainer
 from vitrine.explainers.base import Target
 
 ROOT = Path(__file__).parents[1]
-sets = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "vitrine" / "shards" / "image_sets.py")))
+sets = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "vitrine" / "data" / "shards" / "image_sets.py")))
 SMALL = [
     "--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.max_epochs=2", "--trainer.check_val_every_n_epoch=1",
     "--data.init_args.num_workers=0", "--data.init_args.batch_size=4",
 ]  # fmt: skip
-SMALL_SRAE = ["--model.init_args.hidden=[8]", "--model.init_args.x_features=2", "--model.init_args.image_size=64"]
+SMALL_SRAE = ["--model.init_args.hidden=[8]", "--model.init_args.num_features=2", "--model.init_args.image_size=64"]
 
 
 def run(*args: str) -> train.TrainCLI:
@@ -92,7 +92,7 @@ QUICKSTART = ["fit", "-c", "configs/quickstart.yaml"]
         (["--data.init_args.shards", "nowhere"], ["nowhere holds no shards"]),
         (["--model.init_args.q", "-1"], ["q is -1", "give a finite number above 0"]),
         (["--model.init_args.objective", "ae"], ["model.init_args.objective: 'ae'", "'cae'"]),
-        (["--model.init_args.x_features", "-1"], ["x_features is -1; give 1 or more"]),
+        (["--model.init_args.num_features", "-1"], ["num_features is -1; give 1 or more"]),
         (["--model.init_args.image_size", "2"], ["image_size 2 pixels"]),
         (
             ["--model.init_args.pooling=positions", "--model.init_args.image_size=64"],
@@ -106,7 +106,7 @@ QUICKSTART = ["fit", "-c", "configs/quickstart.yaml"]
         (["--model.init_args.classes_at_once=2", "--trainer.max_steps=3"], ["leave trainer.max_steps out"]),
         (["--model.init_args.names", "nowhere.yaml"], ["names nowhere.yaml does not exist"]),
         (["--model.init_args.init_from", "nowhere"], ["nowhere/explainer.json does not exist"]),
-        (["--trainer.callbacks+=RestartDegenerateHeads"], ["`RestartDegenerateHeads`; give it once"]),
+        (["--trainer.callbacks+=RestartDeadHeads"], ["`RestartDeadHeads`; give it once"]),
         (
             ["--trainer.callbacks+=ContactSheets", "--trainer.callbacks.init_args.images=0"],
             ["ContactSheets: images must be at least 1"],
@@ -276,10 +276,10 @@ def test_a_mu_lasso_run_from_fit_to_predict(
     left = {"relevance.csv", "relevance.json", "picks.csv", "ablation.csv", "average_images", "report", "predictions"}
     assert left <= {path.name for path in folder.iterdir()}
     loaded = vitrine.load(folder / "explainer")
-    facts = json.loads((folder / "explainer" / "explainer.json").read_text())["facts"]
-    assert facts["solver"] == "exact"
-    assert facts["largest_relative_gap"] <= 1e-6
-    assert facts["filters"] == len(loaded.relevant_filters()) > 0  # type: ignore[operator]
+    metadata = json.loads((folder / "explainer" / "explainer.json").read_text())["metadata"]
+    assert metadata["solver"] == "exact"
+    assert metadata["largest_relative_gap"] <= 1e-6
+    assert metadata["filters"] == len(loaded.relevant_filters()) > 0  # type: ignore[operator]
     assert torch.equal(loaded.weights, fitted.model.explainer.weights.cpu())  # type: ignore[arg-type]
     lines = (folder / "predictions" / "predictions.csv").read_text().splitlines()
     assert len(lines) == 1 + 4
@@ -429,7 +429,7 @@ def workplace(workplace: Path, image_sets: Path) -> Path:
 
 
 LOOKING = [
-    "--trainer.callbacks+=DropIdleXFeatures", "--trainer.callbacks+=MaskedClassification",
+    "--trainer.callbacks+=DropDeadFeatures", "--trainer.callbacks+=MaskedClassification",
     "--trainer.callbacks.init_args.fill=black",
 ]  # fmt: skip
 FEW_STEPS = [f"--model.init_args.{option}" for option in ("image_size=64", "inversion_steps=1", "class_steps=2")]
@@ -489,7 +489,7 @@ def test_masks_are_optimised_without_a_fit(
     # Of five images, three show two classes, and one none, for which what is predicted is explained.
     assert sum(metrics[f"test/{name}"] for name in counted) == 8
     assert metrics["test/pointing_skipped"] == 1
-    assert {"test/not_at_rest", "test/degenerate_masks", "test/inversion_steps", "test/final_loss"} <= set(metrics)
+    assert {"test/not_converged", "test/degenerate_masks", "test/inversion_steps", "test/final_loss"} <= set(metrics)
     assert (folder / "report" / "index.html").is_file()
     assert len((folder / "predictions" / "predictions.csv").read_text().splitlines()) == 1 + 4
     assert not (folder / "checkpoints").exists()
@@ -546,7 +546,7 @@ def fit_and_test(*args: str) -> Path:
     folder = Path(cli.trainer.default_root_dir)
     metrics = json.loads((folder / "metrics.json").read_text())
     assert all(name.startswith("test/") for name in metrics)
-    assert {"test/f_reg", "test/accuracy", "test/reconstruction_auc", "test/not_at_rest"} & set(metrics)
+    assert {"test/f_reg", "test/accuracy", "test/reconstruction_auc", "test/not_converged"} & set(metrics)
     return folder
 
 
@@ -570,7 +570,7 @@ def test_every_model_file_goes_with_every_data_file(model: str, data: str, workp
 class Brightness(Explainer):
     """A map of the images' own brightness, for whatever the backbone predicts."""
 
-    def explain_at_once(self, images: Tensor, target: Target) -> Explanation:  # noqa: ARG002
+    def explain_batch(self, images: Tensor, target: Target) -> Explanation:  # noqa: ARG002
         logits = self.backbone.model(images)
         classes = logits.argmax(dim=1)
         labels = [["brightness"]] * len(images)
@@ -661,7 +661,7 @@ def test_a_checkpoint_of_other_heads_is_one_sentence(workplace: Path, capsys: py
         ("test", "trunk=shared", "holds other heads than this SRAEModule"),
         ("test", "objective=nn", "was trained with objective: srae, not nn"),
         ("test", "explained_classes=[0]", "was trained with explained_classes: [0, 1, 2, 3, 4, 5], not [0]"),
-        ("fit", "x_features=3", "holds other heads than this SRAEModule"),
+        ("fit", "num_features=3", "holds other heads than this SRAEModule"),
         ("fit", "classes_at_once=2", "go on from it with model.init_args.classes_at_once: null"),
     ):
         args = ["-c", "configs/quickstart.yaml", *SMALL, *SMALL_SRAE, f"--model.init_args.{option}"]

@@ -34,7 +34,7 @@ def fit_srae(weights: Path, classes: int, train: Flowers, *, size: int, epochs: 
         ),
         LAYER,
         pooling="none",
-        x_features=4,
+        num_features=4,
         hidden=(64, 16),
         lr=3e-3,
         positive_weight=float(classes - 1),

@@ -26,7 +26,7 @@ from benchmarks.cub.images import Birds
 from benchmarks.cub.measures import faithfulness_of, measure
 from benchmarks.cub.settings import APPROACHES, LASSO_ALPHAS, Approach
 from benchmarks.cub.tables import show_tables
-from vitrine.core.atomic_io import whole_file
+from vitrine.core.atomic_io import atomic_file
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers.base import HEADS_NAME
 from vitrine.explainers.srae.x_features import XFeatureExplainer
@@ -74,7 +74,7 @@ def main() -> None:
                 Console(stderr=True).print(f"{network.name}: {APPROACHES[name].title}, seed {seed}")
                 figures = one_run(args, network, APPROACHES[name], seed, birds, preprocessing)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                with whole_file(path) as partial:
+                with atomic_file(path) as partial:
                     partial.write_text(json.dumps(figures, indent=1), encoding="utf-8")
             results.setdefault(network.name, {}).setdefault(name, {})[str(seed)] = json.loads(
                 path.read_text(encoding="utf-8")

@@ -28,7 +28,7 @@ def build(network: NamedWeights, approach: Approach, train: Birds, size: int, **
         "explained_classes": list(range(len(train.classes))),
         "positive_weight": float(len(train.classes) - 1),  # classes have nearly the same number of images
         "image_size": size,
-        "draw_silent": True,
+        "draw_inactive": True,
         **approach.options,
         **approach.tuned.get(network.name, {}),
         **options,

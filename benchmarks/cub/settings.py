@@ -54,10 +54,10 @@ APPROACHES: dict[str, Approach] = {
     "sae": Approach("SAE", "SRAEModule", {"objective": "sae", "beta": 1.0}, {"squeezenet1_0": {"beta": 0.2}}),
     "lasso": Approach("Lasso", "SelectedFeaturesModule", {"selection": "lasso"}, seeded=False),
     "cae": Approach("CAE", "SRAEModule", {"objective": "cae"}),
-    "z": Approach("Z", "SelectedFeaturesModule", {"selection": "random", "x_features": 10}, seeded=False),
+    "z": Approach("Z", "SelectedFeaturesModule", {"selection": "random", "num_features": 10}, seeded=False),
     "ebp": Approach("EBP", "SelectedFeaturesModule", {"selection": "logit"}, on_logits=True, seeded=False, masked=True),
-    "firing": Approach("SRAE, firing alone", "SRAEModule", {"draw_silent": False}, masked=True, fit_of="srae"),
-    "firing_nn": Approach("NN, firing alone", "SRAEModule", {"objective": "nn", "draw_silent": False}, fit_of="nn"),
+    "firing": Approach("SRAE, firing alone", "SRAEModule", {"draw_inactive": False}, masked=True, fit_of="srae"),
+    "firing_nn": Approach("NN, firing alone", "SRAEModule", {"objective": "nn", "draw_inactive": False}, fit_of="nn"),
     "positions": Approach(
         "SRAE, positions",
         "SRAEModule",

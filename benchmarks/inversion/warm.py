@@ -39,10 +39,10 @@ def explainer_of(folder: Path, weights: str | None, device: str) -> InversionExp
 
 def parts_of(explainer: InversionExplainer, steps: tuple[int, int], few: int) -> dict[str, Part]:
     """All steps, those until rest, a few after the prediction, and none."""
-    whole = replace(explainer.settings, inversion_steps=steps[0], class_steps=steps[1], stop_at_rest=False)
+    whole = replace(explainer.settings, inversion_steps=steps[0], class_steps=steps[1], stop_when_converged=False)
     return {
         WHOLE: Part(whole, predicted=False),
-        RESTING: Part(replace(whole, stop_at_rest=True), predicted=False),
+        RESTING: Part(replace(whole, stop_when_converged=True), predicted=False),
         BEGUN: Part(replace(whole, inversion_steps=0, class_steps=few), predicted=True),
         ALONE: Part(replace(whole, inversion_steps=0, class_steps=0), predicted=True),
     }
@@ -63,7 +63,7 @@ def _run(explainer: InversionExplainer, part: Part, images: Tensor, batch: int) 
             results = [explainer.explanation_and_result(rows)[1] for rows in torch.split(images, batch)]
         finally:
             explainer.settings, explainer.predictor = settings, predictor
-        names = ("weights", "masks", "loss", "steps", "at_rest")
+        names = ("weights", "masks", "loss", "steps", "converged")
         return InversionResult(**{name: torch.cat([getattr(one, name) for one in results]) for name in names})
 
     return run

@@ -21,7 +21,7 @@ from benchmarks.inversion_experiments.rows import add_steps
 from vitrine.attribution import InversionMask, Saliency
 from vitrine.attribution.inversion import InvertedNetwork, inversion_layers
 from vitrine.attribution.inversion.settings import VARIANTS
-from vitrine.backbones.guard import behind_glass
+from vitrine.backbones.guard import eval_guard
 from vitrine.data.preprocessing import Preprocessing
 
 PAPER = {"vgg19": 8.04, "resnet18": 6.43, "alexnet": 4.82}
@@ -102,7 +102,7 @@ def _measure(network: NamedWeights, method: InversionMask, images: Tensor, args:
 def layers_of(method: InversionMask, images: Tensor) -> dict[str, Any]:
     """l₀, l₁ and how many maps a mask is a sum of, of how many cells."""
     settings = method.settings
-    with behind_glass(method.model):
+    with eval_guard(method.model):
         layers = inversion_layers(method.model, images[:1], mask_from=settings.mask_from)
         reading = InvertedNetwork(method.model, layers, settings).read(images[:1])
     channels, cells = reading.maps.channels, reading.maps.layers[0].shape[2:]

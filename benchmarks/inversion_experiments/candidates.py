@@ -6,7 +6,7 @@ from vitrine.attribution.autograd.backward import Visit, forward_trace
 from vitrine.attribution.inversion import inversion_layers
 from vitrine.attribution.inversion.layers import stage_layers
 from vitrine.attribution.layouts import channels_first, layout_of_map
-from vitrine.backbones.guard import behind_glass
+from vitrine.backbones.guard import eval_guard
 
 _PASSED_OVER = (nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm, nn.Dropout)  # noqa: SLF001 - no public name
 """A mask cuts negative values, so that these give what the activation behind them does."""
@@ -20,7 +20,7 @@ def mask_layers(model: nn.Module, images: Tensor, last: int) -> list[str]:
         images: (B, C, H, W); their size counts.
         last: how many blocks and activations before l₀, and l₀ itself, are candidates.
     """
-    with behind_glass(model):
+    with eval_guard(model):
         layers = inversion_layers(model, images)
         visits = forward_trace(model, images).last_of_each()
         found = [*layers.mask, *stage_layers(model, images, layers.inversion)]

@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.common import write_figures
 from benchmarks.localization.subjects import Subject
-from vitrine.core.atomic_io import whole_file
+from vitrine.core.atomic_io import atomic_file
 
 
 class FiguresFile:
@@ -45,7 +45,7 @@ class FiguresFile:
     def put(self, subject: Subject, name: str, found: dict[str, Any]) -> None:
         """Takes in a row, and writes the file."""
         self._methods(subject)[name] = found
-        with whole_file(self.args.out) as partial:
+        with atomic_file(self.args.out) as partial:
             write_figures(partial, self.args, {"sets": self.sets})
 
     def _methods(self, subject: Subject) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
     return Settings(
         features=args.features,
         hidden=tuple(args.hidden),
-        x_features=args.x_features,
+        num_features=args.num_features,
         rows=args.rows,
         held_out=args.held_out,
         batch_size=args.batch_size,

@@ -46,7 +46,7 @@ def made_module(way: str, classes: int, explained: Sequence[int], settings: Sett
         "features",
         pooling="none",
         explained_classes=list(explained),
-        x_features=settings.x_features,
+        num_features=settings.num_features,
         hidden=settings.hidden,
         trunk="shared" if way == SHARED else "separate",
         classes_at_once=None if way == SHARED else settings.at_once,

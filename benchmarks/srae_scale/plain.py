@@ -21,10 +21,10 @@ class PlainHead(nn.Module):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
-        widths = [settings.features, *settings.hidden, settings.x_features]
+        widths = [settings.features, *settings.hidden, settings.num_features]
         self.encoder = nn.Sequential(*_layers(widths), nn.ReLU())
         self.decoder = nn.Sequential(*_layers(widths[::-1]))
-        self.predictor = nn.Linear(settings.x_features, 1, bias=False)
+        self.predictor = nn.Linear(settings.num_features, 1, bias=False)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, n) x-features E, (B, d) what the decoder makes of them, and (B,) ȳ, of Z (B, d)."""
@@ -47,7 +47,7 @@ def equation_5(head: PlainHead, features: Tensor, logit: Tensor, settings: Setti
     reconstruction = (1 + settings.q * errors).log().mean()
     unit = normalize(embedding, dim=0)
     squared_cosines = (unit.T @ unit).square()
-    n = settings.x_features
+    n = settings.num_features
     pull_away = (squared_cosines.sum() - squared_cosines.trace()) / max(n * (n - 1), 1)
     loss: Tensor = faithful + settings.beta * reconstruction + settings.eta * pull_away
     return loss

@@ -21,7 +21,7 @@ class Settings:
     Args:
         features: d, size of Z.
         hidden: widths of the encoders between Z and the x-features.
-        x_features: n, a class.
+        num_features: n, a class.
         rows: N, training samples.
         held_out: samples that faithfulness is measured on.
         rank: dimensions of what lies behind Z.
@@ -33,7 +33,7 @@ class Settings:
 
     features: int = 4096
     hidden: tuple[int, ...] = (800, 100)
-    x_features: int = 5
+    num_features: int = 5
     rows: int = 1024
     held_out: int = 512
     rank: int = 32

@@ -53,7 +53,7 @@ class ExplainerOfRed(Explainer):
     """The same as an explainer."""
 
     @override
-    def explain_at_once(self, images: Tensor, target: Target) -> Explanation:
+    def explain_batch(self, images: Tensor, target: Target) -> Explanation:
         classes = torch.as_tensor(target)
         ones, logits = torch.ones(len(images), 1), torch.zeros(len(images), 12)
         return Explanation(red_of(images)[:, None], ones, [["red"]] * len(images), classes, classes, logits)

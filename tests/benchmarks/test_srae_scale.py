@@ -17,7 +17,7 @@ from benchmarks.srae_scale.quality import Quality
 from benchmarks.srae_scale.settings import BFLOAT16, FLOAT32, PLAIN, SHARED, WAYS, Settings
 from benchmarks.srae_scale.timing import Timing
 
-SMALL = Settings(features=24, hidden=(12, 8), x_features=3, rows=40, held_out=20, rank=4, batch_size=8, at_once=2)
+SMALL = Settings(features=24, hidden=(12, 8), num_features=3, rows=40, held_out=20, rank=4, batch_size=8, at_once=2)
 
 
 def test_both_fit_the_same_heads_to_the_same_weights() -> None:

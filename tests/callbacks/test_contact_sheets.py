@@ -53,7 +53,7 @@ class ColourExplainer(Explainer):
         return LIVE[class_index]
 
     @override
-    def explain_at_once(self, images: Tensor, target: Target) -> Explanation:
+    def explain_batch(self, images: Tensor, target: Target) -> Explanation:
         logits = self.backbone.model(images)
         classes = target_classes(target, logits.argmax(dim=1), 3)
         units = [LIVE[index] for index in classes.tolist()]

@@ -48,7 +48,7 @@ class ThreeClasses(nn.Module):
 class ColourExplainer(Explainer):
     """A heatmap for each colour; none has anything to say of some of the images."""
 
-    def explain_at_once(self, images: Tensor, target: Any) -> Explanation:  # noqa: ARG002 - always the prediction
+    def explain_batch(self, images: Tensor, target: Any) -> Explanation:  # noqa: ARG002 - always the prediction
         heatmaps = images.clamp(min=0) ** 3 * (images[:, 0, 0, 0] > -1.2)[:, None, None, None]
         logits = self.backbone(images).logits
         prediction = logits.argmax(dim=1)

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 import train
 import vitrine
-from callbacks.health import RestartDegenerateHeads
+from callbacks.health import RestartDeadHeads
 from callbacks.run_folder import MetricsFile, RunCheckpoint, last_checkpoint
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.weight_files import recorded_num_classes
@@ -91,10 +91,10 @@ def test_the_earlier_checkpoint_stands_while_the_next_one_fails(
 
 
 def test_restarts_are_counted_on_after_a_checkpoint(tmp_path: Path) -> None:
-    health = RestartDegenerateHeads()
+    health = RestartDeadHeads()
     health.restarts = {3: 2}
     trainer(tmp_path, health, RunCheckpoint(), epochs=1).fit(Line(), numbers())
-    resumed = RestartDegenerateHeads()
+    resumed = RestartDeadHeads()
     trainer(tmp_path, resumed, RunCheckpoint(), epochs=2).fit(Line(), numbers(), ckpt_path=last_checkpoint(tmp_path))
     assert resumed.restarts == {3: 2}
 

@@ -21,7 +21,7 @@ def folders(
     monkeypatch.setenv("VITRINE_TRACEBACK", "1")
     (workplace / "mine.yaml").write_text(
         f"trainer:\n  callbacks: [{{class_path: Export}}, {PANEL}, {{class_path: ReportGallery}},"
-        " {class_path: RestartDegenerateHeads, init_args: {every_n_epochs: 1}}]\n"
+        " {class_path: RestartDeadHeads, init_args: {every_n_epochs: 1}}]\n"
     )
     for name, batch_size, extra in (
         ("one", 8, []),

@@ -22,7 +22,7 @@ from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers import Explainer
 from vitrine.explainers.base import Target
 
-SETS = Path(__file__).parents[1] / "vitrine" / "shards" / "image_sets.py"
+SETS = Path(__file__).parents[1] / "vitrine" / "data" / "shards" / "image_sets.py"
 sets = SimpleNamespace(**runpy.run_path(str(SETS)))
 OPTIONS: dict[str, Any] = {"preprocessing": Preprocessing(size=24, resize=None), "num_workers": 0, "batch_size": 2}
 
@@ -116,7 +116,7 @@ def test_saliency_has_masks_and_no_classes(layout: str, split: str, tmp_path: Pa
 class Brightness(Explainer):
     """A map of the images' own brightness, for whatever the backbone predicts."""
 
-    def explain_at_once(self, images: Tensor, target: Target) -> Explanation:
+    def explain_batch(self, images: Tensor, target: Target) -> Explanation:
         logits = self.backbone.model(images)
         prediction = logits.argmax(dim=1)
         assert target is None

@@ -35,7 +35,7 @@ def make_module(**options: Any) -> SRAEModule:
     """Three heads with three x-features each, on an untrained network with four classes."""
     torch.manual_seed(0)
     backbone = BackboneOptions("squeezenet1_1", num_classes=4)
-    settings = {"layer": "features.2", "x_features": 3, "hidden": (8,), "image_size": 32, "lr": 1e-2}
+    settings = {"layer": "features.2", "num_features": 3, "hidden": (8,), "image_size": 32, "lr": 1e-2}
     return SRAEModule(backbone, **{"explained_classes": EXPLAINED, "positive_weight": 5.0, **settings, **options})
 
 
@@ -43,7 +43,7 @@ def make_selection(**options: Any) -> SelectedFeaturesModule:
     """Two dimensions of the same Z for each of the three classes."""
     torch.manual_seed(0)
     backbone = BackboneOptions("squeezenet1_1", num_classes=4)
-    settings: dict[str, Any] = {"layer": "features.2", "x_features": 2, "alpha": 0.05, "image_size": 32}
+    settings: dict[str, Any] = {"layer": "features.2", "num_features": 2, "alpha": 0.05, "image_size": 32}
     return SelectedFeaturesModule(backbone, **{"explained_classes": EXPLAINED, **settings, **options})
 
 

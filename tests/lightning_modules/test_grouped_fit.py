@@ -12,8 +12,8 @@ from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 from typing_extensions import override
 
-from callbacks import RestartDegenerateHeads
-from callbacks.health import DropIdleXFeatures
+from callbacks import RestartDeadHeads
+from callbacks.health import DropDeadFeatures
 from callbacks.run_folder import RunCheckpoint, last_checkpoint
 from lightning_modules import SRAEModule
 from lightning_modules.class_groups import ClassGroups, amount, fit_bytes
@@ -182,7 +182,7 @@ def test_amounts() -> None:
         ({"classes_at_once": 1, "trunk": "shared"}, "leave it out with trunk: shared"),
         ({"pretraining_epochs": -1}, "pretraining_epochs is -1"),
         ({"pretraining_epochs": 1, "objective": "nn"}, "objective nn has none"),
-        ({"x_features": 0}, "x_features is 0; give 1 or more"),
+        ({"num_features": 0}, "num_features is 0; give 1 or more"),
         ({"hidden": (8, 0)}, r"hidden is \[8, 0\]; give widths of 1 or more"),
         ({"image_size": 0}, "image_size is 0; give the side"),
         ({"image_size": 2}, "takes no images of image_size 2 pixels"),
@@ -276,7 +276,7 @@ def test_heads_of_other_classes_are_refused(srae_fakes: ModuleType, fitted_in_gr
     ("options", "message"),
     [
         ({"trunk": "shared"}, "stands in the checkpoint alone; give the model.init_args that it was trained with"),
-        ({"x_features": 2}, r"is of shape \(3,\) in the checkpoint, of \(2,\) here"),
+        ({"num_features": 2}, r"is of shape \(3,\) in the checkpoint, of \(2,\) here"),
     ],
 )
 def test_other_heads_are_refused(
@@ -292,8 +292,8 @@ def test_other_heads_are_refused(
 
 @pytest.mark.parametrize("options", [{"max_restarts": -1}, {"until": 1.5}], ids=str)
 def test_wrong_options_of_restarts(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"RestartDegenerateHeads: max_restarts .* until .* a share, 0 to 1"):
-        RestartDegenerateHeads(**options)
+    with pytest.raises(ValueError, match=r"RestartDeadHeads: max_restarts .* until .* a share, 0 to 1"):
+        RestartDeadHeads(**options)
 
 
 def test_idle_x_features_are_dropped_in_their_own_group(srae_fakes: ModuleType, tmp_path: Path) -> None:
@@ -308,7 +308,7 @@ def test_idle_x_features_are_dropped_in_their_own_group(srae_fakes: ModuleType, 
             live.append(module.heads.live[:, 0].tolist())
             assert module.heads.live[:, 1:].all()
 
-    drop = DropIdleXFeatures(threshold=1e-3, start=1.0, minimum=1)
+    drop = DropDeadFeatures(threshold=1e-3, start=1.0, minimum=1)
     srae_fakes.fit(module, srae_fakes.make_batches(), EPOCHS, drop, Record(), default_root_dir=tmp_path)
     done = [0, 1, 1, 2, 2, 3]
     assert live == [[row >= count for row in range(3)] for count in done]
@@ -326,7 +326,7 @@ def test_a_degenerate_head_is_restarted_in_its_own_group(srae_fakes: ModuleType,
             for row in restart.restarts:
                 epochs.setdefault(row, trainer.current_epoch)
 
-    restart = RestartDegenerateHeads(every_n_epochs=1, max_restarts=1, until=0.5)
+    restart = RestartDeadHeads(every_n_epochs=1, max_restarts=1, until=0.5)
     srae_fakes.fit(module, srae_fakes.make_batches(), EPOCHS, restart, Record(), default_root_dir=tmp_path)
     assert epochs[1] == EPOCHS
     assert epochs[2] == 2 * EPOCHS

@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vitrine.backbones.guard import behind_glass
+from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.taps import captured, resolve_layer
 
 Indices = int | Sequence[int] | Tensor
@@ -95,7 +95,7 @@ class Method(ABC):
         if inputs.ndim != 4:
             raise ValueError(f"inputs must be (B, C, H, W), got {tuple(inputs.shape)}.")
         size = max(len(inputs), 1) if self.bounds_itself else self.internal_batch_size or max(len(inputs), 1)
-        with behind_glass(self.model), torch.inference_mode(mode=False):
+        with eval_guard(self.model), torch.inference_mode(mode=False):
             unit = self._unit(len(inputs), target, channel)
             inputs = inputs.detach().clone()  # outside inference mode, and never the caller's own memory
             parts = [

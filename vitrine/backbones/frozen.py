@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vitrine.backbones.guard import behind_glass
+from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.networks import BackboneOptions, build_network
 from vitrine.backbones.taps import captured
 from vitrine.backbones.weight_files import load_weights
@@ -84,7 +84,7 @@ class FrozenBackbone(nn.Module):
         Raises:
             ValueError: for an unknown layer, with the nearest names.
         """
-        with behind_glass(self.model), captured(self.model, taps) as activations:
+        with eval_guard(self.model), captured(self.model, taps) as activations:
             logits = self.model(images)
         return BackboneOutput(logits, dict(activations))
 

@@ -8,7 +8,7 @@ from torch import nn
 
 
 @contextmanager
-def behind_glass(model: nn.Module) -> Iterator[None]:
+def eval_guard(model: nn.Module) -> Iterator[None]:
     """Within it the model is in eval mode and its parameters are constants; afterwards it is as it was.
 
     On leaving, also after an exception, every submodule's ``training`` flag, every parameter's ``grad`` and

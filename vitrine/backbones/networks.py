@@ -12,6 +12,9 @@ from torch import nn
 
 from vitrine.backbones.weight_files import WEIGHT_FILE_SUFFIXES, load_weights, recorded_num_classes
 
+MOVED_CLASSES = {"vitrine.an8flower.network:FlowerNet": "vitrine.data.an8flower.network:FlowerNet"}
+"""Today's names of networks that explainers and configurations saved earlier still name."""
+
 
 @dataclass
 class BackboneOptions:
@@ -97,7 +100,7 @@ def _build_timm(name: str, entry: str | None, keywords: dict[str, Any]) -> nn.Mo
 
 
 def _build_own(name: str, entry: str | None, keywords: dict[str, Any]) -> nn.Module:
-    module_name, _, class_name = name.partition(":")
+    module_name, _, class_name = MOVED_CLASSES.get(name, name).partition(":")
     if entry is not None:
         raise ValueError(f"weights {entry!r} of {name} must be a local file ending in .pth, .pt or .safetensors.")
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path) -> Iterator[Path]:
     """Gives a temporary path beside ``path`` to write to; it takes the name at the end, and goes after an error.
 
     The folder is made where it is not there; a file that stood under the name is replaced.
@@ -34,7 +34,7 @@ def check_vacant(out: Path) -> None:
 
 
 @contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
+def atomic_new_folder(out: Path) -> Iterator[Path]:
     """Gives a temporary sibling of ``out`` to write into, renamed to ``out`` at the end and removed on any error.
 
     Raises:
@@ -54,7 +54,7 @@ def new_folder(out: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def replaced_folder(folder: Path, marker: str) -> Iterator[Path]:
+def atomic_folder(folder: Path, marker: str) -> Iterator[Path]:
     """Gives a staging folder that becomes ``folder`` at the end, in place of an earlier one; removed on any error.
 
     The arguments and errors are those of `begin`.

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from vitrine.backbones.features import Features
-from vitrine.core.atomic_io import new_folder, whole_file
+from vitrine.core.atomic_io import atomic_file, atomic_new_folder
 from vitrine.core.batch import Batch
 
 MANIFEST = "manifest.json"
@@ -43,14 +43,14 @@ class FeatureStore:
 
     Args:
         cache: where stores lie.
-        facts: what the features depend on, as text by name; kept in ``manifest.json``.
+        metadata: what the features depend on, as text by name; kept in ``manifest.json``.
         rows: number of samples.
     """
 
-    def __init__(self, cache: Path, facts: dict[str, str], rows: int) -> None:
-        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    def __init__(self, cache: Path, metadata: dict[str, str], rows: int) -> None:
+        digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode()).hexdigest()
         self.folder = Path(cache) / digest[:16]
-        self.facts = facts
+        self.metadata = metadata
         self.rows = rows
 
     @property
@@ -73,7 +73,7 @@ class FeatureStore:
             "done": ((self.rows,), np.bool_),
         }
         create: Any = np.lib.format.open_memmap  # in some releases of numpy it has no types
-        with suppress(FileExistsError), new_folder(self.folder) as partial:
+        with suppress(FileExistsError), atomic_new_folder(self.folder) as partial:
             for name, (shape, dtype) in entries.items():
                 create(partial / f"{name}.npy", mode="w+", dtype=dtype, shape=shape).flush()
 
@@ -123,8 +123,8 @@ class FeatureStore:
                 f"{len(missing)} of {self.rows} samples of {samples} gave no features, the first of them row {missing[0]};"
                 f" run python -m vitrine.shards verify {samples}."
             )
-        with whole_file(self.folder / MANIFEST) as partial:
-            partial.write_text(json.dumps({**self.facts, "rows": self.rows}, indent=2) + "\n", encoding="utf-8")
+        with atomic_file(self.folder / MANIFEST) as partial:
+            partial.write_text(json.dumps({**self.metadata, "rows": self.rows}, indent=2) + "\n", encoding="utf-8")
 
     def read(self) -> "FeatureTable":
         """The filled store."""

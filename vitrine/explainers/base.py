@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vitrine.backbones.frozen import FrozenBackbone, check_digest
 from vitrine.backbones.networks import BackboneOptions
-from vitrine.core.atomic_io import replaced_folder
+from vitrine.core.atomic_io import atomic_folder
 from vitrine.core.explanation import Explanation
 from vitrine.data.feature_store import FeatureExtractor
 from vitrine.data.preprocessing import Preprocessing
@@ -71,13 +71,13 @@ class Explainer(nn.Module, ABC):
         parts = torch.split(images, internal_batch_size)
         return Explanation.cat(
             [
-                self.explain_at_once(part, _part_of(target, len(images), slice(start, start + len(part))))
+                self.explain_batch(part, _part_of(target, len(images), slice(start, start + len(part))))
                 for start, part in zip(range(0, len(images), internal_batch_size), parts, strict=True)
             ]
         )
 
     @abstractmethod
-    def explain_at_once(self, images: Tensor, target: Target) -> Explanation:
+    def explain_batch(self, images: Tensor, target: Target) -> Explanation:
         """What `explain` gives, for a batch that is small enough."""
 
     @abstractmethod
@@ -134,7 +134,7 @@ class Explainer(nn.Module, ABC):
         self.heatmap_names = read_names(path, self.heatmap_counts())
 
     def save(
-        self, folder: str | Path, *, bundle_backbone: bool | None = None, facts: dict[str, Any] | None = None
+        self, folder: str | Path, *, bundle_backbone: bool | None = None, metadata: dict[str, Any] | None = None
     ) -> None:
         """Writes ``explainer.json`` and ``explainer.safetensors``; an explainer that stood there is replaced as a whole.
 
@@ -145,13 +145,13 @@ class Explainer(nn.Module, ABC):
             folder: where to.
             bundle_backbone: whether the backbone's weights go in too, as ``backbone.safetensors``. Without it they do
                 unless they stand in a public table, where their name is enough to get them again.
-            facts: further JSON entries, such as figures of the training run.
+            metadata: further JSON entries, such as figures of the training run.
         """
-        with replaced_folder(Path(folder), marker=CONFIG_NAME) as partial:
-            self._write(partial, bundle_backbone=bundle_backbone, facts=facts or {})
+        with atomic_folder(Path(folder), marker=CONFIG_NAME) as partial:
+            self._write(partial, bundle_backbone=bundle_backbone, metadata=metadata or {})
             self._write_names(partial, replaced=Path(folder))
 
-    def _write(self, folder: Path, *, bundle_backbone: bool | None, facts: dict[str, Any]) -> None:
+    def _write(self, folder: Path, *, bundle_backbone: bool | None, metadata: dict[str, Any]) -> None:
         options = self.backbone.options
         in_a_table = options.weights is not None and options.weight_file is None
         config = {
@@ -162,7 +162,7 @@ class Explainer(nn.Module, ABC):
             "backbone": asdict(options),
             "weight_digest": self.backbone.digest,
             "preprocessing": self.preprocessing.to_dict() if self.preprocessing else None,
-            "facts": facts,
+            "metadata": metadata,
         }
         (folder / CONFIG_NAME).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         save_file({name: value.contiguous() for name, value in self.head_state().items()}, folder / HEADS_NAME)

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from vitrine.core.atomic_io import whole_file
+from vitrine.core.atomic_io import atomic_file
 
 NAMES_NAME = "names.yaml"
 HEADER = (
@@ -81,7 +81,7 @@ def _one_line(text: str) -> str:
 def write_names(path: Path, names: Mapping[str, list[str]]) -> None:
     """Writes a file of names, with a comment on top that says what to do with it."""
     text = yaml.safe_dump(dict(names), allow_unicode=True, sort_keys=False, width=10**6) if names else ""
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         partial.write_text(HEADER + text, encoding="utf-8")
 
 

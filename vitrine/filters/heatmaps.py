@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vitrine.attribution.gradient.deconvnet import Deconvnet
-from vitrine.backbones.guard import behind_glass
+from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.taps import captured
 
 Filter = tuple[str, int]
@@ -40,7 +40,7 @@ def filter_heatmaps(
     if len(filters) != len(inputs) or len({len(row) for row in filters}) != 1:
         raise ValueError(f"filters must be {len(inputs)} rows of equal length, one row an image.")
     layers = list(dict.fromkeys(layer for row in filters for layer, _ in row))
-    with behind_glass(method.model), torch.inference_mode(mode=False):
+    with eval_guard(method.model), torch.inference_mode(mode=False):
         pixels = inputs.detach().clone().requires_grad_()
         with torch.enable_grad(), method.intercepting(), captured(method.model, layers) as outputs:
             method.model(pixels.clone())

@@ -10,7 +10,7 @@ from torchvision.ops import Permute
 
 from vitrine.attribution.autograd.backward import ForwardTrace, Visit, forward_trace, sent_back
 from vitrine.attribution.layouts import channels_last, layout_of_map
-from vitrine.backbones.guard import behind_glass
+from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.taps import resolve_layer
 
 Kind = Literal["conv", "pool", "norm", "linear", "activation", "other"]
@@ -131,7 +131,7 @@ def response_layers(model: nn.Module, image_size: int | Sequence[int], layers: L
 def traced_layers(model: nn.Module, image_size: int | Sequence[int], layers: Layers) -> tuple[list[ResponseLayer], int]:
     """The layers as in `response_layers`, and the number of logits."""
     size = (3, image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-    with behind_glass(model), torch.inference_mode(mode=False):
+    with eval_guard(model), torch.inference_mode(mode=False):
         trace = forward_trace(model, blank(model, size))
         numbers = _numbers(model, trace.visits)
         found = [_described(model, trace, visit, numbers) for visit in _chosen(model, trace, layers)]

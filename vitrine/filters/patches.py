@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitrine.attribution.gradient.deconvnet import GuidedBackprop
-from vitrine.backbones.guard import behind_glass
+from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.taps import captured
 from vitrine.core.distributed import sum_over_ranks
 from vitrine.core.image_ops import upsampled
@@ -49,7 +49,7 @@ class FilterPainter:
     def activations(self, images: Tensor, filters: Sequence[Sequence[Filter]]) -> Tensor:
         """(B, K, H, W): the filters' own maps, upsampled; 0 for layers without places."""
         layers = {layer for row in filters for layer, _ in row} & self.axes.keys()
-        with behind_glass(self.model), torch.no_grad(), captured(self.model, sorted(layers)) as outputs:
+        with eval_guard(self.model), torch.no_grad(), captured(self.model, sorted(layers)) as outputs:
             self.model(images.clone())
         drawn = in_full(images).new_zeros(len(images), len(filters[0]), *images.shape[2:])
         for image, row in enumerate(filters):

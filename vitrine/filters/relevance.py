@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from vitrine.core.atomic_io import whole_file
+from vitrine.core.atomic_io import atomic_file
 from vitrine.filters.layers import ResponseLayer
 from vitrine.filters.picks import LayerPicks
 from vitrine.visualization.panel import class_name
@@ -104,7 +104,7 @@ def write_relevance(folder: Path, rows: Sequence[RelevantFilter]) -> None:
         folder: where to; made where it is not there. Earlier files of these names are replaced.
         rows: as `relevance_rows` gives them.
     """
-    with whole_file(folder / TABLE) as table, whole_file(folder / RECORDS) as records:
+    with atomic_file(folder / TABLE) as table, atomic_file(folder / RECORDS) as records:
         _write_csv(table, COLUMNS, [row.cells() for row in rows])
         text = json.dumps([record(row) for row in rows], indent=2, ensure_ascii=False)
         records.write_text(f"{text}\n", encoding="utf-8")
@@ -112,7 +112,7 @@ def write_relevance(folder: Path, rows: Sequence[RelevantFilter]) -> None:
 
 def write_picks(folder: Path, picks: Sequence[LayerPicks]) -> None:
     """Writes which layers the relevant filters come from as ``picks.csv``, one row a layer."""
-    with whole_file(folder / PICKS) as table:
+    with atomic_file(folder / PICKS) as table:
         _write_csv(table, PICK_COLUMNS, [asdict(row) for row in picks])
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vitrine.backbones.features import Features
 from vitrine.backbones.frozen import FrozenBackbone
-from vitrine.backbones.guard import behind_glass
+from vitrine.backbones.guard import eval_guard
 from vitrine.core.precision import in_full
 from vitrine.filters.layers import Layers, ResponseLayer, traced_layers
 
@@ -76,7 +76,7 @@ class FilterResponses(nn.Module):
             ValueError: where a layer gives another number of filters for images of this size, or is not run.
         """
         model = self.backbone.model
-        with behind_glass(model), self._norms_taken(len(images)) as norms:
+        with eval_guard(model), self._norms_taken(len(images)) as norms:
             logits = model(images)
         parts = [self._checked(norms, layer) for layer in self.layers]
         if self.normalization == "layer":

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from vitrine.metrics.alive_features import LiveXFeatures
+from vitrine.metrics.alive_features import AliveFeatures
 from vitrine.metrics.base import ExplanationMetric, RowMetric
 from vitrine.metrics.box_occlusion import BoxOcclusion
 from vitrine.metrics.energy import EnergyInBoxes, EnergyInMask
@@ -26,6 +26,7 @@ METRICS_BY_ANNOTATION: Mapping[str, tuple[type[ExplanationMetric], ...]] = {
 
 __all__ = [
     "METRICS_BY_ANNOTATION",
+    "AliveFeatures",
     "BoxOcclusion",
     "ClassReconstruction",
     "ClassificationFaithfulness",
@@ -34,7 +35,6 @@ __all__ = [
     "ExplanationMetric",
     "InsertionDeletion",
     "IoUCurve",
-    "LiveXFeatures",
     "Locality",
     "LocalizationError",
     "MaskedAccuracy",

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitrine.backbones.guard import behind_glass
+from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.taps import resolve_layer
 from vitrine.core.batch import Batch
 from vitrine.filters.heatmaps import Filter
@@ -120,6 +120,6 @@ def accuracies_without(model: nn.Module, batches: Iterable[Batch], sets: Sequenc
     accuracies = [MeanClassAccuracy() for _ in sets]
     for batch in batches:
         for accuracy, filters in zip(accuracies, sets, strict=True):
-            with behind_glass(model), torch.no_grad(), ablated(model, filters):
+            with eval_guard(model), torch.no_grad(), ablated(model, filters):
                 accuracy.to(batch["image"].device).update(model(batch["image"]), batch["label"])
     return torch.stack([accuracy.compute().cpu() for accuracy in accuracies])

@@ -7,23 +7,23 @@ from torch import Tensor
 from torchmetrics import Metric
 
 
-class LiveXFeatures(Metric):
+class AliveFeatures(Metric):
     """Mean contribution vᵢEᵢ of each x-feature over the positive images of its class.
 
     An x-feature with a positive mean is live; a head with fewer than two of them is degenerate (appendix, figure 8).
 
     Args:
         heads: J.
-        x_features: n.
+        num_features: n.
     """
 
     full_state_update = False
     total: Tensor
     positives: Tensor
 
-    def __init__(self, heads: int, x_features: int) -> None:
+    def __init__(self, heads: int, num_features: int) -> None:
         super().__init__()
-        self.add_state("total", torch.zeros(heads, x_features, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("total", torch.zeros(heads, num_features, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("positives", torch.zeros(heads, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, contributions: Tensor, positive: Tensor, rows: Sequence[int] | None = None) -> None:
@@ -43,18 +43,18 @@ class LiveXFeatures(Metric):
         return self.total / self.positives[:, None]
 
 
-def live_counts(mean_contributions: Tensor) -> Tensor:
+def alive_counts(mean_contributions: Tensor) -> Tensor:
     """(J,) number of live x-features of each head, from (J, n) mean contributions."""
     return (mean_contributions > 0).sum(dim=1)
 
 
-def degenerate_heads(mean_contributions: Tensor, minimum: int = 2) -> list[int]:
+def dead_heads(mean_contributions: Tensor, minimum: int = 2) -> list[int]:
     """Positions of heads with fewer than ``minimum`` live x-features; heads without a positive image are not judged."""
     judged = ~mean_contributions.isnan().any(dim=1)
-    return (judged & (live_counts(mean_contributions) < minimum)).nonzero().flatten().tolist()
+    return (judged & (alive_counts(mean_contributions) < minimum)).nonzero().flatten().tolist()
 
 
-def idle_x_features(mean_contributions: Tensor, live: Tensor, threshold: float, minimum: int) -> Tensor:
+def dead_features(mean_contributions: Tensor, live: Tensor, threshold: float, minimum: int) -> Tensor:
     """Which live x-features contribute next to nothing to their class.
 
     Args:

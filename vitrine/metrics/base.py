@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from vitrine.backbones.guard import behind_glass
+from vitrine.backbones.guard import eval_guard
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
 
@@ -104,7 +104,7 @@ class Borrowed:
             )
         if not isinstance(self.function, nn.Module):
             return self.function(images)
-        with behind_glass(self.function), torch.no_grad():
+        with eval_guard(self.function), torch.no_grad():
             logits: Tensor = self.function(images)
         return logits
 

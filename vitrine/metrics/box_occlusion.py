@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from vitrine.backbones.guard import behind_glass
+from vitrine.backbones.guard import eval_guard
 
 SHARES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
 
@@ -58,7 +58,7 @@ def box_occlusion(
     covered_by = first_cover(drawing_order(heatmaps, seed, keys), patch)
     fill = torch.as_tensor(background, dtype=images.dtype, device=images.device)
     columns = []
-    with behind_glass(model), torch.no_grad():
+    with eval_guard(model), torch.no_grad():
         for share in shares:
             covered = images.where(~covered_area(covered_by, share)[:, None], fill)
             probabilities = model(covered).float().softmax(dim=1)

@@ -17,7 +17,7 @@ class InversionCourse(Metric):
 
     full_state_update = False
     masks: Tensor
-    not_at_rest: Tensor
+    not_converged: Tensor
     degenerate_masks: Tensor
     steps: Tensor
     loss: Tensor
@@ -25,27 +25,27 @@ class InversionCourse(Metric):
 
     def __init__(self) -> None:
         super().__init__()
-        for name in ("masks", "not_at_rest", "degenerate_masks", "steps", "loss", "losses"):
+        for name in ("masks", "not_converged", "degenerate_masks", "steps", "loss", "losses"):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, result: InversionResult) -> None:
         """Takes in the masks of R rows."""
         finite = result.loss.isfinite()
         self.masks += len(result.masks)
-        self.not_at_rest += (~result.at_rest & (result.steps > 0)).sum()
+        self.not_converged += (~result.converged & (result.steps > 0)).sum()
         self.degenerate_masks += degenerate(result.masks[:, 0]).sum()
         self.steps += result.steps.sum()
         self.loss += result.loss[finite].double().sum()
         self.losses += finite.sum()
 
     def compute(self) -> dict[str, Tensor]:
-        """Counts ``not_at_rest`` and ``degenerate_masks``, means ``inversion_steps`` and ``final_loss``.
+        """Counts ``not_converged`` and ``degenerate_masks``, means ``inversion_steps`` and ``final_loss``.
 
         The loss is that before each mask's last step, without those that are no finite number; there is none where no step
         was made.
         """
         figures = {
-            "not_at_rest": self.not_at_rest,
+            "not_converged": self.not_converged,
             "degenerate_masks": self.degenerate_masks,
             "inversion_steps": self.steps / self.masks,
         }

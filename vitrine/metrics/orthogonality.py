@@ -59,7 +59,7 @@ class Orthogonality(RowMetric):
             "orthogonality_o2": o2[o2.isfinite()].mean().float(),
             "orthogonality_singular": o2.isposinf().sum().float(),
             "orthogonality_undefined": o2.isnan().sum().float(),
-            "orthogonality_silent": torch.tensor(float(silent), device=self.device),
+            "orthogonality_inactive": torch.tensor(float(silent), device=self.device),
             "orthogonality_degenerate": self.degenerate.float(),
         }
 

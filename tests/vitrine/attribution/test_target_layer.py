@@ -11,7 +11,7 @@ from torchvision.models import VisionTransformer, get_model
 from vitrine.attribution.cam.grad_cam import GradCAM
 from vitrine.attribution.layouts import channels_first, channels_last, layout_of_map
 from vitrine.attribution.target_layer import target_layer
-from vitrine.backbones.guard import behind_glass
+from vitrine.backbones.guard import eval_guard
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +20,7 @@ def _seed() -> None:
 
 
 def found(model: nn.Module, *size: int) -> str:
-    with behind_glass(model):
+    with eval_guard(model):
         return target_layer(model, torch.rand(1, 3, *size))
 
 

@@ -33,7 +33,7 @@ def network() -> nn.Module:
 def explainer(network: nn.Module) -> SRAEExplainer:
     torch.manual_seed(1)
     return SRAEExplainer(
-        FrozenBackbone(network), "features", ["ant", "bee", "cat"], explained_classes=[0, 2], x_features=3, hidden=(7, 5),
+        FrozenBackbone(network), "features", ["ant", "bee", "cat"], explained_classes=[0, 2], num_features=3, hidden=(7, 5),
         image_size=8,
     )  # fmt: skip
 

@@ -188,7 +188,7 @@ def expected() -> dict[str, float]:
         "orthogonality_o2": each[2][1],
         "orthogonality_singular": 1.0,
         "orthogonality_undefined": 1.0,
-        "orthogonality_silent": 0.0,
+        "orthogonality_inactive": 0.0,
         "orthogonality_degenerate": 2.0,
     }
 
@@ -240,7 +240,7 @@ def test_an_x_feature_that_never_shows_anything_is_left_out_and_counted() -> Non
     metric.update(explain(maps, [0] * 4), Batch())
     without.update(explain(maps, [0] * 4, [[*NAMES[:2], ""]] * 4), Batch())
     assert torch.equal(metric.by_class()[0], without.by_class()[0])
-    assert [values(metric)["orthogonality_silent"], values(without)["orthogonality_silent"]] == [1, 0]
+    assert [values(metric)["orthogonality_inactive"], values(without)["orthogonality_inactive"]] == [1, 0]
     assert values(metric)["orthogonality_undefined"] == 0
 
 

@@ -83,7 +83,7 @@ def excitation_maps(
 
     Args:
         forward: maps (B, C, H, W) inputs to (B, n) outputs. It is called once and may keep what else it computes. The
-            modules in it should be in eval mode (`behind_glass`); their parameters are taken as constants.
+            modules in it should be in eval mode (`eval_guard`); their parameters are taken as constants.
         inputs: (B, C, H, W).
         units: (B, K) int64; map k of image b explains output ``units[b, k]``.
         contrastive: whether to give c-MWP.

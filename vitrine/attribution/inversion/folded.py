@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from vitrine.attribution.autograd.backward import noise
 from vitrine.attribution.autograd.interception import tensors_in
 from vitrine.attribution.base import checked_output
-from vitrine.backbones.guard import behind_glass
+from vitrine.backbones.guard import eval_guard
 from vitrine.core.precision import without_autocast
 
 CLONING = (nn.ReLU6, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.SiLU, nn.Mish)
@@ -41,7 +41,7 @@ def folded(model: nn.Module, images: Tensor, keep: Sequence[str] = ()) -> nn.Mod
     if _state(model) is None:
         return model
     pixels = noise((1, *images.shape[1:]), next((p for p in model.parameters() if p.is_floating_point()), images))
-    with torch.inference_mode(mode=False), torch.no_grad(), without_autocast(pixels), behind_glass(model):
+    with torch.inference_mode(mode=False), torch.no_grad(), without_autocast(pixels), eval_guard(model):
         wanted, seen = _seen(model, pixels, keep)
         changes = _folds(seen) | _out_of_place(model)
         if not changes:

@@ -24,7 +24,7 @@ class InversionResult:
     """(R,) before the last step; NaN where no step was made."""
     steps: Tensor
     """(R,) int64."""
-    at_rest: Tensor
+    converged: Tensor
     """(R,) bool: whether the last step changed the mask by no more than the tolerance, and its loss is a finite number."""
 
 
@@ -52,8 +52,8 @@ def optimise(
         descent.begin_again()
     for _ in range(settings.class_steps):
         advance(descent.step(InversionObjective.class_loss, halve=True))
-        if settings.stop_at_rest:
-            descent.leave_at_rest()
+        if settings.stop_when_converged:
+            descent.drop_converged()
     return descent.result()
 
 
@@ -74,7 +74,7 @@ class _Descent:
         self.running = torch.arange(count, device=weights.device)
         self.loss = weights.new_full((count,), torch.nan)
         self.steps = torch.zeros(count, dtype=torch.int64, device=weights.device)
-        self.at_rest = torch.zeros(count, dtype=torch.bool, device=weights.device)
+        self.converged = torch.zeros(count, dtype=torch.bool, device=weights.device)
         self.before: Tensor | None = None
         self.begin_again()
 
@@ -123,12 +123,12 @@ class _Descent:
             return
         moved = self.objective.masks(self.current.detach()) - self.objective.masks(self.before)
         still = moved.abs().mean(dim=(1, 2, 3)) <= self.objective.settings.tolerance
-        self.at_rest[self.running] = still & self.loss[self.running].isfinite()
+        self.converged[self.running] = still & self.loss[self.running].isfinite()
 
-    def leave_at_rest(self) -> None:
+    def drop_converged(self) -> None:
         """Goes on without the rows whose masks have come to rest."""
         self._judge()
-        stays = (~self.at_rest[self.running]).nonzero().squeeze(1)
+        stays = (~self.converged[self.running]).nonzero().squeeze(1)
         if len(stays) == len(self.running):
             return
         self.running, self.objective = self.running[stays], self.objective.rows(stays)
@@ -141,4 +141,4 @@ class _Descent:
         """Of all rows."""
         self._judge()
         masks = self.whole.masks(self.weights).detach()
-        return InversionResult(self.weights, masks, self.loss, self.steps, self.at_rest)
+        return InversionResult(self.weights, masks, self.loss, self.steps, self.converged)

@@ -63,7 +63,7 @@ class InversionSettings:
     then enlarged."""
     tolerance: float = 1e-3
     """A mask has come to rest where a step of stage 2 changes it by at most so much, as a mean over its pixels."""
-    stop_at_rest: bool = False
+    stop_when_converged: bool = False
     """Whether an image's steps end there."""
 
     def __post_init__(self) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from vitrine.attribution.sanity.check import method_named, method_names, sanity_check
 from vitrine.attribution.sanity.report import THRESHOLD, SanityReport
 from vitrine.backbones.networks import build_network
-from vitrine.core.atomic_io import whole_file
+from vitrine.core.atomic_io import atomic_file
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.data.shards.converters.folder import EXTENSIONS
 
@@ -96,7 +96,7 @@ def write_report(out: Path, report: SanityReport, options: argparse.Namespace, p
         "options": {name: value for name, value in asked.items() if name != "out"},
         "images": [path.relative_to(options.images).as_posix() for path in paths],
     }
-    with whole_file(out) as partial_file:
+    with atomic_file(out) as partial_file:
         partial_file.write_text(json.dumps(entries, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 from typing_extensions import override
 
 from vitrine.attribution.autograd.interception import tensors_in
-from vitrine.backbones.guard import behind_glass
+from vitrine.backbones.guard import eval_guard
 
 
 def randomized(
@@ -87,7 +87,7 @@ def layers_from_top(model: nn.Module, inputs: Tensor) -> list[str]:
         ValueError: where it uses no parameter.
     """
     owned = {id(tensor): name for name, layer in model.named_modules() for tensor in _drawn(layer)}
-    with behind_glass(model), torch.no_grad(), _Uses(owned) as uses:
+    with eval_guard(model), torch.no_grad(), _Uses(owned) as uses:
         model(inputs[:1])
     if not uses.names:
         raise ValueError(f"The forward pass of the {type(model).__name__} uses no parameters; nothing can be re-drawn.")

@@ -14,7 +14,7 @@ from vitrine import attribution
 from vitrine.attribution.base import Method, checked_output
 from vitrine.attribution.sanity.cascade import cascade, layers_from_top, spread
 from vitrine.attribution.sanity.report import SanityReport
-from vitrine.backbones.guard import behind_glass
+from vitrine.backbones.guard import eval_guard
 
 
 def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
@@ -107,7 +107,7 @@ def sanity_check(
 
 def predicted(model: nn.Module, inputs: Tensor) -> Tensor:
     """(B,) the class with the highest logit."""
-    with behind_glass(model), torch.no_grad():
+    with eval_guard(model), torch.no_grad():
         return checked_output(model(inputs), len(inputs), None).argmax(dim=1)
 
 

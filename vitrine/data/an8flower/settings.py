@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vitrine.core.atomic_io import whole_file
+from vitrine.core.atomic_io import atomic_file
 from vitrine.data.an8flower.augmentation import MAX_CROPS, MAX_ROTATIONS
 from vitrine.data.an8flower.variants import VARIANTS
 
@@ -55,7 +55,7 @@ class FlowerSettings:
 
     def write(self, folder: Path) -> None:
         """Records the settings in ``folder``, all or nothing."""
-        with whole_file(folder / SETTINGS_FILE) as partial:
+        with atomic_file(folder / SETTINGS_FILE) as partial:
             partial.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
     def check_same(self, folder: Path) -> None:

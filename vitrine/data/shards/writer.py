@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vitrine.core.atomic_io import check_vacant, new_folder
+from vitrine.core.atomic_io import atomic_new_folder, check_vacant
 from vitrine.data.shards.pool import Advance, run_tasks
 from vitrine.data.shards.rules import RecordRules
 from vitrine.data.shards.sample import Sample, declared_problems, encode_sample, make_key
@@ -70,7 +70,7 @@ def write_shards(
     rules = _make_rules(samples, classes, annotations, part_names, multi_label=multi_label)
     _check_arguments(samples, out, annotations, shard_size)
     _check_samples(samples, rules)
-    with new_folder(out) as partial:
+    with atomic_new_folder(out) as partial:
         tasks = _plan(samples, partial, rules, shard_size, seed)
         workers = (os.cpu_count() or 1) if workers is None else workers
         shards = run_tasks(_write_shard, tasks, workers=workers, total=len(samples), title=f"{dataset} {split}")

@@ -20,7 +20,7 @@ from vitrine.attribution.inversion import (
     settings_of,
 )
 from vitrine.backbones.frozen import FrozenBackbone
-from vitrine.backbones.guard import behind_glass
+from vitrine.backbones.guard import eval_guard
 from vitrine.core.explanation import Explanation
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers.base import Explainer, Target, target_classes
@@ -55,7 +55,7 @@ class InversionExplainer(Explainer):
         score: of the class: ``probability``, ``log_probability``, ``sigmoid`` or ``logit``.
         background: ``blur``, ``mean`` or ``noise``.
         tolerance: change of the mask in a step at which it is at rest.
-        stop_at_rest: whether an image's steps end there.
+        stop_when_converged: whether an image's steps end there.
         image_size: side of the backbone's input, used once to find its layers.
         seed: of the background ``noise``.
 
@@ -85,7 +85,7 @@ class InversionExplainer(Explainer):
         score: str | None = None,
         background: str | None = None,
         tolerance: float | None = None,
-        stop_at_rest: bool | None = None,
+        stop_when_converged: bool | None = None,
         image_size: int = 224,
         seed: int = 0,
     ) -> None:
@@ -104,7 +104,7 @@ class InversionExplainer(Explainer):
             "score": score,
             "background": background,
             "tolerance": tolerance,
-            "stop_at_rest": stop_at_rest,
+            "stop_when_converged": stop_when_converged,
         }
         self.variant = variant
         self.settings = settings_of(variant, **self.changes)
@@ -113,7 +113,7 @@ class InversionExplainer(Explainer):
         image = torch.zeros(1, 3, image_size, image_size)
         weight = next((one for one in backbone.model.parameters() if one.is_floating_point()), image)
         image = image.to(weight)
-        with behind_glass(backbone.model):
+        with eval_guard(backbone.model):
             self.layers = inversion_layers(
                 backbone.model, image, inversion_layer, tuple(mask_layers), mask_from=self.settings.mask_from
             )
@@ -135,7 +135,7 @@ class InversionExplainer(Explainer):
             "seed": self.seed,
         }
 
-    def explain_at_once(self, images: Tensor, target: Target) -> Explanation:
+    def explain_batch(self, images: Tensor, target: Target) -> Explanation:
         """One heatmap an image: its mask in [0, 1], with the class's probability under it as its score."""
         return self.explanation_and_result(images, target)[0]
 
@@ -143,7 +143,7 @@ class InversionExplainer(Explainer):
         self, images: Tensor, target: Target = None, advance: Callable[[Tensor], None] = ignored
     ) -> tuple[Explanation, InversionResult]:
         """What `explain` gives, beside how the optimisation went; the arguments are those of `explain` and `optimise`."""
-        with behind_glass(self.backbone.model), torch.inference_mode(mode=False), torch.no_grad():
+        with eval_guard(self.backbone.model), torch.inference_mode(mode=False), torch.no_grad():
             objective, reading, start = self.problem(images, target)
             result = optimise(objective, start, advance)
             probabilities = self._probabilities(objective, result.masks)

@@ -46,8 +46,8 @@ class MuLassoExplainer(Explainer):
         stride_one: whether strided operators are taken back with stride 1 (section 3.3).
         pooling: of ``stride_one``, see `vitrine.attribution.Deconvnet`.
         sigma: of the Gaussian, in pixels, that heatmaps are blurred by; 0 for none.
-        floor: how much of a filter's usual maximum an activation must exceed to be drawn, see `learn_usual_maxima`; 0 draws
-            whole activation maps, as the paper does.
+        floor: how much of a filter's usual maximum an activation must exceed to be drawn, see
+            `learn_activation_thresholds`; 0 draws whole activation maps, as the paper does.
         image_size: side of the backbone's input, used once to find its layers.
 
     Raises:
@@ -152,7 +152,7 @@ class MuLassoExplainer(Explainer):
         layer, channel = self.responses.filter_of(index)
         return layer.name, channel
 
-    def explain_at_once(self, images: Tensor, target: Target) -> Explanation:
+    def explain_batch(self, images: Tensor, target: Target) -> Explanation:
         """K heatmaps an image, with r = w_ĵ ∘ x as scores, in falling order; see `Explainer.explain`.
 
         Where fewer than K filters speak for the class, what is left has score 0, a heatmap of zeros and no kind of layer.

@@ -11,7 +11,7 @@ from vitrine.filters.peaks import WantedFilter, peaks
 
 
 @torch.no_grad()
-def learn_usual_maxima(explainer: MuLassoExplainer, batches: Iterable[Tensor], most: int = 2000) -> None:
+def learn_activation_thresholds(explainer: MuLassoExplainer, batches: Iterable[Tensor], most: int = 2000) -> None:
     """Sets the explainer's usual maxima of the filters that it has selected; a collective.
 
     A filter's usual maximum is the median over images of its largest activation; where the number of images is even, the

@@ -20,7 +20,7 @@ class SelectedFeatures(XFeatureHeads):
     Args:
         classes: J.
         features: D, size of Z.
-        x_features: n.
+        num_features: n.
     """
 
     taking_part: Tensor
@@ -31,10 +31,10 @@ class SelectedFeatures(XFeatureHeads):
     bias: Tensor
     """(J,) b."""
 
-    def __init__(self, classes: int, features: int, x_features: int) -> None:
+    def __init__(self, classes: int, features: int, num_features: int) -> None:
         super().__init__()
-        self.register_buffer("taking_part", torch.ones(classes, x_features, dtype=torch.bool))
-        self.register_buffer("indices", torch.zeros(classes, x_features, dtype=torch.int64))
+        self.register_buffer("taking_part", torch.ones(classes, num_features, dtype=torch.bool))
+        self.register_buffer("indices", torch.zeros(classes, num_features, dtype=torch.int64))
         self.register_buffer("weights", torch.zeros(classes, features))
         self.register_buffer("bias", torch.zeros(classes))
 
@@ -73,11 +73,11 @@ class SelectedFeaturesExplainer(XFeatureExplainer):
         classes: as in `XFeatureExplainer`.
         preprocessing: as in `XFeatureExplainer`.
         explained_classes: as in `XFeatureExplainer`.
-        x_features: n, dimensions shown a class.
+        num_features: n, dimensions shown a class.
         pooling: as in `XFeatureExplainer`.
         contrastive: as in `XFeatureExplainer`.
         negative_activations: as in `XFeatureExplainer`.
-        draw_silent: as in `XFeatureExplainer`.
+        draw_inactive: as in `XFeatureExplainer`.
         image_size: as in `XFeatureExplainer`.
     """
 
@@ -88,11 +88,11 @@ class SelectedFeaturesExplainer(XFeatureExplainer):
         classes: Sequence[str] | None = None,
         preprocessing: Preprocessing | None = None,
         explained_classes: Sequence[int] | None = None,
-        x_features: int = 5,
+        num_features: int = 5,
         pooling: str = "average",
         contrastive: bool = True,
         negative_activations: str = "clamp",
-        draw_silent: bool = False,
+        draw_inactive: bool = False,
         image_size: int = 224,
     ) -> None:
         super().__init__(
@@ -104,20 +104,20 @@ class SelectedFeaturesExplainer(XFeatureExplainer):
             pooling,
             contrastive,
             negative_activations,
-            draw_silent,
+            draw_inactive,
             image_size,
         )
-        check_sizes(x_features)
+        check_sizes(num_features)
         dimensions = self.width * self.positions
-        if x_features > dimensions:
+        if num_features > dimensions:
             raise ValueError(
-                f"x_features is {x_features}, but layer {layer!r} has {dimensions} dimensions; give at most so many."
+                f"num_features is {num_features}, but layer {layer!r} has {dimensions} dimensions; give at most so many."
             )
-        self.heads: SelectedFeatures = SelectedFeatures(len(self.explained_classes), dimensions, x_features)
+        self.heads: SelectedFeatures = SelectedFeatures(len(self.explained_classes), dimensions, num_features)
 
     @override
     def options(self) -> dict[str, Any]:
-        return super().options() | {"x_features": self.x_features}
+        return super().options() | {"num_features": self.num_features}
 
     def select(self, indices: Tensor, weights: Tensor | None = None, bias: Tensor | None = None) -> None:
         """Takes over what to show, and how logits are estimated.

@@ -22,14 +22,14 @@ class SRAEExplainer(XFeatureExplainer):
         classes: as in `XFeatureExplainer`.
         preprocessing: as in `XFeatureExplainer`.
         explained_classes: as in `XFeatureExplainer`.
-        x_features: n, heatmaps a class.
+        num_features: n, heatmaps a class.
         hidden: widths of the encoder between Z and the x-features.
         trunk: ``separate`` heads, as in the paper, or heads on one ``shared`` encoder, see `SharedHeads`.
         decoder: whether heads have decoders, which only training reads.
         pooling: as in `XFeatureExplainer`.
         contrastive: as in `XFeatureExplainer`.
         negative_activations: as in `XFeatureExplainer`.
-        draw_silent: as in `XFeatureExplainer`.
+        draw_inactive: as in `XFeatureExplainer`.
         image_size: as in `XFeatureExplainer`.
     """
 
@@ -40,14 +40,14 @@ class SRAEExplainer(XFeatureExplainer):
         classes: Sequence[str] | None = None,
         preprocessing: Preprocessing | None = None,
         explained_classes: Sequence[int] | None = None,
-        x_features: int = 5,
+        num_features: int = 5,
         hidden: Sequence[int] = (800, 100),
         trunk: str = "separate",
         decoder: bool = True,
         pooling: str = "average",
         contrastive: bool = True,
         negative_activations: str = "clamp",
-        draw_silent: bool = False,
+        draw_inactive: bool = False,
         image_size: int = 224,
     ) -> None:
         super().__init__(
@@ -59,19 +59,19 @@ class SRAEExplainer(XFeatureExplainer):
             pooling,
             contrastive,
             negative_activations,
-            draw_silent,
+            draw_inactive,
             image_size,
         )
         if trunk not in TRUNKS:
             raise ValueError(f"trunk {trunk!r} is unknown; choose one of {', '.join(TRUNKS)}.")
-        check_sizes(x_features, hidden)
+        check_sizes(num_features, hidden)
         self.hidden = tuple(hidden)
         self.trunk = trunk
         self.decoder = decoder
         self.heads: SeparateHeads | SharedHeads = TRUNKS[trunk](
             len(self.explained_classes),
             self.width,
-            x_features,
+            num_features,
             hidden,
             decoder=decoder,
             positions=self.positions,
@@ -79,5 +79,10 @@ class SRAEExplainer(XFeatureExplainer):
 
     @override
     def options(self) -> dict[str, Any]:
-        own = {"x_features": self.x_features, "hidden": list(self.hidden), "trunk": self.trunk, "decoder": self.decoder}
+        own = {
+            "num_features": self.num_features,
+            "hidden": list(self.hidden),
+            "trunk": self.trunk,
+            "decoder": self.decoder,
+        }
         return super().options() | own

@@ -32,22 +32,22 @@ class SRAEHead(nn.Module):
 
     Args:
         features: d, size of Z.
-        x_features: n, size of the explanation space.
+        num_features: n, size of the explanation space.
         hidden: widths between them.
         decoder: whether there is a decoder.
         positions: P, vectors Z an image.
     """
 
     def __init__(
-        self, features: int, x_features: int, hidden: Sequence[int], *, decoder: bool = True, positions: int = 1
+        self, features: int, num_features: int, hidden: Sequence[int], *, decoder: bool = True, positions: int = 1
     ) -> None:
         super().__init__()
-        widths = [features, *hidden, x_features]
+        widths = [features, *hidden, num_features]
         self.encoder = perceptron(widths)
         self.encoder.append(nn.ReLU())
         self.decoder = perceptron(widths[::-1]) if decoder else None
-        self.predictor = nn.Linear(x_features, 1, bias=False)
-        self.register_buffer("live", torch.ones(x_features, dtype=torch.bool))
+        self.predictor = nn.Linear(num_features, 1, bias=False)
+        self.register_buffer("live", torch.ones(num_features, dtype=torch.bool))
         self.positions = positions
         self._bring_to_life()
 
@@ -107,10 +107,10 @@ def bring_to_life(last: nn.Linear, predictor: Tensor) -> None:
         predictor: (…, n) v of one or more classes.
     """
     last.bias.fill_(1.0)
-    x_features = predictor.shape[-1]
-    against = max(x_features // 5, 1) if x_features > 1 else 0
+    num_features = predictor.shape[-1]
+    against = max(num_features // 5, 1) if num_features > 1 else 0
     signs = torch.ones_like(predictor)
-    signs[..., x_features - against :] = -1
+    signs[..., num_features - against :] = -1
     predictor.copy_(predictor.abs() * signs)
 
 
@@ -136,7 +136,7 @@ class SeparateHeads(XFeatureHeads):
     Args:
         classes: J.
         features: d, size of Z.
-        x_features: n.
+        num_features: n.
         hidden: widths of the encoder between Z and the x-features.
         decoder: whether there are decoders.
         positions: P, vectors Z an image.
@@ -146,7 +146,7 @@ class SeparateHeads(XFeatureHeads):
         self,
         classes: int,
         features: int,
-        x_features: int,
+        num_features: int,
         hidden: Sequence[int],
         *,
         decoder: bool = True,
@@ -155,7 +155,7 @@ class SeparateHeads(XFeatureHeads):
         super().__init__()
         self.classes = classes
         for row in range(classes):
-            self.add_module(str(row), SRAEHead(features, x_features, hidden, decoder=decoder, positions=positions))
+            self.add_module(str(row), SRAEHead(features, num_features, hidden, decoder=decoder, positions=positions))
 
     def __len__(self) -> int:
         return self.classes
@@ -220,7 +220,7 @@ class SharedHeads(XFeatureHeads):
     Args:
         classes: J.
         features: d, size of Z.
-        x_features: n.
+        num_features: n.
         hidden: widths of the trunk, at least one.
         decoder: whether there is a decoder.
         positions: P, vectors Z an image.
@@ -233,7 +233,7 @@ class SharedHeads(XFeatureHeads):
         self,
         classes: int,
         features: int,
-        x_features: int,
+        num_features: int,
         hidden: Sequence[int],
         *,
         decoder: bool = True,
@@ -242,11 +242,11 @@ class SharedHeads(XFeatureHeads):
         super().__init__()
         if not hidden:
             raise ValueError("A shared trunk needs a hidden layer; give hidden, such as [800, 100].")
-        self.encoder = perceptron([features, *hidden, classes * x_features])
+        self.encoder = perceptron([features, *hidden, classes * num_features])
         self.encoder.append(nn.ReLU())
-        self.decoder = perceptron([classes * x_features, *reversed(hidden), features]) if decoder else None
-        self.predictor = nn.Parameter(torch.empty(classes, x_features).uniform_(-1, 1) * x_features**-0.5)
-        self.register_buffer("taking_part", torch.ones(classes, x_features, dtype=torch.bool))
+        self.decoder = perceptron([classes * num_features, *reversed(hidden), features]) if decoder else None
+        self.predictor = nn.Parameter(torch.empty(classes, num_features).uniform_(-1, 1) * num_features**-0.5)
+        self.register_buffer("taking_part", torch.ones(classes, num_features, dtype=torch.bool))
         self.positions = positions
         last = self.encoder[-2]
         if isinstance(last, nn.Linear):

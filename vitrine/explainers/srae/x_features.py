@@ -15,10 +15,10 @@ from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers.base import Explainer, Target, target_classes
 
 
-def check_sizes(x_features: int, hidden: Sequence[int] = ()) -> None:
+def check_sizes(num_features: int, hidden: Sequence[int] = ()) -> None:
     """Raises ValueError for heads without an x-feature, or with a layer without units."""
-    if x_features < 1:
-        raise ValueError(f"x_features is {x_features}; give 1 or more.")
+    if num_features < 1:
+        raise ValueError(f"num_features is {num_features}; give 1 or more.")
     if any(width < 1 for width in hidden):
         raise ValueError(f"hidden is {list(hidden)}; give widths of 1 or more.")
 
@@ -32,7 +32,7 @@ class XFeatureHeads(nn.Module, ABC):
         """(J, n) bool: which x-features take part; one that was dropped is 0 and not shown."""
 
     @property
-    def x_features(self) -> int:
+    def num_features(self) -> int:
         """The n x-features of a class, with those that were dropped."""
         return self.live.shape[1]
 
@@ -67,7 +67,7 @@ class XFeatureExplainer(Explainer):
         pooling: how an activation becomes a vector, see `TappedFeatures`.
         contrastive: whether heatmaps are c-MWP, as in the paper, or plain MWP.
         negative_activations: how excitation backprop treats negative activations: clamp, raw or zplus.
-        draw_silent: whether an x-feature that is 0 on an image, and so contributes nothing, still gets the heatmap of what
+        draw_inactive: whether an x-feature that is 0 on an image, and so contributes nothing, still gets the heatmap of what
             would excite it; a heatmap of zeros otherwise.
         image_size: side of the backbone's input, used once to find the sizes of Z and of the logits.
     """
@@ -84,7 +84,7 @@ class XFeatureExplainer(Explainer):
         pooling: str = "average",
         contrastive: bool = True,
         negative_activations: str = "clamp",
-        draw_silent: bool = False,
+        draw_inactive: bool = False,
         image_size: int = 224,
     ) -> None:
         super().__init__(backbone, classes, preprocessing)
@@ -94,7 +94,7 @@ class XFeatureExplainer(Explainer):
         self.explained_classes = _checked(explained_classes, self.num_classes)
         self.contrastive = contrastive
         self.negative_activations = negative_activations
-        self.draw_silent = draw_silent
+        self.draw_inactive = draw_inactive
         self.image_size = image_size
 
     @override
@@ -105,14 +105,14 @@ class XFeatureExplainer(Explainer):
             "pooling": self.features.pooling,
             "contrastive": self.contrastive,
             "negative_activations": self.negative_activations,
-            "draw_silent": self.draw_silent,
+            "draw_inactive": self.draw_inactive,
             "image_size": self.image_size,
         }
 
     @property
-    def x_features(self) -> int:
+    def num_features(self) -> int:
         """n, x-features a class."""
-        return self.heads.x_features
+        return self.heads.num_features
 
     @property
     @override
@@ -122,7 +122,7 @@ class XFeatureExplainer(Explainer):
 
     @override
     def heatmap_counts(self) -> dict[str, int]:
-        return {self.class_name(index): self.x_features for index in self.explained_classes}
+        return {self.class_name(index): self.num_features for index in self.explained_classes}
 
     @override
     def heatmap_numbers(self, class_index: int) -> list[int]:
@@ -140,7 +140,7 @@ class XFeatureExplainer(Explainer):
         return self.heads.estimates(features)
 
     @override
-    def explain_at_once(self, images: Tensor, target: Target) -> Explanation:
+    def explain_batch(self, images: Tensor, target: Target) -> Explanation:
         """Heatmaps of the x-features of the target's head, with vᵢEᵢ as scores; see `Explainer.explain`.
 
         Where the predicted class has no head, the explained class with the highest logit is taken. X-features that were
@@ -165,7 +165,7 @@ class XFeatureExplainer(Explainer):
         explained = torch.tensor(self.explained_classes, device=images.device)
         rows, units = seen["rows"], seen["units"]
         live = self.heads.live[rows].gather(1, units)
-        drawn = live if self.draw_silent else live & (shown != 0)
+        drawn = live if self.draw_inactive else live & (shown != 0)
         with torch.no_grad():
             return Explanation(
                 heatmaps=heatmaps * drawn[..., None, None],

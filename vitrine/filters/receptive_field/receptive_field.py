@@ -10,7 +10,7 @@ from torch.autograd.graph import GradientEdge
 from torch.overrides import TorchFunctionMode
 
 from vitrine.attribution.autograd.backward import ForwardTrace, Visit, forward_trace
-from vitrine.backbones.guard import behind_glass
+from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.taps import resolve_layer
 from vitrine.filters.layers import axis_of, blank
 from vitrine.filters.receptive_field.dependence import Dependence
@@ -160,7 +160,7 @@ def receptive_field(
 
 
 def _trace(model: nn.Module, size: torch.Size) -> ForwardTrace:
-    with behind_glass(model), torch.inference_mode(mode=False), CircularPaddingByParts():
+    with eval_guard(model), torch.inference_mode(mode=False), CircularPaddingByParts():
         return forward_trace(model, blank(model, size))
 
 

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
-from vitrine.backbones.guard import behind_glass
+from vitrine.backbones.guard import eval_guard
 from vitrine.core.image_ops import degenerate, gaussian_blur
 from vitrine.core.precision import in_full
 
@@ -92,7 +92,7 @@ def _curve(classify: Classify, start: Tensor, end: Tensor, maps: Tensor, targets
     ranks, targets = saliency_ranks(maps.detach().to(start.device)), targets.to(start.device)
     counts = _step_counts(ranks[0].numel(), steps).to(start.device)
     columns = []
-    with behind_glass(classify) if isinstance(classify, nn.Module) else nullcontext(), torch.no_grad():
+    with eval_guard(classify) if isinstance(classify, nn.Module) else nullcontext(), torch.no_grad():
         for some in torch.split(counts, max(1, IMAGES_AT_ONCE // len(start))):
             changed = ranks[:, None] < some[:, None, None]
             mixed = torch.where(changed[:, :, None], end[:, None], start[:, None])

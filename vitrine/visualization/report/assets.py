@@ -50,7 +50,7 @@ h2 small { margin-left: 6px; font-size: .8rem; font-weight: 400; letter-spacing:
 article { margin-bottom: 16px; padding: 14px 18px 18px; background: var(--sheet); border: 1px solid var(--line);
   border-radius: 12px; }
 [hidden] { display: none; }
-.facts { display: flex; flex-wrap: wrap; gap: 3px 14px; align-items: baseline; margin-bottom: 10px; }
+.metadata { display: flex; flex-wrap: wrap; gap: 3px 14px; align-items: baseline; margin-bottom: 10px; }
 h3 { margin: 0; font-size: .88rem; font-weight: 600; overflow-wrap: anywhere; }
 .badge { padding: 0 9px; border-radius: 99px; font-size: .8rem; font-weight: 600; white-space: nowrap; }
 .badge.right { color: var(--right); background: var(--right-bg); }

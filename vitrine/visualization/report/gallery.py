@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
-from vitrine.core.atomic_io import replaced_folder
+from vitrine.core.atomic_io import atomic_folder
 from vitrine.core.explanation import Explanation
 from vitrine.visualization.overlays import heat_layer, picture
 from vitrine.visualization.panel import class_name, explained_logit, labelled, layer_colour, probability_of
@@ -57,7 +57,7 @@ def write_gallery(
         ValueError: If an entry holds more or less than one image, or ``folder`` holds something else than a gallery.
     """
     ordered = sorted(entries, key=lambda entry: (not entry.labels, entry.labels[:1], entry.key))
-    with replaced_folder(folder, "index.html") as staging:
+    with atomic_folder(folder, "index.html") as staging:
         (staging / "images").mkdir()
         cards = [_card(staging, f"{n:04d}", entry, class_names, sigma) for n, entry in enumerate(ordered, start=1)]
         html = page(title=title, metrics=metrics, settings=settings or {}, cards=cards)

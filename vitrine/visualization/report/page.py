@@ -138,7 +138,7 @@ def _card(card: Card) -> str:
     largest = max((abs(tile.score) for tile in card.tiles if tile.kind == "heatmap"), default=0.0)
     tiles = "\n".join(_tile(card, tile, largest) for tile in card.tiles)
     return f"""<article data-verdict="{verdict}" data-classes="{escape(json.dumps(list(card.classes)))}">
-<div class="facts">
+<div class="metadata">
 {_facts(card, verdict)}
 </div>
 <div class="tiles">

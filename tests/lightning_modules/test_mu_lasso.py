@@ -1,0 +1,469 @@
+"""Fitting the μ-Lasso: exact in one pass over all samples, by steps to the same optimum, on two ranks as on one."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Checkpoint
+from torch import Tensor
+
+from lightning_modules import MuLassoModule
+from lightning_modules.base import faithfulness_metrics, was_updated
+from lightning_modules.mu_lasso import largest_curvature
+from vitrine.backbones.frozen import weight_digest
+from vitrine.core.batch import Batch
+from vitrine.explainers import MuLassoFit
+from vitrine.explainers.mu_lasso.fit import label_matrix
+
+
+def head_of(module: MuLassoModule) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in module.explainer.head_state().items()}
+
+
+def assert_same_heads(found: dict[str, Tensor], expected: dict[str, Tensor], atol: float = 1e-6) -> None:
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, atol=atol, rtol=1e-5)
+
+
+def objective(module: MuLassoModule, samples: tuple[Tensor, Tensor]) -> float:
+    """‖XᵀW − Lᵀ‖² of scaled responses."""
+    x, labels = samples
+    errors = module.explainer.class_scores(x).detach().double() - label_matrix(labels, 6).double()
+    return float(errors.square().sum())
+
+
+# Exact
+
+
+@pytest.mark.parametrize("responses", [{}, {"layers": ["features.0"], "normalization": "whole"}], ids=["rows", "sums"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"batch_size": 16},
+        {"batch_size": 7, "num_workers": 2},
+        {"batch_size": 16, "cache_features": False},
+        {"batch_size": 9, "num_workers": 3, "cache_features": False},
+    ],
+    ids=["kept", "kept, workers", "streamed", "streamed, workers"],
+)
+def test_exact_is_the_optimum_over_all_training_samples(
+    fakes: ModuleType, flower_shards: Path, tmp_path: Path, options: dict[str, Any], responses: dict[str, Any]
+) -> None:
+    """22 of 24, two being held out: none is dropped, whatever the batches and workers are."""
+    data = fakes.make_data(flower_shards, tmp_path, **options)
+    module, expected = fakes.make_module(**responses), fakes.make_module(**responses)
+    trainer = fakes.fit(module, data)
+    plain = fakes.make_data(flower_shards, tmp_path, batch_size=1)
+    plain.setup("fit")
+    fit = MuLassoFit(expected.explainer, 22)
+    keys = []
+    for batch in plain.every_image("train"):
+        fit.update(expected.explainer.responses(batch["image"])["features"], batch["label"])
+        keys += batch["key"]
+    assert len(set(keys)) == 22
+    assert (fit.sums is None) == (not responses)
+    solution = fit.finish()
+    # The optimum of so few samples moves a hundred times as much as the responses do with the size of a batch.
+    assert_same_heads(head_of(module), head_of(expected), atol=5e-4)
+    assert module.explainer.weights.any()
+    assert module.solution is not None
+    torch.testing.assert_close(module.solution.objective, solution.objective, rtol=1e-4, atol=1e-9)
+    assert trainer.current_epoch == 1
+    assert (options.get("cache_features", True)) == (len(list(tmp_path.iterdir())) > 0)
+
+
+def test_exact_ends_after_one_epoch_and_tells_what_it_reached(fakes: ModuleType) -> None:
+    module = fakes.make_module()
+    batches = fakes.make_batches(size=64)
+    trainer = fakes.fit(module, batches, max_epochs=50)
+    assert trainer.current_epoch == 1
+    metrics = trainer.callback_metrics
+    assert metrics["train/relative_gap"] <= 1e-6
+    selected = module.explainer.weights != 0
+    assert metrics["train/filters_per_class"] == pytest.approx(float(selected.sum(dim=0).float().mean()))
+    assert metrics["train/filters"] == selected.any(dim=1).sum()
+    metadata = module.metadata()
+    assert metadata["filters"] == int(metrics["train/filters"])
+    assert metadata["solver"] == "exact"
+    assert metadata["largest_relative_gap"] == pytest.approx(float(metrics["train/relative_gap"]))
+
+
+def test_a_second_fit_starts_anew(fakes: ModuleType) -> None:
+    module, afresh = fakes.make_module(), fakes.make_module()
+    fakes.fit(module, fakes.make_batches(seed=1))
+    fakes.fit(module, fakes.make_batches())
+    fakes.fit(afresh, fakes.make_batches())
+    assert_same_heads(head_of(module), head_of(afresh))
+
+
+def test_validation_within_the_fit_sees_the_solved_weights(
+    fakes: ModuleType, flower_shards: Path, tmp_path: Path
+) -> None:
+    """Also what callbacks see at the end of the epoch, before the module does."""
+    seen = []
+
+    class Look(pl.Callback):
+        def on_train_epoch_end(self, _: pl.Trainer, pl_module: Any) -> None:
+            seen.append(pl_module.explainer.weights.detach().clone())
+
+    data = fakes.make_data(flower_shards, tmp_path, val_fraction=0.5)
+    module = fakes.make_module()
+    within = dict(fakes.fit(module, data, callbacks=[Look()]).callback_metrics)
+    assert torch.equal(seen[0], module.explainer.weights)
+    trainer = pl.Trainer(**fakes.QUIET)
+    (after,) = trainer.validate(module, datamodule=data, verbose=False)
+    assert after["val/reconstruction_auc"] == within["val/reconstruction_auc"] > 0.6
+
+
+@pytest.mark.parametrize(
+    ("solver", "options"),
+    [("exact", {}), ("sgd", {"max_epochs": 2}), ("sgd", {"max_epochs": -1, "max_steps": 3}),
+     ("sgd", {"max_epochs": 9, "callbacks": "stop"})],
+)  # fmt: skip
+def test_what_is_usual_is_learned_when_the_training_ends(
+    fakes: ModuleType, flower_shards: Path, tmp_path: Path, solver: str, options: dict[str, Any]
+) -> None:
+    """However it ends, and before whoever looks at the end of the exact fit's epoch."""
+
+    class Stop(pl.Callback):
+        def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+            assert pl_module.explainer.usual.any() == (solver == "exact")
+            trainer.should_stop = trainer.current_epoch == 1
+
+    options = {**options, "callbacks": [Stop()]} if solver == "exact" or "callbacks" in options else options
+    data = fakes.make_data(flower_shards, tmp_path, batch_size=22)
+    module = fakes.make_module(solver=solver, floor=0.5)
+    fakes.fit(module, data, **options)
+    relevant = module.explainer.relevant_indices()
+    # Steps by a few epochs have not yet found all that the last one leaves with a weight.
+    assert set(module.explainer.usual.nonzero().flatten().tolist()) <= set(relevant)
+    layer, channel = module.explainer.responses.filter_of(relevant[0])
+    largest = []
+    for batch in data.every_image("train"):
+        taps = module.explainer.backbone(batch["image"], [layer.name]).taps
+        largest += taps[layer.name][:, channel].flatten(1).amax(dim=1).tolist()
+    assert module.explainer.usual[relevant[0]] == pytest.approx(sorted(largest)[10], rel=1e-5)
+
+
+def test_multi_hot_labels(fakes: ModuleType) -> None:
+    x, labels = fakes.random_samples()
+    hot = label_matrix(labels, 6)
+    hot[::4, 0] = 1
+    hot[1] = 0
+    batches = [
+        Batch(features=a, logits=a[:, :6], label=b, key=[""] * len(b))
+        for a, b in zip(x.split(70), hot.split(70), strict=True)
+    ]
+    module, expected = fakes.make_module(), fakes.make_module()
+    fakes.fit(module, batches)
+    fit = MuLassoFit(expected.explainer, 300)
+    fit.update(x, hot)
+    fit.finish()
+    assert_same_heads(head_of(module), head_of(expected), atol=1e-5)
+
+
+def test_a_test_measures_the_reconstruction_and_no_faithfulness(
+    fakes: ModuleType, flower_shards: Path, tmp_path: Path
+) -> None:
+    """There is no estimate of logits to compare with them."""
+    module, data = fakes.make_module(), fakes.make_data(flower_shards, tmp_path)
+    fakes.fit(module, data)
+    trainer = pl.Trainer(**fakes.QUIET)
+    (figures,) = trainer.test(module, datamodule=data, verbose=False)
+    assert not [name for name in figures if name.startswith(("test/f_reg", "test/f_cls"))]
+    assert {"test/reconstruction_auc", "test/classes_left_out", "test/iou_curve_area", "test/pointing_game"} <= set(
+        figures
+    )
+    scores, labels = [], []
+    for batch in data.test_dataloader():
+        scores.append(module.explainer.class_scores(module.explainer.responses(batch["image"])["features"]))
+        labels.append(batch["label"])
+    from sklearn.metrics import roc_auc_score
+
+    expected = roc_auc_score(label_matrix(torch.cat(labels), 6), torch.cat(scores).detach(), average="macro")
+    assert figures["test/reconstruction_auc"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_what_was_updated_on_another_rank_is_computed_on_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = faithfulness_metrics("test")
+    assert not was_updated(metrics)
+    monkeypatch.setattr("lightning_modules.base.sum_over_ranks", lambda count: count + 3)
+    assert was_updated(metrics)
+
+
+def test_the_backbone_stays_behind_glass(fakes: ModuleType, flower_shards: Path, tmp_path: Path) -> None:
+    for solver in ("exact", "sgd"):
+        module = fakes.make_module(solver=solver)
+        digest = module.explainer.backbone.digest
+        fakes.fit(module, fakes.make_data(flower_shards, tmp_path), max_epochs=2)
+        assert weight_digest(module.explainer.backbone.model.state_dict()) == digest
+        assert not any(part.training for part in module.explainer.backbone.model.modules())
+
+
+# By steps
+
+
+class Norms(pl.Callback):
+    """Keeps the largest ‖w_j‖₁ at the start and after every step."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def look(self, pl_module: Any) -> None:
+        self.seen.append(float(pl_module.explainer.weights.detach().abs().sum(dim=0).max()))
+
+    def on_train_epoch_start(self, _: pl.Trainer, pl_module: Any) -> None:
+        self.look(pl_module)
+
+    def on_train_batch_end(self, _: pl.Trainer, pl_module: Any, *_more: Any) -> None:
+        self.look(pl_module)
+
+
+@pytest.mark.parametrize(("scaling", "schedule"), [("standardized", "cosine"), ("unit", "constant")])
+def test_steps_over_all_samples_reach_the_exact_optimum(fakes: ModuleType, scaling: str, schedule: str) -> None:
+    mu = {"standardized": 0.4, "unit": 4.0}[scaling]
+    exact, steps = (
+        fakes.make_module(scaling=scaling, mu=mu, solver=solver, lr_schedule=schedule) for solver in ("exact", "sgd")
+    )
+    fakes.fit(exact, fakes.make_batches())
+    norms = Norms()
+    fakes.fit(steps, fakes.make_batches(), max_epochs=100, callbacks=[norms])
+    samples = fakes.random_samples()
+    assert objective(steps, samples) == pytest.approx(objective(exact, samples), rel=1e-3)
+    assert objective(steps, samples) < 0.9 * objective(fakes.make_module(), samples)
+    assert max(norms.seen) == pytest.approx(mu, rel=1e-5)
+    assert max(norms.seen) <= mu * (1 + 1e-5)
+    assert_same_heads({**head_of(steps), "weights": exact.explainer.weights.data}, head_of(exact))
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_the_size_of_a_step_follows_that_of_the_responses(fakes: ModuleType, schedule: str) -> None:
+    """The same learning rate serves responses of any size: ‖(sX)ᵀ(W/s) − Lᵀ‖ is ‖XᵀW − Lᵀ‖."""
+    weights = []
+    for size in (1.0, 1 / 1024):
+        module = fakes.make_module(scaling="paper", solver="sgd", mu=2 / size, lr_schedule=schedule)
+        batches = fakes.make_batches(size=100)
+        for batch in batches:
+            batch["features"] = batch["features"] * size
+        fakes.fit(module, batches, max_epochs=4)
+        weights.append(module.explainer.weights.detach() * size)
+    torch.testing.assert_close(weights[1], weights[0], rtol=1e-4, atol=1e-6)
+    assert weights[0].any()
+
+
+def test_mini_batches_come_near_the_optimum(fakes: ModuleType) -> None:
+    exact, steps = fakes.make_module(mu=0.4), fakes.make_module(mu=0.4, solver="sgd")
+    fakes.fit(exact, fakes.make_batches())
+    trainer = fakes.fit(steps, fakes.make_batches(size=75), max_epochs=30)
+    samples = fakes.random_samples()
+    assert objective(steps, samples) == pytest.approx(objective(exact, samples), rel=1e-2)
+    logged = float(trainer.callback_metrics["train/squared_error"])
+    assert logged == pytest.approx(objective(steps, samples) / 300, rel=1e-2)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_scaling_of_steps_is_that_of_the_exact_fit(
+    fakes: ModuleType, flower_shards: Path, tmp_path: Path, *, kept: bool
+) -> None:
+    for scaling in ("paper", "width", "unit", "standardized"):
+        heads = []
+        for solver in ("exact", "sgd"):
+            module = fakes.make_module(solver=solver, scaling=scaling)
+            data = fakes.make_data(flower_shards, tmp_path, cache_features=kept)
+            fakes.fit(module, data, max_epochs=1)
+            heads.append({name: value for name, value in head_of(module).items() if name != "weights"})
+        assert_same_heads(heads[1], heads[0])
+
+
+class KeepAll(Checkpoint):
+    """A checkpoint after every step."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.kept: list[Path] = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.kept.append(self.folder / f"{trainer.global_step}.ckpt")
+        trainer.save_checkpoint(self.kept[-1])
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_resumed_run_equals_one_that_was_never_stopped(
+    fakes: ModuleType, flower_shards: Path, tmp_path: Path, *, kept: bool
+) -> None:
+    options = {"cache_features": kept, "batch_size": 8, "shuffle_buffer": 5}
+    keep = KeepAll(tmp_path)
+    whole = fakes.make_module(solver="sgd")
+    fakes.fit(
+        whole, fakes.make_data(flower_shards, tmp_path / "features", **options), max_epochs=4, callbacks=[keep],
+        enable_checkpointing=True,
+    )  # fmt: skip
+    assert len(keep.kept) == (12 if kept else 8)
+    for path in keep.kept[:-1:2]:
+        resumed = fakes.make_module(solver="sgd")
+        resumed._learn_scaling = lambda: pytest.fail("the scaling was learned again")
+        data = fakes.make_data(flower_shards, tmp_path / "features", **options)
+        fakes.fit(resumed, data, ckpt_path=path, max_epochs=4)
+        assert_same_heads(head_of(resumed), head_of(whole), atol=0)
+        assert resumed.curvature == whole.curvature
+
+
+# Fine-tuning
+
+
+@pytest.fixture
+def exported(fakes: ModuleType, tmp_path: Path) -> Path:
+    module = fakes.make_module()
+    fakes.fit(module, fakes.make_batches())
+    module.explainer.classes = [f"class {index}" for index in range(6)]
+    module.explainer.save(tmp_path / "explainer")
+    return tmp_path / "explainer"
+
+
+class Starts(pl.Callback):
+    """Keeps the head that the first step starts from."""
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if trainer.current_epoch == 0:
+            self.head = head_of(pl_module)
+
+
+def test_fine_tuning_starts_from_the_weights_and_keeps_the_scaling(fakes: ModuleType, exported: Path) -> None:
+    source = fakes.make_module()
+    fakes.fit(source, fakes.make_batches())
+    other = fakes.make_batches(seed=1)
+    tuned, starts = fakes.make_module(solver="sgd", init_from=exported), Starts()
+    fakes.fit(tuned, other, max_epochs=3, callbacks=[starts])
+    assert_same_heads(starts.head, head_of(source))
+    assert tuned.explainer.classes == [f"class {index}" for index in range(6)]
+    for name in ("scaling.shift", "scaling.factor", "intercept"):
+        assert torch.equal(head_of(tuned)[name], head_of(source)[name])
+    samples = fakes.random_samples(seed=1)
+    assert objective(tuned, samples) < objective(source, samples)
+    assert not torch.equal(tuned.explainer.weights, source.explainer.weights)
+
+
+def test_fine_tuning_in_a_smaller_ball_starts_within_it(fakes: ModuleType, exported: Path) -> None:
+    tuned, norms = fakes.make_module(solver="sgd", init_from=exported, mu=0.1), Norms()
+    fakes.fit(tuned, fakes.make_batches(), max_epochs=3, callbacks=[norms])
+    assert max(norms.seen) <= 0.1 * (1 + 1e-5)
+
+
+def test_an_exported_explainer_needs_no_fit_to_be_tested(
+    fakes: ModuleType, exported: Path, flower_shards: Path, tmp_path: Path
+) -> None:
+    module, data = fakes.make_module(init_from=exported), fakes.make_data(flower_shards, tmp_path)
+    assert not module.needs_checkpoint
+    (figures,) = pl.Trainer(**fakes.QUIET).test(module, datamodule=data, verbose=False)
+    assert "test/reconstruction_auc" in figures
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lr": 0.0}, "lr is 0.0; give a finite number above 0"),
+        ({"lr": float("nan")}, "lr is nan"),
+        ({"tol": -1.0}, "tol is -1.0"),
+        ({"momentum": 1.0}, "momentum is 1.0; give 0 or more and less than 1"),
+        ({"momentum": -0.1}, "momentum is -0.1"),
+        ({"lr_schedule": "linear"}, "lr_schedule 'linear' is unknown"),
+        ({"mu": 0.0}, "mu is 0.0"),
+    ],
+)
+def test_wrong_options(fakes: ModuleType, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fakes.make_module(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"scaling": "unit"}, "explainer was fitted with scaling standardized; set model.init_args.scaling"),
+        ({"norm": "squared"}, "was fitted with norm l2"),
+        ({"layers": ["features.0"]}, "saved heads do not fit"),
+    ],
+)
+def test_weights_of_other_responses_are_refused(
+    fakes: ModuleType, exported: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        fakes.make_module(init_from=exported, solver="sgd", **options)
+
+
+def test_exact_takes_neither_augmented_images_nor_weights_to_go_on_from(
+    fakes: ModuleType, flower_shards: Path, exported: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"set data\.init_args\.augment: false, or take model\.init_args\.solver: sgd"):
+        fakes.fit(fakes.make_module(), fakes.make_data(flower_shards, tmp_path, augment=True))
+    with pytest.raises(ValueError, match=r"does not go on from the weights of model\.init_args\.init_from"):
+        fakes.fit(fakes.make_module(init_from=exported), fakes.make_data(flower_shards, tmp_path))
+    fakes.fit(fakes.make_module(solver="sgd"), fakes.make_data(flower_shards, tmp_path, augment=True), max_epochs=1)
+
+
+def test_a_data_set_of_more_classes_is_refused_before_anything_is_computed(
+    fakes: ModuleType, flower_shards: Path, tmp_path: Path
+) -> None:
+    from vitrine.backbones.networks import BackboneOptions
+
+    backbone = BackboneOptions(fakes.FLOWER_NET, num_classes=5, arguments={"width": 4})
+    module = MuLassoModule(backbone, image_size=64)
+    with pytest.raises(ValueError, match="labels of 6 classes, but the backbone has 5 logits"):
+        fakes.fit(module, fakes.make_data(flower_shards, tmp_path / "features"))
+    assert not (tmp_path / "features").exists()
+
+
+# The curvature
+
+
+@pytest.mark.parametrize("shape", [(40, 12), (12, 40), (300, 88), (1, 5)])
+@pytest.mark.parametrize("centred", [False, True])
+def test_the_curvature_is_the_largest_eigenvalue(shape: tuple[int, int], *, centred: bool) -> None:
+    x = torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    if centred:  # as responses of one layer, which add up to a constant
+        x = x - x.mean(dim=1, keepdim=True)
+    expected = torch.linalg.eigvalsh(2 / len(x) * x.T @ x)[-1]
+    found = largest_curvature(x)
+    assert 0.95 * expected <= found <= expected * (1 + 1e-9)
+    torch.testing.assert_close(largest_curvature(x, iterations=2000), expected, rtol=1e-4, atol=0)
+
+
+def test_the_curvature_of_nothing_is_one() -> None:
+    assert largest_curvature(torch.zeros(4, 3)) == 1
+    tiny = torch.full((4, 3), 1e-15)
+    assert largest_curvature(tiny) == pytest.approx(2 * 3e-30, rel=1e-3)
+
+
+# Two ranks
+
+
+@pytest.fixture(scope="module")
+def found(
+    fakes: ModuleType,
+    run_script: Callable[..., Any],
+    flower_shards: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> list[dict[str, Any]]:
+    """What one process and two processes found."""
+    folders = [tmp_path_factory.mktemp(name) for name in ("one_process", "two_processes")]
+    fakes.main(flower_shards, folders[0], 1)
+    run_script(fakes.__file__, flower_shards, folders[1], 2, cwd=folders[1])
+    return [torch.load(folder / "found.pt") for folder in folders]
+
+
+@pytest.mark.parametrize("run", ["exact standardized", "exact unit", "sgd standardized", "sgd unit"])
+def test_two_ranks_equal_one(found: list[dict[str, Any]], run: str) -> None:
+    """With shares that are not equal; streamed or kept, from sums or from rows."""
+    (one, figures_one, epochs), (two, figures_two, epochs_of_two) = (results[run] for results in found)
+    assert epochs == epochs_of_two == (1 if "exact" in run else 3)
+    assert_same_heads(two, one, atol=1e-5)
+    assert one["weights"].any()
+    assert figures_two == pytest.approx(figures_one, rel=1e-4, abs=1e-6, nan_ok=True)
+    assert {"train/filters", "test/reconstruction_auc", "val/classes_left_out"} <= set(figures_one)

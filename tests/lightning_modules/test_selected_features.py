@@ -1,0 +1,149 @@
+"""Baselines without a network of their own: chosen dimensions of Z, in one pass over the data."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from vitrine.attribution import ExcitationBackprop
+from vitrine.data.preprocessing import Preprocessing
+from vitrine.explainers.srae.lasso_selection import LassoSelection, strongest
+
+
+@pytest.fixture(scope="module")
+def shard_fakes() -> ModuleType:
+    path = Path(__file__).parents[1] / "datamodules" / "shard_fakes.py"
+    spec = importlib.util.spec_from_file_location("shard_fakes", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def whole_lasso(features: Tensor, logits: Tensor, positive: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
+    selection = LassoSelection(logits.shape[1], features.shape[1])
+    selection.update(features, logits, positive)
+    return selection.finish(alpha, None)
+
+
+def test_lasso_takes_one_pass(srae_fakes: ModuleType, tmp_path: Path) -> None:
+    module, batches = srae_fakes.make_selection(), srae_fakes.make_batches(5)
+    trainer = srae_fakes.fit(module, batches, 7, default_root_dir=tmp_path)
+    assert trainer.current_epoch == 1
+    features, logits, label = (torch.cat([b[name] for b in batches]) for name in ("features", "logits", "label"))
+    explained = srae_fakes.EXPLAINED
+    w, b, contributions = whole_lasso(features, logits[:, explained], label[:, None] == torch.tensor(explained), 0.05)
+    heads = module.explainer.heads
+    torch.testing.assert_close(heads.weights, w)
+    torch.testing.assert_close(heads.bias, b)
+    chosen = strongest(contributions, 2)
+    assert torch.equal(heads.indices, chosen.clamp(min=0))
+    assert torch.equal(heads.live, chosen >= 0)
+    # Logits are 4 Z_j − 1 of their own dimension.
+    assert heads.indices[:, 0].tolist() == explained
+    assert float(trainer.callback_metrics["train/dimensions_per_class"]) == (w != 0).sum() / 3
+    assert module.needs_checkpoint
+
+
+def test_the_lasso_is_validated(srae_fakes: ModuleType, tmp_path: Path) -> None:
+    """After its one epoch, and on its own; what estimates nothing has nothing to validate."""
+    module, batches = srae_fakes.make_selection(), srae_fakes.make_batches(5)
+    trainer = srae_fakes.fit(module, batches, 3, val=batches[:2], default_root_dir=tmp_path)
+    features, logits = (torch.cat([b[name] for b in batches[:2]]) for name in ("features", "logits"))
+    estimates = module.explainer.reconstruct_logits(features)
+    expected = float((estimates - logits[:, srae_fakes.EXPLAINED]).abs().mean())
+    assert float(trainer.callback_metrics["val/f_reg"]) == pytest.approx(expected, rel=1e-5)
+    (figures,) = trainer.validate(module, srae_fakes.Batches(batches[:2]), verbose=False)
+    assert figures["val/f_reg"] == pytest.approx(expected, rel=1e-5)
+    drawn = srae_fakes.make_selection(selection="random")
+    pl.Trainer(**srae_fakes.QUIET).validate(drawn, srae_fakes.Batches(batches[:2]), verbose=False)
+
+
+def test_dimensions_that_were_chosen_otherwise_are_refused(srae_fakes: ModuleType, tmp_path: Path) -> None:
+    trainer = srae_fakes.fit(srae_fakes.make_selection(), srae_fakes.make_batches(), 1, default_root_dir=tmp_path)
+    trainer.save_checkpoint(tmp_path / "a.ckpt", weights_only=False)
+    with pytest.raises(
+        ValueError,
+        match=r"a\.ckpt was trained with selection: lasso, not random; set model\.init_args\.selection: lasso",
+    ):
+        pl.Trainer(**srae_fakes.QUIET).test(
+            srae_fakes.make_selection(selection="random"),
+            image_loader(),
+            ckpt_path=tmp_path / "a.ckpt",
+            weights_only=False,
+        )
+
+
+def test_lasso_on_shards(srae_fakes: ModuleType, shard_fakes: ModuleType, tmp_path: Path) -> None:
+    """Kept features and streamed images give the same; a test reads it back from a checkpoint."""
+    shards = shard_fakes.write_split(tmp_path / "set", "train", 22)
+    shard_fakes.write_split(shards, "test", 5)
+    options = {"preprocessing": Preprocessing(size=32, resize=32), "val_fraction": 0.0}
+    explained = {"explained_classes": [0, 2], "alpha": 1e-4}
+    found = []
+    for cache in (True, False):
+        data = shard_fakes.module_of(shards, cache_features=cache, **options)
+        module = srae_fakes.make_selection(**explained)
+        trainer = pl.Trainer(max_epochs=3, **{**srae_fakes.QUIET, "default_root_dir": tmp_path})
+        trainer.fit(module, datamodule=data)
+        found.append(module.explainer.head_state())
+        trainer.save_checkpoint(tmp_path / "a.ckpt", weights_only=False)
+    assert found[0]["heads.weights"].any()
+    for name, value in found[0].items():
+        torch.testing.assert_close(found[1][name], value, atol=2e-3, rtol=1e-2)
+    tester = pl.Trainer(**srae_fakes.QUIET)
+    fresh = srae_fakes.make_selection(**explained)
+    (figures,) = tester.test(fresh, datamodule=data, ckpt_path=tmp_path / "a.ckpt", verbose=False, weights_only=False)
+    assert 0 <= figures["test/f_reg"] < 1
+    for name, value in found[1].items():
+        assert torch.equal(fresh.explainer.head_state()[name], value)
+
+
+def image_loader() -> DataLoader[Any]:
+    images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    batch = {"image": images, "label": torch.tensor([0, 1, 3]), "key": list("abc")}
+    return DataLoader([batch], batch_size=None)  # type: ignore[arg-type]
+
+
+def test_the_logit_needs_no_training(srae_fakes: ModuleType) -> None:
+    module = srae_fakes.make_selection(selection="logit", layer="classifier", explained_classes=None)
+    assert not module.needs_checkpoint
+    (figures,) = pl.Trainer(**srae_fakes.QUIET).test(module, image_loader(), verbose=False)
+    assert figures["test/f_reg"] == pytest.approx(0, abs=1e-6)
+    assert figures["test/f_cls"] == 1
+    images = next(iter(image_loader()))["image"]
+    explanation = module.explainer.explain(images)
+    plain = ExcitationBackprop(module.explainer.backbone.model, contrastive=True)
+    expected = plain.attribute(images, target=explanation.prediction)
+    torch.testing.assert_close(explanation.heatmaps, expected, atol=1e-6, rtol=1e-4)
+
+
+def test_random_dimensions_need_no_training(srae_fakes: ModuleType, tmp_path: Path) -> None:
+    module = srae_fakes.make_selection(selection="random", seed=4)
+    assert not module.needs_checkpoint
+    before = module.explainer.head_state()
+    srae_fakes.fit(module, srae_fakes.make_batches(), 3, default_root_dir=tmp_path)
+    for name, value in module.explainer.head_state().items():
+        assert torch.equal(value, before[name])
+    other = srae_fakes.make_selection(selection="random", seed=5).explainer.heads.indices
+    assert not torch.equal(module.explainer.heads.indices, other)
+    (figures,) = pl.Trainer(**srae_fakes.QUIET).test(module, image_loader(), verbose=False) or [{}]
+    assert "test/f_reg" not in figures
+
+
+def test_wrong_options(srae_fakes: ModuleType) -> None:
+    with pytest.raises(ValueError, match="alpha is -1"):
+        srae_fakes.make_selection(alpha=-1)
+    with pytest.raises(ValueError, match="positive_weight is 0; give a finite number above 0, or balanced"):
+        srae_fakes.make_selection(positive_weight=0)
+    with pytest.raises(ValueError, match=r"num_features is 65, but layer 'features\.2' has 64 dimensions"):
+        srae_fakes.make_selection(num_features=65)
+    with pytest.raises(ValueError, match=r"gives the 4 logits; layer 'features\.2' gives 64 numbers"):
+        srae_fakes.make_selection(selection="logit")

@@ -1,0 +1,95 @@
+import io
+import re
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vitrine.data.shards.cli import main
+from vitrine.data.shards.converter import write_set
+from vitrine.data.shards.converters.saliency import half_on, has_split, list_saliency
+from vitrine.data.shards.verifier import verify
+
+sets = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "image_sets.py")))
+
+
+@pytest.mark.parametrize(
+    ("layout", "split", "source"),
+    [
+        ("MSRA-B", "test", "0_1.jpg"),
+        ("ECSSD", "test", "images/0_1.jpg"),
+        ("DUTS-TE", "test", "DUTS-TE-Image/0_1.jpg"),
+        ("DUTS-TR", "train", "DUTS-TR-Image/0_1.jpg"),
+    ],
+)
+def test_each_layout_is_found(layout: str, split: str, source: str, tmp_path: Path) -> None:
+    root = sets.write_saliency(tmp_path / "set", layout)
+    listed = list_saliency(root, split)
+    assert (listed.dataset, listed.split, listed.annotations) == ("saliency", split, ("mask",))
+    assert [sample.key for sample in listed.samples] == ["0_0", "0_1", "0_2"]
+    assert listed.samples[1].extra == {"source": source}
+    index = write_set(listed, tmp_path / "out", shard_size=2, workers=1, seed=0)
+    assert (index.count, index.classes, index.class_counts, index.multi_label) == (3, [], [], True)
+    assert verify(tmp_path / "out", workers=1).problems == []
+
+
+def test_the_splits_of_duts_lie_side_by_side(tmp_path: Path) -> None:
+    sets.write_saliency(tmp_path / "DUTS" / "DUTS-TE", "DUTS-TE", 2)
+    assert not has_split(tmp_path / "DUTS", "train")
+    with pytest.raises(FileNotFoundError, match="DUTS has no images of the split train: unpack their archive there"):
+        list_saliency(tmp_path / "DUTS", "train")
+    sets.write_saliency(tmp_path / "DUTS" / "DUTS-TR", "DUTS-TR", 3)
+    assert len(list_saliency(tmp_path / "DUTS", "test").samples) == 2
+    assert len(list_saliency(tmp_path / "DUTS", "train").samples) == 3
+
+
+@pytest.mark.parametrize(
+    ("values", "on"),
+    [((0, 127, 128, 255), (0, 0, 1, 1)), ((0, 1), (0, 1)), ((0, 0), (0, 0)), ((0, 2), (0, 0)), ((255, 255), (1, 1))],
+)
+def test_masks_are_on_from_half_of_white(values: tuple[int, ...], on: tuple[int, ...], tmp_path: Path) -> None:
+    size = (len(values), 2)
+    mask = half_on(sets.write_mask(tmp_path / "mask.png", values, size))
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(mask))), [[255 * value for value in on]] * 2)
+
+
+def test_a_mask_in_colours_is_read_by_its_grey(tmp_path: Path) -> None:
+    """Also one of two palette colours."""
+    grey = Image.open(sets.write_mask(tmp_path / "grey.png", (0, 255)))
+    for mode in ("RGB", "RGBA", "P", "1"):
+        grey.convert(mode).save(tmp_path / "other.png")
+        assert half_on(tmp_path / "other.png") == half_on(tmp_path / "grey.png")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda root: (root / "0_1.png").unlink(), "0_1.jpg has no mask of the same name: add that"),
+        (lambda root: (root / "0_2.jpg").unlink(), "0_2.png has no image of the same name: add that"),
+        (lambda root: sets.write_mask(root / "0_1.png", size=(10, 12)), "0_1.png is 10 x 12, its image 12 x 10"),
+        (lambda root: (root / "0_1.png").write_bytes(b""), "0_1.png is no image that Pillow can read"),
+        (lambda root: sets.write_picture(root / "0_1.jpeg"), "0_1.jpg have one name: rename or remove one"),
+        (lambda root: [path.unlink() for path in root.glob("*.jpg")], "holds no pairs of NAME.jpg and NAME.png"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    spoil: Callable[[Path], object], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = sets.write_saliency(tmp_path / "set")
+    spoil(root)
+    assert main(["saliency", "--root", str(root), "--out", str(tmp_path / "out"), "--workers", "1"]) == 2
+    error = capsys.readouterr().err
+    assert re.search(re.escape(message), error)
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_converts_on_two_processes(tmp_path: Path) -> None:
+    root = sets.write_saliency(tmp_path / "set")
+    options = ["--root", str(root), "--shard-size", "2", "--workers", "2", "--out", str(tmp_path / "out")]
+    assert main(["saliency", *options]) == 0
+    assert main(["verify", str(tmp_path / "out"), "--workers", "1"]) == 0

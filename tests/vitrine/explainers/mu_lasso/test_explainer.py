@@ -1,0 +1,451 @@
+"""The μ-Lasso explainer: what it says of an image, follows from its weights; it can be saved, and fitted to the optimum."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cvxpy
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+import vitrine
+from vitrine.attribution import GuidedBackprop
+from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.core.image_ops import gaussian_blur
+from vitrine.data.preprocessing import Preprocessing
+from vitrine.explainers import MuLassoExplainer, MuLassoFit
+from vitrine.explainers.mu_lasso.fit import ScalingFit, label_matrix
+from vitrine.filters.scaling import SCALINGS
+
+FILTERS, CLASSES = 14, 3
+"""Of the network: 6 in ``features.0``, 8 in ``features.2``; ``classifier`` is the class layer."""
+Array = NDArray[np.float64]
+
+
+@pytest.fixture
+def selector(network: nn.Module) -> MuLassoExplainer:
+    """With a shift, factors and dense random weights."""
+    explainer = make(network, scaling="standardized", heatmaps=4)
+    generator = torch.Generator().manual_seed(3)
+    explainer.weights.data.copy_(torch.randn(FILTERS, CLASSES, generator=generator))
+    explainer.weights.data[11] = -4.0
+    explainer.scaling.shift.copy_(torch.rand(FILTERS, generator=generator) / 10)
+    explainer.scaling.factor.copy_(torch.rand(FILTERS, generator=generator) + 0.5)
+    explainer.intercept.copy_(torch.tensor([0.25, 0.5, 0.125]))
+    return explainer
+
+
+def make(network: nn.Module, **options: Any) -> MuLassoExplainer:
+    return MuLassoExplainer(FrozenBackbone(network), ["ant", "bee", "cat"], image_size=8, **options)
+
+
+def contributions(explainer: MuLassoExplainer, images: Tensor, classes: Tensor) -> Tensor:
+    """The products r = w_ĵ ∘ x, image by image and filter by filter."""
+    x, weights = explainer.responses(images)["features"], explainer.weights.detach()
+    standard = (x - explainer.scaling.shift) * explainer.scaling.factor
+    rows = [[float(standard[b, i] * weights[i, j]) for i in range(FILTERS)] for b, j in enumerate(classes)]
+    return torch.tensor(rows)
+
+
+# What it says of an image
+
+
+@pytest.mark.parametrize("target", [None, 1, [2, 0, 1, 1, 0]])
+def test_the_strongest_contributions_are_the_scores(selector: MuLassoExplainer, images: Tensor, target: Any) -> None:
+    explanation = selector.explain(images, target)
+    classes = explanation.prediction if target is None else torch.as_tensor(target).expand(5)
+    assert torch.equal(explanation.target, classes)
+    assert torch.equal(explanation.prediction, explanation.logits.argmax(dim=1))
+    expected = contributions(selector, images, classes).sort(dim=1, descending=True)
+    assert (expected.values[:, :4] > 0).all()  # signed: the largest negative ones are larger, and not among them
+    assert (expected.values[:, -1].abs() > expected.values[:, 3]).any()
+    torch.testing.assert_close(explanation.scores, expected.values[:, :4])
+    numbers = {"features.0": 1, "features.2": 3}  # the activation between them counts
+    for labels, indices in zip(explanation.labels, expected.indices[:, :4].tolist(), strict=True):
+        places = [("features.0", index) if index < 6 else ("features.2", index - 6) for index in indices]
+        assert labels == [f"{numbers[layer]} {layer} #{channel}" for layer, channel in places]
+    assert explanation.kinds == [["conv"] * 4] * 5
+    assert explanation.aggregation == "maximum"
+
+
+@pytest.mark.parametrize("sigma", [0.0, 1.5])
+def test_heatmaps_are_guided_backprop_of_each_filter(network: nn.Module, images: Tensor, sigma: float) -> None:
+    explainer = make(network, heatmaps=3, sigma=sigma)
+    explainer.weights.data.copy_(torch.rand(FILTERS, CLASSES, generator=torch.Generator().manual_seed(0)))
+    explanation = explainer.explain(images, 2)
+    for row in range(5):
+        for k, label in enumerate(explanation.labels[row]):
+            _, layer, channel = label.split()
+            method = GuidedBackprop(network, layer, stride_one=True)
+            alone = method.attribute(images[row : row + 1], channel=int(channel[1:]))
+            drawn = alone.abs().amax(dim=1)[0]
+            expected = gaussian_blur(drawn, sigma) if sigma else drawn
+            assert expected.max() > 0
+            torch.testing.assert_close(explanation.heatmaps[row, k], expected)
+
+
+def test_layers_of_other_kinds_are_told() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3, stride=2), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Flatten(),
+        nn.Linear(4, 5), nn.ReLU(inplace=True), nn.Linear(5, 2),
+    )  # fmt: skip
+    explainer = MuLassoExplainer(FrozenBackbone(network), heatmaps=17, image_size=6)
+    explainer.weights.data.fill_(1.0)
+    explanation = explainer.explain(torch.rand(2, 3, 6, 6))
+    for labels, kinds, scores in zip(explanation.labels, explanation.kinds or (), explanation.scores, strict=True):
+        spoken = [(label.split()[0], kind) for label, kind in zip(labels, kinds, strict=True) if kind]
+        assert set(spoken) <= {("1", "conv"), ("2", "norm"), ("4", "pool"), ("5", "linear")}
+        assert len(spoken) == int((scores > 0).sum())
+    assert {kind for kinds in explanation.kinds or () for kind in kinds} >= {"conv", "norm", "pool", "linear"}
+
+
+def test_where_fewer_filters_speak_the_rest_is_empty(network: nn.Module, images: Tensor) -> None:
+    explainer = make(network, heatmaps=4)
+    explainer.weights.data[[1, 9], 0] = torch.tensor([0.5, 0.25])
+    explainer.weights.data[[2, 3], 0] = -1.0
+    explanation = explainer.explain(images, 0)
+    assert (explanation.scores[:, :2] > 0).all()
+    assert torch.equal(explanation.scores[:, 2:], torch.zeros(5, 2))  # neither -0.0 nor the negative ones
+    assert not explanation.heatmaps[:, 2:].any()
+    assert explanation.heatmaps[:, :2].flatten(2).any(dim=2).all()
+    assert all(labels[2:] == ["no further filter"] * 2 for labels in explanation.labels)
+    assert explanation.kinds == [["conv", "conv", "", ""]] * 5
+    silent = explainer.explain(images, 1)  # nothing speaks for this class
+    assert not silent.scores.any()
+    assert not silent.aggregate().any()
+
+
+def test_the_reconstruction_is_of_the_labels_of_all_classes(selector: MuLassoExplainer, images: Tensor) -> None:
+    explanation = selector.explain(images)
+    assert explanation.explained_classes is None
+    expected = [
+        contributions(selector, images, torch.full((5,), j)).sum(dim=1) + selector.intercept[j] for j in range(3)
+    ]
+    assert explanation.reconstruction is not None
+    torch.testing.assert_close(explanation.reconstruction, torch.stack(expected, dim=1))
+
+
+def test_class_scores_are_in_full_also_under_autocast(selector: MuLassoExplainer) -> None:
+    x = torch.rand(4, FILTERS)
+    expected = selector.class_scores(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(selector.class_scores(x), expected)
+
+
+def test_an_image_does_not_depend_on_its_batch(selector: MuLassoExplainer, images: Tensor) -> None:
+    together = selector.explain(images)
+    for size in (1, 2):
+        parts = selector.explain(images, internal_batch_size=size)
+        torch.testing.assert_close(parts.heatmaps, together.heatmaps)
+        torch.testing.assert_close(parts.scores, together.scores)
+        assert parts.labels == together.labels
+        assert parts.kinds == together.kinds
+        assert parts.aggregation == together.aggregation
+    some = together[1:3]
+    assert some.kinds == (together.kinds or [])[1:3]
+    assert torch.equal(some.cpu().aggregate(), together.aggregate()[1:3])
+
+
+@pytest.mark.parametrize("aggregation", ["maximum", "sum"])
+def test_attribute_joins_the_heatmaps_as_chosen(
+    network: nn.Module, selector: MuLassoExplainer, images: Tensor, aggregation: str
+) -> None:
+    explainer = make(network, heatmaps=3, aggregation=aggregation)
+    explainer.weights.data.copy_(selector.weights.data)
+    explanation = explainer.explain(images, 1)
+    maps = explainer.attribute(images, 1)
+    for row in range(5):
+        joined = torch.zeros(8, 8)
+        for heatmap, score in zip(explanation.heatmaps[row], explanation.scores[row], strict=True):
+            if aggregation == "sum":
+                joined += score * heatmap / heatmap.sum()
+            else:
+                joined = torch.maximum(joined, heatmap / heatmap.max() if score > 0 else torch.zeros(8, 8))
+        torch.testing.assert_close(maps[row, 0], joined)
+
+
+def test_works_within_inference_mode(selector: MuLassoExplainer, images: Tensor) -> None:
+    expected = selector.explain(images)
+    with torch.inference_mode():
+        found = selector.explain(images.clone())
+    torch.testing.assert_close(found.heatmaps, expected.heatmaps)
+    torch.testing.assert_close(found.scores, expected.scores)
+
+
+def test_nothing_that_explains_leaves_a_gradient(selector: MuLassoExplainer, images: Tensor) -> None:
+    explanation = selector.explain(images)
+    assert not any(value.requires_grad for value in vars(explanation).values() if isinstance(value, Tensor))
+    assert selector.weights.grad is None
+
+
+@pytest.mark.parametrize("target", [3, -1, [0, 1, 2, 3, 0]])
+def test_wrong_targets(selector: MuLassoExplainer, images: Tensor, target: Any) -> None:
+    with pytest.raises(ValueError, match="outside the classes 0 to 2"):
+        selector.explain(images, target)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mu": 0.0}, "mu is 0.0: give a finite number above 0"),
+        ({"mu": float("nan")}, "mu is nan"),
+        ({"mu": float("inf")}, "mu is inf: .* least squares"),
+        ({"heatmaps": 0}, "heatmaps is 0: give 1 to 14"),
+        ({"heatmaps": 15}, "heatmaps is 15: give 1 to 14"),
+        ({"aggregation": "mean"}, "aggregation 'mean' is unknown; choose one of sum, maximum"),
+        ({"sigma": -1.0}, "sigma is -1.0"),
+        ({"scaling": "zscore"}, "scaling 'zscore' is unknown"),
+        ({"pooling": "max"}, "pooling 'max' is unknown"),
+        ({"layers": ["featurs.0"]}, "no layer 'featurs.0'; near names: features.0"),
+        ({"layers": "convs"}, "layers 'convs' is unknown"),
+        ({"norm": "l1"}, "norm 'l1' is unknown"),
+    ],
+)
+def test_wrong_options(network: nn.Module, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(network, **options)
+
+
+# Its filters
+
+
+def test_relevant_filters_by_falling_weight(network: nn.Module) -> None:
+    explainer = make(network)
+    explainer.weights.data[[2, 9, 13, 5], [0, 0, 2, 0]] = torch.tensor([0.25, -0.5, 1.0, 0.25])
+    assert explainer.relevant(0) == [9, 2, 5]  # equals in the order of x
+    assert explainer.relevant(1) == []
+    assert explainer.relevant_filters() == [("features.2", 7), ("features.2", 3), ("features.0", 2), ("features.0", 5)]
+
+
+def test_project_brings_every_class_into_the_ball(network: nn.Module) -> None:
+    explainer = make(network, mu=2.0)
+    explainer.weights.data.copy_(torch.tensor([3.0, 0.1, 1.0]).expand(FILTERS, CLASSES))
+    explainer.project()
+    torch.testing.assert_close(explainer.weights.abs().sum(dim=0), torch.tensor([2.0, 1.4, 2.0]))
+    torch.testing.assert_close(explainer.weights[:, 0], torch.full((FILTERS,), 2 / FILTERS))
+    assert torch.equal(explainer.weights[:, 1], torch.full((FILTERS,), 0.1))
+
+
+# Saving
+
+
+def test_round_trip(network: nn.Module, selector: MuLassoExplainer, images: Tensor, tmp_path: Path) -> None:
+    selector.save(tmp_path / "explainer", bundle_backbone=False)
+    loaded = vitrine.load(tmp_path / "explainer", backbone=network)
+    assert isinstance(loaded, MuLassoExplainer)
+    assert loaded.options() == selector.options()
+    assert loaded.responses.layers == selector.responses.layers
+    for name, value in selector.head_state().items():
+        assert torch.equal(loaded.head_state()[name], value)
+    assert {"weights", "intercept", "scaling.shift", "scaling.factor"} <= set(selector.head_state())
+    before, after = selector.explain(images), loaded.explain(images)
+    assert torch.equal(after.heatmaps, before.heatmaps)
+    assert torch.equal(after.scores, before.scores)
+    assert (after.labels, after.kinds, after.aggregation) == (before.labels, before.kinds, before.aggregation)
+    assert torch.equal(after.reconstruction, before.reconstruction)  # type: ignore[arg-type]
+
+
+def test_every_option_is_saved(network: nn.Module, tmp_path: Path) -> None:
+    chosen: dict[str, Any] = {
+        "layers": ["features.2", "features.1"], "norm": "squared", "normalization": "whole", "scaling": "unit", "mu": 3.5,
+        "heatmaps": 2, "aggregation": "sum", "stride_one": False, "pooling": "resampled", "sigma": 1.5, "floor": 0.25,
+    }  # fmt: skip
+    explainer = make(network, **chosen)
+    explainer.save(tmp_path / "explainer", bundle_backbone=False)
+    loaded = vitrine.load(tmp_path / "explainer", backbone=network)
+    assert loaded.options() == {**chosen, "layers": ["features.1", "features.2"], "image_size": 8}
+    assert [layer.kind for layer in loaded.responses.layers] == ["activation", "conv"]  # type: ignore[union-attr]
+
+
+def test_a_backbone_that_has_a_name_comes_along(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    backbone = FrozenBackbone("vitrine.data.an8flower.network:FlowerNet", num_classes=3, arguments={"width": 4})
+    explainer = MuLassoExplainer(backbone, ["ant", "bee", "cat"], Preprocessing(64, None), image_size=64)
+    explainer.weights.data.fill_(0.5)
+    explainer.save(tmp_path / "explainer", metadata={"filters": 88})
+    loaded = vitrine.load(tmp_path / "explainer")
+    images = torch.rand(1, 3, 64, 64)
+    assert torch.equal(loaded.explain(images).heatmaps, explainer.explain(images).heatmaps)
+    assert loaded.preprocessing == explainer.preprocessing
+    assert json.loads((tmp_path / "explainer" / "explainer.json").read_text())["metadata"] == {"filters": 88}
+
+
+# Fitting
+
+
+class Samples(NamedTuple):
+    """Responses as those of the network: a sum of 1 a layer, a dead filter, and one that never changes."""
+
+    x: Tensor
+    labels: Tensor
+
+
+@pytest.fixture
+def samples() -> Samples:
+    generator = torch.Generator().manual_seed(5)
+    labels = torch.randint(CLASSES, (60,), generator=generator)
+    raw = torch.rand(60, FILTERS, generator=generator) + torch.rand(CLASSES, FILTERS, generator=generator)[labels]
+    raw[:, 1] = 0
+    first, second = raw[:, :6], raw[:, 6:]
+    x = torch.cat([first / first.sum(dim=1, keepdim=True), second / second.sum(dim=1, keepdim=True)], dim=1)
+    x[:, 8] = 0.125
+    return Samples(x, labels)
+
+
+def scaled(x: Array, scaling: str) -> Array:
+    """Transcribed from what each scaling says."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if scaling == "width":
+            return x * np.array([6.0] * 6 + [8.0] * 8)
+        if scaling == "unit":
+            return np.asarray(np.nan_to_num(x / np.linalg.norm(x, axis=0)))
+        if scaling == "standardized":
+            return np.asarray(np.where(np.ptp(x, axis=0) > 0, (x - x.mean(axis=0)) / x.std(axis=0), 0))
+    return x
+
+
+def lasso(x: Array, labels: Array, mu: float) -> Array:
+    """One class after the other by a general solver."""
+    columns = []
+    for label in labels.T:
+        w = cvxpy.Variable(x.shape[1])
+        problem = cvxpy.Problem(cvxpy.Minimize(cvxpy.sum_squares(x @ w - label)), [cvxpy.norm1(w) <= mu])
+        problem.solve(cvxpy.CLARABEL, tol_gap_rel=1e-12, tol_gap_abs=1e-12, tol_feas=1e-12)
+        columns.append(w.value)
+    return np.stack(columns, axis=1)
+
+
+MUS = {"paper": 3.0, "width": 0.6, "unit": 1.5, "standardized": 0.2}
+
+
+def fitted(network: nn.Module, samples: Samples, count: int, scaling: str, labels: Tensor | None = None) -> Any:
+    explainer = make(network, scaling=scaling, mu=MUS[scaling])
+    fit = MuLassoFit(explainer, count)
+    targets = samples.labels if labels is None else labels
+    for x, label in zip(samples.x.split(7), targets.split(7), strict=True):
+        fit.update(x, label)
+    return explainer, fit.finish(tol=1e-9), fit
+
+
+@pytest.mark.parametrize("count", [10**6, 0], ids=["sums", "rows"])
+@pytest.mark.parametrize("multi_hot", [False, True])
+@pytest.mark.parametrize("scaling", SCALINGS)
+def test_the_fit_is_the_optimum_on_scaled_responses(
+    network: nn.Module, samples: Samples, scaling: str, count: int, *, multi_hot: bool
+) -> None:
+    hot = torch.nn.functional.one_hot(samples.labels, CLASSES)
+    if multi_hot:
+        hot[::5] = torch.tensor([1, 1, 0])
+        hot[7] = 0
+    explainer, solution, fit = fitted(network, samples, count, scaling, hot.float() if multi_hot else None)
+    assert (fit.sums is None) == (count == 0)
+    x, targets = scaled(samples.x.double().numpy(), scaling), hot.double().numpy()
+    mean = targets.mean(axis=0) if scaling == "standardized" else np.zeros(CLASSES)
+    expected = lasso(x, targets - mean, MUS[scaling])
+    objective = np.square(x @ expected - (targets - mean)).sum(axis=0)
+    assert objective == pytest.approx(solution.objective.numpy(), rel=1e-5)
+    assert (np.abs(np.linalg.norm(expected, 1, axis=0)) < 1.001 * MUS[scaling]).all()
+    assert bool(solution.converged.all())
+    np.testing.assert_allclose(explainer.weights.detach().numpy(), expected, atol=2e-4 * MUS[scaling])
+    assert explainer.weights.detach().abs().sum(dim=0).numpy() == pytest.approx(MUS[scaling], rel=1e-5)
+    np.testing.assert_allclose(explainer.intercept, mean, atol=1e-6)
+    scores = explainer.class_scores(samples.x).detach().numpy()
+    np.testing.assert_allclose(scores, x @ expected + mean, atol=1e-3)
+
+
+@pytest.mark.parametrize("scaling", SCALINGS)
+def test_sums_and_rows_give_the_same(network: nn.Module, samples: Samples, scaling: str) -> None:
+    one, first, _ = fitted(network, samples, 10**6, scaling)
+    two, second, _ = fitted(network, samples, 0, scaling)
+    for name, value in one.head_state().items():
+        torch.testing.assert_close(two.head_state()[name], value, atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(first.objective, second.objective, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("count", [10**6, 0], ids=["sums", "rows"])
+def test_a_large_mu_is_least_squares(network: nn.Module, samples: Samples, count: int) -> None:
+    explainer = make(network, mu=1e6)
+    fit = MuLassoFit(explainer, count)
+    x = torch.randn(60, FILTERS, generator=torch.Generator().manual_seed(0))
+    fit.update(x, samples.labels)
+    fit.finish(tol=1e-9)
+    expected = torch.linalg.lstsq(x.double(), label_matrix(samples.labels, CLASSES).double()).solution
+    torch.testing.assert_close(explainer.weights.detach().double(), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_another_mu_along_the_path(network: nn.Module, samples: Samples) -> None:
+    explainer, solution, fit = fitted(network, samples, 10**6, "unit")
+    for mu in (0.4, 1.5, 4.0):
+        fit.use(solution.at(mu))
+        afresh = make(network, scaling="unit", mu=mu)
+        other = MuLassoFit(afresh, 10**6)
+        other.update(samples.x, samples.labels)
+        other.finish(tol=1e-9)
+        torch.testing.assert_close(explainer.weights, afresh.weights, atol=1e-5, rtol=1e-4)
+    given = make(network, scaling="unit", mu=7.0)
+    other = MuLassoFit(given, 10**6)
+    other.update(samples.x, samples.labels)
+    other.finish(mu=4.0)
+    torch.testing.assert_close(given.weights, explainer.weights, atol=1e-4, rtol=1e-3)
+    with pytest.raises(ValueError, match="above 0, not 0"):
+        other.finish(mu=0.0)
+
+
+def test_the_scaling_alone(network: nn.Module, samples: Samples) -> None:
+    for scaling in SCALINGS:
+        whole, _, _ = fitted(network, samples, 10**6, scaling)
+        explainer = make(network, scaling=scaling)
+        fit = ScalingFit(explainer)
+        assert fit.needs_samples == (scaling in {"unit", "standardized"})
+        if fit.needs_samples:
+            fit.update(samples.x[:25], samples.labels[:25])
+            fit.update(samples.x[25:], label_matrix(samples.labels[25:], CLASSES))
+        fit.finish()
+        for name in ("intercept", "scaling.shift", "scaling.factor"):
+            torch.testing.assert_close(explainer.head_state()[name], whole.head_state()[name])
+        assert not explainer.weights.any()
+
+
+def test_the_standardized_scaling_can_tell_more_than_the_paper_s(network: nn.Module, samples: Samples) -> None:
+    """Dead and constant filters get no weight; what is left has variance 1."""
+    explainer, _, _ = fitted(network, samples, 10**6, "standardized")
+    assert not explainer.weights[[1, 8]].any()
+    x = explainer.scaling(samples.x)
+    assert not x[:, [1, 8]].any()
+    live = [index for index in range(FILTERS) if index not in {1, 8}]
+    torch.testing.assert_close(x[:, live].mean(dim=0), torch.zeros(12), atol=1e-5, rtol=0)
+    torch.testing.assert_close(x[:, live].std(dim=0, correction=0), torch.ones(12), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("labels", "count"), [(torch.tensor([0, 5, 1]), 6), (torch.ones(3, 4), 4), (torch.ones(3, 2), 2)]
+)
+def test_labels_of_other_classes_than_the_logits(network: nn.Module, labels: Tensor, count: int) -> None:
+    told = f"The data set has labels of {count} classes, but the backbone has 3 logits"
+    for fit in (MuLassoFit(make(network), 0), MuLassoFit(make(network), 100), ScalingFit(make(network))):
+        with pytest.raises(ValueError, match=told):
+            fit.update(torch.rand(3, FILTERS), labels)
+
+
+@pytest.mark.parametrize("scaling", SCALINGS)
+@pytest.mark.parametrize("count", [0, 10**6])
+def test_a_fit_without_samples_is_refused(network: nn.Module, scaling: str, count: int) -> None:
+    with pytest.raises(ValueError, match=r"no training samples"):
+        MuLassoFit(make(network, scaling=scaling), count).finish()
+
+
+@pytest.mark.parametrize("count", [0, 10**6])
+def test_responses_that_are_not_numbers_are_refused(network: nn.Module, samples: Samples, count: int) -> None:
+    samples.x[3, 4] = torch.nan
+    fit = MuLassoFit(make(network), count)
+
+    def whole() -> None:
+        fit.update(samples.x, samples.labels)
+        fit.finish()
+
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        whole()

@@ -1,0 +1,255 @@
+"""Options that check themselves: numbers with a range in their type, choices, and one wording for what is refused.
+
+An option that takes a number states its range in its annotation, such as `Positive` or `Annotated[int, Range(at_least=2)]`.
+A frozen dataclass that inherits `Options` is checked when it is made, a function under `checked` when it is called.
+"""
+
+import functools
+import inspect
+import math
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, ParamSpec, Self, TypeVar, Union, get_args, get_origin
+
+import numpy as np
+
+from vitrine.core.near_names import did_you_mean
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers that an option takes; never NaN, and infinity only where ``finite`` is False.
+
+    Args:
+        above: the number has to be greater.
+        at_least: the number has to be as large or greater.
+        below: the number has to be less.
+        at_most: the number has to be as large or less.
+        finite: whether infinity is refused.
+    """
+
+    above: float | None = None
+    at_least: float | None = None
+    below: float | None = None
+    at_most: float | None = None
+    finite: bool = True
+
+    def __contains__(self, value: float) -> bool:
+        return (
+            not math.isnan(value)
+            and not (self.finite and math.isinf(value))
+            and (self.above is None or value > self.above)
+            and (self.at_least is None or value >= self.at_least)
+            and (self.below is None or value < self.below)
+            and (self.at_most is None or value <= self.at_most)
+        )
+
+    def __repr__(self) -> str:
+        """As a sentence goes on: ``a number above 0``."""
+        if self.at_least is not None and self.at_most is not None:
+            return f"a number from {self.at_least:g} to {self.at_most:g}"
+        low = f"above {self.above:g}" if self.above is not None else ""
+        if self.at_least is not None:
+            low = f"{self.at_least:g} or more"
+        high = f"below {self.below:g}" if self.below is not None else ""
+        if self.at_most is not None:
+            high = f"{self.at_most:g} or less"
+        words = " and ".join(filter(None, (low, high))) or "that is not NaN"
+        return f"a number {words}" if words.startswith(("above", "below", "that")) else words
+
+
+Positive = Annotated[float, Range(above=0)]
+NonNegative = Annotated[float, Range(at_least=0)]
+Share = Annotated[float, Range(at_least=0, at_most=1)]
+Count = Annotated[int, Range(at_least=1)]
+CountOrZero = Annotated[int, Range(at_least=0)]
+
+
+class OptionError(ValueError):
+    """An option that makes no sense. Its text is ``NAME is VALUE; give …``.
+
+    Args:
+        name: of the option, dotted where it stands within another.
+        value: what was given.
+        wanted: what would be right.
+    """
+
+    def __init__(self, name: str, value: object, wanted: str) -> None:
+        shown = repr(value) if isinstance(value, str) else "null" if value is None else str(value)
+        super().__init__(f"{name} is {shown}; give {wanted}.")
+        self.name, self.value, self.wanted = name, value, wanted
+
+
+class Options:
+    """Base of frozen dataclasses of options, each declared, documented and checked here and handed on whole.
+
+    Raises:
+        OptionError: for a value that its field's annotation does not allow.
+    """
+
+    RENAMED: ClassVar[Mapping[str, str]] = {}
+    """Earlier names of fields, as they stand in explainers saved earlier, and today's."""
+
+    def __post_init__(self) -> None:
+        hints = _hints(type(self))
+        for field in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
+            check_value(field.name, getattr(self, field.name), hints[field.name])
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON types by field; `from_dict` reads them."""
+        return {name: _as_json(value) for name, value in asdict(self).items()}  # type: ignore[call-overload]
+
+    @classmethod
+    def from_dict(cls, entries: Mapping[str, Any]) -> Self:
+        """Reads what `to_dict` gave, also under earlier names.
+
+        Raises:
+            ValueError: for a name that is no field, and a value that makes no sense.
+        """
+        named = {cls.RENAMED.get(name, name): value for name, value in entries.items()}
+        known = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+        for name in named:
+            if name not in known:
+                raise ValueError(f"{cls.__name__} has no option {name!r}{did_you_mean(name, known)}.")
+        return cls(**named)
+
+
+def checked(function: Callable[P, T]) -> Callable[P, T]:
+    """Checks the arguments of a function, such as a constructor, against its annotations when it is called.
+
+    Raises:
+        OptionError: from the call, for a value that its annotation does not allow.
+    """
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        bound = signature.bind(*args, **kwargs)
+        hints = _hints(function)
+        for name, value in bound.arguments.items():
+            kind = signature.parameters[name].kind
+            if name in hints and kind not in {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:
+                check_value(name, value, hints[name])
+        return function(*args, **kwargs)
+
+    return call
+
+
+@functools.cache
+def _hints(declared: Any) -> dict[str, Any]:
+    return typing.get_type_hints(declared, include_extras=True)
+
+
+def check_value(name: str, value: object, annotation: Any) -> None:
+    """Checks one value against its annotation: ranges, choices, null, and the entries of sequences.
+
+    Types that say nothing of ranges, such as tensors and modules, are not looked at.
+
+    Raises:
+        OptionError: where it is not allowed.
+    """
+    reason = _reason(name, value, annotation)
+    if reason is not None:
+        raise reason
+
+
+def _reason(name: str, value: object, annotation: Any) -> OptionError | None:  # noqa: PLR0911 - one for each form
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        range_ = next((entry for entry in arguments[1:] if isinstance(entry, Range)), None)
+        reason = _reason(name, value, arguments[0])
+        if reason is not None or range_ is None:
+            return reason if range_ is None or reason is None else OptionError(name, value, _wanted(annotation))
+        return None if value in range_ else OptionError(name, value, _wanted(annotation))  # type: ignore[operator]
+    if origin in {Union, types.UnionType}:
+        reasons = [_reason(name, value, one) for one in arguments]
+        return None if None in reasons else OptionError(name, value, _wanted(annotation))
+    if origin is Literal:
+        return (
+            None
+            if any(value == one and type(value) is type(one) for one in arguments)
+            else _refused(name, value, annotation)
+        )
+    if annotation in {None, type(None)}:
+        return None if value is None else _refused(name, value, annotation)
+    if annotation in {int, float, bool, str}:
+        return None if _is_plain(value, annotation) else _refused(name, value, annotation)
+    if origin in {Sequence, list, tuple} or annotation in {Sequence, list, tuple}:
+        return _reason_in_sequence(name, value, annotation, arguments)
+    if isinstance(annotation, type) and annotation is Path and value is None:
+        return _refused(name, value, annotation)
+    if isinstance(annotation, type) and issubclass(annotation, Options) and not isinstance(value, annotation):
+        return OptionError(name, value, f"{annotation.__name__}(…)")
+    return None
+
+
+def _reason_in_sequence(name: str, value: object, annotation: Any, arguments: tuple[Any, ...]) -> OptionError | None:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        return _refused(name, value, annotation)
+    kinds = [one for one in arguments if one is not Ellipsis]
+    fixed = get_origin(annotation) is tuple and Ellipsis not in arguments and bool(kinds)
+    if fixed and len(value) != len(kinds):
+        return _refused(name, value, annotation)
+    for place, entry in enumerate(value):
+        reason = _reason(f"{name}[{place}]", entry, kinds[place] if fixed else kinds[0]) if kinds else None
+        if reason is not None:
+            return reason
+    return None
+
+
+def _is_plain(value: object, kind: type) -> bool:
+    if kind is bool:
+        return isinstance(value, bool)
+    if kind is int:
+        return isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if kind is float:
+        number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+        return number and not math.isnan(float(value))  # type: ignore[arg-type]
+    return isinstance(value, kind)
+
+
+def _refused(name: str, value: object, annotation: Any) -> OptionError:
+    return OptionError(name, value, _wanted(annotation))
+
+
+def _wanted(annotation: Any) -> str:  # noqa: PLR0911 - one for each form
+    """What an annotation allows, as a sentence goes on: ``a number above 0``, ``'clamp', 'raw' or 'zplus'``."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        range_ = next((entry for entry in arguments[1:] if isinstance(entry, Range)), None)
+        if range_ is None:
+            return _wanted(arguments[0])
+        return repr(range_).replace("a number", "a whole number") if arguments[0] is int else repr(range_)
+    if origin in {Union, types.UnionType}:
+        return _joined([_wanted(one) for one in arguments])
+    if origin is Literal:
+        return _joined([repr(one) for one in arguments])
+    if origin in {Sequence, list, tuple} or annotation in {Sequence, list, tuple}:
+        kinds = [one for one in arguments if one is not Ellipsis]
+        if origin is tuple and Ellipsis not in arguments and kinds:
+            return f"a list of {len(kinds)} entries"
+        return f"a list, each entry {_wanted(kinds[0])}" if kinds else "a list"
+    plain = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path"}
+    if annotation in {None, type(None)}:
+        return "null"
+    return plain.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+def _joined(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, tuple | list):
+        return [_as_json(entry) for entry in value]
+    if isinstance(value, Mapping):
+        return {name: _as_json(entry) for name, entry in value.items()}
+    return value
