@@ -23,7 +23,6 @@ from vitrine.core.explanation import Explanation
 from vitrine.core.top_k import FirstFew
 from vitrine.explainers.names import NAMES_NAME
 from vitrine.visualization.contact_sheet import ContactTile, Place, contact_pixels, contact_sheet, place_of
-from vitrine.visualization.panel import labelled
 from vitrine.visualization.report.contact_page import SheetEntry, contact_page
 
 FOLDER, PAGE = "x_features", "index.html"
@@ -109,7 +108,7 @@ class ContactSheets(pl.Callback):
             contributions = explanation.scores[row].tolist()
             wanted = {
                 heatmap: (index, number)
-                for heatmap, number in zip(labelled(explanation, row), numbers[index], strict=True)
+                for heatmap, number in zip(explanation.valid_heatmaps(row), numbers[index], strict=True)
                 if abs(contributions[heatmap]) > 0
                 and self._kept[index, number].wants(place_of(contributions[heatmap], key, trainer.global_rank), key)
             }

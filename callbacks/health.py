@@ -98,7 +98,7 @@ class DropDeadFeatures(Callback):
         means = pl_module.alive_features.compute()  # a collective: every rank drops the same
         if pl_module.epochs_done_share < self.start:
             return
-        idle = dead_features(means, pl_module.heads.live, self.threshold, self.minimum)
+        idle = dead_features(means, pl_module.heads.alive, self.threshold, self.minimum)
         pl_module.heads.drop(idle)
         if bool(idle.any()):
             rank_zero_info(f"Epoch {trainer.current_epoch + 1}: {int(idle.sum())} idle x-features were dropped.")

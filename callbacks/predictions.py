@@ -19,7 +19,7 @@ from vitrine.core.batch import Batch
 from vitrine.core.distributed import gather_on_zero
 from vitrine.core.explanation import Explanation
 from vitrine.visualization.overlays import overlay
-from vitrine.visualization.panel import class_name, labelled, probability_of
+from vitrine.visualization.panel import class_name, probability_of
 
 TABLE = "predictions.csv"
 
@@ -126,8 +126,8 @@ def table_row(key: str, explanation: Explanation, names: Sequence[str]) -> Row:
         class_name=class_name(names, prediction),
         probability=probability_of(explanation, 0),
         target=int(explanation.target[0]),
-        labels=[explanation.labels[0][k] for k in labelled(explanation, 0)],
-        scores=explanation.scores[0, labelled(explanation, 0)].tolist(),
+        labels=[explanation.labels[0][k] for k in explanation.valid_heatmaps(0)],
+        scores=explanation.scores[0, explanation.valid_heatmaps(0)].tolist(),
     )
 
 
@@ -152,7 +152,7 @@ def write_image(folder: Path, key: str, image: Tensor, explanation: Explanation,
         opacity: Of a heatmap at its maximum.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    shown = labelled(explanation, 0)
+    shown = explanation.valid_heatmaps(0)
     labels, heatmaps = [explanation.labels[0][k] for k in shown], explanation.heatmaps[0, shown]
     for k, (label, heatmap) in enumerate(zip(labels, heatmaps, strict=True), start=1):
         overlay(image, heatmap, opacity=opacity).save(folder / f"{k:02d}_{slug(label)}.png")

@@ -1,4 +1,4 @@
-"""The training face that all explainers share."""
+"""ExplainerModule: the LightningModule that the modules of all explainers share."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -6,19 +6,21 @@ from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_warn
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Adam
-from torch.optim.lr_scheduler import CosineAnnealingLR
 from torchmetrics import Metric, MetricCollection
 from typing_extensions import override
 
 from lightning_modules.heads import check_classes, check_image_size, first_difference, meaning_of, take_over_heads
+from lightning_modules.optimization import CosineToZero, check_optimizer, configured
 from vitrine.core.batch import Batch
 from vitrine.core.distributed import sum_over_ranks
 from vitrine.core.explanation import Explanation
+from vitrine.core.options import option_path
 from vitrine.data.feature_store import FeatureExtractor
 from vitrine.explainers import Explainer
 from vitrine.explainers.names import NAMES_NAME
@@ -32,7 +34,6 @@ from vitrine.metrics import (
 
 EXPORTED = "explainer"
 """Folder of the exported explainer in the run's folder."""
-LR_SCHEDULES = ("constant", "cosine")
 
 
 class ExplainerModule(LightningModule):
@@ -43,34 +44,32 @@ class ExplainerModule(LightningModule):
 
     Args:
         explainer: the frozen backbone with its head.
-        lr: learning rate of Adam.
-        lr_schedule: ``constant`` or ``cosine`` (to 0 over all epochs).
+        optimizer: takes parameter groups to an optimizer.
+        lr_scheduler: takes an optimizer to its learning rate schedule; null keeps the rate constant.
         init_from: folder of an exported explainer whose heads are taken over before training, for fine-tuning.
         names: file with a person's names for the heatmaps; ``explainer/names.yaml`` in the run's folder without it, or else
             that of ``init_from``, where there is one.
 
     Raises:
-        ValueError: for an unknown schedule, or heads in ``init_from`` that do not fit.
+        ValueError: for a learning rate that makes no sense, or heads in ``init_from`` that do not fit.
         FileNotFoundError: where ``init_from`` holds no explainer, or ``names`` does not exist.
     """
 
     def __init__(
         self,
         explainer: Explainer,
-        lr: float,
-        lr_schedule: str = "constant",
+        optimizer: OptimizerCallable = lambda parameters: Adam(parameters, lr=1e-3, fused=True),
+        lr_scheduler: LRSchedulerCallable | None = lambda optimizer: CosineToZero(optimizer),  # noqa: PLW0108 - read by jsonargparse
         init_from: str | Path | None = None,
         names: str | Path | None = None,
     ) -> None:
         super().__init__()
-        if lr_schedule not in LR_SCHEDULES:
-            raise ValueError(f"lr_schedule {lr_schedule!r} is unknown; choose one of {', '.join(LR_SCHEDULES)}.")
+        check_optimizer(optimizer)
         if names is not None and not Path(names).is_file():
             raise FileNotFoundError(f"names {names} does not exist; give a file of names, or leave the option out.")
         self.explainer = explainer
         self.names, self.init_from = names, init_from
-        self.lr = lr
-        self.lr_schedule = lr_schedule
+        self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
         if init_from is not None:
             take_over_heads(explainer, Path(init_from))
         self.needs_checkpoint = init_from is None
@@ -81,6 +80,14 @@ class ExplainerModule(LightningModule):
     def is_fitting(self) -> bool:
         """Whether the trainer runs ``fit``, its validation included."""
         return self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING
+
+    @property
+    def training_ends(self) -> bool:
+        """Whether the training epoch that is ending is the last of the fit."""
+        trainer = self.trainer
+        enough_steps = 0 <= trainer.max_steps <= trainer.global_step
+        enough_epochs = 0 <= (trainer.max_epochs or 0) <= trainer.current_epoch + 1
+        return enough_steps or enough_epochs or trainer.should_stop
 
     @property
     def checkpoint_name(self) -> str:
@@ -155,14 +162,15 @@ class ExplainerModule(LightningModule):
         for name, value in checkpoint.get("meaning_of_heads", {}).items():
             if name in own and value != own[name]:
                 raise ValueError(
-                    f"{self.checkpoint_name} was trained with {name}: {value}, not {own[name]}; set model.init_args.{name}:"
-                    f" {value}, or give another --ckpt_path or trainer.default_root_dir."
+                    f"{self.checkpoint_name} was trained with {name}: {value}, not {own[name]}; set"
+                    f" model.init_args.{option_path(type(self), name)}: {value}, or give another --ckpt_path or"
+                    " trainer.default_root_dir."
                 )
         self.explainer.classes = self.explainer.classes or list(checkpoint.get("classes", ()))
 
     def meaning_of_heads(self) -> dict[str, Any]:
         """Options that say what the heads are about; a subclass adds its own."""
-        return meaning_of(self.explainer.options())
+        return meaning_of(self.explainer.options.to_dict())
 
     @override
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
@@ -171,6 +179,7 @@ class ExplainerModule(LightningModule):
         Raises:
             ValueError: where they are of other heads.
         """
+        state_dict = self.explainer.with_current_names(state_dict)
         try:
             return super().load_state_dict(state_dict, strict, assign)
         except RuntimeError as error:
@@ -185,11 +194,8 @@ class ExplainerModule(LightningModule):
         return [{"params": list(self.explainer.parameters())}]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Adam over `parameter_groups`, with the chosen schedule."""
-        optimizer = Adam(list(self.parameter_groups()), lr=self.lr, fused=True)
-        if self.lr_schedule == "constant":
-            return optimizer
-        return [optimizer], [CosineAnnealingLR(optimizer, T_max=max(self.scheduled_epochs, 1))]
+        """The optimizer over `parameter_groups`, with its schedule."""
+        return configured(self.optimizer, self.lr_scheduler, self.parameter_groups(), self.scheduled_epochs)
 
     @property
     def scheduled_epochs(self) -> int:
@@ -213,8 +219,8 @@ class ExplainerModule(LightningModule):
     def test_step(self, batch: Batch) -> Explanation:  # type: ignore[override]
         """Explains a batch; measures faithfulness and what the annotation allows."""
         explanation = self.explanation_of(batch)
-        if explanation.reconstruction is not None and explanation.explained_classes is not None:
-            self.test_faithfulness.update(explanation.reconstruction, explanation.logits, explanation.explained_classes)
+        if explanation.logit_estimate is not None and explanation.explained_classes is not None:
+            self.test_faithfulness.update(explanation.logit_estimate, explanation.logits, explanation.explained_classes)
         for metric in self.annotation_metrics:
             if isinstance(metric, ExplanationMetric):
                 metric.update(explanation, batch)

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pytorch_lightning import LightningModule
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import AdamW
-from torch.optim.lr_scheduler import CosineAnnealingLR
 from torchmetrics import MetricCollection
 from torchmetrics.classification import (
     MulticlassAccuracy,
@@ -17,10 +17,12 @@ from torchmetrics.classification import (
     MultilabelAveragePrecision,
 )
 
+from lightning_modules.optimization import CosineToZero, check_optimizer, configured
 from vitrine.backbones.classifier_layer import classifier_layer, replace_classifier
 from vitrine.backbones.networks import BackboneOptions, build_network
 from vitrine.core.atomic_io import atomic_file
 from vitrine.core.batch import Batch
+from vitrine.core.options import Share, checked
 
 WEIGHTS_NAME = "classifier.safetensors"
 
@@ -37,20 +39,22 @@ class ClassifierModule(LightningModule):
         freeze_batch_norm: whether batch norms keep their running statistics while all is trained; right for fine-tuning,
             and needed for weights whose batch norms were folded away.
         label_smoothing: of the cross entropy.
-        lr: learning rate of AdamW.
-        weight_decay: of AdamW, which is Adam where it is 0.
-        lr_schedule: ``constant`` or ``cosine`` (to 0 over all epochs).
+        optimizer: takes parameters to an optimizer.
+        lr_scheduler: takes an optimizer to its learning rate schedule; null keeps the rate constant.
+
+    Raises:
+        ValueError: for a number out of range.
     """
 
+    @checked
     def __init__(
         self,
         backbone: BackboneOptions,
         trainable: Literal["all", "last_layer"] = "all",
         freeze_batch_norm: bool = False,
-        label_smoothing: float = 0.0,
-        lr: float = 1e-3,
-        weight_decay: float = 1e-4,
-        lr_schedule: Literal["constant", "cosine"] = "cosine",
+        label_smoothing: Share = 0.0,
+        optimizer: OptimizerCallable = lambda parameters: AdamW(parameters, lr=1e-3, weight_decay=1e-4),
+        lr_scheduler: LRSchedulerCallable | None = lambda optimizer: CosineToZero(optimizer),  # noqa: PLW0108 - read by jsonargparse
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -59,9 +63,8 @@ class ClassifierModule(LightningModule):
         self.trainable = trainable
         self.freeze_batch_norm = freeze_batch_norm
         self.label_smoothing = label_smoothing
-        self.lr = lr
-        self.weight_decay = weight_decay
-        self.lr_schedule = lr_schedule
+        check_optimizer(optimizer)
+        self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
         self.classes: list[str] = []
         self.multi_label = False
         self.metrics = nn.ModuleDict()
@@ -137,12 +140,9 @@ class ClassifierModule(LightningModule):
             self.log_dict(dict(metrics.items(keep_base=False)), on_step=False, on_epoch=True, prog_bar=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW over what is trained, with the chosen schedule."""
+        """The optimizer over what is trained, with its schedule."""
         trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        optimizer = AdamW(trained, lr=self.lr, weight_decay=self.weight_decay)
-        if self.lr_schedule == "constant":
-            return optimizer
-        return [optimizer], [CosineAnnealingLR(optimizer, T_max=max(self.trainer.max_epochs or 1, 1))]
+        return configured(self.optimizer, self.lr_scheduler, trained, self.trainer.max_epochs or 1)
 
     def export(self, folder: Path) -> Path:
         """Writes the network's state dict, with its name and classes as metadata. Returns the file."""

@@ -1,8 +1,7 @@
 """Fitting many heads group after group, each rank its own, where all at once would not fit."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -15,7 +14,7 @@ from lightning_modules.base import ExplainerModule
 from lightning_modules.class_groups import ClassGroups, amount, fit_bytes, free_bytes
 from vitrine.core.batch import Batch
 from vitrine.core.distributed import gather_over_ranks, joined_over_ranks, rank_of_process, world_size
-from vitrine.explainers import Explainer
+from vitrine.explainers.srae.x_features import XFeatureExplainer
 
 
 class Samples(NamedTuple):
@@ -42,31 +41,21 @@ class GroupedFitModule(ExplainerModule):
 
     Args:
         explainer: see `ExplainerModule`.
-        classes: J, number of heads.
         classes_at_once: heads that a rank trains at once; all together without it.
-        lr: see `ExplainerModule`.
-        lr_schedule: see `ExplainerModule`.
-        init_from: see `ExplainerModule`.
-        names: see `ExplainerModule`.
+        kwargs: those of `ExplainerModule`.
     """
 
-    def __init__(
-        self,
-        explainer: Explainer,
-        explained_classes: Sequence[int],
-        classes_at_once: int | None,
-        lr: float,
-        lr_schedule: str,
-        init_from: str | Path | None,
-        names: str | Path | None,
-    ) -> None:
-        super().__init__(explainer, lr, lr_schedule, init_from, names)
+    explainer: XFeatureExplainer
+
+    def __init__(self, explainer: XFeatureExplainer, classes_at_once: int | None, **kwargs: Any) -> None:
+        super().__init__(explainer, **kwargs)
+        explained_classes = explainer.explained_classes
         count = len(explained_classes)
         self.classes_at_once = classes_at_once
         self.groups = ClassGroups(count, count)
         self.group = 0
         self.epochs_of_group: int | None = None
-        self.register_buffer("explained", torch.tensor(list(explained_classes)), persistent=False)
+        self.register_buffer("explained", torch.tensor(explained_classes), persistent=False)
         if classes_at_once is not None:
             # DistributedDataParallel wants a parameter to look after; the heads are none of its business.
             self.unused = nn.Parameter(torch.zeros(()))
@@ -120,9 +109,11 @@ class GroupedFitModule(ExplainerModule):
         self.groups = ClassGroups(len(self.explained), at_once, rank_of_process(), world_size())
         epochs = self.trainer.max_epochs
         if epochs is None or epochs < 1:
-            raise ValueError("classes_at_once needs the epochs of a group; give trainer.max_epochs, 1 or more.")
+            raise ValueError(
+                "training.classes_at_once needs the epochs of a group; give trainer.max_epochs, 1 or more."
+            )
         if self.trainer.max_steps >= 0:
-            raise ValueError("classes_at_once counts epochs; leave trainer.max_steps out, or classes_at_once.")
+            raise ValueError("training.classes_at_once counts epochs; leave trainer.max_steps out, or classes_at_once.")
         self.group = 0
         self.epochs_of_group = epochs
         self.trainer.fit_loop.max_epochs = epochs * self.groups.count
@@ -161,7 +152,7 @@ class GroupedFitModule(ExplainerModule):
         if free is not None and needed > free:
             raise ValueError(
                 f"Training {at_once} heads at once needs {amount(needed)}B beside their weights, and {amount(free)}B are"
-                " free; set model.init_args.classes_at_once to fewer, or take fewer explained_classes."
+                " free; set model.init_args.training.classes_at_once to fewer, or take fewer explained_classes."
             )
 
     @override
@@ -178,7 +169,8 @@ class GroupedFitModule(ExplainerModule):
         """Gives all ranks the heads that each of them trained in this group."""
         if not self.is_grouped or world_size() == 1:
             return
-        for row in set(self.groups.begun(self.group)) - set(self.groups.begun(self.group - 1)):
+        # In the order of the heads on every rank: broadcasts in the order of a set could meet those of other heads.
+        for row in sorted(set(self.groups.begun(self.group)) - set(self.groups.begun(self.group - 1))):
             for parameter in self.head_parameters(row):
                 dist.broadcast(parameter.data, src=self.groups.owner(row))
 
@@ -222,14 +214,17 @@ class GroupedFitModule(ExplainerModule):
     @property
     def _options_of_plan(self) -> dict[str, Any]:
         """What a fit that goes on from a checkpoint must have in common with it, by option; nothing without groups."""
-        options = {"model.init_args.classes_at_once": self.classes_at_once, "trainer.max_epochs": self.epochs_of_group}
+        options = {
+            "model.init_args.training.classes_at_once": self.classes_at_once,
+            "trainer.max_epochs": self.epochs_of_group,
+        }
         return options if self.is_grouped else {}
 
     def _check_same_plan(self, checkpoint: dict[str, Any]) -> None:
         own = self._options_of_plan
-        saved = checkpoint.get("plan", own)
+        saved = {_current_key(key): value for key, value in checkpoint.get("plan", own).items()}
         if saved != own:
-            wanted = saved or {"model.init_args.classes_at_once": "null"}
+            wanted = saved or {"model.init_args.training.classes_at_once": "null"}
             raise ValueError(
                 f"{self.checkpoint_name} is of a fit with other groups of classes; go on from it with"
                 f" {', '.join(f'{name}: {value}' for name, value in wanted.items())}, or fit anew without --ckpt_path."
@@ -279,3 +274,8 @@ class GroupedFitModule(ExplainerModule):
         if label.ndim == 2:
             return label[:, self.explained] != 0
         return label[:, None] == self.explained
+
+
+def _current_key(key: str) -> str:
+    """Today's key of an option in a plan, also of checkpoints written before options stood in groups of their own."""
+    return key.replace("init_args.classes_at_once", "init_args.training.classes_at_once")

@@ -1,6 +1,5 @@
 """Whether saved heads, options and data go together."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,8 @@ from torch import Tensor
 
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers import Explainer
-from vitrine.explainers.base import HEADS_NAME, read_config
+from vitrine.explainers.base import HEADS_NAME
+from vitrine.explainers.loading import read_config
 from vitrine.explainers.srae.x_features import XFeatureExplainer
 
 
@@ -29,8 +29,11 @@ def take_over_heads(explainer: Explainer, folder: Path) -> None:
     """
     config = read_config(folder)
     explainer.classes = list(config["classes"])
-    saved = {"explainer": config["explainer"], **config["options"]}
-    own = {"explainer": type(explainer).__name__, **explainer.options()}
+    saved = {"explainer": config["explainer"]}
+    own = {"explainer": type(explainer).__name__}
+    if saved == own:
+        saved |= explainer.options_type.from_dict(config["options"]).to_dict()
+        own |= explainer.options.to_dict()
     if meaning_of(saved) != meaning_of(own):
         raise ValueError(_heads_do_not_fit(folder, saved, own))
     try:
@@ -57,34 +60,14 @@ def first_difference(own: Mapping[str, Any], saved: Mapping[str, Any]) -> str:
     return "they cannot be read"
 
 
-def check_at_least_0(**numbers: float) -> None:
-    """Raises ValueError, with the option's name, for a number that is negative, infinite or none."""
-    for name, value in numbers.items():
-        if not 0 <= value < math.inf:
-            raise ValueError(f"{name} is {value}; give 0 or more.")
-
-
-def check_above_0(**numbers: float) -> None:
-    """Raises ValueError, with the option's name, for a number that is not above 0, infinite or none."""
-    for name, value in numbers.items():
-        if not 0 < value < math.inf:
-            raise ValueError(f"{name} is {value}; give a finite number above 0.")
-
-
-def check_positive_weight(weight: float | str) -> None:
-    """Raises ValueError for a weight of a class's own images that is neither ``balanced`` nor above 0."""
-    if weight != "balanced" and not 0 < float(weight) < math.inf:
-        raise ValueError(f"positive_weight is {weight}; give a finite number above 0, or balanced.")
-
-
 def check_image_size(explainer: Explainer, preprocessing: Preprocessing) -> None:
     """Raises ValueError where heads were made for other positions of the layer than the data set's images have."""
     if not isinstance(explainer, XFeatureExplainer) or explainer.features.pooling not in {"flatten", "positions"}:
         return
-    if explainer.image_size != preprocessing.size:
+    if explainer.options.image_size != preprocessing.size:
         raise ValueError(
             f"pooling {explainer.features.pooling} needs images of one size: model.init_args.image_size is"
-            f" {explainer.image_size}, data.init_args.preprocessing.size is {preprocessing.size}; give the same."
+            f" {explainer.options.image_size}, data.init_args.preprocessing.size is {preprocessing.size}; give the same."
         )
 
 

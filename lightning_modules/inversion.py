@@ -1,8 +1,7 @@
 """Masks by guided feature inversion (Du, Liu, Song and Hu, KDD 2018): optimised within each step, or predicted."""
 
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -12,7 +11,6 @@ from torchmetrics import MeanMetric
 from typing_extensions import override
 
 from lightning_modules.base import ExplainerModule, was_updated
-from lightning_modules.heads import check_above_0, check_at_least_0
 from lightning_modules.step_progress import show_beside_bar
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.guard import eval_guard
@@ -20,11 +18,32 @@ from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch, one_row_a_class
 from vitrine.core.distributed import sum_over_ranks, world_size
 from vitrine.core.explanation import Explanation
-from vitrine.explainers.inversion.explainer import InversionExplainer
+from vitrine.core.options import Count, NonNegative, Options
+from vitrine.explainers.inversion.explainer import InversionExplainer, InversionOptions
 from vitrine.metrics import ExplanationMetric, LocalizationError
 from vitrine.metrics.inversion_course import InversionCourse
 
 LOSSES = ("loss", "inversion_loss", "class_loss")
+
+
+@dataclass(frozen=True)
+class InversionRuns(Options):
+    """What an `InversionModule` explains and measures, and what its ``fit`` lowers.
+
+    Args:
+        explain: the predicted class of each image, or its ``label``: each of them, if it has several, as in the pointing game
+            of the paper. An image without a label is explained by its prediction.
+        inversion_share: κ, weight of the inversion loss in ``fit``.
+        localization_alpha: α of `LocalizationError`, tuned on other images; the best on the test images without it.
+        internal_batch_size: masks that are optimised at once; a bound on memory that changes no result.
+    """
+
+    explain: Literal["prediction", "label"] = "prediction"
+    inversion_share: NonNegative = 1.0
+    localization_alpha: NonNegative | None = None
+    internal_batch_size: Count = 16
+
+
 IN_FIT: dict[str, Any] = {
     "inversion_steps": 0,
     "class_steps": 0,
@@ -49,18 +68,9 @@ class InversionModule(ExplainerModule):
 
     Args:
         backbone: the classifier to be explained.
-        explain: the predicted class of each image, or its ``label``: each of them, if it has several, as in the pointing game
-            of the paper. An image without a label is explained by its prediction.
-        inversion_share: κ, weight of the inversion loss in ``fit``.
-        localization_alpha: α of `LocalizationError`, tuned on other images; the best on the test images without it.
-        internal_batch_size: masks that are optimised at once; a bound on memory that changes no result.
-        lr: learning rate of Adam in ``fit``.
-        lr_schedule: ``constant`` or ``cosine`` (to 0 over all epochs).
-        init_from: folder of an exported explainer whose predictor is taken over.
-        options: those of `InversionExplainer`: variant, layers, predictor, steps, score, penalties and so on.
-
-    Raises:
-        ValueError: for a number out of range, and what `InversionExplainer` refuses.
+        inversion: which masks are optimised, and whether they are predicted.
+        runs: what is explained and measured, and what ``fit`` lowers.
+        kwargs: those of `ExplainerModule`: optimizer, lr_scheduler, init_from, names.
     """
 
     explainer: InversionExplainer
@@ -69,24 +79,14 @@ class InversionModule(ExplainerModule):
     def __init__(
         self,
         backbone: BackboneOptions,
-        explain: Literal["prediction", "label"] = "prediction",
-        inversion_share: float = 1.0,
-        localization_alpha: float | None = None,
-        internal_batch_size: int = 16,
-        lr: float = 1e-3,
-        lr_schedule: Literal["constant", "cosine"] = "cosine",
-        init_from: str | Path | None = None,
-        **options: Any,
+        inversion: InversionOptions = InversionOptions(),  # noqa: B008 - frozen
+        runs: InversionRuns = InversionRuns(),
+        **kwargs: Any,
     ) -> None:
-        check_at_least_0(inversion_share=inversion_share)
-        check_above_0(lr=lr, internal_batch_size=internal_batch_size)
-        explainer = InversionExplainer(
-            FrozenBackbone.from_options(backbone), classes=None, preprocessing=None, **options
-        )
-        super().__init__(explainer, lr, lr_schedule, init_from)
+        explainer = InversionExplainer(FrozenBackbone.from_options(backbone), inversion)
+        super().__init__(explainer, **kwargs)
         self.needs_checkpoint = self.needs_checkpoint and explainer.predictor is not None
-        self.explain, self.inversion_share = explain, inversion_share
-        self.localization_alpha, self.internal_batch_size = localization_alpha, internal_batch_size
+        self.runs = runs
         self.settings = explainer.settings
         self.course = InversionCourse()
         means = (MeanMetric(nan_strategy="disable").set_dtype(torch.float64) for _ in LOSSES)
@@ -102,10 +102,10 @@ class InversionModule(ExplainerModule):
         if stage == "fit" and self.explainer.predictor is None:
             raise ValueError(
                 "Without a predictor there is nothing to fit: masks are optimised in validate, test and predict; run one of"
-                " them, or set model.init_args.predictor to a number of hidden units, such as 64."
+                " them, or set model.init_args.inversion.predictor to a number of hidden units, such as 64."
             )
         super().setup(stage)
-        if self.explain == "label" and self.data is not None and stage != "predict":
+        if self.runs.explain == "label" and self.data is not None and stage != "predict":
             self._check_labels(len(self.data.classes))
         self.explainer.settings = replace(self.settings, **IN_FIT) if stage == "fit" else self.settings
 
@@ -113,7 +113,7 @@ class InversionModule(ExplainerModule):
         if count > self.explainer.num_classes:
             raise ValueError(
                 f"The data set's {count} classes are to be explained, but the backbone has {self.explainer.num_classes}"
-                " logits; give a backbone that was trained on it, or set model.init_args.explain to prediction."
+                " logits; give a backbone that was trained on it, or set model.init_args.runs.explain to prediction."
             )
 
     @override
@@ -123,9 +123,9 @@ class InversionModule(ExplainerModule):
     @override
     def _metrics(self) -> list[ExplanationMetric]:
         found = super()._metrics()
-        if self.localization_alpha is None:
+        if self.runs.localization_alpha is None:
             return found
-        own = LocalizationError(self.localization_alpha)
+        own = LocalizationError(self.runs.localization_alpha)
         return [own if isinstance(metric, LocalizationError) else metric for metric in found]
 
     @override
@@ -140,7 +140,7 @@ class InversionModule(ExplainerModule):
         An image of several classes has a row for each of them; one of none has a row for what is predicted.
         """
         label = batch.get("label")
-        if self.explain == "prediction" or label is None or label.ndim == 1 or not label.shape[1]:
+        if self.runs.explain == "prediction" or label is None or label.ndim == 1 or not label.shape[1]:
             return batch
         rows, classes = one_row_a_class({**batch, "label": self._with_predictions(batch["image"], label)})
         return {**rows, "label": classes}
@@ -150,7 +150,9 @@ class InversionModule(ExplainerModule):
         bare = (label == 0).all(dim=1).nonzero().squeeze(1)
         if not len(bare):
             return label
-        logits = [self.explainer.backbone(part).logits for part in torch.split(images[bare], self.internal_batch_size)]
+        logits = [
+            self.explainer.backbone(part).logits for part in torch.split(images[bare], self.runs.internal_batch_size)
+        ]
         filled = label.clone()
         filled[bare, torch.cat(logits)[:, : label.shape[1]].argmax(dim=1)] = 1
         return filled
@@ -158,14 +160,14 @@ class InversionModule(ExplainerModule):
     def target_of(self, rows: Batch) -> Tensor | None:
         """(R,) classes to explain, of what `rows_of` gives; None for the predictions."""
         label = rows.get("label")
-        return label if self.explain == "label" and label is not None and label.ndim == 1 else None
+        return label if self.runs.explain == "label" and label is not None and label.ndim == 1 else None
 
     @override
     def explanation_of(self, batch: Batch) -> Explanation:
         """The masks of what `rows_of` gives; counts how their optimisation went."""
         images, target = batch["image"], self.target_of(batch)
         found = []
-        for rows in torch.split(torch.arange(len(images), device=images.device), self.internal_batch_size):
+        for rows in torch.split(torch.arange(len(images), device=images.device), self.runs.internal_batch_size):
             classes = None if target is None else target[rows]
             explanation, result = self.explainer.explanation_and_result(images[rows], classes, self._show)
             self.course.update(result)
@@ -223,7 +225,7 @@ class InversionModule(ExplainerModule):
         return loss
 
     def _named(self, inversion: Tensor, of_class: Tensor) -> dict[str, Tensor]:
-        total = self.inversion_share * inversion + of_class
+        total = self.runs.inversion_share * inversion + of_class
         return {"loss": total, "inversion_loss": inversion, "class_loss": of_class}
 
     def validation_step(self, batch: Batch) -> None:

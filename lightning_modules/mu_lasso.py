@@ -1,19 +1,19 @@
 """Selects the filters that each class rests on (Oramas, Wang and Tuytelaars, ICLR 2019)."""
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.utilities import rank_zero_info
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import SGD
-from torch.optim.lr_scheduler import CosineAnnealingLR
 from typing_extensions import override
 
 from lightning_modules.base import ExplainerModule, was_updated
+from lightning_modules.optimization import CosineToZero, configured
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch
@@ -21,9 +21,9 @@ from vitrine.core.distributed import sum_over_ranks
 from vitrine.core.explanation import Explanation
 from vitrine.core.precision import without_autocast
 from vitrine.core.progress import progress_bar
-from vitrine.explainers.base import read_config
-from vitrine.explainers.mu_lasso.explainer import MuLassoExplainer
-from vitrine.explainers.mu_lasso.fit import MuLassoFit, ScalingFit, check_label_classes, label_matrix
+from vitrine.explainers.loading import read_config
+from vitrine.explainers.mu_lasso.explainer import MuLassoExplainer, MuLassoOptions
+from vitrine.explainers.mu_lasso.fit import MuLassoFit, MuLassoTraining, ScalingFit, check_label_classes, label_matrix
 from vitrine.explainers.mu_lasso.thresholds import learn_activation_thresholds
 from vitrine.metrics import ClassReconstruction
 from vitrine.solvers import MuLassoSolution
@@ -38,28 +38,16 @@ class MuLassoModule(ExplainerModule):
 
     Args:
         backbone: the classifier to be explained.
-        layers: ``all``, ``conv``, or names of the layers whose filters are features.
-        norm: of a filter's output: l2 or squared.
-        normalization: of the responses: each ``layer`` by its sum (the paper), or the ``whole`` by its L2 norm.
-        scaling: of the responses: paper, width, unit or standardized, see `vitrine.filters.scaling.ResponseScaling`.
-        mu: μ; it bounds the weights of the scaled responses.
-        solver: exact or sgd.
-        tol: of ``exact``: largest duality gap, as a share of the objective.
-        heatmaps: K, filters drawn an image.
-        aggregation: how they are joined to one map: maximum or sum.
-        stride_one: whether strided operators are taken back with stride 1.
-        pooling: of stride_one: switches or resampled.
-        sigma: of the Gaussian that heatmaps are blurred by, in pixels.
-        floor: how much of a filter's usual maximum an activation must exceed to be drawn; 0 as in the paper. Above 0, up to
-            2,000 training images are streamed once more at the end, to learn what is usual.
-        image_size: side of the backbone's input in pixels.
-        lr: of ``sgd``: step size in units of the largest that is stable for the first batch.
-        momentum: of ``sgd`` (Nesterov's).
-        lr_schedule: see `ExplainerModule`.
+        mu_lasso: which filters are features, μ, and how the selected ones are drawn. With an activation threshold above 0,
+            up to 2,000 training images are streamed once more at the end, to learn what is usual.
+        training: how the weights are fitted.
+        optimizer: of ``sgd``; a learning rate of 1 is the largest that is stable for the first batch.
+        lr_scheduler: of ``sgd``, see `ExplainerModule`.
         init_from: see `ExplainerModule`; its scaling is kept too.
+        kwargs: those of `ExplainerModule`: names.
 
     Raises:
-        ValueError: for a number out of range, and where ``init_from`` was fitted on responses of another kind.
+        ValueError: where ``init_from`` was fitted on responses of another kind.
     """
 
     explainer: MuLassoExplainer
@@ -67,52 +55,23 @@ class MuLassoModule(ExplainerModule):
     def __init__(
         self,
         backbone: BackboneOptions,
-        layers: Literal["all", "conv"] | Sequence[str] = "all",
-        norm: Literal["l2", "squared"] = "l2",
-        normalization: Literal["layer", "whole"] = "layer",
-        scaling: Literal["paper", "width", "unit", "standardized"] = "paper",
-        mu: float = 10.0,
-        solver: Literal["exact", "sgd"] = "exact",
-        tol: float = 1e-6,
-        heatmaps: int = 5,
-        aggregation: Literal["maximum", "sum"] = "maximum",
-        stride_one: bool = True,
-        pooling: Literal["switches", "resampled"] = "switches",
-        sigma: float = 0.0,
-        floor: float = 0.0,
-        image_size: int = 224,
-        lr: float = 1.0,
-        momentum: float = 0.9,
-        lr_schedule: Literal["constant", "cosine"] = "cosine",
+        mu_lasso: MuLassoOptions = MuLassoOptions(),  # noqa: B008 - frozen
+        training: MuLassoTraining = MuLassoTraining(),  # noqa: B008 - frozen
+        optimizer: OptimizerCallable = lambda weights: SGD(weights, lr=1.0, momentum=0.9, nesterov=True),
+        lr_scheduler: LRSchedulerCallable | None = lambda optimizer: CosineToZero(optimizer),  # noqa: PLW0108 - read by jsonargparse
         init_from: str | Path | None = None,
+        **kwargs: Any,
     ) -> None:
-        _check(tol=tol, lr=lr, momentum=momentum)
-        explainer = MuLassoExplainer(
-            FrozenBackbone.from_options(backbone),
-            layers=layers,
-            norm=norm,
-            normalization=normalization,
-            scaling=scaling,
-            mu=mu,
-            heatmaps=heatmaps,
-            aggregation=aggregation,
-            stride_one=stride_one,
-            pooling=pooling,
-            sigma=sigma,
-            floor=floor,
-            image_size=image_size,
-        )
-        super().__init__(explainer, lr, lr_schedule, init_from)
+        explainer = MuLassoExplainer(FrozenBackbone.from_options(backbone), mu_lasso)
+        super().__init__(explainer, optimizer, lr_scheduler, init_from, **kwargs)
         if init_from is not None:
-            _check_same_responses(explainer.options(), Path(init_from))
-        self.solver = solver
-        self.tol = tol
-        self.momentum = momentum
+            _check_same_responses(explainer.options, Path(init_from))
+        self.fit_options = training
         self.has_scaling = init_from is not None
         self.has_weights = init_from is not None
         self.solution: MuLassoSolution | None = None
         self.unsolved: MuLassoFit | None = None
-        self.automatic_optimization = solver == "sgd"
+        self.automatic_optimization = training.solver == "sgd"
         self.register_buffer("curvature", torch.zeros(()))
         self.val_reconstruction = ClassReconstruction(explainer.num_classes)
         self.test_reconstruction = ClassReconstruction(explainer.num_classes)
@@ -123,7 +82,7 @@ class MuLassoModule(ExplainerModule):
     @property
     def one_pass(self) -> bool:
         """Whether a datamodule is to give each training sample once, in any order."""
-        return self.solver == "exact"
+        return self.fit_options.solver == "exact"
 
     @override
     def setup(self, stage: str) -> None:
@@ -138,23 +97,20 @@ class MuLassoModule(ExplainerModule):
     def _check_exact(self) -> None:
         if getattr(self.data, "augment", False):
             raise ValueError(
-                "solver exact fits on each training image as it is; set data.init_args.augment: false, or take"
-                " model.init_args.solver: sgd."
+                "training.solver exact fits on each training image as it is; set data.init_args.augment: false, or take"
+                " model.init_args.training.solver: sgd."
             )
         if self.has_weights:
             raise ValueError(
-                "solver exact does not go on from the weights of model.init_args.init_from; leave it out, or take"
-                " model.init_args.solver: sgd."
+                "training.solver exact does not go on from the weights of model.init_args.init_from; leave it out, or take"
+                " model.init_args.training.solver: sgd."
             )
 
     @override
     def configure_optimizers(self) -> OptimizerLRScheduler:
         if self.one_pass:
             return None
-        optimizer = SGD([self.explainer.weights], lr=self.lr, momentum=self.momentum, nesterov=self.momentum > 0)
-        if self.lr_schedule == "constant":
-            return optimizer
-        return [optimizer], [CosineAnnealingLR(optimizer, T_max=max(self.trainer.max_epochs or 1, 1))]
+        return configured(self.optimizer, self.lr_scheduler, [self.explainer.weights], self.scheduled_epochs)
 
     @override
     def on_train_start(self) -> None:
@@ -202,7 +158,7 @@ class MuLassoModule(ExplainerModule):
         if self.one_pass:
             self._solve()
             self.trainer.should_stop = True
-        elif self._ends:
+        elif self.training_ends:
             self._learn_activation_thresholds()
         if self.solution is not None:
             self.log("train/relative_gap", self.solution.relative_gap.max().float(), rank_zero_only=True)
@@ -222,8 +178,8 @@ class MuLassoModule(ExplainerModule):
     @override
     def test_step(self, batch: Batch) -> Explanation:  # type: ignore[override]
         explanation = super().test_step(batch)
-        if explanation.reconstruction is not None and batch["label"].numel():
-            self.test_reconstruction.update(explanation.reconstruction, batch["label"])
+        if explanation.class_scores is not None and batch["label"].numel():
+            self.test_reconstruction.update(explanation.class_scores, batch["label"])
         return explanation
 
     @override
@@ -244,7 +200,10 @@ class MuLassoModule(ExplainerModule):
     @override
     def metadata(self) -> dict[str, Any]:
         """Adds what the solver reached and how many filters it selected."""
-        metadata = super().metadata() | {"filters": len(self.explainer.relevant_filters()), "solver": self.solver}
+        metadata = super().metadata() | {
+            "filters": len(self.explainer.relevant_filters()),
+            "solver": self.fit_options.solver,
+        }
         if self.solution is not None:
             metadata["largest_relative_gap"] = float(self.solution.relative_gap.max())
         return metadata
@@ -255,13 +214,13 @@ class MuLassoModule(ExplainerModule):
             return
         fit, self.unsolved = self.unsolved, None
         with progress_bar("μ-Lasso", self.explainer.num_classes, shown=self.trainer.is_global_zero) as advance:
-            self.solution = fit.finish(tol=self.tol, advance=lambda: advance(1))
+            self.solution = fit.finish(tol=self.fit_options.tol, advance=lambda: advance(1))
         # Every rank has solved the same problem; one's last bits are taken by all.
         self.explainer.weights.data.copy_(self.trainer.strategy.broadcast(self.explainer.weights.data.cpu()))
         self._learn_activation_thresholds()
         left = int((~self.solution.converged).sum())
         if left:
-            rank_zero_info(f"{left} classes did not reach a relative duality gap of {self.tol:g}.")
+            rank_zero_info(f"{left} classes did not reach a relative duality gap of {self.fit_options.tol:g}.")
 
     def _count(self) -> int:
         """Training samples; a guess where the trainer was given bare loaders."""
@@ -284,18 +243,8 @@ class MuLassoModule(ExplainerModule):
         fit.finish()
 
     def _learn_activation_thresholds(self) -> None:
-        if self.explainer.floor:
+        if self.explainer.options.activation_threshold:
             learn_activation_thresholds(self.explainer, (batch["image"] for batch in self._training_images()))
-
-    @property
-    def _ends(self) -> bool:
-        """Whether the epoch that has ended was the last."""
-        trainer = self.trainer
-        return (
-            trainer.should_stop
-            or trainer.current_epoch + 1 == trainer.max_epochs
-            or trainer.global_step == trainer.max_steps
-        )
 
     def _training_samples(self) -> Any:
         return self.data.every_sample("train") if self.data is not None else self.trainer.train_dataloader
@@ -331,17 +280,11 @@ def largest_curvature(responses: Tensor, iterations: int = 30) -> Tensor:
     return length if length > 0 else torch.ones_like(length)
 
 
-def _check(*, tol: float, lr: float, momentum: float) -> None:
-    for name, value in (("tol", tol), ("lr", lr)):
-        if not 0 < value < math.inf:
-            raise ValueError(f"{name} is {value}; give a finite number above 0.")
-    if not 0 <= momentum < 1:
-        raise ValueError(f"momentum is {momentum}; give 0 or more and less than 1.")
-
-
-def _check_same_responses(options: dict[str, Any], folder: Path) -> None:
+def _check_same_responses(options: MuLassoOptions, folder: Path) -> None:
     """Raises ValueError where an exported explainer's weights are of other features than those of ``options``."""
-    saved = read_config(folder)["options"]
+    saved, here = MuLassoOptions.from_dict(read_config(folder)["options"]).to_dict(), options.to_dict()
     for name in ("layers", "norm", "normalization", "scaling"):
-        if saved[name] != options[name]:
-            raise ValueError(f"{folder} was fitted with {name} {saved[name]}; set model.init_args.{name} to the same.")
+        if saved[name] != here[name]:
+            raise ValueError(
+                f"{folder} was fitted with {name} {saved[name]}; set model.init_args.mu_lasso.{name} to the same."
+            )

@@ -1,8 +1,8 @@
 """Fits the heads of sparse reconstruction autoencoders (Qi, Khorram and Li 2018), and the networks they are compared with."""
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
 
 import torch
 from pytorch_lightning.utilities import rank_zero_warn
@@ -11,16 +11,16 @@ from typing_extensions import override
 
 from lightning_modules.base import faithfulness_metrics
 from lightning_modules.grouped_fit import GroupedFitModule, Samples
-from lightning_modules.heads import check_above_0, check_at_least_0, check_positive_weight
-from lightning_modules.predictor_fit import fit_predictors
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch
 from vitrine.core.distributed import world_size
-from vitrine.explainers.srae.explainer import SRAEExplainer
+from vitrine.core.options import OptionError
+from vitrine.explainers.srae.explainer import SRAEExplainer, SRAEOptions
 from vitrine.explainers.srae.heads import HeadOutput, SeparateHeads, SharedHeads
 from vitrine.explainers.srae.losses import greedy_loss
-from vitrine.explainers.srae.objectives import OBJECTIVES, Terms, head_terms, sum_of, terms_of_heads
+from vitrine.explainers.srae.objectives import SRAETraining, Terms, head_terms, sum_of, terms_of_heads
+from vitrine.explainers.srae.predictor_fit import PredictorSamples, fit_predictors
 from vitrine.metrics.alive_features import AliveFeatures, alive_counts, dead_heads
 
 
@@ -33,38 +33,12 @@ class SRAEModule(GroupedFitModule):
 
     Args:
         backbone: the classifier to be explained.
-        layer: dotted name of the layer whose output is Z.
-        objective: ``srae``, or what it is compared with: ``nn`` (faithfulness alone), ``sae`` (faithfulness and plain
-            reconstruction), ``cae`` (plain reconstruction alone, and a predictor that is fitted afterwards).
-        pooling: how its activation becomes a vector: average, flatten, positions (Z of each position) or none.
-        explained_classes: indices of the classes that get a head; all without it.
-        num_features: n, x-features a class.
-        hidden: widths of the encoder between Z and the x-features.
-        trunk: ``separate`` encoders, as in the paper, or one that all classes have ``shared``.
-        beta: β, weight of the reconstruction.
-        eta: η, weight of the pull-away term.
-        q: sparsity of the reconstruction.
-        pull_away_over: compare x-features over ``images`` (the paper) or images over ``features``.
-        encoder_decay: λ₁, weight of the encoder's squared norm.
-        decoder_decay: λ₂, weight of the decoder's.
-        predictor_decay: λ₃, weight of the predictor's.
-        positive_weight: weight of a class's own images in the means of its head, ``balanced`` for as much as all others
-            together.
-        pretraining_epochs: epochs for each layer of the autoencoder, from Z on, before all are trained together; they are the
-            first of ``max_epochs``.
-        classes_at_once: heads that each rank fits at once, group after group, each for ``max_epochs``: a bound on memory.
-            Classes are dealt out to the ranks, and each rank's heads see the whole global batch. All at once without it.
-        contrastive: whether heatmaps are c-MWP, as in the paper, or MWP.
-        negative_activations: how excitation backprop treats negative activations.
-        draw_inactive: whether an x-feature that is 0 on an image gets a heatmap there too.
-        image_size: side of the backbone's input in pixels.
-        lr: learning rate of Adam.
-        lr_schedule: ``constant`` or ``cosine`` (to 0 over all epochs).
-        init_from: folder of an exported explainer whose heads are taken over before training, for fine-tuning.
-        names: file with names for the x-features; ``explainer/names.yaml`` in the run's folder without it.
+        srae: what is explained, how it is drawn, and the heads' sizes.
+        training: the objective, the weights of its terms, and the order of the fit.
+        kwargs: those of `ExplainerModule`: optimizer, lr_scheduler, init_from, names.
 
     Raises:
-        ValueError: for a number out of range, and for options that do not go together.
+        ValueError: for options that do not go together.
     """
 
     explainer: SRAEExplainer
@@ -72,69 +46,21 @@ class SRAEModule(GroupedFitModule):
     def __init__(
         self,
         backbone: BackboneOptions,
-        layer: str,
-        objective: Literal["srae", "nn", "sae", "cae"] = "srae",
-        pooling: Literal["average", "flatten", "positions", "none"] = "average",
-        explained_classes: Sequence[int] | None = None,
-        num_features: int = 5,
-        hidden: Sequence[int] = (800, 100),
-        trunk: Literal["separate", "shared"] = "separate",
-        beta: float = 5.0,
-        eta: float = 0.5,
-        q: float = 1.0,
-        pull_away_over: Literal["images", "features"] = "images",
-        encoder_decay: float = 1e-5,
-        decoder_decay: float = 1e-5,
-        predictor_decay: float = 1e-5,
-        positive_weight: float | Literal["balanced"] = "balanced",
-        pretraining_epochs: int = 0,
-        classes_at_once: int | None = None,
-        contrastive: bool = True,
-        negative_activations: Literal["clamp", "raw", "zplus"] = "clamp",
-        draw_inactive: bool = False,
-        image_size: int = 224,
-        lr: float = 1e-3,
-        lr_schedule: Literal["constant", "cosine"] = "cosine",
-        init_from: str | Path | None = None,
-        names: str | Path | None = None,
+        srae: SRAEOptions,
+        training: SRAETraining = SRAETraining(),  # noqa: B008 - frozen
+        **kwargs: Any,
     ) -> None:
-        _check(objective, trunk, pretraining_epochs, classes_at_once)
-        check_at_least_0(
-            beta=beta,
-            eta=eta,
-            encoder_decay=encoder_decay,
-            decoder_decay=decoder_decay,
-            predictor_decay=predictor_decay,
-            pretraining_epochs=pretraining_epochs,
-            lr=lr,
+        _check(srae, training)
+        options = replace(srae, decoder=training.terms.has_decoder)
+        super().__init__(
+            SRAEExplainer(FrozenBackbone.from_options(backbone), options), training.classes_at_once, **kwargs
         )
-        check_above_0(q=q)
-        check_positive_weight(positive_weight)
-        explainer = SRAEExplainer(
-            FrozenBackbone.from_options(backbone),
-            layer,
-            explained_classes=explained_classes,
-            num_features=num_features,
-            hidden=hidden,
-            trunk=trunk,
-            decoder=OBJECTIVES[objective].has_decoder,
-            pooling=pooling,
-            contrastive=contrastive,
-            negative_activations=negative_activations,
-            draw_inactive=draw_inactive,
-            image_size=image_size,
-        )
-        super().__init__(explainer, explainer.explained_classes, classes_at_once, lr, lr_schedule, init_from, names)
-        self.objective, self.objective_name = OBJECTIVES[objective], objective
-        self.beta, self.eta, self.q = beta, eta, q
-        self.pull_away_over = pull_away_over
-        self.decays = {"encoder": encoder_decay, "decoder": decoder_decay, "predictor": predictor_decay}
-        self.positive_weight = positive_weight
-        self.pretraining_epochs = pretraining_epochs
+        self.train_options, self.objective = training, training.terms
         self.train_faithfulness = faithfulness_metrics("train")
         self.val_faithfulness = faithfulness_metrics("val")
-        self.alive_features = AliveFeatures(len(explainer.explained_classes), num_features)
-        self.mean_contributions = torch.full((len(explainer.explained_classes), num_features), torch.nan)
+        classes = len(self.explainer.explained_classes)
+        self.alive_features = AliveFeatures(classes, srae.num_features)
+        self.mean_contributions = torch.full((classes, srae.num_features), torch.nan)
 
     @property
     def heads(self) -> SeparateHeads | SharedHeads:
@@ -143,7 +69,7 @@ class SRAEModule(GroupedFitModule):
 
     @override
     def meaning_of_heads(self) -> dict[str, Any]:
-        return super().meaning_of_heads() | {"objective": self.objective_name}
+        return super().meaning_of_heads() | {"objective": self.train_options.objective}
 
     # What is trained
 
@@ -163,7 +89,7 @@ class SRAEModule(GroupedFitModule):
     def parameter_groups(self) -> Iterable[dict[str, Any]]:
         """Encoders, decoders and predictors apart: d(λ‖θ‖²)/dθ = 2λθ is Adam's decay of 2λ."""
         named = [item for network in self._networks for item in network.named_parameters()]
-        for part, decay in self.decays.items():
+        for part, decay in self.train_options.decays.items():
             chosen = [value for name, value in named if name.split(".")[0] == part and value.requires_grad]
             if chosen:
                 yield {"params": chosen, "weight_decay": 2 * decay}
@@ -173,7 +99,7 @@ class SRAEModule(GroupedFitModule):
     @override
     def setup(self, stage: str) -> None:
         super().setup(stage)
-        if stage == "fit" and self.pretraining_epochs:
+        if stage == "fit" and self.train_options.pretraining_epochs:
             if world_size() > 1 and not self.is_grouped:
                 self._check_finds_unused()
             self._check_epochs_are_left()
@@ -183,19 +109,20 @@ class SRAEModule(GroupedFitModule):
                 parameter.requires_grad_(parameter in trained)
 
     def _check_epochs_are_left(self) -> None:
-        layers, epochs = len(self.explainer.hidden) + 1, self.trainer.max_epochs or 0
-        needed, given = layers * self.pretraining_epochs, self.epochs_of_group or epochs
+        layers, epochs = len(self.explainer.options.hidden) + 1, self.trainer.max_epochs or 0
+        needed, given = layers * self.train_options.pretraining_epochs, self.epochs_of_group or epochs
         if 0 <= given <= needed:
             raise ValueError(
-                f"pretraining_epochs {self.pretraining_epochs} for each of {layers} layers takes {needed} epochs, which"
-                f" leaves none of trainer.max_epochs {given} to train all together; give more, or less pretraining."
+                f"training.pretraining_epochs {self.train_options.pretraining_epochs} for each of {layers} layers takes"
+                f" {needed} epochs, which leaves none of trainer.max_epochs {given} to train all together; give more, or"
+                " less pretraining."
             )
 
     def _check_finds_unused(self) -> None:
         if not getattr(self.trainer.strategy, "_ddp_kwargs", {}).get("find_unused_parameters"):
             raise ValueError(
                 "pretraining_epochs trains some layers before others, which trainer.strategy ddp does not expect; set it to"
-                " ddp_find_unused_parameters_true, or set model.init_args.classes_at_once."
+                " ddp_find_unused_parameters_true, or set model.init_args.training.classes_at_once."
             )
 
     # Steps
@@ -212,7 +139,7 @@ class SRAEModule(GroupedFitModule):
         one_pass = self._shared_pass if isinstance(self.heads, SharedHeads) else self._separate_pass
         terms, contributions, estimates = one_pass(samples, weights)
         self._measure(contributions, estimates, samples)
-        loss = terms.total(self.beta, self.eta)
+        loss = terms.total(self.train_options.beta, self.train_options.eta)
         named = {"loss": loss, "faithfulness": terms.faithfulness, "reconstruction": terms.reconstruction}
         self._log_means(named | {"pull_away": terms.pull_away}, samples)
         return loss
@@ -240,12 +167,16 @@ class SRAEModule(GroupedFitModule):
             output.local,
             samples.logits,
             weights,
-            pull_away_over=self.pull_away_over,
+            pull_away_over=self.train_options.pull_away_over,
             across_ranks=self.across_ranks,
         )
         if output.decoded is not None:
             error = self.objective.reconstruction_error(
-                output.decoded.float(), heads.rows_of(samples.features), self.q, None, across_ranks=self.across_ranks
+                output.decoded.float(),
+                heads.rows_of(samples.features),
+                self.train_options.q,
+                None,
+                across_ranks=self.across_ranks,
             )
             total = total._replace(reconstruction=error * len(self.active_rows))
         return total, output.embeddings * heads.predictors(), output.estimates
@@ -257,8 +188,8 @@ class SRAEModule(GroupedFitModule):
             logit,
             target,
             weights,
-            q=self.q,
-            pull_away_over=self.pull_away_over,
+            q=self.train_options.q,
+            pull_away_over=self.train_options.pull_away_over,
             across_ranks=self.across_ranks,
         )
 
@@ -270,8 +201,8 @@ class SRAEModule(GroupedFitModule):
 
     def balance(self, row: int, *, sampled: bool = True) -> float:
         """Weight of a class's own images in the means of its head; without ``sampled``, where all images are taken."""
-        if self.positive_weight != "balanced":
-            return float(self.positive_weight)
+        if self.train_options.positive_weight != "balanced":
+            return float(self.train_options.positive_weight)
         if self.data is None:
             return 1.0
         counts = self.data.sample_counts() if sampled else None
@@ -286,15 +217,26 @@ class SRAEModule(GroupedFitModule):
         """Each training sample once over all ranks."""
         return self.data.every_sample("train") if self.data is not None else self.trainer.train_dataloader or ()
 
+    @torch.no_grad()
+    def _predictor_samples(self) -> Iterator[PredictorSamples]:
+        """Each training sample once over all ranks, for predictors that are fitted afterwards."""
+        weights = torch.tensor([self.balance(row, sampled=False) for row in range(len(self.explained))])
+        for batch in self.training_samples():
+            moved = self.trainer.strategy.batch_to_device(batch, self.device)
+            features, logits = self.features_of(moved)
+            positive = self.positives(moved["label"])
+            balanced = torch.where(positive, weights.to(self.device), 1.0)
+            yield PredictorSamples(features, logits[:, self.explained], positive, balanced)
+
     # Pretraining
 
     @property
     def _pretrained_layer(self) -> int | None:
         """Which layer of the autoencoders is trained in this epoch; None where all are trained together."""
-        if not self.pretraining_epochs:
+        if not self.train_options.pretraining_epochs:
             return None
-        layer = self.epoch_of_group // self.pretraining_epochs
-        return layer if layer <= len(self.explainer.hidden) else None
+        layer = self.epoch_of_group // self.train_options.pretraining_epochs
+        return layer if layer <= len(self.explainer.options.hidden) else None
 
     def _pretraining_loss(self, samples: Samples) -> Tensor:
         loss = samples.features.new_zeros(())
@@ -337,9 +279,9 @@ class SRAEModule(GroupedFitModule):
 
     def on_train_epoch_end(self) -> None:
         """Logs how many x-features are live, and how many heads are degenerate; fits predictors that were left out."""
-        if not self.objective.faithful and self._training_ends:  # here, so that the last checkpoint has them
+        if not self.objective.faithful and self.training_ends:  # here, so that the last checkpoint has them
             self.share_heads()
-            self.mean_contributions = fit_predictors(self)
+            self.mean_contributions = fit_predictors(self.heads, self._predictor_samples())
         if not self.knows_contributions:
             return
         means = self.alive_features.compute()
@@ -348,13 +290,6 @@ class SRAEModule(GroupedFitModule):
         live = alive_counts(means[measured])
         self.log("train/alive_features", live.float().mean(), rank_zero_only=True)
         self.log("train/dead_heads", float(len(dead_heads(means))), rank_zero_only=True)
-
-    @property
-    def _training_ends(self) -> bool:
-        trainer = self.trainer
-        enough_steps = 0 <= trainer.max_steps <= trainer.global_step
-        enough_epochs = 0 <= (trainer.max_epochs or 0) <= trainer.current_epoch + 1
-        return enough_steps or enough_epochs or trainer.should_stop
 
     def validation_step(self, batch: Batch) -> None:
         """Faithfulness of the heads that were trained so far; no heatmap is drawn, so kept features are enough.
@@ -415,10 +350,9 @@ class SRAEModule(GroupedFitModule):
         return super().metadata() | {"alive_features": dict(zip(classes, counts, strict=True))}
 
 
-def _check(objective: str, trunk: str, pretraining_epochs: int, classes_at_once: int | None) -> None:
-    if pretraining_epochs and not OBJECTIVES[objective].has_decoder:
-        raise ValueError(f"pretraining_epochs trains autoencoders, and objective {objective} has none; leave it out.")
-    if classes_at_once is not None and classes_at_once < 1:
-        raise ValueError(f"classes_at_once is {classes_at_once}; give 1 or more, or null for all.")
-    if trunk == "shared" and classes_at_once is not None:
-        raise ValueError("classes_at_once splits separate heads; leave it out with trunk: shared.")
+def _check(srae: SRAEOptions, training: SRAETraining) -> None:
+    if not srae.decoder and training.terms.has_decoder:
+        raise OptionError("srae.decoder", srae.decoder, f"true: objective {training.objective} rebuilds Z")
+    if srae.trunk == "shared" and training.classes_at_once is not None:
+        wanted = "null: it splits separate heads, and srae.trunk is shared"
+        raise OptionError("training.classes_at_once", training.classes_at_once, wanted)

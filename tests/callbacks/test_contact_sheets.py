@@ -67,7 +67,8 @@ class ColourExplainer(Explainer):
             + [""] * (3 - len(numbers))
             for index, numbers in zip(classes.tolist(), units, strict=True)
         ]
-        return Explanation(heatmaps, scores, labels, logits.argmax(dim=1), classes, logits)
+        valid = torch.tensor([[number < len(numbers) for number in range(3)] for numbers in units])
+        return Explanation(heatmaps, scores, labels, logits.argmax(dim=1), classes, logits, valid)
 
     @override
     def options(self) -> dict[str, Any]:

@@ -39,6 +39,7 @@ def explained(count: int = 3, height: int = 20, width: int = 30) -> tuple[Tensor
         heatmaps=torch.rand(count, 3, height, width, generator=generator),
         scores=torch.tensor([[1.0, 2.0, 0.0], [3.0, 0.0, 0.0], [-1.0, 1.0, 0.5]]),
         labels=labels[:count],
+        valid=torch.tensor([[bool(label) for label in row] for row in labels])[:count],
         prediction=torch.tensor([0, 1, 2])[:count],
         target=torch.tensor([0, 1, 1])[:count],
         logits=torch.tensor([[4.0, 1.0, 0.0], [0.0, 7.25, 1.0], [0.0, -3.5, 1.0]])[:count],

@@ -53,7 +53,8 @@ class ColourExplainer(Explainer):
         logits = self.backbone(images).logits
         prediction = logits.argmax(dim=1)
         labels = [["red", "green", ""]] * len(images)
-        return Explanation(heatmaps, heatmaps.mean(dim=(2, 3)), labels, prediction, prediction, logits)
+        valid = torch.tensor([[True, True, False]]).repeat(len(images), 1)
+        return Explanation(heatmaps, heatmaps.mean(dim=(2, 3)), labels, prediction, prediction, logits, valid)
 
     def options(self) -> dict[str, Any]:
         return {}

@@ -1,13 +1,13 @@
 """What an explainer's head reads: the vector Z of one layer of the backbone."""
 
-from typing import NamedTuple, TypedDict
+from typing import Literal, NamedTuple, TypedDict, get_args
 
 import torch
 from torch import Tensor, nn
 
 from vitrine.backbones.frozen import FrozenBackbone
 
-POOLINGS = ("average", "flatten", "positions", "none")
+Pooling = Literal["average", "flatten", "positions", "none"]
 
 
 class Features(TypedDict):
@@ -45,8 +45,8 @@ class TappedFeatures(nn.Module):
 
     def __init__(self, backbone: FrozenBackbone, layer: str, pooling: str = "average") -> None:
         super().__init__()
-        if pooling not in POOLINGS:
-            raise ValueError(f"pooling {pooling!r} is unknown; choose one of {', '.join(POOLINGS)}.")
+        if pooling not in get_args(Pooling):
+            raise ValueError(f"pooling {pooling!r} is unknown; choose one of {', '.join(get_args(Pooling))}.")
         self.backbone = backbone
         self.layer = layer
         self.pooling = pooling
@@ -87,5 +87,5 @@ class TappedFeatures(nn.Module):
             return activation
         raise ValueError(
             f"Layer {self.layer!r} gives {activation.ndim - 1}-dimensional activations, which pooling {self.pooling!r}"
-            f" does not turn into vectors; choose another of {', '.join(POOLINGS)}."
+            f" does not turn into vectors; choose another of {', '.join(get_args(Pooling))}."
         )

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
-AGGREGATIONS = ("sum", "maximum")
+Aggregation = Literal["sum", "maximum"]
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,18 @@ class Explanation:
     """(B,) int64: the class that is explained; the prediction unless another was asked for."""
     logits: Tensor
     """(B, C) float: the backbone's logits."""
-    reconstruction: Tensor | None = None
-    """(B, J) float: the explainer's own estimate, where it makes one, of the logits of ``explained_classes``; of the labels
-    of all classes where none are named there."""
+    valid: Tensor = None  # type: ignore[assignment]  # replaced by all True below, whose shape is not known here
+    """(B, K) bool: whether there is a k-th heatmap; False where an image has fewer than K, whose heatmap is zeros. All are
+    valid where nothing is given."""
+    logit_estimate: Tensor | None = None
+    """(B, J) float: the explainer's own estimate of the logits of ``explained_classes``, where it makes one."""
     explained_classes: Tensor | None = None
-    """(J,) int64: the classes that the columns of ``reconstruction`` stand for."""
+    """(J,) int64: the classes that the columns of ``logit_estimate`` stand for."""
+    class_scores: Tensor | None = None
+    """(B, C) float: the explainer's own scores of all classes, estimates of their labels, where it makes any."""
     kinds: Sequence[Sequence[str]] | None = None
     """B × K kinds of the layers that the heatmaps come from (conv, pool, norm, linear), where they come from layers."""
-    aggregation: str = "sum"
+    aggregation: Aggregation = "sum"
     """How `aggregate` joins the heatmaps: ``sum`` or ``maximum``."""
 
     def __post_init__(self) -> None:
@@ -45,11 +49,23 @@ class Explanation:
             raise ValueError(
                 f"heatmaps must be (B, K, H, W) with scores (B, K), got {tuple(self.heatmaps.shape)} and {(batch, count)}"
             )
-        if self.aggregation not in AGGREGATIONS:
-            raise ValueError(f"aggregation {self.aggregation!r} is unknown; choose one of {', '.join(AGGREGATIONS)}.")
+        if self.valid is None:
+            object.__setattr__(self, "valid", torch.ones(batch, count, dtype=torch.bool, device=self.scores.device))
+        if self.valid.shape != (batch, count) or self.valid.dtype != torch.bool:
+            raise ValueError(
+                f"valid must be bool of shape {(batch, count)}, got {self.valid.dtype} of {tuple(self.valid.shape)}"
+            )
+        if self.aggregation not in get_args(Aggregation):
+            raise ValueError(
+                f"aggregation {self.aggregation!r} is unknown; choose one of {', '.join(get_args(Aggregation))}."
+            )
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def valid_heatmaps(self, row: int) -> list[int]:
+        """Positions of the valid heatmaps of an image."""
+        return [int(position) for position in self.valid[row].nonzero().flatten()]
 
     def __getitem__(self, index: slice) -> "Explanation":
         """The explanation of a slice of the batch."""
@@ -61,7 +77,9 @@ class Explanation:
             prediction=self.prediction[index],
             target=self.target[index],
             logits=self.logits[index],
-            reconstruction=None if self.reconstruction is None else self.reconstruction[index],
+            valid=self.valid[index],
+            logit_estimate=None if self.logit_estimate is None else self.logit_estimate[index],
+            class_scores=None if self.class_scores is None else self.class_scores[index],
             kinds=None if self.kinds is None else self.kinds[index],
         )
 
@@ -96,7 +114,6 @@ class Explanation:
     def cat(explanations: Sequence["Explanation"]) -> "Explanation":
         """Joins explanations of several batches with the same K and the same explained classes."""
         first = explanations[0]
-        reconstructions = [e.reconstruction for e in explanations if e.reconstruction is not None]
         return replace(
             first,
             heatmaps=torch.cat([e.heatmaps for e in explanations]),
@@ -105,9 +122,16 @@ class Explanation:
             prediction=torch.cat([e.prediction for e in explanations]),
             target=torch.cat([e.target for e in explanations]),
             logits=torch.cat([e.logits for e in explanations]),
-            reconstruction=torch.cat(reconstructions) if reconstructions else None,
+            valid=torch.cat([e.valid for e in explanations]),
+            logit_estimate=_joined([e.logit_estimate for e in explanations]),
+            class_scores=_joined([e.class_scores for e in explanations]),
             kinds=None if first.kinds is None else [row for e in explanations for row in e.kinds or ()],
         )
+
+
+def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
+    present = [part for part in parts if part is not None]
+    return torch.cat(present) if present else None
 
 
 def _over(heatmaps: Tensor, sizes: Tensor) -> Tensor:

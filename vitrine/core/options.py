@@ -12,7 +12,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, ParamSpec, Self, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, ParamSpec, Self, TypeVar, Union, cast, get_args, get_origin
 
 import numpy as np
 
@@ -86,6 +86,7 @@ class OptionError(ValueError):
         self.name, self.value, self.wanted = name, value, wanted
 
 
+@dataclass(frozen=True)
 class Options:
     """Base of frozen dataclasses of options, each declared, documented and checked here and handed on whole.
 
@@ -97,13 +98,13 @@ class Options:
     """Earlier names of fields, as they stand in explainers saved earlier, and today's."""
 
     def __post_init__(self) -> None:
-        hints = _hints(type(self))
-        for field in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
+        hints = _hints(cast("Any", type(self)))
+        for field in fields(self):
             check_value(field.name, getattr(self, field.name), hints[field.name])
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types by field; `from_dict` reads them."""
-        return {name: _as_json(value) for name, value in asdict(self).items()}  # type: ignore[call-overload]
+        return {name: _as_json(value) for name, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, entries: Mapping[str, Any]) -> Self:
@@ -113,7 +114,7 @@ class Options:
             ValueError: for a name that is no field, and a value that makes no sense.
         """
         named = {cls.RENAMED.get(name, name): value for name, value in entries.items()}
-        known = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+        known = [field.name for field in fields(cls)]
         for name in named:
             if name not in known:
                 raise ValueError(f"{cls.__name__} has no option {name!r}{did_you_mean(name, known)}.")
@@ -253,3 +254,24 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _as_json(entry) for name, entry in value.items()}
     return value
+
+
+def option_path(declared: type, name: str) -> str:
+    """Where an option stands among a constructor's parameters, such as ``srae.layer``; its name where it is one itself.
+
+    Args:
+        declared: the class, whose constructor takes dataclasses of options.
+        name: of a field of one of them, today's or an earlier one, or of a parameter.
+    """
+    for base in inspect.getmro(declared):
+        if "__init__" not in vars(base):
+            continue
+        hints = _hints(base.__init__)  # type: ignore[misc]  # looked at, not called
+        if name in hints:
+            return name
+        for parameter, hint in hints.items():
+            if isinstance(hint, type) and issubclass(hint, Options):
+                field = hint.RENAMED.get(name, name)
+                if field in {one.name for one in fields(hint)}:
+                    return f"{parameter}.{field}"
+    return name

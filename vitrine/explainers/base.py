@@ -1,21 +1,21 @@
-"""The face that all explainers share: explain, attribute, save, load."""
+"""Explainer: the base of all explainers, which explain, attribute, and are saved."""
 
 import json
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from vitrine.backbones.frozen import FrozenBackbone, check_digest
-from vitrine.backbones.networks import BackboneOptions
+from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.atomic_io import atomic_folder
 from vitrine.core.explanation import Explanation
+from vitrine.core.options import Options
 from vitrine.data.feature_store import FeatureExtractor
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers.names import NAMES_NAME, Names, has_names, read_names, write_joined_names
@@ -26,26 +26,44 @@ HEADS_NAME = "explainer.safetensors"
 BACKBONE_NAME = "backbone.safetensors"
 
 Target = int | Sequence[int] | Tensor | None
+"""A class for all images, one an image, or None for the predicted ones."""
 
 
 class Explainer(nn.Module, ABC):
     """A frozen backbone with a learnable head that shows what the backbone looks at.
 
-    A subclass names its constructor's options in `options`, so that a saved folder can build it again.
+    A subclass declares its options in a dataclass that inherits `Options`, names it as ``options_type``, and takes one as
+    its constructor's second argument, so that a saved folder can build it again. It is registered by module and class name
+    when it is defined.
 
     Args:
-        backbone: the classifier behind glass.
-        classes: names of its logits; ``class 0`` and so on without them.
-        preprocessing: how images are made ready for the backbone, kept so that they can be made ready elsewhere.
+        backbone: the frozen classifier.
+        options: those of the subclass, of the type that ``options_type`` names.
+        classes: names of the backbone's logits; ``class 0`` and so on without them.
+        preprocessing: how images are prepared for the backbone, kept so that they can be prepared elsewhere.
+
+    Raises:
+        ValueError: for options of another type; and where a second class of the same module and name is defined.
     """
 
-    known: ClassVar[dict[str, type["Explainer"]]] = {}
+    options_type: ClassVar[type[Options]] = Options
+    registered: ClassVar[dict[str, type["Explainer"]]] = {}
+    """Every subclass that was defined, by ``module:ClassName``."""
 
     def __init__(
-        self, backbone: FrozenBackbone, classes: Sequence[str] | None = None, preprocessing: Preprocessing | None = None
+        self,
+        backbone: FrozenBackbone,
+        options: Options | None = None,
+        classes: Sequence[str] | None = None,
+        preprocessing: Preprocessing | None = None,
     ) -> None:
         super().__init__()
+        if not isinstance(options or self.options_type(), self.options_type):
+            raise ValueError(
+                f"options of {type(self).__name__} are {options!r}; give them as {self.options_type.__name__}(…)."
+            )
         self.backbone = backbone
+        self.options = options or self.options_type()
         self.classes = list(classes or ())
         self.preprocessing = preprocessing
         self.heatmap_names: Names = {}
@@ -53,7 +71,10 @@ class Explainer(nn.Module, ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        Explainer.known[cls.__name__] = cls
+        path = class_path(cls)
+        if path in Explainer.registered and cls.__module__ != "__main__":  # cells of a notebook run again
+            raise ValueError(f"There is an explainer {path} already; give the second one another name.")
+        Explainer.registered[path] = cls
 
     def explain(self, images: Tensor, target: Target = None, *, internal_batch_size: int = 16) -> Explanation:
         """Heatmaps and contributions for a batch.
@@ -79,10 +100,6 @@ class Explainer(nn.Module, ABC):
     @abstractmethod
     def explain_batch(self, images: Tensor, target: Target) -> Explanation:
         """What `explain` gives, for a batch that is small enough."""
-
-    @abstractmethod
-    def options(self) -> dict[str, Any]:
-        """Keyword arguments, beside backbone, classes and preprocessing, that build this explainer again; JSON types."""
 
     @property
     def cacheable_features(self) -> FeatureExtractor | None:
@@ -157,7 +174,8 @@ class Explainer(nn.Module, ABC):
         config = {
             "format_version": FORMAT_VERSION,
             "explainer": type(self).__name__,
-            "options": self.options(),
+            "class_path": class_path(type(self)),
+            "options": self.options.to_dict(),
             "classes": self.classes,
             "backbone": asdict(options),
             "weight_digest": self.backbone.digest,
@@ -184,6 +202,17 @@ class Explainer(nn.Module, ABC):
                 stacklevel=3,
             )
 
+    renamed_tensors: ClassVar[Mapping[str, str]] = {}
+    """Earlier last names of tensors, as they stand in files saved earlier, and today's."""
+
+    def with_current_names(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """A state dict whose entries have today's names."""
+        parts = {name: name.rpartition(".") for name in state}
+        return {
+            f"{path}{dot}{self.renamed_tensors.get(last, last)}": state[name]
+            for name, (path, dot, last) in parts.items()
+        }
+
     def head_state(self) -> dict[str, Tensor]:
         """The learned tensors, without the backbone."""
         return {name: value.cpu() for name, value in self.state_dict().items() if isinstance(value, Tensor)}
@@ -194,6 +223,7 @@ class Explainer(nn.Module, ABC):
         Raises:
             ValueError: where they belong to another kind or size of head.
         """
+        state = self.with_current_names(state)
         own = self.head_state()
         differing = sorted(set(own) ^ set(state)) + [k for k in own if k in state and own[k].shape != state[k].shape]
         if differing:
@@ -201,72 +231,9 @@ class Explainer(nn.Module, ABC):
         self.load_state_dict(state, strict=False)
 
 
-def load(
-    folder: str | Path, *, backbone: FrozenBackbone | nn.Module | str | Path | None = None, device: str = "cpu"
-) -> Explainer:
-    """Loads an explainer that `Explainer.save` wrote.
-
-    Args:
-        folder: holds ``explainer.json`` and ``explainer.safetensors``.
-        backbone: the network that it was trained on, or a file with its weights, where the folder does not hold them and
-            they have moved or were never in a file.
-        device: where to put it.
-
-    Raises:
-        FileNotFoundError: where the folder or the backbone's weights are not there.
-        ValueError: where a file is damaged, names do not fit the explainer, or the backbone's weights are not those that
-            it was trained on.
-    """
-    folder = Path(folder)
-    config = read_config(folder)
-    network = _backbone(folder, config, backbone)
-    check_digest(expected=config["weight_digest"], found=network.digest)
-    preprocessing = config["preprocessing"] and Preprocessing.from_dict(config["preprocessing"])
-    kind = Explainer.known.get(config["explainer"])
-    if kind is None:
-        raise ValueError(f"{folder / CONFIG_NAME} is of an unknown kind of explainer, {config['explainer']!r}.")
-    explainer = kind(network, classes=config["classes"], preprocessing=preprocessing, **config["options"])
-    explainer.load_head_state(load_file(folder / HEADS_NAME))
-    if (folder / NAMES_NAME).is_file():
-        explainer.read_heatmap_names(folder / NAMES_NAME)
-    return explainer.to(device).eval()
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """Reads and checks ``explainer.json``; the errors are those of `load`."""
-    for path in (folder / CONFIG_NAME, folder / HEADS_NAME):
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} does not exist; give the folder that an explainer was saved to.")
-    try:
-        config: dict[str, Any] = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{folder / CONFIG_NAME} is not valid JSON: {error}.") from error
-    if config.get("format_version") != FORMAT_VERSION:
-        raise ValueError(
-            f"{folder / CONFIG_NAME} has format version {config.get('format_version')}, this release reads {FORMAT_VERSION}."
-        )
-    return config
-
-
-def _backbone(
-    folder: Path, config: dict[str, Any], given: FrozenBackbone | nn.Module | str | Path | None
-) -> FrozenBackbone:
-    if isinstance(given, FrozenBackbone):
-        return given
-    if isinstance(given, nn.Module):
-        return FrozenBackbone(given)
-    options = BackboneOptions(**config["backbone"])
-    bundled = folder / BACKBONE_NAME
-    if given is not None:
-        options.weights = str(given)
-    elif bundled.is_file():
-        options.weights = str(bundled)
-    elif options.weight_file and not options.weight_file.is_file():
-        raise FileNotFoundError(
-            f"The backbone's weights {options.weight_file} of {folder} are not there any more;"
-            " give their file as vitrine.load(..., backbone=FILE)."
-        )
-    return FrozenBackbone.from_options(options)
+def class_path(kind: type[Explainer]) -> str:
+    """``module:ClassName``, by which explainers are registered and saved."""
+    return f"{kind.__module__}:{kind.__qualname__}"
 
 
 def _part_of(target: Target, batch: int, part: slice) -> Target:

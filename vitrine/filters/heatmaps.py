@@ -19,7 +19,7 @@ def filter_heatmaps(
     inputs: Tensor,
     filters: Sequence[Sequence[Filter]],
     axes: Mapping[str, int] = MappingProxyType({}),
-    floors: Tensor | None = None,
+    thresholds: Tensor | None = None,
 ) -> Tensor:
     """Draws K filters of each image; the model runs forward once, and back K times.
 
@@ -28,11 +28,11 @@ def filter_heatmaps(
         inputs: (B, C, H, W) as the model takes them.
         filters: B rows of K filters.
         axes: the dimension of a layer's output along which its channels lie, by the layer's name; 1 where it is absent.
-        floors: (B, K) activations; a map of activations starts from what stands out above its floor. Of no account for
+        thresholds: (B, K) activations; a map of activations starts from what stands out above its threshold. Not used for
             layers without places.
 
     Returns:
-        (B, K, C, H, W), without floors each what ``type(method)(model, layer).attribute(inputs, channel=channel)`` gives.
+        (B, K, C, H, W), without thresholds each what ``type(method)(model, layer).attribute(inputs, channel=channel)`` gives.
 
     Raises:
         ValueError: as of `Deconvnet.attribute`, for an unknown layer or channel, and for rows that differ in length.
@@ -46,7 +46,8 @@ def filter_heatmaps(
             method.model(pixels.clone())
         ends = {layer: outputs[layer].movedim(axes.get(layer, 1), 1) for layer in layers}
         passes = [
-            _starts(method, ends, [row[place] for row in filters], place, floors) for place in range(len(filters[0]))
+            _starts(method, ends, [row[place] for row in filters], place, thresholds)
+            for place in range(len(filters[0]))
         ]
         maps = []
         for number, starts in enumerate(passes, start=1):
@@ -63,7 +64,7 @@ def filter_heatmaps(
 
 
 def _starts(
-    method: Deconvnet, ends: Mapping[str, Tensor], filters: Sequence[Filter], place: int, floors: Tensor | None
+    method: Deconvnet, ends: Mapping[str, Tensor], filters: Sequence[Filter], place: int, thresholds: Tensor | None
 ) -> dict[str, Tensor]:
     """What a pass starts from, by layer: of each image the signal of its own filter."""
     starts = {}
@@ -74,14 +75,14 @@ def _starts(
         wrong = channels[(channels < 0) | (channels >= output.shape[1])]
         if len(wrong):
             raise ValueError(f"Layer {layer!r} has channels 0 to {output.shape[1] - 1}, not {int(wrong[0])}.")
-        above = output[own] if floors is None else _above(output[own], floors[own, place])
+        above = output[own] if thresholds is None else _above(output[own], thresholds[own, place])
         starts[layer] = torch.zeros_like(output)
         starts[layer][own] = method.start_of(above, channels)
     return starts
 
 
-def _above(output: Tensor, floor: Tensor) -> Tensor:
-    """What stands out above (B,) floors of (B, n, …) maps; vectors as they are."""
+def _above(output: Tensor, threshold: Tensor) -> Tensor:
+    """What stands out above (B,) thresholds of (B, n, …) maps; vectors as they are."""
     if output.ndim == 2:
         return output
-    return (output - floor.to(output).view(-1, *[1] * (output.ndim - 1))).clamp(min=0)
+    return (output - threshold.to(output).view(-1, *[1] * (output.ndim - 1))).clamp(min=0)

@@ -1,9 +1,12 @@
 """What filter responses are multiplied with before a linear model is fitted on them."""
 
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor, nn
 
-SCALINGS = ("paper", "width", "unit", "standardized")
+Scaling = Literal["paper", "width", "unit", "standardized"]
+SCALINGS: tuple[Scaling, ...] = get_args(Scaling)
 
 _ROUNDING = 1e-6
 """A standard deviation below so much of the root mean square is rounding of float32."""
@@ -29,7 +32,7 @@ class ResponseScaling(nn.Module):
         ValueError: for an unknown scaling.
     """
 
-    def __init__(self, num_filters: int, scaling: str = "paper") -> None:
+    def __init__(self, num_filters: int, scaling: Scaling = "paper") -> None:
         super().__init__()
         if scaling not in SCALINGS:
             raise ValueError(f"scaling {scaling!r} is unknown; choose one of {', '.join(SCALINGS)}.")

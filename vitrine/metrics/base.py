@@ -59,10 +59,10 @@ class RowMetric(ExplanationMetric):
 
 
 def present_heatmaps(explanation: Explanation) -> Iterator[tuple[int, int, Tensor, Tensor]]:
-    """Row, explained class, (K, H, W) heatmaps and (K,) bool of each image; False where a heatmap without a name pads."""
-    images = zip(explanation.target.tolist(), explanation.heatmaps.detach(), explanation.labels, strict=True)
-    for row, (label, maps, names) in enumerate(images):
-        yield row, label, maps, torch.tensor([name != "" for name in names], device=maps.device)
+    """Row, explained class, (K, H, W) heatmaps and (K,) bool of each image; False where there is no k-th heatmap."""
+    images = zip(explanation.target.tolist(), explanation.heatmaps.detach(), explanation.valid, strict=True)
+    for row, (label, maps, valid) in enumerate(images):
+        yield row, label, maps, valid
 
 
 def boxes_of_classes(batch: Batch, classes: Tensor) -> list[Tensor]:

@@ -43,15 +43,13 @@ def speaking_maps(explanation: Explanation, sigma: float | None = None) -> Tenso
     """(B, K, H, W): an explanation's heatmaps as they are shown, for `kept_pixels`.
 
     Each is scaled by its largest absolute value and blurred: what excitation backprop gives is speckled from pixel to pixel.
-    Those without a label are padding, and zero.
+    Those that are not valid are zero.
 
     Args:
         explanation: of B images.
         sigma: of the Gaussian in pixels; 2 % of the longer side without it, as in panels, and 0 for none.
     """
-    labelled = torch.tensor([[bool(label) for label in row] for row in explanation.labels], dtype=torch.bool)
-    labelled = labelled.reshape(explanation.scores.shape).to(explanation.heatmaps.device)
-    maps = explanation.heatmaps.detach().float().where(labelled[..., None, None], 0)
+    maps = explanation.heatmaps.detach().float().where(explanation.valid[..., None, None], 0)
     sizes = maps.abs().amax(dim=(2, 3), keepdim=True)
     scaled = maps / sizes.where(sizes != 0, 1)
     return blur(scaled, BLUR * max(maps.shape[2:]) if sigma is None else sigma)

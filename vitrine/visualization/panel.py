@@ -27,7 +27,7 @@ def panel(
 ) -> Image.Image:
     """One row an image: the image under its prediction, then its heatmaps under their labels and contributions.
 
-    A heatmap with an empty label is padding, and is left out.
+    Heatmaps that are not valid are left out.
 
     Args:
         images: (B, 3, H, W) float in [0, 1].
@@ -93,13 +93,8 @@ def explained_logit(explanation: Explanation, row: int) -> float:
     return float(explanation.logits[row, explanation.target[row]])
 
 
-def labelled(explanation: Explanation, row: int) -> list[int]:
-    """Positions of an image's heatmaps, without those that are padding: their label is empty."""
-    return [index for index, label in enumerate(explanation.labels[row]) if label]
-
-
 def _order(explanation: Explanation, row: int, *, by_score: bool) -> list[int]:
-    places = labelled(explanation, row)
+    places = explanation.valid_heatmaps(row)
     if not by_score:
         return places
     falling = explanation.scores[row].argsort(descending=True, stable=True).tolist()

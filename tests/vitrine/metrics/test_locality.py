@@ -25,10 +25,12 @@ TARGETS = [2, 40, 2, 2, 40, 2, 40, 40, 2, 7, 2, 7]
 
 def explain(maps: Tensor, targets: Sequence[int], labels: Sequence[Sequence[str]] | None = None) -> Explanation:
     batch, count = maps.shape[:2]
+    labels = labels or [[f"x-feature {number}" for number in range(count)]] * batch
     return Explanation(
         heatmaps=maps,
         scores=torch.ones(batch, count),
-        labels=labels or [[f"x-feature {number}" for number in range(count)]] * batch,
+        labels=labels,
+        valid=torch.tensor([[bool(label) for label in row] for row in labels], dtype=torch.bool).reshape(batch, count),
         prediction=torch.zeros(batch, dtype=torch.int64),
         target=torch.tensor(targets, dtype=torch.int64),
         logits=torch.zeros(batch, 50),

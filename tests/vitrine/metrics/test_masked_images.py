@@ -95,12 +95,12 @@ def test_maps_that_say_nothing_keep_nothing_and_leave_others_alone(value: float,
 
 def explanation_of(heatmaps: Tensor, labels: list[list[str]]) -> Explanation:
     classes = torch.zeros(len(heatmaps), dtype=torch.int64)
-    return Explanation(
-        heatmaps, torch.ones(heatmaps.shape[:2]), labels, classes, classes, torch.zeros(len(heatmaps), 2)
-    )
+    valid = torch.tensor([[bool(label) for label in row] for row in labels])
+    logits = torch.zeros(len(heatmaps), 2)
+    return Explanation(heatmaps, torch.ones(heatmaps.shape[:2]), labels, classes, classes, logits, valid)
 
 
-def test_heatmaps_without_a_label_are_padding() -> None:
+def test_heatmaps_that_are_not_valid_show_nothing() -> None:
     heatmaps = torch.rand(2, 2, 4, 4)
     heatmaps[1, 1] = math.nan
     kept = kept_pixels(speaking_maps(explanation_of(heatmaps, [["a", "b"], ["a", ""]]), 0), 0.4)

@@ -134,10 +134,12 @@ NAMES = ("x-feature 1", "x-feature 2", "x-feature 3")
 
 def explain(maps: Tensor, targets: Sequence[int], labels: Sequence[Sequence[str]] | None = None) -> Explanation:
     batch, count = maps.shape[:2]
+    labels = labels or [NAMES[:count]] * batch
     return Explanation(
         heatmaps=maps,
         scores=torch.ones(batch, count),
-        labels=labels or [NAMES[:count]] * batch,
+        labels=labels,
+        valid=torch.tensor([[bool(label) for label in row] for row in labels], dtype=torch.bool).reshape(batch, count),
         prediction=torch.zeros(batch, dtype=torch.int64),
         target=torch.tensor(targets, dtype=torch.int64),
         logits=torch.zeros(batch, 10),

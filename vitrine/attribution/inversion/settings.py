@@ -1,16 +1,16 @@
 """What the optimisation of an inversion mask is made of: the paper's choices, the released code's, and ours."""
 
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, get_args
 
-SCORES = ("probability", "log_probability", "sigmoid", "logit")
-BACKGROUNDS = ("blur", "mean", "noise")
-MASK_FROM = ("paper", "inversion_layer", "stages", "finest")
-MAPS = ("activations", "gradient", "guided")
+from vitrine.core.options import Count, CountOrZero, NonNegative, OptionError, Options, Positive
+
+Variant = Literal["paper", "released", "fine", "smooth"]
 
 
 @dataclass(frozen=True)
-class InversionSettings:
+class InversionSettings(Options):
     """Two stages of steps on the channel weights ω of one mask.
 
     Stage 1 lowers ‖f(Φ) − f(x)‖² + γ ‖ω‖ (equation 8), stage 2 lowers −s(Φ) + λ s(Φ_bg) + δ ‖ω‖ (equation 9), where s is the
@@ -20,37 +20,39 @@ class InversionSettings:
         ValueError: for an unknown word, or a number out of range.
     """
 
-    inversion_steps: int = 10
+    RENAMED: ClassVar[Mapping[str, str]] = {"stop_at_rest": "stop_when_converged"}
+
+    inversion_steps: CountOrZero = 10
     """Of stage 1."""
-    class_steps: int = 70
+    class_steps: CountOrZero = 70
     """Of stage 2."""
-    learning_rate: float = 1e-2
+    learning_rate: Positive = 1e-2
     """Of Adam; in stage 2 it is halved after every ``halving`` steps."""
-    halving: int = 10
-    inversion_penalty: float = 10.0
+    halving: Count = 10
+    inversion_penalty: NonNegative = 10.0
     """γ."""
-    class_penalty: float = 1.0
+    class_penalty: NonNegative = 1.0
     """δ; 10 for images of several objects and classifiers of several labels (section 4.3)."""
-    suppression: float = 1.0
+    suppression: NonNegative = 1.0
     """λ."""
-    maps: str = "activations"
+    maps: Literal["activations", "gradient", "guided"] = "activations"
     """fᵢ, what a mask is a sum of: ``activations``, or their relevance for the class, (g ∘ f)⁺ with g the ``gradient`` of its
     logit, or that of ``guided`` backprop."""
-    mask_from: str = "paper"
+    mask_from: Literal["paper", "inversion_layer", "stages", "finest"] = "paper"
     """l₁ where none is named: the ``paper``'s, the ``inversion_layer`` l₀ itself, all ``stages`` (the last layer of every
     resolution, see `stage_layers`), or the ``finest`` of them alone."""
-    gate: float = 0.0
+    gate: NonNegative = 0.0
     """p: where the mask's sum is multiplied by the p-th power of the sum of the same maps at l₀, which tells classes apart; 0
     does without."""
-    smoothing: float = 0.0
+    smoothing: NonNegative = 0.0
     """σ, as a share of the map's width, of a Gaussian over the mask's sum; 0 does without."""
-    score: str = "probability"
+    score: Literal["probability", "log_probability", "sigmoid", "logit"] = "probability"
     """s: the class's softmax ``probability``, its ``log_probability``, the ``sigmoid`` of its logit (for a classifier of
     several labels) or the ``logit`` itself."""
-    background: str = "blur"
+    background: Literal["blur", "mean", "noise"] = "blur"
     """p, what stands where the mask is 0: ``blur`` (a Gaussian of 11 pixels), ``mean`` (colour: 0 of a normalised input) or
     ``noise`` (Gaussian, white)."""
-    start: float = 0.1
+    start: Positive = 0.1
     """ω before the first step, where nothing predicts it."""
     squared_penalty: bool = False
     """‖ω‖² instead of ‖ω‖₁."""
@@ -61,22 +63,10 @@ class InversionSettings:
     over_maximum: bool = False
     """Whether the mask is enlarged with aligned corners and then is (m − min) / max, in place of (m − min) / (max − min) and
     then enlarged."""
-    tolerance: float = 1e-3
+    tolerance: NonNegative = 1e-3
     """A mask has come to rest where a step of stage 2 changes it by at most so much, as a mean over its pixels."""
     stop_when_converged: bool = False
     """Whether an image's steps end there."""
-
-    def __post_init__(self) -> None:
-        for name, known in (("score", SCORES), ("background", BACKGROUNDS), ("maps", MAPS), ("mask_from", MASK_FROM)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} {getattr(self, name)!r} is unknown; choose one of {', '.join(known)}.")
-        for name in ("learning_rate", "halving", "start"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; give a value greater than 0.")
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.type in {"int", "float", int, float} and not value >= 0:
-                raise ValueError(f"{field.name} is {value}; give 0 or more.")
 
 
 PAPER = InversionSettings()
@@ -104,15 +94,18 @@ FINE = InversionSettings(
 ``class_steps`` make them more of the class."""
 SMOOTH = replace(FINE, maps="gradient", gate=0.5, smoothing=0.1)
 """For where an object is, and for images that are hardly recognised: more of the class, and no outlines."""
-VARIANTS = {"paper": PAPER, "released": RELEASED, "fine": FINE, "smooth": SMOOTH}
+VARIANTS: Mapping[str, InversionSettings] = {"paper": PAPER, "released": RELEASED, "fine": FINE, "smooth": SMOOTH}
 
 
-def settings_of(variant: str, **changes: Any) -> InversionSettings:
-    """A variant's settings, those changed that are given and not None.
+def settings_of(variant: str, **overrides: Any) -> InversionSettings:
+    """A variant's settings, those replaced that are given and not None.
 
     Raises:
-        ValueError: for an unknown variant, or what `InversionSettings` refuses.
+        ValueError: for an unknown variant or setting, or what `InversionSettings` refuses.
     """
     if variant not in VARIANTS:
-        raise ValueError(f"variant {variant!r} is unknown; choose one of {', '.join(VARIANTS)}.")
-    return replace(VARIANTS[variant], **{name: value for name, value in changes.items() if value is not None})
+        raise OptionError("variant", variant, " or ".join(repr(name) for name in get_args(Variant)))
+    given = {InversionSettings.RENAMED.get(name, name): value for name, value in overrides.items()}
+    given = {name: value for name, value in given.items() if value is not None}
+    InversionSettings.from_dict(given)  # an unknown name gets its sentence here
+    return replace(VARIANTS[variant], **given)

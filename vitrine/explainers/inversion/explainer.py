@@ -1,15 +1,18 @@
 """One class-discriminative mask an image, found by guided feature inversion (Du, Liu, Song and Hu, KDD 2018)."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from vitrine.attribution.inversion import (
     InversionObjective,
     InversionProblem,
     InversionResult,
+    InversionSettings,
     InvertedNetwork,
     WeightPredictor,
     ignored,
@@ -19,11 +22,55 @@ from vitrine.attribution.inversion import (
     predicted,
     settings_of,
 )
+from vitrine.attribution.inversion.settings import Variant
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.guard import eval_guard
 from vitrine.core.explanation import Explanation
+from vitrine.core.options import Count, CountOrZero, Options
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers.base import Explainer, Target, target_classes
+
+
+@dataclass(frozen=True)
+class InversionOptions(Options):
+    """Which masks are optimised, and whether their channel weights are predicted.
+
+    Args:
+        variant: the settings to start from: ``paper``; ``released``, what the authors' code does; ``fine`` or ``smooth``,
+            ours, see `vitrine.attribution.inversion.VARIANTS`.
+        overrides: what differs from the variant, by the names of `InversionSettings`, such as ``{class_steps: 10}``.
+        inversion_layer: l₀; the paper's for its networks, and the last map for others, see `inversion_layers`.
+        mask_layers: l₁; with several, the mask is a sum of all their channels.
+        predictor: hidden units of the predictor of ω; 0 for none.
+        image_size: side of the backbone's input in pixels, used once to find its layers.
+        seed: of the background ``noise``.
+    """
+
+    variant: Variant = "paper"
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    inversion_layer: str | None = None
+    mask_layers: Sequence[str] = ()
+    predictor: CountOrZero = 0
+    image_size: Count = 224
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _ = self.settings  # refuses an override that makes no sense
+
+    @property
+    def settings(self) -> InversionSettings:
+        """The variant's settings with the overrides."""
+        return settings_of(self.variant, **self.overrides)
+
+    @classmethod
+    @override
+    def from_dict(cls, entries: Mapping[str, Any]) -> Self:
+        # Explainers saved earlier hold the settings beside the other options, null where they are the variant's.
+        settings = {f.name for f in fields(InversionSettings)} | set(InversionSettings.RENAMED)
+        overrides = {name: value for name, value in entries.items() if name in settings and value is not None}
+        others = {name: value for name, value in entries.items() if name not in settings}
+        return super().from_dict({**others, "overrides": {**overrides, **entries.get("overrides", {})}})
 
 
 class InversionExplainer(Explainer):
@@ -33,107 +80,45 @@ class InversionExplainer(Explainer):
     with the same losses over a data set, as the start of fewer steps or, without any, as the answer itself.
 
     Args:
-        backbone: the classifier behind glass.
+        backbone: the frozen classifier.
+        options: which masks are optimised, and whether they are predicted.
         classes: names of the backbone's logits.
-        preprocessing: how images are made ready for the backbone.
-        variant: ``paper``; ``released``, what the authors' code does; ``fine`` or ``smooth``, ours. It sets all
-            options below that are None.
-        inversion_layer: l₀; the paper's for its networks, and the last map for others, see `inversion_layers`.
-        mask_layers: l₁; with several, the mask is a sum of all their channels.
-        predictor: hidden units of the predictor of ω; 0 for none.
-        inversion_steps: see `InversionSettings`, as for all that follow.
-        class_steps: see there.
-        learning_rate: see there.
-        inversion_penalty: γ.
-        class_penalty: δ.
-        suppression: λ.
-        maps: what the mask is a sum of: ``activations``, or their relevance by ``gradient`` or ``guided`` backprop.
-        mask_from: l₁ where none is named: the ``paper``'s, the ``inversion_layer`` l₀, all ``stages`` of resolution, or
-            the ``finest`` of them alone.
-        gate: power of the maps' sum at l₀ that the mask's sum is multiplied by.
-        smoothing: σ of a Gaussian over the mask's sum, as a share of its width.
-        score: of the class: ``probability``, ``log_probability``, ``sigmoid`` or ``logit``.
-        background: ``blur``, ``mean`` or ``noise``.
-        tolerance: change of the mask in a step at which it is at rest.
-        stop_when_converged: whether an image's steps end there.
-        image_size: side of the backbone's input, used once to find its layers.
-        seed: of the background ``noise``.
+        preprocessing: how images are prepared for the backbone.
 
     Raises:
-        ValueError: for an unknown word or layer, or a number out of range.
+        ValueError: for an unknown layer.
     """
+
+    options_type = InversionOptions
+    options: InversionOptions
 
     def __init__(
         self,
         backbone: FrozenBackbone,
+        options: InversionOptions | None = None,
         classes: Sequence[str] | None = None,
         preprocessing: Preprocessing | None = None,
-        variant: str = "paper",
-        inversion_layer: str | None = None,
-        mask_layers: Sequence[str] = (),
-        predictor: int = 0,
-        inversion_steps: int | None = None,
-        class_steps: int | None = None,
-        learning_rate: float | None = None,
-        inversion_penalty: float | None = None,
-        class_penalty: float | None = None,
-        suppression: float | None = None,
-        maps: str | None = None,
-        mask_from: str | None = None,
-        gate: float | None = None,
-        smoothing: float | None = None,
-        score: str | None = None,
-        background: str | None = None,
-        tolerance: float | None = None,
-        stop_when_converged: bool | None = None,
-        image_size: int = 224,
-        seed: int = 0,
     ) -> None:
-        super().__init__(backbone, classes, preprocessing)
-        self.changes = {
-            "inversion_steps": inversion_steps,
-            "class_steps": class_steps,
-            "learning_rate": learning_rate,
-            "inversion_penalty": inversion_penalty,
-            "class_penalty": class_penalty,
-            "suppression": suppression,
-            "maps": maps,
-            "mask_from": mask_from,
-            "gate": gate,
-            "smoothing": smoothing,
-            "score": score,
-            "background": background,
-            "tolerance": tolerance,
-            "stop_when_converged": stop_when_converged,
-        }
-        self.variant = variant
-        self.settings = settings_of(variant, **self.changes)
-        self.image_size = image_size
-        self.seed = seed
-        image = torch.zeros(1, 3, image_size, image_size)
+        super().__init__(backbone, options, classes, preprocessing)
+        options = self.options
+        self.settings = options.settings
+        image = torch.zeros(1, 3, options.image_size, options.image_size)
         weight = next((one for one in backbone.model.parameters() if one.is_floating_point()), image)
         image = image.to(weight)
         with eval_guard(backbone.model):
             self.layers = inversion_layers(
-                backbone.model, image, inversion_layer, tuple(mask_layers), mask_from=self.settings.mask_from
+                backbone.model,
+                image,
+                options.inversion_layer,
+                tuple(options.mask_layers),
+                mask_from=self.settings.mask_from,
             )
             self.network = InvertedNetwork(backbone.model, self.layers, self.settings)
             reading = self.network.read(image)
         self.num_classes, channels = reading.logits.shape[1], reading.maps.channels
-        self.hidden = predictor
-        self.predictor = WeightPredictor(channels, predictor, start=self.settings.start) if predictor else None
-
-    def options(self) -> dict[str, Any]:
-        """See `Explainer.options`; layers by name."""
-        return {
-            "variant": self.variant,
-            "inversion_layer": self.layers.inversion,
-            "mask_layers": list(self.layers.mask),
-            "predictor": self.hidden,
-            **self.changes,
-            "image_size": self.image_size,
-            "seed": self.seed,
-        }
+        units = options.predictor
+        self.predictor = WeightPredictor(channels, units, start=self.settings.start) if units else None
+        self.options = replace(options, inversion_layer=self.layers.inversion, mask_layers=tuple(self.layers.mask))
 
     def explain_batch(self, images: Tensor, target: Target) -> Explanation:
         """One heatmap an image: its mask in [0, 1], with the class's probability under it as its score."""
@@ -173,7 +158,7 @@ class InversionExplainer(Explainer):
             # A copy, as indices made in inference mode could not go into a graph.
             return target_classes(target, predicted(logits), logits.shape[1]).clone()
 
-        return pose(self.network, self.settings, images, classes_of, self.predictor, self.seed)
+        return pose(self.network, self.settings, images, classes_of, self.predictor, self.options.seed)
 
     @staticmethod
     def _probabilities(objective: InversionObjective, masks: Tensor) -> Tensor:

@@ -1,10 +1,14 @@
 """Fits the weights of a μ-Lasso explainer to their optimum, from one pass over the data."""
 
+from dataclasses import dataclass
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from vitrine.core.distributed import gather_over_ranks, sum_over_ranks, world_size
+from vitrine.core.options import Options, Positive
 from vitrine.explainers.mu_lasso.explainer import MuLassoExplainer
 from vitrine.filters.scaling import ResponseScaling
 from vitrine.solvers import MuLassoSolution, MuLassoSums, solve_mu_lasso, solve_mu_lasso_rows
@@ -12,6 +16,20 @@ from vitrine.solvers.lasso_path import Advance
 
 LEARNED_SCALINGS = ("unit", "standardized")
 """Those that depend on the samples."""
+
+
+@dataclass(frozen=True)
+class MuLassoTraining(Options):
+    """How the weights of equation 1 are fitted.
+
+    Args:
+        solver: ``exact``, all classes to a certified duality gap after one pass over the data; or ``sgd``, mini-batch steps,
+            each followed by the projection onto the ℓ1 ball.
+        tol: of ``exact``: largest duality gap, as a share of the objective.
+    """
+
+    solver: Literal["exact", "sgd"] = "exact"
+    tol: Positive = 1e-6
 
 
 class MuLassoFit:
@@ -62,7 +80,7 @@ class MuLassoFit:
         Raises:
             ValueError: where no sample was taken in, one has NaN in it, or μ or ``tol`` is not a finite number above 0.
         """
-        bound = self.explainer.mu if mu is None else mu
+        bound = self.explainer.options.mu if mu is None else mu
         if self.sums is not None:
             solution = self._from_sums(self.sums.over_ranks(), bound, tol, advance)
         else:

@@ -1,15 +1,36 @@
 """X-features that are chosen dimensions of Z itself, with nothing learned in between: the baselines of Qi et al. (2018)."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
 from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.core.options import NonNegative, Options
 from vitrine.data.preprocessing import Preprocessing
-from vitrine.explainers.srae.x_features import XFeatureExplainer, XFeatureHeads, check_sizes
+from vitrine.explainers.srae.objectives import PositiveWeight
+from vitrine.explainers.srae.x_features import XFeatureExplainer, XFeatureHeads, XFeatureOptions
+
+
+@dataclass(frozen=True)
+class SelectionOptions(Options):
+    """How dimensions of Z are chosen for each class.
+
+    Args:
+        kind: ``lasso``, those of largest contribution in a sparse estimate of the logit; ``random``, drawn by the seed; or
+            ``logit``, for the classifier's last layer as Z, the class's own logit.
+        alpha: α of the Lasso, as scikit-learn counts it.
+        positive_weight: weight of a class's own images in the Lasso, ``balanced`` for as much as all others together.
+        seed: of ``random``.
+    """
+
+    kind: Literal["lasso", "random", "logit"] = "lasso"
+    alpha: NonNegative = 0.5
+    positive_weight: PositiveWeight = "balanced"
+    seed: int = 0
 
 
 class SelectedFeatures(XFeatureHeads):
@@ -23,7 +44,7 @@ class SelectedFeatures(XFeatureHeads):
         num_features: n.
     """
 
-    taking_part: Tensor
+    is_alive: Tensor
     indices: Tensor
     """(J, n) int64: the dimensions shown."""
     weights: Tensor
@@ -33,20 +54,20 @@ class SelectedFeatures(XFeatureHeads):
 
     def __init__(self, classes: int, features: int, num_features: int) -> None:
         super().__init__()
-        self.register_buffer("taking_part", torch.ones(classes, num_features, dtype=torch.bool))
+        self.register_buffer("is_alive", torch.ones(classes, num_features, dtype=torch.bool))
         self.register_buffer("indices", torch.zeros(classes, num_features, dtype=torch.int64))
         self.register_buffer("weights", torch.zeros(classes, features))
         self.register_buffer("bias", torch.zeros(classes))
 
     @property
     @override
-    def live(self) -> Tensor:
-        return self.taking_part
+    def alive(self) -> Tensor:
+        return self.is_alive
 
     @override
     def embed(self, features: Tensor, rows: Tensor) -> Tensor:
         images = torch.arange(len(features), device=features.device)
-        return features[images[:, None], self.indices[rows]] * self.taking_part[rows]
+        return features[images[:, None], self.indices[rows]] * self.is_alive[rows]
 
     @override
     def predictors(self) -> Tensor:
@@ -69,55 +90,29 @@ class SelectedFeaturesExplainer(XFeatureExplainer):
 
     Args:
         backbone: as in `XFeatureExplainer`.
-        layer: as in `XFeatureExplainer`.
+        options: as in `XFeatureExplainer`; ``num_features`` n are the dimensions shown of a class.
         classes: as in `XFeatureExplainer`.
         preprocessing: as in `XFeatureExplainer`.
-        explained_classes: as in `XFeatureExplainer`.
-        num_features: n, dimensions shown a class.
-        pooling: as in `XFeatureExplainer`.
-        contrastive: as in `XFeatureExplainer`.
-        negative_activations: as in `XFeatureExplainer`.
-        draw_inactive: as in `XFeatureExplainer`.
-        image_size: as in `XFeatureExplainer`.
+
+    Raises:
+        ValueError: as in `XFeatureExplainer`, and for more x-features than Z has dimensions.
     """
 
     def __init__(
         self,
         backbone: FrozenBackbone,
-        layer: str,
+        options: XFeatureOptions,
         classes: Sequence[str] | None = None,
         preprocessing: Preprocessing | None = None,
-        explained_classes: Sequence[int] | None = None,
-        num_features: int = 5,
-        pooling: str = "average",
-        contrastive: bool = True,
-        negative_activations: str = "clamp",
-        draw_inactive: bool = False,
-        image_size: int = 224,
     ) -> None:
-        super().__init__(
-            backbone,
-            layer,
-            classes,
-            preprocessing,
-            explained_classes,
-            pooling,
-            contrastive,
-            negative_activations,
-            draw_inactive,
-            image_size,
-        )
-        check_sizes(num_features)
+        super().__init__(backbone, options, classes, preprocessing)
         dimensions = self.width * self.positions
-        if num_features > dimensions:
+        if options.num_features > dimensions:
             raise ValueError(
-                f"num_features is {num_features}, but layer {layer!r} has {dimensions} dimensions; give at most so many."
+                f"num_features is {options.num_features}, but layer {options.layer!r} has {dimensions} dimensions; give at"
+                " most so many."
             )
-        self.heads: SelectedFeatures = SelectedFeatures(len(self.explained_classes), dimensions, num_features)
-
-    @override
-    def options(self) -> dict[str, Any]:
-        return super().options() | {"num_features": self.num_features}
+        self.heads: SelectedFeatures = SelectedFeatures(len(self.explained_classes), dimensions, options.num_features)
 
     def select(self, indices: Tensor, weights: Tensor | None = None, bias: Tensor | None = None) -> None:
         """Takes over what to show, and how logits are estimated.
@@ -128,8 +123,8 @@ class SelectedFeaturesExplainer(XFeatureExplainer):
             bias: (J,).
         """
         heads = self.heads
-        heads.taking_part.zero_()
-        heads.taking_part[:, : indices.shape[1]] = indices >= 0
+        heads.is_alive.zero_()
+        heads.is_alive[:, : indices.shape[1]] = indices >= 0
         heads.indices.zero_()
         heads.indices[:, : indices.shape[1]] = indices.clamp(min=0)
         heads.weights.copy_(torch.zeros_like(heads.weights) if weights is None else weights)

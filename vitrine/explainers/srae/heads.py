@@ -47,16 +47,16 @@ class SRAEHead(nn.Module):
         self.encoder.append(nn.ReLU())
         self.decoder = perceptron(widths[::-1]) if decoder else None
         self.predictor = nn.Linear(num_features, 1, bias=False)
-        self.register_buffer("live", torch.ones(num_features, dtype=torch.bool))
+        self.register_buffer("alive", torch.ones(num_features, dtype=torch.bool))
         self.positions = positions
         self._bring_to_life()
 
-    live: Tensor
+    alive: Tensor
     """(n,) bool: which x-features take part; one that was dropped is 0."""
 
     def forward(self, features: Tensor) -> HeadOutput:
         """Of Z (B, P·d)."""
-        local = self.encoder(self.rows_of(features)) * self.live
+        local = self.encoder(self.rows_of(features)) * self.alive
         embedding = self._pooled(local)
         decoded = None if self.decoder is None else self.decoder(local)
         return HeadOutput(embedding, decoded, self.predict(embedding), local)
@@ -67,7 +67,7 @@ class SRAEHead(nn.Module):
 
     def embed(self, features: Tensor) -> Tensor:
         """(B, n) x-features E of Z (B, P·d)."""
-        return self._pooled(self.encoder(self.rows_of(features)) * self.live)
+        return self._pooled(self.encoder(self.rows_of(features)) * self.alive)
 
     def predict(self, embedding: Tensor) -> Tensor:
         """ȳ = vᵀE of (N, n) x-features: (N,)."""
@@ -83,7 +83,7 @@ class SRAEHead(nn.Module):
         for layer in self.modules():
             if isinstance(layer, nn.Linear):
                 redraw(layer, generator)
-        self.live.fill_(value=True)
+        self.alive.fill_(value=True)
         self._bring_to_life()
 
     def _pooled(self, local: Tensor) -> Tensor:
@@ -168,8 +168,8 @@ class SeparateHeads(XFeatureHeads):
 
     @property
     @override
-    def live(self) -> Tensor:
-        return torch.stack([head.live for head in self])
+    def alive(self) -> Tensor:
+        return torch.stack([head.alive for head in self])
 
     def set_predictors(self, predictors: Tensor) -> None:
         """Sets v of all heads from (J, n)."""
@@ -179,7 +179,7 @@ class SeparateHeads(XFeatureHeads):
     def drop(self, idle: Tensor) -> None:
         """Takes (J, n) x-features out of their heads."""
         for head, own in zip(self, idle, strict=True):
-            head.live &= ~own
+            head.alive &= ~own
 
     @override
     def embed(self, features: Tensor, rows: Tensor) -> Tensor:
@@ -246,18 +246,18 @@ class SharedHeads(XFeatureHeads):
         self.encoder.append(nn.ReLU())
         self.decoder = perceptron([classes * num_features, *reversed(hidden), features]) if decoder else None
         self.predictor = nn.Parameter(torch.empty(classes, num_features).uniform_(-1, 1) * num_features**-0.5)
-        self.register_buffer("taking_part", torch.ones(classes, num_features, dtype=torch.bool))
+        self.register_buffer("is_alive", torch.ones(classes, num_features, dtype=torch.bool))
         self.positions = positions
         last = self.encoder[-2]
         if isinstance(last, nn.Linear):
             bring_to_life(last, self.predictor)
 
-    taking_part: Tensor
+    is_alive: Tensor
 
     @property
     @override
-    def live(self) -> Tensor:
-        return self.taking_part
+    def alive(self) -> Tensor:
+        return self.is_alive
 
     def set_predictors(self, predictors: Tensor) -> None:
         """Sets v of all classes from (J, n)."""
@@ -265,7 +265,7 @@ class SharedHeads(XFeatureHeads):
 
     def drop(self, idle: Tensor) -> None:
         """Takes (J, n) x-features out of their heads."""
-        self.taking_part &= ~idle
+        self.is_alive &= ~idle
 
     def forward(self, features: Tensor) -> SharedOutput:
         """Of Z (B, P·d)."""
@@ -291,11 +291,11 @@ class SharedHeads(XFeatureHeads):
         return self._estimates(self._pooled(self._local(features)))
 
     def _local(self, features: Tensor) -> Tensor:
-        activations: Tensor = self.encoder(self.rows_of(features)) * self.live.flatten()
-        return activations.reshape(len(activations), *self.live.shape)
+        activations: Tensor = self.encoder(self.rows_of(features)) * self.alive.flatten()
+        return activations.reshape(len(activations), *self.alive.shape)
 
     def _estimates(self, embeddings: Tensor) -> Tensor:
         return (embeddings * self.predictor).sum(dim=2)
 
     def _pooled(self, local: Tensor) -> Tensor:
-        return local if self.positions == 1 else local.reshape(-1, self.positions, *self.live.shape).mean(dim=1)
+        return local if self.positions == 1 else local.reshape(-1, self.positions, *self.alive.shape).mean(dim=1)

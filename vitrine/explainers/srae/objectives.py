@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from vitrine.core.options import Count, CountOrZero, NonNegative, OptionError, Options, Positive
 from vitrine.explainers.srae.heads import HeadOutput
 from vitrine.explainers.srae.losses import faithfulness, plain_reconstruction, pull_away, sparse_reconstruction
+
+PositiveWeight = Positive | Literal["balanced"]
+"""Weight of a class's own images; ``balanced`` for as much as all others together."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,60 @@ OBJECTIVES = {
 }
 """The paper's method and the networks of section 4.2 that it is compared with: a fully-connected network, a stacked
 autoencoder with faithfulness, and a classic autoencoder whose predictor is fitted afterwards."""
+
+
+@dataclass(frozen=True)
+class SRAETraining(Options):
+    """How SRAE heads are trained: the objective, the weights of equation 5, and the order of the fit.
+
+    Args:
+        objective: ``srae``, or what it is compared with: ``nn`` (faithfulness alone), ``sae`` (faithfulness and plain
+            reconstruction), ``cae`` (plain reconstruction alone, and a predictor that is fitted afterwards).
+        beta: β, weight of the reconstruction.
+        eta: η, weight of the pull-away term.
+        q: sparsity of the reconstruction.
+        pull_away_over: compare x-features over ``images`` (the paper) or images over ``features``.
+        encoder_decay: λ₁, weight of the encoder's squared norm.
+        decoder_decay: λ₂, weight of the decoder's.
+        predictor_decay: λ₃, weight of the predictor's.
+        positive_weight: weight of a class's own images in the means of its head, ``balanced`` for as much as all others
+            together.
+        pretraining_epochs: epochs for each layer of the autoencoder, from Z on, before all are trained together; they are the
+            first of ``max_epochs``.
+        classes_at_once: heads that each rank fits at once, group after group, each for ``max_epochs``: a bound on memory.
+            Classes are dealt out to the ranks, and each rank's heads see the whole global batch. All at once without it.
+
+    Raises:
+        ValueError: for a number out of range, and pretraining without a decoder.
+    """
+
+    objective: Literal["srae", "nn", "sae", "cae"] = "srae"
+    beta: NonNegative = 5.0
+    eta: NonNegative = 0.5
+    q: Positive = 1.0
+    pull_away_over: Literal["images", "features"] = "images"
+    encoder_decay: NonNegative = 1e-5
+    decoder_decay: NonNegative = 1e-5
+    predictor_decay: NonNegative = 1e-5
+    positive_weight: PositiveWeight = "balanced"
+    pretraining_epochs: CountOrZero = 0
+    classes_at_once: Count | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.pretraining_epochs and not self.terms.has_decoder:
+            wanted = f"0, as it trains autoencoders and objective {self.objective} has none"
+            raise OptionError("pretraining_epochs", self.pretraining_epochs, wanted)
+
+    @property
+    def decays(self) -> dict[str, float]:
+        """λ₁, λ₂, λ₃ by the part of a head: encoder, decoder, predictor."""
+        return {"encoder": self.encoder_decay, "decoder": self.decoder_decay, "predictor": self.predictor_decay}
+
+    @property
+    def terms(self) -> Objective:
+        """Which terms of equation 5 there are."""
+        return OBJECTIVES[self.objective]
 
 
 class Terms(NamedTuple):

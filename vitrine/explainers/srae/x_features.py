@@ -1,26 +1,51 @@
 """Explainers by x-features: heads that squeeze one vector Z into a few x-features a class, drawn by excitation backprop."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
 from vitrine.attribution.excitation.excitation_backprop import ExcitationBackprop, excitation_maps
-from vitrine.backbones.features import TappedFeatures
+from vitrine.attribution.excitation.rules import NegativeActivations
+from vitrine.backbones.features import Pooling, TappedFeatures
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.explanation import Explanation
+from vitrine.core.options import Count, CountOrZero, Options
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers.base import Explainer, Target, target_classes
 
 
-def check_sizes(num_features: int, hidden: Sequence[int] = ()) -> None:
-    """Raises ValueError for heads without an x-feature, or with a layer without units."""
-    if num_features < 1:
-        raise ValueError(f"num_features is {num_features}; give 1 or more.")
-    if any(width < 1 for width in hidden):
-        raise ValueError(f"hidden is {list(hidden)}; give widths of 1 or more.")
+@dataclass(frozen=True)
+class XFeatureOptions(Options):
+    """What is explained by x-features, and how they are drawn.
+
+    Args:
+        layer: dotted name of the layer whose output is Z.
+        pooling: how its activation becomes a vector: ``average`` over space, ``flatten``, ``positions`` (a vector Z for each
+            position) or ``none`` for a layer that gives vectors.
+        explained_classes: indices of the classes that get a head; all without it.
+        num_features: n, x-features of a class.
+        contrastive: whether heatmaps are c-MWP, as in the paper, or plain MWP.
+        negative_activations: how excitation backprop treats negative activations, see `ExcitationBackprop`.
+        draw_inactive: whether an x-feature that is 0 on an image, and so contributes nothing, still gets the heatmap of what
+            would excite it; a heatmap of zeros otherwise.
+        image_size: side of the backbone's input in pixels, used once to find the sizes of Z and of the logits.
+    """
+
+    RENAMED: ClassVar[Mapping[str, str]] = {"x_features": "num_features", "draw_silent": "draw_inactive"}
+
+    layer: str
+    pooling: Pooling = "average"
+    explained_classes: Sequence[CountOrZero] | None = None
+    num_features: Count = 5
+    contrastive: bool = True
+    negative_activations: NegativeActivations = "clamp"
+    draw_inactive: bool = False
+    image_size: Count = 224
 
 
 class XFeatureHeads(nn.Module, ABC):
@@ -28,13 +53,13 @@ class XFeatureHeads(nn.Module, ABC):
 
     @property
     @abstractmethod
-    def live(self) -> Tensor:
+    def alive(self) -> Tensor:
         """(J, n) bool: which x-features take part; one that was dropped is 0 and not shown."""
 
     @property
     def num_features(self) -> int:
         """The n x-features of a class, with those that were dropped."""
-        return self.live.shape[1]
+        return self.alive.shape[1]
 
     @abstractmethod
     def embed(self, features: Tensor, rows: Tensor) -> Tensor:
@@ -59,55 +84,33 @@ class XFeatureExplainer(Explainer):
     A subclass makes the ``heads``.
 
     Args:
-        backbone: the classifier behind glass.
-        layer: the layer whose output is Z.
+        backbone: the frozen classifier.
+        options: what is explained, and how it is drawn.
         classes: names of the backbone's logits.
-        preprocessing: how images are made ready for the backbone.
-        explained_classes: indices of the classes that get a head; all without it.
-        pooling: how an activation becomes a vector, see `TappedFeatures`.
-        contrastive: whether heatmaps are c-MWP, as in the paper, or plain MWP.
-        negative_activations: how excitation backprop treats negative activations: clamp, raw or zplus.
-        draw_inactive: whether an x-feature that is 0 on an image, and so contributes nothing, still gets the heatmap of what
-            would excite it; a heatmap of zeros otherwise.
-        image_size: side of the backbone's input, used once to find the sizes of Z and of the logits.
+        preprocessing: how images are prepared for the backbone.
+
+    Raises:
+        ValueError: for an unknown layer, and explained classes that are none of the backbone's.
     """
 
+    options_type = XFeatureOptions
+    renamed_tensors: ClassVar[Mapping[str, str]] = {"live": "alive", "taking_part": "is_alive"}
+    options: XFeatureOptions
     heads: XFeatureHeads
 
     def __init__(
         self,
         backbone: FrozenBackbone,
-        layer: str,
+        options: XFeatureOptions,
         classes: Sequence[str] | None = None,
         preprocessing: Preprocessing | None = None,
-        explained_classes: Sequence[int] | None = None,
-        pooling: str = "average",
-        contrastive: bool = True,
-        negative_activations: str = "clamp",
-        draw_inactive: bool = False,
-        image_size: int = 224,
     ) -> None:
-        super().__init__(backbone, classes, preprocessing)
-        self.features = TappedFeatures(backbone, layer, pooling)
-        sizes = self.features.sizes(image_size)
+        super().__init__(backbone, options, classes, preprocessing)
+        self.features = TappedFeatures(backbone, options.layer, options.pooling)
+        sizes = self.features.sizes(options.image_size)
         self.width, self.positions, self.num_classes = sizes.width // sizes.positions, sizes.positions, sizes.classes
-        self.explained_classes = _checked(explained_classes, self.num_classes)
-        self.contrastive = contrastive
-        self.negative_activations = negative_activations
-        self.draw_inactive = draw_inactive
-        self.image_size = image_size
-
-    @override
-    def options(self) -> dict[str, object]:
-        return {
-            "layer": self.features.layer,
-            "explained_classes": self.explained_classes,
-            "pooling": self.features.pooling,
-            "contrastive": self.contrastive,
-            "negative_activations": self.negative_activations,
-            "draw_inactive": self.draw_inactive,
-            "image_size": self.image_size,
-        }
+        self.explained_classes = _checked(options.explained_classes, self.num_classes)
+        self.options = replace(options, explained_classes=self.explained_classes)
 
     @property
     def num_features(self) -> int:
@@ -126,14 +129,14 @@ class XFeatureExplainer(Explainer):
 
     @override
     def heatmap_numbers(self, class_index: int) -> list[int]:
-        live = self.heads.live[self.explained_classes.index(class_index)]
-        return [int(number) for number in live.nonzero().flatten()]
+        alive = self.heads.alive[self.explained_classes.index(class_index)]
+        return [int(number) for number in alive.nonzero().flatten()]
 
     @override
     def load_head_state(self, state: dict[str, Tensor]) -> None:
-        # Explainers from before x-features could be dropped do not say which are live: all are.
-        live = {name: value for name, value in self.head_state().items() if name.endswith(".live")}
-        super().load_head_state(live | state)
+        # Explainers from before x-features could be dropped do not say which are alive: all are.
+        alive = {name: value for name, value in self.head_state().items() if name.endswith((".alive", ".is_alive"))}
+        super().load_head_state(alive | self.with_current_names(state))
 
     def reconstruct_logits(self, features: Tensor) -> Tensor | None:
         """(N, J) estimates ȳ of the explained classes' logits from Z (N, D); None where heads estimate nothing."""
@@ -147,12 +150,12 @@ class XFeatureExplainer(Explainer):
         dropped are left out; a head with fewer than others has heatmaps of zeros with an empty label behind its own.
         """
         seen: dict[str, Tensor] = {}
-        count = max(int(self.heads.live.sum(dim=1).max()), 1)
+        count = max(int(self.heads.alive.sum(dim=1).max()), 1)
 
         def embed(inputs: Tensor) -> Tensor:
             output = self.features(inputs)
             rows = self._rows(output["logits"].detach(), target)
-            units = self.heads.live[rows].int().argsort(dim=1, descending=True, stable=True)[:, :count]
+            units = self.heads.alive[rows].int().argsort(dim=1, descending=True, stable=True)[:, :count]
             embedding = self.heads.embed(output["features"], rows)
             seen.update(logits=output["logits"].detach(), features=output["features"].detach(), rows=rows, units=units)
             seen["contributions"] = self.heads.contributions(embedding.detach(), rows)
@@ -160,29 +163,34 @@ class XFeatureExplainer(Explainer):
 
         columns = torch.arange(count, device=images.device).expand(len(images), -1)
         heatmaps, shown = excitation_maps(
-            embed, images, columns, contrastive=self.contrastive, negative_activations=self.negative_activations
+            embed,
+            images,
+            columns,
+            contrastive=self.options.contrastive,
+            negative_activations=self.options.negative_activations,
         )
         explained = torch.tensor(self.explained_classes, device=images.device)
         rows, units = seen["rows"], seen["units"]
-        live = self.heads.live[rows].gather(1, units)
-        drawn = live if self.draw_inactive else live & (shown != 0)
+        alive = self.heads.alive[rows].gather(1, units)
+        drawn = alive if self.options.draw_inactive else alive & (shown != 0)
         with torch.no_grad():
             return Explanation(
                 heatmaps=heatmaps * drawn[..., None, None],
                 scores=seen["contributions"].gather(1, units),
                 labels=[
-                    [self._label(row, unit, named) for unit, named in zip(units_of, lives, strict=True)]
-                    for row, units_of, lives in zip(rows.tolist(), units.tolist(), live.tolist(), strict=True)
+                    [self._label(row, unit, named) for unit, named in zip(units_of, alive_of, strict=True)]
+                    for row, units_of, alive_of in zip(rows.tolist(), units.tolist(), alive.tolist(), strict=True)
                 ],
                 prediction=seen["logits"].argmax(dim=1),
                 target=explained[rows],
                 logits=seen["logits"],
-                reconstruction=self.reconstruct_logits(seen["features"]),
+                valid=alive,
+                logit_estimate=self.reconstruct_logits(seen["features"]),
                 explained_classes=explained,
             )
 
-    def _label(self, row: int, unit: int, live: bool) -> str:
-        return self.heatmap_name(self.explained_classes[row], unit, f"x-feature {unit + 1}") if live else ""
+    def _label(self, row: int, unit: int, alive: bool) -> str:
+        return self.heatmap_name(self.explained_classes[row], unit, f"x-feature {unit + 1}") if alive else ""
 
     def _rows(self, logits: Tensor, target: Target) -> Tensor:
         """(B,) position of each image's head among the heads."""
@@ -226,10 +234,11 @@ def logit_maps(explainer: Explainer, images: Tensor, target: Target = None, *, i
     Raises:
         ValueError: where the backbone has an operator that excitation backprop has no rule for.
     """
+    options = explainer.options
     method = ExcitationBackprop(
         explainer.backbone.model,
-        contrastive=getattr(explainer, "contrastive", True),
-        negative_activations=getattr(explainer, "negative_activations", "clamp"),
+        contrastive=options.contrastive if isinstance(options, XFeatureOptions) else True,
+        negative_activations=options.negative_activations if isinstance(options, XFeatureOptions) else "clamp",
         internal_batch_size=internal_batch_size,
     )
     return method.attribute(images, target)

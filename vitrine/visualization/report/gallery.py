@@ -10,7 +10,7 @@ from torch import Tensor
 from vitrine.core.atomic_io import atomic_folder
 from vitrine.core.explanation import Explanation
 from vitrine.visualization.overlays import heat_layer, picture
-from vitrine.visualization.panel import class_name, explained_logit, labelled, layer_colour, probability_of
+from vitrine.visualization.panel import class_name, explained_logit, layer_colour, probability_of
 from vitrine.visualization.report.page import Card, Tile, page
 
 
@@ -96,7 +96,7 @@ def _tiles(folder: Path, name: str, explanation: Explanation, sigma: float | Non
             _layer(folder, f"{name}-{k + 1}", explanation.heatmaps[0, k], sigma),
             colour=layer_colour(explanation, 0, k),
         )
-        for k in labelled(explanation, 0)
+        for k in explanation.valid_heatmaps(0)
     ]
     if len(tiles) < 2:
         return tiles

@@ -112,7 +112,7 @@ def test_where_fewer_filters_speak_the_rest_is_empty(network: nn.Module, images:
     assert torch.equal(explanation.scores[:, 2:], torch.zeros(5, 2))  # neither -0.0 nor the negative ones
     assert not explanation.heatmaps[:, 2:].any()
     assert explanation.heatmaps[:, :2].flatten(2).any(dim=2).all()
-    assert all(labels[2:] == ["no further filter"] * 2 for labels in explanation.labels)
+    assert not bool(explanation.valid[:, 2:].any())
     assert explanation.kinds == [["conv", "conv", "", ""]] * 5
     silent = explainer.explain(images, 1)  # nothing speaks for this class
     assert not silent.scores.any()
@@ -125,8 +125,8 @@ def test_the_reconstruction_is_of_the_labels_of_all_classes(selector: MuLassoExp
     expected = [
         contributions(selector, images, torch.full((5,), j)).sum(dim=1) + selector.intercept[j] for j in range(3)
     ]
-    assert explanation.reconstruction is not None
-    torch.testing.assert_close(explanation.reconstruction, torch.stack(expected, dim=1))
+    assert explanation.class_scores is not None
+    torch.testing.assert_close(explanation.class_scores, torch.stack(expected, dim=1))
 
 
 def test_class_scores_are_in_full_also_under_autocast(selector: MuLassoExplainer) -> None:
@@ -246,7 +246,7 @@ def test_round_trip(network: nn.Module, selector: MuLassoExplainer, images: Tens
     assert torch.equal(after.heatmaps, before.heatmaps)
     assert torch.equal(after.scores, before.scores)
     assert (after.labels, after.kinds, after.aggregation) == (before.labels, before.kinds, before.aggregation)
-    assert torch.equal(after.reconstruction, before.reconstruction)  # type: ignore[arg-type]
+    assert torch.equal(after.class_scores, before.class_scores)  # type: ignore[arg-type]
 
 
 def test_every_option_is_saved(network: nn.Module, tmp_path: Path) -> None:

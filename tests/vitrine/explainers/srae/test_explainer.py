@@ -51,8 +51,8 @@ def test_explanation_of_a_batch(explainer: SRAEExplainer, network: nn.Module, im
     assert torch.equal(explanation.target, best)
     # The contributions of the target's head sum to its estimate of the logit.
     column = (explanation.target == 2).long()[:, None]
-    assert explanation.reconstruction is not None
-    torch.testing.assert_close(explanation.scores.sum(dim=1), explanation.reconstruction.gather(1, column)[:, 0])
+    assert explanation.logit_estimate is not None
+    torch.testing.assert_close(explanation.scores.sum(dim=1), explanation.logit_estimate.gather(1, column)[:, 0])
 
 
 @pytest.mark.parametrize("contrastive", [False, True])

@@ -215,9 +215,9 @@ def test_dropped_x_features_are_left_out(make: Make, images: Tensor, trunk: str,
     assert not cat.scores[:, 1].any()
     for column, (before, after) in enumerate(zip(whole, (ant, cat), strict=True)):
         kept = [1, 2] if column == 0 else [1]
-        assert after.reconstruction is not None
-        torch.testing.assert_close(after.reconstruction[:, column], before.scores[:, kept].sum(dim=1))
-        torch.testing.assert_close(after.scores.sum(dim=1), after.reconstruction[:, column])
+        assert after.logit_estimate is not None
+        torch.testing.assert_close(after.logit_estimate[:, column], before.scores[:, kept].sum(dim=1))
+        torch.testing.assert_close(after.scores.sum(dim=1), after.logit_estimate[:, column])
 
 
 def test_one_image_does_not_depend_on_which_heads_others_have(make: Make, images: Tensor) -> None:
@@ -256,7 +256,7 @@ def test_the_logit_itself_is_excitation_backprop(network: nn.Module, images: Ten
     expected = ExcitationBackprop(network.eval(), contrastive=True).attribute(images, target=torch.tensor(TARGETS))
     torch.testing.assert_close(explanation.heatmaps, expected, atol=1e-6, rtol=1e-4)
     torch.testing.assert_close(explanation.scores[:, 0], network(images)[range(5), TARGETS])
-    torch.testing.assert_close(explanation.reconstruction, network(images)[:, EXPLAINED])
+    torch.testing.assert_close(explanation.logit_estimate, network(images)[:, EXPLAINED])
 
 
 def test_chosen_dimensions_are_drawn_and_weighted(network: nn.Module, images: Tensor) -> None:
@@ -267,7 +267,7 @@ def test_chosen_dimensions_are_drawn_and_weighted(network: nn.Module, images: Te
     z = network.get_submodule("features")(images).mean(dim=(2, 3))
     ant, cat = (explainer.explain(images, target) for target in EXPLAINED)
     assert ant.heatmaps.shape == (5, 2, 8, 8)
-    torch.testing.assert_close(ant.reconstruction, z @ weights.T + bias)
+    torch.testing.assert_close(ant.logit_estimate, z @ weights.T + bias)
     torch.testing.assert_close(ant.scores, z[:, [4, 1]] * weights[0, [4, 1]])
     torch.testing.assert_close(cat.scores[:, 0], z[:, 7] * weights[1, 7])
     assert not cat.scores[:, 1].any()
@@ -284,7 +284,7 @@ def test_without_weights_nothing_is_estimated(network: nn.Module, images: Tensor
     explainer.select(torch.tensor([[4, 1], [7, 0]]))
     explanation = explainer.explain(images, 0)
     z = network.get_submodule("features")(images).mean(dim=(2, 3))
-    assert explanation.reconstruction is None
+    assert explanation.logit_estimate is None
     torch.testing.assert_close(explanation.scores, z[:, [4, 1]])
 
 
@@ -303,7 +303,7 @@ def test_saved_and_loaded(
     found = loaded.explain(images, TARGETS)
     torch.testing.assert_close(found.heatmaps, expected.heatmaps)
     torch.testing.assert_close(found.scores, expected.scores)
-    torch.testing.assert_close(found.reconstruction, expected.reconstruction)
+    torch.testing.assert_close(found.logit_estimate, expected.logit_estimate)
     assert found.labels == expected.labels
 
 
@@ -314,7 +314,7 @@ def test_selected_features_saved_and_loaded(network: nn.Module, images: Tensor, 
     loaded = vitrine.load(tmp_path / "explainer", backbone=network)
     found, expected = loaded.explain(images, TARGETS), explainer.explain(images, TARGETS)
     torch.testing.assert_close(found.heatmaps, expected.heatmaps)
-    torch.testing.assert_close(found.reconstruction, expected.reconstruction)
+    torch.testing.assert_close(found.logit_estimate, expected.logit_estimate)
     assert found.labels == expected.labels
 
 
