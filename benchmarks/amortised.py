@@ -38,11 +38,11 @@ def amortised_rows(network: str, predictors: list[str]) -> dict[str, Entry]:
         raise ValueError(
             f"{folders[network]} holds no inversion explainer with a predictor; fit one with predictor: 64."
         )
+    settings = {"variant": explainer.options.variant, **explainer.options.overrides}
     method = partial(InversionMask, predictor=explainer.predictor)
-    changes = {name: value for name, value in explainer.changes.items() if value is not None}
     return {
         f"InversionMask+amortised, {steps} steps": Entry(
-            method, {"variant": explainer.variant, **changes, "inversion_steps": 0, "class_steps": steps}
+            method, {**settings, "inversion_steps": 0, "class_steps": steps}
         )
         for steps in AMORTISED_STEPS
     }

@@ -29,6 +29,7 @@ from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch
 from vitrine.data.preprocessing import Preprocessing
+from vitrine.explainers.srae.explainer import SRAEOptions
 
 
 class EpochTimer(pl.Callback):
@@ -117,7 +118,7 @@ def run(args: argparse.Namespace, shards: Path) -> Figures:
             stream = ShardStream(split, data.preprocessing, args.batch_size, all_rows(split))
             streamed = DataLoader(stream, batch_size=None, num_workers=args.workers)
             figures.bare_pass.append(bare_pass(options, streamed, torch.device(args.device)))
-            module = SRAEModule(options, args.layer, explained_classes=args.classes, image_size=args.size)
+            module = SRAEModule(options, SRAEOptions(args.layer, explained_classes=args.classes, image_size=args.size))
             seconds = fit(module, make(), args.epochs, accelerator)
         figures.first_epoch.append(seconds[0])
         figures.later_epoch.append(statistics.median(seconds[1:]))

@@ -18,6 +18,7 @@ from vitrine.backbones.taps import captured
 from vitrine.core.explanation import Explanation
 from vitrine.core.image_ops import upsampled
 from vitrine.explainers import MuLassoExplainer, MuLassoFit
+from vitrine.explainers.mu_lasso.explainer import MuLassoOptions
 from vitrine.filters.heatmaps import Filter, filter_heatmaps
 
 MEANS = ("Upsampled activation", "Deconv+GB", "Ours")
@@ -103,7 +104,9 @@ class Selector:
 
     def _new(self, layers: tuple[str, ...] | str, scaling: str, mu: float) -> MuLassoExplainer:
         names = layers if isinstance(layers, str) else list(layers)
-        return MuLassoExplainer(self.backbone, layers=names, scaling=scaling, mu=mu, image_size=self.size)
+        return MuLassoExplainer(
+            self.backbone, MuLassoOptions(layers=names, scaling=scaling, mu=mu, image_size=self.size)
+        )
 
 
 class FilterMaps:

@@ -6,12 +6,15 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from torch.optim import Adam
 
 from benchmarks.an8flower.data import Flowers
 from benchmarks.common import FeatureLoader
 from lightning_modules import SRAEModule
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.explainers import SRAEExplainer
+from vitrine.explainers.srae.explainer import SRAEOptions
+from vitrine.explainers.srae.objectives import SRAETraining
 
 LAYER = "classifier.2"
 
@@ -32,13 +35,9 @@ def fit_srae(weights: Path, classes: int, train: Flowers, *, size: int, epochs: 
         BackboneOptions(
             "benchmarks.an8flower.network:FlowerCNN", str(weights), arguments={"num_classes": classes, "size": size}
         ),
-        LAYER,
-        pooling="none",
-        num_features=4,
-        hidden=(64, 16),
-        lr=3e-3,
-        positive_weight=float(classes - 1),
-        image_size=size,
+        SRAEOptions(LAYER, "none", num_features=4, hidden=(64, 16), image_size=size),
+        SRAETraining(positive_weight=float(classes - 1)),
+        optimizer=lambda parameters: Adam(parameters, lr=3e-3, fused=True),
     )
     trainer = pl.Trainer(
         accelerator="cpu",

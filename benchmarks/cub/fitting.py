@@ -12,6 +12,7 @@ from benchmarks.cub.images import Birds
 from benchmarks.cub.settings import LAYERS, Approach
 from lightning_modules import ExplainerModule
 from vitrine.backbones.networks import BackboneOptions
+from vitrine.core.options import grouped
 from vitrine.explainers.srae.x_features import XFeatureExplainer
 
 
@@ -34,7 +35,8 @@ def build(network: NamedWeights, approach: Approach, train: Birds, size: int, **
         **options,
     }
     make = getattr(lightning_modules, approach.module)
-    module: ExplainerModule = make(BackboneOptions(network.name, network.weights), layer, **options)
+    arguments = grouped(make, {"layer": layer, **options})
+    module: ExplainerModule = make(BackboneOptions(network.name, network.weights), **arguments)
     module.explainer.classes = list(train.classes)
     return module
 

@@ -1,8 +1,15 @@
 """What is compared, and with which settings."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from torch.optim import Adam, Optimizer
+
+
+def adam(lr: float) -> Callable[[Iterable[Any]], Optimizer]:
+    """Adam with another learning rate than modules have by default."""
+    return lambda parameters: Adam(parameters, lr=lr, fused=True)
 
 
 @dataclass(frozen=True)
@@ -52,16 +59,16 @@ APPROACHES: dict[str, Approach] = {
     "srae": Approach("SRAE", "SRAEModule", {"objective": "srae"}, {"squeezenet1_0": {"beta": 20.0}}, masked=True),
     "nn": Approach("NN", "SRAEModule", {"objective": "nn"}),
     "sae": Approach("SAE", "SRAEModule", {"objective": "sae", "beta": 1.0}, {"squeezenet1_0": {"beta": 0.2}}),
-    "lasso": Approach("Lasso", "SelectedFeaturesModule", {"selection": "lasso"}, seeded=False),
+    "lasso": Approach("Lasso", "SelectedFeaturesModule", {"kind": "lasso"}, seeded=False),
     "cae": Approach("CAE", "SRAEModule", {"objective": "cae"}),
-    "z": Approach("Z", "SelectedFeaturesModule", {"selection": "random", "num_features": 10}, seeded=False),
-    "ebp": Approach("EBP", "SelectedFeaturesModule", {"selection": "logit"}, on_logits=True, seeded=False, masked=True),
+    "z": Approach("Z", "SelectedFeaturesModule", {"kind": "random", "num_features": 10}, seeded=False),
+    "ebp": Approach("EBP", "SelectedFeaturesModule", {"kind": "logit"}, on_logits=True, seeded=False, masked=True),
     "firing": Approach("SRAE, firing alone", "SRAEModule", {"draw_inactive": False}, masked=True, fit_of="srae"),
     "firing_nn": Approach("NN, firing alone", "SRAEModule", {"objective": "nn", "draw_inactive": False}, fit_of="nn"),
     "positions": Approach(
         "SRAE, positions",
         "SRAEModule",
-        {"objective": "srae", "pooling": "positions", "hidden": (50,), "eta": 2.0, "lr": 3e-3},
+        {"objective": "srae", "pooling": "positions", "hidden": (50,), "eta": 2.0, "optimizer": adam(3e-3)},
         masked=True,
         epochs=40,
     ),

@@ -51,7 +51,7 @@ def compare_warm(args: argparse.Namespace, name: str, folder: Path) -> list[dict
     """A trained predictor, and none."""
     weights = next((network.weights for network in args.networks if network.name == name), None)
     explainer = explainer_of(folder, weights, args.device)
-    images = images_of(args, explainer.image_size)
+    images = images_of(args, explainer.options.image_size)
     runs = warm_runs(explainer, images, args.batch, tuple(args.steps), args.few)
     rows = warm_figures_of(timed(runs, len(images), args.rounds, args.device, f"{name}, with a predictor"))
     show_warm(name, rows)

@@ -11,6 +11,7 @@ from vitrine.attribution.inversion import InversionResult
 from vitrine.attribution.inversion.objective import background_of
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.explainers import InversionExplainer
+from vitrine.explainers.inversion.explainer import InversionOptions
 
 LITERAL = "literal"
 RELEASED = "released scheme"
@@ -49,7 +50,10 @@ class Problem:
     def __init__(self, model: nn.Module, images: Tensor, steps: tuple[int, int], batch: int) -> None:
         self.images, self.steps, self.batch = images, steps, batch
         self.explainer = InversionExplainer(
-            FrozenBackbone(model), inversion_steps=steps[0], class_steps=steps[1], image_size=images.shape[-1]
+            FrozenBackbone(model),
+            InversionOptions(
+                overrides={"inversion_steps": steps[0], "class_steps": steps[1]}, image_size=images.shape[-1]
+            ),
         )
         self.model = self.explainer.backbone.model
         with torch.no_grad():

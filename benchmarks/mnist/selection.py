@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -10,11 +10,11 @@ from torch import Tensor
 
 from benchmarks.mnist.data import CLASSES, PREPROCESSING, Digits
 from vitrine.backbones.frozen import FrozenBackbone
-from vitrine.explainers.mu_lasso.explainer import MuLassoExplainer
+from vitrine.explainers.mu_lasso.explainer import MuLassoExplainer, MuLassoOptions
 from vitrine.explainers.mu_lasso.fit import MuLassoFit
 from vitrine.filters.heatmaps import Filter
 from vitrine.filters.picks import share_of_picks
-from vitrine.filters.scaling import SCALINGS, ResponseScaling
+from vitrine.filters.scaling import SCALINGS, ResponseScaling, Scaling
 from vitrine.solvers import MuLassoSolution
 
 LAYER_SETS: Mapping[str, Sequence[str]] = {
@@ -57,7 +57,7 @@ class Selection:
         """Gives the explainer the weights for another μ."""
         solution = self.solution.at(mu * self.unit)
         self.fit.use(solution)
-        self.explainer.mu = mu * self.unit
+        self.explainer.options = replace(self.explainer.options, mu=mu * self.unit)
         return solution
 
     def ranked(self, mu: float) -> list[Filter]:
@@ -92,10 +92,13 @@ def filters_of(solution: MuLassoSolution) -> int:
     return int((solution.weights != 0).any(dim=1).sum())
 
 
-def explainer_of(backbone: FrozenBackbone, layers: str, scaling: str, heatmaps: int = 3) -> MuLassoExplainer:
+def explainer_of(backbone: FrozenBackbone, layers: str, scaling: Scaling, heatmaps: int = 3) -> MuLassoExplainer:
     """An explainer of digits that has not been fitted."""
     return MuLassoExplainer(
-        backbone, CLASSES, PREPROCESSING, LAYER_SETS[layers], scaling=scaling, heatmaps=heatmaps, image_size=28
+        backbone,
+        MuLassoOptions(LAYER_SETS[layers], scaling=scaling, num_heatmaps=heatmaps, image_size=28),
+        CLASSES,
+        PREPROCESSING,
     )
 
 

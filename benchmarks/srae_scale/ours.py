@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 
 import pytorch_lightning as pl
+from torch.optim import Adam
 from typing_extensions import override
 
 from benchmarks.srae_scale.clock import now
@@ -13,6 +14,8 @@ from benchmarks.srae_scale.problem import Batches
 from benchmarks.srae_scale.settings import BFLOAT16, SHARED, Settings
 from lightning_modules import SRAEModule
 from vitrine.backbones.networks import BackboneOptions
+from vitrine.explainers.srae.explainer import SRAEOptions
+from vitrine.explainers.srae.objectives import SRAETraining
 
 
 class PassTimer(pl.Callback):
@@ -43,22 +46,26 @@ def made_module(way: str, classes: int, explained: Sequence[int], settings: Sett
         BackboneOptions(
             "benchmarks.srae_scale.network:Net", arguments={"features": settings.features, "num_classes": classes}
         ),
-        "features",
-        pooling="none",
-        explained_classes=list(explained),
-        num_features=settings.num_features,
-        hidden=settings.hidden,
-        trunk="shared" if way == SHARED else "separate",
-        classes_at_once=None if way == SHARED else settings.at_once,
-        beta=settings.beta,
-        eta=settings.eta,
-        q=settings.q,
-        encoder_decay=settings.decay,
-        decoder_decay=settings.decay,
-        predictor_decay=settings.decay,
-        image_size=8,
-        lr=settings.lr,
-        lr_schedule="constant",
+        SRAEOptions(
+            "features",
+            "none",
+            list(explained),
+            settings.num_features,
+            image_size=8,
+            hidden=settings.hidden,
+            trunk="shared" if way == SHARED else "separate",
+        ),
+        SRAETraining(
+            beta=settings.beta,
+            eta=settings.eta,
+            q=settings.q,
+            encoder_decay=settings.decay,
+            decoder_decay=settings.decay,
+            predictor_decay=settings.decay,
+            classes_at_once=None if way == SHARED else settings.at_once,
+        ),
+        optimizer=lambda parameters: Adam(parameters, lr=settings.lr, fused=True),
+        lr_scheduler=None,
     )
 
 

@@ -13,6 +13,7 @@ from benchmarks.inversion.warm import ALONE, BEGUN, RESTING, WHOLE, explainer_of
 from benchmarks.inversion.ways import BFLOAT16, FLOAT32, LITERAL, RELEASED, WAYS, Found
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.explainers import InversionExplainer
+from vitrine.explainers.inversion.explainer import InversionOptions
 
 SMALL = ["--count=3", "--size=48", "--batch=2", "--rounds=2", "--steps", "2", "3", "--device=cpu"]
 
@@ -37,7 +38,7 @@ def test_a_small_run_with_a_predictor(tmp_path: Path, class_folder: Path) -> Non
     torch.manual_seed(0)
     backbone = FrozenBackbone("squeezenet1_0", num_classes=4)
     folder, out = tmp_path / "explainer", tmp_path / "figures.json"
-    InversionExplainer(backbone, predictor=4, image_size=48).save(folder)
+    InversionExplainer(backbone, InversionOptions(predictor=4, image_size=48)).save(folder)
     images = ["--images", str(class_folder / "test" / "ant"), "--few=1"]
     found = benchmark.main(["--warm", "--explainers", f"squeezenet1_0={folder}", *SMALL, *images, "--out", str(out)])
     rows = {row["way"]: row for row in found["warm"]["squeezenet1_0"]}
@@ -51,7 +52,9 @@ def test_a_small_run_with_a_predictor(tmp_path: Path, class_folder: Path) -> Non
 
 def test_explainers_without_a_predictor_are_refused(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    InversionExplainer(FrozenBackbone("squeezenet1_0", num_classes=4), image_size=48).save(tmp_path / "explainer")
+    InversionExplainer(FrozenBackbone("squeezenet1_0", num_classes=4), InversionOptions(image_size=48)).save(
+        tmp_path / "explainer"
+    )
     with pytest.raises(ValueError, match="holds no InversionExplainer with a predictor"):
         explainer_of(tmp_path / "explainer", None, "cpu")
 

@@ -34,6 +34,7 @@ from vitrine.data.preprocessing import Preprocessing
 from vitrine.data.shards.converters.voc import list_voc
 from vitrine.data.shards.sample import Sample
 from vitrine.explainers import InversionExplainer
+from vitrine.explainers.inversion.explainer import InversionOptions
 
 
 @pytest.fixture
@@ -266,7 +267,7 @@ def test_gradients_are_read_by_their_largest_absolute_value() -> None:
 
 def test_predicted_weights_are_rows_of_the_network_that_they_were_fitted_to(run: Any, tmp_path: Path) -> None:
     backbone = FrozenBackbone("squeezenet1_1")
-    InversionExplainer(backbone, variant="fine", predictor=4, image_size=64).save(tmp_path / "fitted")
+    InversionExplainer(backbone, InversionOptions(variant="fine", predictor=4, image_size=64)).save(tmp_path / "fitted")
     options = ["--networks", "squeezenet1_1", "--methods", "Center", "--count", "2", "--predictors"]
     found = run(*options, f"squeezenet1_1={tmp_path / 'fitted'}")["squeezenet1_1"]["methods"]
     predicted = {f"InversionMask+amortised, {steps} steps": steps for steps in (0, 5)}
@@ -279,7 +280,7 @@ def test_predicted_weights_are_rows_of_the_network_that_they_were_fitted_to(run:
 
 
 def test_an_explainer_without_a_predictor_starts_nothing(run: Any, tmp_path: Path) -> None:
-    InversionExplainer(FrozenBackbone("squeezenet1_1"), image_size=64).save(tmp_path / "bare")
+    InversionExplainer(FrozenBackbone("squeezenet1_1"), InversionOptions(image_size=64)).save(tmp_path / "bare")
     with pytest.raises(
         ValueError, match=r"bare holds no inversion explainer with a predictor; fit one with predictor: 64"
     ):

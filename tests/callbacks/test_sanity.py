@@ -21,6 +21,7 @@ from vitrine.attribution.sanity import SanityReport, sanity_check
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.batch import Batch
 from vitrine.explainers import SRAEExplainer
+from vitrine.explainers.srae.explainer import SRAEOptions
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,11 +46,7 @@ class Module(pl.LightningModule):
         super().__init__()
         self.explainer = SRAEExplainer(
             FrozenBackbone(ThreeClasses()),
-            "features",
-            explained_classes=[0, 2],
-            num_features=2,
-            hidden=(5,),
-            image_size=12,
+            SRAEOptions("features", explained_classes=[0, 2], num_features=2, hidden=(5,), image_size=12),
         )
 
     def test_step(self, batch: Batch) -> None:

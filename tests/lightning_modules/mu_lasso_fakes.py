@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from datamodules import FlowerDataModule
 from lightning_modules import MuLassoModule
+from tests.helpers.flat_options import make_flat
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch
 from vitrine.core.distributed import leave_process_group
@@ -35,8 +36,8 @@ def make_module(**options: Any) -> MuLassoModule:
     """On an untrained network with six classes."""
     torch.manual_seed(0)
     backbone = BackboneOptions(FLOWER_NET, num_classes=CLASSES, arguments={"width": 4})
-    settings: dict[str, Any] = {"scaling": "standardized", "mu": 0.3, "heatmaps": 2, "image_size": 64}
-    return MuLassoModule(backbone, **{**settings, **options})
+    settings: dict[str, Any] = {"scaling": "standardized", "mu": 0.3, "num_heatmaps": 2, "image_size": 64}
+    return make_flat(MuLassoModule, backbone, **{**settings, **options})
 
 
 def make_data(shards: Path, cache: Path, **options: Any) -> FlowerDataModule:

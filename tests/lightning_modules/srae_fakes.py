@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from lightning_modules import SRAEModule
 from lightning_modules.selected_features import SelectedFeaturesModule
+from tests.helpers.flat_options import make_flat
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch
 from vitrine.core.distributed import leave_process_group
@@ -36,7 +37,9 @@ def make_module(**options: Any) -> SRAEModule:
     torch.manual_seed(0)
     backbone = BackboneOptions("squeezenet1_1", num_classes=4)
     settings = {"layer": "features.2", "num_features": 3, "hidden": (8,), "image_size": 32, "lr": 1e-2}
-    return SRAEModule(backbone, **{"explained_classes": EXPLAINED, "positive_weight": 5.0, **settings, **options})
+    return make_flat(
+        SRAEModule, backbone, **{"explained_classes": EXPLAINED, "positive_weight": 5.0, **settings, **options}
+    )
 
 
 def make_selection(**options: Any) -> SelectedFeaturesModule:
@@ -44,7 +47,7 @@ def make_selection(**options: Any) -> SelectedFeaturesModule:
     torch.manual_seed(0)
     backbone = BackboneOptions("squeezenet1_1", num_classes=4)
     settings: dict[str, Any] = {"layer": "features.2", "num_features": 2, "alpha": 0.05, "image_size": 32}
-    return SelectedFeaturesModule(backbone, **{"explained_classes": EXPLAINED, **settings, **options})
+    return make_flat(SelectedFeaturesModule, backbone, **{"explained_classes": EXPLAINED, **settings, **options})
 
 
 def make_batches(count: int = 2, size: int = 12, *, sampled: bool = False) -> list[Batch]:

@@ -22,6 +22,7 @@ from callbacks.run_folder import RunCheckpoint
 from lightning_modules import InversionModule
 from lightning_modules.inversion import first_of_each_image
 from lightning_modules.step_progress import show_beside_bar
+from tests.helpers.flat_options import make_flat
 from vitrine.attribution.inversion import InversionResult
 from vitrine.backbones.frozen import weight_digest
 from vitrine.backbones.networks import BackboneOptions
@@ -46,7 +47,7 @@ def make_module(**options: Any) -> InversionModule:
         str(ROOT / "vitrine" / "data" / "an8flower" / "flower_net.safetensors"),
     )
     settings = {"image_size": SIZE, "inversion_steps": 1, "class_steps": 2}
-    return InversionModule(backbone, **{**settings, **options})
+    return make_flat(InversionModule, backbone, **{**settings, **options})
 
 
 def make_batches(count: int = 2, size: int = 4, *, several: bool = False) -> list[Batch]:

@@ -17,6 +17,7 @@ from lightning_modules.mu_lasso import largest_curvature
 from vitrine.backbones.frozen import weight_digest
 from vitrine.core.batch import Batch
 from vitrine.explainers import MuLassoFit
+from vitrine.explainers.mu_lasso.explainer import MuLassoOptions
 from vitrine.explainers.mu_lasso.fit import label_matrix
 
 
@@ -132,7 +133,7 @@ def test_what_is_usual_is_learned_when_the_training_ends(
 
     class Stop(pl.Callback):
         def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-            assert pl_module.explainer.usual.any() == (solver == "exact")
+            assert pl_module.explainer.median_maxima.any() == (solver == "exact")
             trainer.should_stop = trainer.current_epoch == 1
 
     options = {**options, "callbacks": [Stop()]} if solver == "exact" or "callbacks" in options else options
@@ -141,13 +142,13 @@ def test_what_is_usual_is_learned_when_the_training_ends(
     fakes.fit(module, data, **options)
     relevant = module.explainer.relevant_indices()
     # Steps by a few epochs have not yet found all that the last one leaves with a weight.
-    assert set(module.explainer.usual.nonzero().flatten().tolist()) <= set(relevant)
+    assert set(module.explainer.median_maxima.nonzero().flatten().tolist()) <= set(relevant)
     layer, channel = module.explainer.responses.filter_of(relevant[0])
     largest = []
     for batch in data.every_image("train"):
         taps = module.explainer.backbone(batch["image"], [layer.name]).taps
         largest += taps[layer.name][:, channel].flatten(1).amax(dim=1).tolist()
-    assert module.explainer.usual[relevant[0]] == pytest.approx(sorted(largest)[10], rel=1e-5)
+    assert module.explainer.median_maxima[relevant[0]] == pytest.approx(sorted(largest)[10], rel=1e-5)
 
 
 def test_multi_hot_labels(fakes: ModuleType) -> None:
@@ -414,7 +415,7 @@ def test_a_data_set_of_more_classes_is_refused_before_anything_is_computed(
     from vitrine.backbones.networks import BackboneOptions
 
     backbone = BackboneOptions(fakes.FLOWER_NET, num_classes=5, arguments={"width": 4})
-    module = MuLassoModule(backbone, image_size=64)
+    module = MuLassoModule(backbone, MuLassoOptions(image_size=64))
     with pytest.raises(ValueError, match="labels of 6 classes, but the backbone has 5 logits"):
         fakes.fit(module, fakes.make_data(flower_shards, tmp_path / "features"))
     assert not (tmp_path / "features").exists()

@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from callbacks import RestartDeadHeads
 from lightning_modules import SRAEModule
+from tests.helpers.flat_options import make_flat
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch
 from vitrine.core.distributed import leave_process_group
@@ -30,7 +31,7 @@ def make_module(**options: Any) -> SRAEModule:
     torch.manual_seed(0)
     backbone = BackboneOptions("squeezenet1_1", num_classes=4)
     settings = {"layer": "features.2", "num_features": 3, "hidden": (8,), "image_size": 32, "lr": 1e-2}
-    return SRAEModule(backbone, **{"explained_classes": EXPLAINED, **settings, **options})
+    return make_flat(SRAEModule, backbone, **{"explained_classes": EXPLAINED, **settings, **options})
 
 
 def heads_of(module: SRAEModule) -> SeparateHeads:

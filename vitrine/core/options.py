@@ -275,3 +275,22 @@ def option_path(declared: type, name: str) -> str:
                 if field in {one.name for one in fields(hint)}:
                     return f"{parameter}.{field}"
     return name
+
+
+def grouped(declared: type, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a constructor from options by their names alone, each put into the dataclass that declares it.
+
+    Args:
+        declared: the class, whose constructor takes dataclasses of options.
+        options: values by the names of fields of these dataclasses, or of parameters.
+    """
+    arguments: dict[str, Any] = {}
+    fields_of: dict[str, dict[str, Any]] = {}
+    for name, value in options.items():
+        parameter, _, field = option_path(declared, name).rpartition(".")
+        if parameter:
+            fields_of.setdefault(parameter, {})[field] = value
+        else:
+            arguments[field] = value
+    hints = _hints(declared.__init__)  # type: ignore[misc]  # looked at, not called
+    return arguments | {parameter: hints[parameter](**values) for parameter, values in fields_of.items()}

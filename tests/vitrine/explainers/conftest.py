@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.explainers import SRAEExplainer
+from vitrine.explainers.srae.explainer import SRAEOptions
 
 
 class ThreeClassNet(nn.Module):
@@ -33,9 +34,10 @@ def network() -> nn.Module:
 def explainer(network: nn.Module) -> SRAEExplainer:
     torch.manual_seed(1)
     return SRAEExplainer(
-        FrozenBackbone(network), "features", ["ant", "bee", "cat"], explained_classes=[0, 2], num_features=3, hidden=(7, 5),
-        image_size=8,
-    )  # fmt: skip
+        FrozenBackbone(network),
+        SRAEOptions("features", explained_classes=[0, 2], num_features=3, hidden=(7, 5), image_size=8),
+        ["ant", "bee", "cat"],
+    )
 
 
 @pytest.fixture

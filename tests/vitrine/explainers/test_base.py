@@ -13,6 +13,7 @@ import vitrine
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers import SRAEExplainer
+from vitrine.explainers.srae.explainer import SRAEOptions
 
 
 @pytest.fixture
@@ -21,7 +22,8 @@ def named_explainer() -> SRAEExplainer:
     torch.manual_seed(0)
     backbone = FrozenBackbone("squeezenet1_1", num_classes=3)
     preprocessing = Preprocessing(size=48, resize=None)
-    return SRAEExplainer(backbone, "features.12", ["ant", "bee", "cat"], preprocessing, [1, 2], 3, (8,), image_size=48)
+    options = SRAEOptions("features.12", explained_classes=[1, 2], num_features=3, hidden=(8,), image_size=48)
+    return SRAEExplainer(backbone, options, ["ant", "bee", "cat"], preprocessing)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from vitrine.attribution import InversionMask
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.explainers import InversionExplainer
+from vitrine.explainers.inversion.explainer import InversionOptions
 
 FEW: dict[str, Any] = {"inversion_steps": 3, "class_steps": 8}
 
@@ -47,7 +48,9 @@ def images() -> Tensor:
 
 @pytest.mark.parametrize("variant", ["paper", "released"])
 def test_it_is_the_explainers_mask(variant: str, small: nn.Module, images: Tensor) -> None:
-    explainer = InversionExplainer(FrozenBackbone(small), variant=variant, image_size=12, **FEW)
+    explainer = InversionExplainer(
+        FrozenBackbone(small), InversionOptions(variant=variant, image_size=12, overrides=FEW)
+    )
     classes = torch.tensor([[0, 1], [3, 2], [2, 2]])
     found = InversionMask(small, variant=variant, **FEW).attribute(images, classes)
     assert found.shape == (3, 2, 1, 12, 12)
@@ -69,7 +72,9 @@ def test_a_bound_on_memory_changes_no_result(at_once: int | None, small: nn.Modu
 
 def test_a_named_layer_is_the_masks(small: nn.Module, images: Tensor) -> None:
     found = InversionMask(small, "features.1", **FEW).attribute(images)
-    explainer = InversionExplainer(FrozenBackbone(small), mask_layers=["features.1"], image_size=12, **FEW)
+    explainer = InversionExplainer(
+        FrozenBackbone(small), InversionOptions(mask_layers=["features.1"], image_size=12, overrides=FEW)
+    )
     torch.testing.assert_close(found, explainer.explain(images).heatmaps, rtol=1e-9, atol=1e-10)
 
 

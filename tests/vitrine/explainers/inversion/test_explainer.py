@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from torch import Tensor, nn
 
 import vitrine
 from benchmarks.inversion import literal
+from vitrine.attribution.inversion import InversionSettings
 from vitrine.attribution.inversion.objective import background_of
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.explainers import InversionExplainer
+from vitrine.explainers.inversion.explainer import InversionOptions
 
 FEW: dict[str, Any] = {"inversion_steps": 3, "class_steps": 12, "image_size": 16}
 Make = Callable[..., InversionExplainer]
@@ -24,13 +27,22 @@ def pictures() -> Tensor:
     return torch.randn(3, 3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
 
 
+SETTINGS = {field.name for field in fields(InversionSettings)}
+
+
+def inversion_options(**flat: Any) -> InversionOptions:
+    """Options by name, settings of the optimisation among them."""
+    overrides = {name: flat.pop(name) for name in list(flat) if name in SETTINGS}
+    return InversionOptions(overrides=overrides, **flat)
+
+
 @pytest.fixture
 def made(network: nn.Module) -> Make:
     """Of the three-class network in float64."""
 
     def make(double: bool = True, **options: Any) -> InversionExplainer:
         model = copy.deepcopy(network).double() if double else network
-        explainer = InversionExplainer(FrozenBackbone(model), ["ant", "bee", "cat"], **FEW | options)
+        explainer = InversionExplainer(FrozenBackbone(model), inversion_options(**FEW | options), ["ant", "bee", "cat"])
         return explainer.double() if double else explainer
 
     return make

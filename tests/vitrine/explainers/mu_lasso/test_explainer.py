@@ -17,6 +17,7 @@ from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.image_ops import gaussian_blur
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers import MuLassoExplainer, MuLassoFit
+from vitrine.explainers.mu_lasso.explainer import MuLassoOptions
 from vitrine.explainers.mu_lasso.fit import ScalingFit, label_matrix
 from vitrine.filters.scaling import SCALINGS
 
@@ -39,7 +40,9 @@ def selector(network: nn.Module) -> MuLassoExplainer:
 
 
 def make(network: nn.Module, **options: Any) -> MuLassoExplainer:
-    return MuLassoExplainer(FrozenBackbone(network), ["ant", "bee", "cat"], image_size=8, **options)
+    return MuLassoExplainer(
+        FrozenBackbone(network), MuLassoOptions(**{"image_size": 8, **options}), ["ant", "bee", "cat"]
+    )
 
 
 def contributions(explainer: MuLassoExplainer, images: Tensor, classes: Tensor) -> Tensor:
@@ -93,7 +96,7 @@ def test_layers_of_other_kinds_are_told() -> None:
         nn.Conv2d(3, 4, 3, stride=2), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Flatten(),
         nn.Linear(4, 5), nn.ReLU(inplace=True), nn.Linear(5, 2),
     )  # fmt: skip
-    explainer = MuLassoExplainer(FrozenBackbone(network), heatmaps=17, image_size=6)
+    explainer = MuLassoExplainer(FrozenBackbone(network), MuLassoOptions(num_heatmaps=17, image_size=6))
     explainer.weights.data.fill_(1.0)
     explanation = explainer.explain(torch.rand(2, 3, 6, 6))
     for labels, kinds, scores in zip(explanation.labels, explanation.kinds or (), explanation.scores, strict=True):
@@ -264,7 +267,9 @@ def test_every_option_is_saved(network: nn.Module, tmp_path: Path) -> None:
 def test_a_backbone_that_has_a_name_comes_along(tmp_path: Path) -> None:
     torch.manual_seed(0)
     backbone = FrozenBackbone("vitrine.data.an8flower.network:FlowerNet", num_classes=3, arguments={"width": 4})
-    explainer = MuLassoExplainer(backbone, ["ant", "bee", "cat"], Preprocessing(64, None), image_size=64)
+    explainer = MuLassoExplainer(
+        backbone, MuLassoOptions(image_size=64), ["ant", "bee", "cat"], Preprocessing(64, None)
+    )
     explainer.weights.data.fill_(0.5)
     explainer.save(tmp_path / "explainer", metadata={"filters": 88})
     loaded = vitrine.load(tmp_path / "explainer")

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.explainers import MuLassoExplainer
+from vitrine.explainers.mu_lasso.explainer import MuLassoOptions
 from vitrine.explainers.mu_lasso.thresholds import learn_activation_thresholds
 
 
@@ -16,7 +17,9 @@ def explainer_of(floor: float) -> MuLassoExplainer:
     network = nn.Sequential(
         nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
     )
-    explainer = MuLassoExplainer(FrozenBackbone(network), layers=["1"], heatmaps=2, floor=floor, image_size=8)
+    explainer = MuLassoExplainer(
+        FrozenBackbone(network), MuLassoOptions(layers=["1"], num_heatmaps=2, activation_threshold=floor, image_size=8)
+    )
     explainer.weights.data[1] = torch.tensor([2.0, 0.0])
     explainer.weights.data[2] = torch.tensor([1.0, -1.0])
     return explainer
@@ -33,7 +36,7 @@ def test_usual_maxima_are_medians_of_the_selected_filters() -> None:
         largest = explainer.backbone(given, taps=["1"]).taps["1"].amax(dim=(2, 3))
     expected = torch.zeros(4)
     expected[1:3] = largest.median(dim=0).values[1:3]
-    assert torch.equal(explainer.usual, expected)
+    assert torch.equal(explainer.median_maxima, expected)
 
 
 def test_no_more_images_are_read_than_asked_for() -> None:
@@ -48,7 +51,7 @@ def test_no_more_images_are_read_than_asked_for() -> None:
     assert sum(read) <= 6
     other = explainer_of(1.0)
     learn_activation_thresholds(other, [images(9)[:3]])
-    assert torch.equal(explainer.usual, other.usual)
+    assert torch.equal(explainer.median_maxima, other.median_maxima)
 
 
 def test_a_heatmap_shows_what_stands_out_above_the_floor() -> None:
@@ -73,7 +76,7 @@ def test_the_floor_is_saved() -> None:
     explainer = explainer_of(0.5)
     learn_activation_thresholds(explainer, [images(5)])
     assert explainer.options()["floor"] == 0.5
-    assert torch.equal(explainer.head_state()["usual"], explainer.usual)
+    assert torch.equal(explainer.head_state()["median_maxima"], explainer.median_maxima)
 
 
 def test_a_negative_floor_is_refused() -> None:

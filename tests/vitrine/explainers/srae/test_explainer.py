@@ -1,5 +1,7 @@
 """SRAE heads: shapes as in the paper, x-features explained by the head of each image's class, batches equal to singles."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -7,6 +9,7 @@ from torch import Tensor, nn
 from vitrine.attribution import ExcitationBackprop
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.explainers import SRAEExplainer
+from vitrine.explainers.srae.explainer import SRAEOptions
 from vitrine.explainers.srae.heads import SeparateHeads, SRAEHead
 
 
@@ -60,7 +63,7 @@ def test_heatmaps_equal_excitation_backprop_on_the_whole_network(
     explainer: SRAEExplainer, network: nn.Module, images: Tensor, contrastive: bool
 ) -> None:
     """Backbone, pooling and encoder as one plain network, one x-feature after the other."""
-    explainer.contrastive = contrastive
+    explainer.options = replace(explainer.options, contrastive=contrastive)
     targets = [0, 2, 2, 0, 2]
     explanation = explainer.explain(images, target=targets)
     for row, target in enumerate(targets):
@@ -106,7 +109,7 @@ def test_no_images_are_refused(explainer: SRAEExplainer) -> None:
 
 def test_mass_of_plain_maps_is_one_or_nothing(explainer: SRAEExplainer, images: Tensor) -> None:
     """Live x-features on a bias-free backbone; the encoder's biases are left out, as the convention says."""
-    explainer.contrastive = False
+    explainer.options = replace(explainer.options, contrastive=False)
     explanation = explainer.explain(images, target=0)
     mass = explanation.heatmaps.sum(dim=(2, 3))
     assert torch.isclose(mass, torch.ones_like(mass), atol=1e-5).logical_or(mass == 0).all()
@@ -145,13 +148,13 @@ def test_wrong_targets(explainer: SRAEExplainer, images: Tensor, target: int, me
 @pytest.mark.parametrize("classes", [[], [0, 0], [3], [-1]])
 def test_wrong_explained_classes(network: nn.Module, classes: list[int]) -> None:
     with pytest.raises(ValueError, match="explained_classes"):
-        SRAEExplainer(FrozenBackbone(network), "features", explained_classes=classes, image_size=8)
+        SRAEExplainer(FrozenBackbone(network), SRAEOptions("features", explained_classes=classes, image_size=8))
 
 
 def test_pooling(network: nn.Module) -> None:
-    flat = SRAEExplainer(FrozenBackbone(network), "features", pooling="flatten", image_size=8, hidden=(4,))
+    flat = SRAEExplainer(FrozenBackbone(network), SRAEOptions("features", "flatten", image_size=8, hidden=(4,)))
     assert flat.features.sizes(8) == (8 * 8 * 8, 3, 1)
     with pytest.raises(ValueError, match="'none' does not turn into vectors"):
-        SRAEExplainer(FrozenBackbone(network), "features", pooling="none", image_size=8)
+        SRAEExplainer(FrozenBackbone(network), SRAEOptions("features", "none", image_size=8))
     with pytest.raises(ValueError, match="pooling 'max' is unknown"):
-        SRAEExplainer(FrozenBackbone(network), "features", pooling="max", image_size=8)
+        SRAEExplainer(FrozenBackbone(network), SRAEOptions("features", "max", image_size=8))

@@ -16,7 +16,9 @@ from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.explainers import SRAEExplainer
 from vitrine.explainers.base import HEADS_NAME
 from vitrine.explainers.srae.baselines import SelectedFeaturesExplainer
+from vitrine.explainers.srae.explainer import SRAEOptions
 from vitrine.explainers.srae.heads import SeparateHeads, SharedHeads, SRAEHead
+from vitrine.explainers.srae.x_features import XFeatureOptions
 
 EXPLAINED = [0, 2]
 TARGETS = [0, 2, 2, 0, 2]
@@ -31,7 +33,8 @@ def make(network: nn.Module) -> Make:
     def made(**options: Any) -> SRAEExplainer:
         torch.manual_seed(1)
         settings: dict[str, Any] = {"num_features": 3, "hidden": (7, 5), "image_size": 8, **options}
-        return SRAEExplainer(FrozenBackbone(network), "features", ["ant", "bee", "cat"], None, EXPLAINED, **settings)
+        options_ = SRAEOptions("features", explained_classes=EXPLAINED, **settings)
+        return SRAEExplainer(FrozenBackbone(network), options_, ["ant", "bee", "cat"])
 
     return made
 
@@ -61,7 +64,7 @@ def assert_maps_equal_plain_excitation_backprop(
     assert maps.abs().sum(dim=(2, 3)).gt(0).any(dim=1).all()
     for image, target in enumerate(TARGETS):
         row = EXPLAINED.index(target)
-        method = ExcitationBackprop(whole_of(row), contrastive=explainer.contrastive)
+        method = ExcitationBackprop(whole_of(row), contrastive=explainer.options.contrastive)
         for k, unit in enumerate(units_of(row)):
             alone = method.attribute(images[image : image + 1], target=unit)[0, 0]
             torch.testing.assert_close(maps[image, k], alone, atol=1e-6, rtol=1e-4)
@@ -244,9 +247,8 @@ def test_a_head_without_x_features_explains_nothing(make: Make, images: Tensor) 
 
 
 def selected_on(network: nn.Module, layer: str, **options: Any) -> SelectedFeaturesExplainer:
-    return SelectedFeaturesExplainer(
-        FrozenBackbone(network), layer, ["ant", "bee", "cat"], None, EXPLAINED, image_size=8, **options
-    )
+    chosen = XFeatureOptions(layer, explained_classes=EXPLAINED, image_size=8, **options)
+    return SelectedFeaturesExplainer(FrozenBackbone(network), chosen, ["ant", "bee", "cat"])
 
 
 def test_the_logit_itself_is_excitation_backprop(network: nn.Module, images: Tensor) -> None:
