@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pytorch_lightning import LightningModule
@@ -16,7 +16,7 @@ from torchmetrics import Metric, MetricCollection
 from typing_extensions import override
 
 from lightning_modules.heads import check_classes, check_image_size, first_difference, meaning_of, take_over_heads
-from lightning_modules.optimization import CosineToZero, check_optimizer, configured
+from lightning_modules.optimization import RENAMED_OPTIMIZATION, CosineToZero, check_optimizer, configured
 from vitrine.core.batch import Batch
 from vitrine.core.distributed import sum_over_ranks
 from vitrine.core.explanation import Explanation
@@ -54,6 +54,8 @@ class ExplainerModule(LightningModule):
         ValueError: for a learning rate that makes no sense, or heads in ``init_from`` that do not fit.
         FileNotFoundError: where ``init_from`` holds no explainer, or ``names`` does not exist.
     """
+
+    RENAMED: ClassVar[Mapping[str, str]] = RENAMED_OPTIMIZATION
 
     def __init__(
         self,

@@ -14,6 +14,13 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 from vitrine.core.options import OptionError
 
 ALL_EPOCHS = 0
+RENAMED_OPTIMIZATION = {
+    "lr": "optimizer.init_args.lr",
+    "momentum": "optimizer.init_args.momentum",
+    "weight_decay": "optimizer.init_args.weight_decay",
+    "lr_schedule": "lr_scheduler",
+}
+"""Earlier names of options, and where they stand now."""
 
 
 class CosineToZero(CosineAnnealingLR):

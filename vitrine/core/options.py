@@ -7,9 +7,10 @@ A frozen dataclass that inherits `Options` is checked when it is made, a functio
 import functools
 import inspect
 import math
+import re
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, ParamSpec, Self, TypeVar, Union, cast, get_args, get_origin
@@ -102,6 +103,12 @@ class Options:
         for field in fields(self):
             check_value(field.name, getattr(self, field.name), hints[field.name])
 
+    @classmethod
+    def path_of(cls, name: str) -> str | None:
+        """Where an option stands in here, by today's or an earlier name: the field, dotted where within one; None if not."""
+        field = cls.RENAMED.get(name, name)
+        return field if field in {one.name for one in fields(cls)} else None
+
     def to_dict(self) -> dict[str, Any]:
         """JSON types by field; `from_dict` reads them."""
         return {name: _as_json(value) for name, value in asdict(self).items()}
@@ -117,7 +124,7 @@ class Options:
         known = [field.name for field in fields(cls)]
         for name in named:
             if name not in known:
-                raise ValueError(f"{cls.__name__} has no option {name!r}{did_you_mean(name, known)}.")
+                raise ValueError(f"{cls.__name__} has no option {name!r}{did_you_mean(name, known) or '.'}")
         return cls(**named)
 
 
@@ -260,20 +267,23 @@ def option_path(declared: type, name: str) -> str:
     """Where an option stands among a constructor's parameters, such as ``srae.layer``; its name where it is one itself.
 
     Args:
-        declared: the class, whose constructor takes dataclasses of options.
+        declared: the class, whose constructor, or that of a base, takes dataclasses of options. Its ``RENAMED`` maps
+            earlier names to today's, dotted where within a parameter.
         name: of a field of one of them, today's or an earlier one, or of a parameter.
     """
     for base in inspect.getmro(declared):
+        renamed = vars(base).get("RENAMED", {})
+        if name in renamed:
+            return str(renamed[name])
         if "__init__" not in vars(base):
             continue
         hints = _hints(base.__init__)  # type: ignore[misc]  # looked at, not called
         if name in hints:
             return name
         for parameter, hint in hints.items():
-            if isinstance(hint, type) and issubclass(hint, Options):
-                field = hint.RENAMED.get(name, name)
-                if field in {one.name for one in fields(hint)}:
-                    return f"{parameter}.{field}"
+            path = hint.path_of(name) if isinstance(hint, type) and issubclass(hint, Options) else None
+            if path is not None:
+                return f"{parameter}.{path}"
     return name
 
 
@@ -284,13 +294,47 @@ def grouped(declared: type, options: Mapping[str, Any]) -> dict[str, Any]:
         declared: the class, whose constructor takes dataclasses of options.
         options: values by the names of fields of these dataclasses, or of parameters.
     """
-    arguments: dict[str, Any] = {}
-    fields_of: dict[str, dict[str, Any]] = {}
+    tree: dict[str, Any] = {}
     for name, value in options.items():
-        parameter, _, field = option_path(declared, name).rpartition(".")
-        if parameter:
-            fields_of.setdefault(parameter, {})[field] = value
-        else:
-            arguments[field] = value
+        *parents, last = option_path(declared, name).split(".")
+        branch = tree
+        for parent in parents:
+            branch = branch.setdefault(parent, {})
+        branch[last] = value
     hints = _hints(declared.__init__)  # type: ignore[misc]  # looked at, not called
-    return arguments | {parameter: hints[parameter](**values) for parameter, values in fields_of.items()}
+    return {name: _made(value, hints.get(name)) for name, value in tree.items()}
+
+
+def _made(value: Any, hint: Any) -> Any:
+    is_options = isinstance(hint, type) and issubclass(hint, Options) and isinstance(value, Mapping)
+    return hint(**value) if is_options else value
+
+
+def with_full_key(message: str, config: Mapping[str, Any]) -> str:
+    """The message of an `OptionError` with the full key of its option, as it stands in a configuration.
+
+    Args:
+        message: ``NAME is VALUE; give …``; any other comes back as it is.
+        config: nested mappings and lists of the run, in which the option is sought by its name and value.
+    """
+    told = re.match(r"([A-Za-z_][\w.]*)((?:\[\d+\])*) is (.*?); give ", message)
+    if told is None:
+        return message
+    name, value = told[1], told[3].strip("'")
+    for path, found in _entries(config, ""):
+        whole = path == name or path.endswith(f".{name}")
+        if whole and (told[2] or str(found) == value or (found is None and value == "null")):
+            return f"{path}{message[len(name) :]}"
+    return message
+
+
+def _entries(config: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Dotted paths and values of all entries of nested mappings and lists."""
+    if isinstance(config, Mapping):
+        for name, value in config.items():
+            yield from _entries(value, f"{path}.{name}" if path else str(name))
+    elif isinstance(config, list):
+        for place, value in enumerate(config):
+            yield from _entries(value, f"{path}[{place}]")
+    if path:
+        yield path, config

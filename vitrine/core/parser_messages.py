@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from textwrap import dedent
 from typing import Any
 
+from vitrine.core.options import Options, option_path
+
 UNION = re.compile(
     r"Does not validate against any of the Union subtypes\n.*?^(?P<i> *)Errors:\n(?P<errors>.*?)\n(?P=i)Given value type:"
     r"[^\n]*\n(?P=i)Given value: (?P<value>.*)",
@@ -98,10 +100,14 @@ class _Reader:
         parts = name.split(".")
         if cls is not None and group:
             parts = [group, *parts]
+        if cls is not None and (path := option_path(cls, parts[0])) != parts[0]:
+            earlier, today = ".".join([key, *parts]), ".".join([key, path, *parts[1:]])
+            return f"there is no key {earlier} of {cls.__name__}; it is {today} now."
         if cls is None and parts[0] in self.roots:
             near = _near(parts[-1], accepted_keys(self.roots[parts[0]], parts[1:-1]))
         else:
             near = _near(parts[-1], accepted_keys(cls, parts[:-1])) if cls else ""
+            near = near or (_near_option(name, cls) if cls else "")
         whole = ".".join([key, *parts] if key else parts)
         return f"there is no key {whole}{f' of {cls.__name__}' if cls else ''}{near or '.'}"
 
@@ -126,6 +132,18 @@ def _kind(kind: str) -> str:
 def _near(wrong: str, names: Iterable[str]) -> str:
     near = difflib.get_close_matches(wrong, list(names), n=3)
     return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def _near_option(wrong: str, cls: type) -> str:
+    """As `_near`, among the fields of the dataclasses of options that a class takes."""
+    paths = {
+        field: f"{parameter}.{field}"
+        for parameter, hint in _parameter_types(cls).items()
+        if isinstance(hint, type) and issubclass(hint, Options)
+        for field in accepted_keys(hint)
+    }
+    near = difflib.get_close_matches(wrong, list(paths), n=3)
+    return f"; did you mean {' or '.join(paths[name] for name in near)}?" if near else ""
 
 
 def _parameter_types(cls: type) -> dict[str, Any]:

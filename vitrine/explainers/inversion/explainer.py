@@ -65,6 +65,12 @@ class InversionOptions(Options):
 
     @classmethod
     @override
+    def path_of(cls, name: str) -> str | None:
+        setting = InversionSettings.path_of(name)
+        return super().path_of(name) if setting is None else f"overrides.{setting}"
+
+    @classmethod
+    @override
     def from_dict(cls, entries: Mapping[str, Any]) -> Self:
         # Explainers saved earlier hold the settings beside the other options, null where they are the variant's.
         settings = {f.name for f in fields(InversionSettings)} | set(InversionSettings.RENAMED)
