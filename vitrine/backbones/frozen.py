@@ -40,6 +40,15 @@ class FrozenBackbone(nn.Module):
     Raises:
         ValueError: for an unknown network or weights that do not fit it.
         FileNotFoundError: where the weight file does not exist.
+
+    Example:
+        >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8 * 6 * 6, 4))
+        >>> backbone = FrozenBackbone(network)
+        >>> logits, taps = backbone(torch.rand(2, 3, 8, 8), taps=["0"])
+        >>> logits.shape, taps["0"].shape
+        (torch.Size([2, 4]), torch.Size([2, 8, 6, 6]))
+        >>> list(backbone.parameters())
+        []
     """
 
     def __init__(

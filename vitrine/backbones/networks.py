@@ -11,13 +11,14 @@ import torchvision
 from torch import nn
 
 from vitrine.backbones.weight_files import WEIGHT_FILE_SUFFIXES, load_weights, recorded_num_classes
+from vitrine.core.options import Count, Options
 
 MOVED_CLASSES = {"vitrine.an8flower.network:FlowerNet": "vitrine.data.an8flower.network:FlowerNet"}
 """Today's names of networks that explainers and configurations saved earlier still name."""
 
 
-@dataclass
-class BackboneOptions:
+@dataclass(frozen=True)
+class BackboneOptions(Options):
     """Which network, and which weights.
 
     Args:
@@ -31,7 +32,7 @@ class BackboneOptions:
 
     name: str = "resnet18"
     weights: str | None = None
-    num_classes: int | None = None
+    num_classes: Count | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
 
     @property

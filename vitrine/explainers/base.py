@@ -44,6 +44,21 @@ class Explainer(nn.Module, ABC):
 
     Raises:
         ValueError: for options of another type; and where a second class of the same module and name is defined.
+
+    Example:
+        >>> from torch import nn
+        >>> class ChannelMeans(Explainer):
+        ...     def explain_batch(self, images, target):
+        ...         logits = self.backbone(images).logits
+        ...         classes = target_classes(target, logits.argmax(dim=1), logits.shape[1])
+        ...         labels = [["mean"]] * len(images)
+        ...         heatmaps = images.mean(dim=1, keepdim=True)
+        ...         scores = heatmaps.mean(dim=(2, 3))
+        ...         return Explanation(heatmaps, scores, labels, logits.argmax(dim=1), classes, logits)
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 2))
+        >>> explainer = ChannelMeans(FrozenBackbone(model), classes=["ant", "bee"])
+        >>> explainer.attribute(torch.rand(4, 3, 8, 8), target=1).shape
+        torch.Size([4, 1, 8, 8])
     """
 
     options_type: ClassVar[type[Options]] = Options

@@ -44,6 +44,10 @@ class InversionOptions(Options):
         predictor: hidden units of the predictor of ω; 0 for none.
         image_size: side of the backbone's input in pixels, used once to find its layers.
         seed: of the background ``noise``.
+
+    Example:
+        >>> InversionOptions(variant="fine", overrides={"class_steps": 10}).settings.class_steps
+        10
     """
 
     variant: Variant = "paper"
@@ -93,6 +97,17 @@ class InversionExplainer(Explainer):
 
     Raises:
         ValueError: for an unknown layer.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from vitrine.backbones import FrozenBackbone
+        >>> features = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU())
+        >>> model = nn.Sequential(features, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
+        >>> few_steps = {"inversion_steps": 2, "class_steps": 3}
+        >>> explainer = InversionExplainer(FrozenBackbone(model), InversionOptions(image_size=16, overrides=few_steps))
+        >>> explainer.explain(torch.rand(2, 3, 16, 16)).heatmaps.shape
+        torch.Size([2, 1, 16, 16])
     """
 
     options_type = InversionOptions

@@ -76,6 +76,12 @@ class SRAETraining(Options):
 
     Raises:
         ValueError: for a number out of range, and pretraining without a decoder.
+
+    Example:
+        >>> SRAETraining(beta=1.0).decays
+        {'encoder': 1e-05, 'decoder': 1e-05, 'predictor': 1e-05}
+        >>> SRAETraining(objective="nn").terms.has_decoder
+        False
     """
 
     objective: Literal["srae", "nn", "sae", "cae"] = "srae"

@@ -34,6 +34,10 @@ class XFeatureOptions(Options):
         draw_inactive: whether an x-feature that is 0 on an image, and so contributes nothing, still gets the heatmap of what
             would excite it; a heatmap of zeros otherwise.
         image_size: side of the backbone's input in pixels, used once to find the sizes of Z and of the logits.
+
+    Example:
+        >>> XFeatureOptions(layer="layer4", explained_classes=[3, 7]).pooling
+        'average'
     """
 
     RENAMED: ClassVar[Mapping[str, str]] = {"x_features": "num_features", "draw_silent": "draw_inactive"}
