@@ -136,7 +136,7 @@ class ExplainerModule(LightningModule):
 
     def _take_over_data(self, stage: str) -> None:
         self.explainer.preprocessing = self.data.preprocessing
-        check_image_size(self.explainer, self.data.preprocessing)
+        check_image_size(self.explainer, self.data.preprocessing, option_path(type(self), "image_size"))
         if stage != "predict":
             if stage == "fit" or self.data.classes:  # images without classes are explained by what is predicted
                 check_classes(getattr(self.explainer, "explained_classes", ()), len(self.data.classes))

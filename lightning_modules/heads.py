@@ -60,13 +60,19 @@ def first_difference(own: Mapping[str, Any], saved: Mapping[str, Any]) -> str:
     return "they cannot be read"
 
 
-def check_image_size(explainer: Explainer, preprocessing: Preprocessing) -> None:
-    """Raises ValueError where heads were made for other positions of the layer than the data set's images have."""
+def check_image_size(explainer: Explainer, preprocessing: Preprocessing, key: str) -> None:
+    """Raises ValueError where heads were made for other positions of the layer than the data set's images have.
+
+    Args:
+        explainer: whose image size it is.
+        preprocessing: of the data set.
+        key: of the explainer's option, as a configuration has it.
+    """
     if not isinstance(explainer, XFeatureExplainer) or explainer.features.pooling not in {"flatten", "positions"}:
         return
     if explainer.options.image_size != preprocessing.size:
         raise ValueError(
-            f"pooling {explainer.features.pooling} needs images of one size: model.init_args.image_size is"
+            f"pooling {explainer.features.pooling} needs images of one size: model.init_args.{key} is"
             f" {explainer.options.image_size}, data.init_args.preprocessing.size is {preprocessing.size}; give the same."
         )
 
@@ -76,5 +82,5 @@ def check_classes(explained: Sequence[int], count: int) -> None:
     if max(explained, default=-1) >= count:
         raise ValueError(
             f"The backbone's class {max(explained)} is to be explained, but the data set has {count} classes; give a backbone"
-            " that was trained on it, or those of its classes as model.init_args.explained_classes."
+            " that was trained on it, or those of its classes as explained_classes."
         )

@@ -62,12 +62,14 @@ def configured(
     return [made], [schedule]
 
 
-def check_optimizer(optimizer: OptimizerCallable) -> None:
+def check_optimizer(optimizer: OptimizerCallable | None) -> None:
     """Refuses numbers of an optimizer that make no sense, before there is anything to fit.
 
     Raises:
-        OptionError: for a learning rate, weight decay or momentum that is negative, infinite or NaN.
+        OptionError: for no optimizer, and a learning rate, weight decay or momentum that is negative, infinite or NaN.
     """
+    if optimizer is None:
+        raise OptionError("optimizer", None, "a class of optimizers, such as torch.optim.Adam")
     (group,) = optimizer([nn.Parameter(torch.zeros(1))]).param_groups
     for name in ("lr", "weight_decay", "momentum"):
         value = group.get(name, 0.0)

@@ -20,6 +20,16 @@ UNKNOWN_KEY = re.compile(
     r"Option '(\S+)' is not accepted|unrecognized arguments: --([\w.]+)|(?:Subcommand|Group) '(\w+)' does not accept option"
     r" '(\S+)'"
 )
+WORDS = {
+    "NoneType": "null",
+    "Sequence": "a list",
+    "Iterable": "a list",
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a text",
+}
+"""What types are called in messages."""
 NO_CLASS = re.compile(r"Expected a dot import path string: (.+)|Unexpected import path format: (.+)")
 
 
@@ -118,15 +128,16 @@ class _Reader:
 
 def _wrong_value(key: str, value: str, kinds: list[str]) -> str:
     wanted = " or ".join(dict.fromkeys(_kind(kind) for kind in kinds))
-    return f"{key}: {_flat(value)!r} is not right here; give {wanted}."
+    shown = "null" if value == "None" else repr(_flat(value))
+    return f"{key} is {shown}; give {wanted}."
 
 
 def _kind(kind: str) -> str:
-    """A type as a user writes it: ``int``, ``null``, ``'constant' or 'cosine'``."""
+    """A type as a user writes it: ``a whole number``, ``null``, ``'exact' or 'sgd'``."""
     if found := re.fullmatch(r"typing\.Literal\[(.*)\]", kind):
         return found[1].replace(", ", " or ")
     name = re.sub(r"<(?:class|enum) '(?:[\w.]*\.)?(\w+)'>", r"\1", kind)
-    return {"NoneType": "null", "Sequence": "a list", "Iterable": "a list", "bool": "true or false"}.get(name, name)
+    return WORDS.get(name, name)
 
 
 def _near(wrong: str, names: Iterable[str]) -> str:
