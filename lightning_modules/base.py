@@ -124,11 +124,11 @@ class ExplainerModule(LightningModule):
 
     def _read_names(self, *, fitting: bool) -> None:
         places = [self.names_file, *([] if self.init_from is None else [Path(self.init_from, NAMES_NAME)])]
-        found = next((path for path in places if path.is_file()), None)
-        if found is None or not self.explainer.heatmap_counts():
+        names_file = next((path for path in places if path.is_file()), None)
+        if names_file is None or not self.explainer.heatmap_counts():
             return
         try:
-            self.explainer.read_heatmap_names(found)
+            self.explainer.read_heatmap_names(names_file)
         except ValueError as error:
             if not fitting or self.names is not None:
                 raise
@@ -155,16 +155,16 @@ class ExplainerModule(LightningModule):
         checkpoint["meaning_of_heads"] = self.meaning_of_heads()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes over the class names, unless a data set has given them.
+        """Takes over the class names, unless they came with a data set.
 
         Raises:
             ValueError: for heads of something else, whose numbers may fit nevertheless.
         """
-        own = self.meaning_of_heads()
+        meaning = self.meaning_of_heads()
         for name, value in checkpoint.get("meaning_of_heads", {}).items():
-            if name in own and value != own[name]:
+            if name in meaning and value != meaning[name]:
                 raise ValueError(
-                    f"{self.checkpoint_name} was trained with {name}: {value}, not {own[name]}; set"
+                    f"{self.checkpoint_name} was trained with {name}: {value}, not {meaning[name]}; set"
                     f" model.init_args.{option_path(type(self), name)}: {value}, or give another --ckpt_path or"
                     " trainer.default_root_dir."
                 )

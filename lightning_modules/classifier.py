@@ -1,4 +1,4 @@
-"""Trains or fine-tunes the classifier that is to be explained."""
+"""ClassifierModule: trains or fine-tunes the classifier that is to be explained."""
 
 from collections.abc import Mapping
 from pathlib import Path

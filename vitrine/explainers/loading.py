@@ -52,7 +52,7 @@ def load(
     folder = Path(folder)
     config = read_config(folder)
     network = _backbone(folder, config, backbone)
-    check_digest(expected=config["weight_digest"], found=network.digest)
+    check_digest(expected=config["weight_digest"], actual=network.digest)
     preprocessing = config["preprocessing"] and Preprocessing.from_dict(config["preprocessing"])
     kind = explainer or _registered(folder, config)
     options = kind.options_type.from_dict(config["options"])
@@ -94,16 +94,16 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def _backbone(
-    folder: Path, config: dict[str, Any], given: FrozenBackbone | nn.Module | str | Path | None
+    folder: Path, config: dict[str, Any], backbone: FrozenBackbone | nn.Module | str | Path | None
 ) -> FrozenBackbone:
-    if isinstance(given, FrozenBackbone):
-        return given
-    if isinstance(given, nn.Module):
-        return FrozenBackbone(given)
+    if isinstance(backbone, FrozenBackbone):
+        return backbone
+    if isinstance(backbone, nn.Module):
+        return FrozenBackbone(backbone)
     options = BackboneOptions.from_dict(config["backbone"])
     bundled = folder / BACKBONE_NAME
-    if given is not None:
-        options = replace(options, weights=str(given))
+    if backbone is not None:
+        options = replace(options, weights=str(backbone))
     elif bundled.is_file():
         options = replace(options, weights=str(bundled))
     elif options.weight_file and not options.weight_file.is_file():

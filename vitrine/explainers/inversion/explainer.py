@@ -1,4 +1,4 @@
-"""One class-discriminative mask an image, found by guided feature inversion (Du, Liu, Song and Hu, KDD 2018)."""
+"""Inversion masks: one class-discriminative mask an image (Du, Liu, Song and Hu, KDD 2018)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -173,7 +173,7 @@ class InversionExplainer(Explainer):
         return explanation.heatmaps.view(*classes.shape, *images.shape[2:])
 
     def problem(self, images: Tensor, target: Target = None) -> InversionProblem:
-        """The losses of a batch, and ω before the first step, which is what is trained; for a backbone behind glass."""
+        """The losses of a batch, and ω before the first step, which is what is trained; for a backbone under `eval_guard`."""
 
         def classes_of(logits: Tensor) -> Tensor:
             # A copy, as indices made in inference mode could not go into a graph.

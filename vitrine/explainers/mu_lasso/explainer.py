@@ -1,4 +1,4 @@
-"""The few filters that each class rests on, selected by the μ-Lasso (Oramas, Wang and Tuytelaars, ICLR 2019)."""
+"""The μ-Lasso selector: the few filters that each class rests on (Oramas, Wang and Tuytelaars, ICLR 2019)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -112,8 +112,8 @@ class MuLassoExplainer(Explainer):
             backbone, options.layers, options.norm, options.normalization, options.image_size
         )
         if options.num_heatmaps > self.responses.num_filters:
-            wanted = f"1 to {self.responses.num_filters}, the number of filters"
-            raise OptionError("num_heatmaps", options.num_heatmaps, wanted)
+            allowed = f"1 to {self.responses.num_filters}, the number of filters"
+            raise OptionError("num_heatmaps", options.num_heatmaps, allowed)
         self.options = replace(options, layers=[layer.name for layer in self.responses.layers])
         self.scaling = ResponseScaling(self.responses.num_filters, options.scaling)
         self.method = GuidedBackprop(backbone.model, stride_one=options.stride_one, pooling=options.pooling)

@@ -160,8 +160,8 @@ class ScalingFit:
             ValueError: where there are no samples, but the scaling depends on them.
         """
         device = self.explainer.weights.device if world_size() > 1 else "cpu"  # not every device has float64
-        own = (torch.tensor(self.count), self.total, self.squares, self.label_total)
-        count, total, squares, label_total = (sum_over_ranks(tensor.to(device)).cpu() for tensor in own)
+        sums = (torch.tensor(self.count), self.total, self.squares, self.label_total)
+        count, total, squares, label_total = (sum_over_ranks(tensor.to(device)).cpu() for tensor in sums)
         fit_scaling(self.explainer, int(count) if self.needs_samples else 1, total, squares, label_total)
 
 
