@@ -16,14 +16,13 @@ from callbacks.heatmaps import write_png
 from callbacks.run_access import class_names, datamodule_of, explanation_of
 from vitrine.core.batch import Batch
 from vitrine.core.distributed import gather_on_zero
-from vitrine.core.explanation import Explanation
+from vitrine.core.explanation import Explanation, class_name
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers import Explainer
 from vitrine.metrics.masked_accuracy import GAMMAS, MaskedAccuracy, check_gammas, percent
 from vitrine.metrics.masked_images import check_filling, kept_pixels, masked_inputs, opencv, speaking_maps
 from vitrine.visualization.grid import captioned_grid
 from vitrine.visualization.overlays import picture
-from vitrine.visualization.panel import class_name
 
 NAME = "masked/examples.png"
 CELL = 160  # pixels of a picture's longer side

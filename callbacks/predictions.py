@@ -17,9 +17,9 @@ from callbacks.run_access import class_names, datamodule_of, explanation_of, pla
 from vitrine.core.atomic_io import begin, finish, staging_of
 from vitrine.core.batch import Batch
 from vitrine.core.distributed import gather_on_zero
-from vitrine.core.explanation import Explanation
+from vitrine.core.explanation import Explanation, class_name
 from vitrine.visualization.overlays import overlay
-from vitrine.visualization.panel import class_name, probability_of
+from vitrine.visualization.panel import probability_of
 
 TABLE = "predictions.csv"
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from datamodules import ShardDataModule
-from vitrine.backbones.features import Features
+from vitrine.core.batch import Features
 from vitrine.core.distributed import leave_process_group
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.data.shards.sample import Sample

@@ -39,6 +39,15 @@ class Batch(TypedDict, total=False):
     all of them are."""
 
 
+class Features(TypedDict):
+    """Z, and the logits that came with it from the same forward pass."""
+
+    features: Tensor
+    """(B, d) float32."""
+    logits: Tensor
+    """(B, C) float32."""
+
+
 def one_row_a_class(batch: Batch) -> tuple[Batch, Tensor]:
     """Repeats each image of a multi-label batch for each of its classes, so that each of them can be explained.
 

@@ -138,6 +138,11 @@ class Explanation:
         )
 
 
+def class_name(classes: Sequence[str], index: int) -> str:
+    """Name of a class; its number where the list of names does not reach so far."""
+    return classes[index] if index < len(classes) else f"class {index}"
+
+
 def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
     present = [part for part in parts if part is not None]
     return torch.cat(present) if present else None

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from vitrine.backbones.features import Features
 from vitrine.core.atomic_io import atomic_file, atomic_new_folder
-from vitrine.core.batch import Batch
+from vitrine.core.batch import Batch, Features
 
 MANIFEST = "manifest.json"
 KEY_BYTES = 256

@@ -10,9 +10,9 @@ from typing import Any
 from torch import Tensor
 
 from vitrine.core.atomic_io import atomic_file
+from vitrine.core.explanation import class_name
 from vitrine.filters.layers import ResponseLayer
 from vitrine.filters.picks import LayerPicks
-from vitrine.visualization.panel import class_name
 
 TABLE, RECORDS, PICKS = "relevance.csv", "relevance.json", "picks.csv"
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from vitrine.attribution.gradient.deconvnet import GuidedBackprop
-from vitrine.backbones.features import Features
 from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.core.batch import Features
 from vitrine.core.explanation import Aggregation, Explanation
 from vitrine.core.image_ops import gaussian_blur
 from vitrine.core.options import Count, NonNegative, OptionError, Options, Positive
