@@ -2,11 +2,9 @@
 
 import json
 import os
-import runpy
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +19,7 @@ import train
 import vitrine
 from lightning_modules import InversionModule, MuLassoModule, SelectedFeaturesModule, SRAEModule
 from lightning_modules.base import ExplainerModule
+from tests.helpers import image_sets as sets
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
@@ -29,7 +28,6 @@ from vitrine.explainers import Explainer
 from vitrine.explainers.base import Target
 
 ROOT = Path(__file__).parents[1]
-sets = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "vitrine" / "data" / "shards" / "image_sets.py")))
 SMALL = [
     "--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.max_epochs=2", "--trainer.check_val_every_n_epoch=1",
     "--data.init_args.num_workers=0", "--data.init_args.batch_size=4",

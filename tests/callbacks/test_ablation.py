@@ -1,10 +1,8 @@
 """The ablation beside a test: its figures, its files; as a script, the same in two processes."""
 
-import atexit
 import csv
 import json
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,9 +17,9 @@ from torch.utils.data import DataLoader
 
 from callbacks.ablation import FilterAblation
 from callbacks.run_folder import MetricsFile
+from tests.helpers.ranks import RankPool
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.batch import Batch
-from vitrine.core.distributed import leave_process_group
 from vitrine.metrics.ablation import accuracies_without, random_filters
 
 FILTERS = [("features.1", 3), ("features.3", 5), ("features.1", 0), ("features.1", 3), ("features.3", 1)]
@@ -192,16 +190,14 @@ def test_wrong_options() -> None:
         FilterAblation(draws=0)
 
 
-def test_two_processes_leave_what_one_leaves(run_script: Callable[..., Any], tmp_path: Path) -> None:
+def test_two_processes_leave_what_one_leaves(ranks: RankPool, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
-    figures_of_test(one, FilterAblation(draws=2, seed=1), MetricsFile())
-    run_script(__file__, two, cwd=tmp_path)
+    figures_on_rank(0, one)
+    ranks.run(figures_on_rank, two, devices=2, strategy="ddp")
     assert (two / "ablation.csv").read_text() == (one / "ablation.csv").read_text()
     first, second = (json.loads((folder / "metrics.json").read_text()) for folder in (one, two))
     assert {k: v for k, v in first.items() if "ablation" in k} == {k: v for k, v in second.items() if "ablation" in k}
 
 
-if __name__ == "__main__":
-    atexit.register(leave_process_group)
-    torch.set_num_threads(1)
-    figures_of_test(Path(sys.argv[1]), FilterAblation(draws=2, seed=1), MetricsFile(), devices=2, strategy="ddp")
+def figures_on_rank(rank: int, folder: Path, **options: Any) -> None:
+    figures_of_test(folder, FilterAblation(draws=2, seed=1), MetricsFile(), **options)

@@ -1,11 +1,8 @@
 """The average images that a run leaves, over any number of ranks; run as a script, a two-process run of it."""
 
-import atexit
 import json
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,9 +16,10 @@ from torch import Tensor, nn
 
 from callbacks.average_images import AverageImages
 from datamodules import FlowerDataModule
+from tests.helpers import explaining_fakes as fakes
+from tests.helpers.ranks import RankPool
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.batch import Batch
-from vitrine.core.distributed import leave_process_group
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.filters.averages import average_images
 from vitrine.filters.peaks import WantedFilter
@@ -242,7 +240,7 @@ def test_an_unknown_class_is_found_before_fitting(flower_shards: Path, tmp_path:
     assert run.global_step == 0
 
 
-def test_needs_an_explainer_that_selects_filters(fakes: ModuleType, tmp_path: Path) -> None:
+def test_needs_an_explainer_that_selects_filters(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"AverageImages needs an explainer that selects filters.* got FakeExplainer"):
         fakes.trainer(tmp_path, AverageImages()).fit(fakes.module(), datamodule=fakes.FakeData())
 
@@ -255,11 +253,9 @@ def test_needs_a_datamodule(flower_shards: Path, tmp_path: Path) -> None:
         trainer(tmp_path, AverageImages()).fit(Module(), loader)
 
 
-def test_two_processes_leave_what_one_leaves(
-    run_script: Callable[..., Any], flower_shards: Path, tmp_path: Path
-) -> None:
-    for devices, name in ((1, "one"), (2, "two")):
-        run_script(__file__, tmp_path / name, flower_shards, devices, cwd=tmp_path)
+def test_two_processes_leave_what_one_leaves(ranks: RankPool, flower_shards: Path, tmp_path: Path) -> None:
+    averages_on_rank(0, tmp_path / "one", flower_shards)
+    ranks.run(averages_on_rank, tmp_path / "two", flower_shards, devices=2, strategy="ddp")
     for stage in ("fit", "test"):
         one, two = (tmp_path / name / stage for name in ("one", "two"))
         for first, second in zip(written(one), written(two), strict=True):
@@ -272,15 +268,8 @@ def test_two_processes_leave_what_one_leaves(
             assert np.abs(picture.astype(int) - pictures(two)[name]).max() <= 1
 
 
-def main(folder: Path, shards: Path, devices: int) -> None:
-    """Fits and tests over so many processes."""
-    torch.set_num_threads(1)
-    options: dict[str, Any] = {"devices": devices, "strategy": "ddp" if devices > 1 else "auto"}
+def averages_on_rank(rank: int, folder: Path, shards: Path, **options: Any) -> None:
+    """Fits and tests with a trainer of these options."""
     fitted(folder / "fit", shards, AverageImages(top=5, max_classes=3), **options)
     tests = AverageImages(top=3, max_classes=2, of_class=True, split="test")
     trainer(folder / "test", tests, **options).test(Module(), datamodule=data(shards), verbose=False)
-
-
-if __name__ == "__main__":
-    atexit.register(leave_process_group)
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

@@ -1,11 +1,7 @@
 """Contact sheets against a sort of all images; run as a script, a two-process run of them."""
 
-import atexit
-import sys
-from collections.abc import Callable
 from html import unescape
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,8 +17,9 @@ from typing_extensions import override
 from callbacks.contact_sheets import ContactSheets
 from callbacks.predictions import safe_name
 from lightning_modules.base import ExplainerModule
+from tests.helpers import explaining_fakes as fakes
+from tests.helpers.ranks import RankPool
 from vitrine.backbones.frozen import FrozenBackbone
-from vitrine.core.distributed import leave_process_group
 from vitrine.core.explanation import Explanation
 from vitrine.explainers.base import Explainer, Target, target_classes
 from vitrine.visualization.contact_sheet import ContactTile, contact_pixels, contact_sheet
@@ -231,14 +228,14 @@ def test_an_unknown_class_is_found_before_the_run(tmp_path: Path) -> None:
         run(tmp_path, ContactSheets(classes=["lon"]))
 
 
-def test_needs_heatmaps_that_mean_the_same_in_every_image(fakes: ModuleType, tmp_path: Path) -> None:
+def test_needs_heatmaps_that_mean_the_same_in_every_image(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"ContactSheets needs an explainer with the same heatmaps .* FakeExplainer"):
         fakes.trainer(tmp_path, ContactSheets()).test(fakes.module(), datamodule=fakes.FakeData(), verbose=False)
 
 
-def test_two_processes_leave_what_one_leaves(run_script: Callable[..., Any], tmp_path: Path) -> None:
-    run_script(__file__, tmp_path / "2", cwd=tmp_path)
-    shared_out(tmp_path / "1", 1)
+def test_two_processes_leave_what_one_leaves(ranks: RankPool, tmp_path: Path) -> None:
+    ranks.run(sheets_on_rank, tmp_path / "2", 2)
+    sheets_on_rank(0, tmp_path / "1", 1)
     one, two = (tmp_path / name for name in ("1", "2"))
     assert_equal(pictures(two), pictures(one))
     assert page(two) == page(one).replace(str(one), str(two))
@@ -280,13 +277,7 @@ def test_predictions_show_names_and_no_padding(tmp_path: Path) -> None:
     assert set(overlays.values()) == {2, 3}
 
 
-def shared_out(folder: Path, devices: int) -> None:
+def sheets_on_rank(rank: int, folder: Path, devices: int) -> None:
     """Tests over so many processes."""
     callback = ContactSheets(images=3, columns=2, cell=CELL)
     run(folder, callback, devices=devices, strategy="ddp" if devices > 1 else "auto")
-
-
-if __name__ == "__main__":
-    atexit.register(leave_process_group)
-    torch.set_num_threads(1)
-    shared_out(Path(sys.argv[1]), 2)

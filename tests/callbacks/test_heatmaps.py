@@ -1,7 +1,6 @@
 import random
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from PIL import Image
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 
 from callbacks.heatmaps import HeatmapPanel, interleaved, untouched
+from tests.helpers import explaining_fakes as fakes
 from vitrine.visualization.panel import panel
 
 
@@ -19,24 +19,24 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob("panels/*"))
 
 
-def test_files_each_epoch(fakes: ModuleType, tmp_path: Path) -> None:
+def test_files_each_epoch(tmp_path: Path) -> None:
     fakes.trainer(tmp_path, HeatmapPanel(count=2)).fit(fakes.module(), datamodule=fakes.FakeData())
     assert names(tmp_path) == ["epoch-0000-step-000005.png", "epoch-0001-step-000010.png"]
 
 
-def test_files_every_second_epoch(fakes: ModuleType, tmp_path: Path) -> None:
+def test_files_every_second_epoch(tmp_path: Path) -> None:
     callback = HeatmapPanel(count=2, every_n_epochs=2)
     fakes.trainer(tmp_path, callback, max_epochs=5).fit(fakes.module(), datamodule=fakes.FakeData())
     assert names(tmp_path) == ["epoch-0001-step-000010.png", "epoch-0003-step-000020.png"]
 
 
-def test_steps_take_the_place_of_epochs(fakes: ModuleType, tmp_path: Path) -> None:
+def test_steps_take_the_place_of_epochs(tmp_path: Path) -> None:
     callback = HeatmapPanel(count=2, every_n_steps=3)
     fakes.trainer(tmp_path, callback).fit(fakes.module(), datamodule=fakes.FakeData())
     assert names(tmp_path) == [f"epoch-000{int(step > 5)}-step-{step:06d}.png" for step in (3, 6, 9)]
 
 
-def test_a_step_of_several_batches_is_drawn_once(fakes: ModuleType, tmp_path: Path) -> None:
+def test_a_step_of_several_batches_is_drawn_once(tmp_path: Path) -> None:
     model = fakes.module()
     run = fakes.trainer(tmp_path, HeatmapPanel(count=2, every_n_steps=1), max_epochs=1, accumulate_grad_batches=5)
     run.fit(model, datamodule=fakes.FakeData())
@@ -51,12 +51,12 @@ def test_numbers_below_one(option: str) -> None:
         HeatmapPanel(**options)
 
 
-def test_needs_a_datamodule(fakes: ModuleType, tmp_path: Path) -> None:
+def test_needs_a_datamodule(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="HeatmapPanel needs a datamodule"):
         fakes.trainer(tmp_path, HeatmapPanel()).fit(fakes.module(), fakes.FakeData().loader())
 
 
-def test_shows_the_module_in_evaluation_mode_on_plain_images(fakes: ModuleType, tmp_path: Path) -> None:
+def test_shows_the_module_in_evaluation_mode_on_plain_images(tmp_path: Path) -> None:
     model, data = fakes.module(lr=0.0), fakes.FakeData()
     fakes.trainer(tmp_path, HeatmapPanel(count=3, heatmaps=2), max_epochs=1).fit(model, datamodule=data)
     batch = data.panel(3)
@@ -69,7 +69,7 @@ def test_shows_the_module_in_evaluation_mode_on_plain_images(fakes: ModuleType, 
 
 
 @pytest.mark.parametrize("every_n_steps", [None, 1])
-def test_training_is_bit_equal_with_and_without(fakes: ModuleType, tmp_path: Path, every_n_steps: int | None) -> None:
+def test_training_is_bit_equal_with_and_without(tmp_path: Path, every_n_steps: int | None) -> None:
     def trained(*callbacks: pl.Callback) -> tuple[dict[str, torch.Tensor], torch.Tensor, float, float]:
         model = fakes.module()
         run = fakes.trainer(tmp_path, *callbacks)
@@ -83,7 +83,7 @@ def test_training_is_bit_equal_with_and_without(fakes: ModuleType, tmp_path: Pat
     assert with_panel[2:] == without[2:]
 
 
-def test_untouched_restores_modes_gradients_and_generators(fakes: ModuleType) -> None:
+def test_untouched_restores_modes_gradients_and_generators() -> None:
     model = fakes.module().train()
     model.explainer.dropout.eval()  # a part that is frozen in evaluation mode stays so
     kept = torch.ones_like(model.explainer.head.weight)
@@ -107,14 +107,14 @@ def test_untouched_restores_modes_gradients_and_generators(fakes: ModuleType) ->
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_csv_logger_gets_files(fakes: ModuleType, tmp_path: Path) -> None:
+def test_csv_logger_gets_files(tmp_path: Path) -> None:
     run = fakes.trainer(tmp_path, HeatmapPanel(count=2), logger=CSVLogger(tmp_path), max_epochs=1)
     run.fit(fakes.module(), datamodule=fakes.FakeData())
     assert names(tmp_path) == ["epoch-0000-step-000005.png"]
 
 
 @pytest.mark.parametrize("files", [False, True])
-def test_tensorboard_gets_the_image(fakes: ModuleType, tmp_path: Path, *, files: bool) -> None:
+def test_tensorboard_gets_the_image(tmp_path: Path, *, files: bool) -> None:
     from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped]
         EventAccumulator,
     )
@@ -127,7 +127,7 @@ def test_tensorboard_gets_the_image(fakes: ModuleType, tmp_path: Path, *, files:
     assert len(names(tmp_path)) == int(files)
 
 
-def test_wandb_gets_the_image_at_its_step(fakes: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wandb_gets_the_image_at_its_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     logger = WandbLogger(save_dir=tmp_path, offline=True)
@@ -161,7 +161,7 @@ def test_wandb_is_not_imported_without_its_logger() -> None:
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 7])
-def test_interleaved_restores_the_order(fakes: ModuleType, world: int) -> None:
+def test_interleaved_restores_the_order(world: int) -> None:
     explainer = fakes.module().explainer.eval()
     images = fakes.FakeData().panel(5)["image"]
     shares = [images[rank::world] for rank in range(world)]

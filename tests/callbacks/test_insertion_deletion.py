@@ -1,9 +1,6 @@
 """Insertion and deletion beside a test: the plain metric's figures; as a script, the same in two processes."""
 
-import atexit
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +12,9 @@ from torch.utils.data import DataLoader
 
 from callbacks.insertion_deletion import InsertionAndDeletion
 from callbacks.run_folder import MetricsFile
+from tests.helpers.ranks import RankPool
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.batch import Batch
-from vitrine.core.distributed import leave_process_group
 from vitrine.core.explanation import Explanation
 from vitrine.explainers import Explainer
 from vitrine.metrics import InsertionDeletion
@@ -127,15 +124,13 @@ def test_wrong_options() -> None:
         InsertionAndDeletion(blur=-1.0)
 
 
-def test_two_processes_measure_what_one_measures(run_script: Callable[..., Any], tmp_path: Path) -> None:
+def test_two_processes_measure_what_one_measures(ranks: RankPool, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
-    figures_of_test(one, InsertionAndDeletion(**OPTIONS), MetricsFile())
-    run_script(__file__, two, cwd=tmp_path)
+    figures_on_rank(0, one)
+    ranks.run(figures_on_rank, two, devices=2, strategy="ddp")
     first, second = (json.loads((folder / "metrics.json").read_text()) for folder in (one, two))
     assert {name: first[name] for name in NAMES} == pytest.approx({name: second[name] for name in NAMES})
 
 
-if __name__ == "__main__":
-    atexit.register(leave_process_group)
-    torch.set_num_threads(1)
-    figures_of_test(Path(sys.argv[1]), InsertionAndDeletion(**OPTIONS), MetricsFile(), devices=2, strategy="ddp")
+def figures_on_rank(rank: int, folder: Path, **options: Any) -> None:
+    figures_of_test(folder, InsertionAndDeletion(**OPTIONS), MetricsFile(), **options)

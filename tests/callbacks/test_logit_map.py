@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from callbacks.heatmaps import HeatmapPanel, interleaved_maps
 from callbacks.report import ReportGallery
+from tests.helpers import explaining_fakes as fakes
 from vitrine.attribution import ExcitationBackprop, excitation_maps
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.explanation import Explanation
@@ -110,7 +110,7 @@ def test_interleaved_maps_restores_the_order(world: int) -> None:
     assert torch.equal(interleaved_maps(shares), maps)
 
 
-def test_the_panel_callback_draws_the_maps_beside(fakes: ModuleType, network: nn.Module, tmp_path: Path) -> None:
+def test_the_panel_callback_draws_the_maps_beside(network: nn.Module, tmp_path: Path) -> None:
     model, data = fakes.module(lr=0.0), fakes.FakeData()
     model.explainer.backbone = FrozenBackbone(network)
     callback = HeatmapPanel(count=3, logit_map=True)
@@ -125,7 +125,7 @@ def test_the_panel_callback_draws_the_maps_beside(fakes: ModuleType, network: nn
 
 
 def test_the_report_shows_the_map_of_drawn_images_only(
-    fakes: ModuleType, network: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    network: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, data = fakes.module(), fakes.FakeData()
     model.explainer.backbone = FrozenBackbone(network)

@@ -1,9 +1,7 @@
 """Masked classification beside a test: its figures, its picture; as a script, the same in two processes."""
 
-import atexit
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +16,9 @@ from torch.utils.data import DataLoader
 
 from callbacks.masked_classification import MaskedClassification
 from callbacks.run_folder import MetricsFile
+from tests.helpers.ranks import RankPool
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.batch import Batch
-from vitrine.core.distributed import leave_process_group
 from vitrine.core.explanation import Explanation
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers import Explainer
@@ -233,10 +231,10 @@ def test_wrong_options(options: dict[str, Any], message: str) -> None:
         MaskedClassification(**options)
 
 
-def test_two_processes_leave_what_one_leaves(run_script: Callable[..., Any], tmp_path: Path) -> None:
+def test_two_processes_leave_what_one_leaves(ranks: RankPool, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
-    figures_of_test(one, MaskedClassification(GAMMAS), MetricsFile())
-    run_script(__file__, two, cwd=tmp_path)
+    figures_on_rank(0, one)
+    ranks.run(figures_on_rank, two, devices=2, strategy="ddp")
     first, second = (json.loads((folder / "metrics.json").read_text()) for folder in (one, two))
     assert {k: v for k, v in first.items() if "random" not in k} == pytest.approx(
         {k: v for k, v in second.items() if "random" not in k}
@@ -244,7 +242,5 @@ def test_two_processes_leave_what_one_leaves(run_script: Callable[..., Any], tmp
     assert (two / PICTURE).read_bytes() == (one / PICTURE).read_bytes()
 
 
-if __name__ == "__main__":
-    atexit.register(leave_process_group)
-    torch.set_num_threads(1)
-    figures_of_test(Path(sys.argv[1]), MaskedClassification(GAMMAS), MetricsFile(), devices=2, strategy="ddp")
+def figures_on_rank(rank: int, folder: Path, **options: Any) -> None:
+    figures_of_test(folder, MaskedClassification(GAMMAS), MetricsFile(), **options)

@@ -1,10 +1,5 @@
 """Inversion masks in every command, and the fit of their predictor; as a script, both over ranks."""
 
-import atexit
-import os
-import subprocess
-import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,11 +18,11 @@ from lightning_modules import InversionModule
 from lightning_modules.inversion import first_of_each_image
 from lightning_modules.step_progress import show_beside_bar
 from tests.helpers.flat_options import make_flat
+from tests.helpers.ranks import RankPool
 from vitrine.attribution.inversion import InversionResult
 from vitrine.backbones.frozen import weight_digest
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch
-from vitrine.core.distributed import leave_process_group
 from vitrine.explainers import load
 from vitrine.explainers.inversion.explainer import InversionExplainer
 from vitrine.metrics import LocalizationError, PointingGame
@@ -409,19 +404,10 @@ def figures_over_ranks(rank: int, world: int, folder: Path) -> dict[str, Any]:
     return {"head": head_of(module), "logged": logged}
 
 
-def test_two_ranks_equal_one(tmp_path: Path, run_script: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    run_script(__file__, 2, tmp_path, cwd=tmp_path)
-    together = torch.load(tmp_path / "results.pt", weights_only=False)
+def test_two_ranks_equal_one(tmp_path: Path, ranks: RankPool) -> None:
+    together = ranks.run(figures_over_ranks, 2, tmp_path, folder=tmp_path)[0]
     alone = figures_over_ranks(0, 1, tmp_path)
     for name, value in alone["head"].items():
         torch.testing.assert_close(together["head"][name], value, atol=1e-4, rtol=1e-3)
     assert together["logged"] == pytest.approx(alone["logged"], rel=1e-3, abs=1e-5)
     assert 0 < alone["logged"]["test/not_converged"] < 13
-
-
-if __name__ == "__main__":
-    atexit.register(leave_process_group)
-    torch.set_num_threads(1)
-    results = figures_over_ranks(int(os.environ.get("LOCAL_RANK", "0")), int(sys.argv[1]), Path(sys.argv[2]))
-    if os.environ.get("LOCAL_RANK", "0") == "0":
-        torch.save(results, Path(sys.argv[2]) / "results.pt")

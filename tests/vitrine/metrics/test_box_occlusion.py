@@ -244,7 +244,7 @@ def test_the_mean_drop() -> None:
     metric = BoxOcclusion((0, 0.1, 0.2))
     metric.update(CURVES)
     assert values(metric) == pytest.approx(EXPECTED)
-    again = pickle.loads(pickle.dumps(metric))  # noqa: S301 - our own bytes
+    again = pickle.loads(pickle.dumps(metric))
     assert values(again) == values(metric)
 
 

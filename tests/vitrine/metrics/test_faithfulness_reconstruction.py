@@ -2,8 +2,6 @@
 
 import pickle
 import warnings
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.helpers.ranks import RankPool
 from vitrine.metrics import ClassReconstruction
 from vitrine.metrics.faithfulness import area_under_roc
 
@@ -130,7 +129,7 @@ def test_two_updates_and_two_ranks_equal_one(cut: int) -> None:
 
 def test_states_survive_pickling() -> None:
     metric = take(ClassReconstruction(7), 0, 60)
-    assert values(pickle.loads(pickle.dumps(metric))) == values(metric)  # noqa: S301 - our own bytes
+    assert values(pickle.loads(pickle.dumps(metric))) == values(metric)
 
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")
@@ -150,5 +149,5 @@ def values_after_each_cut(rank: int) -> list[dict[str, float]]:
     return found
 
 
-def test_two_processes_equal_one_also_where_one_has_no_batch(over_two_ranks: Callable[..., list[Any]]) -> None:
-    assert over_two_ranks(values_after_each_cut) == [[pytest.approx(expected_values())] * 2] * 2
+def test_two_processes_equal_one_also_where_one_has_no_batch(ranks: RankPool) -> None:
+    assert ranks.run(values_after_each_cut) == [[pytest.approx(expected_values())] * 2] * 2

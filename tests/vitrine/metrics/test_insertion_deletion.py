@@ -219,7 +219,7 @@ def test_two_updates_and_two_ranks_equal_one(cut: int) -> None:
 def test_a_pickled_metric_keeps_its_figures_and_leaves_its_network_behind() -> None:
     metric = take(InsertionDeletion(small_network().double(), 6), slice(0, 5))
     assert not list(metric.parameters())
-    again = pickle.loads(pickle.dumps(metric))  # noqa: S301 - our own bytes
+    again = pickle.loads(pickle.dumps(metric))
     assert values(again) == values(metric)
     with pytest.raises(ValueError, match="pickled InsertionDeletion has left its network behind"):
         take(again, slice(0, 2))

@@ -2,7 +2,6 @@
 
 import math
 import pickle
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.helpers.ranks import RankPool
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
 from vitrine.metrics import IoUCurve, functional, metrics_for
@@ -207,7 +207,7 @@ def test_two_updates_and_two_ranks_equal_one(cut: int) -> None:
 
 def test_states_survive_pickling_and_are_forgotten_on_reset() -> None:
     metric = take(IoUCurve(), 0, 9)
-    assert values(pickle.loads(pickle.dumps(metric))) == values(metric)  # noqa: S301 - our own bytes
+    assert values(pickle.loads(pickle.dumps(metric))) == values(metric)
     metric.reset()
     assert values(take(metric, 0, 9)) == pytest.approx(expected_values())
 
@@ -240,5 +240,5 @@ def values_after_each_cut(rank: int) -> list[dict[str, float]]:
     return found
 
 
-def test_two_processes_equal_one_also_where_one_has_no_batch(over_two_ranks: Callable[..., list[Any]]) -> None:
-    assert over_two_ranks(values_after_each_cut) == [[pytest.approx(expected_values())] * 2] * 2
+def test_two_processes_equal_one_also_where_one_has_no_batch(ranks: RankPool) -> None:
+    assert ranks.run(values_after_each_cut) == [[pytest.approx(expected_values())] * 2] * 2

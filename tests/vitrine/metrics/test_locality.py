@@ -6,11 +6,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from tests.helpers.ranks import RankPool
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
 from vitrine.metrics import METRICS_BY_ANNOTATION, Locality, ObjectLocality, metrics_for
@@ -224,7 +226,7 @@ def test_the_annotation_chooses_it() -> None:
 @pytest.mark.parametrize("annotation", ["parts", "objects"])
 def test_states_survive_pickling_and_moves_and_reset(annotation: str) -> None:
     metric = take(METRICS[annotation]())
-    again = pickle.loads(pickle.dumps(metric)).to("cpu").float()  # noqa: S301 - our own bytes
+    again = pickle.loads(pickle.dumps(metric)).to("cpu").float()
     assert values(again) == values(metric)
     assert {rows.dtype for rows in again.rows} == {torch.float64}
     again.reset()
@@ -236,3 +238,19 @@ def test_maps_on_which_gradients_rest() -> None:
     metric = Locality()
     metric.update(explain(maps.requires_grad_(), TARGETS), batch)
     assert not metric.compute()["locality"].requires_grad
+
+
+def figures_on_rank(rank: int, annotation: str, cut: int) -> list[Any]:
+    """The classes', the whole's, and again the classes' figures; where the cut is at the end, rank 1 has no batch."""
+    metric = METRICS[annotation]().to("cpu")  # as a trainer does
+    start, stop = (0, cut) if rank == 0 else (cut, IMAGES)
+    if start < stop:
+        take(metric, start, stop)
+    return [by_class(metric), values(metric), by_class(metric)]
+
+
+@pytest.mark.parametrize("annotation", METRICS)
+@pytest.mark.parametrize("cut", [7, IMAGES])
+def test_two_ranks_equal_one_also_where_one_has_no_batch(ranks: RankPool, annotation: str, cut: int) -> None:
+    rows = {label: pytest.approx(row, nan_ok=True) for label, row in expected_by_class(annotation).items()}
+    assert ranks.run(figures_on_rank, annotation, cut) == [[rows, pytest.approx(expected(annotation)), rows]] * 2

@@ -2,7 +2,7 @@
 
 import math
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco
 from torch import Tensor
 
+from tests.helpers.ranks import RankPool
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
 from vitrine.metrics import METRICS_BY_ANNOTATION, LocalizationError, metrics_for
@@ -284,13 +285,13 @@ def values_after_each_cut(rank: int) -> list[dict[str, float]]:
 
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")
-def test_two_processes_equal_one_also_where_one_has_no_batch(over_two_ranks: Callable[..., list[Any]]) -> None:
-    assert over_two_ranks(values_after_each_cut) == [[pytest.approx(by_function(1.0))] * 2] * 2
+def test_two_processes_equal_one_also_where_one_has_no_batch(ranks: RankPool) -> None:
+    assert ranks.run(values_after_each_cut) == [[pytest.approx(by_function(1.0))] * 2] * 2
 
 
 def test_states_survive_pickling_and_are_forgotten_on_reset() -> None:
     metric = take(LocalizationError(alpha=2.0, largest_component=True), ROWS)
-    again = pickle.loads(pickle.dumps(metric))  # noqa: S301 - our own bytes
+    again = pickle.loads(pickle.dumps(metric))
     assert values(again) == values(metric)
     assert (again.alpha, again.largest_component) == (2, True)
     before = values(metric)

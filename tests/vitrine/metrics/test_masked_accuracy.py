@@ -3,13 +3,13 @@
 import copy
 import math
 import pickle
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.helpers.ranks import RankPool
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
@@ -207,10 +207,10 @@ def test_clones_share_the_network() -> None:
 
 def test_pickles_leave_the_network_behind() -> None:
     metric = take(metric_of(), 0, 11)  # its network is a lambda, which could not be pickled
-    again = pickle.loads(pickle.dumps(metric))  # noqa: S301 - our own bytes
+    again = pickle.loads(pickle.dumps(metric))
     assert values(again) == values(metric)
     fresh = take(metric_of(), 0, 4)
-    fresh.merge_state(pickle.loads(pickle.dumps(take(metric_of(), 4, 11))))  # noqa: S301
+    fresh.merge_state(pickle.loads(pickle.dumps(take(metric_of(), 4, 11))))
     assert values(fresh) == pytest.approx(values(metric))
     with pytest.raises(ValueError, match="pickled MaskedAccuracy has left its network behind"):
         take(again, 0, 4)
@@ -249,5 +249,5 @@ def values_after_each_cut(rank: int) -> list[dict[str, float]]:
     return found
 
 
-def test_two_processes_equal_one_also_where_one_has_no_batch(over_two_ranks: Callable[..., list[Any]]) -> None:
-    assert over_two_ranks(values_after_each_cut) == [[pytest.approx(expected_values())] * 2] * 2
+def test_two_processes_equal_one_also_where_one_has_no_batch(ranks: RankPool) -> None:
+    assert ranks.run(values_after_each_cut) == [[pytest.approx(expected_values())] * 2] * 2

@@ -4,6 +4,7 @@ import math
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.helpers.ranks import RankPool
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
 from vitrine.metrics import Orthogonality
@@ -295,7 +297,7 @@ def test_the_state_does_not_grow_with_the_images_size() -> None:
 
 def test_states_survive_pickling_and_moves_and_reset() -> None:
     metric = take(Orthogonality())
-    again = pickle.loads(pickle.dumps(metric)).to("cpu").float()  # noqa: S301 - our own bytes
+    again = pickle.loads(pickle.dumps(metric)).to("cpu").float()
     assert values(again) == values(metric)
     assert {rows.dtype for rows in again.rows} == {torch.float64}
     again.reset()
@@ -308,3 +310,18 @@ def test_maps_in_half_precision_on_which_gradients_rest() -> None:
     metric.update(explain(maps.bfloat16().requires_grad_(), targets), Batch())
     assert not metric.compute()["orthogonality_o1"].requires_grad
     assert values(metric)["orthogonality_o1"] == pytest.approx(expected()["orthogonality_o1"], abs=0.02)
+
+
+def figures_on_rank(rank: int, cut: int) -> list[Any]:
+    """The classes', the whole's, and again the classes' figures; where the cut is at the end, rank 1 has no batch."""
+    metric = Orthogonality().to("cpu")  # as a trainer does
+    start, stop = (0, cut) if rank == 0 else (cut, 12)
+    if start < stop:
+        take(metric, start, stop)
+    return [by_class(metric), values(metric), by_class(metric)]
+
+
+@pytest.mark.parametrize("cut", [7, 12])
+def test_two_ranks_equal_one_also_where_one_has_no_batch(ranks: RankPool, cut: int) -> None:
+    rows = {str(label): pytest.approx(row, nan_ok=True) for label, row in expected_by_class().items()}
+    assert ranks.run(figures_on_rank, cut) == [[rows, pytest.approx(expected()), rows]] * 2

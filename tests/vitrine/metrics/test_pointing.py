@@ -2,7 +2,7 @@
 
 import math
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.helpers.ranks import RankPool
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
 from vitrine.data.shards.converters.voc import CLASSES, list_voc
@@ -253,7 +254,7 @@ def test_two_updates_and_two_ranks_equal_one(cut: int) -> None:
 
 def test_states_survive_pickling_and_are_forgotten_on_reset() -> None:
     game = take(PointingGame(tolerance=3.0), ROWS)
-    again = pickle.loads(pickle.dumps(game))  # noqa: S301 - our own bytes
+    again = pickle.loads(pickle.dumps(game))
     assert values(again) == values(game)
     assert again.tolerance == 3
     game.reset()
@@ -327,5 +328,5 @@ def values_after_each_cut(rank: int) -> list[dict[str, float]]:
     return found
 
 
-def test_two_processes_equal_one_also_where_one_has_no_batch(over_two_ranks: Callable[..., list[Any]]) -> None:
-    assert over_two_ranks(values_after_each_cut) == [[pytest.approx(EXPECTED)] * 2] * 2
+def test_two_processes_equal_one_also_where_one_has_no_batch(ranks: RankPool) -> None:
+    assert ranks.run(values_after_each_cut) == [[pytest.approx(EXPECTED)] * 2] * 2

@@ -2,9 +2,7 @@
 
 import math
 import pickle
-from collections.abc import Callable
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +12,7 @@ from hypothesis import strategies as st
 from py_sod_metrics import MAE, Fmeasure
 from torch import Tensor
 
+from tests.helpers.ranks import RankPool
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
 from vitrine.metrics import METRICS_BY_ANNOTATION, SaliencyDetection
@@ -215,13 +214,13 @@ def values_after_each_cut(rank: int) -> list[dict[str, float]]:
     return found
 
 
-def test_two_processes_equal_one_also_where_one_has_no_batch(over_two_ranks: Callable[..., list[Any]]) -> None:
-    assert over_two_ranks(values_after_each_cut) == [[pytest.approx(expected(), rel=1e-5)] * 2] * 2
+def test_two_processes_equal_one_also_where_one_has_no_batch(ranks: RankPool) -> None:
+    assert ranks.run(values_after_each_cut) == [[pytest.approx(expected(), rel=1e-5)] * 2] * 2
 
 
 def test_states_survive_pickling_and_are_forgotten_on_reset() -> None:
     metric = take(SaliencyDetection(), ROWS)
-    again = pickle.loads(pickle.dumps(metric))  # noqa: S301 - our own bytes
+    again = pickle.loads(pickle.dumps(metric))
     assert values(again) == values(metric)
     metric.reset()
     assert values(take(metric, ROWS)) == values(again)

@@ -339,7 +339,7 @@ def test_no_pickle_and_no_copy_holds_it() -> None:
     size = len(pickle.dumps(network))
     assert network.copy.of(NOISE) is not model
     assert len(pickle.dumps(network)) == size
-    for other in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):  # noqa: S301 - it is our own
+    for other in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
         assert other.copy.model is other.model
         assert other.copy._copy is other.model
         assert other.copy.of(NOISE) is not other.model

@@ -1,8 +1,5 @@
-"""Heads on features that are given; as a script, several fits in several processes."""
+"""Heads on given features, and several fits of them in one process or several."""
 
-import atexit
-import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +15,6 @@ from lightning_modules.selected_features import SelectedFeaturesModule
 from tests.helpers.flat_options import make_flat
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch
-from vitrine.core.distributed import leave_process_group
 
 EXPLAINED = [0, 1, 3]
 WIDTH = 64
@@ -175,11 +171,3 @@ def fits(rank: int, world: int, folder: Path) -> dict[str, Any]:
         for path in [keep.kept[place] for place in places if world > 1]:
             found[f"{name}, resumed from {path.name}"] = run(ckpt=path, **options)
     return found
-
-
-if __name__ == "__main__":
-    atexit.register(leave_process_group)
-    torch.set_num_threads(1)
-    results = fits(int(os.environ.get("LOCAL_RANK", "0")), int(sys.argv[1]), Path(sys.argv[2]))
-    if os.environ.get("LOCAL_RANK", "0") == "0":
-        torch.save(results, Path(sys.argv[2]) / "results.pt")

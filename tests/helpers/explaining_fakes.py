@@ -1,8 +1,8 @@
-"""A tiny explainer, module and datamodule for the callbacks; run as a script, a two-process run of them."""
+"""A tiny explainer, module and datamodule for the callbacks, and a run of them in one process or two."""
 
-import atexit
+import contextlib
+import io
 import random
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from vitrine.core.batch import Batch
-from vitrine.core.distributed import leave_process_group
 from vitrine.core.explanation import Explanation
 
 SIZE, CLASSES, IMAGES = 12, ["loon", "tern", "<b>gull</b> & co"], 9
@@ -143,22 +142,18 @@ class Counts(pl.Callback):
         (folder / f"seen-{trainer.global_rank}").write_text(repr(explainer.seen), encoding="utf-8")
 
 
-def main(folder: Path, devices: int) -> None:
-    """Panel, report and predictions of one run, over so many processes."""
+def explaining_run(rank: int, folder: Path, devices: int) -> str:
+    """Panel, report and predictions of one run, over so many processes; what this rank printed."""
     from callbacks.heatmaps import HeatmapPanel
     from callbacks.predictions import PredictionWriter
     from callbacks.report import ReportGallery
 
-    torch.set_num_threads(1)
     strategy = "ddp" if devices > 1 else "auto"
     callbacks = [HeatmapPanel(count=5), ReportGallery(images_per_class=2), PredictionWriter(), Counts()]
     run = trainer(folder, *callbacks, devices=devices, strategy=strategy, max_epochs=1)
     model, data = module(lr=0.0), FakeData()  # dropout differs with the number of processes, the weights must not
-    run.fit(model, datamodule=data)
-    run.test(model, datamodule=data, verbose=False)
-    run.predict(model, datamodule=data, return_predictions=False)
-
-
-if __name__ == "__main__":
-    atexit.register(leave_process_group)
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        run.fit(model, datamodule=data)
+        run.test(model, datamodule=data, verbose=False)
+        run.predict(model, datamodule=data, return_predictions=False)
+    return output.getvalue()

@@ -1,7 +1,5 @@
-"""Modules, data and trainers for the tests of the μ-Lasso; as a script, the same runs in one process or several."""
+"""Modules, data and trainers for the tests of the μ-Lasso, and the same runs in one process or several."""
 
-import atexit
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,6 @@ from lightning_modules import MuLassoModule
 from tests.helpers.flat_options import make_flat
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch
-from vitrine.core.distributed import leave_process_group
 from vitrine.data.preprocessing import Preprocessing
 
 FILTERS, CLASSES = 88, 6
@@ -74,8 +71,8 @@ def make_batches(count: int = 300, size: int = 300, seed: int = 0) -> list[Batch
     ]
 
 
-def main(shards: Path, out: Path, devices: int) -> None:
-    """The same fits and tests, over so many processes.
+def fits(rank: int, shards: Path, out: Path, devices: int) -> dict[str, Any]:
+    """Heads, figures and epochs of the same fits and tests, over so many processes.
 
     Of 23 samples one rank of two has 12 in two batches, the other 11 in one. Steps are taken over all 22 of an even number.
     """
@@ -94,11 +91,4 @@ def main(shards: Path, out: Path, devices: int) -> None:
             trainer.test(module, datamodule=data, verbose=False)
             figures |= {name: float(value) for name, value in trainer.callback_metrics.items()}
             found[f"{solver} {scaling}"] = module.explainer.head_state(), figures, trainer.current_epoch
-    if trainer.is_global_zero:
-        torch.save(found, out / "found.pt")
-
-
-if __name__ == "__main__":
-    atexit.register(leave_process_group)
-    torch.set_num_threads(1)
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+    return found

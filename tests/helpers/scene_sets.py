@@ -8,16 +8,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from tests.helpers.image_sets import write_picture
+
 OBJECTS = {"wall": 2978, "bed": 165, "lavabo café": 300, "door": 774}
 """Names and their ids in the full format."""
-
-
-def write_picture(path: Path, seed: int = 0, size: tuple[int, int] = (12, 10)) -> Path:
-    """A small picture of noise."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(path)
-    return path
 
 
 def full_ids(number: int, size: tuple[int, int] = (12, 10)) -> Any:

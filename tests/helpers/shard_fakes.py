@@ -1,9 +1,6 @@
-"""Small shards, a feature extractor and a module that records what it saw; as a script, one run in several processes."""
+"""Small shards, a feature extractor and a module that records what it saw, and a run of them in one process or two."""
 
-import atexit
 import json
-import os
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +15,6 @@ from torch.nn import functional as F
 
 from datamodules import ShardDataModule
 from vitrine.core.batch import Features
-from vitrine.core.distributed import leave_process_group
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.data.shards.sample import Sample
 from vitrine.data.shards.writer import write_shards
@@ -136,7 +132,7 @@ class Recorder(pl.LightningModule):
         return torch.optim.Adam(self.parameters(), lr=0.1)
 
 
-def run(shards: Path, images: Path, out: Path, devices: int) -> None:
+def run(rank: int, shards: Path, images: Path, out: Path, devices: int) -> None:
     """Fits on kept features and on streamed ones, tests and predicts; writes what each rank saw."""
     strategy = "ddp" if devices > 1 else "auto"
     for name in ("kept", "streamed"):
@@ -149,10 +145,3 @@ def run(shards: Path, images: Path, out: Path, devices: int) -> None:
         trainer.predict(module, datamodule=data, return_predictions=False)
         seen = {**module.seen, "weight": module.head.weight.detach().tolist()}
         (out / f"{name}_{trainer.global_rank}.json").write_text(json.dumps(seen), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    atexit.register(leave_process_group)
-    torch.set_num_threads(1)
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    run(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), devices=int(sys.argv[4]))
