@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,8 @@ from callbacks import SanityCheck
 from callbacks.run_folder import MetricsFile
 from callbacks.sanity import joined, on_backbone
 from tests.helpers import explaining_fakes as fakes
+from tests.helpers.ranks import RankPool
+from tests.helpers.scripts import train_on_rank
 from vitrine.attribution import ExcitationBackprop
 from vitrine.attribution.sanity import SanityReport, sanity_check
 from vitrine.backbones.frozen import FrozenBackbone
@@ -180,8 +181,8 @@ def test_several_methods_share_a_file(module: Module, tmp_path: Path) -> None:
     assert len(written(tmp_path, "SRAEExplainer")["images"]) == 3
 
 
-def test_two_processes_from_the_command_line_leave_what_one_leaves(
-    workplace: Path, small_run: list[str], run_script: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+def test_two_processes_leave_what_one_leaves(
+    workplace: Path, small_run: list[str], ranks: RankPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VITRINE_TRACEBACK", "1")
     train.main(["fit", *small_run, "--trainer.default_root_dir=fitted"])
@@ -191,7 +192,7 @@ def test_two_processes_from_the_command_line_leave_what_one_leaves(
     command = ["test", *small_run, "-c", "check.yaml", "--ckpt_path=fitted/checkpoints/last.ckpt"]
     train.main([*command, "--trainer.default_root_dir=one"])
     ddp = ["-c", "configs/trainer/ddp.yaml", "--trainer.accelerator=cpu", "--trainer.devices=2"]
-    done = run_script(ROOT / "train.py", *command, *ddp, "--trainer.default_root_dir=two", cwd=workplace)
+    errors = "".join(ranks.run(train_on_rank, [*command, *ddp, "--trainer.default_root_dir=two"], folder=workplace))
     one, two = (json.loads((workplace / name / "metrics.json").read_text()) for name in ("one", "two"))
     assert {name for name in one if name.startswith("sanity/")} == {
         f"sanity/{name}/{figure}"
@@ -204,7 +205,7 @@ def test_two_processes_from_the_command_line_leave_what_one_leaves(
         assert second["images"] == first["images"]
         assert len(first["images"]) == count
         # Only rank zero warns.
-        assert done.stderr.count(f"{method} fails") + done.stderr.count(f"{method} cannot be") == (not first["passes"])
+        assert errors.count(f"{method} fails") + errors.count(f"{method} cannot be") == (not first["passes"])
 
 
 def plain(metrics: dict[str, float | None]) -> dict[str, float]:

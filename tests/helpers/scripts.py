@@ -1,8 +1,15 @@
-"""Scripts in processes of their own, for what a process of `RankPool` cannot show: launchers, command lines and exits."""
+"""Scripts in processes of their own, and ``train.py`` in the processes of a `RankPool`.
 
+A process of its own is for what a process of the pool cannot show: launchers, command lines and exits.
+"""
+
+import contextlib
+import io
 import os
 import subprocess
 import sys
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -27,3 +34,13 @@ def run_script(script: str | Path, *args: object, cwd: Path, timeout: float = 30
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done
+
+
+def train_on_rank(rank: int, arguments: Sequence[str]) -> str:
+    """A command of ``train.py`` on one rank of several; what it wrote to standard error, with every warning."""
+    import train
+
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()) as errors:
+        warnings.simplefilter("always")
+        train.main(list(arguments))
+    return errors.getvalue()
