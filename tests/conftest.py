@@ -4,10 +4,12 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from PIL import Image
 from torch import distributed
 
@@ -18,6 +20,12 @@ from vitrine.data.an8flower.generate import generate
 from vitrine.data.an8flower.settings import FlowerSettings
 
 torch.set_num_threads(1)  # the tests run on all cores, a process each
+
+# On a busy machine an example may take any time. Examples are the same in each run; --hypothesis-profile=random draws others.
+NO_DEADLINE: dict[str, Any] = {"deadline": None, "print_blob": True, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("repeatable", derandomize=True, **NO_DEADLINE)
+settings.register_profile("random", derandomize=False, **NO_DEADLINE)
+settings.load_profile("repeatable")
 
 
 DISTRIBUTED_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")

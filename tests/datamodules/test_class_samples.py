@@ -32,7 +32,7 @@ def positives_of(labels: Any, classes: list[int]) -> Any:
     return np.stack([labels == index for index in classes], axis=1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     kind=st.sampled_from(["indices", "multi-hot"]),
     rows=st.integers(1, 60),

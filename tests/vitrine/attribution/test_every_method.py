@@ -204,7 +204,7 @@ def prepared(kind: type[Chain], data: st.DataObject) -> Chain:
     return model
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(data=st.data(), name=st.sampled_from(NAMES), kind=st.sampled_from(sorted(MODELS)), fails=st.booleans())
 def test_the_model_is_left_as_it_was(data: st.DataObject, name: str, kind: str, fails: bool) -> None:
     """After success, after an error of the model's own at some call, and after an error of the caller's."""

@@ -155,7 +155,7 @@ class Shuffled(nn.Module):
         return output
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.data(), st.integers(1, 4), st.integers(1, 4), st.integers(0, 3), st.booleans())
 def test_any_order_is_found(data: st.DataObject, height: int, width: int, extra: int, norm: bool) -> None:
     cells = height * width

@@ -55,7 +55,7 @@ def filled(table: Tensor, keys: list[str], count: int, batch: int) -> TopImages:
 
 
 @given(TABLES, st.integers(1, 6), st.integers(1, 7), st.integers(0, 100))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_what_is_kept_is_the_head_of_a_sort(values: list[list[float]], count: int, batch: int, seed: int) -> None:
     table, keys = torch.tensor(values), names(len(values))
     expected = naive(table, keys, count)
@@ -69,7 +69,7 @@ def test_what_is_kept_is_the_head_of_a_sort(values: list[list[float]], count: in
 
 
 @given(TABLES, st.integers(1, 6), st.integers(1, 4))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_shares_that_overlap_are_merged_into_the_whole(values: list[list[float]], count: int, shares: int) -> None:
     table, keys = torch.tensor(values), names(len(values))
     parts = [sorted({*range(share, len(keys), shares), 0}) for share in range(shares)]  # all have seen the first image

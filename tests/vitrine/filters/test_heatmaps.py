@@ -82,7 +82,7 @@ def test_equal_to_one_after_the_other(
     torch.testing.assert_close(filter_heatmaps(method, images, ROWS), expected)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(data=st.data(), count=st.integers(1, 4), width=st.integers(1, 5))
 def test_any_filters_of_any_images(data: st.DataObject, count: int, width: int) -> None:
     torch.manual_seed(count)

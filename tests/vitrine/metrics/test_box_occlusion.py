@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -143,7 +143,6 @@ def naive_cover(order: Tensor, patch: int, share: float) -> Tensor:
     return covered
 
 
-@settings(deadline=None)  # the first run loads code
 @given(
     seed=st.integers(0, 99),
     size=st.tuples(st.integers(1, 9), st.integers(1, 9)),

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -51,7 +51,6 @@ def expected_values() -> dict[str, float]:
     return {"reconstruction_auc": outside(scores, hot), "classes_left_out": 1.0}
 
 
-@settings(deadline=None)  # the first run loads code
 @given(
     scores=st.lists(st.one_of(st.integers(-3, 3), st.floats(-(2.0**100), 2.0**100, width=32)), min_size=2, max_size=20),
     seed=st.integers(0, 99),

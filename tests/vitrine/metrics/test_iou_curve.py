@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -77,7 +77,6 @@ PIXELS = st.lists(
 )
 
 
-@settings(deadline=None)  # the first run loads code
 @given(image=PIXELS, mask=st.lists(st.booleans(), min_size=12, max_size=12))
 def test_it_is_the_naive_loop_bit_for_bit(image: list[float], mask: list[bool]) -> None:
     maps, masks = torch.tensor(image, dtype=torch.float64).reshape(1, 3, 4), torch.tensor(mask).reshape(1, 3, 4)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -42,7 +42,6 @@ def floats(pair: Sequence[Tensor]) -> list[float]:
 # The function
 
 
-@settings(deadline=None)  # the first run loads code
 @given(
     seed=st.integers(0, 999),
     images=st.integers(1, 4),

@@ -46,7 +46,7 @@ def each(dims: int, low: int, high: int) -> st.SearchStrategy[list[int]]:
     return st.lists(st.integers(low, high), min_size=dims, max_size=dims)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(data=st.data(), dims=st.sampled_from([1, 2, 2, 3]), groups=st.sampled_from([1, 2]))
 def test_convolutions_go_back_with_stride_one(data: st.DataObject, dims: int, groups: int) -> None:
     kernel, stride, dilation = (data.draw(each(dims, 1, most)) for most in (3, 3, 2))

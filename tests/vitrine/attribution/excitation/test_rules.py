@@ -72,7 +72,7 @@ def assert_like_naive(layer: Function, x: Tensor, negative_activations: str = "c
         torch.testing.assert_close(found, naive(matrix, x, mass, negative_activations)[0].sum(dim=0))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)),
     stride=st.integers(1, 2),
@@ -101,7 +101,7 @@ def test_conv2d(
     assert_like_naive(layer, torch.randn(1, 2, 6, 5), negative_activations)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(
     stride=st.integers(1, 3),
     groups=st.sampled_from([1, 2]),

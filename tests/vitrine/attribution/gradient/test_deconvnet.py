@@ -229,7 +229,7 @@ def test_what_is_asked_wrongly_is_told() -> None:
         Deconvnet(model, internal_batch_size=0)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000), width=st.integers(1, 5), depth=st.integers(1, 3))
 def test_random_nets_equal_their_jacobians(seed: int, width: int, depth: int) -> None:
     """Rᵢ = J ᵀ Rᵢ₊₁ through each linear layer, and the rectifiers' rules by hand."""

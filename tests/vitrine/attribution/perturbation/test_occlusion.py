@@ -50,7 +50,7 @@ def layouts(draw: st.DrawFn) -> tuple[tuple[int, int], tuple[int, int], tuple[in
     return tuple((pair[0], pair[1]) for pair in (size, window, stride))  # type: ignore[return-value]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(layout=layouts(), cover=st.sampled_from([0.0, 0.6]), bound=st.sampled_from([None, 1, 4]))
 def test_equals_a_double_loop(
     layout: tuple[tuple[int, int], tuple[int, int], tuple[int, int]], cover: float, bound: int | None

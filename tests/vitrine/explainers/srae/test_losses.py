@@ -21,7 +21,7 @@ def naive_pull_away(vectors: Tensor) -> float:
 
 
 @given(st.integers(1, 7), st.integers(2, 6), st.integers(0, 1000))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_pull_away_is_the_double_loop(images: int, count: int, seed: int) -> None:
     embedding = torch.rand(images, count, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     assert float(pull_away(embedding)) == pytest.approx(naive_pull_away(embedding.T), abs=1e-12)

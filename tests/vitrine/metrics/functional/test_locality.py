@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -84,7 +84,6 @@ PARTS = st.lists(
 BOXES = st.tuples(*[st.integers(0, 8).map(lambda side: side / 2)] * 2, *[st.integers(4, 12).map(lambda s: s / 2)] * 2)
 
 
-@settings(deadline=None)  # the first run loads code
 @given(
     image=st.lists(st.lists(st.integers(-2, 5), min_size=SIDE, max_size=SIDE), min_size=4, max_size=4).filter(
         lambda image: max(max(row) for row in image) > 0
@@ -176,7 +175,6 @@ def test_a_part_is_in_a_box_by_its_pixels_centre(part: Part, expected: bool) -> 
 # Objects
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 99), count=st.sampled_from([1, 3, 40]))
 def test_the_mass_on_each_object(seed: int, count: int) -> None:
     generator = torch.Generator().manual_seed(seed)
