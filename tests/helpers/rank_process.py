@@ -6,12 +6,12 @@ import pickle
 import random
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from multiprocessing.connection import Connection
-from typing import Any
 
 import numpy as np
 import torch
@@ -57,8 +57,8 @@ def seed_generators() -> None:
     torch.manual_seed(0)
 
 
-def value_of(rank: int, call: Call) -> Any:
-    """What the function of a call gives on this rank."""
+def reply_to(rank: int, call: Call) -> Reply:
+    """What the function of a call gives on this rank, or how it failed."""
     variables = {"RANK": rank, "LOCAL_RANK": rank, "NODE_RANK": 0, "WORLD_SIZE": call.world_size}
     with state_put_back():
         os.environ.clear()
@@ -67,16 +67,19 @@ def value_of(rank: int, call: Call) -> Any:
         os.chdir(call.folder)
         seed_generators()
         function, arguments, options = pickle.loads(call.work)
-        with process_group(rank, call):
-            return function(rank, *arguments, **options)
+        with process_group(rank, call), failures_as_replies() as replies:
+            replies.append(Reply(pickle.dumps(function(rank, *arguments, **options))))
+    return replies[0]
 
 
-def reply_to(rank: int, call: Call) -> Reply:
-    """The value or the traceback; also of ``SystemExit`` and ``pytest.fail``."""
+@contextmanager
+def failures_as_replies() -> Iterator[list[Reply]]:
+    """Makes a reply of what is raised within, also of ``SystemExit`` and ``pytest.fail``."""
+    replies: list[Reply] = []
     try:
-        return Reply(pickle.dumps(value_of(rank, call)), "")
-    except BaseException:  # noqa: BLE001 - told of where the call came from
-        return Reply(b"", traceback.format_exc())
+        yield replies
+    except BaseException:  # noqa: BLE001 - raised again where the call came from
+        replies.append(Reply(traceback=traceback.format_exc(), failed_at=time.monotonic()))
 
 
 def serve(rank: int, connection: Connection) -> None:
@@ -86,7 +89,9 @@ def serve(rank: int, connection: Connection) -> None:
             call = pickle.loads(connection.recv_bytes())
         except EOFError:
             return
-        connection.send_bytes(pickle.dumps(reply_to(rank, call)))
+        with failures_as_replies() as replies:
+            replies.append(reply_to(rank, call))
+        connection.send_bytes(pickle.dumps(replies[0]))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ Lightning's ``strategy="ddp"`` finds the group and the rank set up, and starts n
 ``Trainer(devices=2, strategy="ddp")``.
 """
 
+import math
 import os
 import pickle
 import signal
@@ -18,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -48,10 +49,11 @@ class Call:
 
 @dataclass(frozen=True)
 class Reply:
-    """The pickled value of a call, or the traceback of what it raised."""
+    """The pickled value of a call, or the traceback of what it raised and when, in seconds of the monotonic clock."""
 
-    value: bytes
-    traceback: str
+    value: bytes = b""
+    traceback: str = ""
+    failed_at: float = 0
 
 
 class RankPool:
@@ -109,26 +111,25 @@ class RankPool:
     def _replies(self, timeout: float) -> tuple[dict[int, bytes], list[str]]:
         """Pickled values by rank, and what went wrong, the first failure first."""
         values: dict[int, bytes] = {}
-        failures: list[str] = []
+        failures: list[tuple[float, str]] = []
         waiting = {process.connection: process for process in self._processes}
         end = time.monotonic() + timeout
         while waiting:
             ready = wait(list(waiting), max(end - time.monotonic(), 0))
             if not ready:
-                failures += [process.hung(timeout) for process in waiting.values()]
+                failures += [(math.inf, process.hung()) for process in waiting.values()]
                 self.close()
                 break
             for connection in ready:
                 process = waiting.pop(connection)  # type: ignore[call-overload]  # wait gives back what it was given
                 reply = process.receive()
-                if isinstance(reply, str):
-                    failures.append(reply)
+                values[process.rank] = reply.value
+                if reply.traceback:
+                    failures.append((reply.failed_at, f"Rank {process.rank} {reply.traceback}"))
                     end = min(end, time.monotonic() + GRACE)
-                else:
-                    values[process.rank] = reply.value
         if any(process.process.poll() is not None for process in self._processes):
             self.close()
-        return values, failures
+        return values, [failure for _, failure in sorted(failures)]
 
     def close(self) -> None:
         """Ends the processes."""
@@ -172,22 +173,21 @@ class _RankProcess:
         with suppress(BrokenPipeError):  # a process that is no more is told of where its reply is awaited
             self.connection.send_bytes(pickle.dumps(call))
 
-    def receive(self) -> Reply | str:
-        """A reply, or what went wrong."""
+    def receive(self) -> Reply:
+        """A reply; for a process that has ended, one that says so."""
         try:
             reply: Reply = pickle.loads(self.connection.recv_bytes())
         except (EOFError, ConnectionResetError):
-            return f"Rank {self.rank} ended with exit code {self.process.wait()}. Its output:\n{self.tail()}"
-        if reply.traceback:
-            return f"Rank {self.rank} raised:\n{reply.traceback}"
-        return reply
+            told = f"ended with exit code {self.process.wait()}. Its output:\n{self.tail()}"
+            return Reply(traceback=told)
+        return replace(reply, traceback=f"raised:\n{reply.traceback}") if reply.traceback else reply
 
-    def hung(self, timeout: float) -> str:
+    def hung(self) -> str:
         """Where a rank is that has not replied in time."""
         self.process.send_signal(signal.SIGUSR1)  # writes its stacks
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(0.5)
-        return f"Rank {self.rank} gave no answer within {timeout:g} seconds. Its output:\n{self.tail()}"
+        return f"Rank {self.rank} gave no answer in time. Its output:\n{self.tail()}"
 
     def tail(self) -> str:
         return self.output.read_text(encoding="utf-8", errors="replace")[-3000:]

@@ -106,7 +106,10 @@ def test_several_large_maps_at_once() -> None:
     rows = [(float(x), float(y), int(visible)) for x, y, visible in parts.tolist()]
     for row, image in zip(found, maps.double().tolist(), strict=True):
         assert row.tolist() == pytest.approx(naive_part_probabilities(image, rows, box), abs=1e-12)
-    assert torch.equal(voronoi_part_probabilities(maps[1:2], parts, torch.tensor([box])), found[1:2])
+    alone = voronoi_part_probabilities(maps[1:2], parts, torch.tensor([box]))
+    torch.testing.assert_close(
+        alone, found[1:2], rtol=1e-14, atol=0
+    )  # a product with one row may add up in another order
 
 
 def test_regions_partition_the_box_and_hidden_parts_have_none() -> None:
