@@ -118,14 +118,20 @@ class Options:
         """Reads what `to_dict` gave, also under earlier names.
 
         Raises:
-            ValueError: for a name that is no field, and a value that makes no sense.
+            ValueError: for a name that is no field, a name that is there beside its earlier one, and a value that makes no
+                sense.
         """
-        named = {cls.RENAMED.get(name, name): value for name, value in entries.items()}
+        hints = _hints(cast("Any", cls))
         known = [field.name for field in fields(cls)]
-        for name in named:
+        values: dict[str, Any] = {}
+        for given, value in entries.items():
+            name = cls.RENAMED.get(given, given)
             if name not in known:
-                raise ValueError(f"{cls.__name__} has no option {name!r}{did_you_mean(name, known) or '.'}")
-        return cls(**named)
+                raise ValueError(f"{cls.__name__} has no option {given!r}{did_you_mean(given, known) or '.'}")
+            if name in values:
+                raise ValueError(f"{cls.__name__} has {name!r} twice, once under its earlier name; give one of them.")
+            values[name] = _from_json(name, value, hints[name])
+        return cls(**values)
 
 
 def checked(function: Callable[P, T]) -> Callable[P, T]:
@@ -233,7 +239,10 @@ def _wanted(annotation: Any) -> str:  # noqa: PLR0911 - one for each form
         range_ = next((entry for entry in arguments[1:] if isinstance(entry, Range)), None)
         if range_ is None:
             return _wanted(arguments[0])
-        return repr(range_).replace("a number", "a whole number") if arguments[0] is int else repr(range_)
+        text = repr(range_)
+        if arguments[0] is not int:
+            return text
+        return text.replace("a number", "a whole number") if "a number" in text else f"a whole number, {text}"
     if origin in {Union, types.UnionType}:
         return _joined([_wanted(one) for one in arguments])
     if origin is Literal:
@@ -260,6 +269,21 @@ def _as_json(value: Any) -> Any:
         return [_as_json(entry) for entry in value]
     if isinstance(value, Mapping):
         return {name: _as_json(entry) for name, entry in value.items()}
+    return value
+
+
+def _from_json(name: str, value: Any, annotation: Any) -> Any:
+    """What `_as_json` made a JSON type of: options within options, tuples and paths."""
+    for one in get_args(annotation) if get_origin(annotation) in {Union, types.UnionType} else [annotation]:
+        if isinstance(one, type) and issubclass(one, Options) and isinstance(value, Mapping):
+            try:
+                return one.from_dict(value)
+            except OptionError as error:
+                raise OptionError(f"{name}.{error.name}", error.value, error.wanted) from None
+        if one is Path and isinstance(value, str):
+            return Path(value)
+        if tuple in {one, get_origin(one)} and isinstance(value, list):
+            return tuple(value)
     return value
 
 
