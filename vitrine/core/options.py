@@ -179,11 +179,11 @@ def _reason(name: str, value: object, annotation: Any) -> OptionError | None:  #
         range_ = next((entry for entry in arguments[1:] if isinstance(entry, Range)), None)
         reason = _reason(name, value, arguments[0])
         if reason is not None or range_ is None:
-            return reason if range_ is None or reason is None else OptionError(name, value, _wanted(annotation))
-        return None if value in range_ else OptionError(name, value, _wanted(annotation))  # type: ignore[operator]
+            return reason if range_ is None or reason is None else OptionError(name, value, _wanted(annotation, value))
+        return None if value in range_ else OptionError(name, value, _wanted(annotation, value))  # type: ignore[operator]
     if origin in {Union, types.UnionType}:
         reasons = [_reason(name, value, one) for one in arguments]
-        return None if None in reasons else OptionError(name, value, _wanted(annotation))
+        return None if None in reasons else OptionError(name, value, _wanted(annotation, value))
     if origin is Literal:
         return (
             None
@@ -229,22 +229,23 @@ def _is_plain(value: object, kind: type) -> bool:
 
 
 def _refused(name: str, value: object, annotation: Any) -> OptionError:
-    return OptionError(name, value, _wanted(annotation))
+    return OptionError(name, value, _wanted(annotation, value))
 
 
-def _wanted(annotation: Any) -> str:  # noqa: PLR0911 - one for each form
-    """What an annotation allows, as a sentence goes on: ``a number above 0``, ``'clamp', 'raw' or 'zplus'``."""
+def _wanted(annotation: Any, value: object = None) -> str:  # noqa: PLR0911 - one for each form
+    """What an annotation allows instead of a value, as a sentence goes on: ``a number above 0``, ``'clamp' or 'zplus'``."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         range_ = next((entry for entry in arguments[1:] if isinstance(entry, Range)), None)
         if range_ is None:
-            return _wanted(arguments[0])
+            return _wanted(arguments[0], value)
         text = repr(range_)
         if arguments[0] is not int:
             return text
-        return text.replace("a number", "a whole number") if "a number" in text else f"a whole number, {text}"
+        known_whole = "a number" in text or _is_plain(value, int)
+        return text.replace("a number", "a whole number") if known_whole else f"a whole number, {text}"
     if origin in {Union, types.UnionType}:
-        return _joined([_wanted(one) for one in arguments])
+        return _joined([_wanted(one, value) for one in arguments])
     if origin is Literal:
         return _joined([repr(one) for one in arguments])
     if origin in {Sequence, list, tuple} or annotation in {Sequence, list, tuple}:

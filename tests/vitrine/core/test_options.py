@@ -78,8 +78,10 @@ def test_numbers_within(annotation: Any, value: float) -> None:
         (NonNegative, -1e-9, "0 or more"),
         (Share, 1.01, "a number from 0 to 1"),
         (Share, -0.01, "a number from 0 to 1"),
-        (Count, 0, "a whole number, 1 or more"),
-        (CountOrZero, -1, "a whole number, 0 or more"),
+        (Count, 0, "1 or more"),
+        (CountOrZero, -1, "0 or more"),
+        (Count | None, 0, "1 or more or null"),
+        (Count | None, 0.5, "a whole number, 1 or more or null"),
         (Even, -1.0, "a number above -1 and below 1"),
         (Even, 1.0, "a number above -1 and below 1"),
         (Opacity, 0.0, "a number above 0 and 1 or less"),
@@ -165,7 +167,7 @@ def test_a_union_allows_what_one_of_its_members_does() -> None:
 def test_the_entry_of_a_sequence_is_named(annotation: Any) -> None:
     for value in ([], [1, 2], (3,)):
         check_value("hidden", value, annotation)
-    assert refusal([8, 0], annotation, "hidden") == "hidden[1] is 0; give a whole number, 1 or more."
+    assert refusal([8, 0], annotation, "hidden") == "hidden[1] is 0; give 1 or more."
     assert "hidden[0] is null" in refusal([None], annotation, "hidden")
     for value in ("8", 8, None, {8}):
         assert refusal(value, annotation, "hidden").endswith("; give a list, each entry a whole number, 1 or more.")
@@ -216,7 +218,7 @@ def test_a_dataclass_checks_its_fields_when_it_is_made() -> None:
     for options, told in (
         ({"beta": -1}, "beta is -1; give 0 or more."),
         ({"rule": "zplus"}, "rule is 'zplus'; give 'clamp' or 'raw'."),
-        ({"hidden": (8, 0)}, "hidden[1] is 0; give a whole number, 1 or more."),
+        ({"hidden": (8, 0)}, "hidden[1] is 0; give 1 or more."),
         ({"step": {"lr": 1}}, "step is {'lr': 1}; give StepOptions(…)."),
         ({"step": None}, "step is null; give StepOptions(…)."),
         ({"later": 3}, "later is 3; give StepOptions or null."),
