@@ -275,13 +275,14 @@ def _as_json(value: Any) -> Any:
 
 def _from_json(name: str, value: Any, annotation: Any) -> Any:
     """What `_as_json` made a JSON type of: options within options, tuples and paths."""
-    for one in get_args(annotation) if get_origin(annotation) in {Union, types.UnionType} else [annotation]:
+    members = get_args(annotation) if get_origin(annotation) in {Union, types.UnionType} else (annotation,)
+    for one in members:
         if isinstance(one, type) and issubclass(one, Options) and isinstance(value, Mapping):
             try:
                 return one.from_dict(value)
             except OptionError as error:
                 raise OptionError(f"{name}.{error.name}", error.value, error.wanted) from None
-        if one is Path and isinstance(value, str):
+        if one is Path and isinstance(value, str) and str not in members:
             return Path(value)
         if tuple in {one, get_origin(one)} and isinstance(value, list):
             return tuple(value)

@@ -209,6 +209,7 @@ class FitOptions(Options):
     rule: Literal["clamp", "raw"] = "clamp"
     hidden: tuple[Count, ...] = (8, 4)
     folder: Path | None = None
+    weights: str | Path = "DEFAULT"
     step: StepOptions = StepOptions()
     later: StepOptions | None = None
 
@@ -245,7 +246,7 @@ def test_an_error_holds_name_value_and_what_is_wanted() -> None:
     "options",
     [
         FitOptions(),
-        FitOptions(2.5, "raw", (3,), Path("a/b"), StepOptions(0.5, (0.1, 0.2)), StepOptions(3)),
+        FitOptions(2.5, "raw", (3,), Path("a/b"), "a.pth", StepOptions(0.5, (0.1, 0.2)), StepOptions(3)),
     ],
 )
 def test_what_is_written_as_json_is_read(options: FitOptions) -> None:
