@@ -16,8 +16,6 @@ from torch import distributed
 from tests.helpers import scene_sets
 from tests.helpers.ranks import RankPool
 from tests.helpers.voc_sets import write_voc
-from vitrine.data.an8flower.generate import generate
-from vitrine.data.an8flower.settings import FlowerSettings
 
 torch.set_num_threads(1)  # the tests run on all cores, a process each
 
@@ -26,6 +24,16 @@ NO_DEADLINE: dict[str, Any] = {"deadline": None, "print_blob": True, "suppress_h
 settings.register_profile("repeatable", derandomize=True, **NO_DEADLINE)
 settings.register_profile("random", derandomize=False, **NO_DEADLINE)
 settings.load_profile("repeatable")
+
+
+SLOW_FILE = "\npytestmark = pytest.mark.slow\n"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Where slow tests are left out, a file of slow tests alone is not imported: some import for longer than others run."""
+    if config.getoption("markexpr") != "not slow" or collection_path.suffix != ".py":
+        return None
+    return SLOW_FILE in collection_path.read_text(encoding="utf-8") or None
 
 
 DISTRIBUTED_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -51,6 +59,9 @@ def ranks() -> Iterator[RankPool]:
 @pytest.fixture(scope="session")
 def flower_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A few small rendered flowers of six classes: train/ and test/."""
+    from vitrine.data.an8flower.generate import generate
+    from vitrine.data.an8flower.settings import FlowerSettings
+
     folder = tmp_path_factory.mktemp("flower") / "an8flower"
     settings = FlowerSettings("single-6c", views=5, size=72, crops=1, rotations=1, crop_size=64, supersampling=1)
     generate(settings, folder, workers=1)
