@@ -9,13 +9,17 @@ from dataclasses import dataclass
 from functools import cache, cached_property, reduce
 
 import numpy as np
-from embreex.mesh_construction import TriangleMesh
-from embreex.rtcore_scene import EmbreeScene
 from numpy.typing import NDArray
 
 from vitrine.data.an8flower.camera import Rays, View, camera_rays
 from vitrine.data.an8flower.scene import Geometry, Scene
 from vitrine.data.an8flower.variants import MATERIALS, Part
+
+try:
+    from embreex.mesh_construction import TriangleMesh
+    from embreex.rtcore_scene import EmbreeScene
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("Rendering an8Flower needs embreex: pip install 'vitrine[synthetic]'") from error
 
 Floats = NDArray[np.float32]
 
