@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from vitrine.attribution.perturbation.learned_mask import LearnedMask
 from vitrine.attribution.perturbation.perturbations import Score, check_positive
-from vitrine.core.image_ops import along_both, enlarging_matrix, gaussian_blur
+from vitrine.core.image_ops import gaussian_blur, interpolation_matrix, separable_filter
 from vitrine.core.precision import in_full
 
 # Which of the two perturbed inputs a variant looks at, and whether its score is to rise: (seen through m, through 1 − m).
@@ -191,7 +191,7 @@ def smooth_masks(seeds: Tensor, size: Sequence[int], step: int, sigma: float, te
     """
     reach = math.ceil(2 * sigma / step)
     before, after = (_mirroring(length, reach, seeds) for length in seeds.shape[2:])
-    around = F.unfold(along_both(before, seeds, after), kernel_size=2 * reach + 1).mT.contiguous()
+    around = F.unfold(separable_filter(before, seeds, after), kernel_size=2 * reach + 1).mT.contiguous()
     # A row of a cell's pixels at a time, whose products with all points stay in a CPU's cache.
     rows = [
         smooth_maximum(weights[:, None] * around[:, None], dim=3, temperature=temperature)
@@ -200,8 +200,8 @@ def smooth_masks(seeds: Tensor, size: Sequence[int], step: int, sigma: float, te
     height, width = seeds.shape[2:]
     cells = torch.stack(rows, dim=1).view(len(seeds), step, step, height, width)
     masks = cells.permute(0, 3, 1, 4, 2).reshape(len(seeds), 1, height * step, width * step)
-    return along_both(
-        enlarging_matrix(height * step, size[0], masks), masks, enlarging_matrix(width * step, size[1], masks)
+    return separable_filter(
+        interpolation_matrix(height * step, size[0], masks), masks, interpolation_matrix(width * step, size[1], masks)
     )
 
 

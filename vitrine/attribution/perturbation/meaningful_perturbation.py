@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from vitrine.attribution.perturbation.learned_mask import LearnedMask
 from vitrine.attribution.perturbation.perturbations import Score, check_positive, total_variation
-from vitrine.core.image_ops import along_both, enlarging_matrix, gaussian_blur, gaussian_matrix
+from vitrine.core.image_ops import gaussian_blur, gaussian_matrix, interpolation_matrix, separable_filter
 from vitrine.core.precision import in_full
 
 
@@ -107,10 +107,10 @@ class MeaningfulPerturbation(LearnedMask):
     def _enlarge(self, images: Tensor) -> Callable[[Tensor], Tensor]:
         wide = in_full(images[:0])
         filters = [
-            gaussian_matrix(length, self.mask_blur, wide) @ enlarging_matrix(self.grid, length, wide)
+            gaussian_matrix(length, self.mask_blur, wide) @ interpolation_matrix(self.grid, length, wide)
             for length in images.shape[2:]
         ]
-        return lambda masks: along_both(filters[0], masks, filters[1])
+        return lambda masks: separable_filter(filters[0], masks, filters[1])
 
     def _start(self, images: Tensor, blurred: Tensor, score: Score, enlarge: Callable[[Tensor], Tensor]) -> Tensor:
         """The masks (R, 1, h, w) before the first step."""

@@ -1,7 +1,6 @@
 """The parts that perturbing methods share, and what holds for all of these methods."""
 
 import copy
-import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -19,7 +17,6 @@ from vitrine.attribution.perturbation.extremal_perturbation import ExtremalPertu
 from vitrine.attribution.perturbation.meaningful_perturbation import MeaningfulPerturbation
 from vitrine.attribution.perturbation.perturbations import check_positive, parts, total_variation, unit_scores
 from vitrine.attribution.perturbation.rise import RISE
-from vitrine.core.image_ops import along_both, enlarging_matrix, gaussian_blur, gaussian_matrix
 from vitrine.core.progress import progress_bar
 
 DOUBLE = torch.zeros(0, dtype=torch.float64)
@@ -28,39 +25,6 @@ DOUBLE = torch.zeros(0, dtype=torch.float64)
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
-
-
-def test_blur_is_the_normalised_sum_of_gaussian_weights() -> None:
-    image, sigma = torch.rand(5, 7, dtype=torch.float64), 1.7
-    blurred = gaussian_blur(image, sigma)
-    for y in range(5):
-        for x in range(7):
-            weights = torch.tensor(
-                [[math.exp(-((y - v) ** 2 + (x - u) ** 2) / (2 * sigma**2)) for u in range(7)] for v in range(5)],
-                dtype=torch.float64,
-            )
-            torch.testing.assert_close(blurred[y, x], (weights * image).sum() / weights.sum())
-
-
-def test_blur_keeps_constant_images_and_dtypes_and_is_nothing_without_width() -> None:
-    torch.testing.assert_close(gaussian_blur(torch.full((2, 3, 9, 4), 2.5), 3.0), torch.full((2, 3, 9, 4), 2.5))
-    assert gaussian_blur(torch.rand(1, 1, 4, 4, dtype=torch.float16), 1.0).dtype == torch.float16
-    images = torch.rand(2, 3, 6, 5)
-    assert torch.equal(gaussian_blur(images, 0), images)
-    assert gaussian_blur(images, 100).std(dim=(2, 3)).max() < 1e-3
-
-
-def test_enlarging_is_bilinear_interpolation() -> None:
-    masks = torch.rand(2, 1, 5, 4, dtype=torch.float64)
-    enlarged = along_both(enlarging_matrix(5, 17, masks), masks, enlarging_matrix(4, 9, masks))
-    torch.testing.assert_close(enlarged, F.interpolate(masks, size=(17, 9), mode="bilinear", align_corners=False))
-
-
-def test_enlarging_and_blur_have_the_right_gradients() -> None:
-    rows = gaussian_matrix(6, 1.0, DOUBLE) @ enlarging_matrix(3, 6, DOUBLE)
-    columns = gaussian_matrix(7, 1.0, DOUBLE) @ enlarging_matrix(3, 7, DOUBLE)
-    masks = torch.rand(2, 1, 3, 3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda masks: along_both(rows, masks, columns), masks)
 
 
 @pytest.mark.parametrize("beta", [1.0, 2.0, 3.0])
