@@ -15,8 +15,8 @@ from typing_extensions import override
 
 from callbacks.heatmaps import untouched
 from callbacks.run_access import datamodule_of
+from vitrine.attribution.registry import method_named
 from vitrine.attribution.sanity import Attributor, SanityReport, sanity_check
-from vitrine.attribution.sanity.check import method_named
 from vitrine.attribution.sanity.report import THRESHOLD
 from vitrine.core.atomic_io import atomic_file
 from vitrine.core.batch import Batch

@@ -77,7 +77,7 @@ def _starts(
             raise ValueError(f"Layer {layer!r} has channels 0 to {output.shape[1] - 1}, not {int(wrong[0])}.")
         above = output[own] if thresholds is None else _above(output[own], thresholds[own, place])
         starts[layer] = torch.zeros_like(output)
-        starts[layer][own] = method.start_of(above, channels)
+        starts[layer][own] = method.cotangent(above, channels)
     return starts
 
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.modules import batchnorm, conv, dropout, pooling
 from torchvision.ops import Permute
 
-from vitrine.attribution.autograd.backward import ForwardTrace, Visit, forward_trace, sent_back
+from vitrine.attribution.autograd.backward import ForwardTrace, Visit, forward_trace, vjp_at
 from vitrine.attribution.layouts import channels_last, layout_of_map
 from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.taps import resolve_layer
@@ -190,7 +190,7 @@ def _are_classes(model: nn.Module, trace: ForwardTrace, visit: Visit) -> bool:
     # Not a number times a weight of zero is not a number: a logit is seen to rest on a channel whatever the weights are.
     signal = torch.zeros_like(trace.logits)
     signal[:, ::2] = torch.nan
-    arrived = sent_back(trace.logits, visit.edge, signal)
+    arrived = vjp_at(trace.logits, visit.edge, signal)
     return arrived is None or not bool(arrived.movedim(axis, 1)[:, 1::2].any())
 
 

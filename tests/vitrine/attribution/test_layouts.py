@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torchvision.models import VisionTransformer
 
 from vitrine.attribution.cam.cam import CAM
-from vitrine.attribution.cam.class_activation import UpsampledActivation
 from vitrine.attribution.cam.grad_cam import GradCAM, GradCAMPlusPlus, LayerCAM
 from vitrine.attribution.cam.score_cam import ScoreCAM
+from vitrine.attribution.cam.upsampled_activation import UpsampledActivation
 from vitrine.attribution.layouts import token_grid
 from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.taps import captured

@@ -127,8 +127,8 @@ class AboveFloor(GuidedBackprop):
 
     floor = 0.0
 
-    def start_of(self, output: Tensor, units: Tensor) -> Tensor:
-        return super().start_of((output - self.floor).clamp(min=0) if output.ndim > 2 else output, units)
+    def cotangent(self, output: Tensor, indices: Tensor) -> Tensor:
+        return super().cotangent((output - self.floor).clamp(min=0) if output.ndim > 2 else output, indices)
 
 
 def test_a_map_starts_from_what_stands_out_above_its_floor(model: Branches, images: Tensor) -> None:

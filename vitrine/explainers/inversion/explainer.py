@@ -15,10 +15,10 @@ from vitrine.attribution.inversion import (
     InversionSettings,
     InvertedNetwork,
     WeightPredictor,
-    ignored,
     inversion_layers,
+    make_problem,
+    no_progress,
     optimise,
-    pose,
     predicted,
     settings_of,
 )
@@ -146,7 +146,7 @@ class InversionExplainer(Explainer):
         return self.explanation_and_result(images, target)[0]
 
     def explanation_and_result(
-        self, images: Tensor, target: Target = None, advance: Callable[[Tensor], None] = ignored
+        self, images: Tensor, target: Target = None, advance: Callable[[Tensor], None] = no_progress
     ) -> tuple[Explanation, InversionResult]:
         """What `explain` gives, beside how the optimisation went; the arguments are those of `explain` and `optimise`."""
         with eval_guard(self.backbone.model), torch.inference_mode(mode=False), torch.no_grad():
@@ -179,7 +179,7 @@ class InversionExplainer(Explainer):
             # A copy, as indices made in inference mode could not go into a graph.
             return target_classes(target, predicted(logits), logits.shape[1]).clone()
 
-        return pose(self.network, self.settings, images, classes_of, self.predictor, self.options.seed)
+        return make_problem(self.network, self.settings, images, classes_of, self.predictor, self.options.seed)
 
     @staticmethod
     def _probabilities(objective: InversionObjective, masks: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-def sent_back(operator: Any, x: Tensor, signal: Tensor, pooling: str = "switches") -> Tensor:
+def vjp_of(operator: Any, x: Tensor, signal: Tensor, pooling: str = "switches") -> Tensor:
     """What a signal at an operator's output becomes at its input under the rules."""
     leaf = x.clone().requires_grad_()
     carried = leaf * 1
@@ -65,7 +65,7 @@ def test_convolutions_go_back_with_stride_one(data: st.DataObject, dims: int, gr
     output = convolution(x, stride)
     signal = torch.randn_like(output)
     assert list(convolution(x, 1).shape[2:]) == full  # equation 3: A + 2·O − M + 1
-    found = sent_back(lambda x: convolution(x, stride), x, signal)
+    found = vjp_of(lambda x: convolution(x, stride), x, signal)
     torch.testing.assert_close(found, by_jacobian(lambda x: convolution(x, 1), x, signal))
 
 
@@ -75,7 +75,7 @@ def test_convolutions_go_back_with_stride_one(data: st.DataObject, dims: int, gr
 def test_modules_with_biases_and_other_padding(module: nn.Conv2d) -> None:
     module, x = module.double().requires_grad_(requires_grad=False), torch.randn(1, 3, 7, 7, dtype=torch.float64)
     signal = torch.randn_like(module(x))
-    found = sent_back(module, x, signal)
+    found = vjp_of(module, x, signal)
     module.stride = (1, 1)
     torch.testing.assert_close(found, by_jacobian(module, x, signal))
 
@@ -97,9 +97,9 @@ def test_pooling_is_left_to_its_switches_or_goes_back_with_stride_one(strided: A
     output = strided(leaf)
     signal = torch.randn_like(output)
     (gradient,) = torch.autograd.grad(output, leaf, signal)
-    torch.testing.assert_close(sent_back(strided, x, signal), gradient)
+    torch.testing.assert_close(vjp_of(strided, x, signal), gradient)
     expected = by_jacobian(stride_one, x, signal)
-    torch.testing.assert_close(sent_back(strided, x, signal, "resampled"), expected)
+    torch.testing.assert_close(vjp_of(strided, x, signal, "resampled"), expected)
     assert not torch.allclose(expected, gradient)
 
 
@@ -113,7 +113,7 @@ def test_pooling_that_is_changed_in_place_afterwards() -> None:
 
     signal = torch.randn(1, 2, 3, 3, dtype=torch.float64)
     expected = by_jacobian(lambda x: F.max_pool2d(x, 2, 1), x, signal)
-    torch.testing.assert_close(sent_back(pooled, x, signal, "resampled"), expected)
+    torch.testing.assert_close(vjp_of(pooled, x, signal, "resampled"), expected)
 
 
 class Strided(nn.Module):

@@ -16,10 +16,10 @@ from torchvision.models import get_model
 
 from vitrine.attribution.base import Method
 from vitrine.attribution.cam.cam import CAM
-from vitrine.attribution.cam.class_activation import ClassActivation, UpsampledActivation
-from vitrine.attribution.cam.grad_cam import GradCAM, GradCAMPlusPlus, LayerCAM
-from vitrine.attribution.cam.guided_grad_cam import GuidedGradCAM, GuidedGradCAMPlusPlus
+from vitrine.attribution.cam.class_activation import ClassActivation
+from vitrine.attribution.cam.grad_cam import GradCAM, GradCAMPlusPlus, GuidedGradCAM, GuidedGradCAMPlusPlus, LayerCAM
 from vitrine.attribution.cam.score_cam import ScoreCAM
+from vitrine.attribution.cam.upsampled_activation import UpsampledActivation
 from vitrine.attribution.gradient.deconvnet import GuidedBackprop
 from vitrine.backbones.taps import captured
 
@@ -241,7 +241,7 @@ def test_cam_is_grad_cam_times_the_area(name: str) -> None:
         close(found, GradCAM(model, relu=False).attribute(x, targets) * 6)
     bias = [m for m in model.modules() if isinstance(m, nn.Linear)][-1].bias
     with torch.no_grad():
-        coarse = CAM(model).coarse_maps(x, CAM(model)._unit(2, targets, None))
+        coarse = CAM(model).coarse_maps(x, CAM(model)._target(2, targets, None))
         close(coarse.mean(dim=(2, 3)) + bias[targets], model(x).gather(1, targets))
         close(found, bilinear(coarse, x)[:, :, None])
 
@@ -362,7 +362,7 @@ def test_the_model_is_left_as_it_was(method: type[ClassActivation], monkeypatch:
 @pytest.mark.parametrize("method", METHODS)
 def test_a_channel_is_refused(method: type[ClassActivation]) -> None:
     for layer in (None, "5"):
-        with pytest.raises(ValueError, match=f"{method.__name__} draws classes.*UpsampledActivation.*Deconvnet"):
+        with pytest.raises(ValueError, match=f"{method.__name__} explains classes.*UpsampledActivation.*Deconvnet"):
             method(small(), layer).attribute(images(), channel=0)
 
 
@@ -468,7 +468,7 @@ def test_upsampled_activation(batch: int) -> None:
 
 @pytest.mark.parametrize("arguments", [{}, {"target": 1}, {"target": 1, "channel": 1}])
 def test_upsampled_activation_knows_no_classes(arguments: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="knows no classes; give channel alone"):
+    with pytest.raises(ValueError, match="give channel alone"):
         UpsampledActivation(small(), "4").attribute(images(), **arguments)
 
 

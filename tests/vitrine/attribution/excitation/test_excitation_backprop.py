@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitrine.attribution import ExcitationBackprop, excitation_maps
-from vitrine.attribution.autograd.interception import share_of
+from vitrine.attribution.autograd.interception import backward_of
 
 
 @pytest.fixture(autouse=True)
@@ -357,11 +357,11 @@ def test_the_graph_is_freed() -> None:
     def forward(images: Tensor) -> Tensor:
         x = convs[0](images)
         for _ in range(2):  # each operator changes what an earlier one has read
-            shares.append(weakref.ref(share_of(x.grad_fn)))
+            shares.append(weakref.ref(backward_of(x.grad_fn)))
             x += convs[1](x) * 2
             x += x.mean((2, 3), keepdim=True)
             F.hardtanh(x, 0, 6, inplace=True)
-        shares.append(weakref.ref(share_of(x.grad_fn)))
+        shares.append(weakref.ref(backward_of(x.grad_fn)))
         return x.flatten(1)
 
     excitation_maps(forward, torch.rand(1, 2, 2, 2), torch.tensor([[0, 1]]), contrastive=True)
@@ -372,7 +372,7 @@ def test_the_graph_is_freed() -> None:
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        (4, "target 4 is out of range: the explained output has units 0 to 3"),
+        (4, "target 4 is out of range: the explained output has indices 0 to 3"),
         ([0, -1], "target -1 is out of range"),
         ([0, 1, 2], "one for each of the 2 inputs, or (2, K), got (3,)"),
         (torch.tensor([0.5, 1]), "integer indices, got torch.float32"),

@@ -521,5 +521,5 @@ def test_without_a_weighted_operator_there_is_an_error() -> None:
 
 
 def test_an_unknown_treatment_of_negative_activations_is_named() -> None:
-    with pytest.raises(ValueError, match="'clip' is unknown; choose one of clamp, raw, zplus"):
+    with pytest.raises(ValueError, match="negative_activations is 'clip'; give 'clamp', 'raw' or 'zplus'"):
         all_maps(weighted, torch.rand(1, 1, 2, 2), "clip")

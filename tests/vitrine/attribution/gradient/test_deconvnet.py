@@ -215,16 +215,16 @@ def test_the_predicted_class_is_explained_where_none_is_given() -> None:
 
 def test_what_is_asked_wrongly_is_told() -> None:
     model, x = strided_net(), torch.randn(2, 3, 14, 14, dtype=torch.float64)
-    with pytest.raises(ValueError, match="channel 5 is out of range: the explained output has units 0 to 4"):
+    with pytest.raises(ValueError, match="channel 5 is out of range: the explained output has indices 0 to 4"):
         Deconvnet(model, "3").attribute(x, channel=5)
     with pytest.raises(ValueError, match="was given a channel but no layer"):
         Deconvnet(model).attribute(x, channel=5)
     with pytest.raises(ValueError, match="both a target and a channel"):
         Deconvnet(model, "3").attribute(x, target=1, channel=1)
-    with pytest.raises(ValueError, match="start 'sum' is unknown; choose one of activation, maximum"):
-        Deconvnet(model, start="sum")
-    with pytest.raises(ValueError, match="pooling 'max' is unknown; choose one of switches, resampled"):
-        Deconvnet(model, stride_one=True, pooling="max")
+    with pytest.raises(ValueError, match="start is 'sum'; give 'activation' or 'maximum'"):
+        Deconvnet(model, start="sum")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="pooling is 'max'; give 'switches' or 'resampled'"):
+        Deconvnet(model, stride_one=True, pooling="max")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="internal_batch_size is 0"):
         Deconvnet(model, internal_batch_size=0)
 

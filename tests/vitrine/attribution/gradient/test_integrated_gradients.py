@@ -1,8 +1,12 @@
+"""Integrated gradients against its integral and its axioms."""
+
+from typing import get_args
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from vitrine.attribution.gradient.integrated_gradients import RULES, IntegratedGradients
+from vitrine.attribution.gradient.integrated_gradients import IntegratedGradients, IntegrationRule
 
 
 def smooth_net() -> nn.Sequential:
@@ -15,7 +19,7 @@ def images(batch: int = 2) -> Tensor:
     return torch.randn(batch, 3, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", get_args(IntegrationRule))
 @pytest.mark.parametrize("baseline", [0.0, -0.7])
 def test_a_map_sums_to_the_difference_as_steps_grow(rule: str, baseline: float) -> None:
     model, x = smooth_net(), images()
@@ -60,9 +64,9 @@ def test_nothing_is_attributed_to_the_baseline_itself() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "simpson"}, "method 'simpson' is unknown; choose from gausslegendre, riemann_left"),
-        ({"steps": 0}, "steps is 0; gausslegendre needs 1 or more"),
-        ({"steps": 1, "method": "riemann_left"}, "steps is 1; riemann_left needs 2 or more"),
+        ({"method": "simpson"}, "method is 'simpson'; give 'gausslegendre', 'riemann_left'"),
+        ({"steps": 0}, "steps is 0; give 1 or more"),
+        ({"steps": 1, "method": "riemann_left"}, "steps is 1; give 2 or more for riemann_left"),
     ],
 )
 def test_wrong_options(options: dict[str, object], message: str) -> None:

@@ -17,8 +17,8 @@ from vitrine.attribution.inversion import (
     InversionSettings,
     InvertedNetwork,
     inversion_layers,
+    make_problem,
     optimise,
-    pose,
     settings_of,
 )
 from vitrine.attribution.inversion.folded import FoldedCopy, folded
@@ -96,7 +96,7 @@ def explained(model: nn.Module, variant: str) -> tuple[InversionResult, list[Ten
     with eval_guard(model), torch.no_grad():
         layers = inversion_layers(model, NOISE[:1], mask_from=settings.mask_from)
         network = InvertedNetwork(model, layers, settings)
-        objective, reading, start = pose(network, settings, NOISE)
+        objective, reading, start = make_problem(network, settings, NOISE)
         told = [*reading.maps.layers, reading.features, reading.logits]
         with torch.enable_grad():
             weights = start.clone().requires_grad_()

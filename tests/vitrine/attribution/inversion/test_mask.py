@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vitrine.attribution.inversion.mask import MaskMaps, minmax_mask, over_maximum_mask
-from vitrine.attribution.inversion.objective import RADIUS, background_of
+from vitrine.attribution.inversion.objective import BACKGROUND_SIGMA, background_of
 
 
 def naive_bilinear(cells: Tensor, height: int, width: int, *, aligned: bool) -> Tensor:
@@ -81,9 +81,9 @@ def test_the_blur_is_a_gaussian_of_eleven_pixels() -> None:
     point = torch.zeros(1, 1, 201, 201, dtype=torch.float64)
     point[0, 0, 100, 100] = 1
     blurred = background_of(point, "blur")[0, 0]
-    assert RADIUS == 11
+    assert BACKGROUND_SIGMA == 11
     for distance in (1, 5, 11, 22):
-        fall = math.exp(-0.5 * (distance / RADIUS) ** 2)
+        fall = math.exp(-0.5 * (distance / BACKGROUND_SIGMA) ** 2)
         assert float(blurred[100, 100 + distance] / blurred[100, 100]) == pytest.approx(fall)
         assert float(blurred[100 - distance, 100] / blurred[100, 100]) == pytest.approx(fall)
     assert float(blurred.sum()) == pytest.approx(1)

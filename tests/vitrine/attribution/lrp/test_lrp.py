@@ -225,7 +225,7 @@ def test_outputs_that_are_always_zero_cannot_be_tried() -> None:
     dead = nn.Conv2d(3, 2, 3)
     nn.init.zeros_(dead.weight)
     model = nn.Sequential(dead, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    with pytest.raises(ValueError, match=r"cannot be tried on this Sequential: .* all outputs are 0"):
+    with pytest.raises(ValueError, match=r"cannot be tested on this Sequential: .* all outputs are 0"):
         LRP(model).attribute(images().float(), 0)
 
 

@@ -7,8 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitrine.attribution.perturbation.meaningful_perturbation import MeaningfulPerturbation, blend, discs, shifted
-from vitrine.attribution.perturbation.perturbations import total_variation
+from vitrine.attribution.perturbation.meaningful_perturbation import (
+    MeaningfulPerturbation,
+    blend,
+    discs,
+    shifted,
+    total_variation,
+)
 from vitrine.core.image_ops import gaussian_blur
 
 REGION = (slice(4, 13), slice(18, 28))
@@ -189,6 +194,18 @@ def test_the_seed_makes_the_shifts() -> None:
     assert torch.equal(first, again)
     assert (first - other).abs().max() > 1e-4
     assert torch.equal(still, MeaningfulPerturbation(model, jitter=0, **options).attribute(images, 1))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("beta", [1.0, 2.0, 3.0])
+def test_total_variation_is_the_sum_over_neighbours(beta: float) -> None:
+    masks = torch.rand(3, 1, 4, 6, dtype=torch.float64, requires_grad=True)
+    sums = []
+    for mask in masks[:, 0].tolist():
+        down = sum(abs(mask[y + 1][x] - mask[y][x]) ** beta for y in range(3) for x in range(6))
+        across = sum(abs(mask[y][x + 1] - mask[y][x]) ** beta for y in range(4) for x in range(5))
+        sums.append(down + across)
+    torch.testing.assert_close(total_variation(masks, beta), torch.tensor(sums, dtype=torch.float64))
+    assert torch.autograd.gradcheck(lambda masks: total_variation(masks, beta), masks)
 
 
 @pytest.mark.parametrize("option", ["iterations", "learning_rate", "grid"])

@@ -21,7 +21,7 @@ from vitrine.attribution.perturbation.occlusion import Occlusion
 SMALL: dict[type[Method], dict[str, Any]] = {
     Saliency: {"absolute": False},
     IntegratedGradients: {"steps": 5, "baseline": 0.3},
-    SmoothGrad: {"samples": 5, "absolute": False},
+    SmoothGrad: {"n_samples": 5, "absolute": False},
     LRP: {},
     Occlusion: {"window": (3, 4), "stride": 2},
 }

@@ -8,16 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from vitrine.attribution.base import Method
 from vitrine.attribution.perturbation.extremal_perturbation import ExtremalPerturbation
 from vitrine.attribution.perturbation.meaningful_perturbation import MeaningfulPerturbation
-from vitrine.attribution.perturbation.perturbations import check_positive, parts, total_variation, unit_scores
 from vitrine.attribution.perturbation.rise import RISE
-from vitrine.core.progress import progress_bar
 
 DOUBLE = torch.zeros(0, dtype=torch.float64)
 
@@ -27,59 +23,11 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-@pytest.mark.parametrize("beta", [1.0, 2.0, 3.0])
-def test_total_variation_is_the_sum_over_neighbours(beta: float) -> None:
-    masks = torch.rand(3, 1, 4, 6, dtype=torch.float64, requires_grad=True)
-    sums = []
-    for mask in masks[:, 0].tolist():
-        down = sum(abs(mask[y + 1][x] - mask[y][x]) ** beta for y in range(3) for x in range(6))
-        across = sum(abs(mask[y][x + 1] - mask[y][x]) ** beta for y in range(4) for x in range(5))
-        sums.append(down + across)
-    torch.testing.assert_close(total_variation(masks, beta), torch.tensor(sums, dtype=torch.float64))
-    assert torch.autograd.gradcheck(lambda masks: total_variation(masks, beta), masks)
-
-
-def test_scores_of_classes_and_channels() -> None:
-    logits, units = torch.randn(2, 5), torch.tensor([[4, 0, 4], [1, 2, 3]])
-    for probability, expected in ((False, logits), (True, logits.exp() / logits.exp().sum(dim=1, keepdim=True))):
-        scores = unit_scores(logits, units, probability=probability)
-        torch.testing.assert_close(scores, torch.stack([expected[b][units[b]] for b in range(2)]))
-    activations = torch.randn(2, 5, 3, 4)
-    scores = unit_scores(activations, units, probability=False)
-    torch.testing.assert_close(scores[1, 2], activations[1, 3].mean())
-    assert unit_scores(logits.bfloat16(), units, probability=True).dtype == torch.float32
-
-
-@given(st.integers(0, 20), st.none() | st.integers(1, 25))
-def test_parts_cover_every_row_once(count: int, size: int | None) -> None:
-    rows = [list(range(count))[part] for part in parts(count, size)]
-    assert [row for some in rows for row in some] == list(range(count))
-    assert all(len(some) <= (size or count) for some in rows)
-    assert rows
-
-
-def test_the_progress_bar_is_on_stderr_and_only_where_it_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:
-    for shown in (False, True):
-        with progress_bar("Looking", 3, shown=shown) as advance:
-            advance(3)
-        written = capsys.readouterr()
-        assert written.out == ""
-        assert ("Looking" in written.err and "3/3" in written.err) == shown
-
-
-def test_an_option_that_is_not_positive_is_named() -> None:
-    check_positive(masks=1, sigma=0.5)
-    with pytest.raises(ValueError, match="sigma is 0"):
-        check_positive(masks=1, sigma=0)
-
-
-# What holds for all perturbing methods
-
 Maker = Callable[..., Method]
 
 
 def rise(model: nn.Module, layer: str | None = None, **options: Any) -> Method:
-    return RISE(model, layer, masks=30, grid=3, **options)
+    return RISE(model, layer, n_samples=30, grid=3, **options)
 
 
 def meaningful(model: nn.Module, layer: str | None = None, **options: Any) -> Method:
