@@ -74,7 +74,7 @@ def test_the_images_are_those_that_were_asked_for(run: Any) -> None:
     options = ["--networks", "squeezenet1_1", "--methods", "Center", "SmoothGrad", "--slow-images", "2"]
     found = run(*options, "--count", "3")["squeezenet1_1"]["methods"]
     assert (found["Center"]["images"], found["SmoothGrad"]["images"]) == (3, 2)
-    assert found["SmoothGrad"]["options"] == {"samples": 15}
+    assert found["SmoothGrad"]["options"] == {"n_samples": 15}
     assert run(*options[:-2], "--slow-images", "0")["squeezenet1_1"]["methods"]["SmoothGrad"]["images"] == 4
 
 

@@ -40,6 +40,8 @@ class Method(ABC):
     """Whether maps have the channels of the input, (B, C, H, W); others have one, (B, 1, H, W)."""
     signed: ClassVar[bool] = False
     """Whether maps can be negative, with the default options."""
+    additive: ClassVar[bool] = False
+    """Whether the values of a map add up to the explained output, or its change; then channels of maps are summed."""
     draws_target_layer: ClassVar[bool] = False
     """Whether maps are drawn over ``layer``, or over that of `target_layer` if none is named."""
     smoothed_for_pointing: ClassVar[bool] = False
@@ -52,6 +54,8 @@ class Method(ABC):
     """Whether Captum computes the maps, which is an optional dependency."""
     paper: ClassVar[str] = ""
     """Authors and year of the paper."""
+    quick_options: ClassVar[Mapping[str, Any]] = {}
+    """Options with which a slow method takes milliseconds on a small image, with poor maps; tests use them."""
     handles_batch_size: ClassVar[bool] = False
     """Whether `maps` is given whole batches and keeps to ``internal_batch_size`` itself."""
     RENAMED: ClassVar[Mapping[str, str]] = {}

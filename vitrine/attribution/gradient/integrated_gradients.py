@@ -1,6 +1,7 @@
 """Integrated gradients: the mean gradient on the way from a baseline to an image (Sundararajan, Taly, Yan, ICML 2017)."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -44,9 +45,11 @@ class IntegratedGradients(PerImageMethod):
 
     gradient_like = True
     signed = True
+    additive = True
     smoothed_for_pointing = True
     needs_captum = True
     paper = "Sundararajan et al. 2017"
+    quick_options: ClassVar[Mapping[str, Any]] = {"steps": 4}
 
     @checked
     def __init__(

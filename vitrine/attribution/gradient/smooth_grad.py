@@ -1,7 +1,7 @@
 """SmoothGrad: gradients averaged over noisy copies of an image (Smilkov et al., 2017)."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,7 @@ class SmoothGrad(PerImageMethod):
     gradient_like = True
     smoothed_for_pointing = True
     paper = "Smilkov et al. 2017"
+    quick_options: ClassVar[Mapping[str, Any]] = {"n_samples": 3}
     RENAMED: ClassVar[Mapping[str, str]] = {"samples": "n_samples"}
 
     @checked

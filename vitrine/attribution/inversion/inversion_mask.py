@@ -1,6 +1,7 @@
 """Inversion mask: guided feature inversion as an attribution method (Du, Liu, Song and Hu, KDD 2018)."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +53,7 @@ class InversionMask(Method):
     explains_channels = False
     slow = True
     paper = "Du et al. 2018"
+    quick_options: ClassVar[Mapping[str, Any]] = {"inversion_steps": 2, "class_steps": 3}
 
     @checked
     def __init__(

@@ -43,6 +43,7 @@ class LRP(Method):
 
     gradient_like = True
     signed = True
+    additive = True
     smoothed_for_pointing = True
     network_requirement = "layers for which Captum has a rule, and no operators between them, such as sums"
     needs_captum = True

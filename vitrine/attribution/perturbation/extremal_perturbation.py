@@ -1,8 +1,8 @@
 """Extremal perturbation: the mask of a given area that changes the score most (Fong, Patrick and Vedaldi, ICCV 2019)."""
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Annotated, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +69,7 @@ class ExtremalPerturbation(LearnedMask):
 
     smoothed_for_pointing = True  # masks are flat at their maximum
     paper = "Fong, Patrick and Vedaldi 2019"
+    quick_options: ClassVar[Mapping[str, Any]] = {"iterations": 3, "step": 4, "sigma": 4.0, "blur": 2.0}
 
     explains_probabilities = False
 

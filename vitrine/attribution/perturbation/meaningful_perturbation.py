@@ -1,6 +1,7 @@
 """Meaningful perturbation: the smallest smooth deletion that removes a class (Fong and Vedaldi, ICCV 2017)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +58,13 @@ class MeaningfulPerturbation(LearnedMask):
     """
 
     paper = "Fong and Vedaldi 2017"
+    quick_options: ClassVar[Mapping[str, Any]] = {
+        "iterations": 3,
+        "grid": 4,
+        "blur": 2.0,
+        "mask_blur": 0.0,
+        "jitter": 1,
+    }
 
     explains_probabilities = True
 

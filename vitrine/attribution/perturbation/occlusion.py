@@ -1,7 +1,8 @@
 """Occlusion: what a class loses when a sliding window covers a part of the image (Zeiler and Fergus, ECCV 2014)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from typing_extensions import override
@@ -50,6 +51,7 @@ class Occlusion(PerImageMethod):
     signed = True
     needs_captum = True
     paper = "Zeiler and Fergus 2014"
+    quick_options: ClassVar[Mapping[str, Any]] = {"window": 6, "stride": 4}
 
     @checked
     def __init__(

@@ -1,7 +1,7 @@
 """RISE: randomized input sampling for explanation (Petsiuk, Das and Saenko, BMVC 2018)."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -53,6 +53,7 @@ class RISE(Method):
     handles_batch_size = True
     slow = True
     paper = "Petsiuk et al. 2018"
+    quick_options: ClassVar[Mapping[str, Any]] = {"n_samples": 12, "grid": 3}
     RENAMED: ClassVar[Mapping[str, str]] = {"masks": "n_samples"}
 
     @checked
