@@ -70,13 +70,13 @@ def snapshot(model: nn.Module) -> list[Any]:
 @pytest.mark.parametrize("layer", [None, "6"])
 def test_model_and_random_state_are_as_before(method: type[Method], layer: str | None) -> None:
     model, x = small_net(), images()
-    kept = x.clone()
+    saved = x.clone()
     before = snapshot(model)
     explainer = build(method, model, layer)
     for _ in range(2):
         explainer.attribute(x, **({"target": 1} if layer is None else {"channel": 1}))
     assert snapshot(model) == before
-    assert torch.equal(x, kept)
+    assert torch.equal(x, saved)
     assert not x.requires_grad
 
 
@@ -119,41 +119,41 @@ def test_an_open_graph_of_the_callers_can_still_be_sent_back(method: type[Method
 def test_batched_equals_one_by_one_and_any_bound(method: type[Method], layer: str | None) -> None:
     model, x = small_net(), images(4)
     name = "target" if layer is None else "channel"
-    units = torch.tensor([[0, 3], [1, 1], [3, 2], [2, 0]])
-    whole = build(method, model, layer).attribute(x, **{name: units})
+    indices = torch.tensor([[0, 3], [1, 1], [3, 2], [2, 0]])
+    whole = build(method, model, layer).attribute(x, **{name: indices})
     assert whole.shape == (4, 2, 1 if method is Occlusion else 3, 8, 8)
     assert whole.abs().max() > 0
     for row in range(4):
         for k in range(2):
-            one = build(method, model, layer).attribute(x[row : row + 1], **{name: int(units[row, k])})
+            one = build(method, model, layer).attribute(x[row : row + 1], **{name: int(indices[row, k])})
             torch.testing.assert_close(whole[row, k], one[0])
     for bound in (1, 2, 3, 1000):
-        bounded = build(method, model, layer, internal_batch_size=bound).attribute(x, **{name: units})
+        bounded = build(method, model, layer, internal_batch_size=bound).attribute(x, **{name: indices})
         torch.testing.assert_close(bounded, whole)
 
 
 @METHODS
 @pytest.mark.parametrize("bound", [1, 3])
 def test_internal_batch_size_bounds_what_goes_through_the_model(method: type[Method], bound: int) -> None:
-    model, seen = small_net(), []
-    model.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
+    model, recorded = small_net(), []
+    model.register_forward_pre_hook(lambda _, args: recorded.append(len(args[0])))
     build(method, model, internal_batch_size=bound).attribute(images(4), 0)
-    assert max(seen) <= bound
+    assert max(recorded) <= bound
 
 
 @METHODS
 def test_the_predicted_class_is_explained_without_a_target(method: type[Method]) -> None:
     model = small_net()
     predicted = model.eval()(images()).argmax(dim=1)
-    found = build(method, model).attribute(images())
-    torch.testing.assert_close(found, build(method, model).attribute(images(), predicted), rtol=0, atol=0)
+    actual = build(method, model).attribute(images())
+    torch.testing.assert_close(actual, build(method, model).attribute(images(), predicted), rtol=0, atol=0)
 
 
 @METHODS
 def test_a_channel_of_the_last_layer_is_a_class(method: type[Method]) -> None:
     model = small_net()
-    found = build(method, model, "9").attribute(images(), channel=2)
-    torch.testing.assert_close(found, build(method, model).attribute(images(), 2), rtol=0, atol=0)
+    actual = build(method, model, "9").attribute(images(), channel=2)
+    torch.testing.assert_close(actual, build(method, model).attribute(images(), 2), rtol=0, atol=0)
 
 
 @METHODS
@@ -161,8 +161,8 @@ def test_a_channel_is_its_sum_over_space(method: type[Method]) -> None:
     model = small_net()
     # the same network up to the layer, whose channels' sums are its classes
     head = nn.Sequential(*list(model)[:7], nn.AvgPool2d(2, divisor_override=1), nn.Flatten())
-    found = build(method, model, "6").attribute(images(), channel=2)
-    torch.testing.assert_close(found, build(method, head).attribute(images(), 2))
+    actual = build(method, model, "6").attribute(images(), channel=2)
+    torch.testing.assert_close(actual, build(method, head).attribute(images(), 2))
 
 
 @METHODS
@@ -181,9 +181,9 @@ def test_runs_anywhere_without_a_warning(
     expected = build(method, model).attribute(images(), [1, 2, 3])
     with warnings.catch_warnings(), context():
         warnings.simplefilter("error")
-        found = build(method, model).attribute(images(), [1, 2, 3])
-    assert not found.requires_grad
-    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+        actual = build(method, model).attribute(images(), [1, 2, 3])
+    assert not actual.requires_grad
+    torch.testing.assert_close(actual, expected, rtol=0, atol=0)
 
 
 @METHODS
@@ -213,11 +213,11 @@ def test_those_that_need_no_captum(method: type[Method], monkeypatch: pytest.Mon
 def test_baselines_of_any_shape_that_broadcasts(method: type[Method], shape: tuple[int, ...]) -> None:
     options = {name: value for name, value in SMALL[method].items() if name != "baseline"}
     model, x, baseline = small_net(), images(), torch.rand(shape)
-    found = method(model, baseline=baseline, **options).attribute(x, 2)  # type: ignore[call-arg]
+    actual = method(model, baseline=baseline, **options).attribute(x, 2)  # type: ignore[call-arg]
     for row in range(3):
         full = baseline.expand_as(x)[row : row + 1]
         expected = method(model, baseline=full, **options).attribute(x[row : row + 1], 2)  # type: ignore[call-arg]
-        torch.testing.assert_close(found[row : row + 1], expected)
+        torch.testing.assert_close(actual[row : row + 1], expected)
 
 
 @pytest.mark.parametrize("method", [IntegratedGradients, Occlusion])

@@ -77,11 +77,12 @@ def _pooling(call: Call) -> Any:
     options = _pooling_options(call)
     pool, activation = STRIDED_POOLINGS[name], x.detach().clone()
 
-    def backward(signal: Tensor) -> tuple[Tensor, ...]:
+    def backward(signal: Tensor) -> tuple[Tensor]:
         with torch.enable_grad():
             leaf = activation.requires_grad_()
             pooled = pool(leaf, size, stride=1, **options)
-        return torch.autograd.grad(pooled, leaf, resample(signal, pooled.shape[2:]))
+        (vjp,) = torch.autograd.grad(pooled, leaf, resample(signal, pooled.shape[2:]))
+        return (vjp,)
 
     return with_backward(call, backward, x)
 

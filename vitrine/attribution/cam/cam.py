@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from typing_extensions import override
 
-from vitrine.attribution.autograd.interception import Call
+from vitrine.attribution.autograd.calls import Call
 from vitrine.attribution.autograd.rules import MEANS
 from vitrine.attribution.base import checked_output
 from vitrine.attribution.cam.class_activation import ClassActivation

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vitrine.attribution import Deconvnet, GuidedBackprop
 from vitrine.attribution.autograd.interception import Interception
-from vitrine.attribution.autograd.stride_one import stride_one_rules
+from vitrine.attribution.autograd.stride_one import Pooling, stride_one_rules
 from vitrine.metrics.grid import grid_contrast, grid_share
 
 CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -22,14 +22,14 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-def vjp_of(operator: Any, x: Tensor, signal: Tensor, pooling: str = "switches") -> Tensor:
+def vjp_of(operator: Any, x: Tensor, signal: Tensor, pooling: Pooling = "switches") -> Tensor:
     """What a signal at an operator's output becomes at its input under the rules."""
     leaf = x.clone().requires_grad_()
     carried = leaf * 1
     with Interception(stride_one_rules(pooling)):
         output = operator(carried)
-    (arrived,) = torch.autograd.grad(output, leaf, signal)
-    return arrived
+    (vjp,) = torch.autograd.grad(output, leaf, signal)
+    return vjp
 
 
 def by_jacobian(stride_one: Any, x: Tensor, signal: Tensor) -> Tensor:
@@ -65,8 +65,8 @@ def test_convolutions_go_back_with_stride_one(data: st.DataObject, dims: int, gr
     output = convolution(x, stride)
     signal = torch.randn_like(output)
     assert list(convolution(x, 1).shape[2:]) == full  # equation 3: A + 2·O − M + 1
-    found = vjp_of(lambda x: convolution(x, stride), x, signal)
-    torch.testing.assert_close(found, by_jacobian(lambda x: convolution(x, 1), x, signal))
+    actual = vjp_of(lambda x: convolution(x, stride), x, signal)
+    torch.testing.assert_close(actual, by_jacobian(lambda x: convolution(x, 1), x, signal))
 
 
 @pytest.mark.parametrize(
@@ -75,9 +75,9 @@ def test_convolutions_go_back_with_stride_one(data: st.DataObject, dims: int, gr
 def test_modules_with_biases_and_other_padding(module: nn.Conv2d) -> None:
     module, x = module.double().requires_grad_(requires_grad=False), torch.randn(1, 3, 7, 7, dtype=torch.float64)
     signal = torch.randn_like(module(x))
-    found = vjp_of(module, x, signal)
+    actual = vjp_of(module, x, signal)
     module.stride = (1, 1)
-    torch.testing.assert_close(found, by_jacobian(module, x, signal))
+    torch.testing.assert_close(actual, by_jacobian(module, x, signal))
 
 
 POOLINGS: list[tuple[Any, Any]] = [
@@ -140,9 +140,9 @@ class Strided(nn.Module):
 def test_without_strides_it_is_the_plain_method(method: type[Deconvnet]) -> None:
     model, x = Strided(1).double(), torch.randn(2, 3, 12, 12, dtype=torch.float64)
     for pooling in ("switches", "resampled"):
-        found, plain = method(model, "dilated", stride_one=True, pooling=pooling), method(model, "dilated")
-        torch.testing.assert_close(found.attribute(x, 1), plain.attribute(x, 1))
-        torch.testing.assert_close(found.attribute(x, channel=[3, 0]), plain.attribute(x, channel=[3, 0]))
+        actual, plain = method(model, "dilated", stride_one=True, pooling=pooling), method(model, "dilated")
+        torch.testing.assert_close(actual.attribute(x, 1), plain.attribute(x, 1))
+        torch.testing.assert_close(actual.attribute(x, channel=[3, 0]), plain.attribute(x, channel=[3, 0]))
 
 
 @pytest.mark.parametrize("layer", ["stem", "depthwise"])

@@ -51,7 +51,7 @@ def naive(matrix: Tensor, x: Tensor, mass: Tensor, negative_activations: str) ->
     return received.view_as(x)
 
 
-def all_maps(layer: Function, x: Tensor, negative_activations: str = "clamp", step: int = 1) -> Tensor:
+def all_maps(layer: Function, x: Tensor, negative_activations: Any = "clamp", step: int = 1) -> Tensor:
     """(K, H, W) maps of a layer's outputs, all or each ``step``-th of them, for one image."""
 
     def forward(images: Tensor) -> Tensor:
@@ -68,8 +68,8 @@ def assert_like_naive(layer: Function, x: Tensor, negative_activations: str = "c
     matrix = jacobian(layer, x)
     step = len(matrix) // 7 + 1
     maps = all_maps(layer, x, negative_activations, step)
-    for mass, found in zip(torch.eye(len(matrix))[::step], maps, strict=True):
-        torch.testing.assert_close(found, naive(matrix, x, mass, negative_activations)[0].sum(dim=0))
+    for mass, actual in zip(torch.eye(len(matrix))[::step], maps, strict=True):
+        torch.testing.assert_close(actual, naive(matrix, x, mass, negative_activations)[0].sum(dim=0))
 
 
 @settings(max_examples=40)
@@ -227,9 +227,9 @@ def test_deep_net_with_batch_norm_equals_the_explicitly_folded_one(contrastive: 
         fused = nn.utils.fuse_conv_bn_eval(conv.eval(), norm)
         plain += [conv, norm, nn.ReLU()]
         folded += [fused, nn.ReLU()]
-    x, units = torch.randn(2, 2, 8, 8), torch.arange(5).expand(2, -1)
+    x, indices = torch.randn(2, 2, 8, 8), torch.arange(5).expand(2, -1)
     maps = [
-        excitation_maps(nn.Sequential(*net, nn.Flatten(), net_head), x, units, contrastive=contrastive)[0]
+        excitation_maps(nn.Sequential(*net, nn.Flatten(), net_head), x, indices, contrastive=contrastive)[0]
         for net_head in [nn.Linear(20, 5)]
         for net in (plain, folded)
     ]

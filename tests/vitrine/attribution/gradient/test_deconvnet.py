@@ -27,10 +27,10 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-def closest(found: Tensor, expected: Tensor) -> None:
+def closest(actual: Tensor, expected: Tensor) -> None:
     """Equal to 1e-5 of the largest value."""
     assert expected.abs().max() > 0
-    torch.testing.assert_close(found, expected, atol=1e-5 * float(expected.abs().max()), rtol=0)
+    torch.testing.assert_close(actual, expected, atol=1e-5 * float(expected.abs().max()), rtol=0)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -186,10 +186,10 @@ def test_several_filters_cost_one_forward_pass(monkeypatch: pytest.MonkeyPatch) 
     singly = [GuidedBackprop(model, "3").attribute(x, channel=column) for column in channels.unbind(1)]
     first = model[0]
     first.register_forward_hook(lambda *_: calls.append(1))
-    found = GuidedBackprop(model, "3").attribute(x, channel=channels)
+    actual = GuidedBackprop(model, "3").attribute(x, channel=channels)
     assert len(calls) == 1
-    assert found.shape == (2, 3, 3, 14, 14)
-    torch.testing.assert_close(found, torch.stack(singly, dim=1))
+    assert actual.shape == (2, 3, 3, 14, 14)
+    torch.testing.assert_close(actual, torch.stack(singly, dim=1))
 
 
 @pytest.mark.parametrize("options", [{}, {"stride_one": True}, {"stride_one": True, "pooling": "resampled"}])
@@ -199,10 +199,10 @@ def test_batched_equals_one_by_one(method: type[Deconvnet], options: dict[str, A
     targets, channels = [0, 3, 1, 2, 2], [4, 0, 1, 2, 3]
     for size in (None, 1, 2):
         explainer = method(model, "3", internal_batch_size=size, **options)
-        for name, units in (("target", targets), ("channel", channels)):
-            singly = torch.cat([explainer.attribute(x[i : i + 1], **{name: units[i]}) for i in range(5)])
-            torch.testing.assert_close(explainer.attribute(x, **{name: units}), singly)
-            torch.testing.assert_close(explainer.attribute(x, **{name: torch.tensor(units)}), singly)
+        for name, indices in (("target", targets), ("channel", channels)):
+            singly = torch.cat([explainer.attribute(x[i : i + 1], **{name: indices[i]}) for i in range(5)])
+            torch.testing.assert_close(explainer.attribute(x, **{name: indices}), singly)
+            torch.testing.assert_close(explainer.attribute(x, **{name: torch.tensor(indices)}), singly)
 
 
 def test_the_predicted_class_is_explained_where_none_is_given() -> None:

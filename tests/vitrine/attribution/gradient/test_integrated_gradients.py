@@ -21,14 +21,14 @@ def images(batch: int = 2) -> Tensor:
 
 @pytest.mark.parametrize("rule", get_args(IntegrationRule))
 @pytest.mark.parametrize("baseline", [0.0, -0.7])
-def test_a_map_sums_to_the_difference_as_steps_grow(rule: str, baseline: float) -> None:
+def test_a_map_sums_to_the_difference_as_steps_grow(rule: IntegrationRule, baseline: float) -> None:
     model, x = smooth_net(), images()
     with torch.no_grad():
-        wanted = (model(x) - model(torch.full_like(x, baseline)))[:, 1]
+        expected = (model(x) - model(torch.full_like(x, baseline)))[:, 1]
     errors = []
     for steps in (4, 16, 64):
-        found = IntegratedGradients(model, baseline=baseline, steps=steps, method=rule).attribute(x, 1)
-        errors.append(float((found.sum((1, 2, 3)) - wanted).abs().max() / wanted.abs().max()))
+        actual = IntegratedGradients(model, baseline=baseline, steps=steps, method=rule).attribute(x, 1)
+        errors.append(float((actual.sum((1, 2, 3)) - expected).abs().max() / expected.abs().max()))
     if rule == "gausslegendre":
         assert max(errors[1:]) < 1e-6  # Captum keeps the weights of the steps in float32
     else:
@@ -39,9 +39,9 @@ def test_a_map_sums_to_the_difference_as_steps_grow(rule: str, baseline: float) 
 def test_a_linear_model_gives_weight_times_difference(steps: int) -> None:
     linear = nn.Linear(3 * 6 * 6, 5, dtype=torch.float64)
     model, x, baseline = nn.Sequential(nn.Flatten(), linear), images(), images(5)[3:]
-    found = IntegratedGradients(model, baseline=baseline, steps=steps).attribute(x, torch.tensor([[4, 0], [2, 2]]))
+    actual = IntegratedGradients(model, baseline=baseline, steps=steps).attribute(x, torch.tensor([[4, 0], [2, 2]]))
     weight = linear.weight.detach().view(5, 3, 6, 6)[torch.tensor([[4, 0], [2, 2]])]
-    torch.testing.assert_close(found, weight * (x - baseline)[:, None], rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(actual, weight * (x - baseline)[:, None], rtol=1e-6, atol=1e-9)
 
 
 def test_a_quadratic_model_in_closed_form() -> None:
@@ -50,15 +50,15 @@ def test_a_quadratic_model_in_closed_form() -> None:
             return images.square().sum((2, 3))
 
     x, baseline = images(), torch.full((1, 3, 1, 1), 0.4, dtype=torch.float64)
-    found = IntegratedGradients(Squares(), baseline=baseline, steps=3).attribute(x, 2)
+    actual = IntegratedGradients(Squares(), baseline=baseline, steps=3).attribute(x, 2)
     expected = torch.zeros_like(x)
     expected[:, 2] = x[:, 2].square() - 0.4**2  # (x − b)(x + b), at each of the pixels
-    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(actual, expected, rtol=1e-6, atol=1e-7)
 
 
 def test_nothing_is_attributed_to_the_baseline_itself() -> None:
-    found = IntegratedGradients(smooth_net(), baseline=images(), steps=5).attribute(images(), 0)
-    assert torch.equal(found, torch.zeros_like(found))
+    actual = IntegratedGradients(smooth_net(), baseline=images(), steps=5).attribute(images(), 0)
+    assert torch.equal(actual, torch.zeros_like(actual))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from vitrine.attribution.perturbation.extremal_perturbation import (
     ExtremalPerturbation,
+    Variant,
     area_loss,
     blur_pyramid,
     fade,
@@ -130,7 +131,7 @@ def test_masks_of_several_areas_are_summed() -> None:
 
 
 @pytest.mark.parametrize("variant", ["preserve", "delete", "dual"])
-def test_a_batch_equals_gradient_descent_with_momentum_on_each(variant: str) -> None:
+def test_a_batch_equals_gradient_descent_with_momentum_on_each(variant: Variant) -> None:
     model = nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.Tanh(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 3)
     ).double()
@@ -146,8 +147,8 @@ def test_a_batch_equals_gradient_descent_with_momentum_on_each(variant: str) -> 
         for step in range(7):
             seeds.requires_grad_()
             mask = smooth_masks(seeds, (10, 11), 2, 3.0, 0.05)
-            kept, lost = (model(fade(pyramid, seen))[0, targets[b]] for seen in (mask, 1 - mask))
-            reward = {"preserve": kept, "delete": -lost, "dual": kept - lost}[variant]
+            saved, lost = (model(fade(pyramid, recorded))[0, targets[b]] for recorded in (mask, 1 - mask))
+            reward = {"preserve": saved, "delete": -lost, "dual": saved - lost}[variant]
             template = torch.cat([torch.zeros(88), torch.ones(22)]).double()
             area_weight = 5 * 1.1**step if step else 0
             loss = area_weight * (mask.flatten().sort().values - template).square().mean() - reward

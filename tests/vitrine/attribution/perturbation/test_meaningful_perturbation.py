@@ -141,9 +141,9 @@ def test_a_batch_equals_the_naive_optimisation_of_each() -> None:
 def test_it_starts_from_the_smallest_disc_that_is_enough() -> None:
     image = bright_patch()
     blurred = gaussian_blur(image, 6.0)
-    seen: list[float] = []
+    recorded: list[float] = []
     model = Patch()
-    model.register_forward_hook(lambda _, __, logits: seen.append(float(logits.detach().softmax(dim=1)[0, 1])))
+    model.register_forward_hook(lambda _, __, logits: recorded.append(float(logits.detach().softmax(dim=1)[0, 1])))
     method = MeaningfulPerturbation(
         model, iterations=1, learning_rate=1e-9, blur=6.0, mask_blur=1.0, grid=16, jitter=0, l1=0, tv=0
     )
@@ -151,7 +151,7 @@ def test_it_starts_from_the_smallest_disc_that_is_enough() -> None:
     original, fully = (float(Patch()(images).softmax(dim=1)[0, 1]) for images in (image, blurred))
     reached = float(Patch()(blend(1 - maps, image, blurred)).softmax(dim=1)[0, 1])
     assert original - reached >= 0.99 * (original - fully) - 1e-6
-    smaller = [score for score in seen[1:] if score > reached + 1e-6]  # discs that were tried and did less
+    smaller = [score for score in recorded[1:] if score > reached + 1e-6]  # discs that were tried and did less
     assert all(original - score < 0.99 * (original - fully) for score in smaller)
     assert len(smaller) > 3
     middle = maps[0, 0, 14:18, 14:18]

@@ -57,21 +57,21 @@ def test_equals_a_double_loop(
 ) -> None:
     size, window, stride = layout
     model, x, baseline = net(), images(*size), torch.tensor(cover, dtype=torch.float64)
-    found = Occlusion(model, None, window, stride, cover, internal_batch_size=bound).attribute(
+    actual = Occlusion(model, None, window, stride, cover, internal_batch_size=bound).attribute(
         x, torch.tensor([[3, 0]])
     )
-    assert found.shape == (1, 2, 1, *size)
+    assert actual.shape == (1, 2, 1, *size)
     for k, target in enumerate((3, 0)):
         expected = naive(model, x, target, window, stride, baseline)
-        torch.testing.assert_close(found[0, k, 0], expected, rtol=1e-5, atol=1e-6)  # Captum gives float32
+        torch.testing.assert_close(actual[0, k, 0], expected, rtol=1e-5, atol=1e-6)  # Captum gives float32
 
 
 def test_a_baseline_of_its_own_for_each_image() -> None:
     model, x, baseline = net(), images(7, 6, batch=2), images(7, 6, batch=4)[2:]
-    found = Occlusion(model, window=3, stride=2, baseline=baseline).attribute(x, [1, 2])
+    actual = Occlusion(model, window=3, stride=2, baseline=baseline).attribute(x, [1, 2])
     for row, target in enumerate((1, 2)):
         expected = naive(model, x[row : row + 1], target, (3, 3), (2, 2), baseline[row : row + 1])
-        torch.testing.assert_close(found[row, 0], expected, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(actual[row, 0], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_sum_of_pixels_loses_what_is_covered() -> None:
@@ -80,9 +80,9 @@ def test_a_sum_of_pixels_loses_what_is_covered() -> None:
             return images.sum((1, 2, 3))[:, None]
 
     x = images(6, 6)
-    found = Occlusion(Sum(), window=2, stride=2).attribute(x, 0)
+    actual = Occlusion(Sum(), window=2, stride=2).attribute(x, 0)
     patches = torch.nn.functional.avg_pool2d(x.sum(1, keepdim=True), 2, divisor_override=1)
-    torch.testing.assert_close(found, torch.nn.functional.interpolate(patches, scale_factor=2), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(actual, torch.nn.functional.interpolate(patches, scale_factor=2), rtol=1e-5, atol=1e-5)
 
 
 def test_a_covered_copy_is_run_once_for_all_targets() -> None:

@@ -75,14 +75,14 @@ def unchanged(model: nn.Module) -> Iterator[None]:
 
 
 def _seen(model: nn.Module) -> dict[str, Any]:
-    seen: dict[str, Any] = dict(copy.deepcopy(model.state_dict()))
+    recorded: dict[str, Any] = dict(copy.deepcopy(model.state_dict()))
     for name, module in model.named_modules():
-        seen[f"{name} mode"] = module.training
-        seen[f"{name} hooks"] = (len(module._forward_hooks), len(module._forward_pre_hooks))
+        recorded[f"{name} mode"] = module.training
+        recorded[f"{name} hooks"] = (len(module._forward_hooks), len(module._forward_pre_hooks))
     for name, parameter in model.named_parameters():
-        seen[f"{name} requires_grad"] = parameter.requires_grad
-        seen[f"{name} grad"] = None if parameter.grad is None else parameter.grad.clone()
-    return seen
+        recorded[f"{name} requires_grad"] = parameter.requires_grad
+        recorded[f"{name} grad"] = None if parameter.grad is None else parameter.grad.clone()
+    return recorded
 
 
 @makers
@@ -111,11 +111,11 @@ def test_several_targets_equal_as_many_calls(maker: Maker) -> None:
 def test_the_internal_batch_size_bounds_the_passes_and_changes_nothing(maker: Maker, size: int) -> None:
     model, inputs, targets = small_net(), images(3), torch.tensor([[1, 4], [0, 2], [3, 3]])
     expected = maker(model).attribute(inputs, targets)
-    seen: list[int] = []
-    model[0].register_forward_pre_hook(lambda _module, args: seen.append(len(args[0])))
+    recorded: list[int] = []
+    model[0].register_forward_pre_hook(lambda _module, args: recorded.append(len(args[0])))
     maps = maker(model, internal_batch_size=size).attribute(inputs, targets)
     torch.testing.assert_close(maps, expected, rtol=1e-8, atol=1e-8)
-    assert max(seen) <= size
+    assert max(recorded) <= size
 
 
 @makers
@@ -162,11 +162,11 @@ def test_the_model_the_inputs_and_the_random_state_are_left_as_they_were(maker: 
 @makers
 @pytest.mark.parametrize("calls", [1, 4])
 def test_all_is_left_as_it_was_after_an_error(maker: Maker, calls: int) -> None:
-    model, inputs, seen = small_net(), images(2), []
+    model, inputs, recorded = small_net(), images(2), []
 
     def fail(*_: object) -> None:
-        seen.append(1)
-        if len(seen) == calls:
+        recorded.append(1)
+        if len(recorded) == calls:
             raise RuntimeError("out of order")
 
     model[6].register_forward_hook(fail)
@@ -208,11 +208,11 @@ def test_masks_keep_their_precision_under_autocast(maker: Maker) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         within = maker(OwnPrecision()).attribute(inputs, 1)
     torch.testing.assert_close(within, maker(OwnPrecision()).attribute(inputs, 1))
-    seen: list[torch.dtype] = []
-    net[4].register_forward_hook(lambda _module, _args, output: seen.append(output.dtype))
+    recorded: list[torch.dtype] = []
+    net[4].register_forward_hook(lambda _module, _args, output: recorded.append(output.dtype))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         maps = maker(net).attribute(inputs, 1)
-    assert set(seen) == {torch.bfloat16}
+    assert set(recorded) == {torch.bfloat16}
     assert maps.dtype == torch.float32
 
 

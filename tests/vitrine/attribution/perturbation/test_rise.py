@@ -132,17 +132,17 @@ def test_a_score_that_no_pixel_changes_is_flat_but_for_the_masks() -> None:
 
 
 def test_masks_are_made_in_chunks() -> None:
-    seen: list[int] = []
+    recorded: list[int] = []
     model = nn.Sequential(nn.Flatten(), nn.Linear(48, 2))
-    model.register_forward_pre_hook(lambda _module, args: seen.append(len(args[0])))
+    model.register_forward_pre_hook(lambda _module, args: recorded.append(len(args[0])))
     inputs = torch.randn(3, 3, 4, 4)
     RISE(model, n_samples=100, grid=2).attribute(inputs, 1)
-    assert max(seen) <= 64
-    assert sum(seen) == 303  # and the inputs themselves
-    seen.clear()
+    assert max(recorded) <= 64
+    assert sum(recorded) == 303  # and the inputs themselves
+    recorded.clear()
     RISE(model, n_samples=100, grid=2, internal_batch_size=7).attribute(inputs, torch.tensor([[0, 1]] * 3))
-    assert sorted(set(seen)) == [3, 6]
-    assert sum(seen) == 303  # whatever the number of targets
+    assert sorted(set(recorded)) == [3, 6]
+    assert sum(recorded) == 303  # whatever the number of targets
 
 
 @pytest.mark.parametrize(

@@ -111,9 +111,9 @@ PAIRS = st.tuples(st.integers(1, 4), st.integers(2, 40)).flatmap(
 @given(PAIRS)
 @pytest.mark.filterwarnings("ignore:An input array is constant")
 def test_rank_correlation_is_scipys(pair: np.ndarray[Any, Any]) -> None:
-    found = rank_correlation(*torch.from_numpy(pair))
+    actual = rank_correlation(*torch.from_numpy(pair))
     expected = [spearmanr(first, second).statistic for first, second in zip(*pair, strict=True)]
-    np.testing.assert_allclose(found.numpy(), expected, atol=1e-12)
+    np.testing.assert_allclose(actual.numpy(), expected, atol=1e-12)
 
 
 def test_rank_correlation_of_large_maps_of_mostly_zeros() -> None:
@@ -128,9 +128,9 @@ def test_rank_correlation_of_large_maps_of_mostly_zeros() -> None:
 def test_rank_correlation_of_degenerate_rows_is_nan(bad: list[float]) -> None:
     rows = torch.tensor([bad, [0.0, 1.0, 2.0]])
     good = torch.tensor([[0.0, 1.0, 2.0], [0.0, 10.0, 11.0]])
-    for found in (rank_correlation(rows, good), rank_correlation(good, rows)):
-        assert found.isnan().tolist() == [True, False]
-        assert found[1] == pytest.approx(1)
+    for actual in (rank_correlation(rows, good), rank_correlation(good, rows)):
+        assert actual.isnan().tolist() == [True, False]
+        assert actual[1] == pytest.approx(1)
 
 
 # The cascade
@@ -153,20 +153,20 @@ def test_the_order_is_that_of_hooks_where_modules_are_called_once(images: Tensor
             module.register_forward_hook(lambda *_, name=name: called.append(name))
     with torch.enable_grad():  # the layer would otherwise run as one fused operator
         twin(images)
-    found = layers_from_top(model, images)
+    actual = layers_from_top(model, images)
     assert "2.self_attn.out_proj" not in called
-    assert found.index("2.self_attn.out_proj") == found.index("2.self_attn") - 1
-    assert [name for name in found if name != "2.self_attn.out_proj"] == called[::-1]
+    assert actual.index("2.self_attn.out_proj") == actual.index("2.self_attn") - 1
+    assert [name for name in actual if name != "2.self_attn.out_proj"] == called[::-1]
 
 
 def test_each_stage_re_draws_one_more_layer_and_nothing_else(network: nn.Module, images: Tensor) -> None:
     original = network.state_dict()
     stages = [stage.state_dict() for _, stage in randomized(network, images, seed=3)]
     for before, after, layer in zip([original, *stages], stages, FROM_TOP, strict=False):
-        own = {name for name in original if name.rpartition(".")[0] == layer} - {"table"}
+        its_own = {name for name in original if name.rpartition(".")[0] == layer} - {"table"}
         changed = {name for name in original if not torch.equal(before[name], after[name])}
         assert changed
-        assert changed == own - {"norm.num_batches_tracked", "last_norm.num_batches_tracked"}
+        assert changed == its_own - {"norm.num_batches_tracked", "last_norm.num_batches_tracked"}
     assert torch.equal(stages[-1]["auxiliary.weight"], original["auxiliary.weight"])
 
 
@@ -203,9 +203,9 @@ def test_a_reparametrised_weight_is_re_drawn(images: Tensor) -> None:
 def test_fewer_stages_are_a_choice_of_all_of_them(network: nn.Module, images: Tensor) -> None:
     every = list(randomized(network, images, seed=1))
     for stages, positions in ((1, [6]), (2, [0, 6]), (3, [0, 3, 6]), (99, list(range(7)))):
-        found = list(randomized(network, images, seed=1, stages=stages))
-        assert [name for name, _ in found] == [every[position][0] for position in positions]
-        for (_, stage), position in zip(found, positions, strict=True):
+        actual = list(randomized(network, images, seed=1, stages=stages))
+        assert [name for name, _ in actual] == [every[position][0] for position in positions]
+        for (_, stage), position in zip(actual, positions, strict=True):
             assert_same(stage, every[position][1].state_dict())
 
 
@@ -428,10 +428,10 @@ def test_the_command_refuses_in_one_sentence(
     changed: dict[str, object], message: str, command: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(command(**changed)) == 2
-    told = capsys.readouterr()
-    assert message in told.err
-    assert told.err.count("\n") == 1
-    assert told.out == ""
+    expected = capsys.readouterr()
+    assert message in expected.err
+    assert expected.err.count("\n") == 1
+    assert expected.out == ""
 
 
 def test_the_command_names_a_broken_image(
