@@ -32,9 +32,9 @@ class Trial(NamedTuple):
 class FilterAblation(pl.Callback):
     """Tests the backbone without its relevant filters, and without as many random ones of the same layers.
 
-    It runs beside a test and logs mean class accuracies: ``test/ablation_original`` with all filters,
-    ``test/ablation_selected`` without those of ``explainer.relevant_filters()``, and ``test/ablation_random``, the mean over
-    the draws; and ``test/ablation_filters``, how many are ablated (section 4.1 and figure 4 of Oramas et al., ICLR 2019).
+    It runs beside a test and logs mean class accuracies: ``test/ablation/original`` with all filters,
+    ``test/ablation/selected`` without those of ``explainer.relevant_filters()``, and ``test/ablation/random``, the mean over
+    the draws; and ``test/ablation/filters``, how many are ablated (section 4.1 and figure 4 of Oramas et al., ICLR 2019).
     The run's folder gets ``ablation.csv``, and W&B, where its logger is in use, a table ``ablation``, with a row for each
     draw. Each image costs 2 + ``draws`` further forward passes, on the rank that tests it.
 
@@ -117,8 +117,8 @@ class FilterAblation(pl.Callback):
 def figures(rows: Sequence[Sequence[Any]]) -> Mapping[str, float]:
     """What is logged, by name."""
     named = {name: [row[3] for row in rows if row[0] == name] for name in ("original", "selected", "random")}
-    means = {f"test/ablation_{name}": sum(values) / len(values) for name, values in named.items()}
-    return {**means, "test/ablation_filters": float(rows[1][2])}
+    means = {f"test/ablation/{name}": sum(values) / len(values) for name, values in named.items()}
+    return {**means, "test/ablation/filters": float(rows[1][2])}
 
 
 def write_table(path: Path, rows: Sequence[Sequence[Any]]) -> None:

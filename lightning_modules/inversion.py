@@ -23,7 +23,7 @@ from vitrine.explainers.inversion.explainer import InversionExplainer, Inversion
 from vitrine.metrics import ExplanationMetric, LocalizationError
 from vitrine.metrics.inversion_course import InversionCourse
 
-LOSSES = ("loss", "inversion_loss", "class_loss")
+LOSSES = ("loss", "loss/inversion", "loss/class")
 
 
 @dataclass(frozen=True)
@@ -195,8 +195,8 @@ class InversionModule(ExplainerModule):
         counts = self.course.compute()
         self.course.reset()
         rank_zero_info(
-            f"{int(counts['not_converged'])} masks did not converge within their steps,"
-            f" {int(counts['degenerate_masks'])} are constant."
+            f"{int(counts['inversion/not_converged'])} masks did not converge within their steps,"
+            f" {int(counts['inversion/degenerate'])} are constant."
         )
 
     def _log_course(self, stage: str) -> None:
@@ -226,7 +226,7 @@ class InversionModule(ExplainerModule):
 
     def _named(self, inversion: Tensor, of_class: Tensor) -> dict[str, Tensor]:
         total = self.runs.inversion_share * inversion + of_class
-        return {"loss": total, "inversion_loss": inversion, "class_loss": of_class}
+        return {"loss": total, "loss/inversion": inversion, "loss/class": of_class}
 
     def validation_step(self, batch: Batch) -> None:
         """In ``fit`` the losses of the predicted ω alone; else optimises as a test does."""

@@ -140,8 +140,7 @@ class SRAEModule(GroupedFitModule):
         terms, contributions, estimates = one_pass(samples, weights)
         self._measure(contributions, estimates, samples)
         loss = terms.total(self.train_options.beta, self.train_options.eta)
-        named = {"loss": loss, "faithfulness": terms.faithfulness, "reconstruction": terms.reconstruction}
-        self._log_means(named | {"pull_away": terms.pull_away}, samples)
+        self._log_means({"loss": loss} | {f"loss/{name}": term for name, term in terms._asdict().items()}, samples)
         return loss
 
     def _separate_pass(self, samples: Samples, weights: Tensor) -> tuple[Terms, Tensor, Tensor]:
@@ -252,7 +251,7 @@ class SRAEModule(GroupedFitModule):
                 weights=weights,
                 across_ranks=self.across_ranks,
             )
-        self._log_means({"pretraining": loss}, samples)
+        self._log_means({"pretraining_loss": loss}, samples)
         return loss
 
     # What is measured

@@ -253,7 +253,7 @@ def test_a_run_from_fit_to_predict(workplace: Path, class_folder: Path) -> None:
     run("test", *config)
     run("predict", *config, "--data.init_args.predict_root", str(class_folder / "test"))
     metrics = json.loads((folder / "metrics.json").read_text())
-    promised = {"f_reg", "f_cls", "energy_in_mask", "iou_curve_area", "energy_in_boxes", "pointing_game"}
+    promised = {"f_reg", "f_cls", "energy_in_mask", "iou", "energy_in_boxes", "pointing_game"}
     assert {f"test/{name}" for name in promised} <= set(metrics)
     assert (folder / "report" / "index.html").is_file()
     assert (folder / "x_features" / "index.html").is_file()
@@ -281,7 +281,7 @@ def test_a_mu_lasso_run_from_fit_to_predict(
     assert "Traceback" not in capsys.readouterr().err
     folder = workplace / "runs" / "flower_mu_lasso"
     metrics = json.loads((folder / "metrics.json").read_text())
-    promised = {"reconstruction_auc", "iou_curve_area", "pointing_game", "ablation_selected", "ablation_random"}
+    promised = {"reconstruction_auc", "iou", "pointing_game", "ablation/selected", "ablation/random"}
     assert {f"test/{name}" for name in promised} <= set(metrics)
     assert not any("f_reg" in name for name in metrics)
     left = {"relevance.csv", "relevance.json", "picks.csv", "ablation.csv", "average_images", "report", "predictions"}
@@ -489,18 +489,23 @@ def test_masks_are_optimised_without_a_fit(
     config = ["-c", "configs/voc_vgg19_inversion.yaml", *SMALL, *SMALL_IMAGES, *THIN_BACKBONE, *FEW_STEPS]
     assert "nothing to fit" in refusal(capsys, "fit", *config)
     validated = run("validate", *config, "--data.init_args.val_fraction=0.5").trainer.callback_metrics
-    assert validated["val/inversion_steps"] == 3
+    assert validated["val/inversion/steps"] == 3
     cli = run("test", *config)
     assert isinstance(cli.model, InversionModule)
     assert cli.model.explainer.settings.class_penalty == 10
     run("predict", *config, "--data.init_args.predict_root", str(class_folder / "test"))
     folder = Path(cli.trainer.default_root_dir)
     metrics = json.loads((folder / "metrics.json").read_text())
-    counted = ("pointing_hits", "pointing_misses", "pointing_degenerate", "pointing_skipped")
+    counted = ("pointing_game/hits", "pointing_game/misses", "pointing_game/degenerate", "pointing_game/skipped")
     # Of five images, three show two classes, and one none, for which what is predicted is explained.
     assert sum(metrics[f"test/{name}"] for name in counted) == 8
-    assert metrics["test/pointing_skipped"] == 1
-    assert {"test/not_converged", "test/degenerate_masks", "test/inversion_steps", "test/final_loss"} <= set(metrics)
+    assert metrics["test/pointing_game/skipped"] == 1
+    assert {
+        "test/inversion/not_converged",
+        "test/inversion/degenerate",
+        "test/inversion/steps",
+        "test/inversion/loss",
+    } <= set(metrics)
     assert (folder / "report" / "index.html").is_file()
     assert len((folder / "predictions" / "predictions.csv").read_text().splitlines()) == 1 + 4
     assert not (folder / "checkpoints").exists()
@@ -517,7 +522,7 @@ def test_a_fitted_predictor_is_where_masks_begin(workplace: Path) -> None:
     no_steps = ["--model.init_args.inversion_steps=0", "--model.init_args.class_steps=0"]
     tested = run("test", *args, *no_steps).model.explainer
     assert all(torch.equal(value, tested.head_state()[name]) for name, value in fitted.head_state().items())
-    assert json.loads((folder / "metrics.json").read_text())["test/inversion_steps"] == 0
+    assert json.loads((folder / "metrics.json").read_text())["test/inversion/steps"] == 0
     loaded = vitrine.load(folder / "explainer")
     image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(loaded.explain(image).heatmaps, fitted.explain(image).heatmaps)
@@ -528,7 +533,7 @@ def test_masks_are_tested_on_images_without_classes(workplace: Path) -> None:
     data = ["--data=configs/data/saliency.yaml", *SMALL, *SMALL_IMAGES, "--model.init_args.backbone.weights=null"]
     cli = run("test", *model, *data)
     metrics = json.loads((Path(cli.trainer.default_root_dir) / "metrics.json").read_text())
-    assert 0 < metrics["test/iou_curve_area"] < 100
+    assert 0 < metrics["test/iou"] < 100
 
 
 def test_the_papers_classifier_for_voc(workplace: Path) -> None:
@@ -557,7 +562,7 @@ def fit_and_test(*args: str) -> Path:
     folder = Path(cli.trainer.default_root_dir)
     metrics = json.loads((folder / "metrics.json").read_text())
     assert all(name.startswith("test/") for name in metrics)
-    assert {"test/f_reg", "test/accuracy", "test/reconstruction_auc", "test/not_converged"} & set(metrics)
+    assert {"test/f_reg", "test/accuracy", "test/reconstruction_auc", "test/inversion/not_converged"} & set(metrics)
     return folder
 
 
@@ -605,9 +610,9 @@ def test_images_without_classes_are_tested_by_their_masks(workplace: Path) -> No
     data = ["--data", "configs/data/saliency.yaml", *SMALL, *SMALL_IMAGES]
     cli = run("test", "--model", f"{__name__}.BrightnessModule", *data)
     metrics = json.loads((Path(cli.trainer.default_root_dir) / "metrics.json").read_text())
-    assert 0 < metrics["test/iou_curve_area"] < 100
-    assert metrics["test/images_without_mask"] == 0
-    assert metrics["test/area_of_mask"] == pytest.approx(0.5, abs=0.05)
+    assert 0 < metrics["test/iou"] < 100
+    assert metrics["test/energy_in_mask/skipped"] == 0
+    assert metrics["test/energy_in_mask/area"] == pytest.approx(0.5, abs=0.05)
 
 
 @pytest.mark.parametrize("overlay", sorted(path.name for path in (ROOT / "configs" / "trainer").glob("*.yaml")))
@@ -774,7 +779,7 @@ def test_what_was_fitted_is_tested_on_images_without_classes(name: str, workplac
     run("test", *args, *data, *SMALL, *SMALL_IMAGES, *gallery)
     folder = Path(cli.trainer.default_root_dir)
     metrics = json.loads((folder / "metrics.json").read_text())
-    assert metrics["test/images_without_mask"] == 0
+    assert metrics["test/energy_in_mask/skipped"] == 0
     assert (folder / "report" / "index.html").read_text().count("<article") == 4
     with pytest.raises(SystemExit) as told:
         run("fit", *args, *data, *SMALL, *SMALL_IMAGES)

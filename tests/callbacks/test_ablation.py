@@ -110,10 +110,10 @@ def test_the_figures_are_those_of_the_plain_functions(inference_mode: bool, tmp_
     model = Module().explainer.get_submodule("backbone").model
     assert isinstance(model, nn.Module)
     original, selected, *random = accuracies_without(model, Data().test_dataloader(), [[], FILTERS, *draws]).tolist()
-    assert found["test/ablation_original"] == pytest.approx(original)
-    assert found["test/ablation_selected"] == pytest.approx(selected)
-    assert found["test/ablation_random"] == pytest.approx(sum(random) / 2)
-    assert found["test/ablation_filters"] == 4
+    assert found["test/ablation/original"] == pytest.approx(original)
+    assert found["test/ablation/selected"] == pytest.approx(selected)
+    assert found["test/ablation/random"] == pytest.approx(sum(random) / 2)
+    assert found["test/ablation/filters"] == 4
     rows = table(tmp_path)
     names = ["original", "selected", "random", "random"]
     assert [(row["set"], row["draw"], row["filters"]) for row in rows] == list(zip(names, "0012", "0444", strict=True))
@@ -126,7 +126,7 @@ def test_figures_stand_in_the_runs_metrics(tmp_path: Path) -> None:
     figures_of_test(tmp_path, FilterAblation(), MetricsFile())
     figures = json.loads((tmp_path / "metrics.json").read_text())
     assert {name for name in figures if name.startswith("test/ablation")} == {
-        f"test/ablation_{name}" for name in ("original", "selected", "random", "filters")
+        f"test/ablation/{name}" for name in ("original", "selected", "random", "filters")
     }
 
 
@@ -155,8 +155,8 @@ def test_without_relevant_filters_nothing_is_lost(tmp_path: Path) -> None:
     run, module = trainer(tmp_path, FilterAblation()), Module()
     module.explainer = Explainer(filters=())
     (found,) = run.test(module, datamodule=Data(), verbose=False)
-    assert found["test/ablation_original"] == found["test/ablation_selected"] == found["test/ablation_random"]
-    assert found["test/ablation_filters"] == 0
+    assert found["test/ablation/original"] == found["test/ablation/selected"] == found["test/ablation/random"]
+    assert found["test/ablation/filters"] == 0
 
 
 def test_a_wandb_logger_gets_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,11 @@ from vitrine.explainers import Explainer
 from vitrine.metrics import InsertionDeletion
 
 OPTIONS: dict[str, Any] = {"steps": 5, "blur": 2.0}
-NAMES = {"test/insertion_auc", "test/deletion_auc", "test/insertion_deletion_degenerate"}
+NAMES = {
+    "test/insertion_deletion/insertion_auc",
+    "test/insertion_deletion/deletion_auc",
+    "test/insertion_deletion/degenerate",
+}
 
 
 class RedExplainer(Explainer):
@@ -90,14 +94,16 @@ def test_the_figures_are_those_of_the_plain_metric(inference_mode: bool, tmp_pat
         metric.update(explainer.explain(batch["image"]), batch)
     assert found == pytest.approx({f"test/{name}": float(value) for name, value in metric.compute().items()})
     assert set(found) == NAMES
-    assert 0 < found["test/insertion_deletion_degenerate"] < 7
+    assert 0 < found["test/insertion_deletion/degenerate"] < 7
 
 
 def test_bfloat16_is_that_of_the_steps(tmp_path: Path) -> None:
     half = figures_of_test(tmp_path, InsertionAndDeletion(**OPTIONS), precision="bf16-mixed")
     full = figures_of_test(tmp_path, InsertionAndDeletion(**OPTIONS))
-    assert half["test/deletion_auc"] != full["test/deletion_auc"]
-    assert half["test/deletion_auc"] == pytest.approx(full["test/deletion_auc"], abs=0.01)
+    assert half["test/insertion_deletion/deletion_auc"] != full["test/insertion_deletion/deletion_auc"]
+    assert half["test/insertion_deletion/deletion_auc"] == pytest.approx(
+        full["test/insertion_deletion/deletion_auc"], abs=0.01
+    )
 
 
 def test_the_network_stays_as_it_was_and_a_second_test_begins_anew(tmp_path: Path) -> None:

@@ -127,11 +127,17 @@ def test_the_figures_are_those_of_the_plain_metric(
         metric.update(explainer.explain(batch["image"]), batch)
     expected = {f"test/{name}": float(value) for name, value in metric.compute().items()}
     assert {name: value for name, value in found.items() if name != "test/random"} == pytest.approx(expected)
-    assert expected["test/accuracy_original"] == pytest.approx(8 / 11)
+    assert expected["test/masked_accuracy/original"] == pytest.approx(8 / 11)
     assert (
-        len({expected[f"test/{name}"] for name in ("accuracy_original", "masked_accuracy_5", "masked_accuracy_40")}) > 1
+        len(
+            {
+                expected[f"test/{name}"]
+                for name in ("masked_accuracy/original", "masked_accuracy/5", "masked_accuracy/40")
+            }
+        )
+        > 1
     )
-    assert 0 < expected["test/masked_accuracy_blank"] < 11
+    assert 0 < expected["test/masked_accuracy/blank"] < 11
 
 
 def test_the_picture_has_a_row_an_image_and_two_columns_a_threshold(tmp_path: Path) -> None:
@@ -155,7 +161,7 @@ def test_the_picture_shows_what_is_kept_of_the_images(tmp_path: Path) -> None:
     for row in range(11):
         tile = picture.crop((180, 10 + (row + 1) * height - 170, 340, 10 + (row + 1) * height - 10))
         shares.append(float((np.asarray(tile) == 0).all(axis=2).mean()))
-    area = figures_of_test(tmp_path, MaskedClassification([0.4], fill="black"))["test/kept_area_40"]
+    area = figures_of_test(tmp_path, MaskedClassification([0.4], fill="black"))["test/masked_accuracy/masked_accuracy/kept_area_40"]
     assert 1 - sum(shares) / 11 == pytest.approx(area, abs=0.1)  # the tiles are enlarged, which blurs the edges
 
 
@@ -201,7 +207,7 @@ def test_missing_opencv_is_told_before_the_first_batch(tmp_path: Path, monkeypat
         with pytest.raises(ModuleNotFoundError, match=r"pip install 'vitrine\[inpainting\]'"):
             trainer(tmp_path, MaskedClassification()).test(module, datamodule=Data(), verbose=False)
     found = figures_of_test(tmp_path, MaskedClassification(GAMMAS, fill="black"))  # for which it is not needed
-    assert "test/masked_accuracy_5" in found
+    assert "test/masked_accuracy/5" in found
 
 
 @pytest.mark.parametrize("explainer", [nn.Linear(2, 2), None])

@@ -143,9 +143,9 @@ def test_a_test_on_salient_objects_explains_the_prediction(tmp_path: Path) -> No
     trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
     (figures,) = trainer.test(module, datamodule=data, verbose=False)
     assert len(module.shown) == 3
-    assert figures["test/area_of_mask"] == 0.5
-    assert 0 < figures["test/iou_curve_area"] < 100
-    assert figures["test/iou_skipped"] == figures["test/images_without_mask"] == figures["test/iou_degenerate"] == 0
+    assert figures["test/energy_in_mask/area"] == 0.5
+    assert 0 < figures["test/iou"] < 100
+    assert figures["test/iou/skipped"] == figures["test/energy_in_mask/skipped"] == figures["test/iou/degenerate"] == 0
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,6 @@ def test_the_centre_in_the_pointing_game(real_data: Path, tmp_path: Path) -> Non
     published = sum(flags.count("1") for key, *flags in rows if key in listed)
     difficult = torch.cat(game.trials).reshape(-1, 3)[:, 2]
     assert difficult.sum() == published
-    assert found["pointing_game_difficult"] == pytest.approx(0.426, abs=0.05)
-    assert found["pointing_game"] > found["pointing_game_difficult"] + 0.15
-    assert found["pointing_skipped"] == found["pointing_degenerate"] == 0
+    assert found["pointing_game/difficult"] == pytest.approx(0.426, abs=0.05)
+    assert found["pointing_game"] > found["pointing_game/difficult"] + 0.15
+    assert found["pointing_game/skipped"] == found["pointing_game/degenerate"] == 0

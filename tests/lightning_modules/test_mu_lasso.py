@@ -173,9 +173,12 @@ def test_a_test_measures_the_reconstruction_and_no_faithfulness(flower_shards: P
     trainer = pl.Trainer(**fakes.QUIET)
     (figures,) = trainer.test(module, datamodule=data, verbose=False)
     assert not [name for name in figures if name.startswith(("test/f_reg", "test/f_cls"))]
-    assert {"test/reconstruction_auc", "test/classes_left_out", "test/iou_curve_area", "test/pointing_game"} <= set(
-        figures
-    )
+    assert {
+        "test/reconstruction_auc",
+        "test/reconstruction_auc/skipped_classes",
+        "test/iou",
+        "test/pointing_game",
+    } <= set(figures)
     scores, labels = [], []
     for batch in data.test_dataloader():
         scores.append(module.explainer.class_scores(module.explainer.responses(batch["image"])["features"]))
@@ -446,4 +449,4 @@ def test_two_ranks_equal_one(found: list[dict[str, Any]], run: str) -> None:
     assert_same_heads(two, one, atol=1e-5)
     assert one["weights"].any()
     assert figures_two == pytest.approx(figures_one, rel=1e-4, abs=1e-6, nan_ok=True)
-    assert {"train/filters", "test/reconstruction_auc", "val/classes_left_out"} <= set(figures_one)
+    assert {"train/filters", "test/reconstruction_auc", "val/reconstruction_auc/skipped_classes"} <= set(figures_one)

@@ -28,9 +28,9 @@ def test_faithful_objectives_become_faithful(tmp_path: Path, options: dict[str, 
         ).callback_metrics
         for epochs in (1, 40)
     )
-    assert after["train/faithfulness"] < before["train/faithfulness"] / 4
-    assert (after["train/reconstruction"] == 0) == (options.get("objective") == "nn")
-    assert (after["train/pull_away"] == 0) == ("objective" in options)
+    assert after["train/loss/faithfulness"] < before["train/loss/faithfulness"] / 4
+    assert (after["train/loss/reconstruction"] == 0) == (options.get("objective") == "nn")
+    assert (after["train/loss/pull_away"] == 0) == ("objective" in options)
 
 
 def test_the_shared_reconstruction_weighs_as_those_of_all_heads(tmp_path: Path) -> None:
@@ -39,8 +39,8 @@ def test_the_shared_reconstruction_weighs_as_those_of_all_heads(tmp_path: Path) 
     output = module.heads(batch["features"])
     error = float((output.decoded - batch["features"]).square().mean().detach())
     metrics = srae_fakes.fit(module, [batch], 1, default_root_dir=tmp_path).callback_metrics
-    assert float(metrics["train/reconstruction"]) == pytest.approx(error, rel=1e-5)
-    assert float(metrics["train/loss"]) == pytest.approx(float(metrics["train/faithfulness"]) + 2 * error, rel=1e-5)
+    assert float(metrics["train/loss/reconstruction"]) == pytest.approx(error, rel=1e-5)
+    assert float(metrics["train/loss"]) == pytest.approx(float(metrics["train/loss/faithfulness"]) + 2 * error, rel=1e-5)
 
 
 # An autoencoder and its predictor
@@ -101,7 +101,7 @@ def test_estimates_are_not_validated_before_there_are_any(tmp_path: Path) -> Non
     module, batches = srae_fakes.make_module(objective="cae"), srae_fakes.make_batches()
     trainer = srae_fakes.fit(module, batches, 2, val=batches, default_root_dir=tmp_path)
     logged = set(trainer.callback_metrics)
-    assert "train/reconstruction" in logged
+    assert "train/loss/reconstruction" in logged
     assert not {name for name in logged if "f_reg" in name or "f_cls" in name}
     (figures,) = trainer.validate(module, srae_fakes.Batches(batches), verbose=False)
     assert figures["val/f_reg"] >= 0
@@ -153,7 +153,7 @@ def test_layers_are_pretrained_one_after_the_other(tmp_path: Path, options: dict
         @override
         def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
             moved.append([not torch.equal(a, b) for a, b in zip(self.before, self.now(), strict=True)])
-            logged.append("train/faithfulness" in trainer.callback_metrics)
+            logged.append("train/loss/faithfulness" in trainer.callback_metrics)
 
     srae_fakes.fit(module, srae_fakes.make_batches(), 3, Record(), default_root_dir=tmp_path)
     one, two, everything = [True, False, True, False, False], [False, True, False, True, False], [True] * 5

@@ -17,7 +17,10 @@ from vitrine.core.explanation import Explanation
 class ExplanationMetric(Metric, ABC):
     """A torchmetrics metric that reads explanations and the annotation of their images.
 
-    ``compute`` gives a dict of named scalars, so that the count of what could not be measured stands beside the figure.
+    ``compute`` gives a dict of named scalars, whose names begin with that of the metric: its one figure has the metric's
+    name alone, such as ``pointing_game``; all else stands below it, such as ``saliency/precision`` of several figures, or
+    the counts of what could not be measured. Of these, ``skipped`` counts images without the annotation, which are left
+    out, and ``degenerate`` heatmaps that are constant or have NaN or infinity in them. A test logs ``test/NAME``.
     """
 
     full_state_update = False

@@ -140,7 +140,7 @@ class BoxOcclusion(Metric):
         """The mean over images and shares above 0 of the drop, that at the last share, and how many maps were degenerate."""
         curve = self.confidence / self.measured
         return {
-            "box_occlusion_drop": (curve[0] - curve[1:].mean()).float(),
-            "box_occlusion_last_drop": (curve[0] - curve[-1]).float(),
-            "box_occlusion_degenerate": self.degenerate.float(),
+            "box_occlusion/drop": (curve[0] - curve[1:].mean()).float(),
+            "box_occlusion/last_drop": (curve[0] - curve[-1]).float(),
+            "box_occlusion/degenerate": self.degenerate.float(),
         }

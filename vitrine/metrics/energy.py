@@ -46,12 +46,12 @@ class _EnergyInside(ExplanationMetric):
 
     def compute(self) -> dict[str, Tensor]:
         """The mean share, what a uniform map would score, and how many images could not be measured."""
-        where = self.region_name
+        name = f"energy_in_{self.region_name}"
         return {
-            f"energy_in_{where}": (self.inside / self.measured).float(),
-            f"area_of_{where}": (self.area / self.measured).float(),
-            f"degenerate_maps_{where}": self.degenerate.float(),
-            f"images_without_{where}": self.unannotated.float(),
+            name: (self.inside / self.measured).float(),
+            f"{name}/area": (self.area / self.measured).float(),
+            f"{name}/degenerate": self.degenerate.float(),
+            f"{name}/skipped": self.unannotated.float(),
         }
 
 

@@ -90,7 +90,9 @@ class ClassReconstruction(Metric):
         areas = [area_under_roc(scores[:, column], hot[:, column]) for column in measured]
         return {
             "reconstruction_auc": torch.stack(areas).mean() if areas else torch.tensor(torch.nan, device=self.device),
-            "classes_left_out": torch.tensor(float(self.num_classes - len(areas)), device=self.device),
+            "reconstruction_auc/skipped_classes": torch.tensor(
+                float(self.num_classes - len(areas)), device=self.device
+            ),
         }
 
 

@@ -62,7 +62,7 @@ class InsertionDeletion(ExplanationMetric):
     def compute(self) -> dict[str, Tensor]:
         """The mean areas in [0, 1], and how many maps were degenerate."""
         return {
-            "insertion_auc": (self.insertion / self.measured).float(),
-            "deletion_auc": (self.deletion / self.measured).float(),
-            "insertion_deletion_degenerate": self.degenerate.float(),
+            "insertion_deletion/insertion_auc": (self.insertion / self.measured).float(),
+            "insertion_deletion/deletion_auc": (self.deletion / self.measured).float(),
+            "insertion_deletion/degenerate": self.degenerate.float(),
         }

@@ -25,7 +25,7 @@ class InversionCourse(Metric):
 
     def __init__(self) -> None:
         super().__init__()
-        for name in ("masks", "not_converged", "degenerate_masks", "steps", "loss", "losses"):
+        for name in ("masks", "inversion/not_converged", "inversion/degenerate", "steps", "loss", "losses"):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, result: InversionResult) -> None:
@@ -39,16 +39,16 @@ class InversionCourse(Metric):
         self.losses += finite.sum()
 
     def compute(self) -> dict[str, Tensor]:
-        """Counts ``not_converged`` and ``degenerate_masks``, means ``inversion_steps`` and ``final_loss``.
+        """Counts ``inversion/not_converged`` and ``inversion/degenerate``, means ``inversion/steps`` and ``inversion/loss``.
 
         The loss is that before each mask's last step, without those that are no finite number; there is none where no step
         was made.
         """
         figures = {
-            "not_converged": self.not_converged,
-            "degenerate_masks": self.degenerate_masks,
-            "inversion_steps": self.steps / self.masks,
+            "inversion/not_converged": self.not_converged,
+            "inversion/degenerate": self.degenerate_masks,
+            "inversion/steps": self.steps / self.masks,
         }
         if self.losses > 0:
-            figures["final_loss"] = self.loss / self.losses
+            figures["inversion/loss"] = self.loss / self.losses
         return {name: value.float() for name, value in figures.items()}

@@ -43,8 +43,8 @@ class IoUCurve(ExplanationMetric):
         """The area, the mean IoU at the best threshold, and how many maps were degenerate and images without a mask."""
         curve = self.overlaps / self.measured
         return {
-            "iou_curve_area": area_under_iou(curve).float(),
-            "iou_best": 100 * curve.max().float(),
-            "iou_degenerate": self.degenerate.float(),
-            "iou_skipped": self.skipped.float(),
+            "iou": area_under_iou(curve).float(),
+            "iou/best": 100 * curve.max().float(),
+            "iou/degenerate": self.degenerate.float(),
+            "iou/skipped": self.skipped.float(),
         }

@@ -65,12 +65,12 @@ class LocalizationError(ExplanationMetric):
         )
         given = self.alpha is not None
         figures = {
-            "localization_error": self.failures[-1] / self.measured if given else curve[best],
-            "localization_alpha": torch.full_like(best_alpha, self.alpha or 0.0) if given else best_alpha,
-            "localization_best_error": curve[best],
-            "localization_best_alpha": best_alpha,
-            "localization_degenerate": self.degenerate,
-            "localization_skipped": self.skipped,
+            "localization/error": self.failures[-1] / self.measured if given else curve[best],
+            "localization/alpha": torch.full_like(best_alpha, self.alpha or 0.0) if given else best_alpha,
+            "localization/best_error": curve[best],
+            "localization/best_alpha": best_alpha,
+            "localization/degenerate": self.degenerate,
+            "localization/skipped": self.skipped,
         }
         return {name: value.float() for name, value in figures.items()}
 

@@ -87,11 +87,11 @@ class MaskedAccuracy(ExplanationMetric):
 
     def compute(self) -> dict[str, Tensor]:
         """Accuracies in [0, 1], the mean share of pixels kept, by γ in percent, and how many images have none."""
-        figures = {"accuracy_original": self.right / self.measured}
+        figures = {"masked_accuracy/original": self.right / self.measured}
         for index, gamma in enumerate(self.gammas):
-            figures[f"masked_accuracy_{percent(gamma)}"] = self.masked_right[index] / self.measured
-            figures[f"kept_area_{percent(gamma)}"] = self.kept_area[index] / self.measured
-        figures["masked_accuracy_blank"] = self.blank
+            figures[f"masked_accuracy/{percent(gamma)}"] = self.masked_right[index] / self.measured
+            figures[f"masked_accuracy/masked_accuracy/kept_area_{percent(gamma)}"] = self.kept_area[index] / self.measured
+        figures["masked_accuracy/blank"] = self.blank
         return {name: value.float() for name, value in figures.items()}
 
 

@@ -55,12 +55,12 @@ class Orthogonality(RowMetric):
         figures = torch.stack(list(found.values())) if found else torch.zeros(0, 2, device=self.device)
         o1, o2 = figures.unbind(dim=1)
         return {
-            "orthogonality_o1": o1[o1.isfinite()].mean().float(),
-            "orthogonality_o2": o2[o2.isfinite()].mean().float(),
-            "orthogonality_singular": o2.isposinf().sum().float(),
-            "orthogonality_undefined": o2.isnan().sum().float(),
-            "orthogonality_inactive": torch.tensor(float(silent), device=self.device),
-            "orthogonality_degenerate": self.degenerate.float(),
+            "orthogonality/o1": o1[o1.isfinite()].mean().float(),
+            "orthogonality/o2": o2[o2.isfinite()].mean().float(),
+            "orthogonality/singular": o2.isposinf().sum().float(),
+            "orthogonality/undefined": o2.isnan().sum().float(),
+            "orthogonality/inactive": torch.tensor(float(silent), device=self.device),
+            "orthogonality/degenerate": self.degenerate.float(),
         }
 
     def by_class(self) -> dict[int, Tensor]:

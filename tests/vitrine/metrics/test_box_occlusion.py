@@ -229,9 +229,9 @@ def test_wrong_options(images: Tensor) -> None:
 
 CURVES = torch.tensor([[0.9, 0.6, 0.3], [0.5, 0.5, 0.1], [torch.nan] * 3])
 EXPECTED = {
-    "box_occlusion_drop": (0.3 + 0.6 + 0.0 + 0.4) / 4,
-    "box_occlusion_last_drop": 0.5,
-    "box_occlusion_degenerate": 1.0,
+    "box_occlusion/drop": (0.3 + 0.6 + 0.0 + 0.4) / 4,
+    "box_occlusion/last_drop": 0.5,
+    "box_occlusion/degenerate": 1.0,
 }
 
 
@@ -264,4 +264,4 @@ def test_shares_of_the_metric_begin_with_the_whole_image() -> None:
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")
 def test_nothing_taken_in_is_not_a_number() -> None:
-    assert math.isnan(values(BoxOcclusion())["box_occlusion_drop"])
+    assert math.isnan(values(BoxOcclusion())["box_occlusion/drop"])

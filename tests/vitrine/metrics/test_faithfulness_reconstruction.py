@@ -48,7 +48,7 @@ def take(metric: ClassReconstruction, start: int, stop: int) -> ClassReconstruct
 def expected_values() -> dict[str, float]:
     scores, labels = data()
     hot = torch.nn.functional.one_hot(labels, scores.shape[1])
-    return {"reconstruction_auc": outside(scores, hot), "classes_left_out": 1.0}
+    return {"reconstruction_auc": outside(scores, hot), "reconstruction_auc/skipped_classes": 1.0}
 
 
 @given(
@@ -80,7 +80,9 @@ def test_several_classes_an_image() -> None:
     hot[:, 2], hot[:, 5] = 1, 0
     metric = ClassReconstruction(7)
     metric.update(scores, hot)
-    assert values(metric) == pytest.approx({"reconstruction_auc": outside(scores, hot), "classes_left_out": 2.0})
+    assert values(metric) == pytest.approx(
+        {"reconstruction_auc": outside(scores, hot), "reconstruction_auc/skipped_classes": 2.0}
+    )
 
 
 def test_batches_whose_scores_happen_to_be_probabilities_do_not_matter() -> None:
@@ -99,7 +101,7 @@ def test_a_perfect_reconstruction_a_reversed_one_and_a_constant_one() -> None:
     for scores, expected in ((hot, 1.0), (-hot, 0.0), (0 * hot, 0.5)):
         metric = ClassReconstruction(3)
         metric.update(scores, labels)
-        assert values(metric) == {"reconstruction_auc": expected, "classes_left_out": 0.0}
+        assert values(metric) == {"reconstruction_auc": expected, "reconstruction_auc/skipped_classes": 0.0}
 
 
 def test_a_score_that_is_not_a_number_is_not_taken_for_a_high_one() -> None:
@@ -135,7 +137,7 @@ def test_states_survive_pickling() -> None:
 def test_nothing_taken_in_is_not_a_number() -> None:
     found = ClassReconstruction(4).compute()
     assert found["reconstruction_auc"].isnan()
-    assert found["classes_left_out"] == 4
+    assert found["reconstruction_auc/skipped_classes"] == 4
 
 
 def values_after_each_cut(rank: int) -> list[dict[str, float]]:

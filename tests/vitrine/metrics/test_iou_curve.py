@@ -185,10 +185,10 @@ def expected_values() -> dict[str, float]:
     aggregated = explanation_of(maps).aggregate()[:, 0]
     curve = iou_curve(aggregated, masks[:, 0])
     return {
-        "iou_curve_area": float(iou_curve_area(aggregated, masks[:, 0])),
-        "iou_best": 100 * float(curve.max()),
-        "iou_degenerate": 2.0,
-        "iou_skipped": 2.0,
+        "iou": float(iou_curve_area(aggregated, masks[:, 0])),
+        "iou/best": 100 * float(curve.max()),
+        "iou/degenerate": 2.0,
+        "iou/skipped": 2.0,
     }
 
 
@@ -216,13 +216,13 @@ def test_maps_in_half_precision() -> None:
     metric = IoUCurve()
     metric.update(explanation_of(maps.bfloat16()), Batch(mask=masks))
     aggregated = explanation_of(maps.bfloat16()).aggregate()[:, 0]
-    assert values(metric)["iou_curve_area"] == pytest.approx(float(iou_curve_area(aggregated, masks[:, 0])))
+    assert values(metric)["iou"] == pytest.approx(float(iou_curve_area(aggregated, masks[:, 0])))
 
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")
 def test_nothing_measured_is_not_a_number() -> None:
-    assert math.isnan(values(IoUCurve())["iou_curve_area"])
-    assert math.isnan(values(take(IoUCurve(), 7, 8))["iou_curve_area"])
+    assert math.isnan(values(IoUCurve())["iou"])
+    assert math.isnan(values(take(IoUCurve(), 7, 8))["iou"])
 
 
 def test_sets_with_masks_are_measured_by_it() -> None:

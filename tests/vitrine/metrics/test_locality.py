@@ -107,9 +107,9 @@ def expected(annotation: str) -> dict[str, float]:
     rows = [[value for value in row if not math.isnan(value)] for row in expected_by_class(annotation).values()]
     return {
         "locality": sum(sum(row) / len(row) for row in rows) / 3,
-        "locality_undefined": 1.0,
-        "locality_degenerate": 3.0,
-        "locality_unannotated": 1.0,
+        "locality/undefined": 1.0,
+        "locality/degenerate": 3.0,
+        "locality/skipped": 1.0,
     }
 
 
@@ -168,7 +168,7 @@ def test_an_image_without_a_visible_part_in_its_box_is_left_out(boxes: Tensor) -
     metric.update(explain(torch.rand(1, 2, *SIZE), [0]), Batch(parts=parts, boxes=[boxes]))
     found = values(metric)
     assert math.isnan(found.pop("locality"))
-    assert found == {"locality_undefined": 0, "locality_degenerate": 0, "locality_unannotated": 1}
+    assert found == {"locality/undefined": 0, "locality/degenerate": 0, "locality/skipped": 1}
     assert metric.by_class() == {}
 
 
@@ -182,9 +182,9 @@ def test_an_x_feature_on_unlabelled_pixels_alone_is_undefined() -> None:
     assert metric.by_class()[4].tolist() == [pytest.approx(math.nan, nan_ok=True), 0]
     assert values(metric) == {
         "locality": 0,
-        "locality_undefined": 1,
-        "locality_degenerate": 0,
-        "locality_unannotated": 0,
+        "locality/undefined": 1,
+        "locality/degenerate": 0,
+        "locality/skipped": 0,
     }
 
 

@@ -187,12 +187,12 @@ def expected_by_class() -> dict[int, tuple[float, float]]:
 def expected() -> dict[str, float]:
     each = expected_by_class()
     return {
-        "orthogonality_o1": (each[2][0] + each[4][0]) / 2,
-        "orthogonality_o2": each[2][1],
-        "orthogonality_singular": 1.0,
-        "orthogonality_undefined": 1.0,
-        "orthogonality_inactive": 0.0,
-        "orthogonality_degenerate": 2.0,
+        "orthogonality/o1": (each[2][0] + each[4][0]) / 2,
+        "orthogonality/o2": each[2][1],
+        "orthogonality/singular": 1.0,
+        "orthogonality/undefined": 1.0,
+        "orthogonality/inactive": 0.0,
+        "orthogonality/degenerate": 2.0,
     }
 
 
@@ -233,7 +233,7 @@ def test_absent_heatmaps_are_none_of_the_x_features() -> None:
     metric.update(explain(maps, [0] * 4, [[*NAMES[:2], ""]] * 4), Batch())
     shares = torch.stack([pixel_probabilities(image[:2]) for image in maps])
     assert metric.by_class()[0].tolist() == pytest.approx(naive(shares))
-    assert values(metric)["orthogonality_degenerate"] == 0
+    assert values(metric)["orthogonality/degenerate"] == 0
 
 
 def test_an_x_feature_that_never_shows_anything_is_left_out_and_counted() -> None:
@@ -243,8 +243,8 @@ def test_an_x_feature_that_never_shows_anything_is_left_out_and_counted() -> Non
     metric.update(explain(maps, [0] * 4), Batch())
     without.update(explain(maps, [0] * 4, [[*NAMES[:2], ""]] * 4), Batch())
     assert torch.equal(metric.by_class()[0], without.by_class()[0])
-    assert [values(metric)["orthogonality_inactive"], values(without)["orthogonality_inactive"]] == [1, 0]
-    assert values(metric)["orthogonality_undefined"] == 0
+    assert [values(metric)["orthogonality/inactive"], values(without)["orthogonality/inactive"]] == [1, 0]
+    assert values(metric)["orthogonality/undefined"] == 0
 
 
 def test_an_absent_heatmap_that_holds_something_does_not_matter() -> None:
@@ -255,7 +255,7 @@ def test_an_absent_heatmap_that_holds_something_does_not_matter() -> None:
     maps[1, 2] = 0
     zeroed.update(explain(maps, [0] * 4), Batch())
     assert torch.equal(metric.by_class()[0], zeroed.by_class()[0])
-    assert [values(metric)["orthogonality_degenerate"], values(zeroed)["orthogonality_degenerate"]] == [0, 1]
+    assert [values(metric)["orthogonality/degenerate"], values(zeroed)["orthogonality/degenerate"]] == [0, 1]
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -264,24 +264,24 @@ def test_a_single_map_an_image_is_orthogonal_to_nothing(count: int) -> None:
     labels = [[NAMES[0], "", ""][:count]] * 2
     metric.update(explain(torch.rand(2, count, 5, 5), [3, 3], labels), Batch())
     assert metric.by_class()[3].isnan().tolist() == [True, True]
-    assert values(metric)["orthogonality_undefined"] == 1
-    assert math.isnan(values(metric)["orthogonality_o1"])
+    assert values(metric)["orthogonality/undefined"] == 1
+    assert math.isnan(values(metric)["orthogonality/o1"])
 
 
 def test_where_all_is_singular_there_is_nothing_to_average() -> None:
     metric = Orthogonality()
     metric.update(explain(torch.rand(2, 1, 5, 5).repeat(1, 2, 1, 1), [3, 3]), Batch())
     found = values(metric)
-    assert found["orthogonality_o1"] == pytest.approx(2 - math.sqrt(2))
-    assert math.isnan(found["orthogonality_o2"])
-    assert found["orthogonality_singular"] == 1
+    assert found["orthogonality/o1"] == pytest.approx(2 - math.sqrt(2))
+    assert math.isnan(found["orthogonality/o2"])
+    assert found["orthogonality/singular"] == 1
 
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")
 def test_nothing_taken_in_is_not_a_number() -> None:
     found = values(Orthogonality())
-    assert math.isnan(found["orthogonality_o1"])
-    assert found["orthogonality_singular"] == found["orthogonality_undefined"] == 0
+    assert math.isnan(found["orthogonality/o1"])
+    assert found["orthogonality/singular"] == found["orthogonality/undefined"] == 0
     assert Orthogonality().by_class() == {}
 
 
@@ -307,8 +307,8 @@ def test_maps_in_half_precision_on_which_gradients_rest() -> None:
     maps, targets = data()
     metric = Orthogonality()
     metric.update(explain(maps.bfloat16().requires_grad_(), targets), Batch())
-    assert not metric.compute()["orthogonality_o1"].requires_grad
-    assert values(metric)["orthogonality_o1"] == pytest.approx(expected()["orthogonality_o1"], abs=0.02)
+    assert not metric.compute()["orthogonality/o1"].requires_grad
+    assert values(metric)["orthogonality/o1"] == pytest.approx(expected()["orthogonality/o1"], abs=0.02)
 
 
 def figures_on_rank(rank: int, cut: int) -> list[Any]:

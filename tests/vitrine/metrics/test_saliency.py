@@ -180,21 +180,21 @@ def expected() -> dict[str, float]:
     precision, recall, f, mae = (found.sum(dim=0) + torch.tensor([0, 0, 0, 2])) / 6
     curve = torch.stack([saliency_curves(map_, mask).f for map_, mask in GOOD]).sum(dim=0) / 6
     return {
-        "saliency_precision": float(precision),
-        "saliency_recall": float(recall),
-        "saliency_f": float(f),
-        "saliency_mae": float(mae),
-        "saliency_max_f": float(curve.max()),
-        "saliency_mean_f": float(curve.mean()),
-        "saliency_degenerate": 2.0,
-        "saliency_skipped": 2.0,
+        "saliency/precision": float(precision),
+        "saliency/recall": float(recall),
+        "saliency/f": float(f),
+        "saliency/mae": float(mae),
+        "saliency/max_f": float(curve.max()),
+        "saliency/mean_f": float(curve.mean()),
+        "saliency/degenerate": 2.0,
+        "saliency/skipped": 2.0,
     }
 
 
 def test_means_over_images_and_counts() -> None:
     found = values(take(SaliencyDetection(), ROWS))
     assert found == pytest.approx(expected(), rel=1e-5)
-    assert 0 < found["saliency_f"] < found["saliency_max_f"] < 4 / 6
+    assert 0 < found["saliency/f"] < found["saliency/max_f"] < 4 / 6
 
 
 @pytest.mark.parametrize("cut", [1, 4, 6, 7])
