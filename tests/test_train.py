@@ -119,8 +119,8 @@ QUICKSTART = ["fit", "-c", "configs/quickstart.yaml"]
         (["--model.init_args.init_from", "nowhere"], ["nowhere/explainer.json does not exist"]),
         (["--trainer.callbacks+=RestartDeadHeads"], ["`RestartDeadHeads`; give it once"]),
         (
-            ["--trainer.callbacks+=ContactSheets", "--trainer.callbacks.init_args.images=0"],
-            ["ContactSheets: images must be at least 1"],
+            ["--trainer.callbacks+=ContactSheets", "--trainer.callbacks.init_args.num_images=0"],
+            ["init_args.num_images is 0; give 1 or more"],
         ),
         (["--checkpoint.every_n_epochs", "0"], ["checkpoint.every_n_epochs is 0"]),
         (["--trainer.accelerator", "gpuu"], ["'gpuu'", "cpu"]),

@@ -104,7 +104,7 @@ def table(folder: Path) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("inference_mode", [False, True])
 def test_the_figures_are_those_of_the_plain_functions(inference_mode: bool, tmp_path: Path) -> None:
-    found = figures_of_test(tmp_path, FilterAblation(draws=2, seed=5), inference_mode=inference_mode)
+    found = figures_of_test(tmp_path, FilterAblation(num_draws=2, seed=5), inference_mode=inference_mode)
     generator = torch.Generator().manual_seed(5)
     draws = [random_filters(FILTERS, WIDTHS, generator) for _ in range(2)]
     model = Module().explainer.get_submodule("backbone").model
@@ -160,16 +160,17 @@ def test_without_relevant_filters_nothing_is_lost(tmp_path: Path) -> None:
 
 
 def test_a_wandb_logger_gets_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sent: list[tuple[str, dict[str, Any]]] = []
-    monkeypatch.setattr(WandbLogger, "log_table", lambda _self, key, **table: sent.append((key, table)))
+    sent: list[dict[str, Any]] = []
+    experiment = SimpleNamespace(log=sent.append)
+    monkeypatch.setattr(WandbLogger, "experiment", experiment)
     for name in ("log_hyperparams", "log_metrics", "log_graph", "save"):
         monkeypatch.setattr(WandbLogger, name, lambda _self, *_args, **_kwargs: None)
-    figures_of_test(tmp_path, FilterAblation(draws=1), logger=WandbLogger(save_dir=tmp_path, offline=True))
-    ((key, logged),) = sent
-    assert key == "ablation"
-    assert logged["columns"] == ["set", "draw", "filters", "mean_class_accuracy"]
-    assert [row[:3] for row in logged["data"]] == [["original", 0, 0], ["selected", 0, 4], ["random", 1, 4]]
-    assert [f"{row[3]:.9g}" for row in logged["data"]] == [row["mean_class_accuracy"] for row in table(tmp_path)]
+    figures_of_test(tmp_path, FilterAblation(num_draws=1), logger=WandbLogger(save_dir=tmp_path, offline=True))
+    (tables,) = sent
+    logged = tables["ablation"]
+    assert logged.columns == ["set", "draw", "filters", "mean_class_accuracy"]
+    assert [row[:3] for row in logged.data] == [["original", 0, 0], ["selected", 0, 4], ["random", 1, 4]]
+    assert [f"{row[3]:.9g}" for row in logged.data] == [row["mean_class_accuracy"] for row in table(tmp_path)]
 
 
 @pytest.mark.parametrize("explainer", [nn.Linear(2, 2), None])
@@ -186,8 +187,8 @@ def test_several_classes_an_image(tmp_path: Path) -> None:
 
 
 def test_wrong_options() -> None:
-    with pytest.raises(ValueError, match="FilterAblation: draws must be at least 1, got 0"):
-        FilterAblation(draws=0)
+    with pytest.raises(ValueError, match="^num_draws is 0; give "):
+        FilterAblation(num_draws=0)
 
 
 def test_two_processes_leave_what_one_leaves(ranks: RankPool, tmp_path: Path) -> None:
@@ -200,4 +201,4 @@ def test_two_processes_leave_what_one_leaves(ranks: RankPool, tmp_path: Path) ->
 
 
 def figures_on_rank(rank: int, folder: Path, **options: Any) -> None:
-    figures_of_test(folder, FilterAblation(draws=2, seed=1), MetricsFile(), **options)
+    figures_of_test(folder, FilterAblation(num_draws=2, seed=1), MetricsFile(), **options)

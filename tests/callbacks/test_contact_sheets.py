@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from typing_extensions import override
 
 from callbacks.contact_sheets import ContactSheets
-from callbacks.predictions import safe_name
+from callbacks.file_names import safe_name
 from lightning_modules.base import ExplainerModule
 from tests.helpers import explaining_fakes as fakes
 from tests.helpers.ranks import RankPool
@@ -153,7 +153,7 @@ def assert_equal(found: dict[str, NDArray[np.uint8]], expected: dict[str, NDArra
 @pytest.mark.parametrize(("batch_size", "backwards"), [(4, False), (5, True)])
 def test_sheets_are_the_head_of_a_sort_of_all_images(batch_size: int, backwards: bool, tmp_path: Path) -> None:
     data = ColourData(batch_size, backwards=backwards)
-    run(tmp_path, ContactSheets(images=4, columns=3, cell=CELL), data)
+    run(tmp_path, ContactSheets(num_images=4, num_columns=3, tile_size=CELL), data)
     expected = naive(4, 3)
     assert len(expected) == 7  # x-features that a class does not have, and padding, have no sheet
     assert_equal(pictures(tmp_path), expected)
@@ -163,7 +163,7 @@ def test_sheets_are_the_head_of_a_sort_of_all_images(batch_size: int, backwards:
 def test_the_page_shows_every_sheet_and_says_where_to_name_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(tmp_path, ContactSheets(images=2, cell=CELL))
+    run(tmp_path, ContactSheets(num_images=2, tile_size=CELL))
     assert f"Contact sheets: {tmp_path / 'x_features' / 'index.html'}" in capsys.readouterr().out
     raw, text = (tmp_path / "x_features" / "index.html").read_text(encoding="utf-8"), page(tmp_path)
     for name in pictures(tmp_path):
@@ -180,7 +180,7 @@ def test_the_page_shows_every_sheet_and_says_where_to_name_it(
 def test_names_in_the_runs_folder_are_shown(tmp_path: Path) -> None:
     (tmp_path / "explainer").mkdir()
     (tmp_path / "explainer" / "names.yaml").write_text("tern: ['', fork & tail, '']", encoding="utf-8")
-    module = run(tmp_path, ContactSheets(images=2, cell=CELL))
+    module = run(tmp_path, ContactSheets(num_images=2, tile_size=CELL))
     assert "<b>x-feature 2</b><b>fork & tail</b>" in page(tmp_path)
     assert page(tmp_path).count("not named yet") == 6
     assert sorted(path.name for path in (tmp_path / "x_features" / "tern").iterdir()) == [
@@ -197,7 +197,7 @@ def test_an_x_feature_that_contributes_to_nothing_is_told_of(tmp_path: Path) -> 
             sample["image"][1] = -1  # the second colour: its class is predicted of none, and it contributes nowhere
             return sample
 
-    run(tmp_path, ContactSheets(images=2, cell=CELL), Silent())
+    run(tmp_path, ContactSheets(num_images=2, tile_size=CELL), Silent())
     assert not any("x-feature-2" in name for name in pictures(tmp_path))
     assert page(tmp_path).count("Contributes to no image that was explained as this class.") == 4
 
@@ -206,20 +206,20 @@ def test_an_x_feature_that_contributes_to_nothing_is_told_of(tmp_path: Path) -> 
     ("options", "expected"), [({"classes": ["tern"]}, ["tern"]), ({"max_classes": 1}, ["loon"]), ({"classes": []}, [])]
 )
 def test_some_classes(options: dict[str, Any], expected: list[str], tmp_path: Path) -> None:
-    run(tmp_path, ContactSheets(images=1, cell=CELL, **options))
+    run(tmp_path, ContactSheets(num_images=1, tile_size=CELL, **options))
     assert sorted({name.split("/")[0] for name in pictures(tmp_path)}) == expected
 
 
 def test_an_earlier_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
-    run(tmp_path, ContactSheets(images=1, cell=CELL))
-    run(tmp_path, ContactSheets(images=1, cell=CELL, classes=["loon"]))
+    run(tmp_path, ContactSheets(num_images=1, tile_size=CELL))
+    run(tmp_path, ContactSheets(num_images=1, tile_size=CELL, classes=["loon"]))
     assert [name.split("/")[0] for name in pictures(tmp_path)] == ["loon"] * 3
 
 
-@pytest.mark.parametrize("option", ["images", "columns", "max_classes", "cell"])
+@pytest.mark.parametrize("option", ["num_images", "num_columns", "max_classes", "tile_size"])
 def test_numbers_below_one(option: str) -> None:
     options: dict[str, Any] = {option: 0}
-    with pytest.raises(ValueError, match=f"ContactSheets: {option} must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=f"^{option} is 0; give "):
         ContactSheets(**options)
 
 
@@ -249,7 +249,7 @@ def test_a_names_file_that_does_not_fit_stops_a_test(tmp_path: Path) -> None:
 
 def test_another_names_file(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("loon: [red eye, '', '']", encoding="utf-8")
-    run(tmp_path, ContactSheets(images=1, cell=CELL), names=str(tmp_path / "mine.yaml"))
+    run(tmp_path, ContactSheets(num_images=1, tile_size=CELL), names=str(tmp_path / "mine.yaml"))
     assert "<b>x-feature 1</b><b>red eye</b>" in page(tmp_path)
     assert f"<code>{tmp_path / 'mine.yaml'}</code>" in page(tmp_path)
 
@@ -279,5 +279,5 @@ def test_predictions_show_names_and_no_padding(tmp_path: Path) -> None:
 
 def sheets_on_rank(rank: int, folder: Path, devices: int) -> None:
     """Tests over so many processes."""
-    callback = ContactSheets(images=3, columns=2, cell=CELL)
+    callback = ContactSheets(num_images=3, num_columns=2, tile_size=CELL)
     run(folder, callback, devices=devices, strategy="ddp" if devices > 1 else "auto")

@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 
-from callbacks.heatmaps import HeatmapPanel, interleaved, untouched
+from callbacks.heatmaps import HeatmapPanel, interleaved
 from tests.helpers import explaining_fakes as fakes
+from vitrine.backbones.guard import eval_guard
 from vitrine.visualization.panel import panel
 
 
@@ -20,34 +21,34 @@ def names(folder: Path) -> list[str]:
 
 
 def test_files_each_epoch(tmp_path: Path) -> None:
-    fakes.trainer(tmp_path, HeatmapPanel(count=2)).fit(fakes.module(), datamodule=fakes.FakeData())
+    fakes.trainer(tmp_path, HeatmapPanel(num_images=2)).fit(fakes.module(), datamodule=fakes.FakeData())
     assert names(tmp_path) == ["epoch-0000-step-000005.png", "epoch-0001-step-000010.png"]
 
 
 def test_files_every_second_epoch(tmp_path: Path) -> None:
-    callback = HeatmapPanel(count=2, every_n_epochs=2)
+    callback = HeatmapPanel(num_images=2, every_n_epochs=2)
     fakes.trainer(tmp_path, callback, max_epochs=5).fit(fakes.module(), datamodule=fakes.FakeData())
     assert names(tmp_path) == ["epoch-0001-step-000010.png", "epoch-0003-step-000020.png"]
 
 
 def test_steps_take_the_place_of_epochs(tmp_path: Path) -> None:
-    callback = HeatmapPanel(count=2, every_n_steps=3)
+    callback = HeatmapPanel(num_images=2, every_n_steps=3)
     fakes.trainer(tmp_path, callback).fit(fakes.module(), datamodule=fakes.FakeData())
     assert names(tmp_path) == [f"epoch-000{int(step > 5)}-step-{step:06d}.png" for step in (3, 6, 9)]
 
 
 def test_a_step_of_several_batches_is_drawn_once(tmp_path: Path) -> None:
     model = fakes.module()
-    run = fakes.trainer(tmp_path, HeatmapPanel(count=2, every_n_steps=1), max_epochs=1, accumulate_grad_batches=5)
+    run = fakes.trainer(tmp_path, HeatmapPanel(num_images=2, every_n_steps=1), max_epochs=1, accumulate_grad_batches=5)
     run.fit(model, datamodule=fakes.FakeData())
     assert names(tmp_path) == ["epoch-0000-step-000001.png"]
     assert model.explainer.seen == [2]
 
 
-@pytest.mark.parametrize("option", ["count", "every_n_epochs", "every_n_steps", "heatmaps"])
+@pytest.mark.parametrize("option", ["num_images", "every_n_epochs", "every_n_steps", "num_heatmaps"])
 def test_numbers_below_one(option: str) -> None:
     options: dict[str, Any] = {option: 0}
-    with pytest.raises(ValueError, match=f"{option} must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=f"^{option} is 0; give "):
         HeatmapPanel(**options)
 
 
@@ -58,7 +59,7 @@ def test_needs_a_datamodule(tmp_path: Path) -> None:
 
 def test_shows_the_module_in_evaluation_mode_on_plain_images(tmp_path: Path) -> None:
     model, data = fakes.module(lr=0.0), fakes.FakeData()
-    fakes.trainer(tmp_path, HeatmapPanel(count=3, heatmaps=2), max_epochs=1).fit(model, datamodule=data)
+    fakes.trainer(tmp_path, HeatmapPanel(num_images=3, num_heatmaps=2), max_epochs=1).fit(model, datamodule=data)
     batch = data.panel(3)
     explanation = model.eval().explainer.explain(batch["image"])
     expected = panel(
@@ -76,14 +77,14 @@ def test_training_is_bit_equal_with_and_without(tmp_path: Path, every_n_steps: i
         run.fit(model, datamodule=fakes.FakeData())
         return model.state_dict(), torch.rand(4), float(np.random.rand()), random.random()  # noqa: NPY002, S311
 
-    with_panel, without = trained(HeatmapPanel(count=3, every_n_steps=every_n_steps)), trained()
+    with_panel, without = trained(HeatmapPanel(num_images=3, every_n_steps=every_n_steps)), trained()
     assert names(tmp_path)
     assert all(torch.equal(with_panel[0][name], value) for name, value in without[0].items())
     assert torch.equal(with_panel[1], without[1])
     assert with_panel[2:] == without[2:]
 
 
-def test_untouched_restores_modes_gradients_and_generators() -> None:
+def test_the_guard_restores_modes_gradients_and_generators() -> None:
     model = fakes.module().train()
     model.explainer.dropout.eval()  # a part that is frozen in evaluation mode stays so
     kept = torch.ones_like(model.explainer.head.weight)
@@ -96,7 +97,7 @@ def test_untouched_restores_modes_gradients_and_generators() -> None:
         model.explainer.explain(torch.ones(1, 3, 4, 4))
         raise RuntimeError
 
-    with pytest.raises(RuntimeError), untouched(model):
+    with pytest.raises(RuntimeError), eval_guard(model, freeze=False, every_generator=True):
         fail()
     assert inside == [False]
     assert model.training
@@ -108,7 +109,7 @@ def test_untouched_restores_modes_gradients_and_generators() -> None:
 
 
 def test_csv_logger_gets_files(tmp_path: Path) -> None:
-    run = fakes.trainer(tmp_path, HeatmapPanel(count=2), logger=CSVLogger(tmp_path), max_epochs=1)
+    run = fakes.trainer(tmp_path, HeatmapPanel(num_images=2), logger=CSVLogger(tmp_path), max_epochs=1)
     run.fit(fakes.module(), datamodule=fakes.FakeData())
     assert names(tmp_path) == ["epoch-0000-step-000005.png"]
 
@@ -120,7 +121,7 @@ def test_tensorboard_gets_the_image(tmp_path: Path, *, files: bool) -> None:
     )
 
     logger = TensorBoardLogger(tmp_path)
-    run = fakes.trainer(tmp_path, HeatmapPanel(count=2, files=files), logger=logger, max_epochs=1)
+    run = fakes.trainer(tmp_path, HeatmapPanel(num_images=2, files=files), logger=logger, max_epochs=1)
     run.fit(fakes.module(), datamodule=fakes.FakeData())
     events = EventAccumulator(logger.log_dir).Reload()
     assert [(image.step, image.width) for image in events.Images("heatmaps")] == [(5, 4 * 170 + 10)]
@@ -139,7 +140,7 @@ def test_wandb_gets_the_image_at_its_step(tmp_path: Path, monkeypatch: pytest.Mo
         log(data, *args, **options)
 
     monkeypatch.setattr(logger.experiment, "log", recorded)
-    run = fakes.trainer(tmp_path, HeatmapPanel(count=2), logger=logger)
+    run = fakes.trainer(tmp_path, HeatmapPanel(num_images=2), logger=logger)
     run.fit(fakes.module(), datamodule=fakes.FakeData())
     logger.experiment.finish()
     shown = [data for data in sent if "heatmaps" in data]

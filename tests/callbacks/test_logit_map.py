@@ -113,7 +113,7 @@ def test_interleaved_maps_restores_the_order(world: int) -> None:
 def test_the_panel_callback_draws_the_maps_beside(network: nn.Module, tmp_path: Path) -> None:
     model, data = fakes.module(lr=0.0), fakes.FakeData()
     model.explainer.backbone = FrozenBackbone(network)
-    callback = HeatmapPanel(count=3, logit_map=True)
+    callback = HeatmapPanel(num_images=3, logit_map=True)
     fakes.trainer(tmp_path, callback, max_epochs=1).fit(model, datamodule=data)
     batch = data.panel(3)
     explanation = model.eval().explainer.explain(batch["image"])

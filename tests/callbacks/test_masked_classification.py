@@ -142,7 +142,7 @@ def test_the_figures_are_those_of_the_plain_metric(
 
 def test_the_picture_has_a_row_an_image_and_two_columns_a_threshold(tmp_path: Path) -> None:
     sizes = {}
-    for name, options in {"both": {}, "black": {"fill": "black"}, "many": {"examples": 20}}.items():
+    for name, options in {"both": {}, "black": {"fill": "black"}, "many": {"num_examples": 20}}.items():
         figures_of_test(tmp_path / name, MaskedClassification(GAMMAS, **options))  # type: ignore[arg-type]
         with Image.open(tmp_path / name / PICTURE) as picture:
             sizes[name] = picture.size
@@ -154,7 +154,7 @@ def test_the_picture_has_a_row_an_image_and_two_columns_a_threshold(tmp_path: Pa
 
 def test_the_picture_shows_what_is_kept_of_the_images(tmp_path: Path) -> None:
     """The middle of each picture, against the functions; images and captions are of the same row."""
-    figures_of_test(tmp_path, MaskedClassification([0.4], fill="black", examples=11))
+    figures_of_test(tmp_path, MaskedClassification([0.4], fill="black", num_examples=11))
     picture = Image.open(tmp_path / PICTURE).convert("RGB")
     height = (picture.height - 10) // 11
     shares = []
@@ -166,7 +166,7 @@ def test_the_picture_shows_what_is_kept_of_the_images(tmp_path: Path) -> None:
 
 
 def test_no_examples_leave_no_picture(tmp_path: Path) -> None:
-    figures_of_test(tmp_path, MaskedClassification(GAMMAS, examples=0))
+    figures_of_test(tmp_path, MaskedClassification(GAMMAS, num_examples=0))
     assert not list(tmp_path.iterdir())
 
 
@@ -226,10 +226,10 @@ def test_needs_a_datamodule(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"examples": -1}, "MaskedClassification: examples must be at least 0, got -1"),
-        ({"sigma": -1.0}, "MaskedClassification: sigma must be at least 0, got -1.0"),
-        ({"gammas": [5]}, r"gammas must be one or more different numbers from 0 to 1, got \(5,\)"),
-        ({"fill": "grey"}, "fill 'grey' of masked images is unknown"),
+        ({"num_examples": -1}, "^num_examples is -1; give "),
+        ({"sigma": -1.0}, "^sigma is -1.0; give "),
+        ({"gammas": [5]}, r"^gammas.* is .*5.*; give "),
+        ({"fill": "grey"}, "^fill is 'grey'; give 'inpaint' or 'black'"),
     ],
 )
 def test_wrong_options(options: dict[str, Any], message: str) -> None:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors import safe_open
 
-from callbacks.predictions import PredictionWriter, safe_path, slug
+from callbacks.file_names import safe_path, slug
+from callbacks.predictions import PredictionWriter
 from tests.helpers import explaining_fakes as fakes
 from vitrine.visualization.overlays import overlay
 
@@ -99,7 +100,7 @@ def test_a_folder_of_others_is_not_replaced(tmp_path: Path) -> None:
 
 
 def test_opacity_out_of_range() -> None:
-    with pytest.raises(ValueError, match="opacity must be in"):
+    with pytest.raises(ValueError, match=r"^opacity is 2; give "):
         PredictionWriter(opacity=2)
 
 

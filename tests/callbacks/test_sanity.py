@@ -73,7 +73,7 @@ def checked(folder: Path, module: Module, *callbacks: pl.Callback, **options: An
 
 
 def test_the_figures_are_those_of_the_plain_check(module: Module, tmp_path: Path) -> None:
-    check = SanityCheck(count=4, stages=2, seed=3, threshold=1.1, options={"negative_activations": "zplus"})
+    check = SanityCheck(num_images=4, stages=2, seed=3, threshold=1.1, options={"negative_activations": "zplus"})
     found = checked(tmp_path, module, check, MetricsFile())
     batch = fakes.FakeData().panel(4)
 
@@ -81,7 +81,7 @@ def test_the_figures_are_those_of_the_plain_check(module: Module, tmp_path: Path
         return ExcitationBackprop(model, negative_activations="zplus")
 
     report = sanity_check(make_method, module.explainer.backbone.model, batch["image"], stages=2, seed=3)
-    prefix = "sanity/ExcitationBackprop"
+    prefix = "test/sanity/ExcitationBackprop"
     assert found[f"{prefix}/absolute_correlation"] == pytest.approx(float(report.absolute_correlation[-1]))
     assert found[f"{prefix}/correlation"] == pytest.approx(float(report.correlation[-1]))
     assert found[f"{prefix}/similarity"] == pytest.approx(report.similarity)
@@ -97,21 +97,21 @@ def test_the_figures_are_those_of_the_plain_check(module: Module, tmp_path: Path
 
 def test_a_method_that_fails_is_warned_of_in_one_sentence(module: Module, tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"^ExcitationBackprop fails the sanity check.* \(threshold -1.5\)\.$"):
-        checked(tmp_path, module, SanityCheck(count=2, stages=2, threshold=-1.5))
+        checked(tmp_path, module, SanityCheck(num_images=2, stages=2, threshold=-1.5))
     assert not written(tmp_path)["passes"]
 
 
 @pytest.mark.filterwarnings("error:.*sanity check")
 def test_a_method_that_passes_is_not_warned_of(module: Module, tmp_path: Path) -> None:
-    checked(tmp_path, module, SanityCheck(count=2, stages=2, threshold=1.5))
+    checked(tmp_path, module, SanityCheck(num_images=2, stages=2, threshold=1.5))
     assert written(tmp_path)["passes"]
 
 
 @pytest.mark.parametrize("inference_mode", [False, True])
 def test_the_modules_own_explainer(inference_mode: bool, module: Module, tmp_path: Path) -> None:
-    check = SanityCheck(method=None, count=3, stages=3, threshold=1.5)
+    check = SanityCheck(method=None, num_images=3, stages=3, threshold=1.5)
     found = checked(tmp_path, module, check, inference_mode=inference_mode)
-    assert "sanity/SRAEExplainer/absolute_correlation" in found
+    assert "test/sanity/SRAEExplainer/absolute_correlation" in found
     stages = written(tmp_path, "SRAEExplainer")["stages"]
     assert [stage["layer"] for stage in stages] == ["classifier", "features.2", "features.0"]
     # The heads read the features alone, and targets stay: the re-drawn classifier above them changes nothing.
@@ -137,7 +137,7 @@ def test_an_explainer_on_another_backbone(module: Module) -> None:
 def test_the_module_and_the_random_state_stay_as_they_were(module: Module, tmp_path: Path) -> None:
     state = {name: value.clone() for name, value in module.explainer.backbone.model.state_dict().items()}
     without = checked(tmp_path, module)
-    found = checked(tmp_path, module, SanityCheck(count=2, stages=2), SanityCheck(None, count=2, stages=2))
+    found = checked(tmp_path, module, SanityCheck(num_images=2, stages=2), SanityCheck(None, num_images=2, stages=2))
     assert found["test/random"] == without["test/random"]
     assert all(torch.equal(value, state[name]) for name, value in module.explainer.backbone.model.state_dict().items())
 
@@ -145,10 +145,10 @@ def test_the_module_and_the_random_state_stay_as_they_were(module: Module, tmp_p
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"count": 0}, "SanityCheck: count must be at least 1, got 0"),
-        ({"stages": 0}, "SanityCheck: stages must be at least 1, got 0"),
+        ({"num_images": 0}, "^num_images is 0; give "),
+        ({"stages": 0}, "^stages is 0; give "),
         ({"method": "Guesing"}, "no attribution method named 'Guesing'"),
-        ({"method": None, "options": {"layer": "features"}}, "options are those of a method"),
+        ({"method": None, "options": {"layer": "features"}}, r"^options is .*features.*; give none without a method"),
     ],
 )
 def test_wrong_options(options: dict[str, Any], message: str) -> None:
@@ -176,7 +176,7 @@ def test_shares_of_ranks_are_put_back_in_order(images: int, world: int) -> None:
 
 
 def test_several_methods_share_a_file(module: Module, tmp_path: Path) -> None:
-    checked(tmp_path, module, SanityCheck(count=2, stages=2), SanityCheck(None, count=3, stages=2))
+    checked(tmp_path, module, SanityCheck(num_images=2, stages=2), SanityCheck(None, num_images=3, stages=2))
     assert len(written(tmp_path)["images"]) == 2
     assert len(written(tmp_path, "SRAEExplainer")["images"]) == 3
 
@@ -186,7 +186,7 @@ def test_two_processes_leave_what_one_leaves(
 ) -> None:
     monkeypatch.setenv("VITRINE_TRACEBACK", "1")
     train.main(["fit", *small_run, "--trainer.default_root_dir=fitted"])
-    checks = ("{method: null, count: 3, stages: 2}", "{count: 1, stages: 2}")  # an image is none for the second rank
+    checks = ("{method: null, num_images: 3, stages: 2}", "{num_images: 1, stages: 2}")  # an image is none for the second rank
     entries = ", ".join(f"{{class_path: SanityCheck, init_args: {options}}}" for options in checks)
     (workplace / "check.yaml").write_text(f"trainer:\n  callbacks: [{entries}]\n")
     command = ["test", *small_run, "-c", "check.yaml", "--ckpt_path=fitted/checkpoints/last.ckpt"]
@@ -194,8 +194,8 @@ def test_two_processes_leave_what_one_leaves(
     ddp = ["-c", "configs/trainer/ddp.yaml", "--trainer.accelerator=cpu", "--trainer.devices=2"]
     errors = "".join(ranks.run(train_on_rank, [*command, *ddp, "--trainer.default_root_dir=two"], folder=workplace))
     one, two = (json.loads((workplace / name / "metrics.json").read_text()) for name in ("one", "two"))
-    assert {name for name in one if name.startswith("sanity/")} == {
-        f"sanity/{name}/{figure}"
+    assert {name for name in one if name.startswith("test/sanity/")} == {
+        f"test/sanity/{name}/{figure}"
         for name in ("SRAEExplainer", "ExcitationBackprop")
         for figure in ("correlation", "absolute_correlation", "similarity", "degenerate")
     }

@@ -12,7 +12,7 @@ from tests.helpers.ranks import RankPool
 from tests.helpers.scripts import run_script, train_on_rank
 
 ROOT = Path(__file__).parents[2]
-PANEL = "{class_path: HeatmapPanel, init_args: {count: 3, every_n_epochs: 2}}"
+PANEL = "{class_path: HeatmapPanel, init_args: {num_images: 3, every_n_epochs: 2}}"
 
 
 @pytest.fixture

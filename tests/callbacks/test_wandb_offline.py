@@ -42,7 +42,7 @@ def values(items: Any) -> dict[str, Any]:
 @pytest.fixture
 def panels(workplace: Path) -> str:
     """A file that draws the panel after each epoch."""
-    panel = "{class_path: HeatmapPanel, init_args: {count: 2, every_n_epochs: 1}}"
+    panel = "{class_path: HeatmapPanel, init_args: {num_images: 2, every_n_epochs: 1}}"
     (workplace / "panels.yaml").write_text(f"trainer:\n  callbacks: [{{class_path: Export}}, {panel}]\n")
     return "panels.yaml"
 

@@ -149,7 +149,7 @@ def explaining_run(rank: int, folder: Path, devices: int) -> str:
     from callbacks.report import ReportGallery
 
     strategy = "ddp" if devices > 1 else "auto"
-    callbacks = [HeatmapPanel(count=5), ReportGallery(images_per_class=2), PredictionWriter(), Counts()]
+    callbacks = [HeatmapPanel(num_images=5), ReportGallery(images_per_class=2), PredictionWriter(), Counts()]
     run = trainer(folder, *callbacks, devices=devices, strategy=strategy, max_epochs=1)
     model, data = module(lr=0.0), FakeData()  # dropout differs with the number of processes, the weights must not
     with contextlib.redirect_stdout(io.StringIO()) as output:

@@ -304,7 +304,7 @@ def test_idle_x_features_are_dropped_in_their_own_group(tmp_path: Path) -> None:
             live.append(module.heads.live[:, 0].tolist())
             assert module.heads.live[:, 1:].all()
 
-    drop = DropDeadFeatures(threshold=1e-3, start=1.0, minimum=1)
+    drop = DropDeadFeatures(threshold=1e-3, start=1.0, min_features=1)
     srae_fakes.fit(module, srae_fakes.make_batches(), EPOCHS, drop, Record(), default_root_dir=tmp_path)
     done = [0, 1, 1, 2, 2, 3]
     assert live == [[row >= count for row in range(3)] for count in done]

@@ -44,6 +44,10 @@ class FirstFew(Generic[E]):
     def __iter__(self) -> Iterator[E]:
         return (entry for _, entry in self._kept)
 
+    def items(self) -> Iterator[tuple[Any, E]]:
+        """Places and entries, in their order."""
+        return iter(self._kept)
+
     @property
     def last(self) -> E | None:
         """The one that a further entry would push out; None while there is room."""
