@@ -15,7 +15,7 @@ from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
 from vitrine.core.near_names import near_names
 from vitrine.data.preprocessing import Preprocessing
-from vitrine.explainers import Explainer
+from vitrine.explainers.srae.x_features import OnBackbone
 
 
 class ImageData(Protocol):
@@ -113,14 +113,14 @@ class Run:
         """The module's explainer, None where it has none."""
         return cast("HasExplainer", self.module).explainer if satisfies(self.module, HasExplainer) else None
 
-    def backbone_explainer(self) -> Explainer:
+    def backbone_explainer(self) -> OnBackbone:
         """The module's explainer, which has a frozen backbone.
 
         Raises:
             ValueError: where it is none.
         """
-        if isinstance(self.explainer, Explainer):
-            return self.explainer
+        if satisfies(self.explainer, OnBackbone):
+            return cast("OnBackbone", self.explainer)
         raise self.refusal("a module with an explainer on a frozen backbone", self.module)
 
     def refusal(self, needed: str, given: object, remedy: str = "") -> ValueError:

@@ -75,7 +75,9 @@ class SanityCheck(pl.Callback):
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Runs the check, logs its figures, writes the file and warns."""
         run = Run(trainer, pl_module, self)
-        explainer = run.backbone_explainer()
+        explainer = run.explainer
+        if not isinstance(explainer, Explainer):
+            raise run.refusal("a module with an explainer on a frozen backbone", pl_module)
         with eval_guard(pl_module, freeze=False, every_generator=True):
             batch = run.datamodule.panel(self.num_images)
             report = joined(gather_over_ranks(self._share(run, explainer, batch)))

@@ -187,7 +187,7 @@ def test_several_classes_an_image(tmp_path: Path) -> None:
 
 
 def test_wrong_options() -> None:
-    with pytest.raises(ValueError, match="^num_draws is 0; give "):
+    with pytest.raises(ValueError, match=r"^num_draws is 0; give "):
         FilterAblation(num_draws=0)
 
 

@@ -67,10 +67,6 @@ class ColourExplainer(Explainer):
         valid = torch.tensor([[number < len(numbers) for number in range(3)] for numbers in units])
         return Explanation(heatmaps, scores, labels, logits.argmax(dim=1), classes, logits, valid)
 
-    @override
-    def options(self) -> dict[str, Any]:
-        return {}
-
 
 class Shades:
     def denormalize(self, images: Tensor) -> Tensor:
@@ -100,7 +96,7 @@ def run(folder: Path, callback: ContactSheets, data: ColourData | None = None, *
     """One test, which leaves its sheets in the folder."""
     quiet = {"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
     settings: dict[str, Any] = {"accelerator": "cpu", "devices": 1, "logger": False, "inference_mode": False, **quiet}
-    module = ExplainerModule(ColourExplainer(), lr=0.1, **{k: options.pop(k) for k in ("names",) if k in options})
+    module = ExplainerModule(ColourExplainer(), **{k: options.pop(k) for k in ("names",) if k in options})
     trainer = pl.Trainer(default_root_dir=folder, callbacks=[callback], **(settings | options))
     trainer.test(module, datamodule=data or ColourData(), verbose=False)
     return module
@@ -256,7 +252,7 @@ def test_another_names_file(tmp_path: Path) -> None:
 
 def test_a_missing_names_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"names .*mine\.yaml does not exist; give a file of names"):
-        ExplainerModule(ColourExplainer(), lr=0.1, names=tmp_path / "mine.yaml")
+        ExplainerModule(ColourExplainer(), names=tmp_path / "mine.yaml")
 
 
 def test_predictions_show_names_and_no_padding(tmp_path: Path) -> None:
@@ -268,7 +264,7 @@ def test_predictions_show_names_and_no_padding(tmp_path: Path) -> None:
         default_root_dir=tmp_path, callbacks=[PredictionWriter()], accelerator="cpu", devices=1, logger=False,
         enable_checkpointing=False, enable_progress_bar=False, inference_mode=False,
     )  # fmt: skip
-    module = ExplainerModule(ColourExplainer(), lr=0.1)
+    module = ExplainerModule(ColourExplainer())
     module.explainer.classes = list(CLASSES)  # as a checkpoint gives them
     trainer.predict(module, datamodule=ColourData(), return_predictions=False)
     table = (tmp_path / "predictions" / "predictions.csv").read_text(encoding="utf-8").splitlines()[1:]

@@ -37,16 +37,13 @@ class RedExplainer(Explainer):
         one = torch.ones(len(images), 1)
         return Explanation(heatmaps, one, [["red"]] * len(images), prediction, (prediction + 1) % 3, logits)
 
-    def options(self) -> dict[str, Any]:
-        return {}
-
 
 class Module(pl.LightningModule):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(7)
         network = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 36, 3))
-        self.explainer: nn.Module | None = RedExplainer(FrozenBackbone(network), ["loon", "tern", "gull"])
+        self.explainer: nn.Module | None = RedExplainer(FrozenBackbone(network), classes=["loon", "tern", "gull"])
 
     def test_step(self, batch: Batch) -> Explanation:  # type: ignore[override]  # Lightning hands it to the callbacks
         self.log("test/random", torch.rand(()), batch_size=len(batch["image"]))
@@ -124,7 +121,7 @@ def test_needs_an_explainer_on_a_backbone(explainer: nn.Module | None, tmp_path:
 
 
 def test_wrong_options() -> None:
-    with pytest.raises(ValueError, match="^steps is 0; give "):
+    with pytest.raises(ValueError, match=r"^steps is 0; give "):
         InsertionAndDeletion(steps=0)
     with pytest.raises(ValueError, match=r"^blur is -1\.0; give "):
         InsertionAndDeletion(blur=-1.0)

@@ -54,15 +54,12 @@ class ColourExplainer(Explainer):
         valid = torch.tensor([[True, True, False]]).repeat(len(images), 1)
         return Explanation(heatmaps, heatmaps.mean(dim=(2, 3)), labels, prediction, prediction, logits, valid)
 
-    def options(self) -> dict[str, Any]:
-        return {}
-
 
 class Module(pl.LightningModule):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(7)
-        self.explainer: nn.Module | None = ColourExplainer(FrozenBackbone(ThreeClasses()), ["loon", "tern", "gull"])
+        self.explainer: nn.Module | None = ColourExplainer(FrozenBackbone(ThreeClasses()), classes=["loon", "tern", "gull"])
 
     def test_step(self, batch: Batch) -> Explanation:  # type: ignore[override]  # Lightning hands it to the callbacks
         self.log("test/random", torch.rand(()), batch_size=len(batch["image"]))

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -239,7 +239,21 @@ LOGIT_MAP = "EBP of the logit"
 """Its label."""
 
 
-def logit_maps(explainer: Explainer, images: Tensor, target: Target = None, *, internal_batch_size: int = 16) -> Tensor:
+class OnBackbone(Protocol):
+    """An explainer, as far as what explains its backbone without it needs it."""
+
+    @property
+    def backbone(self) -> FrozenBackbone:
+        """The frozen classifier."""
+
+    @property
+    def options(self) -> Options:
+        """The explainer's options."""
+
+
+def logit_maps(
+    explainer: OnBackbone, images: Tensor, target: Target = None, *, internal_batch_size: int = 16
+) -> Tensor:
     """The backbone's own excitation backprop of ŷ, of the same kind as the explainer's heatmaps where it has one.
 
     Args:
