@@ -75,5 +75,5 @@ def _show_masked(network: str, approaches: Mapping[str, Runs]) -> None:
 
 
 def _masked(runs: Runs, gamma: str) -> str:
-    accuracy, area = f"masked_accuracy/{gamma}", f"masked_accuracy/masked_accuracy/kept_area_{gamma}"
+    accuracy, area = f"masked_accuracy/{gamma}", f"masked_accuracy/kept_area_{gamma}"
     return f"{cell(runs, accuracy, 1)} ({cell(runs, area, 0)})"

@@ -13,7 +13,6 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 from callbacks.heatmaps import HeatmapPanel, interleaved
 from tests.helpers import explaining_fakes as fakes
 from vitrine.backbones.guard import eval_guard
-from vitrine.backbones.guard import eval_guard
 from vitrine.visualization.panel import panel
 
 

@@ -59,7 +59,9 @@ class Module(pl.LightningModule):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(7)
-        self.explainer: nn.Module | None = ColourExplainer(FrozenBackbone(ThreeClasses()), classes=["loon", "tern", "gull"])
+        self.explainer: nn.Module | None = ColourExplainer(
+            FrozenBackbone(ThreeClasses()), classes=["loon", "tern", "gull"]
+        )
 
     def test_step(self, batch: Batch) -> Explanation:  # type: ignore[override]  # Lightning hands it to the callbacks
         self.log("test/random", torch.rand(()), batch_size=len(batch["image"]))
@@ -158,7 +160,7 @@ def test_the_picture_shows_what_is_kept_of_the_images(tmp_path: Path) -> None:
     for row in range(11):
         tile = picture.crop((180, 10 + (row + 1) * height - 170, 340, 10 + (row + 1) * height - 10))
         shares.append(float((np.asarray(tile) == 0).all(axis=2).mean()))
-    area = figures_of_test(tmp_path, MaskedClassification([0.4], fill="black"))["test/masked_accuracy/masked_accuracy/kept_area_40"]
+    area = figures_of_test(tmp_path, MaskedClassification([0.4], fill="black"))["test/masked_accuracy/kept_area_40"]
     assert 1 - sum(shares) / 11 == pytest.approx(area, abs=0.1)  # the tiles are enlarged, which blurs the edges
 
 

@@ -186,7 +186,10 @@ def test_two_processes_leave_what_one_leaves(
 ) -> None:
     monkeypatch.setenv("VITRINE_TRACEBACK", "1")
     train.main(["fit", *small_run, "--trainer.default_root_dir=fitted"])
-    checks = ("{method: null, num_images: 3, stages: 2}", "{num_images: 1, stages: 2}")  # an image is none for the second rank
+    checks = (
+        "{method: null, num_images: 3, stages: 2}",
+        "{num_images: 1, stages: 2}",
+    )  # an image is none for the second rank
     entries = ", ".join(f"{{class_path: SanityCheck, init_args: {options}}}" for options in checks)
     (workplace / "check.yaml").write_text(f"trainer:\n  callbacks: [{entries}]\n")
     command = ["test", *small_run, "-c", "check.yaml", "--ckpt_path=fitted/checkpoints/last.ckpt"]

@@ -40,7 +40,9 @@ def test_the_shared_reconstruction_weighs_as_those_of_all_heads(tmp_path: Path) 
     error = float((output.decoded - batch["features"]).square().mean().detach())
     metrics = srae_fakes.fit(module, [batch], 1, default_root_dir=tmp_path).callback_metrics
     assert float(metrics["train/loss/reconstruction"]) == pytest.approx(error, rel=1e-5)
-    assert float(metrics["train/loss"]) == pytest.approx(float(metrics["train/loss/faithfulness"]) + 2 * error, rel=1e-5)
+    assert float(metrics["train/loss"]) == pytest.approx(
+        float(metrics["train/loss/faithfulness"]) + 2 * error, rel=1e-5
+    )
 
 
 # An autoencoder and its predictor

@@ -25,7 +25,7 @@ class InversionCourse(Metric):
 
     def __init__(self) -> None:
         super().__init__()
-        for name in ("masks", "inversion/not_converged", "inversion/degenerate", "steps", "loss", "losses"):
+        for name in ("masks", "not_converged", "degenerate_masks", "steps", "loss", "losses"):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, result: InversionResult) -> None:

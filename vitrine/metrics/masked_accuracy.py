@@ -90,7 +90,7 @@ class MaskedAccuracy(ExplanationMetric):
         figures = {"masked_accuracy/original": self.right / self.measured}
         for index, gamma in enumerate(self.gammas):
             figures[f"masked_accuracy/{percent(gamma)}"] = self.masked_right[index] / self.measured
-            figures[f"masked_accuracy/masked_accuracy/kept_area_{percent(gamma)}"] = self.kept_area[index] / self.measured
+            figures[f"masked_accuracy/kept_area_{percent(gamma)}"] = self.kept_area[index] / self.measured
         figures["masked_accuracy/blank"] = self.blank
         return {name: value.float() for name, value in figures.items()}
 

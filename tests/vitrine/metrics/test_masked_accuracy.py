@@ -62,9 +62,9 @@ def test_what_a_network_looks_at_is_enough_for_it_and_what_it_does_not_is_not(fi
         assert found == pytest.approx({
             "masked_accuracy/original": 1.0,
             "masked_accuracy/5": accuracy,
-            "masked_accuracy/masked_accuracy/kept_area_5": area,
+            "masked_accuracy/kept_area_5": area,
             "masked_accuracy/100": accuracy,
-            "masked_accuracy/masked_accuracy/kept_area_100": area,
+            "masked_accuracy/kept_area_100": area,
             "masked_accuracy/blank": 0.0,
         })  # fmt: skip
 
@@ -110,7 +110,7 @@ def expected_values(fill: str = "inpaint") -> dict[str, float]:
             kept = kept_pixels(speaking_maps(explanation[row : row + 1], 0), gamma)
             logits = network()(masked_inputs(image, kept, PREPROCESSING, fill))
             right.setdefault(f"masked_accuracy/{name}", []).append(float(int(logits.argmax()) == label))
-            right.setdefault(f"masked_accuracy/masked_accuracy/kept_area_{name}", []).append(float(kept.double().mean()))
+            right.setdefault(f"masked_accuracy/kept_area_{name}", []).append(float(kept.double().mean()))
     return {name: sum(each) / 11 for name, each in right.items()} | {"masked_accuracy/blank": 2.0}
 
 
@@ -139,12 +139,12 @@ def test_a_map_above_0_keeps_everything_at_gamma_0() -> None:
     metric.update(explanation_of(heatmaps), batch)
     found = values(metric)
     assert found["masked_accuracy/0"] == found["masked_accuracy/original"] == pytest.approx(8 / 11)
-    assert found["masked_accuracy/masked_accuracy/kept_area_0"] == 1
-    assert found["masked_accuracy/masked_accuracy/kept_area_100"] == pytest.approx(1 / 144)
+    assert found["masked_accuracy/kept_area_0"] == 1
+    assert found["masked_accuracy/kept_area_100"] == pytest.approx(1 / 144)
     assert (
-        found["masked_accuracy/masked_accuracy/kept_area_0"]
-        > found["masked_accuracy/masked_accuracy/kept_area_50"]
-        > found["masked_accuracy/masked_accuracy/kept_area_100"]
+        found["masked_accuracy/kept_area_0"]
+        > found["masked_accuracy/kept_area_50"]
+        > found["masked_accuracy/kept_area_100"]
     )
 
 
@@ -161,7 +161,7 @@ def test_an_image_without_a_kept_pixel_is_black_and_counted() -> None:
     assert found == {
         "masked_accuracy/original": 1.0,
         "masked_accuracy/10": 0.5,  # one of them is red
-        "masked_accuracy/masked_accuracy/kept_area_10": 0.0,
+        "masked_accuracy/kept_area_10": 0.0,
         "masked_accuracy/blank": 2.0,
     }
     assert not PREPROCESSING.denormalize(seen[1]).gt(1e-6).any()
