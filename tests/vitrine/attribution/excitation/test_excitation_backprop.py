@@ -120,7 +120,9 @@ def test_several_layers_give_the_equation(index: int) -> None:
 
 @pytest.mark.parametrize("treatment", ["clamp", "raw", "zplus"])
 @pytest.mark.parametrize(("layer", "negated", "target"), [(None, 10, 3), ("9", 8, 2), ("6", 4, 5), ("5", 4, 5)])
-def test_contrastive_equals_the_long_way(treatment: NegativeActivations, layer: str | None, negated: int, target: int) -> None:
+def test_contrastive_equals_the_long_way(
+    treatment: NegativeActivations, layer: str | None, negated: int, target: int
+) -> None:
     model, x = small_net().double(), torch.rand(2, 3, 8, 8, dtype=torch.float64)
     dual = copy.deepcopy(model)
     dual.get_parameter(f"{negated}.weight").data.neg_()
