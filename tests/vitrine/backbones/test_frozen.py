@@ -1,4 +1,4 @@
-"""FrozenBackbone: built by every kind of name, loaded from every kind of file, and unchanged by all that is done with it."""
+"""FrozenBackbone: unchanged by all that is done with it, its digest, and what reaches its outputs."""
 
 import copy
 
