@@ -1,13 +1,18 @@
-"""CAM: GradCAM times the area of a map, SqueezeNet's own channel, and networks that are not built so."""
+"""CAM: against Grad-CAM on networks with global average pooling; other networks are refused."""
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.helpers.cam_networks import bilinear, close, images, network, small, targets_of, unchanged
+from tests.helpers.cam_models import bilinear, close, images, network, small, targets_of, unchanged
 from vitrine.attribution.cam.cam import CAM
 from vitrine.attribution.cam.grad_cam import GradCAM
 from vitrine.backbones.taps import captured
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "densenet121", "googlenet", "shufflenet_v2_x0_5"])

@@ -1,4 +1,4 @@
-"""What holds of all class activation maps: batches, layers, precision, and a model that is left as it was."""
+"""All class activation maps: batches, bounds, layers, precision, and an unchanged model."""
 
 import copy
 from typing import Any
@@ -7,13 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.helpers.cam_networks import (
-    close,
-    images,
-    small,
-    targets_of,
-    unchanged,
-)
+from tests.helpers.cam_models import close, images, small, targets_of, unchanged
 from vitrine.attribution.cam.cam import CAM
 from vitrine.attribution.cam.class_activation import ClassActivation
 from vitrine.attribution.cam.grad_cam import GradCAM, GradCAMPlusPlus, GuidedGradCAM, GuidedGradCAMPlusPlus, LayerCAM
@@ -21,6 +15,11 @@ from vitrine.attribution.cam.score_cam import ScoreCAM
 from vitrine.attribution.cam.upsampled_activation import UpsampledActivation
 
 METHODS: list[Any] = [CAM, GradCAM, GradCAMPlusPlus, LayerCAM, ScoreCAM, GuidedGradCAM, GuidedGradCAMPlusPlus]
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -1,29 +1,27 @@
-"""Class activation maps against Captum, pytorch-grad-cam, closed forms and naive loops."""
+"""Gradient-weighted maps against Captum, pytorch-grad-cam and closed forms."""
 
 import copy
+from typing import Any
 
 import captum.attr
 import pytest
+import pytorch_grad_cam
 import torch
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
-from tests.helpers.cam_networks import (
-    Counting,
-    bilinear,
-    close,
-    coarse_of_pytorch_grad_cam,
-    images,
-    network,
-    small,
-    targets_of,
-)
+from tests.helpers.cam_models import LAYERS, Counting, bilinear, close, images, network, small, targets_of
 from vitrine.attribution.base import Method
 from vitrine.attribution.cam.cam import CAM
 from vitrine.attribution.cam.class_activation import ClassActivation
 from vitrine.attribution.cam.grad_cam import GradCAM, GradCAMPlusPlus, GuidedGradCAM, GuidedGradCAMPlusPlus, LayerCAM
+from vitrine.attribution.cam.score_cam import ScoreCAM
 from vitrine.attribution.gradient.deconvnet import GuidedBackprop
 
-LAYERS = {"vgg11_bn": "features", "resnet18": "layer4", "squeezenet1_0": "features"}
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -42,6 +40,30 @@ def test_grad_cam_is_captums(name: str) -> None:
     close(signed, bilinear(theirs.attribute(x, target=target), x), to=1e-5)
 
 
+OTHERS = {
+    GradCAM: pytorch_grad_cam.GradCAM,
+    GradCAMPlusPlus: pytorch_grad_cam.GradCAMPlusPlus,
+    LayerCAM: pytorch_grad_cam.LayerCAM,
+    ScoreCAM: pytorch_grad_cam.ScoreCAM,
+}
+
+
+def coarse_of_others(method: type[Any], model: nn.Module, layer: str, x: Tensor, target: Tensor) -> Tensor:
+    """What pytorch-grad-cam has before it scales and resizes."""
+    model = copy.deepcopy(model)
+    saved = []
+    with method(model, [model.get_submodule(layer)]) as theirs:
+        original = theirs.get_cam_image
+
+        def keeping(*arguments: Any) -> Any:
+            saved.append(original(*arguments))
+            return saved[-1]
+
+        theirs.get_cam_image = keeping
+        theirs(x, [ClassifierOutputTarget(int(t)) for t in target])
+    return torch.as_tensor(saved[0])[:, None].clamp(min=0)
+
+
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("method", [GradCAM, GradCAMPlusPlus, LayerCAM])
 def test_gradient_weighted_maps_are_pytorch_grad_cams(method: type[ClassActivation], name: str) -> None:
@@ -49,8 +71,20 @@ def test_gradient_weighted_maps_are_pytorch_grad_cams(method: type[ClassActivati
     last = [module for module in model.modules() if isinstance(module, nn.Linear | nn.Conv2d)][-1]
     last.weight.data *= 1e4  # theirs adds 1e-6 to denominators of g²; ours needs no ε
     target = targets_of(model, x)
-    expected = bilinear(coarse_of_pytorch_grad_cam(method.__name__, model, LAYERS[name], x, target), x)
+    expected = bilinear(coarse_of_others(OTHERS[method], model, LAYERS[name], x, target), x)
     close(method(model).attribute(x, target), expected, to=1e-5)
+
+
+def test_score_cam_is_pytorch_grad_cams(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_aligned_corners(size: tuple[int, int]) -> nn.Module:
+        return nn.Upsample(size=size, mode="bilinear", align_corners=False)
+
+    monkeypatch.setattr(torch.nn, "UpsamplingBilinear2d", without_aligned_corners)
+    model, x = small().eval(), images()
+    model[8].get_parameter("weight").data *= 30  # scores that differ
+    target = targets_of(model, x)
+    expected = bilinear(coarse_of_others(OTHERS[ScoreCAM], model, "5", x, target), x)
+    close(ScoreCAM(model, "5").attribute(x, target), expected, to=1e-5)
 
 
 def test_several_classes_cost_one_forward_pass() -> None:

@@ -1,17 +1,17 @@
-"""A channel's own activation, upsampled."""
+"""A channel's own activation map, upsampled."""
 
 import copy
 
 import pytest
 import torch
 
-from tests.helpers.cam_networks import (
-    bilinear,
-    images,
-    small,
-    unchanged,
-)
+from tests.helpers.cam_models import bilinear, images, small, unchanged
 from vitrine.attribution.cam.upsampled_activation import UpsampledActivation
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
 
 
 @pytest.mark.parametrize("batch", [1, 3])

@@ -72,7 +72,7 @@ def test_layers_behind_the_last_one_are_none(network: Stages, images: Tensor) ->
 
 
 @pytest.mark.parametrize("maps", ["gradient", "guided"])
-def test_relevance_is_the_positive_part_of_gradient_and_activation(network: Stages, images: Tensor, maps: str) -> None:
+def test_relevance_is_the_positive_part_of_gradient_and_activation(network: Stages, images: Tensor, maps: Any) -> None:
     classes = torch.tensor([0, 2, 1])
     actual = InvertedNetwork(network, InversionLayers("third", ("second",)), InversionSettings(maps=maps)).read(
         images, lambda _: classes

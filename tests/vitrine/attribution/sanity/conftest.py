@@ -1,10 +1,10 @@
-"""A network that looks trained, and images."""
+"""A network and images for the sanity check."""
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.helpers.sanity_networks import Tangled
+from tests.helpers.sanity_models import Tangled
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Cascading re-initialisation: the order of layers, what each stage changes, and its seeds."""
+"""The cascade of re-initialised layers: their order, their new weights, and all that stays."""
 
 import copy
 import itertools
@@ -11,11 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from tests.helpers.sanity_networks import Gradient
+from tests.helpers.sanity_models import FROM_TOP, Gradient
 from vitrine.attribution.sanity import randomized, sanity_check
 from vitrine.attribution.sanity.cascade import evenly_spaced, layers_from_top, reinitialise
-
-FROM_TOP = ["head", "last_norm", "shared", "functional", "norm", "", "stem"]
 
 
 def test_layers_stand_in_the_reverse_order_of_their_use(network: nn.Module, images: Tensor) -> None:
