@@ -65,7 +65,7 @@ def test_mass_is_one_without_biases_and_negative_weights() -> None:
     [([2.0, -0.5], [0.0, 0.0, 1.0]), ([-2.0, 2.0], [0.0, 0.0, 1.0]), ([-2.0, -2.0], [1.0, 1.0, 1.0])],
 )
 def test_lost_mass_is_reported_map_by_map(pixels: list[float], lost: list[float]) -> None:
-    """None is lost where something positive feeds a unit by positive weights, all where nothing does."""
+    """None is lost where something positive feeds an output by positive weights, all where nothing does."""
     layers = nn.Linear(2, 2, bias=False), nn.Linear(2, 3, bias=False)
     layers[0].weight.data = torch.tensor([[1.0, 0.0], [1.0, 2.0]])
     layers[1].weight.data = torch.tensor([[1.0, 1.0], [0.0, 1.0], [-1.0, -1.0]])
@@ -129,7 +129,7 @@ def test_contrastive_equals_the_long_way(
 def start_at_channel(
     net: nn.Sequential, layer: int, x: Tensor, channel: int, seeded_by: nn.Sequential, treatment: NegativeActivations
 ) -> Tensor:
-    """Mass of all units of a channel, each weighted by its share of the channel's activation in ``seeded_by``."""
+    """Mass of all places of a channel, each weighted by its share of the channel's activation in ``seeded_by``."""
     lower = net[: layer + 1].eval()
     with torch.no_grad():
         start = seeded_by[: layer + 1].eval()(x)[:, channel].clamp(min=0).flatten(1)

@@ -20,7 +20,7 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-def test_one_forward_serves_all_units() -> None:
+def test_one_forward_serves_all_indices() -> None:
     model, x, calls = small_net().eval(), torch.rand(2, 3, 8, 8), []
 
     def forward(images: Tensor) -> Tensor:
