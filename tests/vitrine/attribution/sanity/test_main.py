@@ -1,12 +1,13 @@
-"""The command of the sanity check: its output, its refusals, and the images that it takes."""
+"""The command line of the sanity check."""
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from vitrine.attribution.sanity.__main__ import main
+from vitrine.attribution.sanity.__main__ import find_images, main
 
 WEIGHTS = Path(__file__).parents[4] / "vitrine" / "data" / "an8flower" / "flower_net.safetensors"
 
@@ -78,3 +79,10 @@ def test_the_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert stopped.value.code == 0
     assert "ExcitationBackprop" in capsys.readouterr().out
+
+
+def test_images_are_spread_over_the_folder(class_folder: Path) -> None:
+    names = partial(lambda count: [path.name for path in find_images(class_folder / "train", count)])
+    assert names(4) == ["ant_train_0.png", "ant_train_3.png", "bee_train_0.png", "bee_train_3.png"]
+    assert len(set(names(7))) == 7
+    assert len(names(99)) == 12

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.helpers.sanity_networks import EdgeDetector
+from tests.helpers.sanity_models import EdgeDetector
 from vitrine.attribution.sanity import SanityReport, sanity_check
 from vitrine.attribution.targets import Target
 
