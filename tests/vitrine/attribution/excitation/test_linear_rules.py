@@ -23,7 +23,7 @@ def _doubles() -> Any:
     torch.set_default_dtype(torch.float32)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)),
     stride=st.integers(1, 2),
@@ -52,7 +52,7 @@ def test_conv2d(
     assert_like_naive(layer, torch.randn(1, 2, 6, 5), negative_activations)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(
     stride=st.integers(1, 3),
     groups=st.sampled_from([1, 2]),

@@ -19,7 +19,7 @@ PAIRS = st.tuples(st.integers(1, 4), st.integers(2, 40)).flatmap(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(PAIRS)
 @pytest.mark.filterwarnings("ignore:An input array is constant")
 def test_rank_correlation_is_scipys(pair: np.ndarray[Any, Any]) -> None:
