@@ -12,9 +12,8 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from vitrine.core.explanation import Explanation
-from vitrine.core.image_ops import gaussian_blur
+from vitrine.core.image_ops import display_blur
 from vitrine.data.preprocessing import Preprocessing
-from vitrine.visualization.overlays import BLUR
 
 FILLS = ("inpaint", "black")
 METHODS = ("telea", "navier_stokes")
@@ -52,7 +51,7 @@ def speaking_maps(explanation: Explanation, sigma: float | None = None) -> Tenso
     maps = explanation.heatmaps.detach().float().where(explanation.valid[..., None, None], 0)
     sizes = maps.abs().amax(dim=(2, 3), keepdim=True)
     scaled = maps / sizes.where(sizes != 0, 1)
-    return gaussian_blur(scaled, BLUR * max(maps.shape[2:]) if sigma is None else sigma, truncate=3)
+    return display_blur(scaled, sigma)
 
 
 def mask_images(
