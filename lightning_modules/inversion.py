@@ -1,6 +1,7 @@
 """InversionModule: masks by guided feature inversion (Du, Liu, Song and Hu, KDD 2018), optimised or predicted."""
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -121,8 +122,8 @@ class InversionModule(ExplainerModule):
         self.explainer.settings = self.settings
 
     @override
-    def _metrics(self) -> list[ExplanationMetric]:
-        metrics = super()._metrics()
+    def _metrics(self, annotations: AbstractSet[str]) -> list[ExplanationMetric]:
+        metrics = super()._metrics(annotations)
         if self.runs.localization_alpha is None:
             return metrics
         tuned = LocalizationError(self.runs.localization_alpha)

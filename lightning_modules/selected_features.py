@@ -60,8 +60,8 @@ class SelectedFeaturesModule(ExplainerModule):
             _select_logits(explainer)
 
     @property
+    @override
     def one_pass(self) -> bool:
-        """Tells a datamodule to give each training sample once, in any order."""
         return True
 
     @override

@@ -14,6 +14,8 @@ class Batch(TypedDict, total=False):
 
     key: list[str]
     """Names of the samples, unique in a data set."""
+    row: Tensor
+    """(B,) int64: each sample's place in its split, in the order of the shards; only streamed samples of shards have it."""
     image: Tensor
     """(B, 3, H, W) float, normalised as the backbone takes it."""
     label: Tensor

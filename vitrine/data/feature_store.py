@@ -130,7 +130,7 @@ class FeatureStore:
         return FeatureTable(self.folder)
 
     @staticmethod
-    def _write(files: dict[str, Any], batch: Any, computed: Features) -> None:
+    def _write(files: dict[str, Any], batch: Batch, computed: Features) -> None:
         rows = batch["row"].numpy()
         files["features"][rows] = computed["features"].float().cpu().numpy()
         files["logits"][rows] = computed["logits"].float().cpu().numpy()
@@ -146,7 +146,7 @@ def _encoded(key: str) -> bytes:
     data = key.encode()
     if len(data) > KEY_BYTES:
         raise ValueError(
-            f"The key {key} is longer than {KEY_BYTES} bytes; shorten the path, or set cache_features: false."
+            f"The key {key} is longer than {KEY_BYTES} bytes; shorten the path, or set data.init_args.features.cache: false."
         )
     return data
 
