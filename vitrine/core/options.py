@@ -11,6 +11,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, ParamSpec, Self, TypeVar, Union, cast, get_args, get_origin
@@ -327,8 +328,27 @@ def grouped(declared: type, options: Mapping[str, Any]) -> dict[str, Any]:
         for parent in parents:
             branch = branch.setdefault(parent, {})
         branch[last] = value
-    hints = _hints(declared.__init__)  # type: ignore[misc]  # looked at, not called
+    hints = parameter_types(declared)
     return {name: _made(value, hints.get(name)) for name, value in tree.items()}
+
+
+def parameter_types(declared: type) -> dict[str, Any]:
+    """Annotations of a constructor's parameters, and of those of its bases' to which it passes further options on.
+
+    Constructors of other libraries whose annotations cannot be evaluated are left out.
+    """
+    annotations: dict[str, Any] = {}
+    for base in inspect.getmro(declared)[:-1]:
+        if "__init__" not in vars(base):
+            continue
+        constructor = base.__init__  # type: ignore[misc]  # looked at, not called
+        with suppress(NameError):
+            annotations = _hints(constructor) | annotations
+        if all(
+            one.kind is not inspect.Parameter.VAR_KEYWORD for one in inspect.signature(constructor).parameters.values()
+        ):
+            break
+    return annotations
 
 
 def _made(value: Any, hint: Any) -> Any:

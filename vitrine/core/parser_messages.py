@@ -4,12 +4,11 @@ import difflib
 import inspect
 import pydoc
 import re
-import typing
 from collections.abc import Iterable
 from textwrap import dedent
 from typing import Any
 
-from vitrine.core.options import Options, option_path
+from vitrine.core.options import Options, option_path, parameter_types
 
 UNION = re.compile(
     r"Does not validate against any of the Union subtypes\n.*?^(?P<i> *)Errors:\n(?P<errors>.*?)\n(?P=i)Given value type:"
@@ -47,7 +46,7 @@ def one_sentence(message: str, classes: Iterable[str] = (), roots: dict[str, typ
 def accepted_keys(cls: type, path: Iterable[str] = ()) -> list[str]:
     """Parameters that a class takes, with those that it passes on to its bases; of the class of the one at ``path``."""
     for name in path:
-        cls = _parameter_types(cls).get(name, object)
+        cls = parameter_types(cls).get(name, object)
     names: dict[str, None] = {}
     for base in inspect.getmro(cls)[:-1]:
         parameters = inspect.signature(base.__init__).parameters.values()  # type: ignore[misc]
@@ -149,16 +148,12 @@ def _near_option(wrong: str, cls: type) -> str:
     """As `_near`, among the fields of the dataclasses of options that a class takes."""
     paths = {
         field: f"{parameter}.{field}"
-        for parameter, hint in _parameter_types(cls).items()
+        for parameter, hint in parameter_types(cls).items()
         if isinstance(hint, type) and issubclass(hint, Options)
         for field in accepted_keys(hint)
     }
     near = difflib.get_close_matches(wrong, list(paths), n=3)
     return f"; did you mean {' or '.join(paths[name] for name in near)}?" if near else ""
-
-
-def _parameter_types(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls.__init__)  # type: ignore[misc]
 
 
 def _flat(text: str) -> str:
