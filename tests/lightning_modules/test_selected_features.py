@@ -77,7 +77,7 @@ def test_lasso_on_shards(tmp_path: Path) -> None:
     explained = {"explained_classes": [0, 2], "alpha": 1e-4}
     found = []
     for cache in (True, False):
-        data = shard_fakes.module_of(shards, cache_features=cache, **options)
+        data = shard_fakes.module_of(shards, cache=cache, **options)
         module = srae_fakes.make_selection(**explained)
         trainer = pl.Trainer(max_epochs=3, **{**srae_fakes.QUIET, "default_root_dir": tmp_path})
         trainer.fit(module, datamodule=data)
