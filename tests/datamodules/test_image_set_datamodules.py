@@ -122,9 +122,6 @@ class Brightness(Explainer):
         maps = images.mean(dim=1, keepdim=True)
         return Explanation(maps, torch.ones(len(images), 1), names, prediction, prediction, logits)
 
-    def options(self) -> dict[str, Any]:
-        return {}
-
 
 class Seen(ExplainerModule):
     """Keeps what was explained."""
@@ -139,7 +136,7 @@ def test_a_test_on_salient_objects_explains_the_prediction(tmp_path: Path) -> No
     """And measures what masks allow, with as many images as there are."""
     data = SaliencyDataModule(tmp_path / "shards", sets.write_saliency(tmp_path / "set", "ECSSD"), **OPTIONS)
     torch.manual_seed(0)
-    module = Seen(Brightness(FrozenBackbone(FlowerNet())), lr=1.0)
+    module = Seen(Brightness(FrozenBackbone(FlowerNet())))
     trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
     (figures,) = trainer.test(module, datamodule=data, verbose=False)
     assert len(module.shown) == 3

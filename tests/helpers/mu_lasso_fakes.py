@@ -37,10 +37,16 @@ def make_module(**options: Any) -> MuLassoModule:
     return make_flat(MuLassoModule, backbone, **{**settings, **options})
 
 
-def make_data(shards: Path, cache: Path, **options: Any) -> FlowerDataModule:
+def make_data(shards: Path, folder: Path, **options: Any) -> FlowerDataModule:
     """The small flower set, at 64 pixels."""
-    settings: dict[str, Any] = {"preprocessing": Preprocessing(64, None), "num_workers": 0, "batch_size": 16}
-    return FlowerDataModule(shards, **{**settings, "feature_cache": cache, **options})
+    settings = {
+        "preprocessing": Preprocessing(64, None),
+        "num_workers": 0,
+        "batch_size": 16,
+        "folder": folder,
+        **options,
+    }
+    return FlowerDataModule(shards, **grouped(FlowerDataModule, settings))
 
 
 def fit(module: MuLassoModule, data: Any, ckpt_path: Path | None = None, **options: Any) -> pl.Trainer:

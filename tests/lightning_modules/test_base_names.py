@@ -57,7 +57,10 @@ class Module(ExplainerModule):
 
 
 class Data(pl.LightningDataModule):
-    classes, annotations, preprocessing = CLASSES, (), None
+    classes, annotations, preprocessing, multi_label = CLASSES, frozenset[str](), None, False
+
+    def panel(self, count: int) -> Batch:
+        raise NotImplementedError
 
     def loader(self) -> DataLoader[Any]:
         images = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))

@@ -16,12 +16,18 @@ from vitrine.backbones.classifier_layer import classifier_layer, replace_classif
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch
+from vitrine.data.preprocessing import Preprocessing
 
 CLASSES = ["ant", "bee", "cat"]
 
 
 class ColouredImages(pl.LightningDataModule):
     """Class c is bright in channel c; with several labels, an image is bright in each of its channels."""
+
+    preprocessing, annotations = Preprocessing(32, 32), frozenset[str]()
+
+    def panel(self, count: int) -> Batch:
+        raise NotImplementedError
 
     def __init__(self, multi_label: bool = False) -> None:
         super().__init__()

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -342,16 +341,11 @@ def test_what_is_exported_explains_the_same(tmp_path: Path) -> None:
 
 def test_a_tuned_alpha_is_taken_for_the_localisation_error() -> None:
     module = make_module(localization_alpha=1.5)
-    module._trainer = TrainerWithBoxes()  # type: ignore[assignment]
-    (own,) = [metric for metric in module._metrics() if isinstance(metric, LocalizationError)]
+    (own,) = [metric for metric in module._metrics({"boxes"}) if isinstance(metric, LocalizationError)]
     assert own.alpha == 1.5
     module.localization_alpha = None
-    (own,) = [metric for metric in module._metrics() if isinstance(metric, LocalizationError)]
+    (own,) = [metric for metric in module._metrics({"boxes"}) if isinstance(metric, LocalizationError)]
     assert own.alpha is None
-
-
-class TrainerWithBoxes:
-    datamodule = SimpleNamespace(annotations=frozenset({"boxes"}))
 
 
 def test_labels_of_other_classes_are_refused() -> None:
