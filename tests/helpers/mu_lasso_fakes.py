@@ -13,6 +13,7 @@ from lightning_modules import MuLassoModule
 from tests.helpers.flat_options import make_flat
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch
+from vitrine.core.options import grouped
 from vitrine.data.preprocessing import Preprocessing
 
 FILTERS, CLASSES = 88, 6
