@@ -169,13 +169,13 @@ def test_rows_that_have_all_left_end_the_work(inverted_net: nn.Module, inverted_
 @pytest.mark.parametrize(
     ("variant", "changes", "expected"),
     [
-        ("neither", {}, "variant is 'neither'; give 'paper'"),
+        ("neither", {}, "variant is 'neither'; give 'paper', 'released', 'fine' or 'smooth'"),
         (
             "paper",
             {"score": "odds"},
-            "score is 'odds'; give 'probability'",
+            "score is 'odds'; give 'probability', 'log_probability', 'sigmoid' or 'logit'",
         ),
-        ("paper", {"background": "sea"}, "background is 'sea'; give 'blur'"),
+        ("paper", {"background": "sea"}, "background is 'sea'; give 'blur', 'mean' or 'noise'"),
         ("paper", {"inversion_steps": -1}, "inversion_steps is -1; give 0 or more"),
         ("paper", {"class_penalty": float("nan")}, "class_penalty is nan; give 0 or more"),
         ("paper", {"halving": 0}, "halving is 0; give 1 or more"),
