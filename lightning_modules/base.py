@@ -17,11 +17,11 @@ from torchmetrics import Metric, MetricCollection
 from typing_extensions import override
 
 from lightning_modules.heads import check_classes, check_image_size, first_difference, meaning_of, take_over_heads
-from lightning_modules.optimization import RENAMED_OPTIMIZATION, CosineToZero, check_optimizer, configured
+from lightning_modules.optimization import RANGES, RENAMED_OPTIMIZATION, CosineToZero, check_optimizer, configured
 from vitrine.core.batch import Batch
 from vitrine.core.distributed import sum_over_ranks
 from vitrine.core.explanation import Explanation
-from vitrine.core.options import option_path
+from vitrine.core.options import Range, option_path
 from vitrine.data.contracts import ExplanationData, TrainingData, explanation_data, training_data
 from vitrine.data.feature_store import FeatureExtractor
 from vitrine.explainers import Explainer
@@ -58,6 +58,8 @@ class ExplainerModule(LightningModule):
     """
 
     RENAMED: ClassVar[Mapping[str, str]] = RENAMED_OPTIMIZATION
+    learning_rates: ClassVar[Range] = RANGES["lr"]
+    """What the optimizer's learning rate may be."""
 
     def __init__(
         self,
@@ -68,7 +70,7 @@ class ExplainerModule(LightningModule):
         names: str | Path | None = None,
     ) -> None:
         super().__init__()
-        check_optimizer(optimizer)
+        check_optimizer(optimizer, self.learning_rates)
         if names is not None and not Path(names).is_file():
             raise FileNotFoundError(f"names {names} does not exist; give a file of names, or leave the option out.")
         self.explainer = explainer

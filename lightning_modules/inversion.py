@@ -19,7 +19,7 @@ from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch, one_row_a_class
 from vitrine.core.distributed import sum_over_ranks, world_size
 from vitrine.core.explanation import Explanation
-from vitrine.core.options import Count, NonNegative, Options
+from vitrine.core.options import Count, NonNegative, Options, Range
 from vitrine.explainers.inversion.explainer import InversionExplainer, InversionOptions
 from vitrine.metrics import ExplanationMetric, LocalizationError
 from vitrine.metrics.inversion_course import InversionCourse
@@ -75,6 +75,7 @@ class InversionModule(ExplainerModule):
     """
 
     explainer: InversionExplainer
+    learning_rates = Range(above=0)
     val_losses: Sequence[MeanMetric]
 
     def __init__(

@@ -20,6 +20,7 @@ from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch
 from vitrine.core.distributed import sum_over_ranks
 from vitrine.core.explanation import Explanation
+from vitrine.core.options import Range
 from vitrine.core.precision import without_autocast
 from vitrine.core.progress import progress_bar
 from vitrine.explainers.loading import read_config
@@ -52,6 +53,7 @@ class MuLassoModule(ExplainerModule):
     """
 
     explainer: MuLassoExplainer
+    learning_rates = Range(above=0)
 
     def __init__(
         self,

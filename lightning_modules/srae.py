@@ -316,7 +316,9 @@ class SRAEModule(GroupedFitModule):
             ValueError: for heads on a shared trunk.
         """
         if isinstance(self.heads, SharedHeads):
-            raise ValueError("Heads on a shared trunk cannot be restarted alone; take model.init_args.trunk: separate.")
+            raise ValueError(
+                "Heads on a shared trunk cannot be restarted alone; take model.init_args.srae.trunk: separate."
+            )
         self.heads[row].reset(generator)
         optimizers = self.optimizers()
         for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:

@@ -38,7 +38,11 @@ class NamedExplainer(Explainer):
     options: NamedOptions
 
     def __init__(
-        self, backbone: FrozenBackbone, options: NamedOptions | None = None, classes: Sequence[str] | None = None, **rest: Any
+        self,
+        backbone: FrozenBackbone,
+        options: NamedOptions | None = None,
+        classes: Sequence[str] | None = None,
+        **rest: Any,
     ) -> None:
         super().__init__(backbone, options, classes, **rest)
         self.weight = nn.Parameter(torch.ones(()))

@@ -18,7 +18,8 @@ def explainer_of(threshold: float) -> MuLassoExplainer:
         nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
     )
     explainer = MuLassoExplainer(
-        FrozenBackbone(network), MuLassoOptions(layers=["1"], num_heatmaps=2, activation_threshold=threshold, image_size=8)
+        FrozenBackbone(network),
+        MuLassoOptions(layers=["1"], num_heatmaps=2, activation_threshold=threshold, image_size=8),
     )
     explainer.weights.data[1] = torch.tensor([2.0, 0.0])
     explainer.weights.data[2] = torch.tensor([1.0, -1.0])
