@@ -197,7 +197,14 @@ def _reason(name: str, value: object, annotation: Any) -> OptionError | None:  #
         return None if _is_plain(value, annotation) else _refused(name, value, annotation)
     if origin in {Sequence, list, tuple} or annotation in {Sequence, list, tuple}:
         return _reason_in_sequence(name, value, annotation, arguments)
-    if isinstance(annotation, type) and annotation is Path and value is None:
+    return _reason_as_a_whole(name, value, annotation)
+
+
+def _reason_as_a_whole(name: str, value: object, annotation: Any) -> OptionError | None:
+    """Of keys with values, paths and options within options, whose entries are not looked at here."""
+    if get_origin(annotation) in {Mapping, dict}:
+        return None if isinstance(value, Mapping) else _refused(name, value, annotation)
+    if annotation is Path and value is None:
         return _refused(name, value, annotation)
     if isinstance(annotation, type) and issubclass(annotation, Options) and not isinstance(value, annotation):
         return OptionError(name, value, f"{annotation.__name__}(…)")
@@ -254,6 +261,8 @@ def _wanted(annotation: Any, value: object = None) -> str:  # noqa: PLR0911 - on
         if origin is tuple and Ellipsis not in arguments and kinds:
             return f"a list of {len(kinds)} entries"
         return f"a list, each entry {_wanted(kinds[0])}" if kinds else "a list"
+    if origin in {Mapping, dict}:
+        return "keys with values"
     plain = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path"}
     if annotation in {None, type(None)}:
         return "null"
