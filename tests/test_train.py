@@ -30,7 +30,7 @@ from vitrine.explainers.base import Target
 ROOT = Path(__file__).parents[1]
 SMALL = [
     "--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.max_epochs=2", "--trainer.check_val_every_n_epoch=1",
-    "--data.init_args.num_workers=0", "--data.init_args.batch_size=4",
+    "--data.init_args.loading.num_workers=0", "--data.init_args.loading.batch_size=4",
 ]  # fmt: skip
 SMALL_SRAE = [f"--model.init_args.srae.{option}" for option in ("hidden=[8]", "num_features=2", "image_size=64")]
 
@@ -84,7 +84,15 @@ QUICKSTART = ["fit", "-c", "configs/quickstart.yaml"]
         (["--model.init_args.lr", "3"], ["it is model.init_args.optimizer.init_args.lr now"]),
         (["--model.init_args.backbone.nam", "x"], ["no key model.init_args.backbone.nam", "did you mean name?"]),
         (["--model.init_args.backbone", "{nam: x}"], ["no key model.init_args.backbone.nam", "did you mean name?"]),
-        (["--data.init_args.batch_sise", "3"], ["no key data.init_args.batch_sise", "did you mean batch_size"]),
+        (["--data.init_args.batch_sise", "3"], ["no key data.init_args.batch_sise", "did you mean loading.batch_size"]),
+        (["--data.init_args.batch_size", "3"], ["it is data.init_args.loading.batch_size now"]),
+        (["--data.init_args.feature_cache", "x"], ["it is data.init_args.features.folder now"]),
+        (
+            ["--data.init_args.loading.batch_sise", "3"],
+            ["data.init_args.loading.batch_sise", "did you mean batch_size"],
+        ),
+        (["--data.init_args.loading.batch_size", "0"], ["data.init_args.loading.batch_size is 0; give 1 or more"]),
+        (["--data.init_args.loading.val_fraction", "0.7"], ["data.init_args.loading.val_fraction is 0.7"]),
         (["--trainer.logger.init_args.save_dirr", "x"], ["no key trainer.logger", "CSVLogger", "save_dir?"]),
         (["--nothing"], ["no key nothing"]),
         (["stray"], ["stray"]),
@@ -331,7 +339,7 @@ def test_a_fitted_mu_lasso_is_fine_tuned_by_steps(workplace: Path) -> None:
         ),
         (["--model.init_args.lr_scheduler=Linear"], ["lr_scheduler", "Linear"]),
         (["--model.init_args.mu_lasso.layers=[featurs.0]"], ["no layer 'featurs.0'", "features.0"]),
-        (["--data.init_args.augment=true"], ["data.init_args.augment: false", "model.init_args.training.solver: sgd"]),
+        (["--data.init_args.loading.augment=true"], ["loading.augment: false", "model.init_args.training.solver: sgd"]),
         (["--model.init_args.init_from=nowhere"], ["nowhere/explainer.json does not exist"]),
         (
             ["--model.init_args.backbone={name: squeezenet1_1, weights: null, num_classes: 4}"],
@@ -508,7 +516,7 @@ def test_masks_are_optimised_without_a_fit(
     """Section 4.3 of Du et al.: every class of every image; what a run from test to predict leaves."""
     config = ["-c", "configs/voc_vgg19_inversion.yaml", *SMALL, *SMALL_IMAGES, *THIN_BACKBONE, *FEW_STEPS]
     assert "nothing to fit" in refusal(capsys, "fit", *config)
-    validated = run("validate", *config, "--data.init_args.val_fraction=0.5").trainer.callback_metrics
+    validated = run("validate", *config, "--data.init_args.loading.val_fraction=0.5").trainer.callback_metrics
     assert validated["val/inversion/steps"] == 3
     cli = run("test", *config)
     assert isinstance(cli.model, InversionModule)
@@ -562,7 +570,7 @@ def test_the_papers_classifier_for_voc(workplace: Path) -> None:
     name = "voc_vgg19_classifier.yaml"
     config = yaml.safe_load((ROOT / "configs" / name).read_text())
     assert config["model"]["init_args"]["backbone"] == {"name": "vgg19", "weights": "DEFAULT"}
-    assert config["data"]["init_args"]["batch_size"] == 64
+    assert config["data"]["init_args"]["loading"]["batch_size"] == 64
     small = [*SMALL, *SMALL_IMAGES, *STAND_INS[name], "--model.init_args.backbone.weights=null"]
     cli = run("fit", "-c", f"configs/{name}", *small)
     trained = [name for name, parameter in cli.model.network.named_parameters() if parameter.requires_grad]
@@ -655,7 +663,12 @@ def test_every_overlay_goes_on_top_of_the_quickstart(
         ["--model.init_args.training.objective=nn"],
         ["--model.init_args.training.objective=sae", "--model.init_args.training.classes_at_once=4"],
         ["--model.init_args.training.objective=cae", "--model.init_args.srae.trunk=shared"],
-        ["--model.init_args.srae.pooling=positions", "--data.init_args.positives_per_class=2", *SMALL_IMAGES, *LOOKING],
+        [
+            "--model.init_args.srae.pooling=positions",
+            "--data.init_args.sampling.positives_per_class=2",
+            *SMALL_IMAGES,
+            *LOOKING,
+        ],
     ],
     ids=" ".join,
 )

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from datamodules import ImageNetDataModule, SaliencyDataModule, TinyImageNetDataModule
 from datamodules.base import ShardDataModule
+from datamodules.options import LoadingOptions
 from lightning_modules.base import ExplainerModule
 from tests.helpers import image_sets as sets
 from vitrine.backbones.frozen import FrozenBackbone
@@ -22,7 +23,10 @@ from vitrine.explainers import Explainer
 from vitrine.explainers.base import Target
 
 SETS = Path(__file__).parents[1] / "vitrine" / "data" / "shards" / "image_sets.py"
-OPTIONS: dict[str, Any] = {"preprocessing": Preprocessing(size=24, resize=None), "num_workers": 0, "batch_size": 2}
+OPTIONS: dict[str, Any] = {
+    "preprocessing": Preprocessing(size=24, resize=None),
+    "loading": LoadingOptions(batch_size=2, num_workers=0),
+}
 
 
 def ready(data: ShardDataModule, stage: str = "test") -> ShardDataModule:

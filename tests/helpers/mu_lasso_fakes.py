@@ -91,7 +91,7 @@ def fits(rank: int, shards: Path, out: Path, devices: int) -> dict[str, Any]:
     found = {}
     for solver, of_data in chosen.items():
         for scaling, kept in (("standardized", True), ("unit", False)):
-            data = make_data(shards, out / "features", cache_features=kept, **of_data)
+            data = make_data(shards, out / "features", cache=kept, **of_data)
             module = make_module(solver=solver, scaling=scaling, layers="all" if kept else ["features.0"])
             trainer = fit(module, data, **options)
             figures = {name: float(value) for name, value in trainer.callback_metrics.items()}

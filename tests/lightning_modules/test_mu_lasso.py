@@ -48,8 +48,8 @@ def objective(module: MuLassoModule, samples: tuple[Tensor, Tensor]) -> float:
     [
         {"batch_size": 16},
         {"batch_size": 7, "num_workers": 2},
-        {"batch_size": 16, "cache_features": False},
-        {"batch_size": 9, "num_workers": 3, "cache_features": False},
+        {"batch_size": 16, "cache": False},
+        {"batch_size": 9, "num_workers": 3, "cache": False},
     ],
     ids=["kept", "kept, workers", "streamed", "streamed, workers"],
 )
@@ -76,7 +76,7 @@ def test_exact_is_the_optimum_over_all_training_samples(
     assert module.solution is not None
     torch.testing.assert_close(module.solution.objective, solution.objective, rtol=1e-4, atol=1e-9)
     assert trainer.current_epoch == 1
-    assert (options.get("cache_features", True)) == (len(list(tmp_path.iterdir())) > 0)
+    assert (options.get("cache", True)) == (len(list(tmp_path.iterdir())) > 0)
 
 
 def test_exact_ends_after_one_epoch_and_tells_what_it_reached() -> None:
@@ -273,7 +273,7 @@ def test_the_scaling_of_steps_is_that_of_the_exact_fit(flower_shards: Path, tmp_
         heads = []
         for solver in ("exact", "sgd"):
             module = fakes.make_module(solver=solver, scaling=scaling)
-            data = fakes.make_data(flower_shards, tmp_path, cache_features=kept)
+            data = fakes.make_data(flower_shards, tmp_path, cache=kept)
             fakes.fit(module, data, max_epochs=1)
             heads.append({name: value for name, value in head_of(module).items() if name != "weights"})
         assert_same_heads(heads[1], heads[0])
@@ -293,7 +293,7 @@ class KeepAll(Checkpoint):
 
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_resumed_run_equals_one_that_was_never_stopped(flower_shards: Path, tmp_path: Path, *, kept: bool) -> None:
-    options = {"cache_features": kept, "batch_size": 8, "shuffle_buffer": 5}
+    options = {"cache": kept, "batch_size": 8, "shuffle_buffer": 5}
     keep = KeepAll(tmp_path)
     whole = fakes.make_module(solver="sgd")
     fakes.fit(
