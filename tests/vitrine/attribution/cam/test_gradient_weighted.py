@@ -32,8 +32,8 @@ def test_a_linear_end_has_its_weights_as_gradients() -> None:
     network = model()
     maps = Product(network, "3", relu=False).attribute(IMAGES, 2)
     activations = network[:4](IMAGES)
-    weights = network[6].weight[2] / 36
-    expected = torch.einsum("bchw,c->bhw", activations, weights).detach()  # type: ignore[arg-type]
+    weights = network.get_parameter("6.weight")[2] / 36
+    expected = torch.einsum("bchw,c->bhw", activations, weights).detach()
     torch.testing.assert_close(maps[:, 0], expected)
 
 
