@@ -1,6 +1,6 @@
 """SelectedFeaturesModule: dimensions of Z itself, the baselines of SRAE (section 4.2 of Qi, Khorram and Li 2018)."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch
 from vitrine.explainers.srae.baselines import SelectedFeaturesExplainer, SelectionOptions
+from vitrine.explainers.srae.explainer import SRAEOptions
 from vitrine.explainers.srae.lasso_selection import LassoSelection, drawn_dimensions, strongest
 from vitrine.explainers.srae.x_features import XFeatureOptions
 
@@ -26,7 +27,8 @@ class SelectedFeaturesModule(ExplainerModule):
 
     Args:
         backbone: the classifier to be explained.
-        features: the layer whose output is Z, and how its dimensions are drawn; ``num_features`` n are shown of a class.
+        srae: the layer whose output is Z, and how its dimensions are drawn; ``num_features`` n are shown of a class. Heads
+            and their sizes are not used, so that the configuration of an SRAE serves its baselines as it is.
         selection: how dimensions are chosen, and how many a class shows at most: one for ``logit``.
         kwargs: those of `ExplainerModule`: init_from, names; nothing here is optimised.
 
@@ -39,11 +41,13 @@ class SelectedFeaturesModule(ExplainerModule):
     def __init__(
         self,
         backbone: BackboneOptions,
-        features: XFeatureOptions,
+        srae: SRAEOptions,
         selection: SelectionOptions = SelectionOptions(),  # noqa: B008 - frozen
         **kwargs: Any,
     ) -> None:
-        options = replace(features, num_features=1) if selection.kind == "logit" else features
+        options = XFeatureOptions.from_dict({f.name: getattr(srae, f.name) for f in fields(XFeatureOptions)})
+        if selection.kind == "logit":
+            options = replace(options, num_features=1)
         explainer = SelectedFeaturesExplainer(FrozenBackbone.from_options(backbone), options)
         super().__init__(explainer, **kwargs)
         self.selection = selection
@@ -54,7 +58,7 @@ class SelectedFeaturesModule(ExplainerModule):
         self.unused = nn.Parameter(torch.zeros(()))
         self.needs_checkpoint = self.needs_checkpoint and selection.kind == "lasso"
         if selection.kind == "random":
-            classes, num_features = len(explainer.explained_classes), features.num_features
+            classes, num_features = len(explainer.explained_classes), srae.num_features
             explainer.select(drawn_dimensions(classes, explainer.width, num_features, selection.seed))
         elif selection.kind == "logit":
             _select_logits(explainer)

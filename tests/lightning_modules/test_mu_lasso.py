@@ -394,7 +394,8 @@ def test_exact_takes_neither_augmented_images_nor_weights_to_go_on_from(
     flower_shards: Path, exported: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(
-        ValueError, match=r"set data\.init_args\.loading\.augment: false, or take model\.init_args\.training\.solver: sgd"
+        ValueError,
+        match=r"set data\.init_args\.loading\.augment: false, or take model\.init_args\.training\.solver: sgd",
     ):
         fakes.fit(fakes.make_module(), fakes.make_data(flower_shards, tmp_path, augment=True))
     with pytest.raises(ValueError, match=r"does not go on from the weights of model\.init_args\.init_from"):
