@@ -20,7 +20,7 @@ from vitrine.core.atomic_io import atomic_folder
 from vitrine.core.batch import Batch
 from vitrine.core.distributed import gather_on_zero, gather_over_ranks
 from vitrine.core.explanation import Explanation
-from vitrine.core.top_k import FirstFew
+from vitrine.core.top_k import TopK
 from vitrine.explainers.names import NAMES_NAME
 from vitrine.visualization.contact_sheet import ContactTile, Place, contact_pixels, contact_sheet, place_of
 from vitrine.visualization.report.contact_page import SheetEntry, contact_page
@@ -77,7 +77,7 @@ class ContactSheets(pl.Callback):
         self.max_classes = max_classes
         self._chosen: list[int] = []
         self._page: Path | None = None
-        self._kept: dict[Slot, FirstFew[ContactTile]] = defaultdict(self._few)
+        self._kept: dict[Slot, TopK[ContactTile]] = defaultdict(self._few)
 
     @override
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -110,7 +110,7 @@ class ContactSheets(pl.Callback):
                 heatmap: (index, number)
                 for heatmap, number in zip(explanation.valid_heatmaps(row), numbers[index], strict=True)
                 if abs(contributions[heatmap]) > 0
-                and self._kept[index, number].wants(place_of(contributions[heatmap], key, trainer.global_rank), key)
+                and self._kept[index, number].accepts(place_of(contributions[heatmap], key, trainer.global_rank), key)
             }
             if wanted:
                 self._keep(trainer, batch, explanation, row, wanted)
@@ -122,7 +122,7 @@ class ContactSheets(pl.Callback):
         for heatmap, slot in wanted.items():
             pixels = contact_pixels(image, explanation.heatmaps[row, heatmap], self.cell)
             tile = ContactTile(float(explanation.scores[row, heatmap]), key, trainer.global_rank, pixels)
-            self._kept[slot].offer(tile.place, tile)
+            self._kept[slot].add(tile.place, tile)
 
     @override
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -142,17 +142,17 @@ class ContactSheets(pl.Callback):
         if stage == "test" and self._page is not None:
             Console(soft_wrap=True, highlight=False, markup=False).print(f"Contact sheets: {self._page}")
 
-    def _few(self) -> FirstFew[ContactTile]:
-        return FirstFew(self.images)
+    def _few(self) -> TopK[ContactTile]:
+        return TopK(self.images)
 
     def _winners(self) -> dict[Slot, list[ContactTile]]:
         """This rank's tiles that are among the first over all ranks; their places go round before pictures."""
-        first: dict[Slot, FirstFew[Standing]] = defaultdict(lambda: FirstFew(self.images))
+        first: dict[Slot, TopK[Standing]] = defaultdict(lambda: TopK(self.images))
         own = {slot: [Standing(tile.place, tile.key) for tile in kept] for slot, kept in self._kept.items()}
         for share in gather_over_ranks(own):
             for slot, standings in share.items():
                 for standing in standings:
-                    first[slot].offer(standing.place, standing)
+                    first[slot].add(standing.place, standing)
         places = {slot: {standing.place for standing in kept} for slot, kept in first.items()}
         return {slot: [tile for tile in kept if tile.place in places[slot]] for slot, kept in self._kept.items()}
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from callbacks.run_access import class_names, datamodule_of, explanation_of, plain_images
-from vitrine.core.atomic_io import begin, finish, staging_of
+from vitrine.core.atomic_io import finish_atomic_folder, staging_folder, start_atomic_folder
 from vitrine.core.batch import Batch
 from vitrine.core.distributed import gather_on_zero
 from vitrine.core.explanation import Explanation
@@ -79,7 +79,7 @@ class PredictionWriter(pl.Callback):
         datamodule_of(trainer, self)
         self._rows = []
         if trainer.is_global_zero:
-            begin(folder_of(trainer), TABLE)
+            start_atomic_folder(folder_of(trainer), TABLE)
         trainer.strategy.barrier("predictions")
 
     @override
@@ -98,7 +98,9 @@ class PredictionWriter(pl.Callback):
         names = class_names(trainer, pl_module, self)
         for row, key in enumerate(batch["key"]):
             one = explanation[row : row + 1]
-            write_image(staging_of(folder_of(trainer)) / safe_path(key), key, images[row], one, opacity=self.opacity)
+            write_image(
+                staging_folder(folder_of(trainer)) / safe_path(key), key, images[row], one, opacity=self.opacity
+            )
             self._rows.append(table_row(key, one, names))
 
     @override
@@ -108,8 +110,8 @@ class PredictionWriter(pl.Callback):
         self._rows = []
         if trainer.is_global_zero:
             unique = {row.key: row for share in shares for row in share}  # samplers may double a sample to even out
-            write_table(staging_of(folder_of(trainer)) / TABLE, [unique[key] for key in sorted(unique)])
-            finish(folder_of(trainer))
+            write_table(staging_folder(folder_of(trainer)) / TABLE, [unique[key] for key in sorted(unique)])
+            finish_atomic_folder(folder_of(trainer))
 
 
 def folder_of(trainer: pl.Trainer) -> Path:

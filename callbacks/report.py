@@ -15,7 +15,7 @@ from callbacks.run_access import class_names, datamodule_of, explanation_of, pla
 from vitrine.core.batch import Batch
 from vitrine.core.distributed import gather_on_zero, gather_over_ranks
 from vitrine.core.explanation import Explanation
-from vitrine.core.top_k import FirstFew
+from vitrine.core.top_k import TopK
 from vitrine.explainers.srae.x_features import LOGIT_MAP, logit_maps
 from vitrine.visualization.report.gallery import GalleryEntry, write_gallery
 
@@ -45,7 +45,7 @@ class ReportGallery(pl.Callback):
         if images_per_class < 1:
             raise ValueError(f"ReportGallery: images_per_class must be at least 1, got {images_per_class}.")
         self.images_per_class, self.logit_map = images_per_class, logit_map
-        self._kept: dict[int, FirstFew[GalleryEntry]] = defaultdict(self._few)
+        self._kept: dict[int, TopK[GalleryEntry]] = defaultdict(self._few)
         self._page: Path | None = None
 
     @override
@@ -72,14 +72,14 @@ class ReportGallery(pl.Callback):
         wanted = [
             row
             for row, key in enumerate(batch["key"])
-            if any(self._kept[label].wants(key, key) for label in groups[row])
+            if any(self._kept[label].accepts(key, key) for label in groups[row])
         ]
         maps = self._logit_maps(pl_module, batch, explanation, wanted)
         for row, image, map_ in zip(wanted, plain_images(trainer, batch, self, wanted), maps, strict=True):
             shown = compact(explanation[row : row + 1])
             entry = GalleryEntry(batch["key"][row], image, labels[row], shown, map_)
             for label in groups[row]:
-                self._kept[label].offer(entry.key, entry)
+                self._kept[label].add(entry.key, entry)
 
     @override
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -104,8 +104,8 @@ class ReportGallery(pl.Callback):
         if stage == "test" and self._page is not None:
             Console(soft_wrap=True, highlight=False, markup=False).print(f"Report: {self._page}")
 
-    def _few(self) -> FirstFew[GalleryEntry]:
-        return FirstFew(self.images_per_class)
+    def _few(self) -> TopK[GalleryEntry]:
+        return TopK(self.images_per_class)
 
     def _logit_maps(
         self, pl_module: pl.LightningModule, batch: Batch, explanation: Explanation, rows: Sequence[int]

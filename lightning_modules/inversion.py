@@ -15,7 +15,7 @@ from lightning_modules.step_progress import show_beside_bar
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.networks import BackboneOptions
-from vitrine.core.batch import Batch, one_row_a_class
+from vitrine.core.batch import Batch, repeat_per_class
 from vitrine.core.distributed import sum_over_ranks, world_size
 from vitrine.core.explanation import Explanation
 from vitrine.core.options import Count, NonNegative, Options
@@ -142,7 +142,7 @@ class InversionModule(ExplainerModule):
         label = batch.get("label")
         if self.runs.explain == "prediction" or label is None or label.ndim == 1 or not label.shape[1]:
             return batch
-        rows, classes = one_row_a_class({**batch, "label": self._with_predictions(batch["image"], label)})
+        rows, classes = repeat_per_class({**batch, "label": self._with_predictions(batch["image"], label)})
         return {**rows, "label": classes}
 
     def _with_predictions(self, images: Tensor, label: Tensor) -> Tensor:

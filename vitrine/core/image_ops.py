@@ -62,7 +62,7 @@ def _smear(heatmap: Tensor, sigma: float) -> Tensor:
 
 
 def degenerate(maps: Tensor) -> Tensor:
-    """Which maps say nothing of where: constant ones, such as zeros alone, and those with NaN or infinity in them.
+    """Which maps cannot localise anything: constant ones, such as all zeros, and those that hold NaN or infinity.
 
     Args:
         maps: (B, H, W).

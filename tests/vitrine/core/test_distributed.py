@@ -26,7 +26,7 @@ def test_without_a_group_there_is_nothing_to_leave() -> None:
 SCRIPT = """
 import atexit, sys
 from torch import distributed
-from vitrine.distributed import leave_process_group
+from vitrine.core.distributed import leave_process_group
 atexit.register(lambda: print("at the end:", distributed.is_initialized()))  # what is registered later runs before
 atexit.register(leave_process_group)
 distributed.init_process_group("gloo", init_method=f"file://{sys.argv[1]}", rank=0, world_size=1)
