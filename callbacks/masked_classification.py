@@ -20,7 +20,15 @@ from vitrine.core.explanation import Explanation
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers import Explainer
 from vitrine.metrics.masked_accuracy import GAMMAS, MaskedAccuracy, check_gammas, percent
-from vitrine.metrics.masked_images import check_filling, kept_pixels, masked_inputs, opencv, speaking_maps
+from vitrine.metrics.masked_images import (
+    Fill,
+    Inpainting,
+    check_filling,
+    kept_pixels,
+    masked_inputs,
+    opencv,
+    speaking_maps,
+)
 from vitrine.visualization.grid import captioned_grid
 from vitrine.visualization.overlays import picture
 from vitrine.visualization.panel import class_name
@@ -66,8 +74,8 @@ class MaskedClassification(pl.Callback):
     def __init__(
         self,
         gammas: Sequence[float] = GAMMAS,
-        fill: str = "inpaint",
-        method: str = "navier_stokes",
+        fill: Fill = "inpaint",
+        method: Inpainting = "navier_stokes",
         radius: int = 3,
         sigma: float | None = None,
         examples: int = 4,

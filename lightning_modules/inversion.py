@@ -21,7 +21,7 @@ from vitrine.core.explanation import Explanation
 from vitrine.core.options import Count, NonNegative, Options
 from vitrine.explainers.inversion.explainer import InversionExplainer, InversionOptions
 from vitrine.metrics import ExplanationMetric, LocalizationError
-from vitrine.metrics.inversion_course import InversionCourse
+from vitrine.metrics.inversion_convergence import InversionConvergence
 
 LOSSES = ("loss", "inversion_loss", "class_loss")
 
@@ -58,8 +58,8 @@ class InversionModule(ExplainerModule):
     """Finds masks of images while it validates, tests and predicts; trains a predictor of their channel weights in ``fit``.
 
     ``validate``, ``test`` and ``predict`` optimise ω of each mask within the step, from the predictor's answer where there is
-    one, and count masks that did not come to rest and those that say nothing (`InversionCourse`). Without a predictor nothing
-    is learned, so that they need no checkpoint, and ``fit`` is refused.
+    one, and count masks that did not converge or are degenerate (`InversionConvergence`). Without a predictor nothing is
+    learned, so that they need no checkpoint, and ``fit`` is refused.
 
     ``fit`` lowers κ ‖f(Φ) − f(x)‖² / ‖f(x)‖² + λ s(Φ_bg) − s(Φ) of the predicted ω, a mean over the global batch, through
     the frozen backbone: equations 8 and 9 on one scale, and without the penalties, since what is predicted is where ω points;
@@ -88,7 +88,7 @@ class InversionModule(ExplainerModule):
         self.needs_checkpoint = self.needs_checkpoint and explainer.predictor is not None
         self.runs = runs
         self.settings = explainer.settings
-        self.course = InversionCourse()
+        self.course = InversionConvergence()
         means = (MeanMetric(nan_strategy="disable").set_dtype(torch.float64) for _ in LOSSES)
         self.val_losses = nn.ModuleList(means)  # type: ignore[assignment]
 

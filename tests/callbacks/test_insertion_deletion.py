@@ -121,9 +121,9 @@ def test_needs_an_explainer_on_a_backbone(explainer: nn.Module | None, tmp_path:
 
 
 def test_wrong_options() -> None:
-    with pytest.raises(ValueError, match="steps of insertion and deletion must be 1 or more, got 0"):
+    with pytest.raises(ValueError, match="steps is 0; give 1 or more"):
         InsertionAndDeletion(steps=0)
-    with pytest.raises(ValueError, match=r"blur of insertion must be 0 pixels or more, got -1\.0"):
+    with pytest.raises(ValueError, match=r"blur is -1\.0; give 0 or more"):
         InsertionAndDeletion(blur=-1.0)
 
 

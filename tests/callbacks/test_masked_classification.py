@@ -224,8 +224,8 @@ def test_needs_a_datamodule(tmp_path: Path) -> None:
     [
         ({"examples": -1}, "MaskedClassification: examples must be at least 0, got -1"),
         ({"sigma": -1.0}, "MaskedClassification: sigma must be at least 0, got -1.0"),
-        ({"gammas": [5]}, r"gammas must be one or more different numbers from 0 to 1, got \(5,\)"),
-        ({"fill": "grey"}, "fill 'grey' of masked images is unknown"),
+        ({"gammas": [5]}, r"gammas\[0\] is 5; give a number from 0 to 1"),
+        ({"fill": "grey"}, "fill is 'grey'; give 'inpaint' or 'black'"),
     ],
 )
 def test_wrong_options(options: dict[str, Any], message: str) -> None:

@@ -31,7 +31,7 @@ from vitrine.core.distributed import leave_process_group
 from vitrine.explainers import load
 from vitrine.explainers.inversion.explainer import InversionExplainer
 from vitrine.metrics import LocalizationError, PointingGame
-from vitrine.metrics.inversion_course import InversionCourse
+from vitrine.metrics.inversion_convergence import InversionConvergence
 
 ROOT = Path(__file__).parents[2]
 SIZE = 32
@@ -183,9 +183,9 @@ def test_degenerate_masks_and_losses_that_are_none() -> None:
     masks[1], masks[2, 0, 0, 0] = 0.5, torch.nan
     loss = torch.tensor([1.0, 2.0, torch.nan, 6.0])
     converged, steps = torch.tensor([True, False, False, False]), torch.tensor([2, 2, 2, 0])
-    course = InversionCourse()
-    course.update(InversionResult(torch.zeros(4, 2), masks, loss, steps, converged))
-    assert {name: float(value) for name, value in course.compute().items()} == {
+    convergence = InversionConvergence()
+    convergence.update(InversionResult(torch.zeros(4, 2), masks, loss, steps, converged))
+    assert {name: float(value) for name, value in convergence.compute().items()} == {
         "not_converged": 2, "degenerate_masks": 2, "inversion_steps": 1.5, "final_loss": 3.0,
     }  # fmt: skip
 

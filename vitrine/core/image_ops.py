@@ -69,6 +69,10 @@ def degenerate(maps: Tensor) -> Tensor:
 
     Returns:
         (B,) bool.
+
+    Example:
+        >>> degenerate(torch.stack([torch.zeros(8, 8), torch.rand(8, 8)])).tolist()
+        [True, False]
     """
     flat = maps.flatten(1)
     return ~flat.isfinite().all(dim=1) | (flat.amax(dim=1) == flat.amin(dim=1))

@@ -212,7 +212,7 @@ def test_pickles_leave_the_network_behind() -> None:
     fresh = take(metric_of(), 0, 4)
     fresh.merge_state(pickle.loads(pickle.dumps(take(metric_of(), 4, 11))))  # noqa: S301
     assert values(fresh) == pytest.approx(values(metric))
-    with pytest.raises(ValueError, match="pickled MaskedAccuracy has left its network behind"):
+    with pytest.raises(ValueError, match="pickled MaskedAccuracy has no network any more"):
         take(again, 0, 4)
 
 
@@ -231,13 +231,13 @@ def test_nothing_measured_is_not_a_number() -> None:
 
 @pytest.mark.parametrize("gammas", [(), (0.1, 0.1), (-0.1,), (1.1,), (math.nan,)])
 def test_wrong_thresholds(gammas: tuple[float, ...]) -> None:
-    with pytest.raises(ValueError, match="gammas must be one or more different numbers from 0 to 1"):
+    with pytest.raises(ValueError, match=r"gammas(\[0\])? is .*; give .*from 0 to 1"):
         MaskedAccuracy(patch_colour, PREPROCESSING, gammas, sigma=0)
 
 
 def test_a_wrong_fill_is_told_at_once() -> None:
-    with pytest.raises(ValueError, match="fill 'white' of masked images is unknown"):
-        MaskedAccuracy(patch_colour, PREPROCESSING, fill="white", sigma=0)
+    with pytest.raises(ValueError, match="fill is 'white'; give 'inpaint' or 'black'"):
+        MaskedAccuracy(patch_colour, PREPROCESSING, fill="white", sigma=0)  # type: ignore[arg-type]
 
 
 def values_after_each_cut(rank: int) -> list[dict[str, float]]:

@@ -211,12 +211,12 @@ def test_without_opencv_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"fill": "white"}, "fill 'white' of masked images is unknown; choose one of inpaint, black"),
+        ({"fill": "white"}, "fill is 'white'; give 'inpaint' or 'black'"),
         (
             {"method": "patchmatch"},
-            "method 'patchmatch' of masked images is unknown; choose one of telea, navier_stokes",
+            "method is 'patchmatch'; give 'telea' or 'navier_stokes'",
         ),
-        ({"radius": 0}, "radius of masked images must be from 1 to 100 pixels, got 0"),
+        ({"radius": 0}, "radius is 0; give a whole number from 1 to 100"),
     ],
 )
 def test_wrong_options(options: dict[str, Any], message: str) -> None:
