@@ -25,8 +25,8 @@ class Orthogonality(PerFeatureMetric):
     unless it is absent on all of them, counted as inactive.
 
     A class whose correlation matrix P is singular has O₂ = ∞: it is counted, and left out of the mean of O₂ only. A class
-    with an x-feature of no variance is undefined: it is counted and left out of both means. So is a class with a single x-feature,
-    as where an explainer draws one map an image: O₁ = O₂ = 0 would be the best value for no merit.
+    with an x-feature of no variance is undefined: it is counted and left out of both means. So is a class with a single
+    x-feature, as where an explainer draws one map an image: its O₁ = O₂ = 0 would be the best value without any merit.
 
     The state is K² + 2K + 3 numbers an image, whatever the size of the heatmaps.
 
