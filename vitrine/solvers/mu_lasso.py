@@ -156,7 +156,7 @@ def _bounds(mu: Mu, num_classes: int) -> Floats:
             f"mu is of shape {bounds.shape}; give one number, or one for each of the {num_classes} classes."
         )
     if not (np.isfinite(bounds) & (bounds > 0)).all():
-        raise OptionError("mu", mu, "a finite number above 0; a large one gives least squares")
+        raise OptionError("mu", mu, "a number above 0; a large one gives least squares")
     return np.broadcast_to(bounds, num_classes).copy()
 
 
@@ -179,6 +179,4 @@ def _check_sums(gram: Tensor, cross: Tensor, label_sq: Tensor) -> None:
         raise ValueError("gram is not symmetric; give X Xᵀ.")
     allowed = (squares + 1e-6 * largest)[:, None] * label_sq.double().cpu()
     if float(squares.min()) < -1e-6 * largest or (cross.double().cpu() ** 2 > allowed * (1 + 1e-6)).any():
-        raise ValueError(
-            "gram, cross and label_sq are not of the same responses and labels; give sums over one set of samples."
-        )
+        raise ValueError("gram, cross and label_sq are not of the same samples; give sums over one set of samples.")

@@ -312,10 +312,10 @@ BAD = torch.tensor([[1.0, torch.nan, 2], [1, 2, 3]])
 @pytest.mark.parametrize(
     ("mu", "message"),
     [
-        (0.0, "mu is 0.0; give a finite number above 0"),
+        (0.0, "mu is 0.0; give a number above 0"),
         (-1.0, "above 0"),
         (float("nan"), "above 0"),
-        (float("inf"), "finite"),
+        (float("inf"), "mu is inf; give"),
         ([1.0, 0.0], "above 0"),
         ([1.0, 2.0, 3.0], "one for each of the 2 classes"),
     ],
