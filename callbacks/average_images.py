@@ -18,8 +18,8 @@ from callbacks.run_access import class_names, datamodule_of
 from vitrine.core.atomic_io import atomic_folder
 from vitrine.core.batch import Batch
 from vitrine.core.progress import progress_bar
-from vitrine.filters.averages import AverageImage, RankBy, average_images
-from vitrine.filters.peaks import WantedFilter
+from vitrine.filters.average_images import AverageImage, average_images
+from vitrine.filters.maxima import RankBy, TargetFilter
 from vitrine.filters.relevance import RelevantFilter, record
 from vitrine.visualization.contact_sheet import average_sheet
 
@@ -32,7 +32,7 @@ class AverageImages(pl.Callback):
     """Writes ``average_images/``: for each class a picture of its most relevant features (section 4.1 of Oramas et al.).
 
     A feature's row shows the mean of the image patches on which the filter responds most, of its upsampled activation, of
-    deconvnet with guided backprop, and of the paper's heatmap; `vitrine.filters.averages` says how. The images
+    deconvnet with guided backprop, and of the paper's heatmap; `vitrine.filters.average_images` says how. The images
     stream by twice, shared out over all ranks; rank zero draws. ``average_images.json`` lists, for each row, the images. An
     earlier folder is replaced as a whole. W&B and TensorBoard, where such a logger is in use, get the pictures too.
 
@@ -133,17 +133,17 @@ class AverageImages(pl.Callback):
                 responses,
                 list(dict.fromkeys(wanted.values())),
                 shape,
-                top=self.top,
+                top_k=self.top,
                 rank_by=self.rank_by,
                 side=self.side,
                 device=pl_module.device,
                 advance=advance,
             )
-        of_filter = {average.wanted: average for average in averages}
+        of_filter = {average.target: average for average in averages}
         return [(row, of_filter[filter_]) for row, filter_ in wanted.items() if filter_ in of_filter]
 
-    def _wanted(self, row: RelevantFilter) -> WantedFilter:
-        return WantedFilter(row.layer, row.filter, row.class_index if self.of_class else None)
+    def _wanted(self, row: RelevantFilter) -> TargetFilter:
+        return TargetFilter(row.layer, row.filter, row.class_index if self.of_class else None)
 
     def _stream(self, trainer: pl.Trainer) -> Callable[[], Iterable[Batch]]:
         datamodule, precision = datamodule_of(trainer, self), trainer.precision_plugin

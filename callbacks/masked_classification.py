@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from callbacks.heatmaps import write_png
 from callbacks.run_access import class_names, datamodule_of, explanation_of
-from vitrine.core.batch import Batch
+from vitrine.core.batch import Batch, class_name
 from vitrine.core.distributed import gather_on_zero
 from vitrine.core.explanation import Explanation
 from vitrine.data.preprocessing import Preprocessing
@@ -31,7 +31,6 @@ from vitrine.metrics.masked_images import (
 )
 from vitrine.visualization.grid import captioned_grid
 from vitrine.visualization.overlays import picture
-from vitrine.visualization.panel import class_name
 
 NAME = "masked/examples.png"
 CELL = 160  # pixels of a picture's longer side

@@ -15,11 +15,11 @@ from typing_extensions import override
 
 from callbacks.run_access import class_names, datamodule_of, explanation_of, plain_images
 from vitrine.core.atomic_io import finish_atomic_folder, staging_folder, start_atomic_folder
-from vitrine.core.batch import Batch
+from vitrine.core.batch import Batch, class_name
 from vitrine.core.distributed import gather_on_zero
 from vitrine.core.explanation import Explanation
 from vitrine.visualization.overlays import overlay
-from vitrine.visualization.panel import class_name, probability_of
+from vitrine.visualization.panel import probability_of
 
 TABLE = "predictions.csv"
 

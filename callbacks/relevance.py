@@ -10,13 +10,13 @@ from pytorch_lightning.loggers import WandbLogger
 from typing_extensions import override
 
 from callbacks.run_access import class_names
-from vitrine.filters.picks import share_of_picks
+from vitrine.filters.layer_selection import selection_by_layer
 from vitrine.filters.relevance import (
     COLUMNS,
     PICK_COLUMNS,
     RelevantFilter,
-    relevance_rows,
-    write_picks,
+    filters_by_relevance,
+    write_layer_selection,
     write_relevance,
 )
 
@@ -51,13 +51,13 @@ class RelevanceTable(pl.Callback):
             return
         explainer = selecting_explainer(pl_module, self)
         rows = relevant_filters(trainer, pl_module, self)
-        picks = share_of_picks(explainer.weights, explainer.responses.layers)
+        selection = selection_by_layer(explainer.weights, explainer.responses.layers)
         folder = Path(trainer.default_root_dir)
         write_relevance(folder, rows)
-        write_picks(folder, picks)
+        write_layer_selection(folder, selection)
         tables: dict[str, Table] = {
-            "relevance": (COLUMNS, [row.cells() for row in rows]),
-            "picks": (PICK_COLUMNS, [asdict(row) for row in picks]),
+            "relevance": (COLUMNS, [row.columns() for row in rows]),
+            "picks": (PICK_COLUMNS, [asdict(layer) for layer in selection]),
         }
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
@@ -94,4 +94,4 @@ def relevant_filters(trainer: pl.Trainer, pl_module: pl.LightningModule, callbac
     """The filters that the explainer has selected, class by class, the most relevant first."""
     explainer = selecting_explainer(pl_module, callback)
     names = class_names(trainer, pl_module, callback)
-    return relevance_rows(explainer.weights, explainer.responses.layers, names)
+    return filters_by_relevance(explainer.weights, explainer.responses.layers, names)

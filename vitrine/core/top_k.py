@@ -118,6 +118,9 @@ class TopImages:
     def __len__(self) -> int:
         return len(self._of_filter)
 
+    def __iter__(self) -> Iterator[list[TopImage]]:
+        return (list(images) for images in self._of_filter)
+
     def __getitem__(self, filter_index: int) -> list[TopImage]:
         """The images of one filter, by falling response."""
         return list(self._of_filter[filter_index])
@@ -141,8 +144,8 @@ class TopImages:
     def merge(self, others: Iterable["TopImages"]) -> None:
         """Adds the images of other parts of the data set."""
         for other in others:
-            for filter_index in range(len(other)):
-                for image in other[filter_index]:
+            for filter_index, images in enumerate(other):
+                for image in images:
                     self._add(filter_index, image)
 
     def merge_over_ranks(self) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from PIL import Image
 from torch import Tensor
 
+from vitrine.core.batch import class_name
 from vitrine.core.explanation import Explanation
 from vitrine.visualization.grid import LINE, _draw, _Sheet
 from vitrine.visualization.overlays import _resized, overlay, picture
@@ -76,11 +77,6 @@ def _predicted(explanation: Explanation, row: int, classes: Sequence[str]) -> li
     prediction, target = int(explanation.prediction[row]), int(explanation.target[row])
     lines = [class_name(classes, prediction), f"{100 * probability_of(explanation, row):.1f} %"]
     return lines if target == prediction else [*lines, f"explains {class_name(classes, target)}"]
-
-
-def class_name(classes: Sequence[str], index: int) -> str:
-    """Name of a class; its number where the list of names does not reach so far."""
-    return classes[index] if index < len(classes) else f"class {index}"
 
 
 def probability_of(explanation: Explanation, row: int) -> float:

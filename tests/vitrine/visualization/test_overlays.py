@@ -4,11 +4,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from vitrine.core.batch import class_name
 from vitrine.core.explanation import Explanation
 from vitrine.core.image_ops import blur
 from vitrine.visualization.grid import WIDEST_TITLE, captioned_grid
 from vitrine.visualization.overlays import colours, heat_layer, overlay, picture, positive_strength
-from vitrine.visualization.panel import class_name, layer_colour, panel
+from vitrine.visualization.panel import layer_colour, panel
 
 
 def photo(height: int = 40, width: int = 60, count: int = 1) -> Tensor:

@@ -8,9 +8,10 @@ from PIL import Image
 from torch import Tensor
 
 from vitrine.core.atomic_io import atomic_folder
+from vitrine.core.batch import class_name
 from vitrine.core.explanation import Explanation
 from vitrine.visualization.overlays import heat_layer, picture
-from vitrine.visualization.panel import class_name, explained_logit, layer_colour, probability_of
+from vitrine.visualization.panel import explained_logit, layer_colour, probability_of
 from vitrine.visualization.report.page import Card, Tile, page
 
 
