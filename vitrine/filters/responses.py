@@ -23,8 +23,8 @@ class FilterResponses(nn.Module):
 
     For each layer, the norm of each channel over its locations (or tokens) is taken, and the vector of norms is divided by
     its sum; x concatenates the vectors of all layers. One forward pass computes x and the logits and stores the norms alone;
-    they are computed in a forward hook, before an in-place operator can change the output. If a layer runs several times, its last
-    output is used.
+    they are computed in a forward hook, before an in-place operator can change the output. If a layer runs several times,
+    its last output is used.
 
     Args:
         backbone: the frozen classifier.

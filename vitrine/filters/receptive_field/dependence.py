@@ -96,7 +96,7 @@ def rule_for(node: Node) -> Callable[[Operator], Rule]:
 
 
 def _outputs(node: Node) -> list[Size]:
-    metadata: Any = node._input_metadata  # noqa: SLF001 - what is its input on the way back is its output on the way there
+    metadata: Any = node._input_metadata  # noqa: SLF001 - inputs of the backward operator are outputs of the forward one
     return [tuple(entry.shape) for entry in metadata]
 
 
