@@ -27,7 +27,7 @@ from vitrine.metrics.masked_images import (
     kept_pixels,
     masked_inputs,
     opencv,
-    speaking_maps,
+    display_maps,
 )
 from vitrine.visualization.grid import captioned_grid
 from vitrine.visualization.overlays import picture
@@ -165,7 +165,7 @@ class MaskedClassification(pl.Callback):
         ]
 
     def _kept(self, explanation: Explanation) -> Tensor:
-        maps = speaking_maps(explanation, self.sigma)
+        maps = display_maps(explanation, self.sigma)
         return torch.cat([kept_pixels(maps, gamma) for gamma in self.gammas])
 
     def _drawn(self, trainer: pl.Trainer, pl_module: pl.LightningModule, examples: Sequence[Example]) -> Image.Image:

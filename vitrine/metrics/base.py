@@ -77,11 +77,11 @@ class PerFeatureMetric(ExplanationMetric):
         return dim_zero_cat(self.records) if len(self.records) else empty
 
 
-def present_heatmaps(explanation: Explanation) -> Iterator[tuple[int, int, Tensor, Tensor]]:
-    """Row, explained class, (K, H, W) heatmaps and (K,) bool of each image; False where there is no k-th heatmap."""
+def heatmaps_by_image(explanation: Explanation) -> Iterator[tuple[int, int, Tensor, Tensor]]:
+    """Index, explained class, (K, H, W) heatmaps and (K,) bool of each image; False where there is no k-th heatmap."""
     images = zip(explanation.target.tolist(), explanation.heatmaps.detach(), explanation.valid, strict=True)
-    for row, (label, maps, valid) in enumerate(images):
-        yield row, label, maps, valid
+    for image, (label, maps, valid) in enumerate(images):
+        yield image, label, maps, valid
 
 
 def boxes_of_classes(batch: Batch, classes: Tensor) -> list[Tensor]:

@@ -24,11 +24,11 @@ class _Faithfulness(Metric, ABC):
         self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     @abstractmethod
-    def _values(self, reconstruction: Tensor, logits: Tensor, explained_classes: Tensor) -> Tensor: ...
+    def _values(self, logit_estimate: Tensor, logits: Tensor, explained_classes: Tensor) -> Tensor: ...
 
-    def update(self, reconstruction: Tensor, logits: Tensor, explained_classes: Tensor) -> None:
+    def update(self, logit_estimate: Tensor, logits: Tensor, explained_classes: Tensor) -> None:
         """Updates the state with (B, J) estimates of the (J,) explained classes' logits, and the (B, C) logits."""
-        values = self._values(reconstruction.detach(), logits.detach(), explained_classes)
+        values = self._values(logit_estimate.detach(), logits.detach(), explained_classes)
         self.total += values.sum(dtype=torch.float64)
         self.count += values.numel()
 
@@ -50,8 +50,8 @@ class RegressionFaithfulness(_Faithfulness):
 
     higher_is_better = False
 
-    def _values(self, reconstruction: Tensor, logits: Tensor, explained_classes: Tensor) -> Tensor:
-        return absolute_difference(reconstruction, logits, explained_classes)
+    def _values(self, logit_estimate: Tensor, logits: Tensor, explained_classes: Tensor) -> Tensor:
+        return absolute_difference(logit_estimate, logits, explained_classes)
 
 
 class ClassificationFaithfulness(_Faithfulness):
@@ -67,8 +67,8 @@ class ClassificationFaithfulness(_Faithfulness):
 
     higher_is_better = True
 
-    def _values(self, reconstruction: Tensor, logits: Tensor, explained_classes: Tensor) -> Tensor:
-        return decision_kept(reconstruction, logits, explained_classes)
+    def _values(self, logit_estimate: Tensor, logits: Tensor, explained_classes: Tensor) -> Tensor:
+        return decision_kept(logit_estimate, logits, explained_classes)
 
 
 class ClassReconstruction(Metric):

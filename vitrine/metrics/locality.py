@@ -8,7 +8,7 @@ from torch import Tensor
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
 from vitrine.core.options import checked
-from vitrine.metrics.base import PerFeatureMetric, present_heatmaps
+from vitrine.metrics.base import PerFeatureMetric, heatmaps_by_image
 from vitrine.metrics.functional import locality, object_probabilities, parts_in_box, voronoi_part_probabilities
 
 
@@ -21,7 +21,7 @@ class Locality(PerFeatureMetric):
 
     With ``parts`` the box is the image's first, or the whole image where the batch has no boxes (then there is no context).
     Images without a visible part in their box, or without a labelled pixel, are left out and counted as unannotated. A
-    heatmap without a positive value, or with NaN or infinity, is left out and counted as degenerate; absent ones (padding)
+    heatmap without a positive value, or with NaN or infinity, is left out and counted as degenerate; those not valid
     are left out. An x-feature whose average is zero on all parts or objects has no entropy: it is counted as undefined and
     left out of the mean.
 
@@ -59,13 +59,13 @@ class Locality(PerFeatureMetric):
     def update(self, explanation: Explanation, batch: Batch) -> None:
         """Updates the state with one batch that has ``parts`` or ``objects``."""
         histograms_of = _part_histograms if self.annotation == "parts" else _object_histograms
-        for image, label, maps, present in present_heatmaps(explanation):
+        for image, label, maps, valid in heatmaps_by_image(explanation):
             histograms = histograms_of(maps, batch, image)
             if histograms is None:
                 self.unannotated += 1
                 continue
-            self.degenerate += (present & histograms.isnan().any(dim=1)).sum()
-            self.records.append(_sparse(histograms, present, label).to(self.device))
+            self.degenerate += (valid & histograms.isnan().any(dim=1)).sum()
+            self.records.append(_sparse(histograms, valid, label).to(self.device))
 
     def compute(self) -> dict[str, Tensor]:
         """The mean entropy, and the numbers of x-features, heatmaps and images that were left out."""
@@ -83,7 +83,7 @@ class Locality(PerFeatureMetric):
     def by_class(self) -> dict[int, Tensor]:
         """(K,) float64 entropies of each explained class, NaN where undefined, over all ranks; a collective.
 
-        Absent x-features at the end are left out, so that K can differ between classes.
+        X-features at the end that are valid on no image are left out, so that K can differ between classes.
         """
         with self.sync_context():
             return self._by_class()
@@ -132,15 +132,15 @@ def _object_histograms(maps: Tensor, batch: Batch, image: int) -> Tensor | None:
     return object_probabilities(maps, objects) if bool(objects.any()) else None
 
 
-def _sparse(histograms: Tensor, present: Tensor, label: int) -> Tensor:
+def _sparse(histograms: Tensor, valid: Tensor, label: int) -> Tensor:
     """Class, x-feature, column and mass of each entry that is not zero, concatenated.
 
-    The first column is there for each present x-feature, also without mass, so that `_dense` knows of it.
+    The first column is there for each valid x-feature, also without mass, so that `_dense` knows of it.
     """
     mass = histograms.nan_to_num(0)
     stored = mass != 0
     stored[:, 0] = True
-    features, columns = (stored & present[:, None]).nonzero().unbind(dim=1)
+    features, columns = (stored & valid[:, None]).nonzero().unbind(dim=1)
     classes = torch.full_like(features, label)
     return torch.stack([classes, features, columns, mass[features, columns]], dim=1).flatten()
 

@@ -11,7 +11,7 @@ from vitrine.core.explanation import Explanation
 from vitrine.core.options import NonNegative, OptionError, Share, checked
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.metrics.base import ExplanationMetric, SharedClassifier
-from vitrine.metrics.masked_images import Fill, Inpainting, Radius, kept_pixels, masked_inputs, speaking_maps
+from vitrine.metrics.masked_images import Fill, Inpainting, Radius, kept_pixels, masked_inputs, display_maps
 
 GAMMAS = (0.01, 0.05, 0.1, 0.3)
 
@@ -33,7 +33,7 @@ class MaskedAccuracy(ExplanationMetric):
         fill: ``inpaint`` or ``black``, see `vitrine.metrics.masked_images.mask_images`.
         method: inpainting method, ``telea`` or ``navier_stokes``.
         radius: of inpainting, in pixels, 1 to 100.
-        sigma: of the Gaussian blur of the heatmaps in pixels, see `vitrine.metrics.masked_images.speaking_maps`.
+        sigma: of the Gaussian blur of the heatmaps in pixels, see `vitrine.metrics.masked_images.display_maps`.
 
     Raises:
         OptionError: for other options.
@@ -91,7 +91,7 @@ class MaskedAccuracy(ExplanationMetric):
         images, labels = batch["image"], batch["label"]
         self.measured += len(images)
         self.right += hits(self.classify(images), labels).sum()
-        maps = speaking_maps(explanation, self.sigma)
+        maps = display_maps(explanation, self.sigma)
         for index, gamma in enumerate(self.gammas):
             kept = kept_pixels(maps, gamma).to(images.device)
             self.masked_right[index] += hits(self.classify(self.masked(images, kept)), labels).sum()

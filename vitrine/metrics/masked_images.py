@@ -46,15 +46,15 @@ def kept_pixels(heatmaps: Tensor, gamma: float) -> Tensor:
     return ((values >= gamma * highest) & usable).any(dim=1)
 
 
-def speaking_maps(explanation: Explanation, sigma: float | None = None) -> Tensor:
-    """(B, K, H, W): an explanation's heatmaps as they are shown, for `kept_pixels`.
+def display_maps(explanation: Explanation, sigma: float | None = None) -> Tensor:
+    """(B, K, H, W): an explanation's heatmaps as they are displayed, for `kept_pixels`.
 
-    Each is scaled by its largest absolute value and blurred: what excitation backprop gives is speckled from pixel to pixel.
-    Those that are not valid are zero.
+    Each is divided by its largest absolute value and blurred, since heatmaps of excitation backprop are speckled from pixel
+    to pixel. Those that are not valid are zero.
 
     Args:
         explanation: of B images.
-        sigma: of the Gaussian in pixels; 2 % of the longer side without it, as in panels, and 0 for none.
+        sigma: of the Gaussian blur in pixels; 2 % of the longer side without it, as in panels, and 0 for no blur.
     """
     maps = explanation.heatmaps.detach().float().where(explanation.valid[..., None, None], 0)
     sizes = maps.abs().amax(dim=(2, 3), keepdim=True)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
-from vitrine.metrics.base import PerFeatureMetric, present_heatmaps
+from vitrine.metrics.base import PerFeatureMetric, heatmaps_by_image
 from vitrine.metrics.functional import (
     MapMoments,
     map_moments,
@@ -20,9 +20,9 @@ class Orthogonality(PerFeatureMetric):
 
     The images of a class are those for which it is explained, ``explanation.target``. As in the paper the vector of an
     x-feature consists of its heatmaps on these images, each normalised to `pixel_probabilities`. A heatmap without a positive
-    value, or with NaN or infinity, is replaced by zeros and counted as degenerate; one that is absent (padding) is set to
+    value, or with NaN or infinity, is replaced by zeros and counted as degenerate; one that is not valid is set to
     zero as well, without being counted. An x-feature that is zero on all images of a class is left out of that class and,
-    unless it is absent on all of them, counted as inactive.
+    unless it is valid on none of them, counted as inactive.
 
     A class whose correlation matrix P is singular has O₂ = ∞: it is counted, and left out of the mean of O₂ only. A class
     with an x-feature of no variance is undefined: it is counted and left out of both means. So is a class with a single
@@ -49,13 +49,13 @@ class Orthogonality(PerFeatureMetric):
 
     def update(self, explanation: Explanation, batch: Batch) -> None:  # noqa: ARG002
         """Updates the state with one batch; K must be the same in all batches."""
-        for _, label, maps, present in present_heatmaps(explanation):
+        for _, label, maps, valid in heatmaps_by_image(explanation):
             probabilities = pixel_probabilities(maps)
-            self.degenerate += (present & probabilities.isnan().any(dim=(1, 2))).sum()
-            usable = probabilities.nan_to_num(0) * present[:, None, None]
+            self.degenerate += (valid & probabilities.isnan().any(dim=(1, 2))).sum()
+            usable = probabilities.nan_to_num(0) * valid[:, None, None]
             pixels, mean, scatter = (value[0] for value in map_moments(usable[None]))
             header = mean.new_tensor([len(maps), label])
-            self.records.append(torch.cat([header, pixels[None], present, mean, scatter.flatten()]).to(self.device))
+            self.records.append(torch.cat([header, pixels[None], valid, mean, scatter.flatten()]).to(self.device))
 
     def compute(self) -> dict[str, Tensor]:
         """Means of O₁ and O₂ over the classes where they are finite, and the numbers of classes and heatmaps left out."""
@@ -83,13 +83,13 @@ class Orthogonality(PerFeatureMetric):
             return {}, 0
         n = int(flat[0])
         widths = [1, 1, 1, n, n, n * n]
-        _, labels, pixels, present, mean, scatter = torch.split(flat.reshape(-1, sum(widths)), widths, dim=1)
+        _, labels, pixels, valid, mean, scatter = torch.split(flat.reshape(-1, sum(widths)), widths, dim=1)
         moments = MapMoments(pixels[:, 0], mean, scatter.reshape(-1, n, n))
         by_class, inactive = {}, 0
         for label in torch.unique(labels).tolist():
             of_class = labels[:, 0] == label
             active = (mean[of_class] != 0).any(dim=0)  # the maps are not negative
-            inactive += int((present[of_class].any(dim=0) & ~active).sum())
+            inactive += int((valid[of_class].any(dim=0) & ~active).sum())
             by_class[int(label)] = _orthogonality(MapMoments(*(value[of_class] for value in moments)), active)
         return by_class, inactive
 

@@ -15,7 +15,7 @@ from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.metrics.masked_accuracy import MaskedAccuracy
-from vitrine.metrics.masked_images import kept_pixels, masked_inputs, speaking_maps
+from vitrine.metrics.masked_images import kept_pixels, masked_inputs, display_maps
 
 SIZE = 12
 PREPROCESSING = Preprocessing(SIZE, None)
@@ -107,7 +107,7 @@ def expected_values(fill: str = "inpaint") -> dict[str, float]:
         image, label = batch["image"][row : row + 1], int(batch["label"][row])
         right["accuracy_original"].append(float(int(network()(image).argmax()) == label))
         for gamma, name in zip(GAMMAS, ("0.5", "5", "50"), strict=True):
-            kept = kept_pixels(speaking_maps(explanation[row : row + 1], 0), gamma)
+            kept = kept_pixels(display_maps(explanation[row : row + 1], 0), gamma)
             logits = network()(masked_inputs(image, kept, PREPROCESSING, fill))
             right.setdefault(f"masked_accuracy_{name}", []).append(float(int(logits.argmax()) == label))
             right.setdefault(f"kept_area_{name}", []).append(float(kept.double().mean()))

@@ -4,13 +4,13 @@ import torch
 from torch import Tensor
 
 
-def absolute_difference(reconstruction: Tensor, logits: Tensor, explained_classes: Tensor) -> Tensor:
+def absolute_difference(logit_estimate: Tensor, logits: Tensor, explained_classes: Tensor) -> Tensor:
     """|ȳ − ŷ| for each image and explained class; its mean is F_reg (section 4.1 of Qi et al.).
 
     Args:
-        reconstruction: (B, J) estimates ȳ of the heads.
+        logit_estimate: (B, J) estimates ȳ of the heads.
         logits: (B, C) logits ŷ of the backbone.
-        explained_classes: (J,) classes of the columns of ``reconstruction``.
+        explained_classes: (J,) classes of the columns of ``logit_estimate``.
 
     Returns:
         (B, J).
@@ -19,10 +19,10 @@ def absolute_difference(reconstruction: Tensor, logits: Tensor, explained_classe
         >>> absolute_difference(torch.tensor([[2.5]]), torch.tensor([[1.0, 3.0]]), torch.tensor([1])).tolist()
         [[0.5]]
     """
-    return (reconstruction - logits[:, explained_classes]).abs()
+    return (logit_estimate - logits[:, explained_classes]).abs()
 
 
-def decision_kept(reconstruction: Tensor, logits: Tensor, explained_classes: Tensor) -> Tensor:
+def decision_kept(logit_estimate: Tensor, logits: Tensor, explained_classes: Tensor) -> Tensor:
     """Whether the decision is the same with one logit ŷ_j replaced by its estimate ȳ_j; its mean is F_cls (section 4.1).
 
     The arguments are those of `absolute_difference`. Of equal logits the first is the decision; an estimate of NaN never
@@ -36,7 +36,7 @@ def decision_kept(reconstruction: Tensor, logits: Tensor, explained_classes: Ten
         >>> decision_kept(torch.tensor([[2.5, 4.0]]), logits, torch.tensor([2, 1])).tolist()
         [[True, False]]
     """
-    estimates = reconstruction.to(logits.dtype)
+    estimates = logit_estimate.to(logits.dtype)
     explained = explained_classes.to(logits.device)
     decision, highest = _first_maximum(logits)
     runner_up, second = _first_maximum(logits.scatter(1, decision, -torch.inf))
