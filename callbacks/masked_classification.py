@@ -24,10 +24,10 @@ from vitrine.metrics.masked_images import (
     Fill,
     Inpainting,
     check_filling,
+    display_maps,
     kept_pixels,
     masked_inputs,
     opencv,
-    display_maps,
 )
 from vitrine.visualization.grid import captioned_grid
 from vitrine.visualization.overlays import picture

@@ -11,7 +11,7 @@ from vitrine.core.explanation import Explanation
 from vitrine.core.options import NonNegative, OptionError, Share, checked
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.metrics.base import ExplanationMetric, SharedClassifier
-from vitrine.metrics.masked_images import Fill, Inpainting, Radius, kept_pixels, masked_inputs, display_maps
+from vitrine.metrics.masked_images import Fill, Inpainting, Radius, display_maps, kept_pixels, masked_inputs
 
 GAMMAS = (0.01, 0.05, 0.1, 0.3)
 

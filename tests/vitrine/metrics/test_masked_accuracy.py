@@ -15,7 +15,7 @@ from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.metrics.masked_accuracy import MaskedAccuracy
-from vitrine.metrics.masked_images import kept_pixels, masked_inputs, display_maps
+from vitrine.metrics.masked_images import display_maps, kept_pixels, masked_inputs
 
 SIZE = 12
 PREPROCESSING = Preprocessing(SIZE, None)

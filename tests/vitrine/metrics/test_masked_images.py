@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vitrine.core.explanation import Explanation
 from vitrine.data.preprocessing import Preprocessing
-from vitrine.metrics.masked_images import kept_pixels, mask_images, masked_inputs, display_maps
+from vitrine.metrics.masked_images import display_maps, kept_pixels, mask_images, masked_inputs
 
 METHODS = ["telea", "navier_stokes"]
 
