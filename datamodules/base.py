@@ -321,7 +321,7 @@ class ShardDataModule(LightningDataModule):
             label_shape = tuple(first["label"].shape[1:])
             store.allocate(computed["features"].shape[1], computed["logits"].shape[1], label_shape)
         barrier("allocated")
-        missing = store.missing_rows()
+        missing = store.missing_samples()
         barrier("counted")  # the ranks share out the same rows only if none of them has begun to fill them
         title = f"Features of {split.folder}" if trainer.is_global_zero else None
         share = math.ceil(int(missing.sum()) / trainer.world_size)
