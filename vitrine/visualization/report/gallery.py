@@ -46,16 +46,16 @@ def write_gallery(
     The page needs no network. Heatmaps are transparent layers over their image, so that the reader sets their opacity.
 
     Args:
-        folder: Place of the gallery; an earlier gallery there is replaced as a whole, at the end.
-        entries: The images; the page sorts them by first label, then key.
-        title: Heading of the page.
-        metrics: Figures for the table on top.
-        class_names: Names of the classes, as far as they have any.
-        settings: What else a reader should know, such as the explainer and its data; shown beside the metrics.
-        sigma: Of the Gaussian for display, in pixels of the images; 2 % of the longer side where it is not given.
+        folder: place of the gallery; an earlier gallery there is replaced as a whole, at the end.
+        entries: the images; the page sorts them by first label, then key.
+        title: heading of the page.
+        metrics: figures for the table on top.
+        class_names: names of the classes, as far as they have any.
+        settings: what else a reader should know, such as the explainer and its data; shown beside the metrics.
+        sigma: of the Gaussian for display, in pixels of the images; 2 % of the longer side where it is not given.
 
     Raises:
-        ValueError: If an entry holds more or less than one image, or ``folder`` holds something else than a gallery.
+        ValueError: where an entry holds more or less than one image, or ``folder`` holds something else than a gallery.
     """
     ordered = sorted(entries, key=lambda entry: (not entry.labels, entry.labels[:1], entry.key))
     with atomic_folder(folder, "index.html") as staging:
