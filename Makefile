@@ -3,11 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/quickstart
 
-.PHONY: help quickstart test lint clean
+.PHONY: help quickstart test test-fast lint clean
 
 help:
 	@echo "make quickstart   render flowers, explain a small CNN, write $(RUN)/report/index.html"
 	@echo "make test         run the tests (VITRINE_REAL_DATA=DIR adds those on real images)"
+	@echo "make test-fast    run the tests that take less than half a second each"
 	@echo "make lint         ruff and mypy"
 	@echo "make clean        remove .venv, runs and rendered data"
 
@@ -30,6 +31,9 @@ quickstart: .venv/.quickstart
 
 test: .venv/.test
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+test-fast: .venv/.test
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow" --durations=10
 
 lint: .venv/.test
 	$(BIN)/ruff check .

@@ -28,6 +28,7 @@ import datamodules
 import lightning_modules
 from callbacks.run_folder import EpochMetrics, MetricsFile, RunCheckpoint, RunConfig, last_checkpoint
 from vitrine.core.distributed import leave_process_group
+from vitrine.core.options import with_full_key
 from vitrine.core.parser_messages import one_sentence
 
 DEFAULTS = Path(__file__).parent / "configs" / "trainer" / "default.yaml"
@@ -92,6 +93,14 @@ class TrainCLI(LightningCLI):
             super().parse_arguments(parser, args)
         except OmegaConfBaseException as error:
             parser.error(str(error))
+
+    @override
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            config = self.config[self.subcommand].as_dict()
+            raise ValueError(with_full_key(one_sentence(str(error)), config)) from error
 
     @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:

@@ -69,13 +69,13 @@ CASES: Mapping[str, Case] = {
     "GradCAMPlusPlus": Case(GradCAMPlusPlus, libraries.grad_cam_of("GradCAMPlusPlus")),
     "LayerCAM": Case(LayerCAM, libraries.grad_cam_of("LayerCAM")),
     "GuidedGradCAM": Case(GuidedGradCAM, libraries.guided_grad_cam),
-    "SmoothGrad, 10 samples": Case(lambda m, _: SmoothGrad(m, samples=10), libraries.smooth_grad, slow=True),
+    "SmoothGrad, 10 samples": Case(lambda m, _: SmoothGrad(m, n_samples=10), libraries.smooth_grad, slow=True),
     "IntegratedGradients, 10 steps": Case(
         lambda m, _: IntegratedGradients(m, steps=10), libraries.integrated_gradients, slow=True
     ),
     "Occlusion, 56 px": Case(lambda m, _: Occlusion(m, window=56, stride=56), libraries.occlusion, slow=True),
     "ScoreCAM": Case(ScoreCAM, libraries.grad_cam_of("ScoreCAM"), slow=True),
-    "RISE, 100 masks": Case(lambda m, _: RISE(m, masks=100, internal_batch_size=16), slow=True),
+    "RISE, 100 masks": Case(lambda m, _: RISE(m, n_samples=100, internal_batch_size=16), slow=True),
     "MeaningfulPerturbation, 10 iterations": Case(lambda m, _: MeaningfulPerturbation(m, iterations=10), slow=True),
     "ExtremalPerturbation, 10 iterations": Case(lambda m, _: ExtremalPerturbation(m, iterations=10), slow=True),
 }

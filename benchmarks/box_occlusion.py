@@ -79,9 +79,9 @@ def run(named: NamedWeights, images: Tensor, args: argparse.Namespace) -> dict[s
     """All methods on one network."""
     network = named.build(args.device)
     figures = {name: measure(network, name, images, args) for name in (*COMPARED, RANDOM)}
-    ordered = sorted(figures.items(), key=lambda entry: -entry[1]["box_occlusion_drop"])
+    ordered = sorted(figures.items(), key=lambda entry: -entry[1]["box_occlusion/drop"])
     rows = [
-        [name, *(f"{100 * f[key]:.1f}" for key in ("box_occlusion_drop", "box_occlusion_last_drop"))]
+        [name, *(f"{100 * f[key]:.1f}" for key in ("box_occlusion/drop", "box_occlusion/last_drop"))]
         for name, f in ordered
     ]
     show(f"{named.name}: drop of confidence, {len(images)} images", ["method", "mean, points", "at 30 %"], rows)

@@ -1,4 +1,4 @@
-"""What the benchmarks share that measure where maps lie: which methods, how their maps are made, and what is said of them."""
+"""Maps of attribution methods in benchmarks: which methods, their timed and smoothed maps, and notes on them."""
 
 import argparse
 import time
@@ -15,17 +15,17 @@ from vitrine.core.image_ops import gaussian_blur
 from vitrine.metrics.functional import degenerate
 
 CLASS_METHODS = [name for name, entry in METHODS.items() if not entry.of_a_channel]
-"""The methods that explain a class."""
+"""Rows of methods that explain classes."""
 
 Item = TypeVar("Item")
 
 
 def timed_maps(entry: Entry, method: Method, images: Tensor, target: Tensor) -> tuple[Tensor, float]:
-    """The maps of a batch as the table reads them, and the seconds that they took.
+    """The maps of a batch, read as in the table of methods, and the seconds that they took.
 
     Args:
-        entry: of the method.
-        method: what draws them.
+        entry: says how the maps are read.
+        method: computes the maps.
         images: (B, 3, H, W).
         target: (B,), or (B, K) for K maps an image.
 
@@ -39,20 +39,20 @@ def timed_maps(entry: Entry, method: Method, images: Tensor, target: Tensor) -> 
 
 
 def smoothed(maps: Tensor, blur: float) -> Tensor:
-    """(K, h, w) maps after a Gaussian whose σ is a share of the width; degenerate ones are NaN."""
-    # Rounding would give a constant map a maximum.
+    """(K, h, w) maps blurred by a Gaussian whose σ is a share of the width; degenerate ones become NaN."""
+    # By rounding, a constant map would get a maximum.
     maps = maps.masked_fill(degenerate(maps)[:, None, None], torch.nan)
     return gaussian_blur(maps, blur * maps.shape[-1])
 
 
 def spread(items: Sequence[Item], count: int) -> list[Item]:
-    """So many of the items, evenly; all for 0."""
+    """So many of the items, evenly spaced; all for 0."""
     count = min(count or len(items), len(items))
     return [items[place * len(items) // count] for place in range(count)]
 
 
 def add_method_options(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
-    """--methods, --blur and --size."""
+    """Adds --methods, --blur and --size."""
     parser.add_argument("--methods", nargs="+", choices=names, default=names, help="(all)", metavar="METHOD")
     parser.add_argument("--blur", type=float, default=0.02, help="σ as a share of the image's side (%(default)s)")
     parser.add_argument("--size", type=int, default=224, help="side of the input (%(default)s)")
@@ -60,7 +60,7 @@ def add_method_options(parser: argparse.ArgumentParser, names: Sequence[str]) ->
 
 def show_notes(methods: Mapping[str, Mapping[str, Any]]) -> None:
     """Prints why methods were refused, and the options of the others."""
-    for name, found in methods.items():
-        note = found.get("refused") or ", ".join(f"{option} {value}" for option, value in found["options"].items())
+    for name, entry in methods.items():
+        note = entry.get("refused") or ", ".join(f"{option} {value}" for option, value in entry["options"].items())
         if note:
             Console().print(f"{name}: {note}", markup=False, highlight=False)

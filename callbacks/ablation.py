@@ -1,23 +1,44 @@
-"""Tests whether a network needs the filters that its explainer rests on."""
+"""FilterAblation: whether a network needs the filters that its explainer has selected."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol, cast
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import WandbLogger
 from typing_extensions import override
 
+from callbacks.evaluation import EvaluationCallback
+from callbacks.loggers import Table, log_tables
+from callbacks.run_access import Run, satisfies
+from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.atomic_io import atomic_file
 from vitrine.core.batch import Batch
+from vitrine.core.options import Count, checked
 from vitrine.filters.heatmaps import Filter
+from vitrine.filters.responses import FilterResponses
 from vitrine.metrics.ablation import ablated, random_filters
 from vitrine.metrics.mean_class_accuracy import MeanClassAccuracy
 
 NAME = "ablation.csv"
 COLUMNS = ("set", "draw", "filters", "mean_class_accuracy")
+Row = tuple[str, int, int, float]
+"""What is written of a trial, column by column."""
+
+
+class HasRelevantFilters(Protocol):
+    """An explainer that rests on some of its backbone's filters."""
+
+    @property
+    def backbone(self) -> FrozenBackbone:
+        """The frozen classifier."""
+
+    @property
+    def responses(self) -> FilterResponses:
+        """The responses of all filters."""
+
+    def relevant_filters(self) -> Iterable[Filter]:
+        """(layer, channel) pairs, the most relevant first."""
 
 
 class Trial(NamedTuple):
@@ -28,100 +49,86 @@ class Trial(NamedTuple):
     filters: Sequence[Filter]
     accuracy: MeanClassAccuracy
 
+    def row(self) -> Row:
+        """What is written of it; a collective."""
+        return self.name, self.draw, len(self.filters), float(self.accuracy.compute())
 
-class FilterAblation(pl.Callback):
+
+class FilterAblation(EvaluationCallback[None]):
     """Tests the backbone without its relevant filters, and without as many random ones of the same layers.
 
-    It runs beside a test and logs mean class accuracies: ``test/ablation_original`` with all filters,
-    ``test/ablation_selected`` without those of ``explainer.relevant_filters()``, and ``test/ablation_random``, the mean over
-    the draws; and ``test/ablation_filters``, how many are ablated (section 4.1 and figure 4 of Oramas et al., ICLR 2019).
+    It runs beside a test and logs mean class accuracies: ``test/ablation/original`` with all filters,
+    ``test/ablation/selected`` without those of ``explainer.relevant_filters()``, and ``test/ablation/random``, the mean over
+    the draws; and ``test/ablation/filters``, how many are ablated (section 4.1 and figure 4 of Oramas et al., ICLR 2019).
     The run's folder gets ``ablation.csv``, and W&B, where its logger is in use, a table ``ablation``, with a row for each
-    draw. Each image costs 2 + ``draws`` further forward passes, on the rank that tests it.
+    draw. Each image costs 2 + ``num_draws`` further forward passes, on the rank that tests it.
 
     Args:
-        draws: Number of random sets.
+        num_draws: Number of random sets.
         seed: Of the draws.
 
     Raises:
-        ValueError: If ``draws`` is below 1.
+        ValueError: If ``num_draws`` is below 1; before the run, for an explainer without relevant filters.
     """
 
-    def __init__(self, draws: int = 3, seed: int = 0) -> None:
+    RENAMED: ClassVar[Mapping[str, str]] = {"draws": "num_draws"}
+    title: ClassVar[str] = "Ablation"
+
+    @checked
+    def __init__(self, num_draws: Count = 3, seed: int = 0) -> None:
         super().__init__()
-        if draws < 1:
-            raise ValueError(f"FilterAblation: draws must be at least 1, got {draws}.")
-        self.draws, self.seed = draws, seed
+        self.num_draws, self.seed = num_draws, seed
         self._trials: list[Trial] = []
+        self._rows: list[Row] = []
 
     @override
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Sees to it that there are relevant filters to speak of.
-
-        Raises:
-            ValueError: If the module's explainer does not name any.
-        """
-        explainer = getattr(pl_module, "explainer", None)
-        if not hasattr(explainer, "relevant_filters"):
-            raise ValueError(
-                "FilterAblation needs a module whose explainer has relevant filters, such as MuLassoModule, got"
-                f" {type(pl_module).__name__}."
-            )
+    def check(self, run: Run) -> None:
+        _explainer_of(run)
 
     @override
-    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def begin(self, run: Run) -> None:
         """Draws the random sets, the same on all ranks."""
-        explainer: Any = pl_module.explainer
+        explainer = _explainer_of(run)
         selected = list(dict.fromkeys(explainer.relevant_filters()))
         widths = {layer.name: layer.width for layer in explainer.responses.layers}
         generator = torch.Generator().manual_seed(self.seed)
-        draws = [("random", draw, random_filters(selected, widths, generator)) for draw in range(1, self.draws + 1)]
-        sets: list[tuple[str, int, list[Filter]]] = [("original", 0, []), ("selected", 0, selected), *draws]
-        self._trials = [Trial(*entry, MeanClassAccuracy().to(pl_module.device)) for entry in sets]
+        draws = [random_filters(selected, widths, generator) for _ in range(self.num_draws)]
+        sets: list[tuple[str, int, list[Filter]]] = [("original", 0, []), ("selected", 0, selected)]
+        sets += [("random", number, filters) for number, filters in enumerate(draws, start=1)]
+        self._trials = [Trial(*entry, MeanClassAccuracy().to(run.module.device)) for entry in sets]
 
     @override
-    def on_test_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: object,
-        batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def take(self, run: Run, batch: Batch, outputs: object) -> None:
         """Classifies the batch's images without each set of filters."""
-        explainer: Any = pl_module.explainer
+        backbone = _explainer_of(run).backbone
         for trial in self._trials:
             # As in the steps, so that the original accuracy is that of the test.
-            with trainer.precision_plugin.forward_context(), ablated(explainer.backbone.model, trial.filters):
-                logits = explainer.backbone(batch["image"]).logits
+            with run.trainer.precision_plugin.forward_context(), ablated(backbone.model, trial.filters):
+                logits = backbone(batch["image"]).logits
             trial.accuracy.update(logits, batch["label"])
 
     @override
-    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Computes over all ranks, logs, and writes on rank zero."""
-        accuracies = [float(trial.accuracy.compute()) for trial in self._trials]
-        rows = [
-            [trial.name, trial.draw, len(trial.filters), accuracy]
-            for trial, accuracy in zip(self._trials, accuracies, strict=True)
-        ]
+    def figures(self, run: Run) -> Mapping[str, float]:
+        self._rows = [trial.row() for trial in self._trials]
         self._trials = []
-        # Computed on all ranks together, so every rank logs the same figures.
-        pl_module.log_dict(figures(rows), rank_zero_only=True)
-        if trainer.is_global_zero:
-            write_table(Path(trainer.default_root_dir, NAME), rows)
-            for logger in trainer.loggers:
-                if isinstance(logger, WandbLogger):
-                    logger.log_table("ablation", columns=list(COLUMNS), data=rows, step=trainer.global_step)
+        accuracies = {name: [row[3] for row in self._rows if row[0] == name] for name, *_ in self._rows}
+        means = {f"ablation/{name}": sum(values) / len(values) for name, values in accuracies.items()}
+        return {**means, "ablation/filters": float(self._rows[1][2])}
+
+    @override
+    def write(self, run: Run, shares: Sequence[None]) -> Path:
+        write_table(run.folder / NAME, self._rows)
+        log_tables(run.trainer, {"ablation": Table(COLUMNS, self._rows)})
+        return run.folder / NAME
 
 
-def figures(rows: Sequence[Sequence[Any]]) -> Mapping[str, float]:
-    """What is logged, by name."""
-    named = {name: [row[3] for row in rows if row[0] == name] for name in ("original", "selected", "random")}
-    means = {f"test/ablation_{name}": sum(values) / len(values) for name, values in named.items()}
-    return {**means, "test/ablation_filters": float(rows[1][2])}
+def _explainer_of(run: Run) -> HasRelevantFilters:
+    if satisfies(run.explainer, HasRelevantFilters):
+        return cast("HasRelevantFilters", run.explainer)
+    raise run.refusal("a module whose explainer has relevant filters, such as MuLassoModule", run.module)
 
 
-def write_table(path: Path, rows: Sequence[Sequence[Any]]) -> None:
+def write_table(path: Path, rows: Iterable[Row]) -> None:
     """Writes the CSV; figures keep all that float32 holds."""
     with atomic_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

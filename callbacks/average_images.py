@@ -1,22 +1,22 @@
-"""Draws what the filters that each class rests on look for."""
+"""AverageImages: draws what the filters that each class rests on respond to."""
 
-import difflib
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_warn
 from typing_extensions import override
 
-from callbacks.heatmaps import send_to, untouched
-from callbacks.predictions import slug
+from callbacks.file_names import slug
+from callbacks.loggers import log_image
 from callbacks.relevance import relevant_filters, selecting_explainer
-from callbacks.run_access import class_names, datamodule_of
+from callbacks.run_access import Run
+from vitrine.backbones.guard import eval_guard
 from vitrine.core.atomic_io import atomic_folder
 from vitrine.core.batch import Batch
+from vitrine.core.options import Count, checked
 from vitrine.core.progress import progress_bar
 from vitrine.filters.average_images import AverageImage, average_images
 from vitrine.filters.maxima import RankBy, TargetFilter
@@ -37,7 +37,7 @@ class AverageImages(pl.Callback):
     earlier folder is replaced as a whole. W&B and TensorBoard, where such a logger is in use, get the pictures too.
 
     Args:
-        top: Images that are averaged, those of highest response.
+        top_k: Images that are averaged, those of highest response.
         features_per_class: Features drawn of each class, the most relevant.
         classes: Names of the classes to draw; the first ``max_classes`` of all without it.
         max_classes: At most so many classes.
@@ -52,137 +52,108 @@ class AverageImages(pl.Callback):
             filters, or an unknown class.
     """
 
+    RENAMED: ClassVar[Mapping[str, str]] = {"top": "top_k"}
+
+    @checked
     def __init__(
         self,
-        top: int = 100,
-        features_per_class: int = 5,
+        top_k: Count = 100,
+        features_per_class: Count = 5,
         classes: Sequence[str] | None = None,
-        max_classes: int = 20,
+        max_classes: Count = 20,
         of_class: bool = False,
         split: Split = "train",
         rank_by: RankBy = "response",
-        side: int = 96,
+        side: Count = 96,
     ) -> None:
         super().__init__()
-        numbers = {"top": top, "features_per_class": features_per_class, "max_classes": max_classes, "side": side}
-        for option, value in numbers.items():
-            if value < 1:
-                raise ValueError(f"AverageImages: {option} must be at least 1, got {value}.")
-        for option, word, known in (("split", split, Split), ("rank_by", rank_by, RankBy)):
-            if word not in get_args(known):
-                raise ValueError(
-                    f"AverageImages: {option} {word!r} is unknown; choose one of {', '.join(get_args(known))}."
-                )
-        self.top, self.features_per_class, self.side = top, features_per_class, side
+        self.top_k, self.features_per_class, self.side = top_k, features_per_class, side
         self.classes = None if classes is None else list(classes)
         self.max_classes, self.of_class, self.split = max_classes, of_class, split
-        self.rank_by = rank_by
+        self.rank_by: RankBy = rank_by
 
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Finds what is wrong before the run rather than after it."""
-        self._check(trainer, pl_module)
+        """Refuses what cannot work before the run rather than after it."""
+        self._chosen_classes(Run(trainer, pl_module, self))
 
     @override
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Finds what is wrong before the run rather than after it."""
-        self._check(trainer, pl_module)
+        """Refuses what cannot work before the run rather than after it."""
+        self._chosen_classes(Run(trainer, pl_module, self))
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draws training images; the module is still on its device here, as it is not when fitting has ended."""
         if self.split == "train":
-            self._leave(trainer, pl_module)
+            self._draw(Run(trainer, pl_module, self))
 
     @override
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draws test images."""
         if self.split == "test":
-            self._leave(trainer, pl_module)
+            self._draw(Run(trainer, pl_module, self))
 
-    def _check(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        selecting_explainer(pl_module, self)
-        chosen_classes(class_names(trainer, pl_module, self), self.classes, self.max_classes)
+    def _chosen_classes(self, run: Run) -> list[int]:
+        selecting_explainer(run)
+        return run.class_indices(self.classes, run.class_names)[: self.max_classes]
 
-    def _leave(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        names = class_names(trainer, pl_module, self)
-        chosen = set(chosen_classes(names, self.classes, self.max_classes))
-        rows = relevant_filters(trainer, pl_module, self)
-        wanted = [row for row in rows if row.class_index in chosen and row.rank <= self.features_per_class]
-        if not wanted:
+    def _draw(self, run: Run) -> None:
+        classes = set(self._chosen_classes(run))
+        drawn = [
+            row for row in relevant_filters(run) if row.class_index in classes and row.rank <= self.features_per_class
+        ]
+        if not drawn:
             rank_zero_warn(
                 "AverageImages: no filter is relevant for the chosen classes, so that there is nothing to draw."
             )
             return
-        with untouched(pl_module):
-            pairs = self._averages(trainer, pl_module, wanted)
-        if trainer.is_global_zero:
-            self._write(trainer, pairs)
+        with eval_guard(run.module, freeze=False, every_generator=True):
+            pairs = self._averages(run, drawn)
+        if run.trainer.is_global_zero:
+            self._write(run, pairs)
 
-    def _averages(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, rows: Sequence[RelevantFilter]
-    ) -> list[Pair]:
+    def _averages(self, run: Run, rows: Sequence[RelevantFilter]) -> list[Pair]:
         """The rows with their average images; a filter that several classes want is averaged once."""
-        wanted = {row: self._wanted(row) for row in rows}
-        datamodule, responses = datamodule_of(trainer, self), selecting_explainer(pl_module, self).responses
-        shape = tuple(datamodule.panel(1)["image"].shape[1:])
-        passes = 2 * math.ceil(int(datamodule.rows_of(self.split).sum()) / trainer.world_size)
-        with progress_bar("Average images", passes, shown=trainer.is_global_zero) as advance:
+        targets = {row: self._target(row) for row in rows}
+        channels, height, width = run.datamodule.panel(1)["image"].shape[1:]
+        passes = 2 * math.ceil(int(run.datamodule.rows_of(self.split).sum()) / run.trainer.world_size)
+        with progress_bar("Average images", passes, shown=run.trainer.is_global_zero) as advance:
             averages = average_images(
-                self._stream(trainer),
-                responses,
-                list(dict.fromkeys(wanted.values())),
-                shape,
-                top_k=self.top,
+                self._stream(run),
+                selecting_explainer(run).responses,
+                list(dict.fromkeys(targets.values())),
+                (channels, height, width),
+                top_k=self.top_k,
                 rank_by=self.rank_by,
                 side=self.side,
-                device=pl_module.device,
+                device=run.module.device,
                 advance=advance,
             )
         of_filter = {average.target: average for average in averages}
-        return [(row, of_filter[filter_]) for row, filter_ in wanted.items() if filter_ in of_filter]
+        return [(row, of_filter[target]) for row, target in targets.items() if target in of_filter]
 
-    def _wanted(self, row: RelevantFilter) -> TargetFilter:
+    def _target(self, row: RelevantFilter) -> TargetFilter:
         return TargetFilter(row.layer, row.filter, row.class_index if self.of_class else None)
 
-    def _stream(self, trainer: pl.Trainer) -> Callable[[], Iterable[Batch]]:
-        datamodule, precision = datamodule_of(trainer, self), trainer.precision_plugin
-
+    def _stream(self, run: Run) -> Callable[[], Iterable[Batch]]:
         def stream() -> Iterable[Batch]:
-            for batch in datamodule.every_image(self.split):
-                batch["image"] = precision.convert_input(batch["image"])
+            for batch in run.datamodule.every_image(self.split):
+                batch["image"] = run.trainer.precision_plugin.convert_input(batch["image"])
                 yield batch
 
         return stream
 
-    def _write(self, trainer: pl.Trainer, pairs: Sequence[Pair]) -> None:
-        denormalize = datamodule_of(trainer, self).preprocessing.denormalize
-        with atomic_folder(Path(trainer.default_root_dir) / FOLDER, marker=INDEX) as folder:
+    def _write(self, run: Run, pairs: Sequence[Pair]) -> None:
+        denormalize = run.datamodule.preprocessing.denormalize
+        with atomic_folder(run.folder / FOLDER, marker=INDEX) as folder:
             for index in dict.fromkeys(row.class_index for row, _ in pairs):
-                of_class = [pair for pair in pairs if pair[0].class_index == index]
-                name = of_class[0][0].class_name
-                sheet = average_sheet(
-                    [average for _, average in of_class], [row.label for row, _ in of_class], denormalize
-                )
-                sheet.save(folder / f"{index:03d}_{slug(name)}.png")
-                for logger in trainer.loggers:
-                    send_to(logger, f"average_images/{name}", sheet, trainer.global_step)
+                rows, averages = zip(*[pair for pair in pairs if pair[0].class_index == index], strict=True)
+                sheet = average_sheet(averages, [row.label for row in rows], denormalize)
+                sheet.save(folder / f"{index:03d}_{slug(rows[0].class_name)}.png")
+                log_image(run.trainer, f"average_images/{rows[0].class_name}", sheet)
             text = json.dumps([entry(*pair) for pair in pairs], indent=2, ensure_ascii=False)
             (folder / INDEX).write_text(f"{text}\n", encoding="utf-8")
-
-
-def chosen_classes(names: Sequence[str], wanted: Sequence[str] | None, most: int) -> list[int]:
-    """Indices of the classes to draw.
-
-    Raises:
-        ValueError: For a name that no class has.
-    """
-    for name in wanted or ():
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=5, cutoff=0.3) or list(names[:5])
-            raise ValueError(f"AverageImages: there is no class {name!r}; near names: {', '.join(near)}.")
-    chosen = [names.index(name) for name in wanted] if wanted is not None else list(range(len(names)))
-    return chosen[:most]
 
 
 def entry(row: RelevantFilter, average: AverageImage) -> dict[str, Any]:

@@ -1,35 +1,74 @@
-"""Finds degenerate heads while they can still be mended, and x-features that no prediction needs."""
+"""RestartDeadHeads and DropDeadFeatures: keep SRAE heads healthy while they are trained."""
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Protocol, cast
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_info
 from typing_extensions import override
 
-from lightning_modules.srae import SRAEModule
-from vitrine.explainers.srae.heads import SharedHeads
-from vitrine.metrics.alive_features import dead_features, dead_heads
+from callbacks.run_access import satisfies
+from vitrine.core.options import Count, CountOrZero, Range, Share, checked
+from vitrine.explainers import SRAEExplainer
+from vitrine.explainers.srae.heads import SeparateHeads, SharedHeads
+from vitrine.metrics.alive_features import AliveFeatures, dead_features, dead_heads
+
+
+class TrainsHeads(Protocol):
+    """A module that trains x-feature heads, and measures what their x-features contribute."""
+
+    @property
+    def explainer(self) -> SRAEExplainer:
+        """The explainer whose heads are trained."""
+
+    @property
+    def alive_features(self) -> AliveFeatures:
+        """Mean contributions in this epoch."""
+
+    @property
+    def heads(self) -> SeparateHeads | SharedHeads:
+        """The heads, in the order of the explained classes."""
+
+    @property
+    def knows_contributions(self) -> bool:
+        """Whether this epoch measures contributions."""
+
+    @property
+    def epochs_done_share(self) -> float:
+        """Share of their training that the heads have behind them at the end of this epoch."""
+
+    def restart_head(self, row: int, generator: torch.Generator) -> None:
+        """Draws a head's weights anew."""
+
+
+def training_heads(module: LightningModule) -> TrainsHeads | None:
+    """The module, if it trains heads and knows this epoch what their x-features contribute."""
+    heads_module = cast("TrainsHeads", module) if satisfies(module, TrainsHeads) else None
+    return heads_module if heads_module is not None and heads_module.knows_contributions else None
 
 
 class RestartDeadHeads(Callback):
-    """Draws anew the heads with fewer than two x-features that contribute positively to their class.
+    """Draws the weights of dead heads anew: those with fewer than two x-features that contribute positively to their class.
 
-    Such a head says no more than the logit itself (appendix of Qi, Khorram and Li 2018, figure 8). The last part of the
-    training is left alone, so that a restarted head has time to converge.
+    Such a head says no more than the logit itself (appendix of Qi, Khorram and Li 2018, figure 8). Heads are left alone in
+    the last part of the training, so that a restarted head has time to converge. Modules without such heads are left alone,
+    and so are heads on a shared trunk, of which none can be drawn anew without the others.
 
     Args:
         every_n_epochs: how often heads are looked at.
         max_restarts: how often one head may be drawn anew.
         until: share of the training after which no head is restarted any more.
         seed: of the new weights; the same on all ranks.
+
+    Raises:
+        ValueError: for a number out of its range.
     """
 
-    def __init__(self, every_n_epochs: int = 10, max_restarts: int = 3, until: float = 0.5, seed: int = 0) -> None:
-        if every_n_epochs < 1:
-            raise ValueError(f"every_n_epochs is {every_n_epochs}; heads must be looked at every 1 or more epochs.")
-        if max_restarts < 0 or not 0 <= until <= 1:
-            raise ValueError(
-                f"RestartDeadHeads: max_restarts {max_restarts} must be 0 or more, and until {until} a share, 0 to 1."
-            )
+    @checked
+    def __init__(
+        self, every_n_epochs: Count = 10, max_restarts: CountOrZero = 3, until: Share = 0.5, seed: int = 0
+    ) -> None:
         self.every_n_epochs = every_n_epochs
         self.max_restarts = max_restarts
         self.until = until
@@ -38,25 +77,23 @@ class RestartDeadHeads(Callback):
 
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        epoch = trainer.current_epoch + 1
-        if not isinstance(pl_module, SRAEModule) or epoch % self.every_n_epochs or not pl_module.knows_contributions:
-            return
-        if isinstance(pl_module.heads, SharedHeads):  # none of them can be drawn anew without the others
+        epoch, module = trainer.current_epoch + 1, training_heads(pl_module)
+        if module is None or epoch % self.every_n_epochs or isinstance(module.heads, SharedHeads):
             return
         # A collective: every rank computes the same counts and so restarts the same heads with the same weights.
-        means = pl_module.alive_features.compute()
-        if pl_module.epochs_done_share > self.until:
+        means = module.alive_features.compute()
+        if module.epochs_done_share > self.until:
             return
         for row in dead_heads(means):
             if self.restarts.get(row, 0) < self.max_restarts:
-                self._restart(pl_module, row, epoch)
+                self._restart(module, row, epoch)
 
-    def _restart(self, module: SRAEModule, row: int, epoch: int) -> None:
+    def _restart(self, module: TrainsHeads, row: int, epoch: int) -> None:
         generator = torch.Generator().manual_seed(hash((self.seed, epoch, row)) % 2**31)
         module.restart_head(row, generator)
         self.restarts[row] = self.restarts.get(row, 0) + 1
         name = module.explainer.class_name(module.explainer.explained_classes[row])
-        rank_zero_info(f"Epoch {epoch}: the head of {name} was degenerate and is started anew.")
+        rank_zero_info(f"Epoch {epoch}: the head of {name} was dead and is started anew.")
 
     @property
     @override
@@ -73,32 +110,41 @@ class RestartDeadHeads(Callback):
 
 
 class DropDeadFeatures(Callback):
-    """Takes x-features out of their heads whose contribution to their class is next to nothing, and so finds n by itself.
+    """Drops x-features whose contribution to their class is next to nothing, and so finds n by itself.
 
     The paper saw that more x-features than a class needs get a weight of 0 (section 4.2): begin with more than are wanted.
-    What is dropped is not shown any more; the rest goes on training without it.
+    A dropped x-feature is not shown any more; the others are trained further without it. Modules without x-feature heads
+    are left alone.
 
     Args:
-        threshold: share of a head's absolute mean contributions below which an x-feature is idle.
+        threshold: share of a head's absolute mean contributions below which an x-feature is dead.
         start: share of the training after which x-features are looked at, at the end of every epoch.
-        minimum: x-features that a head keeps in any case, those that contribute most.
+        min_features: x-features that a head keeps in any case, those that contribute most.
+
+    Raises:
+        ValueError: for a number out of its range.
     """
 
-    def __init__(self, threshold: float = 0.01, start: float = 0.5, minimum: int = 2) -> None:
-        if not 0 < threshold < 1 or not 0 <= start <= 1 or minimum < 1:
-            raise ValueError(
-                f"DropDeadFeatures: threshold {threshold} and start {start} must be shares, and minimum {minimum} 1 or more."
-            )
-        self.threshold, self.start, self.minimum = threshold, start, minimum
+    RENAMED: ClassVar[Mapping[str, str]] = {"minimum": "min_features"}
+
+    @checked
+    def __init__(
+        self,
+        threshold: Annotated[float, Range(above=0, below=1)] = 0.01,
+        start: Share = 0.5,
+        min_features: Count = 2,
+    ) -> None:
+        self.threshold, self.start, self.min_features = threshold, start, min_features
 
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not isinstance(pl_module, SRAEModule) or not pl_module.knows_contributions:
+        module = training_heads(pl_module)
+        if module is None:
             return
-        means = pl_module.alive_features.compute()  # a collective: every rank drops the same
-        if pl_module.epochs_done_share < self.start:
+        means = module.alive_features.compute()  # a collective: every rank drops the same
+        if module.epochs_done_share < self.start:
             return
-        idle = dead_features(means, pl_module.heads.alive, self.threshold, self.minimum)
-        pl_module.heads.drop(idle)
-        if bool(idle.any()):
-            rank_zero_info(f"Epoch {trainer.current_epoch + 1}: {int(idle.sum())} idle x-features were dropped.")
+        dead = dead_features(means, module.heads.alive, self.threshold, self.min_features)
+        module.heads.drop(dead)
+        if bool(dead.any()):
+            rank_zero_info(f"Epoch {trainer.current_epoch + 1}: {int(dead.sum())} dead x-features were dropped.")

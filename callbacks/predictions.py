@@ -1,27 +1,27 @@
-"""Writes what a prediction run finds: overlays, raw maps and a table."""
+"""PredictionWriter: writes overlays, raw maps and a table of a prediction run."""
 
 import csv
-import hashlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Literal
 
-import pytorch_lightning as pl
 from safetensors.torch import save_file
 from torch import Tensor
 from typing_extensions import override
 
-from callbacks.run_access import class_names, datamodule_of, explanation_of, plain_images
+from callbacks.evaluation import EvaluationCallback
+from callbacks.file_names import safe_path, slug
+from callbacks.run_access import Run
 from vitrine.core.atomic_io import finish_atomic_folder, staging_folder, start_atomic_folder
-from vitrine.core.batch import Batch, class_name
-from vitrine.core.distributed import gather_on_zero
-from vitrine.core.explanation import Explanation
+from vitrine.core.batch import Batch
+from vitrine.core.explanation import Explanation, class_name
+from vitrine.core.options import Share, checked
 from vitrine.visualization.overlays import overlay
 from vitrine.visualization.panel import probability_of
 
-TABLE = "predictions.csv"
+FOLDER, TABLE = "predictions", "predictions.csv"
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,20 @@ class Row:
     target: int
     labels: Sequence[str]
     scores: Sequence[float]
+
+    @classmethod
+    def of(cls, key: str, explanation: Explanation, class_names: Sequence[str]) -> "Row":
+        """The row of an explanation of one image."""
+        prediction, heatmaps = int(explanation.prediction[0]), explanation.valid_heatmaps(0)
+        return cls(
+            key=key,
+            prediction=prediction,
+            class_name=class_name(class_names, prediction),
+            probability=probability_of(explanation, 0),
+            target=int(explanation.target[0]),
+            labels=[explanation.labels[0][k] for k in heatmaps],
+            scores=explanation.scores[0, heatmaps].tolist(),
+        )
 
     def cells(self) -> dict[str, str | int]:
         """Column by column; figures keep all that float32 holds."""
@@ -54,7 +68,7 @@ def _pair(k: int, label: str, score: float) -> list[tuple[str, str]]:
     return [(f"label_{k}", label), (f"score_{k}", f"{score:.9g}")]
 
 
-class PredictionWriter(pl.Callback):
+class PredictionWriter(EvaluationCallback[Sequence[Row]]):
     """Writes the run folder's ``predictions/`` while predicting.
 
     For each image a folder named after its key, with an overlay for each heatmap (``01_x-feature-3.png`` and so on) and
@@ -63,74 +77,52 @@ class PredictionWriter(pl.Callback):
     run folder. An earlier ``predictions/`` is replaced as a whole, when the run ends.
 
     Args:
-        opacity: Of a heatmap at its maximum, in [0, 1].
+        opacity: Of a heatmap at its maximum.
+
+    Raises:
+        ValueError: If ``opacity`` is not from 0 to 1.
     """
 
-    def __init__(self, opacity: float = 0.8) -> None:
+    stage: ClassVar[Literal["test", "predict"]] = "predict"
+    title: ClassVar[str] = "Predictions"
+
+    @checked
+    def __init__(self, opacity: Share = 0.8) -> None:
         super().__init__()
-        if not 0 <= opacity <= 1:
-            raise ValueError(f"PredictionWriter: opacity must be in [0, 1], got {opacity}.")
         self.opacity = opacity
         self._rows: list[Row] = []
 
     @override
-    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def begin(self, run: Run) -> None:
         """Makes the folder to write in; the other ranks wait for it."""
-        datamodule_of(trainer, self)
+        _ = run.datamodule  # an error without one, before anything is written
         self._rows = []
-        if trainer.is_global_zero:
-            start_atomic_folder(folder_of(trainer), TABLE)
-        trainer.strategy.barrier("predictions")
+        if run.trainer.is_global_zero:
+            start_atomic_folder(run.folder / FOLDER, TABLE)
+        run.trainer.strategy.barrier("predictions")
 
     @override
-    def on_predict_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: object,
-        batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def take(self, run: Run, batch: Batch, outputs: object) -> None:
         """Writes the batch's images."""
-        explanation = explanation_of(outputs, self, "predict_step")
-        images = plain_images(trainer, batch, self, range(len(explanation)))
-        names = class_names(trainer, pl_module, self)
+        explanation, class_names = run.explanation(outputs), run.class_names
+        images, staging = run.plain_images(batch, range(len(explanation))), staging_folder(run.folder / FOLDER)
         for row, key in enumerate(batch["key"]):
-            one = explanation[row : row + 1]
-            write_image(
-                staging_folder(folder_of(trainer)) / safe_path(key), key, images[row], one, opacity=self.opacity
-            )
-            self._rows.append(table_row(key, one, names))
+            of_image = explanation[row : row + 1]
+            write_image(staging / safe_path(key), key, images[row], of_image, opacity=self.opacity)
+            self._rows.append(Row.of(key, of_image, class_names))
 
     @override
-    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def share(self, run: Run) -> Sequence[Row]:
+        rows, self._rows = self._rows, []
+        return rows
+
+    @override
+    def write(self, run: Run, shares: Sequence[Sequence[Row]]) -> Path:
         """Writes the table over all ranks and gives the folder its name."""
-        shares = gather_on_zero(self._rows)
-        self._rows = []
-        if trainer.is_global_zero:
-            unique = {row.key: row for share in shares for row in share}  # samplers may double a sample to even out
-            write_table(staging_folder(folder_of(trainer)) / TABLE, [unique[key] for key in sorted(unique)])
-            finish_atomic_folder(folder_of(trainer))
-
-
-def folder_of(trainer: pl.Trainer) -> Path:
-    """Where the predictions go."""
-    return Path(trainer.default_root_dir) / "predictions"
-
-
-def table_row(key: str, explanation: Explanation, names: Sequence[str]) -> Row:
-    """The row of an explanation of one image."""
-    prediction = int(explanation.prediction[0])
-    return Row(
-        key=key,
-        prediction=prediction,
-        class_name=class_name(names, prediction),
-        probability=probability_of(explanation, 0),
-        target=int(explanation.target[0]),
-        labels=[explanation.labels[0][k] for k in explanation.valid_heatmaps(0)],
-        scores=explanation.scores[0, explanation.valid_heatmaps(0)].tolist(),
-    )
+        unique = {row.key: row for share in shares for row in share}  # samplers may double a sample to even out
+        write_table(staging_folder(run.folder / FOLDER) / TABLE, [unique[key] for key in sorted(unique)])
+        finish_atomic_folder(run.folder / FOLDER)
+        return run.folder / FOLDER
 
 
 def write_table(path: Path, rows: Sequence[Row]) -> None:
@@ -154,32 +146,11 @@ def write_image(folder: Path, key: str, image: Tensor, explanation: Explanation,
         opacity: Of a heatmap at its maximum.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    shown = explanation.valid_heatmaps(0)
-    labels, heatmaps = [explanation.labels[0][k] for k in shown], explanation.heatmaps[0, shown]
+    valid = explanation.valid_heatmaps(0)
+    labels, heatmaps = [explanation.labels[0][k] for k in valid], explanation.heatmaps[0, valid]
     for k, (label, heatmap) in enumerate(zip(labels, heatmaps, strict=True), start=1):
         overlay(image, heatmap, opacity=opacity).save(folder / f"{k:02d}_{slug(label)}.png")
-    tensors = {"heatmaps": heatmaps.float().contiguous(), "scores": explanation.scores[0, shown].float()}
+    tensors = {"heatmaps": heatmaps.float().contiguous(), "scores": explanation.scores[0, valid].float()}
     sample = json.dumps({"key": key, "labels": labels}, ensure_ascii=False)
     # One entry only: safetensors writes several in a random order, and equal runs would differ in their bytes.
     save_file(tensors, folder / "heatmaps.safetensors", metadata={"sample": sample})
-
-
-def slug(label: str) -> str:
-    """The label as a part of a file's name."""
-    return re.sub(r"[^\w.]+", "-", label).strip("-.")[:60] or "heatmap"
-
-
-def safe_path(key: str) -> Path:
-    """A relative path for a key that stays below its folder; different keys have different paths.
-
-    Parts that would not do as a file's name are cleaned, and told apart by a digest of what they were.
-    """
-    return Path(*(safe_name(part) for part in key.split("/")))
-
-
-def safe_name(part: str) -> str:
-    """A file's name for any text; different texts have different names."""
-    clean = re.sub(r"[^\w.+=,@() -]", "_", part).strip(". ")[:80]
-    if part and clean == part:
-        return part
-    return f"{clean}~{hashlib.sha256(part.encode('utf-8', 'surrogateescape')).hexdigest()[:10]}"

@@ -1,15 +1,15 @@
-"""Leaves the table of the filters that each class rests on."""
+"""RelevanceTable: writes the table of the filters that each class rests on."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import astuple
+from typing import Protocol, cast
 
 import pytorch_lightning as pl
-from pytorch_lightning.loggers import WandbLogger
+from torch import Tensor
 from typing_extensions import override
 
-from callbacks.run_access import class_names
+from callbacks.loggers import Table, log_tables
+from callbacks.run_access import Run, satisfies
 from vitrine.filters.layer_selection import selection_by_layer
 from vitrine.filters.relevance import (
     COLUMNS,
@@ -19,9 +19,19 @@ from vitrine.filters.relevance import (
     write_layer_selection,
     write_relevance,
 )
+from vitrine.filters.responses import FilterResponses
 
-Table = tuple[Sequence[str], Sequence[Mapping[str, Any]]]
-"""Columns and rows."""
+
+class SelectsFilters(Protocol):
+    """An explainer that has selected filters by their responses."""
+
+    @property
+    def responses(self) -> FilterResponses:
+        """The m filter responses."""
+
+    @property
+    def weights(self) -> Tensor:
+        """(m, C): of each response for each class, 0 where it was not selected."""
 
 
 class RelevanceTable(pl.Callback):
@@ -36,62 +46,42 @@ class RelevanceTable(pl.Callback):
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        selecting_explainer(pl_module, self)
+        selecting_explainer(Run(trainer, pl_module, self))
 
     @override
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._leave(trainer, pl_module)
+        self._write(Run(trainer, pl_module, self))
 
     @override
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._leave(trainer, pl_module)
+        self._write(Run(trainer, pl_module, self))
 
-    def _leave(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not trainer.is_global_zero:
+    def _write(self, run: Run) -> None:
+        if not run.trainer.is_global_zero:
             return
-        explainer = selecting_explainer(pl_module, self)
-        rows = relevant_filters(trainer, pl_module, self)
+        explainer, filters = selecting_explainer(run), relevant_filters(run)
         selection = selection_by_layer(explainer.weights, explainer.responses.layers)
-        folder = Path(trainer.default_root_dir)
-        write_relevance(folder, rows)
-        write_layer_selection(folder, selection)
-        tables: dict[str, Table] = {
-            "relevance": (COLUMNS, [row.columns() for row in rows]),
-            "picks": (PICK_COLUMNS, [asdict(layer) for layer in selection]),
+        write_relevance(run.folder, filters)
+        write_layer_selection(run.folder, selection)
+        tables = {
+            "relevance": Table(COLUMNS, [list(row.columns().values()) for row in filters]),
+            "picks": Table(PICK_COLUMNS, [astuple(layer) for layer in selection]),
         }
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                log_tables(logger, tables, trainer.global_step)
+        log_tables(run.trainer, tables)
 
 
-def log_tables(logger: WandbLogger, tables: Mapping[str, Table], step: int) -> None:
-    """Sends tables to W&B."""
-    import wandb  # noqa: PLC0415 - starts slowly, and only runs with this logger need it
-
-    sent = {
-        name: wandb.Table(list(columns), [[row[column] for column in columns] for row in rows])
-        for name, (columns, rows) in tables.items()
-    }
-    logger.experiment.log({**sent, "trainer/global_step": step})
-
-
-def selecting_explainer(pl_module: pl.LightningModule, callback: pl.Callback) -> Any:
+def selecting_explainer(run: Run) -> SelectsFilters:
     """The module's explainer, which has selected filters by their responses.
 
     Raises:
-        ValueError: If it does no such thing.
+        ValueError: where it has not.
     """
-    explainer = getattr(pl_module, "explainer", None)
-    if not (hasattr(explainer, "responses") and hasattr(explainer, "weights")):
-        raise ValueError(
-            f"{type(callback).__name__} needs an explainer that selects filters, such as MuLassoExplainer, got"
-            f" {type(explainer).__name__}."
-        )
-    return explainer
+    if satisfies(run.explainer, SelectsFilters):
+        return cast("SelectsFilters", run.explainer)
+    raise run.refusal("an explainer that selects filters, such as MuLassoExplainer", run.explainer)
 
 
-def relevant_filters(trainer: pl.Trainer, pl_module: pl.LightningModule, callback: pl.Callback) -> list[RelevantFilter]:
+def relevant_filters(run: Run) -> Sequence[RelevantFilter]:
     """The filters that the explainer has selected, class by class, the most relevant first."""
-    explainer = selecting_explainer(pl_module, callback)
-    names = class_names(trainer, pl_module, callback)
-    return filters_by_relevance(explainer.weights, explainer.responses.layers, names)
+    explainer = selecting_explainer(run)
+    return filters_by_relevance(explainer.weights, explainer.responses.layers, run.class_names)

@@ -1,21 +1,19 @@
-"""Writes the HTML gallery of a test run."""
+"""ReportGallery: writes the HTML gallery of a test run."""
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import ClassVar
 
-import pytorch_lightning as pl
-from rich.console import Console
 from torch import Tensor
 from typing_extensions import override
 
-from callbacks.run_access import class_names, datamodule_of, explanation_of, plain_images
+from callbacks.candidates import Candidates, Shares
+from callbacks.evaluation import EvaluationCallback
+from callbacks.run_access import Run
 from vitrine.core.batch import Batch
-from vitrine.core.distributed import gather_on_zero, gather_over_ranks
 from vitrine.core.explanation import Explanation
-from vitrine.core.top_k import TopK
+from vitrine.core.options import Count, checked
 from vitrine.explainers.srae.x_features import LOGIT_MAP, logit_maps
 from vitrine.visualization.report.gallery import GalleryEntry, write_gallery
 
@@ -26,7 +24,7 @@ UNLABELLED = -1
 """Stands for a class where an image has none."""
 
 
-class ReportGallery(pl.Callback):
+class ReportGallery(EvaluationCallback[Shares[int, GalleryEntry]]):
     """Collects a few images of each class while testing and writes ``report/index.html`` in the run's folder.
 
     These are the first images of each class in the order of their keys, so that the gallery is the same whatever the
@@ -37,103 +35,75 @@ class ReportGallery(pl.Callback):
         logit_map: Shows excitation backprop of the explained logit itself beside the heatmaps (Qi et al. 2018, figure 4).
 
     Raises:
-        ValueError: If ``images_per_class`` is below 1.
+        ValueError: If ``images_per_class`` is below 1; before the first batch, without a datamodule.
     """
 
-    def __init__(self, images_per_class: int = 4, *, logit_map: bool = False) -> None:
+    title: ClassVar[str] = "Report"
+
+    @checked
+    def __init__(self, images_per_class: Count = 4, *, logit_map: bool = False) -> None:
         super().__init__()
-        if images_per_class < 1:
-            raise ValueError(f"ReportGallery: images_per_class must be at least 1, got {images_per_class}.")
         self.images_per_class, self.logit_map = images_per_class, logit_map
-        self._kept: dict[int, TopK[GalleryEntry]] = defaultdict(self._few)
-        self._page: Path | None = None
+        self._entries: Candidates[int, GalleryEntry] = Candidates(images_per_class)
+        self._metrics: Mapping[str, float] = {}
 
     @override
-    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Forgets an earlier run."""
-        datamodule_of(trainer, self)
-        self._kept.clear()
-        self._page = None
+    def begin(self, run: Run) -> None:
+        _ = run.datamodule
+        self._entries.clear()
 
     @override
-    def on_test_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: object,
-        batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Keeps what belongs in the gallery so far."""
-        explanation = explanation_of(outputs, self, "test_step")
+    def take(self, run: Run, batch: Batch, outputs: object) -> None:
+        explanation = run.explanation(outputs)
         labels = true_classes(batch["label"])
         groups = [of_image or (UNLABELLED,) for of_image in labels]
-        wanted = [
+        rows = [
             row
             for row, key in enumerate(batch["key"])
-            if any(self._kept[label].accepts(key, key) for label in groups[row])
+            if any(self._entries.wants(label, key, key) for label in groups[row])
         ]
-        maps = self._logit_maps(pl_module, batch, explanation, wanted)
-        for row, image, map_ in zip(wanted, plain_images(trainer, batch, self, wanted), maps, strict=True):
-            shown = compact(explanation[row : row + 1])
-            entry = GalleryEntry(batch["key"][row], image, labels[row], shown, map_)
+        maps = self._logit_maps(run, batch, explanation, rows)
+        for row, image, map_ in zip(rows, run.plain_images(batch, rows), maps, strict=True):
+            entry = GalleryEntry(batch["key"][row], image, labels[row], compact(explanation[row : row + 1]), map_)
             for label in groups[row]:
-                self._kept[label].add(entry.key, entry)
-
-    @override
-    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Gathers over all ranks and writes on rank zero."""
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        entries = gather_on_zero(self._winners())
-        self._kept.clear()
-        if trainer.is_global_zero:
-            unique = {entry.key: entry for share in entries for entry in share}
-            self._page = write_gallery(
-                Path(trainer.default_root_dir) / "report",
-                list(unique.values()),
-                title=f"{type(pl_module.explainer).__name__} on {type(datamodule_of(trainer, self)).__name__}",
-                metrics=metrics,
-                class_names=class_names(trainer, pl_module, self),
-                settings=self._settings(trainer, pl_module),
-            )
-
-    @override
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Tells where the report is, after Lightning has printed its table of metrics."""
-        if stage == "test" and self._page is not None:
-            Console(soft_wrap=True, highlight=False, markup=False).print(f"Report: {self._page}")
-
-    def _few(self) -> TopK[GalleryEntry]:
-        return TopK(self.images_per_class)
+                self._entries.offer(label, entry.key, entry)
 
     def _logit_maps(
-        self, pl_module: pl.LightningModule, batch: Batch, explanation: Explanation, rows: Sequence[int]
-    ) -> list[LogitMap | None]:
+        self, run: Run, batch: Batch, explanation: Explanation, rows: Sequence[int]
+    ) -> Sequence[LogitMap | None]:
         if not self.logit_map or not rows:
             return [None] * len(rows)
-        targets = explanation.target[list(rows)]
-        maps = logit_maps(cast("Any", pl_module.explainer), batch["image"][list(rows)], targets)
+        maps = logit_maps(run.backbone_explainer(), batch["image"][list(rows)], explanation.target[list(rows)])
         return [(LOGIT_MAP, map_) for map_ in halved(maps.cpu())[:, 0]]
 
-    def _winners(self) -> list[GalleryEntry]:
-        """This rank's entries that are among the first of their class over all ranks; keys go round before pictures."""
-        candidates: dict[int, set[str]] = defaultdict(set)
-        for share in gather_over_ranks({label: [entry.key for entry in kept] for label, kept in self._kept.items()}):
-            for label, keys in share.items():
-                candidates[label].update(keys)
-        first = {label: set(sorted(keys)[: self.images_per_class]) for label, keys in candidates.items()}
-        own = {entry.key: entry for label, kept in self._kept.items() for entry in kept if entry.key in first[label]}
-        return list(own.values())
+    @override
+    def share(self, run: Run) -> Shares[int, GalleryEntry]:
+        # Asked for on all ranks: what Lightning has not computed by now is a collective.
+        self._metrics = {name: float(value) for name, value in run.trainer.callback_metrics.items()}
+        share = self._entries.share()
+        self._entries.clear()
+        return share
 
-    def _settings(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, str]:
-        explainer = pl_module.explainer
+    @override
+    def write(self, run: Run, shares: Sequence[Shares[int, GalleryEntry]]) -> Path:
+        groups = self._entries.joined(shares).values()
+        unique = {entry.key: entry for entries in groups for entry in entries}
+        return write_gallery(
+            run.folder / "report",
+            list(unique.values()),
+            title=f"{type(run.explainer).__name__} on {type(run.datamodule).__name__}",
+            metrics=self._metrics,
+            class_names=run.class_names,
+            settings=self._settings(run),
+        )
+
+    def _settings(self, run: Run) -> dict[str, str]:
         return {
-            "Explainer": type(explainer).__name__,
-            "Data set": type(datamodule_of(trainer, self)).__name__,
-            "Classes": str(len(class_names(trainer, pl_module, self))),
+            "Explainer": type(run.explainer).__name__,
+            "Data set": type(run.datamodule).__name__,
+            "Classes": str(len(run.class_names)),
             "Shown": f"the first {self.images_per_class} images of each class by name",
-            "Checkpoint": str(trainer.ckpt_path or "none: as initialised"),
+            "Checkpoint": str(run.trainer.ckpt_path or "none: as initialised"),
         }
 
 

@@ -1,50 +1,175 @@
-"""What callbacks ask of the trainer, its datamodule and its module."""
+"""Run access: what a callback asks of the trainer, its datamodule and its module."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, cast
 
+import numpy as np
 import pytorch_lightning as pl
+from numpy.typing import NDArray
 from torch import Tensor
+from typing_extensions import get_protocol_members
 
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
+from vitrine.core.near_names import near_names
+from vitrine.data.preprocessing import Preprocessing
+from vitrine.explainers.srae.x_features import OnBackbone
 
 
-def datamodule_of(trainer: pl.Trainer, callback: pl.Callback) -> Any:
-    """The run's datamodule.
+class ImageData(Protocol):
+    """What callbacks read of a datamodule."""
 
-    Raises:
-        ValueError: If the trainer was given loaders only, which cannot say how to undo their preprocessing.
+    preprocessing: Preprocessing
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Class names, in the order of the labels."""
+
+    def panel(self, count: int) -> Batch:
+        """A fixed batch of so many images, the same on every rank."""
+
+    def rows_of(self, name: str) -> NDArray[np.bool_]:
+        """(rows,) true for the images of a split that belong to it."""
+
+    def every_image(self, name: str) -> Iterable[Batch]:
+        """This rank's share of the images of a split, each once over all ranks."""
+
+
+class HasDatamodule(Protocol):
+    """A trainer that may have been given a datamodule."""
+
+    @property
+    def datamodule(self) -> ImageData | None:
+        """The datamodule, where it was given one."""
+
+
+class HasExplainer(Protocol):
+    """A module that explains."""
+
+    @property
+    def explainer(self) -> object:
+        """The explainer."""
+
+
+class NamesClasses(Protocol):
+    """An explainer that may know the names of the backbone's classes."""
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """The names, empty where they are not known."""
+
+
+def satisfies(value: object, contract: type) -> bool:
+    """Whether a value has all members of a protocol.
+
+    ``isinstance`` of a runtime-checkable protocol does not see the submodules, parameters and buffers of an ``nn.Module``
+    from Python 3.12 on.
     """
-    datamodule = getattr(trainer, "datamodule", None)
-    if datamodule is None:
-        raise ValueError(
-            f"{type(callback).__name__} needs a datamodule; pass datamodule=… to the trainer, not loaders."
-        )
-    return datamodule
+    own, kind = vars(value) if hasattr(value, "__dict__") else {}, type(value)
+    absent = [name for name in get_protocol_members(contract) if not (name in own or hasattr(kind, name))]
+    return not absent or set(absent) <= set(dir(value))
 
 
-def explanation_of(outputs: object, callback: pl.Callback, step: str) -> Explanation:
-    """What a step returned, on the CPU.
+@dataclass(frozen=True)
+class Run:
+    """A trainer and its module, as one callback sees them.
 
-    Raises:
-        ValueError: If it is not an Explanation.
+    Args:
+        trainer: that runs.
+        module: what it runs.
+        callback: that asks; messages name its class.
     """
-    if not isinstance(outputs, Explanation):
-        raise ValueError(
-            f"{type(callback).__name__} needs a {step} that returns an Explanation, got {type(outputs).__name__}; "
-            "use it with an explainer's module."
-        )
-    return outputs.cpu()
 
+    trainer: pl.Trainer
+    module: pl.LightningModule
+    callback: pl.Callback
 
-def class_names(trainer: pl.Trainer, pl_module: pl.LightningModule, callback: pl.Callback) -> Sequence[str]:
-    """Names of the backbone's classes: the explainer's own, or else the data set's."""
-    explainer: Any = pl_module.explainer
-    return list(explainer.classes or datamodule_of(trainer, callback).classes)
+    @property
+    def asker(self) -> str:
+        """Name of the callback's class."""
+        return type(self.callback).__name__
 
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return Path(self.trainer.default_root_dir)
 
-def plain_images(trainer: pl.Trainer, batch: Batch, callback: pl.Callback, rows: Sequence[int]) -> Tensor:
-    """(len(rows), 3, H, W) in [0, 1], on the CPU: some of the batch's images as they were before normalisation."""
-    images: Tensor = datamodule_of(trainer, callback).preprocessing.denormalize(batch["image"][list(rows)])
-    return images.detach().cpu()
+    @property
+    def datamodule(self) -> ImageData:
+        """The run's datamodule.
+
+        Raises:
+            ValueError: where the trainer was given loaders alone, which cannot say how to undo their preprocessing.
+        """
+        datamodule = cast("HasDatamodule", self.trainer).datamodule if satisfies(self.trainer, HasDatamodule) else None
+        if datamodule is None:
+            raise ValueError(f"{self.asker} needs a datamodule; pass datamodule=… to the trainer, not loaders.")
+        return datamodule
+
+    @property
+    def explainer(self) -> object:
+        """The module's explainer, None where it has none."""
+        return cast("HasExplainer", self.module).explainer if satisfies(self.module, HasExplainer) else None
+
+    def backbone_explainer(self) -> OnBackbone:
+        """The module's explainer, which has a frozen backbone.
+
+        Raises:
+            ValueError: where it is none.
+        """
+        if satisfies(self.explainer, OnBackbone):
+            return cast("OnBackbone", self.explainer)
+        raise self.refusal("a module with an explainer on a frozen backbone", self.module)
+
+    def refusal(self, needed: str, given: object, remedy: str = "") -> ValueError:
+        """The error of a callback that cannot work with what it is given."""
+        return ValueError(f"{self.asker} needs {needed}, got {type(given).__name__}{remedy and f'; {remedy}'}.")
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the backbone's classes: the explainer's own, or else the data set's."""
+        own = cast("NamesClasses", self.explainer).classes if satisfies(self.explainer, NamesClasses) else ()
+        return list(own or self.datamodule.classes)
+
+    def explanation(self, outputs: object) -> Explanation:
+        """What a step returned, on the CPU.
+
+        Raises:
+            ValueError: where it is no explanation.
+        """
+        if isinstance(outputs, Explanation):
+            return outputs.cpu()
+        step = "predict_step" if self.trainer.predicting else "test_step"
+        raise self.refusal(f"a {step} that returns an Explanation", outputs, "use it with an explainer's module")
+
+    def plain_images(self, batch: Batch, rows: Sequence[int]) -> Tensor:
+        """(len(rows), 3, H, W) in [0, 1], on the CPU: some of the batch's images as they were before normalisation."""
+        images: Tensor = self.datamodule.preprocessing.denormalize(batch["image"][list(rows)])
+        return images.detach().cpu()
+
+    def share(self, images: Tensor) -> Tensor:
+        """This rank's ``images[rank::world]``, on the module's device in the trainer's precision."""
+        own = images[self.trainer.global_rank :: self.trainer.world_size].to(self.module.device)
+        converted: Tensor = self.trainer.precision_plugin.convert_input(own)
+        return converted
+
+    def class_indices(self, wanted: Sequence[str] | None, known: Collection[str], kind: str = "class") -> list[int]:
+        """Indices of the wanted classes, in their order; of all that are known without any.
+
+        Args:
+            wanted: names of classes.
+            known: names of the classes that can be chosen.
+            kind: what the known ones are called in the message.
+
+        Raises:
+            ValueError: for a name that is not known.
+        """
+        names = self.class_names
+        for name in wanted or ():
+            if name not in known:
+                near = ", ".join(near_names(name, known))
+                raise ValueError(f"{self.asker}: there is no {kind} {name!r}; near names: {near}.")
+        chosen = names if wanted is None else wanted
+        return [names.index(name) for name in chosen if name in known and name in names]

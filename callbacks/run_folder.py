@@ -3,16 +3,18 @@
 import json
 import math
 from pathlib import Path
+from typing import Protocol, cast
 
 import yaml
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.cli import SaveConfigCallback
-from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.trainer.states import TrainerFn
 from typing_extensions import override
 
+from callbacks.loggers import log_artifact
 from vitrine.core.atomic_io import atomic_file
+from vitrine.core.options import Count, checked
 
 FOLDER = "checkpoints"
 NAME = "last.ckpt"
@@ -26,12 +28,13 @@ class RunCheckpoint(Checkpoint):
     Args:
         every_n_epochs: how often; after the last epoch always.
         every_n_steps: also within an epoch, where given.
+
+    Raises:
+        ValueError: for a number below 1.
     """
 
-    def __init__(self, every_n_epochs: int = 10, every_n_steps: int | None = None) -> None:
-        for name, value in (("every_n_epochs", every_n_epochs), ("every_n_steps", every_n_steps)):
-            if value is not None and value < 1:
-                raise ValueError(f"checkpoint.{name} is {value}; give 1 or more.")
+    @checked
+    def __init__(self, every_n_epochs: Count = 10, every_n_steps: Count | None = None) -> None:
         self.every_n_epochs = every_n_epochs
         self.every_n_steps = every_n_steps
 
@@ -117,6 +120,13 @@ class RunConfig(SaveConfigCallback):
             logger.log_hyperparams(yaml.safe_load(text))
 
 
+class Exports(Protocol):
+    """A module that writes what it has learned for use elsewhere."""
+
+    def export(self, folder: Path) -> Path:
+        """Writes it into a folder, and returns where it is."""
+
+
 class Export(Callback):
     """After fitting, writes the explainer (or classifier) into the run's folder, and to W&B as an artifact.
 
@@ -133,18 +143,6 @@ class Export(Callback):
             return
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        path: Path = pl_module.export(folder)  # type: ignore[operator]
-        for logger in trainer.loggers:
-            if self.artifact and isinstance(logger, WandbLogger):
-                _log_artifact(logger, path)
-
-
-def _log_artifact(logger: WandbLogger, path: Path) -> None:
-    import wandb  # noqa: PLC0415 - starts slowly, and only runs with this logger need it
-
-    artifact = wandb.Artifact(f"{path.stem}-{logger.experiment.id}", type=path.stem)
-    if path.is_dir():
-        artifact.add_dir(str(path))
-    else:
-        artifact.add_file(str(path))
-    logger.experiment.log_artifact(artifact)
+        path = cast("Exports", pl_module).export(folder)
+        if self.artifact:
+            log_artifact(trainer, path)

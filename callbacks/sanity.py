@@ -1,11 +1,11 @@
-"""Tests whether an attribution method's maps depend on the weights that they are said to explain."""
+"""SanityCheck: whether an attribution method's maps depend on the weights that they are said to explain."""
 
 import copy
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import pytorch_lightning as pl
 import torch
@@ -13,14 +13,15 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 from typing_extensions import override
 
-from callbacks.heatmaps import untouched
-from callbacks.run_access import datamodule_of
+from callbacks.run_access import Run
+from vitrine.attribution.registry import method_named
 from vitrine.attribution.sanity import Attributor, SanityReport, sanity_check
-from vitrine.attribution.sanity.check import method_named
 from vitrine.attribution.sanity.report import THRESHOLD
+from vitrine.backbones.guard import eval_guard
 from vitrine.core.atomic_io import atomic_file
 from vitrine.core.batch import Batch
 from vitrine.core.distributed import gather_over_ranks
+from vitrine.core.options import Count, OptionError, checked
 from vitrine.explainers import Explainer
 
 NAME = "sanity.json"
@@ -30,7 +31,7 @@ E = TypeVar("E", bound=Explainer)
 class SanityCheck(pl.Callback):
     """Re-draws the backbone's layers from the top down and compares the maps (Adebayo et al., NeurIPS 2018).
 
-    It runs before the first test batch, on a few fixed images, and logs ``sanity/METHOD/absolute_correlation`` and
+    It runs before the first test batch, on a few fixed images, and logs ``test/sanity/METHOD/absolute_correlation`` and
     ``…/correlation`` (once all layers are re-drawn), ``…/similarity``, by which the method passes or fails
     (`SanityReport.similarity`), and ``…/degenerate``, the number of images whose last map says nothing. ``sanity.json`` in
     the run's folder has all stages, by method; the entries of other methods that stand there stay. A method that fails is
@@ -39,61 +40,60 @@ class SanityCheck(pl.Callback):
     Args:
         method: Name of an attribution method, such as ``GuidedBackprop``, which explains the backbone's predictions; null
             for the module's own explainer, whose heads stay as they are while the backbone below them is re-drawn.
-        count: Number of images.
+        num_images: Number of images.
         stages: Degrees of randomisation, evenly spread over the layers.
         seed: Of the re-drawn weights.
         threshold: A method passes where its similarity is below it.
         options: Further arguments of the method, such as ``{layer: features}``.
 
     Raises:
-        ValueError: For an unknown method, options without a method, and a count or stages below 1.
+        ValueError: For an unknown method, options without a method, and a number below 1; before the first batch, for a
+            module without an explainer.
     """
 
+    RENAMED: ClassVar[Mapping[str, str]] = {"count": "num_images"}
+
+    @checked
     def __init__(
         self,
         method: str | None = "ExcitationBackprop",
-        count: int = 8,
-        stages: int = 5,
+        num_images: Count = 8,
+        stages: Count = 5,
         seed: int = 0,
         threshold: float = THRESHOLD,
         options: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        for option, value in (("count", count), ("stages", stages)):
-            if value < 1:
-                raise ValueError(f"SanityCheck: {option} must be at least 1, got {value}.")
         if method is None and options:
-            raise ValueError("SanityCheck: options are those of a method; name the method, or leave them out.")
+            raise OptionError("options", options, "none without a method, whose arguments they are")
         self.method = method
         self.make_method = None if method is None else partial(method_named(method), **(options or {}))
         self.options = dict(options or {})
-        self.count, self.stages, self.seed, self.threshold = count, stages, seed, threshold
+        self.num_images, self.stages, self.seed, self.threshold = num_images, stages, seed, threshold
 
     @override
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Runs the check, logs its figures, writes the file and warns."""
-        explainer = explainer_of(pl_module)
-        with untouched(pl_module):
-            batch: Batch = datamodule_of(trainer, self).panel(self.count)
-            report = joined(gather_over_ranks(self._share(trainer, pl_module, explainer, batch)))
+        run = Run(trainer, pl_module, self)
+        explainer = run.explainer
+        if not isinstance(explainer, Explainer):
+            raise run.refusal("a module with an explainer on a frozen backbone", pl_module)
+        with eval_guard(pl_module, freeze=False, every_generator=True):
+            batch = run.datamodule.panel(self.num_images)
+            report = joined(gather_over_ranks(self._share(run, explainer, batch)))
         name = self.method or type(explainer).__name__
         # Gathered on all ranks, so every rank logs the same figures.
-        pl_module.log_dict(figures(report, f"sanity/{name}"), rank_zero_only=True)
+        pl_module.log_dict(figures(report, f"test/sanity/{name}"), rank_zero_only=True)
         if trainer.is_global_zero:
-            self._write(Path(trainer.default_root_dir, NAME), name, report, batch)
+            self._write(run.folder / NAME, name, report, batch)
         if not report.passes(self.threshold):
             rank_zero_warn(report.verdict(name, self.threshold))
 
-    def _share(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, explainer: Explainer, batch: Batch
-    ) -> SanityReport | None:
-        """The report on this rank's ``image[rank::world]``; None where no image is left for it."""
-        share = batch["image"][trainer.global_rank :: trainer.world_size]
-        if not len(share):
-            return None
+    def _share(self, run: Run, explainer: Explainer, batch: Batch) -> SanityReport | None:
+        """The report on this rank's images; None where none is left for it."""
         # Without autocast: ranks would tie where products have few bits.
-        images = trainer.precision_plugin.convert_input(share.to(pl_module.device))
-        return self._check(explainer, images)
+        images = run.share(batch["image"])
+        return self._check(explainer, images) if len(images) else None
 
     def _check(self, explainer: Explainer, images: Tensor) -> SanityReport:
         make_method: Callable[[nn.Module], Attributor]
@@ -117,20 +117,6 @@ class SanityCheck(pl.Callback):
         with atomic_file(path) as partial_file:
             text = json.dumps({**others, name: entry}, indent=2, ensure_ascii=False)
             partial_file.write_text(f"{text}\n", encoding="utf-8")
-
-
-def explainer_of(pl_module: pl.LightningModule) -> Explainer:
-    """The module's explainer.
-
-    Raises:
-        ValueError: If it has none.
-    """
-    explainer = getattr(pl_module, "explainer", None)
-    if not isinstance(explainer, Explainer):
-        raise ValueError(
-            f"SanityCheck needs a module with an explainer on a frozen backbone, got {type(pl_module).__name__}."
-        )
-    return explainer
 
 
 def on_backbone(explainer: E, model: nn.Module) -> E:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pytorch_lightning import LightningModule
@@ -16,7 +16,7 @@ from torchmetrics import Metric, MetricCollection
 from typing_extensions import override
 
 from lightning_modules.heads import check_classes, check_image_size, first_difference, meaning_of, take_over_heads
-from lightning_modules.optimization import CosineToZero, check_optimizer, configured
+from lightning_modules.optimization import RENAMED_OPTIMIZATION, CosineToZero, check_optimizer, configured
 from vitrine.core.batch import Batch
 from vitrine.core.distributed import sum_over_ranks
 from vitrine.core.explanation import Explanation
@@ -54,6 +54,8 @@ class ExplainerModule(LightningModule):
         ValueError: for a learning rate that makes no sense, or heads in ``init_from`` that do not fit.
         FileNotFoundError: where ``init_from`` holds no explainer, or ``names`` does not exist.
     """
+
+    RENAMED: ClassVar[Mapping[str, str]] = RENAMED_OPTIMIZATION
 
     def __init__(
         self,
@@ -122,11 +124,11 @@ class ExplainerModule(LightningModule):
 
     def _read_names(self, *, fitting: bool) -> None:
         places = [self.names_file, *([] if self.init_from is None else [Path(self.init_from, NAMES_NAME)])]
-        found = next((path for path in places if path.is_file()), None)
-        if found is None or not self.explainer.heatmap_counts():
+        names_file = next((path for path in places if path.is_file()), None)
+        if names_file is None or not self.explainer.heatmap_counts():
             return
         try:
-            self.explainer.read_heatmap_names(found)
+            self.explainer.read_heatmap_names(names_file)
         except ValueError as error:
             if not fitting or self.names is not None:
                 raise
@@ -134,7 +136,7 @@ class ExplainerModule(LightningModule):
 
     def _take_over_data(self, stage: str) -> None:
         self.explainer.preprocessing = self.data.preprocessing
-        check_image_size(self.explainer, self.data.preprocessing)
+        check_image_size(self.explainer, self.data.preprocessing, option_path(type(self), "image_size"))
         if stage != "predict":
             if stage == "fit" or self.data.classes:  # images without classes are explained by what is predicted
                 check_classes(getattr(self.explainer, "explained_classes", ()), len(self.data.classes))
@@ -153,16 +155,16 @@ class ExplainerModule(LightningModule):
         checkpoint["meaning_of_heads"] = self.meaning_of_heads()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes over the class names, unless a data set has given them.
+        """Takes over the class names, unless they came with a data set.
 
         Raises:
             ValueError: for heads of something else, whose numbers may fit nevertheless.
         """
-        own = self.meaning_of_heads()
+        meaning = self.meaning_of_heads()
         for name, value in checkpoint.get("meaning_of_heads", {}).items():
-            if name in own and value != own[name]:
+            if name in meaning and value != meaning[name]:
                 raise ValueError(
-                    f"{self.checkpoint_name} was trained with {name}: {value}, not {own[name]}; set"
+                    f"{self.checkpoint_name} was trained with {name}: {value}, not {meaning[name]}; set"
                     f" model.init_args.{option_path(type(self), name)}: {value}, or give another --ckpt_path or"
                     " trainer.default_root_dir."
                 )

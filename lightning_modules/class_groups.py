@@ -9,7 +9,7 @@ import torch
 
 @dataclass(frozen=True)
 class ClassGroups:
-    """J classes, dealt out to the ranks one by one; each rank fits at most k of its own at once, group after group.
+    """J classes, dealt out to the ranks one by one; each rank fits at most k of its classes at once, group after group.
 
     Args:
         classes: J.

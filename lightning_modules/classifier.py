@@ -1,7 +1,8 @@
-"""Trains or fine-tunes the classifier that is to be explained."""
+"""ClassifierModule: trains or fine-tunes the classifier that is to be explained."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pytorch_lightning import LightningModule
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
@@ -17,7 +18,7 @@ from torchmetrics.classification import (
     MultilabelAveragePrecision,
 )
 
-from lightning_modules.optimization import CosineToZero, check_optimizer, configured
+from lightning_modules.optimization import RENAMED_OPTIMIZATION, CosineToZero, check_optimizer, configured
 from vitrine.backbones.classifier_layer import classifier_layer, replace_classifier
 from vitrine.backbones.networks import BackboneOptions, build_network
 from vitrine.core.atomic_io import atomic_file
@@ -45,6 +46,8 @@ class ClassifierModule(LightningModule):
     Raises:
         ValueError: for a number out of range.
     """
+
+    RENAMED: ClassVar[Mapping[str, str]] = RENAMED_OPTIMIZATION
 
     @checked
     def __init__(

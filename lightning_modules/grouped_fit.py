@@ -1,4 +1,4 @@
-"""Fitting many heads group after group, each rank its own, where all at once would not fit."""
+"""Grouped fits: many heads, group after group and each rank its own, where all at once would not fit into memory."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -138,7 +138,7 @@ class GroupedFitModule(ExplainerModule):
         parameters = list(self.explainer.parameters())
         total = sum(value.numel() for value in parameters)
         trained = sum(value.numel() for value in parameters if value.requires_grad)
-        kept = sum(value.numel() for value in parameters if value.device == self.device)
+        in_memory = sum(value.numel() for value in parameters if value.device == self.device)
         needed, free = fit_bytes(0, trained, 0), free_bytes(self.device)
         heads, at_once = len(self.explained), len(self.groups.rows(0))
         groups = (
@@ -146,7 +146,7 @@ class GroupedFitModule(ExplainerModule):
         )
         rank_zero_info(
             f"{heads} heads with {amount(total)} parameters; {at_once} of them are trained at once{groups or ','} which takes"
-            f" {amount(fit_bytes(kept, trained, 0))}B for weights, gradients and Adam's moments"
+            f" {amount(fit_bytes(in_memory, trained, 0))}B for weights, gradients and Adam's moments"
             + (f" ({amount(free)}B are free)." if free is not None else ".")
         )
         if free is not None and needed > free:
@@ -157,13 +157,13 @@ class GroupedFitModule(ExplainerModule):
 
     @override
     def on_train_epoch_start(self) -> None:
-        wanted = self.trainer.current_epoch // self.epochs_of_group if self.epochs_of_group else 0
-        if wanted != self.group:
+        group = self.trainer.current_epoch // self.epochs_of_group if self.epochs_of_group else 0
+        if group != self.group:
             self.share_heads()
-            self.group = wanted
+            self.group = group
             self._train_active_only()
             self.trainer.strategy.setup_optimizers(self.trainer)
-            rank_zero_info(f"Group {wanted + 1} of {self.groups.count} begins.")
+            rank_zero_info(f"Group {group + 1} of {self.groups.count} begins.")
 
     def share_heads(self) -> None:
         """Gives all ranks the heads that each of them trained in this group."""
@@ -221,13 +221,13 @@ class GroupedFitModule(ExplainerModule):
         return options if self.is_grouped else {}
 
     def _check_same_plan(self, checkpoint: dict[str, Any]) -> None:
-        own = self._options_of_plan
-        saved = {_current_key(key): value for key, value in checkpoint.get("plan", own).items()}
-        if saved != own:
-            wanted = saved or {"model.init_args.training.classes_at_once": "null"}
+        plan = self._options_of_plan
+        saved = {_current_key(key): value for key, value in checkpoint.get("plan", plan).items()}
+        if saved != plan:
+            needed = saved or {"model.init_args.training.classes_at_once": "null"}
             raise ValueError(
                 f"{self.checkpoint_name} is of a fit with other groups of classes; go on from it with"
-                f" {', '.join(f'{name}: {value}' for name, value in wanted.items())}, or fit anew without --ckpt_path."
+                f" {', '.join(f'{name}: {value}' for name, value in needed.items())}, or fit anew without --ckpt_path."
             )
 
     @override

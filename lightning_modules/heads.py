@@ -1,4 +1,4 @@
-"""Whether saved heads, options and data go together."""
+"""Checks that saved heads, options and data go together."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,43 +30,53 @@ def take_over_heads(explainer: Explainer, folder: Path) -> None:
     config = read_config(folder)
     explainer.classes = list(config["classes"])
     saved = {"explainer": config["explainer"]}
-    own = {"explainer": type(explainer).__name__}
-    if saved == own:
+    options = {"explainer": type(explainer).__name__}
+    if saved == options:
         saved |= explainer.options_type.from_dict(config["options"]).to_dict()
-        own |= explainer.options.to_dict()
-    if meaning_of(saved) != meaning_of(own):
-        raise ValueError(_heads_do_not_fit(folder, saved, own))
+        options |= explainer.options.to_dict()
+    if meaning_of(saved) != meaning_of(options):
+        raise ValueError(_heads_do_not_fit(folder, saved, options))
     try:
         explainer.load_head_state(load_file(folder / HEADS_NAME))
     except ValueError as error:
-        raise ValueError(_heads_do_not_fit(folder, saved, own)) from error
+        raise ValueError(_heads_do_not_fit(folder, saved, options)) from error
 
 
-def _heads_do_not_fit(folder: Path, saved: Mapping[str, Any], own: Mapping[str, Any]) -> str:
-    other = [f"{name} is {saved[name]}, not {own[name]}" for name in own if name in saved and saved[name] != own[name]]
+def _heads_do_not_fit(folder: Path, saved: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+    other = [
+        f"{name} is {saved[name]}, not {options[name]}"
+        for name in options
+        if name in saved and saved[name] != options[name]
+    ]
     return (
         f"model.init_args.init_from {folder}: the saved heads do not fit: {'; '.join(other) or 'their sizes differ'}; give"
         " the options that they were trained with, or another folder."
     )
 
 
-def first_difference(own: Mapping[str, Any], saved: Mapping[str, Any]) -> str:
-    """What is told of the first entry in which two state dicts differ."""
-    for name in sorted(set(own) ^ set(saved)):
+def first_difference(state: Mapping[str, Any], saved: Mapping[str, Any]) -> str:
+    """A message about the first entry in which two state dicts differ."""
+    for name in sorted(set(state) ^ set(saved)):
         return f"{name!r} stands in {'the checkpoint' if name in saved else 'the module'} alone"
-    for name, value in own.items():
+    for name, value in state.items():
         if isinstance(value, Tensor) and value.shape != saved[name].shape:
             return f"{name!r} is of shape {tuple(saved[name].shape)} in the checkpoint, of {tuple(value.shape)} here"
     return "they cannot be read"
 
 
-def check_image_size(explainer: Explainer, preprocessing: Preprocessing) -> None:
-    """Raises ValueError where heads were made for other positions of the layer than the data set's images have."""
+def check_image_size(explainer: Explainer, preprocessing: Preprocessing, key: str) -> None:
+    """Raises ValueError where heads were made for other positions of the layer than the data set's images have.
+
+    Args:
+        explainer: whose image size it is.
+        preprocessing: of the data set.
+        key: of the explainer's option, as a configuration has it.
+    """
     if not isinstance(explainer, XFeatureExplainer) or explainer.features.pooling not in {"flatten", "positions"}:
         return
     if explainer.options.image_size != preprocessing.size:
         raise ValueError(
-            f"pooling {explainer.features.pooling} needs images of one size: model.init_args.image_size is"
+            f"pooling {explainer.features.pooling} needs images of one size: model.init_args.{key} is"
             f" {explainer.options.image_size}, data.init_args.preprocessing.size is {preprocessing.size}; give the same."
         )
 
@@ -76,5 +86,5 @@ def check_classes(explained: Sequence[int], count: int) -> None:
     if max(explained, default=-1) >= count:
         raise ValueError(
             f"The backbone's class {max(explained)} is to be explained, but the data set has {count} classes; give a backbone"
-            " that was trained on it, or those of its classes as model.init_args.explained_classes."
+            " that was trained on it, or those of its classes as explained_classes."
         )

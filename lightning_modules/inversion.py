@@ -1,4 +1,4 @@
-"""Masks by guided feature inversion (Du, Liu, Song and Hu, KDD 2018): optimised within each step, or predicted."""
+"""InversionModule: masks by guided feature inversion (Du, Liu, Song and Hu, KDD 2018), optimised or predicted."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ from vitrine.explainers.inversion.explainer import InversionExplainer, Inversion
 from vitrine.metrics import ExplanationMetric, LocalizationError
 from vitrine.metrics.inversion_convergence import InversionConvergence
 
-LOSSES = ("loss", "inversion_loss", "class_loss")
+LOSSES = ("loss", "loss/inversion", "loss/class")
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class InversionModule(ExplainerModule):
     """Finds masks of images while it validates, tests and predicts; trains a predictor of their channel weights in ``fit``.
 
     ``validate``, ``test`` and ``predict`` optimise ω of each mask within the step, from the predictor's answer where there is
-    one, and count masks that did not converge or are degenerate (`InversionConvergence`). Without a predictor nothing is
-    learned, so that they need no checkpoint, and ``fit`` is refused.
+    one, and count masks that did not converge and constant ones (`InversionConvergence`). Without a predictor nothing
+    is learned, so that they need no checkpoint, and ``fit`` is refused.
 
     ``fit`` lowers κ ‖f(Φ) − f(x)‖² / ‖f(x)‖² + λ s(Φ_bg) − s(Φ) of the predicted ω, a mean over the global batch, through
     the frozen backbone: equations 8 and 9 on one scale, and without the penalties, since what is predicted is where ω points;
@@ -122,11 +122,11 @@ class InversionModule(ExplainerModule):
 
     @override
     def _metrics(self) -> list[ExplanationMetric]:
-        found = super()._metrics()
+        metrics = super()._metrics()
         if self.runs.localization_alpha is None:
-            return found
-        own = LocalizationError(self.runs.localization_alpha)
-        return [own if isinstance(metric, LocalizationError) else metric for metric in found]
+            return metrics
+        tuned = LocalizationError(self.runs.localization_alpha)
+        return [tuned if isinstance(metric, LocalizationError) else metric for metric in metrics]
 
     @override
     def meaning_of_heads(self) -> dict[str, Any]:
@@ -166,13 +166,13 @@ class InversionModule(ExplainerModule):
     def explanation_of(self, batch: Batch) -> Explanation:
         """The masks of what `rows_of` gives; counts how their optimisation went."""
         images, target = batch["image"], self.target_of(batch)
-        found = []
+        explanations = []
         for rows in torch.split(torch.arange(len(images), device=images.device), self.runs.internal_batch_size):
             classes = None if target is None else target[rows]
             explanation, result = self.explainer.explanation_and_result(images[rows], classes, self._show)
             self.course.update(result)
-            found.append(explanation)
-        return Explanation.cat(found)
+            explanations.append(explanation)
+        return Explanation.cat(explanations)
 
     def _show(self, loss: Tensor) -> None:
         if self._trainer is not None and len(loss):
@@ -195,8 +195,8 @@ class InversionModule(ExplainerModule):
         counts = self.course.compute()
         self.course.reset()
         rank_zero_info(
-            f"{int(counts['not_converged'])} masks did not come to rest within their steps,"
-            f" {int(counts['degenerate_masks'])} say nothing."
+            f"{int(counts['inversion/not_converged'])} masks did not converge within their steps,"
+            f" {int(counts['inversion/degenerate'])} are constant."
         )
 
     def _log_course(self, stage: str) -> None:
@@ -217,8 +217,8 @@ class InversionModule(ExplainerModule):
     def training_step(self, batch: Batch) -> Tensor:
         """κ · inversion loss + class loss, a mean over the masks of the global batch, of which a rank may have more."""
         losses = self._named(*self.losses_of(batch))
-        own = torch.stack([values.detach().sum() for values in losses.values()])
-        *sums, masks = sum_over_ranks(torch.cat([own, own.new_tensor([len(losses["loss"])])]))
+        local_sums = torch.stack([values.detach().sum() for values in losses.values()])
+        *sums, masks = sum_over_ranks(torch.cat([local_sums, local_sums.new_tensor([len(losses["loss"])])]))
         means = {f"train/{name}": total / masks for name, total in zip(losses, sums, strict=True)}
         self.log_dict(means, prog_bar=True, on_step=False, on_epoch=True, batch_size=int(masks))
         loss: Tensor = losses["loss"].sum() * world_size() / masks
@@ -226,7 +226,7 @@ class InversionModule(ExplainerModule):
 
     def _named(self, inversion: Tensor, of_class: Tensor) -> dict[str, Tensor]:
         total = self.runs.inversion_share * inversion + of_class
-        return {"loss": total, "inversion_loss": inversion, "class_loss": of_class}
+        return {"loss": total, "loss/inversion": inversion, "loss/class": of_class}
 
     def validation_step(self, batch: Batch) -> None:
         """In ``fit`` the losses of the predicted ω alone; else optimises as a test does."""

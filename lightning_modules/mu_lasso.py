@@ -1,4 +1,4 @@
-"""Selects the filters that each class rests on (Oramas, Wang and Tuytelaars, ICLR 2019)."""
+"""MuLassoModule: selects the filters that each class rests on (Oramas, Wang and Tuytelaars, ICLR 2019)."""
 
 import math
 from pathlib import Path
@@ -167,7 +167,7 @@ class MuLassoModule(ExplainerModule):
         self.log("train/filters", selected.any(dim=1).sum().float(), rank_zero_only=True)
 
     def validation_step(self, batch: Batch) -> None:
-        """How well the filters reconstruct the classes; no heatmap is drawn, so kept responses are enough."""
+        """How well the filters reconstruct the classes; no heatmap is drawn, so stored responses are enough."""
         responses, _ = self.features_of(batch)
         self.val_reconstruction.update(self.explainer.class_scores(responses), batch["label"])
 
@@ -223,7 +223,7 @@ class MuLassoModule(ExplainerModule):
             rank_zero_info(f"{left} classes did not reach a relative duality gap of {self.fit_options.tol:g}.")
 
     def _count(self) -> int:
-        """Training samples; a guess where the trainer was given bare loaders."""
+        """Number of training samples; an estimate where the trainer has bare loaders."""
         if self.data is not None:
             return int(self.data.rows_of("train").sum())
         batches = self.trainer.num_training_batches

@@ -14,6 +14,13 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 from vitrine.core.options import OptionError
 
 ALL_EPOCHS = 0
+RENAMED_OPTIMIZATION = {
+    "lr": "optimizer.init_args.lr",
+    "momentum": "optimizer.init_args.momentum",
+    "weight_decay": "optimizer.init_args.weight_decay",
+    "lr_schedule": "lr_scheduler",
+}
+"""Earlier names of options, and where they stand now."""
 
 
 class CosineToZero(CosineAnnealingLR):
@@ -55,12 +62,14 @@ def configured(
     return [made], [schedule]
 
 
-def check_optimizer(optimizer: OptimizerCallable) -> None:
+def check_optimizer(optimizer: OptimizerCallable | None) -> None:
     """Refuses numbers of an optimizer that make no sense, before there is anything to fit.
 
     Raises:
-        OptionError: for a learning rate, weight decay or momentum that is negative, infinite or NaN.
+        OptionError: for no optimizer, and a learning rate, weight decay or momentum that is negative, infinite or NaN.
     """
+    if optimizer is None:
+        raise OptionError("optimizer", None, "a class of optimizers, such as torch.optim.Adam")
     (group,) = optimizer([nn.Parameter(torch.zeros(1))]).param_groups
     for name in ("lr", "weight_decay", "momentum"):
         value = group.get(name, 0.0)

@@ -1,4 +1,4 @@
-"""Explains by dimensions of Z itself: what SRAE heads are compared with (section 4.2 of Qi, Khorram and Li 2018)."""
+"""SelectedFeaturesModule: dimensions of Z itself, the baselines of SRAE (section 4.2 of Qi, Khorram and Li 2018)."""
 
 from dataclasses import replace
 from typing import Any

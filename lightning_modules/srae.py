@@ -1,4 +1,4 @@
-"""Fits the heads of sparse reconstruction autoencoders (Qi, Khorram and Li 2018), and the networks they are compared with."""
+"""SRAEModule: trains the heads of sparse reconstruction autoencoders (Qi, Khorram and Li 2018), and their baselines."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -110,11 +110,11 @@ class SRAEModule(GroupedFitModule):
 
     def _check_epochs_are_left(self) -> None:
         layers, epochs = len(self.explainer.options.hidden) + 1, self.trainer.max_epochs or 0
-        needed, given = layers * self.train_options.pretraining_epochs, self.epochs_of_group or epochs
-        if 0 <= given <= needed:
+        needed, available = layers * self.train_options.pretraining_epochs, self.epochs_of_group or epochs
+        if 0 <= available <= needed:
             raise ValueError(
                 f"training.pretraining_epochs {self.train_options.pretraining_epochs} for each of {layers} layers takes"
-                f" {needed} epochs, which leaves none of trainer.max_epochs {given} to train all together; give more, or"
+                f" {needed} epochs, which leaves none of trainer.max_epochs {available} to train all together; give more, or"
                 " less pretraining."
             )
 
@@ -140,8 +140,7 @@ class SRAEModule(GroupedFitModule):
         terms, contributions, estimates = one_pass(samples, weights)
         self._measure(contributions, estimates, samples)
         loss = terms.total(self.train_options.beta, self.train_options.eta)
-        named = {"loss": loss, "faithfulness": terms.faithfulness, "reconstruction": terms.reconstruction}
-        self._log_means(named | {"pull_away": terms.pull_away}, samples)
+        self._log_means({"loss": loss} | {f"loss/{name}": term for name, term in terms._asdict().items()}, samples)
         return loss
 
     def _separate_pass(self, samples: Samples, weights: Tensor) -> tuple[Terms, Tensor, Tensor]:
@@ -195,8 +194,8 @@ class SRAEModule(GroupedFitModule):
 
     def image_weights(self, samples: Samples) -> Tensor:
         """(B, J') weight of each image in the means of each head; 0 where it is not among that head's samples."""
-        own = [self.balance(row) for row in self.active_rows]
-        weights = torch.where(samples.positive, samples.features.new_tensor(own), 1.0)
+        balances = [self.balance(row) for row in self.active_rows]
+        weights = torch.where(samples.positive, samples.features.new_tensor(balances), 1.0)
         return weights if samples.sampled is None else weights * samples.sampled
 
     def balance(self, row: int, *, sampled: bool = True) -> float:
@@ -207,11 +206,11 @@ class SRAEModule(GroupedFitModule):
             return 1.0
         counts = self.data.sample_counts() if sampled else None
         if counts is not None:
-            own, others = counts[row].tolist()
+            positives, others = counts[row].tolist()
         else:
-            own = self.data.class_counts[self.explainer.explained_classes[row]]
-            others = self.data.train_count - own
-        return max(others, 1) / own if own else 1.0
+            positives = self.data.class_counts[self.explainer.explained_classes[row]]
+            others = self.data.train_count - positives
+        return max(others, 1) / positives if positives else 1.0
 
     def training_samples(self) -> Iterable[Batch]:
         """Each training sample once over all ranks."""
@@ -252,7 +251,7 @@ class SRAEModule(GroupedFitModule):
                 weights=weights,
                 across_ranks=self.across_ranks,
             )
-        self._log_means({"pretraining": loss}, samples)
+        self._log_means({"pretraining_loss": loss}, samples)
         return loss
 
     # What is measured
@@ -278,7 +277,7 @@ class SRAEModule(GroupedFitModule):
         self.alive_features.reset()
 
     def on_train_epoch_end(self) -> None:
-        """Logs how many x-features are live, and how many heads are degenerate; fits predictors that were left out."""
+        """Logs how many x-features are alive, and how many heads are dead; fits predictors that were left out."""
         if not self.objective.faithful and self.training_ends:  # here, so that the last checkpoint has them
             self.share_heads()
             self.mean_contributions = fit_predictors(self.heads, self._predictor_samples())
@@ -287,12 +286,12 @@ class SRAEModule(GroupedFitModule):
         means = self.alive_features.compute()
         measured = ~means.isnan().any(dim=1)
         self.mean_contributions[measured.cpu()] = means[measured].float().cpu()
-        live = alive_counts(means[measured])
-        self.log("train/alive_features", live.float().mean(), rank_zero_only=True)
+        alive = alive_counts(means[measured])
+        self.log("train/alive_features", alive.float().mean(), rank_zero_only=True)
         self.log("train/dead_heads", float(len(dead_heads(means))), rank_zero_only=True)
 
     def validation_step(self, batch: Batch) -> None:
-        """Faithfulness of the heads that were trained so far; no heatmap is drawn, so kept features are enough.
+        """Faithfulness of the heads that were trained so far; no heatmap is drawn, so stored features are enough.
 
         Nothing is measured while predictors that are fitted afterwards are not there yet.
         """
@@ -344,7 +343,7 @@ class SRAEModule(GroupedFitModule):
             )
 
     def metadata(self) -> dict[str, Any]:
-        """Adds each class's number of live x-features to the exported explainer."""
+        """Adds each class's number of alive x-features to the exported explainer."""
         counts = alive_counts(self.mean_contributions).tolist()
         classes = [self.explainer.class_name(index) for index in self.explainer.explained_classes]
         return super().metadata() | {"alive_features": dict(zip(classes, counts, strict=True))}
@@ -354,5 +353,5 @@ def _check(srae: SRAEOptions, training: SRAETraining) -> None:
     if not srae.decoder and training.terms.has_decoder:
         raise OptionError("srae.decoder", srae.decoder, f"true: objective {training.objective} rebuilds Z")
     if srae.trunk == "shared" and training.classes_at_once is not None:
-        wanted = "null: it splits separate heads, and srae.trunk is shared"
-        raise OptionError("training.classes_at_once", training.classes_at_once, wanted)
+        remedy = "null: it splits separate heads, and srae.trunk is shared"
+        raise OptionError("training.classes_at_once", training.classes_at_once, remedy)

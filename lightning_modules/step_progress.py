@@ -1,4 +1,4 @@
-"""Shows how a step goes on that takes long by itself."""
+"""The progress of a single long step, shown beside the progress bar."""
 
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import RichProgressBar, TQDMProgressBar

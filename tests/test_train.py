@@ -2,11 +2,9 @@
 
 import json
 import os
-import runpy
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +19,7 @@ import train
 import vitrine
 from lightning_modules import InversionModule, MuLassoModule, SelectedFeaturesModule, SRAEModule
 from lightning_modules.base import ExplainerModule
+from tests.helpers import image_sets as sets
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
@@ -29,7 +28,6 @@ from vitrine.explainers import Explainer
 from vitrine.explainers.base import Target
 
 ROOT = Path(__file__).parents[1]
-sets = SimpleNamespace(**runpy.run_path(str(ROOT / "tests" / "vitrine" / "data" / "shards" / "image_sets.py")))
 SMALL = [
     "--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.max_epochs=2", "--trainer.check_val_every_n_epoch=1",
     "--data.init_args.num_workers=0", "--data.init_args.batch_size=4",
@@ -63,16 +61,27 @@ QUICKSTART = ["fit", "-c", "configs/quickstart.yaml"]
 @pytest.mark.parametrize(
     ("args", "parts"),
     [
-        (["--trainer.max_epochs", "many"], ["trainer.max_epochs: 'many'", "give int or null"]),
-        (["--model.init_args.lr", "fast"], ["model.init_args.lr: 'fast'", "give float"]),
-        (["--model.init_args.hidden", "[a]"], ["model.init_args.hidden: 'a'", "give int"]),
-        (["--model.init_args.explained_classes", "red"], ["explained_classes: 'red'", "give a list or null"]),
-        (["--model.init_args.positive_weight", "all"], ["positive_weight: 'all'", "give float or 'balanced'"]),
-        (["--model.init_args.lr_schedule", "linear"], ["lr_schedule: 'linear'", "give 'constant' or 'cosine'"]),
-        (["--data.init_args.preprocessing.size", "big"], ["data.init_args.preprocessing.size: 'big'", "give int"]),
+        (["--trainer.max_epochs", "many"], ["trainer.max_epochs is 'many'", "give a whole number or null"]),
+        (["--model.init_args.training.beta", "fast"], ["model.init_args.training.beta is 'fast'", "give a number"]),
+        (["--model.init_args.srae.hidden", "[a]"], ["model.init_args.srae.hidden is 'a'", "give a whole number"]),
+        (["--model.init_args.srae.explained_classes", "red"], ["explained_classes is 'red'", "give a list or null"]),
+        (["--model.init_args.training.positive_weight", "all"], ["weight is 'all'", "give a number or 'balanced'"]),
+        (["--model.init_args.training.objective", "ae"], ["training.objective is 'ae'", "'cae'"]),
+        (["--model.init_args.training.objective", "null"], ["training.objective is null", "'cae'"]),
+        (["--data.init_args.preprocessing.size", "big"], ["preprocessing.size is 'big'", "give a whole number"]),
         (["--trainer.max_epoch", "3"], ["no key trainer.max_epoch;", "max_epochs"]),
         (["--checkpoint.every_n_epoch", "3"], ["no key checkpoint.every_n_epoch;", "every_n_epochs"]),
-        (["--model.init_args.betta", "3"], ["no key model.init_args.betta of SRAEModule", "did you mean beta"]),
+        (
+            ["--model.init_args.betta", "3"],
+            ["no key model.init_args.betta of SRAEModule", "did you mean training.beta"],
+        ),
+        (["--model.init_args.training.betta", "3"], ["no key model.init_args.training.betta", "did you mean beta"]),
+        (
+            ["--model.init_args.beta", "3"],
+            ["no key model.init_args.beta of", "it is model.init_args.training.beta now"],
+        ),
+        (["--model.init_args.x_features", "3"], ["it is model.init_args.srae.num_features now"]),
+        (["--model.init_args.lr", "3"], ["it is model.init_args.optimizer.init_args.lr now"]),
         (["--model.init_args.backbone.nam", "x"], ["no key model.init_args.backbone.nam", "did you mean name?"]),
         (["--model.init_args.backbone", "{nam: x}"], ["no key model.init_args.backbone.nam", "did you mean name?"]),
         (["--data.init_args.batch_sise", "3"], ["no key data.init_args.batch_sise", "did you mean batch_size"]),
@@ -85,31 +94,33 @@ QUICKSTART = ["fit", "-c", "configs/quickstart.yaml"]
         (["--data", "configs/data/flow.yaml"], ["data: there is no file or class named 'configs/data/flow.yaml'"]),
         (["--trainer.callbacks+=HeatmapPanl"], ["trainer.callbacks: ", "'HeatmapPanl'; did you mean HeatmapPanel?"]),
         (["-c", "configs/nowhere.yaml"], ["config: File does not exist", "configs/nowhere.yaml"]),
-        (["--model.init_args.lr", "${no_such_key}"], ["model.init_args.lr: ", "'no_such_key'"]),
+        (["--model.init_args.training.beta", "${no_such_key}"], ["training.beta: ", "'no_such_key'"]),
         (["--model.init_args.backbone.name", "resnet17"], ["'resnet17'", "resnet18"]),
         (["--model.init_args.backbone.weights", "nowhere.pth"], ["nowhere.pth does not exist"]),
-        (["--model.init_args.layer", "featurs"], ["'featurs'", "features"]),
+        (["--model.init_args.srae.layer", "featurs"], ["'featurs'", "features"]),
         (["--data.init_args.shards", "nowhere"], ["nowhere holds no shards"]),
-        (["--model.init_args.q", "-1"], ["q is -1", "give a finite number above 0"]),
-        (["--model.init_args.objective", "ae"], ["model.init_args.objective: 'ae'", "'cae'"]),
-        (["--model.init_args.num_features", "-1"], ["num_features is -1; give 1 or more"]),
-        (["--model.init_args.image_size", "2"], ["image_size 2 pixels"]),
+        (["--model.init_args.training.q", "-1"], ["model.init_args.training.q is -1", "give a number above 0"]),
+        (["--model.init_args.training.eta", ".nan"], ["model.init_args.training.eta is nan", "give 0 or more"]),
+        (["--model.init_args.optimizer.init_args.lr", ".inf"], ["optimizer.init_args.lr is inf", "give 0 or more"]),
+        (["--model.init_args.optimizer", "null"], ["model.init_args.optimizer is null", "torch.optim.Adam"]),
+        (["--model.init_args.srae.num_features", "-1"], ["model.init_args.srae.num_features is -1; give 1 or more"]),
+        (["--model.init_args.srae.image_size", "2"], ["image_size 2 pixels"]),
         (
-            ["--model.init_args.pooling=positions", "--model.init_args.image_size=64"],
-            ["model.init_args.image_size is 64, data.init_args.preprocessing.size is 80; give the same"],
+            ["--model.init_args.srae.pooling=positions", "--model.init_args.srae.image_size=64"],
+            ["model.init_args.srae.image_size is 64, data.init_args.preprocessing.size is 80; give the same"],
         ),
         (
-            ["--model.init_args.trunk=shared", "--model.init_args.classes_at_once=2"],
-            ["leave it out with trunk: shared"],
+            ["--model.init_args.srae.trunk=shared", "--model.init_args.training.classes_at_once=2"],
+            ["model.init_args.training.classes_at_once is 2; give null", "srae.trunk is shared"],
         ),
-        (["--model.init_args.pretraining_epochs", "99"], ["pretraining_epochs 99", "trainer.max_epochs 200"]),
-        (["--model.init_args.classes_at_once=2", "--trainer.max_steps=3"], ["leave trainer.max_steps out"]),
+        (["--model.init_args.training.pretraining_epochs", "99"], ["pretraining_epochs 99", "trainer.max_epochs 200"]),
+        (["--model.init_args.training.classes_at_once=2", "--trainer.max_steps=3"], ["leave trainer.max_steps out"]),
         (["--model.init_args.names", "nowhere.yaml"], ["names nowhere.yaml does not exist"]),
         (["--model.init_args.init_from", "nowhere"], ["nowhere/explainer.json does not exist"]),
         (["--trainer.callbacks+=RestartDeadHeads"], ["`RestartDeadHeads`; give it once"]),
         (
-            ["--trainer.callbacks+=ContactSheets", "--trainer.callbacks.init_args.images=0"],
-            ["ContactSheets: images must be at least 1"],
+            ["--trainer.callbacks+=ContactSheets", "--trainer.callbacks.init_args.num_images=0"],
+            ["init_args.num_images is 0; give 1 or more"],
         ),
         (["--checkpoint.every_n_epochs", "0"], ["checkpoint.every_n_epochs is 0"]),
         (["--trainer.accelerator", "gpuu"], ["'gpuu'", "cpu"]),
@@ -242,7 +253,7 @@ def test_a_run_from_fit_to_predict(workplace: Path, class_folder: Path) -> None:
     run("test", *config)
     run("predict", *config, "--data.init_args.predict_root", str(class_folder / "test"))
     metrics = json.loads((folder / "metrics.json").read_text())
-    promised = {"f_reg", "f_cls", "energy_in_mask", "iou_curve_area", "energy_in_boxes", "pointing_game"}
+    promised = {"f_reg", "f_cls", "energy_in_mask", "iou", "energy_in_boxes", "pointing_game"}
     assert {f"test/{name}" for name in promised} <= set(metrics)
     assert (folder / "report" / "index.html").is_file()
     assert (folder / "x_features" / "index.html").is_file()
@@ -270,7 +281,7 @@ def test_a_mu_lasso_run_from_fit_to_predict(
     assert "Traceback" not in capsys.readouterr().err
     folder = workplace / "runs" / "flower_mu_lasso"
     metrics = json.loads((folder / "metrics.json").read_text())
-    promised = {"reconstruction_auc", "iou_curve_area", "pointing_game", "ablation_selected", "ablation_random"}
+    promised = {"reconstruction_auc", "iou", "pointing_game", "ablation/selected", "ablation/random"}
     assert {f"test/{name}" for name in promised} <= set(metrics)
     assert not any("f_reg" in name for name in metrics)
     left = {"relevance.csv", "relevance.json", "picks.csv", "ablation.csv", "average_images", "report", "predictions"}
@@ -478,18 +489,23 @@ def test_masks_are_optimised_without_a_fit(
     config = ["-c", "configs/voc_vgg19_inversion.yaml", *SMALL, *SMALL_IMAGES, *THIN_BACKBONE, *FEW_STEPS]
     assert "nothing to fit" in refusal(capsys, "fit", *config)
     validated = run("validate", *config, "--data.init_args.val_fraction=0.5").trainer.callback_metrics
-    assert validated["val/inversion_steps"] == 3
+    assert validated["val/inversion/steps"] == 3
     cli = run("test", *config)
     assert isinstance(cli.model, InversionModule)
     assert cli.model.explainer.settings.class_penalty == 10
     run("predict", *config, "--data.init_args.predict_root", str(class_folder / "test"))
     folder = Path(cli.trainer.default_root_dir)
     metrics = json.loads((folder / "metrics.json").read_text())
-    counted = ("pointing_hits", "pointing_misses", "pointing_degenerate", "pointing_skipped")
+    counted = ("pointing_game/hits", "pointing_game/misses", "pointing_game/degenerate", "pointing_game/skipped")
     # Of five images, three show two classes, and one none, for which what is predicted is explained.
     assert sum(metrics[f"test/{name}"] for name in counted) == 8
-    assert metrics["test/pointing_skipped"] == 1
-    assert {"test/not_converged", "test/degenerate_masks", "test/inversion_steps", "test/final_loss"} <= set(metrics)
+    assert metrics["test/pointing_game/skipped"] == 1
+    assert {
+        "test/inversion/not_converged",
+        "test/inversion/degenerate",
+        "test/inversion/steps",
+        "test/inversion/loss",
+    } <= set(metrics)
     assert (folder / "report" / "index.html").is_file()
     assert len((folder / "predictions" / "predictions.csv").read_text().splitlines()) == 1 + 4
     assert not (folder / "checkpoints").exists()
@@ -506,7 +522,7 @@ def test_a_fitted_predictor_is_where_masks_begin(workplace: Path) -> None:
     no_steps = ["--model.init_args.inversion_steps=0", "--model.init_args.class_steps=0"]
     tested = run("test", *args, *no_steps).model.explainer
     assert all(torch.equal(value, tested.head_state()[name]) for name, value in fitted.head_state().items())
-    assert json.loads((folder / "metrics.json").read_text())["test/inversion_steps"] == 0
+    assert json.loads((folder / "metrics.json").read_text())["test/inversion/steps"] == 0
     loaded = vitrine.load(folder / "explainer")
     image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(loaded.explain(image).heatmaps, fitted.explain(image).heatmaps)
@@ -517,7 +533,7 @@ def test_masks_are_tested_on_images_without_classes(workplace: Path) -> None:
     data = ["--data=configs/data/saliency.yaml", *SMALL, *SMALL_IMAGES, "--model.init_args.backbone.weights=null"]
     cli = run("test", *model, *data)
     metrics = json.loads((Path(cli.trainer.default_root_dir) / "metrics.json").read_text())
-    assert 0 < metrics["test/iou_curve_area"] < 100
+    assert 0 < metrics["test/iou"] < 100
 
 
 def test_the_papers_classifier_for_voc(workplace: Path) -> None:
@@ -546,7 +562,7 @@ def fit_and_test(*args: str) -> Path:
     folder = Path(cli.trainer.default_root_dir)
     metrics = json.loads((folder / "metrics.json").read_text())
     assert all(name.startswith("test/") for name in metrics)
-    assert {"test/f_reg", "test/accuracy", "test/reconstruction_auc", "test/not_converged"} & set(metrics)
+    assert {"test/f_reg", "test/accuracy", "test/reconstruction_auc", "test/inversion/not_converged"} & set(metrics)
     return folder
 
 
@@ -594,9 +610,9 @@ def test_images_without_classes_are_tested_by_their_masks(workplace: Path) -> No
     data = ["--data", "configs/data/saliency.yaml", *SMALL, *SMALL_IMAGES]
     cli = run("test", "--model", f"{__name__}.BrightnessModule", *data)
     metrics = json.loads((Path(cli.trainer.default_root_dir) / "metrics.json").read_text())
-    assert 0 < metrics["test/iou_curve_area"] < 100
-    assert metrics["test/images_without_mask"] == 0
-    assert metrics["test/area_of_mask"] == pytest.approx(0.5, abs=0.05)
+    assert 0 < metrics["test/iou"] < 100
+    assert metrics["test/energy_in_mask/skipped"] == 0
+    assert metrics["test/energy_in_mask/area"] == pytest.approx(0.5, abs=0.05)
 
 
 @pytest.mark.parametrize("overlay", sorted(path.name for path in (ROOT / "configs" / "trainer").glob("*.yaml")))
@@ -763,7 +779,7 @@ def test_what_was_fitted_is_tested_on_images_without_classes(name: str, workplac
     run("test", *args, *data, *SMALL, *SMALL_IMAGES, *gallery)
     folder = Path(cli.trainer.default_root_dir)
     metrics = json.loads((folder / "metrics.json").read_text())
-    assert metrics["test/images_without_mask"] == 0
+    assert metrics["test/energy_in_mask/skipped"] == 0
     assert (folder / "report" / "index.html").read_text().count("<article") == 4
     with pytest.raises(SystemExit) as told:
         run("fit", *args, *data, *SMALL, *SMALL_IMAGES)

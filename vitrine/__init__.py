@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vitrine.explainers import load
 
-__all__ = ["load"]
+    __version__: str
+
+__all__ = ["__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
@@ -14,4 +16,8 @@ def __getattr__(name: str) -> Any:
         from vitrine.explainers import load  # noqa: PLC0415
 
         return load
+    if name == "__version__":
+        from vitrine.core.version import package_version  # noqa: PLC0415
+
+        return package_version()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

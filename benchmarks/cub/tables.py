@@ -16,8 +16,8 @@ COLUMNS = {
     "f_reg_test": ("F_reg test", 3),
     "f_cls_train": ("F_cls train %", 2),
     "f_cls_test": ("F_cls test %", 2),
-    "orthogonality_o1": ("O1", 3),
-    "orthogonality_o2": ("O2", 2),
+    "orthogonality/o1": ("O1", 3),
+    "orthogonality/o2": ("O2", 2),
     "locality": ("Locality", 3),
     "locality_contributing": ("Locality, contributing", 3),
     "contributing": ("contributing", 1),
@@ -28,7 +28,7 @@ GAMMAS = ("1", "5", "10", "30")
 
 def cell(runs: Runs, name: str, digits: int) -> str:
     """Mean ± standard deviation over seeds; a dash where nothing was measured."""
-    factor = 100 if name.startswith(("f_cls", "masked", "accuracy", "kept")) else 1
+    factor = 100 if name.startswith(("f_cls", "masked_accuracy")) else 1
     values = [factor * run[name] for run in runs.values() if not math.isnan(run.get(name, math.nan))]
     if not values:
         return "—"
@@ -63,12 +63,17 @@ def _show_masked(network: str, approaches: Mapping[str, Runs]) -> None:
     rows = [
         [
             APPROACHES[name].title,
-            cell(runs, "accuracy_original", 1),
-            *(f"{cell(runs, f'masked_accuracy_{g}', 1)} ({cell(runs, f'kept_area_{g}', 0)})" for g in GAMMAS),
+            cell(runs, "masked_accuracy/original", 1),
+            *(_masked(runs, gamma) for gamma in GAMMAS),
         ]
         for name, runs in approaches.items()
-        if any("accuracy_original" in run for run in runs.values())
+        if any("masked_accuracy/original" in run for run in runs.values())
     ]
     if rows:
         titles = ["", "original", *(f"γ = {g} % (area)" for g in GAMMAS)]
         show(f"{network}: accuracy in % on masked images, and the area that was kept", titles, rows)
+
+
+def _masked(runs: Runs, gamma: str) -> str:
+    accuracy, area = f"masked_accuracy/{gamma}", f"masked_accuracy/kept_area_{gamma}"
+    return f"{cell(runs, accuracy, 1)} ({cell(runs, area, 0)})"

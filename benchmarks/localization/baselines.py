@@ -8,7 +8,7 @@ from torchvision.ops import box_iou
 from typing_extensions import override
 
 from vitrine.attribution import Method
-from vitrine.attribution.base import Unit
+from vitrine.attribution.targets import Target
 
 WHOLE_IMAGE = "WholeImage"
 
@@ -33,7 +33,7 @@ class GaussianCentre(Method):
         super().__init__(model, layer)
 
     @override
-    def maps(self, inputs: Tensor, unit: Unit) -> Tensor:
+    def maps(self, inputs: Tensor, target: Target) -> Tensor:
         down, across = (_bell(side, inputs) for side in inputs.shape[-2:])
         return (down[:, None] * across).expand(len(inputs), 1, 1, -1, -1).clone()
 

@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from benchmarks.method_table import Entry
 from vitrine.attribution import Method
-from vitrine.attribution.base import Unit
+from vitrine.attribution.targets import Target
 from vitrine.explainers.base import Explainer, load, read_config
 
 
@@ -52,5 +52,5 @@ class ExplainerMaps(Method):
         self.explainer = explainer
 
     @override
-    def maps(self, inputs: Tensor, unit: Unit) -> Tensor:
-        return self.explainer.attribute(inputs, unit.indices).detach()[:, None]
+    def maps(self, inputs: Tensor, target: Target) -> Tensor:
+        return self.explainer.attribute(inputs, target.indices).detach()[:, None]

@@ -74,7 +74,7 @@ def test_a_small_run(
     found = run(monkeypatch, shards, weights, tmp_path, "srae", "lasso", "ebp", "firing")
     assert found["firing"]["f_reg_test"] == found["srae"]["f_reg_test"]  # the same heads
     assert found["srae"]["f_reg_test"] > 0
-    assert 0 <= found["srae"]["masked_accuracy_5"] <= 1
+    assert 0 <= found["srae"]["masked_accuracy/5"] <= 1
     assert 0 < found["srae"]["locality"] <= np.log(3)
     alphas = [row["alpha"] for row in found["lasso"]["alphas"]]
     assert alphas == list(LASSO_ALPHAS)

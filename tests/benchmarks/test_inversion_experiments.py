@@ -23,7 +23,7 @@ from benchmarks.inversion_experiments.rows import ROWS, STAGE_1, cell, mean, wit
 from benchmarks.inversion_experiments.sources import Picked, Scene, recognised
 from benchmarks.method_table import Entry
 from vitrine.attribution import Method
-from vitrine.attribution.base import Unit
+from vitrine.attribution.targets import Target
 from vitrine.data.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 PLAIN = Preprocessing(8, None, (0, 0, 0), (1, 1, 1))
@@ -49,11 +49,11 @@ class Planted(Method):
     """On where the explained colour is strongest, as the inputs have it before they are normalised."""
 
     @override
-    def maps(self, inputs: Tensor, unit: Unit) -> Tensor:
+    def maps(self, inputs: Tensor, target: Target) -> Tensor:
         std, mean_colour = (inputs.new_tensor(values)[:, None, None] for values in (IMAGENET_STD, IMAGENET_MEAN))
         colours = inputs * std + mean_colour
         on = (colours == colours.amax(dim=1, keepdim=True)) & (colours > 0.9)
-        return on[torch.arange(len(inputs))[:, None], unit.of(self.model(inputs))][:, :, None].float()
+        return on[torch.arange(len(inputs))[:, None], target.resolve(self.model(inputs))][:, :, None].float()
 
 
 def single(colour: int, side: int = 8, strength: float = 1.0) -> Tensor:

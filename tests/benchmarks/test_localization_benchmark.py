@@ -22,7 +22,7 @@ from benchmarks.localization.tiny_imagenet import read_tiny_imagenet, read_wnids
 from benchmarks.method_maps import smoothed
 from benchmarks.method_table import Entry
 from vitrine.attribution import Method
-from vitrine.attribution.base import Unit
+from vitrine.attribution.targets import Target as MapTarget
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.networks import build_network
 from vitrine.core.explanation import Explanation
@@ -45,7 +45,7 @@ class Red(Method):
     """What is red is on."""
 
     @override
-    def maps(self, inputs: Tensor, unit: Unit) -> Tensor:
+    def maps(self, inputs: Tensor, target: MapTarget) -> Tensor:
         return red_of(inputs)[:, None, None]
 
 
@@ -169,9 +169,9 @@ def test_maps_under_bfloat16_are_made_so(run: Run, monkeypatch: pytest.MonkeyPat
     seen: list[torch.dtype] = []
 
     class Multiplied(Red):
-        def maps(self, inputs: Tensor, unit: Unit) -> Tensor:
+        def maps(self, inputs: Tensor, target: MapTarget) -> Tensor:
             seen.append((torch.eye(2, device=inputs.device) @ torch.eye(2, device=inputs.device)).dtype)
-            return super().maps(inputs, unit)
+            return super().maps(inputs, target)
 
     monkeypatch.setitem(ROWS, "Multiplied", Entry(Multiplied))
     found = run("--methods", "Multiplied", "--bf16")["methods"]["Multiplied"]

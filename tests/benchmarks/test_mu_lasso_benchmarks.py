@@ -62,4 +62,4 @@ def test_box_occlusion(class_folder: Path, tmp_path: Path, monkeypatch: pytest.M
     box_occlusion.main([*options, "--device", "cpu", "--out", str(out)])
     found = figures(out)["networks"]["squeezenet1_1"]
     assert set(found) == {"GuidedBackprop+stride_one", "Center", "(at random)"}
-    assert all(method["box_occlusion_degenerate"] == 0 for method in found.values())
+    assert all(method["box_occlusion/degenerate"] == 0 for method in found.values())

@@ -28,7 +28,7 @@ from benchmarks.voc_head import (
     pooled_features,
 )
 from vitrine.attribution import Method
-from vitrine.attribution.base import Unit
+from vitrine.attribution.targets import Target
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.data.shards.converters.voc import list_voc
@@ -74,7 +74,7 @@ def test_the_images_are_those_that_were_asked_for(run: Any) -> None:
     options = ["--networks", "squeezenet1_1", "--methods", "Center", "SmoothGrad", "--slow-images", "2"]
     found = run(*options, "--count", "3")["squeezenet1_1"]["methods"]
     assert (found["Center"]["images"], found["SmoothGrad"]["images"]) == (3, 2)
-    assert found["SmoothGrad"]["options"] == {"samples": 15}
+    assert found["SmoothGrad"]["options"] == {"n_samples": 15}
     assert run(*options[:-2], "--slow-images", "0")["squeezenet1_1"]["methods"]["SmoothGrad"]["images"] == 4
 
 
@@ -205,9 +205,9 @@ def test_absent_classes_do_not_count_for_precision() -> None:
 class Peaks(Method):
     """A map of the network's input with one pixel of its own a class; class 0 has none."""
 
-    def maps(self, inputs: Tensor, unit: Unit) -> Tensor:
+    def maps(self, inputs: Tensor, target: Target) -> Tensor:
         maps = inputs.new_zeros(1, 0, 1, *inputs.shape[2:])
-        for index in unit.indices[0].tolist():  # type: ignore[index]
+        for index in target.indices[0].tolist():  # type: ignore[index]
             one = torch.full((1, 1, 1, *inputs.shape[2:]), 0.1)
             if index:
                 one[..., 8, index] = 1

@@ -1,10 +1,8 @@
 """The ablation beside a test: its figures, its files; as a script, the same in two processes."""
 
-import atexit
 import csv
 import json
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,9 +17,9 @@ from torch.utils.data import DataLoader
 
 from callbacks.ablation import FilterAblation
 from callbacks.run_folder import MetricsFile
+from tests.helpers.ranks import RankPool
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.batch import Batch
-from vitrine.core.distributed import leave_process_group
 from vitrine.metrics.ablation import accuracies_without, random_filters
 
 FILTERS = [("features.1", 3), ("features.3", 5), ("features.1", 0), ("features.1", 3), ("features.3", 1)]
@@ -106,16 +104,16 @@ def table(folder: Path) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("inference_mode", [False, True])
 def test_the_figures_are_those_of_the_plain_functions(inference_mode: bool, tmp_path: Path) -> None:
-    found = figures_of_test(tmp_path, FilterAblation(draws=2, seed=5), inference_mode=inference_mode)
+    found = figures_of_test(tmp_path, FilterAblation(num_draws=2, seed=5), inference_mode=inference_mode)
     generator = torch.Generator().manual_seed(5)
     draws = [random_filters(FILTERS, WIDTHS, generator) for _ in range(2)]
     model = Module().explainer.get_submodule("backbone").model
     assert isinstance(model, nn.Module)
     original, selected, *random = accuracies_without(model, Data().test_dataloader(), [[], FILTERS, *draws]).tolist()
-    assert found["test/ablation_original"] == pytest.approx(original)
-    assert found["test/ablation_selected"] == pytest.approx(selected)
-    assert found["test/ablation_random"] == pytest.approx(sum(random) / 2)
-    assert found["test/ablation_filters"] == 4
+    assert found["test/ablation/original"] == pytest.approx(original)
+    assert found["test/ablation/selected"] == pytest.approx(selected)
+    assert found["test/ablation/random"] == pytest.approx(sum(random) / 2)
+    assert found["test/ablation/filters"] == 4
     rows = table(tmp_path)
     names = ["original", "selected", "random", "random"]
     assert [(row["set"], row["draw"], row["filters"]) for row in rows] == list(zip(names, "0012", "0444", strict=True))
@@ -128,7 +126,7 @@ def test_figures_stand_in_the_runs_metrics(tmp_path: Path) -> None:
     figures_of_test(tmp_path, FilterAblation(), MetricsFile())
     figures = json.loads((tmp_path / "metrics.json").read_text())
     assert {name for name in figures if name.startswith("test/ablation")} == {
-        f"test/ablation_{name}" for name in ("original", "selected", "random", "filters")
+        f"test/ablation/{name}" for name in ("original", "selected", "random", "filters")
     }
 
 
@@ -157,21 +155,22 @@ def test_without_relevant_filters_nothing_is_lost(tmp_path: Path) -> None:
     run, module = trainer(tmp_path, FilterAblation()), Module()
     module.explainer = Explainer(filters=())
     (found,) = run.test(module, datamodule=Data(), verbose=False)
-    assert found["test/ablation_original"] == found["test/ablation_selected"] == found["test/ablation_random"]
-    assert found["test/ablation_filters"] == 0
+    assert found["test/ablation/original"] == found["test/ablation/selected"] == found["test/ablation/random"]
+    assert found["test/ablation/filters"] == 0
 
 
 def test_a_wandb_logger_gets_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sent: list[tuple[str, dict[str, Any]]] = []
-    monkeypatch.setattr(WandbLogger, "log_table", lambda _self, key, **table: sent.append((key, table)))
+    sent: list[dict[str, Any]] = []
+    experiment = SimpleNamespace(log=sent.append)
+    monkeypatch.setattr(WandbLogger, "experiment", experiment)
     for name in ("log_hyperparams", "log_metrics", "log_graph", "save"):
         monkeypatch.setattr(WandbLogger, name, lambda _self, *_args, **_kwargs: None)
-    figures_of_test(tmp_path, FilterAblation(draws=1), logger=WandbLogger(save_dir=tmp_path, offline=True))
-    ((key, logged),) = sent
-    assert key == "ablation"
-    assert logged["columns"] == ["set", "draw", "filters", "mean_class_accuracy"]
-    assert [row[:3] for row in logged["data"]] == [["original", 0, 0], ["selected", 0, 4], ["random", 1, 4]]
-    assert [f"{row[3]:.9g}" for row in logged["data"]] == [row["mean_class_accuracy"] for row in table(tmp_path)]
+    figures_of_test(tmp_path, FilterAblation(num_draws=1), logger=WandbLogger(save_dir=tmp_path, offline=True))
+    (tables,) = sent
+    logged = tables["ablation"]
+    assert logged.columns == ["set", "draw", "filters", "mean_class_accuracy"]
+    assert [row[:3] for row in logged.data] == [["original", 0, 0], ["selected", 0, 4], ["random", 1, 4]]
+    assert [f"{row[3]:.9g}" for row in logged.data] == [row["mean_class_accuracy"] for row in table(tmp_path)]
 
 
 @pytest.mark.parametrize("explainer", [nn.Linear(2, 2), None])
@@ -188,20 +187,18 @@ def test_several_classes_an_image(tmp_path: Path) -> None:
 
 
 def test_wrong_options() -> None:
-    with pytest.raises(ValueError, match="FilterAblation: draws must be at least 1, got 0"):
-        FilterAblation(draws=0)
+    with pytest.raises(ValueError, match=r"^num_draws is 0; give "):
+        FilterAblation(num_draws=0)
 
 
-def test_two_processes_leave_what_one_leaves(run_script: Callable[..., Any], tmp_path: Path) -> None:
+def test_two_processes_leave_what_one_leaves(ranks: RankPool, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
-    figures_of_test(one, FilterAblation(draws=2, seed=1), MetricsFile())
-    run_script(__file__, two, cwd=tmp_path)
+    figures_on_rank(0, one)
+    ranks.run(figures_on_rank, two, devices=2, strategy="ddp")
     assert (two / "ablation.csv").read_text() == (one / "ablation.csv").read_text()
     first, second = (json.loads((folder / "metrics.json").read_text()) for folder in (one, two))
     assert {k: v for k, v in first.items() if "ablation" in k} == {k: v for k, v in second.items() if "ablation" in k}
 
 
-if __name__ == "__main__":
-    atexit.register(leave_process_group)
-    torch.set_num_threads(1)
-    figures_of_test(Path(sys.argv[1]), FilterAblation(draws=2, seed=1), MetricsFile(), devices=2, strategy="ddp")
+def figures_on_rank(rank: int, folder: Path, **options: Any) -> None:
+    figures_of_test(folder, FilterAblation(num_draws=2, seed=1), MetricsFile(), **options)

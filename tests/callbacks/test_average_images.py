@@ -1,11 +1,8 @@
 """The average images that a run leaves, over any number of ranks; run as a script, a two-process run of it."""
 
-import atexit
 import json
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,9 +16,10 @@ from torch import Tensor, nn
 
 from callbacks.average_images import AverageImages
 from datamodules import FlowerDataModule
+from tests.helpers import explaining_fakes as fakes
+from tests.helpers.ranks import RankPool
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.batch import Batch
-from vitrine.core.distributed import leave_process_group
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.filters.average_images import average_images
 from vitrine.filters.maxima import TargetFilter
@@ -108,7 +106,7 @@ def pictures(folder: Path) -> dict[str, NDArray[np.uint8]]:
 
 
 def test_a_picture_a_class_and_its_images(flower_shards: Path, tmp_path: Path) -> None:
-    module = fitted(tmp_path, flower_shards, AverageImages(top=3, features_per_class=2))
+    module = fitted(tmp_path, flower_shards, AverageImages(top_k=3, features_per_class=2))
     datamodule = data(flower_shards)
     datamodule.setup("fit")
     rows = [
@@ -138,7 +136,7 @@ def test_a_picture_a_class_and_its_images(flower_shards: Path, tmp_path: Path) -
 
 def test_the_picture_is_that_of_the_plain_functions(flower_shards: Path, tmp_path: Path) -> None:
     name = "violet"
-    module = fitted(tmp_path, flower_shards, AverageImages(top=5, features_per_class=4, classes=[name]))
+    module = fitted(tmp_path, flower_shards, AverageImages(top_k=5, features_per_class=4, classes=[name]))
     datamodule = data(flower_shards)
     datamodule.setup("fit")
     responses, index = module.explainer.responses, datamodule.classes.index(name)
@@ -153,7 +151,7 @@ def test_the_picture_is_that_of_the_plain_functions(flower_shards: Path, tmp_pat
 
 def test_test_images_after_a_test(flower_shards: Path, tmp_path: Path) -> None:
     module, datamodule = Module(), data(flower_shards)
-    callbacks = [AverageImages(top=2, max_classes=1, split="test"), AverageImages(split="train")]
+    callbacks = [AverageImages(top_k=2, max_classes=1, split="test"), AverageImages(split="train")]
     trainer(tmp_path, *callbacks, inference_mode=False).test(module, datamodule=datamodule, verbose=False)
     keys = {key for batch in datamodule.test_dataloader() for key in batch["key"]}
     entries = written(tmp_path)
@@ -163,7 +161,7 @@ def test_test_images_after_a_test(flower_shards: Path, tmp_path: Path) -> None:
 
 
 def test_images_of_the_class_alone(flower_shards: Path, tmp_path: Path) -> None:
-    fitted(tmp_path, flower_shards, AverageImages(top=100, features_per_class=1, of_class=True))
+    fitted(tmp_path, flower_shards, AverageImages(top_k=100, features_per_class=1, of_class=True))
     datamodule = data(flower_shards)
     datamodule.setup("fit")
     labels = {
@@ -184,15 +182,15 @@ def test_the_run_is_not_changed(inference_mode: bool, flower_shards: Path, tmp_p
         run.test(module, datamodule=data(flower_shards), verbose=False)
         return float(run.callback_metrics["test/random"]), module.explainer.responses.backbone.model.state_dict()
 
-    with_images, without = tested(AverageImages(top=2, max_classes=1, split="test")), tested()
+    with_images, without = tested(AverageImages(top_k=2, max_classes=1, split="test")), tested()
     assert written(tmp_path)
     assert with_images[0] == without[0]
     assert all(torch.equal(with_images[1][name], value) for name, value in without[1].items())
 
 
 def test_an_earlier_folder_is_replaced_as_a_whole(flower_shards: Path, tmp_path: Path) -> None:
-    fitted(tmp_path, flower_shards, AverageImages(top=1, features_per_class=1))
-    fitted(tmp_path, flower_shards, AverageImages(top=1, features_per_class=1, classes=["red"]))
+    fitted(tmp_path, flower_shards, AverageImages(top_k=1, features_per_class=1))
+    fitted(tmp_path, flower_shards, AverageImages(top_k=1, features_per_class=1, classes=["red"]))
     assert [name[4:] for name in pictures(tmp_path)] == ["red.png"]
     assert [path.name for path in tmp_path.iterdir()] == ["average_images"]
 
@@ -201,7 +199,7 @@ def test_wandb_gets_the_pictures(flower_shards: Path, tmp_path: Path, monkeypatc
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     logger = WandbLogger(save_dir=tmp_path, offline=True)
-    fitted(tmp_path, flower_shards, AverageImages(top=1, features_per_class=1, classes=["red"]), logger=logger)
+    fitted(tmp_path, flower_shards, AverageImages(top_k=1, features_per_class=1, classes=["red"]), logger=logger)
     logger.experiment.finish()
     (path,) = tmp_path.glob("wandb/offline-run-*/files/media/images/average_images/red*.png")
     assert path.stat().st_size > 500
@@ -216,19 +214,19 @@ def test_nothing_relevant_is_warned_of(flower_shards: Path, tmp_path: Path) -> N
 
 
 def test_progress_is_shown(flower_shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    fitted(tmp_path, flower_shards, AverageImages(top=1, max_classes=1))
+    fitted(tmp_path, flower_shards, AverageImages(top_k=1, max_classes=1))
     assert "Average images" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"top": 0}, "top must be at least 1, got 0"),
-        ({"features_per_class": -1}, "features_per_class must be at least 1, got -1"),
-        ({"max_classes": 0}, "max_classes must be at least 1"),
-        ({"side": 0}, "side must be at least 1"),
-        ({"split": "val"}, "split 'val' is unknown; choose one of train, test"),
-        ({"rank_by": "mean"}, "rank_by 'mean' is unknown; choose one of response, maximum"),
+        ({"top_k": 0}, "^top_k is 0; give "),
+        ({"features_per_class": -1}, "^features_per_class is -1; give "),
+        ({"max_classes": 0}, "^max_classes is 0; give "),
+        ({"side": 0}, "^side is 0; give "),
+        ({"split": "val"}, "^split is 'val'; give 'train' or 'test'"),
+        ({"rank_by": "mean"}, "^rank_by is 'mean'; give 'response' or 'maximum'"),
     ],
 )
 def test_wrong_options(options: dict[str, Any], message: str) -> None:
@@ -244,7 +242,7 @@ def test_an_unknown_class_is_found_before_fitting(flower_shards: Path, tmp_path:
     assert run.global_step == 0
 
 
-def test_needs_an_explainer_that_selects_filters(fakes: ModuleType, tmp_path: Path) -> None:
+def test_needs_an_explainer_that_selects_filters(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"AverageImages needs an explainer that selects filters.* got FakeExplainer"):
         fakes.trainer(tmp_path, AverageImages()).fit(fakes.module(), datamodule=fakes.FakeData())
 
@@ -257,11 +255,9 @@ def test_needs_a_datamodule(flower_shards: Path, tmp_path: Path) -> None:
         trainer(tmp_path, AverageImages()).fit(Module(), loader)
 
 
-def test_two_processes_leave_what_one_leaves(
-    run_script: Callable[..., Any], flower_shards: Path, tmp_path: Path
-) -> None:
-    for devices, name in ((1, "one"), (2, "two")):
-        run_script(__file__, tmp_path / name, flower_shards, devices, cwd=tmp_path)
+def test_two_processes_leave_what_one_leaves(ranks: RankPool, flower_shards: Path, tmp_path: Path) -> None:
+    averages_on_rank(0, tmp_path / "one", flower_shards)
+    ranks.run(averages_on_rank, tmp_path / "two", flower_shards, devices=2, strategy="ddp")
     for stage in ("fit", "test"):
         one, two = (tmp_path / name / stage for name in ("one", "two"))
         for first, second in zip(written(one), written(two), strict=True):
@@ -274,15 +270,8 @@ def test_two_processes_leave_what_one_leaves(
             assert np.abs(picture.astype(int) - pictures(two)[name]).max() <= 1
 
 
-def main(folder: Path, shards: Path, devices: int) -> None:
-    """Fits and tests over so many processes."""
-    torch.set_num_threads(1)
-    options: dict[str, Any] = {"devices": devices, "strategy": "ddp" if devices > 1 else "auto"}
-    fitted(folder / "fit", shards, AverageImages(top=5, max_classes=3), **options)
-    tests = AverageImages(top=3, max_classes=2, of_class=True, split="test")
+def averages_on_rank(rank: int, folder: Path, shards: Path, **options: Any) -> None:
+    """Fits and tests with a trainer of these options."""
+    fitted(folder / "fit", shards, AverageImages(top_k=5, max_classes=3), **options)
+    tests = AverageImages(top_k=3, max_classes=2, of_class=True, split="test")
     trainer(folder / "test", tests, **options).test(Module(), datamodule=data(shards), verbose=False)
-
-
-if __name__ == "__main__":
-    atexit.register(leave_process_group)
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

@@ -1,11 +1,7 @@
 """Contact sheets against a sort of all images; run as a script, a two-process run of them."""
 
-import atexit
-import sys
-from collections.abc import Callable
 from html import unescape
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,10 +15,11 @@ from torch.utils.data import DataLoader
 from typing_extensions import override
 
 from callbacks.contact_sheets import ContactSheets
-from callbacks.predictions import safe_name
+from callbacks.file_names import safe_name
 from lightning_modules.base import ExplainerModule
+from tests.helpers import explaining_fakes as fakes
+from tests.helpers.ranks import RankPool
 from vitrine.backbones.frozen import FrozenBackbone
-from vitrine.core.distributed import leave_process_group
 from vitrine.core.explanation import Explanation
 from vitrine.explainers.base import Explainer, Target, target_classes
 from vitrine.visualization.contact_sheet import ContactTile, contact_pixels, contact_sheet
@@ -70,10 +67,6 @@ class ColourExplainer(Explainer):
         valid = torch.tensor([[number < len(numbers) for number in range(3)] for numbers in units])
         return Explanation(heatmaps, scores, labels, logits.argmax(dim=1), classes, logits, valid)
 
-    @override
-    def options(self) -> dict[str, Any]:
-        return {}
-
 
 class Shades:
     def denormalize(self, images: Tensor) -> Tensor:
@@ -103,7 +96,7 @@ def run(folder: Path, callback: ContactSheets, data: ColourData | None = None, *
     """One test, which leaves its sheets in the folder."""
     quiet = {"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
     settings: dict[str, Any] = {"accelerator": "cpu", "devices": 1, "logger": False, "inference_mode": False, **quiet}
-    module = ExplainerModule(ColourExplainer(), lr=0.1, **{k: options.pop(k) for k in ("names",) if k in options})
+    module = ExplainerModule(ColourExplainer(), **{k: options.pop(k) for k in ("names",) if k in options})
     trainer = pl.Trainer(default_root_dir=folder, callbacks=[callback], **(settings | options))
     trainer.test(module, datamodule=data or ColourData(), verbose=False)
     return module
@@ -156,7 +149,7 @@ def assert_equal(found: dict[str, NDArray[np.uint8]], expected: dict[str, NDArra
 @pytest.mark.parametrize(("batch_size", "backwards"), [(4, False), (5, True)])
 def test_sheets_are_the_head_of_a_sort_of_all_images(batch_size: int, backwards: bool, tmp_path: Path) -> None:
     data = ColourData(batch_size, backwards=backwards)
-    run(tmp_path, ContactSheets(images=4, columns=3, cell=CELL), data)
+    run(tmp_path, ContactSheets(num_images=4, num_columns=3, tile_size=CELL), data)
     expected = naive(4, 3)
     assert len(expected) == 7  # x-features that a class does not have, and padding, have no sheet
     assert_equal(pictures(tmp_path), expected)
@@ -166,7 +159,7 @@ def test_sheets_are_the_head_of_a_sort_of_all_images(batch_size: int, backwards:
 def test_the_page_shows_every_sheet_and_says_where_to_name_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(tmp_path, ContactSheets(images=2, cell=CELL))
+    run(tmp_path, ContactSheets(num_images=2, tile_size=CELL))
     assert f"Contact sheets: {tmp_path / 'x_features' / 'index.html'}" in capsys.readouterr().out
     raw, text = (tmp_path / "x_features" / "index.html").read_text(encoding="utf-8"), page(tmp_path)
     for name in pictures(tmp_path):
@@ -183,7 +176,7 @@ def test_the_page_shows_every_sheet_and_says_where_to_name_it(
 def test_names_in_the_runs_folder_are_shown(tmp_path: Path) -> None:
     (tmp_path / "explainer").mkdir()
     (tmp_path / "explainer" / "names.yaml").write_text("tern: ['', fork & tail, '']", encoding="utf-8")
-    module = run(tmp_path, ContactSheets(images=2, cell=CELL))
+    module = run(tmp_path, ContactSheets(num_images=2, tile_size=CELL))
     assert "<b>x-feature 2</b><b>fork & tail</b>" in page(tmp_path)
     assert page(tmp_path).count("not named yet") == 6
     assert sorted(path.name for path in (tmp_path / "x_features" / "tern").iterdir()) == [
@@ -200,7 +193,7 @@ def test_an_x_feature_that_contributes_to_nothing_is_told_of(tmp_path: Path) -> 
             sample["image"][1] = -1  # the second colour: its class is predicted of none, and it contributes nowhere
             return sample
 
-    run(tmp_path, ContactSheets(images=2, cell=CELL), Silent())
+    run(tmp_path, ContactSheets(num_images=2, tile_size=CELL), Silent())
     assert not any("x-feature-2" in name for name in pictures(tmp_path))
     assert page(tmp_path).count("Contributes to no image that was explained as this class.") == 4
 
@@ -209,20 +202,20 @@ def test_an_x_feature_that_contributes_to_nothing_is_told_of(tmp_path: Path) -> 
     ("options", "expected"), [({"classes": ["tern"]}, ["tern"]), ({"max_classes": 1}, ["loon"]), ({"classes": []}, [])]
 )
 def test_some_classes(options: dict[str, Any], expected: list[str], tmp_path: Path) -> None:
-    run(tmp_path, ContactSheets(images=1, cell=CELL, **options))
+    run(tmp_path, ContactSheets(num_images=1, tile_size=CELL, **options))
     assert sorted({name.split("/")[0] for name in pictures(tmp_path)}) == expected
 
 
 def test_an_earlier_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
-    run(tmp_path, ContactSheets(images=1, cell=CELL))
-    run(tmp_path, ContactSheets(images=1, cell=CELL, classes=["loon"]))
+    run(tmp_path, ContactSheets(num_images=1, tile_size=CELL))
+    run(tmp_path, ContactSheets(num_images=1, tile_size=CELL, classes=["loon"]))
     assert [name.split("/")[0] for name in pictures(tmp_path)] == ["loon"] * 3
 
 
-@pytest.mark.parametrize("option", ["images", "columns", "max_classes", "cell"])
+@pytest.mark.parametrize("option", ["num_images", "num_columns", "max_classes", "tile_size"])
 def test_numbers_below_one(option: str) -> None:
     options: dict[str, Any] = {option: 0}
-    with pytest.raises(ValueError, match=f"ContactSheets: {option} must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=f"^{option} is 0; give "):
         ContactSheets(**options)
 
 
@@ -231,14 +224,14 @@ def test_an_unknown_class_is_found_before_the_run(tmp_path: Path) -> None:
         run(tmp_path, ContactSheets(classes=["lon"]))
 
 
-def test_needs_heatmaps_that_mean_the_same_in_every_image(fakes: ModuleType, tmp_path: Path) -> None:
+def test_needs_heatmaps_that_mean_the_same_in_every_image(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"ContactSheets needs an explainer with the same heatmaps .* FakeExplainer"):
         fakes.trainer(tmp_path, ContactSheets()).test(fakes.module(), datamodule=fakes.FakeData(), verbose=False)
 
 
-def test_two_processes_leave_what_one_leaves(run_script: Callable[..., Any], tmp_path: Path) -> None:
-    run_script(__file__, tmp_path / "2", cwd=tmp_path)
-    shared_out(tmp_path / "1", 1)
+def test_two_processes_leave_what_one_leaves(ranks: RankPool, tmp_path: Path) -> None:
+    ranks.run(sheets_on_rank, tmp_path / "2", 2)
+    sheets_on_rank(0, tmp_path / "1", 1)
     one, two = (tmp_path / name for name in ("1", "2"))
     assert_equal(pictures(two), pictures(one))
     assert page(two) == page(one).replace(str(one), str(two))
@@ -252,14 +245,14 @@ def test_a_names_file_that_does_not_fit_stops_a_test(tmp_path: Path) -> None:
 
 def test_another_names_file(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("loon: [red eye, '', '']", encoding="utf-8")
-    run(tmp_path, ContactSheets(images=1, cell=CELL), names=str(tmp_path / "mine.yaml"))
+    run(tmp_path, ContactSheets(num_images=1, tile_size=CELL), names=str(tmp_path / "mine.yaml"))
     assert "<b>x-feature 1</b><b>red eye</b>" in page(tmp_path)
     assert f"<code>{tmp_path / 'mine.yaml'}</code>" in page(tmp_path)
 
 
 def test_a_missing_names_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"names .*mine\.yaml does not exist; give a file of names"):
-        ExplainerModule(ColourExplainer(), lr=0.1, names=tmp_path / "mine.yaml")
+        ExplainerModule(ColourExplainer(), names=tmp_path / "mine.yaml")
 
 
 def test_predictions_show_names_and_no_padding(tmp_path: Path) -> None:
@@ -271,7 +264,7 @@ def test_predictions_show_names_and_no_padding(tmp_path: Path) -> None:
         default_root_dir=tmp_path, callbacks=[PredictionWriter()], accelerator="cpu", devices=1, logger=False,
         enable_checkpointing=False, enable_progress_bar=False, inference_mode=False,
     )  # fmt: skip
-    module = ExplainerModule(ColourExplainer(), lr=0.1)
+    module = ExplainerModule(ColourExplainer())
     module.explainer.classes = list(CLASSES)  # as a checkpoint gives them
     trainer.predict(module, datamodule=ColourData(), return_predictions=False)
     table = (tmp_path / "predictions" / "predictions.csv").read_text(encoding="utf-8").splitlines()[1:]
@@ -280,13 +273,7 @@ def test_predictions_show_names_and_no_padding(tmp_path: Path) -> None:
     assert set(overlays.values()) == {2, 3}
 
 
-def shared_out(folder: Path, devices: int) -> None:
+def sheets_on_rank(rank: int, folder: Path, devices: int) -> None:
     """Tests over so many processes."""
-    callback = ContactSheets(images=3, columns=2, cell=CELL)
+    callback = ContactSheets(num_images=3, num_columns=2, tile_size=CELL)
     run(folder, callback, devices=devices, strategy="ddp" if devices > 1 else "auto")
-
-
-if __name__ == "__main__":
-    atexit.register(leave_process_group)
-    torch.set_num_threads(1)
-    shared_out(Path(sys.argv[1]), 2)

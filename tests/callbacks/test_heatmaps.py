@@ -1,7 +1,6 @@
 import random
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,9 @@ import torch
 from PIL import Image
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 
-from callbacks.heatmaps import HeatmapPanel, interleaved, untouched
+from callbacks.heatmaps import HeatmapPanel, interleaved
+from tests.helpers import explaining_fakes as fakes
+from vitrine.backbones.guard import eval_guard
 from vitrine.visualization.panel import panel
 
 
@@ -19,46 +20,46 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob("panels/*"))
 
 
-def test_files_each_epoch(fakes: ModuleType, tmp_path: Path) -> None:
-    fakes.trainer(tmp_path, HeatmapPanel(count=2)).fit(fakes.module(), datamodule=fakes.FakeData())
+def test_files_each_epoch(tmp_path: Path) -> None:
+    fakes.trainer(tmp_path, HeatmapPanel(num_images=2)).fit(fakes.module(), datamodule=fakes.FakeData())
     assert names(tmp_path) == ["epoch-0000-step-000005.png", "epoch-0001-step-000010.png"]
 
 
-def test_files_every_second_epoch(fakes: ModuleType, tmp_path: Path) -> None:
-    callback = HeatmapPanel(count=2, every_n_epochs=2)
+def test_files_every_second_epoch(tmp_path: Path) -> None:
+    callback = HeatmapPanel(num_images=2, every_n_epochs=2)
     fakes.trainer(tmp_path, callback, max_epochs=5).fit(fakes.module(), datamodule=fakes.FakeData())
     assert names(tmp_path) == ["epoch-0001-step-000010.png", "epoch-0003-step-000020.png"]
 
 
-def test_steps_take_the_place_of_epochs(fakes: ModuleType, tmp_path: Path) -> None:
-    callback = HeatmapPanel(count=2, every_n_steps=3)
+def test_steps_take_the_place_of_epochs(tmp_path: Path) -> None:
+    callback = HeatmapPanel(num_images=2, every_n_steps=3)
     fakes.trainer(tmp_path, callback).fit(fakes.module(), datamodule=fakes.FakeData())
     assert names(tmp_path) == [f"epoch-000{int(step > 5)}-step-{step:06d}.png" for step in (3, 6, 9)]
 
 
-def test_a_step_of_several_batches_is_drawn_once(fakes: ModuleType, tmp_path: Path) -> None:
+def test_a_step_of_several_batches_is_drawn_once(tmp_path: Path) -> None:
     model = fakes.module()
-    run = fakes.trainer(tmp_path, HeatmapPanel(count=2, every_n_steps=1), max_epochs=1, accumulate_grad_batches=5)
+    run = fakes.trainer(tmp_path, HeatmapPanel(num_images=2, every_n_steps=1), max_epochs=1, accumulate_grad_batches=5)
     run.fit(model, datamodule=fakes.FakeData())
     assert names(tmp_path) == ["epoch-0000-step-000001.png"]
     assert model.explainer.seen == [2]
 
 
-@pytest.mark.parametrize("option", ["count", "every_n_epochs", "every_n_steps", "heatmaps"])
+@pytest.mark.parametrize("option", ["num_images", "every_n_epochs", "every_n_steps", "num_heatmaps"])
 def test_numbers_below_one(option: str) -> None:
     options: dict[str, Any] = {option: 0}
-    with pytest.raises(ValueError, match=f"{option} must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=f"^{option} is 0; give "):
         HeatmapPanel(**options)
 
 
-def test_needs_a_datamodule(fakes: ModuleType, tmp_path: Path) -> None:
+def test_needs_a_datamodule(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="HeatmapPanel needs a datamodule"):
         fakes.trainer(tmp_path, HeatmapPanel()).fit(fakes.module(), fakes.FakeData().loader())
 
 
-def test_shows_the_module_in_evaluation_mode_on_plain_images(fakes: ModuleType, tmp_path: Path) -> None:
+def test_shows_the_module_in_evaluation_mode_on_plain_images(tmp_path: Path) -> None:
     model, data = fakes.module(lr=0.0), fakes.FakeData()
-    fakes.trainer(tmp_path, HeatmapPanel(count=3, heatmaps=2), max_epochs=1).fit(model, datamodule=data)
+    fakes.trainer(tmp_path, HeatmapPanel(num_images=3, num_heatmaps=2), max_epochs=1).fit(model, datamodule=data)
     batch = data.panel(3)
     explanation = model.eval().explainer.explain(batch["image"])
     expected = panel(
@@ -69,21 +70,21 @@ def test_shows_the_module_in_evaluation_mode_on_plain_images(fakes: ModuleType, 
 
 
 @pytest.mark.parametrize("every_n_steps", [None, 1])
-def test_training_is_bit_equal_with_and_without(fakes: ModuleType, tmp_path: Path, every_n_steps: int | None) -> None:
+def test_training_is_bit_equal_with_and_without(tmp_path: Path, every_n_steps: int | None) -> None:
     def trained(*callbacks: pl.Callback) -> tuple[dict[str, torch.Tensor], torch.Tensor, float, float]:
         model = fakes.module()
         run = fakes.trainer(tmp_path, *callbacks)
         run.fit(model, datamodule=fakes.FakeData())
         return model.state_dict(), torch.rand(4), float(np.random.rand()), random.random()  # noqa: NPY002, S311
 
-    with_panel, without = trained(HeatmapPanel(count=3, every_n_steps=every_n_steps)), trained()
+    with_panel, without = trained(HeatmapPanel(num_images=3, every_n_steps=every_n_steps)), trained()
     assert names(tmp_path)
     assert all(torch.equal(with_panel[0][name], value) for name, value in without[0].items())
     assert torch.equal(with_panel[1], without[1])
     assert with_panel[2:] == without[2:]
 
 
-def test_untouched_restores_modes_gradients_and_generators(fakes: ModuleType) -> None:
+def test_the_guard_restores_modes_gradients_and_generators() -> None:
     model = fakes.module().train()
     model.explainer.dropout.eval()  # a part that is frozen in evaluation mode stays so
     kept = torch.ones_like(model.explainer.head.weight)
@@ -96,7 +97,7 @@ def test_untouched_restores_modes_gradients_and_generators(fakes: ModuleType) ->
         model.explainer.explain(torch.ones(1, 3, 4, 4))
         raise RuntimeError
 
-    with pytest.raises(RuntimeError), untouched(model):
+    with pytest.raises(RuntimeError), eval_guard(model, freeze=False, every_generator=True):
         fail()
     assert inside == [False]
     assert model.training
@@ -107,27 +108,27 @@ def test_untouched_restores_modes_gradients_and_generators(fakes: ModuleType) ->
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_csv_logger_gets_files(fakes: ModuleType, tmp_path: Path) -> None:
-    run = fakes.trainer(tmp_path, HeatmapPanel(count=2), logger=CSVLogger(tmp_path), max_epochs=1)
+def test_csv_logger_gets_files(tmp_path: Path) -> None:
+    run = fakes.trainer(tmp_path, HeatmapPanel(num_images=2), logger=CSVLogger(tmp_path), max_epochs=1)
     run.fit(fakes.module(), datamodule=fakes.FakeData())
     assert names(tmp_path) == ["epoch-0000-step-000005.png"]
 
 
 @pytest.mark.parametrize("files", [False, True])
-def test_tensorboard_gets_the_image(fakes: ModuleType, tmp_path: Path, *, files: bool) -> None:
+def test_tensorboard_gets_the_image(tmp_path: Path, *, files: bool) -> None:
     from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped]
         EventAccumulator,
     )
 
     logger = TensorBoardLogger(tmp_path)
-    run = fakes.trainer(tmp_path, HeatmapPanel(count=2, files=files), logger=logger, max_epochs=1)
+    run = fakes.trainer(tmp_path, HeatmapPanel(num_images=2, files=files), logger=logger, max_epochs=1)
     run.fit(fakes.module(), datamodule=fakes.FakeData())
     events = EventAccumulator(logger.log_dir).Reload()
     assert [(image.step, image.width) for image in events.Images("heatmaps")] == [(5, 4 * 170 + 10)]
     assert len(names(tmp_path)) == int(files)
 
 
-def test_wandb_gets_the_image_at_its_step(fakes: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wandb_gets_the_image_at_its_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     logger = WandbLogger(save_dir=tmp_path, offline=True)
@@ -139,7 +140,7 @@ def test_wandb_gets_the_image_at_its_step(fakes: ModuleType, tmp_path: Path, mon
         log(data, *args, **options)
 
     monkeypatch.setattr(logger.experiment, "log", recorded)
-    run = fakes.trainer(tmp_path, HeatmapPanel(count=2), logger=logger)
+    run = fakes.trainer(tmp_path, HeatmapPanel(num_images=2), logger=logger)
     run.fit(fakes.module(), datamodule=fakes.FakeData())
     logger.experiment.finish()
     shown = [data for data in sent if "heatmaps" in data]
@@ -161,7 +162,7 @@ def test_wandb_is_not_imported_without_its_logger() -> None:
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 7])
-def test_interleaved_restores_the_order(fakes: ModuleType, world: int) -> None:
+def test_interleaved_restores_the_order(world: int) -> None:
     explainer = fakes.module().explainer.eval()
     images = fakes.FakeData().panel(5)["image"]
     shares = [images[rank::world] for rank in range(world)]

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,12 @@ from torch import Tensor, nn
 
 from callbacks.heatmaps import HeatmapPanel, interleaved_maps
 from callbacks.report import ReportGallery
+from tests.helpers import explaining_fakes as fakes
 from vitrine.attribution import ExcitationBackprop, excitation_maps
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.explanation import Explanation
-from vitrine.explainers.srae.x_features import LOGIT_MAP, logit_maps
+from vitrine.core.options import Options
+from vitrine.explainers.srae.x_features import LOGIT_MAP, XFeatureOptions, logit_maps
 from vitrine.visualization.grid import captioned_grid
 from vitrine.visualization.overlays import heat_layer, overlay
 from vitrine.visualization.panel import panel
@@ -58,8 +59,7 @@ def cells(image: Image.Image, row: int, caption: int, size: tuple[int, int], gap
 def test_logit_maps_are_of_the_explainers_kind(options: dict[str, Any], network: nn.Module) -> None:
     explainer: Any = nn.Module()
     explainer.backbone = FrozenBackbone(network)
-    for name, value in options.items():
-        setattr(explainer, name, value)
+    explainer.options = XFeatureOptions("layer", **options) if options else Options()
     images = torch.randn(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     target = torch.tensor([0, 2, 1, 1, 0])
     kind: dict[str, Any] = {"contrastive": True, "negative_activations": "clamp"} | options
@@ -110,10 +110,10 @@ def test_interleaved_maps_restores_the_order(world: int) -> None:
     assert torch.equal(interleaved_maps(shares), maps)
 
 
-def test_the_panel_callback_draws_the_maps_beside(fakes: ModuleType, network: nn.Module, tmp_path: Path) -> None:
+def test_the_panel_callback_draws_the_maps_beside(network: nn.Module, tmp_path: Path) -> None:
     model, data = fakes.module(lr=0.0), fakes.FakeData()
-    model.explainer.backbone = FrozenBackbone(network)
-    callback = HeatmapPanel(count=3, logit_map=True)
+    model.explainer.backbone, model.explainer.options = FrozenBackbone(network), Options()
+    callback = HeatmapPanel(num_images=3, logit_map=True)
     fakes.trainer(tmp_path, callback, max_epochs=1).fit(model, datamodule=data)
     batch = data.panel(3)
     explanation = model.eval().explainer.explain(batch["image"])
@@ -125,10 +125,10 @@ def test_the_panel_callback_draws_the_maps_beside(fakes: ModuleType, network: nn
 
 
 def test_the_report_shows_the_map_of_drawn_images_only(
-    fakes: ModuleType, network: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    network: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, data = fakes.module(), fakes.FakeData()
-    model.explainer.backbone = FrozenBackbone(network)
+    model.explainer.backbone, model.explainer.options = FrozenBackbone(network), Options()
     asked: list[int] = []
 
     def counted(explainer: Any, images: Tensor, target: Tensor) -> Tensor:

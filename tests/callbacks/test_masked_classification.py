@@ -1,9 +1,7 @@
 """Masked classification beside a test: its figures, its picture; as a script, the same in two processes."""
 
-import atexit
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +16,9 @@ from torch.utils.data import DataLoader
 
 from callbacks.masked_classification import MaskedClassification
 from callbacks.run_folder import MetricsFile
+from tests.helpers.ranks import RankPool
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.batch import Batch
-from vitrine.core.distributed import leave_process_group
 from vitrine.core.explanation import Explanation
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers import Explainer
@@ -56,15 +54,14 @@ class ColourExplainer(Explainer):
         valid = torch.tensor([[True, True, False]]).repeat(len(images), 1)
         return Explanation(heatmaps, heatmaps.mean(dim=(2, 3)), labels, prediction, prediction, logits, valid)
 
-    def options(self) -> dict[str, Any]:
-        return {}
-
 
 class Module(pl.LightningModule):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(7)
-        self.explainer: nn.Module | None = ColourExplainer(FrozenBackbone(ThreeClasses()), ["loon", "tern", "gull"])
+        self.explainer: nn.Module | None = ColourExplainer(
+            FrozenBackbone(ThreeClasses()), classes=["loon", "tern", "gull"]
+        )
 
     def test_step(self, batch: Batch) -> Explanation:  # type: ignore[override]  # Lightning hands it to the callbacks
         self.log("test/random", torch.rand(()), batch_size=len(batch["image"]))
@@ -129,16 +126,22 @@ def test_the_figures_are_those_of_the_plain_metric(
         metric.update(explainer.explain(batch["image"]), batch)
     expected = {f"test/{name}": float(value) for name, value in metric.compute().items()}
     assert {name: value for name, value in found.items() if name != "test/random"} == pytest.approx(expected)
-    assert expected["test/accuracy_original"] == pytest.approx(8 / 11)
+    assert expected["test/masked_accuracy/original"] == pytest.approx(8 / 11)
     assert (
-        len({expected[f"test/{name}"] for name in ("accuracy_original", "masked_accuracy_5", "masked_accuracy_40")}) > 1
+        len(
+            {
+                expected[f"test/{name}"]
+                for name in ("masked_accuracy/original", "masked_accuracy/5", "masked_accuracy/40")
+            }
+        )
+        > 1
     )
-    assert 0 < expected["test/masked_accuracy_blank"] < 11
+    assert 0 < expected["test/masked_accuracy/blank"] < 11
 
 
 def test_the_picture_has_a_row_an_image_and_two_columns_a_threshold(tmp_path: Path) -> None:
     sizes = {}
-    for name, options in {"both": {}, "black": {"fill": "black"}, "many": {"examples": 20}}.items():
+    for name, options in {"both": {}, "black": {"fill": "black"}, "many": {"num_examples": 20}}.items():
         figures_of_test(tmp_path / name, MaskedClassification(GAMMAS, **options))  # type: ignore[arg-type]
         with Image.open(tmp_path / name / PICTURE) as picture:
             sizes[name] = picture.size
@@ -150,19 +153,19 @@ def test_the_picture_has_a_row_an_image_and_two_columns_a_threshold(tmp_path: Pa
 
 def test_the_picture_shows_what_is_kept_of_the_images(tmp_path: Path) -> None:
     """The middle of each picture, against the functions; images and captions are of the same row."""
-    figures_of_test(tmp_path, MaskedClassification([0.4], fill="black", examples=11))
+    figures_of_test(tmp_path, MaskedClassification([0.4], fill="black", num_examples=11))
     picture = Image.open(tmp_path / PICTURE).convert("RGB")
     height = (picture.height - 10) // 11
     shares = []
     for row in range(11):
         tile = picture.crop((180, 10 + (row + 1) * height - 170, 340, 10 + (row + 1) * height - 10))
         shares.append(float((np.asarray(tile) == 0).all(axis=2).mean()))
-    area = figures_of_test(tmp_path, MaskedClassification([0.4], fill="black"))["test/kept_area_40"]
+    area = figures_of_test(tmp_path, MaskedClassification([0.4], fill="black"))["test/masked_accuracy/kept_area_40"]
     assert 1 - sum(shares) / 11 == pytest.approx(area, abs=0.1)  # the tiles are enlarged, which blurs the edges
 
 
 def test_no_examples_leave_no_picture(tmp_path: Path) -> None:
-    figures_of_test(tmp_path, MaskedClassification(GAMMAS, examples=0))
+    figures_of_test(tmp_path, MaskedClassification(GAMMAS, num_examples=0))
     assert not list(tmp_path.iterdir())
 
 
@@ -203,7 +206,7 @@ def test_missing_opencv_is_told_before_the_first_batch(tmp_path: Path, monkeypat
         with pytest.raises(ModuleNotFoundError, match=r"pip install 'vitrine\[inpainting\]'"):
             trainer(tmp_path, MaskedClassification()).test(module, datamodule=Data(), verbose=False)
     found = figures_of_test(tmp_path, MaskedClassification(GAMMAS, fill="black"))  # for which it is not needed
-    assert "test/masked_accuracy_5" in found
+    assert "test/masked_accuracy/5" in found
 
 
 @pytest.mark.parametrize("explainer", [nn.Linear(2, 2), None])
@@ -222,10 +225,10 @@ def test_needs_a_datamodule(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"examples": -1}, "MaskedClassification: examples must be at least 0, got -1"),
-        ({"sigma": -1.0}, "MaskedClassification: sigma must be at least 0, got -1.0"),
-        ({"gammas": [5]}, r"gammas\[0\] is 5; give a number from 0 to 1"),
-        ({"fill": "grey"}, "fill is 'grey'; give 'inpaint' or 'black'"),
+        ({"num_examples": -1}, "^num_examples is -1; give "),
+        ({"sigma": -1.0}, "^sigma is -1.0; give "),
+        ({"gammas": [5]}, r"^gammas.* is .*5.*; give "),
+        ({"fill": "grey"}, "^fill is 'grey'; give 'inpaint' or 'black'"),
     ],
 )
 def test_wrong_options(options: dict[str, Any], message: str) -> None:
@@ -233,10 +236,10 @@ def test_wrong_options(options: dict[str, Any], message: str) -> None:
         MaskedClassification(**options)
 
 
-def test_two_processes_leave_what_one_leaves(run_script: Callable[..., Any], tmp_path: Path) -> None:
+def test_two_processes_leave_what_one_leaves(ranks: RankPool, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
-    figures_of_test(one, MaskedClassification(GAMMAS), MetricsFile())
-    run_script(__file__, two, cwd=tmp_path)
+    figures_on_rank(0, one)
+    ranks.run(figures_on_rank, two, devices=2, strategy="ddp")
     first, second = (json.loads((folder / "metrics.json").read_text()) for folder in (one, two))
     assert {k: v for k, v in first.items() if "random" not in k} == pytest.approx(
         {k: v for k, v in second.items() if "random" not in k}
@@ -244,7 +247,5 @@ def test_two_processes_leave_what_one_leaves(run_script: Callable[..., Any], tmp
     assert (two / PICTURE).read_bytes() == (one / PICTURE).read_bytes()
 
 
-if __name__ == "__main__":
-    atexit.register(leave_process_group)
-    torch.set_num_threads(1)
-    figures_of_test(Path(sys.argv[1]), MaskedClassification(GAMMAS), MetricsFile(), devices=2, strategy="ddp")
+def figures_on_rank(rank: int, folder: Path, **options: Any) -> None:
+    figures_of_test(folder, MaskedClassification(GAMMAS), MetricsFile(), **options)

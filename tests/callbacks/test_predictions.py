@@ -1,7 +1,6 @@
 import csv
 import json
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -11,11 +10,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors import safe_open
 
-from callbacks.predictions import PredictionWriter, safe_path, slug
+from callbacks.file_names import safe_path, slug
+from callbacks.predictions import PredictionWriter
+from tests.helpers import explaining_fakes as fakes
 from vitrine.visualization.overlays import overlay
 
 
-def predict(fakes: ModuleType, folder: Path, **options: float) -> None:
+def predict(folder: Path, **options: float) -> None:
     run = fakes.trainer(folder, PredictionWriter(), **options)
     run.predict(fakes.module(), datamodule=fakes.FakeData(), return_predictions=False)
 
@@ -25,16 +26,16 @@ def table(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_table_holds_each_image_once_in_key_order(fakes: ModuleType, tmp_path: Path) -> None:
-    predict(fakes, tmp_path)
+def test_table_holds_each_image_once_in_key_order(tmp_path: Path) -> None:
+    predict(tmp_path)
     rows = table(tmp_path)
     assert [row["key"] for row in rows] == [f"a/{n}" for n in range(5)] + [f"b/{n}" for n in (0, 1, 2, 4)]
     heatmaps = [f"{name}_{k}" for k in (1, 2, 3) for name in ("label", "score")]
     assert list(rows[0]) == ["key", "prediction", "class_name", "probability", "target", *heatmaps]
 
 
-def test_table_says_what_the_explanation_says(fakes: ModuleType, tmp_path: Path) -> None:
-    predict(fakes, tmp_path)
+def test_table_says_what_the_explanation_says(tmp_path: Path) -> None:
+    predict(tmp_path)
     data, explainer = fakes.FakeData(), fakes.module().explainer.eval()
     rows = {row["key"]: row for row in table(tmp_path)}
     for n in range(fakes.IMAGES):
@@ -48,8 +49,8 @@ def test_table_says_what_the_explanation_says(fakes: ModuleType, tmp_path: Path)
         assert row["label_3"] == "x-feature 3"
 
 
-def test_images_of_the_same_stem_have_their_own_maps(fakes: ModuleType, tmp_path: Path) -> None:
-    predict(fakes, tmp_path)
+def test_images_of_the_same_stem_have_their_own_maps(tmp_path: Path) -> None:
+    predict(tmp_path)
     data, explainer = fakes.FakeData(), fakes.module().explainer.eval()
     for n in (0, 1):  # a/0 and b/0
         sample = data.sample(n)
@@ -65,41 +66,41 @@ def test_images_of_the_same_stem_have_their_own_maps(fakes: ModuleType, tmp_path
             assert np.array_equal(np.asarray(drawn), np.asarray(overlay(plain, expected.heatmaps[0, 1])))
 
 
-def test_a_second_run_replaces_the_first_whole(fakes: ModuleType, tmp_path: Path) -> None:
-    predict(fakes, tmp_path)
-    predict(fakes, tmp_path, limit_predict_batches=1)
+def test_a_second_run_replaces_the_first_whole(tmp_path: Path) -> None:
+    predict(tmp_path)
+    predict(tmp_path, limit_predict_batches=1)
     assert [row["key"] for row in table(tmp_path)] == ["a/0", "b/0"]
     assert {path.parent.name for path in tmp_path.rglob("*.png")} == {"0"}
     assert [path.name for path in tmp_path.iterdir()] == ["predictions"]
 
 
-def test_an_interrupted_run_leaves_the_earlier_one(fakes: ModuleType, tmp_path: Path) -> None:
+def test_an_interrupted_run_leaves_the_earlier_one(tmp_path: Path) -> None:
     class Failing(fakes.FakeModule):  # type: ignore[name-defined, misc]
         def predict_step(self, batch: object, batch_idx: int) -> object:
             if batch_idx == 2:
                 raise RuntimeError("power cut")
             return super().predict_step(batch)
 
-    predict(fakes, tmp_path)
+    predict(tmp_path)
     before = (tmp_path / "predictions" / "predictions.csv").read_bytes()
     run = fakes.trainer(tmp_path, PredictionWriter())
     with pytest.raises(RuntimeError, match="power cut"):
         run.predict(Failing(), datamodule=fakes.FakeData(), return_predictions=False)
     assert (tmp_path / "predictions" / "predictions.csv").read_bytes() == before
-    predict(fakes, tmp_path)
+    predict(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["predictions"]
 
 
-def test_a_folder_of_others_is_not_replaced(fakes: ModuleType, tmp_path: Path) -> None:
+def test_a_folder_of_others_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "predictions").mkdir()
     (tmp_path / "predictions" / "thesis.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="predictions exists and is not an empty folder"):
-        predict(fakes, tmp_path)
+        predict(tmp_path)
     assert (tmp_path / "predictions" / "thesis.txt").read_text() == "mine"
 
 
 def test_opacity_out_of_range() -> None:
-    with pytest.raises(ValueError, match="opacity must be in"):
+    with pytest.raises(ValueError, match=r"^opacity is 2; give "):
         PredictionWriter(opacity=2)
 
 
@@ -128,7 +129,7 @@ def test_slug() -> None:
     assert slug("///") == "heatmap"
 
 
-def test_two_processes_write_the_predictions_of_one(two_runs: tuple[Path, Path], fakes: ModuleType) -> None:
+def test_two_processes_write_the_predictions_of_one(two_runs: tuple[Path, Path]) -> None:
     one, two = (folder / "predictions" for folder in two_runs)
     files = [sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file()) for folder in (one, two)]
     assert files[0] == files[1]

@@ -3,7 +3,6 @@
 import csv
 import json
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor, nn
 
 from callbacks.relevance import RelevanceTable
+from tests.helpers import explaining_fakes as fakes
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.batch import Batch
 from vitrine.filters.layer_selection import selection_by_layer
@@ -62,7 +62,7 @@ class Module(pl.LightningModule):
         pass
 
 
-def test_the_files_after_fitting(fakes: ModuleType, tmp_path: Path) -> None:
+def test_the_files_after_fitting(tmp_path: Path) -> None:
     module = Module()
     fakes.trainer(tmp_path, RelevanceTable(), max_epochs=1).fit(module, datamodule=fakes.FakeData())
     assert sorted(path.name for path in tmp_path.iterdir()) == FILES
@@ -82,7 +82,7 @@ def test_the_files_after_fitting(fakes: ModuleType, tmp_path: Path) -> None:
     assert found == [(pick.layer, pick.picks) for pick in selection_by_layer(weights, layers)]
 
 
-def test_the_files_after_a_test(fakes: ModuleType, tmp_path: Path) -> None:
+def test_the_files_after_a_test(tmp_path: Path) -> None:
     module = Module()
     module.explainer.weights[5, 1] = -1
     module.explainer.classes = ["ant", "bee", "cow"]
@@ -90,7 +90,7 @@ def test_the_files_after_a_test(fakes: ModuleType, tmp_path: Path) -> None:
     assert [entry["class"] for entry in json.loads((tmp_path / "relevance.json").read_text())] == ["bee"]
 
 
-def test_wandb_gets_the_tables(fakes: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wandb_gets_the_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     logger = WandbLogger(save_dir=tmp_path, offline=True)
@@ -112,6 +112,6 @@ def test_wandb_gets_the_tables(fakes: ModuleType, tmp_path: Path, monkeypatch: p
     assert len(list(tmp_path.glob("wandb/offline-run-*/files/media/table/*.json"))) == 2
 
 
-def test_needs_an_explainer_that_selects_filters(fakes: ModuleType, tmp_path: Path) -> None:
+def test_needs_an_explainer_that_selects_filters(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"RelevanceTable needs an explainer that selects filters.* got FakeExplainer"):
         fakes.trainer(tmp_path, RelevanceTable()).fit(fakes.module(), datamodule=fakes.FakeData())

@@ -111,7 +111,7 @@ def test_an_interrupted_export_leaves_the_earlier_explainer(
 
     monkeypatch.setattr("vitrine.explainers.base.save_file", fail)
     with pytest.raises(OSError, match="No space"):
-        train.main(["fit", *small_run, "--model.init_args.beta", "0.5"])
+        train.main(["fit", *small_run, "--model.init_args.training.beta", "0.5"])
     assert {path.name: path.read_bytes() for path in (folder / "explainer").iterdir()} == before
     assert not [path for path in folder.iterdir() if "partial" in path.name]
 

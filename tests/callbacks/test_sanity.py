@@ -2,9 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -16,6 +14,9 @@ import train
 from callbacks import SanityCheck
 from callbacks.run_folder import MetricsFile
 from callbacks.sanity import joined, on_backbone
+from tests.helpers import explaining_fakes as fakes
+from tests.helpers.ranks import RankPool
+from tests.helpers.scripts import train_on_rank
 from vitrine.attribution import ExcitationBackprop
 from vitrine.attribution.sanity import SanityReport, sanity_check
 from vitrine.backbones.frozen import FrozenBackbone
@@ -64,25 +65,23 @@ def written(folder: Path, method: str = "ExcitationBackprop") -> dict[str, Any]:
     return entries[method]
 
 
-def checked(
-    fakes: ModuleType, folder: Path, module: Module, *callbacks: pl.Callback, **options: Any
-) -> dict[str, float]:
+def checked(folder: Path, module: Module, *callbacks: pl.Callback, **options: Any) -> dict[str, float]:
     trainer = fakes.trainer(folder, *callbacks, **options)
     torch.manual_seed(1)
     trainer.test(module, datamodule=fakes.FakeData(), verbose=False)
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
-def test_the_figures_are_those_of_the_plain_check(fakes: ModuleType, module: Module, tmp_path: Path) -> None:
-    check = SanityCheck(count=4, stages=2, seed=3, threshold=1.1, options={"negative_activations": "zplus"})
-    found = checked(fakes, tmp_path, module, check, MetricsFile())
+def test_the_figures_are_those_of_the_plain_check(module: Module, tmp_path: Path) -> None:
+    check = SanityCheck(num_images=4, stages=2, seed=3, threshold=1.1, options={"negative_activations": "zplus"})
+    found = checked(tmp_path, module, check, MetricsFile())
     batch = fakes.FakeData().panel(4)
 
     def make_method(model: nn.Module) -> ExcitationBackprop:
         return ExcitationBackprop(model, negative_activations="zplus")
 
     report = sanity_check(make_method, module.explainer.backbone.model, batch["image"], stages=2, seed=3)
-    prefix = "sanity/ExcitationBackprop"
+    prefix = "test/sanity/ExcitationBackprop"
     assert found[f"{prefix}/absolute_correlation"] == pytest.approx(float(report.absolute_correlation[-1]))
     assert found[f"{prefix}/correlation"] == pytest.approx(float(report.correlation[-1]))
     assert found[f"{prefix}/similarity"] == pytest.approx(report.similarity)
@@ -96,23 +95,23 @@ def test_the_figures_are_those_of_the_plain_check(fakes: ModuleType, module: Mod
     assert json.loads((tmp_path / "metrics.json").read_text())[f"{prefix}/degenerate"] == 0
 
 
-def test_a_method_that_fails_is_warned_of_in_one_sentence(fakes: ModuleType, module: Module, tmp_path: Path) -> None:
+def test_a_method_that_fails_is_warned_of_in_one_sentence(module: Module, tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"^ExcitationBackprop fails the sanity check.* \(threshold -1.5\)\.$"):
-        checked(fakes, tmp_path, module, SanityCheck(count=2, stages=2, threshold=-1.5))
+        checked(tmp_path, module, SanityCheck(num_images=2, stages=2, threshold=-1.5))
     assert not written(tmp_path)["passes"]
 
 
 @pytest.mark.filterwarnings("error:.*sanity check")
-def test_a_method_that_passes_is_not_warned_of(fakes: ModuleType, module: Module, tmp_path: Path) -> None:
-    checked(fakes, tmp_path, module, SanityCheck(count=2, stages=2, threshold=1.5))
+def test_a_method_that_passes_is_not_warned_of(module: Module, tmp_path: Path) -> None:
+    checked(tmp_path, module, SanityCheck(num_images=2, stages=2, threshold=1.5))
     assert written(tmp_path)["passes"]
 
 
 @pytest.mark.parametrize("inference_mode", [False, True])
-def test_the_modules_own_explainer(inference_mode: bool, fakes: ModuleType, module: Module, tmp_path: Path) -> None:
-    check = SanityCheck(method=None, count=3, stages=3, threshold=1.5)
-    found = checked(fakes, tmp_path, module, check, inference_mode=inference_mode)
-    assert "sanity/SRAEExplainer/absolute_correlation" in found
+def test_the_modules_own_explainer(inference_mode: bool, module: Module, tmp_path: Path) -> None:
+    check = SanityCheck(method=None, num_images=3, stages=3, threshold=1.5)
+    found = checked(tmp_path, module, check, inference_mode=inference_mode)
+    assert "test/sanity/SRAEExplainer/absolute_correlation" in found
     stages = written(tmp_path, "SRAEExplainer")["stages"]
     assert [stage["layer"] for stage in stages] == ["classifier", "features.2", "features.0"]
     # The heads read the features alone, and targets stay: the re-drawn classifier above them changes nothing.
@@ -135,10 +134,10 @@ def test_an_explainer_on_another_backbone(module: Module) -> None:
         assert mine is not theirs
 
 
-def test_the_module_and_the_random_state_stay_as_they_were(fakes: ModuleType, module: Module, tmp_path: Path) -> None:
+def test_the_module_and_the_random_state_stay_as_they_were(module: Module, tmp_path: Path) -> None:
     state = {name: value.clone() for name, value in module.explainer.backbone.model.state_dict().items()}
-    without = checked(fakes, tmp_path, module)
-    found = checked(fakes, tmp_path, module, SanityCheck(count=2, stages=2), SanityCheck(None, count=2, stages=2))
+    without = checked(tmp_path, module)
+    found = checked(tmp_path, module, SanityCheck(num_images=2, stages=2), SanityCheck(None, num_images=2, stages=2))
     assert found["test/random"] == without["test/random"]
     assert all(torch.equal(value, state[name]) for name, value in module.explainer.backbone.model.state_dict().items())
 
@@ -146,10 +145,10 @@ def test_the_module_and_the_random_state_stay_as_they_were(fakes: ModuleType, mo
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"count": 0}, "SanityCheck: count must be at least 1, got 0"),
-        ({"stages": 0}, "SanityCheck: stages must be at least 1, got 0"),
+        ({"num_images": 0}, "^num_images is 0; give "),
+        ({"stages": 0}, "^stages is 0; give "),
         ({"method": "Guesing"}, "no attribution method named 'Guesing'"),
-        ({"method": None, "options": {"layer": "features"}}, "options are those of a method"),
+        ({"method": None, "options": {"layer": "features"}}, r"^options is .*features.*; give none without a method"),
     ],
 )
 def test_wrong_options(options: dict[str, Any], message: str) -> None:
@@ -157,12 +156,12 @@ def test_wrong_options(options: dict[str, Any], message: str) -> None:
         SanityCheck(**options)
 
 
-def test_needs_an_explainer_on_a_backbone(fakes: ModuleType, tmp_path: Path) -> None:
+def test_needs_an_explainer_on_a_backbone(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="needs a module with an explainer on a frozen backbone, got FakeModule"):
         fakes.trainer(tmp_path, SanityCheck()).test(fakes.module(), datamodule=fakes.FakeData(), verbose=False)
 
 
-def test_needs_a_datamodule(fakes: ModuleType, module: Module, tmp_path: Path) -> None:
+def test_needs_a_datamodule(module: Module, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="SanityCheck needs a datamodule"):
         fakes.trainer(tmp_path, SanityCheck()).test(module, fakes.FakeData().loader(), verbose=False)
 
@@ -176,27 +175,30 @@ def test_shares_of_ranks_are_put_back_in_order(images: int, world: int) -> None:
     assert torch.equal(again.image_absolute_correlation, whole.image_absolute_correlation)
 
 
-def test_several_methods_share_a_file(fakes: ModuleType, module: Module, tmp_path: Path) -> None:
-    checked(fakes, tmp_path, module, SanityCheck(count=2, stages=2), SanityCheck(None, count=3, stages=2))
+def test_several_methods_share_a_file(module: Module, tmp_path: Path) -> None:
+    checked(tmp_path, module, SanityCheck(num_images=2, stages=2), SanityCheck(None, num_images=3, stages=2))
     assert len(written(tmp_path)["images"]) == 2
     assert len(written(tmp_path, "SRAEExplainer")["images"]) == 3
 
 
-def test_two_processes_from_the_command_line_leave_what_one_leaves(
-    workplace: Path, small_run: list[str], run_script: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+def test_two_processes_leave_what_one_leaves(
+    workplace: Path, small_run: list[str], ranks: RankPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VITRINE_TRACEBACK", "1")
     train.main(["fit", *small_run, "--trainer.default_root_dir=fitted"])
-    checks = ("{method: null, count: 3, stages: 2}", "{count: 1, stages: 2}")  # an image is none for the second rank
+    checks = (
+        "{method: null, num_images: 3, stages: 2}",
+        "{num_images: 1, stages: 2}",
+    )  # an image is none for the second rank
     entries = ", ".join(f"{{class_path: SanityCheck, init_args: {options}}}" for options in checks)
     (workplace / "check.yaml").write_text(f"trainer:\n  callbacks: [{entries}]\n")
     command = ["test", *small_run, "-c", "check.yaml", "--ckpt_path=fitted/checkpoints/last.ckpt"]
     train.main([*command, "--trainer.default_root_dir=one"])
     ddp = ["-c", "configs/trainer/ddp.yaml", "--trainer.accelerator=cpu", "--trainer.devices=2"]
-    done = run_script(ROOT / "train.py", *command, *ddp, "--trainer.default_root_dir=two", cwd=workplace)
+    errors = "".join(ranks.run(train_on_rank, [*command, *ddp, "--trainer.default_root_dir=two"], folder=workplace))
     one, two = (json.loads((workplace / name / "metrics.json").read_text()) for name in ("one", "two"))
-    assert {name for name in one if name.startswith("sanity/")} == {
-        f"sanity/{name}/{figure}"
+    assert {name for name in one if name.startswith("test/sanity/")} == {
+        f"test/sanity/{name}/{figure}"
         for name in ("SRAEExplainer", "ExcitationBackprop")
         for figure in ("correlation", "absolute_correlation", "similarity", "degenerate")
     }
@@ -206,7 +208,7 @@ def test_two_processes_from_the_command_line_leave_what_one_leaves(
         assert second["images"] == first["images"]
         assert len(first["images"]) == count
         # Only rank zero warns.
-        assert done.stderr.count(f"{method} fails") + done.stderr.count(f"{method} cannot be") == (not first["passes"])
+        assert errors.count(f"{method} fails") + errors.count(f"{method} cannot be") == (not first["passes"])
 
 
 def plain(metrics: dict[str, float | None]) -> dict[str, float]:

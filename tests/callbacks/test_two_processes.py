@@ -1,36 +1,38 @@
 """A run in two processes leaves what one process with batches of twice the size leaves."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+import train
+from tests.helpers.ranks import RankPool
+from tests.helpers.scripts import run_script, train_on_rank
+
 ROOT = Path(__file__).parents[2]
-PANEL = "{class_path: HeatmapPanel, init_args: {count: 3, every_n_epochs: 2}}"
+PANEL = "{class_path: HeatmapPanel, init_args: {num_images: 3, every_n_epochs: 2}}"
 
 
 @pytest.fixture
 def folders(
-    workplace: Path, small_run: list[str], run_script: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    workplace: Path, small_run: list[str], ranks: RankPool, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Path, Path]:
-    """The folders of the run in one process and in two."""
+    """The folders of the run in one process and in two; the fit in two starts them by the command line."""
     monkeypatch.setenv("VITRINE_TRACEBACK", "1")
     (workplace / "mine.yaml").write_text(
         f"trainer:\n  callbacks: [{{class_path: Export}}, {PANEL}, {{class_path: ReportGallery}},"
         " {class_path: RestartDeadHeads, init_args: {every_n_epochs: 1}}]\n"
     )
-    for name, batch_size, extra in (
-        ("one", 8, []),
-        ("two", 4, ["-c", "configs/trainer/ddp.yaml", "--trainer.accelerator=cpu", "--trainer.devices=2"]),
-    ):
-        options = [*small_run, "-c", "mine.yaml", *extra, f"--trainer.default_root_dir={name}"]
-        for command in ("fit", "test"):
-            batches = f"--data.init_args.batch_size={batch_size}"
-            run_script(ROOT / "train.py", command, *options, batches, cwd=workplace)
+    options = [*small_run, "-c", "mine.yaml"]
+    one = [*options, "--trainer.default_root_dir=one", "--data.init_args.batch_size=8"]
+    for command in ("fit", "test"):
+        train.main([command, *one])
+    ddp = ["-c", "configs/trainer/ddp.yaml", "--trainer.accelerator=cpu", "--trainer.devices=2"]
+    two = [*options, *ddp, "--trainer.default_root_dir=two", "--data.init_args.batch_size=4"]
+    run_script(ROOT / "train.py", "fit", *two, cwd=workplace)
+    ranks.run(train_on_rank, ["test", *two], folder=workplace)
     return workplace / "one", workplace / "two"
 
 

@@ -42,7 +42,7 @@ def values(items: Any) -> dict[str, Any]:
 @pytest.fixture
 def panels(workplace: Path) -> str:
     """A file that draws the panel after each epoch."""
-    panel = "{class_path: HeatmapPanel, init_args: {count: 2, every_n_epochs: 1}}"
+    panel = "{class_path: HeatmapPanel, init_args: {num_images: 2, every_n_epochs: 1}}"
     (workplace / "panels.yaml").write_text(f"trainer:\n  callbacks: [{{class_path: Export}}, {panel}]\n")
     return "panels.yaml"
 
@@ -54,7 +54,7 @@ def test_a_wandb_run_can_be_read_back(
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setenv("WANDB_SILENT", "true")
     folder = workplace / "run"  # absolute: W&B's own process keeps the working directory of the first test
-    options = ["--model.init_args.beta=0.5", f"--trainer.default_root_dir={folder}"]
+    options = ["--model.init_args.training.beta=0.5", f"--trainer.default_root_dir={folder}"]
     train.main(["fit", *small_run, "-c", panels, "-c", "configs/trainer/wandb.yaml", *options])
     wandb.finish()
     wandb.teardown()  # waits for W&B's process, which may still be writing records to the file
@@ -75,7 +75,7 @@ def test_a_wandb_run_can_be_read_back(
     config: dict[str, Any] = {}
     for record in found:
         config |= values(record.run.config.update) | values(record.config.update)
-    assert config["model"]["init_args"]["beta"] == 0.5
+    assert config["model"]["init_args"]["training"]["beta"] == 0.5
     assert config["data"]["init_args"]["batch_size"] == 4
     assert config["model"]["class_path"].endswith("SRAEModule")
 

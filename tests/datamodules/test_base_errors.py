@@ -2,11 +2,11 @@ import itertools
 import multiprocessing
 import shutil
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from datamodules import CUBDataModule, FlowerDataModule, FolderDataModule, ShardDataModule
+from tests.helpers import shard_fakes as fakes
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_missing_shards_are_told_with_the_remedy(tmp_path: Path, kind: type[Shar
         _ = data.classes
 
 
-def test_a_missing_split_is_named(fakes: ModuleType, tmp_path: Path) -> None:
+def test_a_missing_split_is_named(tmp_path: Path) -> None:
     data = fakes.module_of(fakes.write_split(tmp_path / "set", "train", 6))
     data.setup("test")
     with pytest.raises(FileNotFoundError, match=r"set/test holds no shards"):
@@ -36,7 +36,7 @@ def test_a_missing_split_is_named(fakes: ModuleType, tmp_path: Path) -> None:
     assert data.annotations == frozenset()
 
 
-def test_splits_of_different_classes_are_refused(fakes: ModuleType, tmp_path: Path) -> None:
+def test_splits_of_different_classes_are_refused(tmp_path: Path) -> None:
     shards = fakes.write_split(tmp_path / "set", "train", 6)
     data = fakes.module_of(fakes.write_split(shards, "test", 6, classes=2))
     with pytest.raises(ValueError, match=r"splits in .*set have different classes"):
@@ -52,13 +52,13 @@ def test_wrong_numbers_are_named(tmp_path: Path, option: str, value: float) -> N
 
 
 @pytest.mark.parametrize(("fraction", "held_out"), [(0.0, 0), (0.1, 4), (0.3, 12), (0.4, 17), (0.5, 21)])
-def test_the_share_held_out_is_the_one_asked_for(fakes: ModuleType, few: Path, fraction: float, held_out: int) -> None:
+def test_the_share_held_out_is_the_one_asked_for(few: Path, fraction: float, held_out: int) -> None:
     data = fakes.at(fakes.module_of(few, val_fraction=fraction))
     assert sum(map(len, fakes.keys_of(data.val_dataloader()))) == held_out
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_broken_image_in_a_shard_is_named(fakes: ModuleType, tmp_path: Path, workers: int) -> None:
+def test_a_broken_image_in_a_shard_is_named(tmp_path: Path, workers: int) -> None:
     shards = fakes.write_split(tmp_path / "set", "test", 3)
     tar = next((shards / "test").glob("*.tar"))
     data = tar.read_bytes()
@@ -70,7 +70,7 @@ def test_a_broken_image_in_a_shard_is_named(fakes: ModuleType, tmp_path: Path, w
     assert "\n" not in str(caught.value)
 
 
-def test_a_shard_cut_short_or_short_of_samples_is_named(fakes: ModuleType, few: Path, tmp_path: Path) -> None:
+def test_a_shard_cut_short_or_short_of_samples_is_named(few: Path, tmp_path: Path) -> None:
     shards = tmp_path / "set"
     shutil.copytree(few, shards)
     tar = sorted((shards / "train").glob("*.tar"))[1]
@@ -85,7 +85,7 @@ def test_a_shard_cut_short_or_short_of_samples_is_named(fakes: ModuleType, few: 
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_broken_image_to_predict_is_named(fakes: ModuleType, tmp_path: Path, workers: int) -> None:
+def test_a_broken_image_to_predict_is_named(tmp_path: Path, workers: int) -> None:
     fakes.write_images(tmp_path / "images" / "below", 2)
     (tmp_path / "images" / "torn.jpg").write_bytes(b"\xff\xd8 no picture")
     data = fakes.module_of(tmp_path / "none", predict_root=tmp_path / "images", num_workers=workers)
@@ -95,7 +95,7 @@ def test_a_broken_image_to_predict_is_named(fakes: ModuleType, tmp_path: Path, w
     assert "\n" not in str(caught.value)
 
 
-def test_folders_without_images_are_named(fakes: ModuleType, few: Path, tmp_path: Path) -> None:
+def test_folders_without_images_are_named(few: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="predict_root is not given"):
         fakes.module_of(few).predict_dataloader()
     (tmp_path / "empty").mkdir()
@@ -105,7 +105,7 @@ def test_folders_without_images_are_named(fakes: ModuleType, few: Path, tmp_path
         fakes.module_of(few, predict_root=tmp_path / "absent").predict_dataloader()
 
 
-def test_no_worker_outlives_its_loader(fakes: ModuleType, few: Path) -> None:
+def test_no_worker_outlives_its_loader(few: Path) -> None:
     others = set(multiprocessing.active_children())  # such as those of a failed pass whose traceback is still held
     data = fakes.at(fakes.module_of(few, num_workers=2, predict_root=few.parent / "set_test_images"))
     for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader(), data.predict_dataloader()):

@@ -2,7 +2,7 @@
 
 import itertools
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from datamodules.class_samples import ClassSamples
 from datamodules.loaders import FeatureBatches
+from tests.helpers import shard_fakes as fakes
 
 
 def labels_of(kind: str, rows: int, classes: int = 4, seed: int = 0) -> Any:
@@ -31,7 +32,7 @@ def positives_of(labels: Any, classes: list[int]) -> Any:
     return np.stack([labels == index for index in classes], axis=1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     kind=st.sampled_from(["indices", "multi-hot"]),
     rows=st.integers(1, 60),
@@ -88,7 +89,7 @@ def test_the_papers_draw_of_a_large_set_takes_little_memory() -> None:
     assert samples.sampled(samples.rows[:64]).any(axis=1).all()
 
 
-def fit(fakes: ModuleType, data: Any, classes: list[int] | None = None, **options: Any) -> Any:
+def fit(data: Any, classes: list[int] | None = None, **options: Any) -> Any:
     class Sampling(fakes.Recorder):  # type: ignore[name-defined,misc]
         def __init__(self) -> None:
             super().__init__(fakes.MeanColour())
@@ -105,9 +106,9 @@ def fit(fakes: ModuleType, data: Any, classes: list[int] | None = None, **option
     return module
 
 
-def test_batches_say_what_each_explained_class_is_fitted_on(fakes: ModuleType, few: Path, tmp_path: Path) -> None:
+def test_batches_say_what_each_explained_class_is_fitted_on(few: Path, tmp_path: Path) -> None:
     data = fakes.module_of(few, feature_cache=tmp_path, positives_per_class=3, negatives_per_class=4)
-    module = fit(fakes, data, [2, 0])
+    module = fit(data, [2, 0])
     first = module.batches[: len(module.batches) // 2]
     sampled, labels = (torch.cat([batch[name] for batch in first]) for name in ("sampled", "label"))
     keys = list(itertools.chain(*fakes.keys_of(first)))
@@ -124,23 +125,23 @@ def test_batches_say_what_each_explained_class_is_fitted_on(fakes: ModuleType, f
     assert "sampled" not in next(iter(data.val_dataloader()))
 
 
-def test_without_classes_of_its_own_a_module_is_fitted_on_all(fakes: ModuleType, few: Path, tmp_path: Path) -> None:
+def test_without_classes_of_its_own_a_module_is_fitted_on_all(few: Path, tmp_path: Path) -> None:
     data = fakes.module_of(few, feature_cache=tmp_path, positives_per_class=2)
-    module = fit(fakes, data)
+    module = fit(data)
     assert module.batches[0]["sampled"].shape[1] == 3
     assert data.sample_counts()[:, 0].tolist() == [2, 2, 2]
 
 
-def test_without_limits_nothing_is_said(fakes: ModuleType, few: Path, tmp_path: Path) -> None:
+def test_without_limits_nothing_is_said(few: Path, tmp_path: Path) -> None:
     data = fakes.module_of(few, feature_cache=tmp_path)
-    assert "sampled" not in fit(fakes, data, [0]).batches[0]
+    assert "sampled" not in fit(data, [0]).batches[0]
     assert data.sample_counts() is None
 
 
-def test_limits_beyond_the_set_change_no_batch(fakes: ModuleType, few: Path, tmp_path: Path) -> None:
-    plain = fit(fakes, fakes.module_of(few, feature_cache=tmp_path))
+def test_limits_beyond_the_set_change_no_batch(few: Path, tmp_path: Path) -> None:
+    plain = fit(fakes.module_of(few, feature_cache=tmp_path))
     limits = {"positives_per_class": 100, "negatives_per_class": 100}
-    limited = fit(fakes, fakes.module_of(few, feature_cache=tmp_path, **limits))
+    limited = fit(fakes.module_of(few, feature_cache=tmp_path, **limits))
     assert plain.seen == limited.seen
     assert all(batch["sampled"].all() for batch in limited.batches)
 
@@ -156,10 +157,10 @@ class KeepFirst(Checkpoint):
             trainer.save_checkpoint(self.path)
 
 
-def test_a_resumed_run_draws_the_same(fakes: ModuleType, few: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_draws_the_same(few: Path, tmp_path: Path) -> None:
     def run(**options: Any) -> Any:
         limits = {"positives_per_class": 5, "negatives_per_class": 6}
-        return fit(fakes, fakes.module_of(few, feature_cache=tmp_path / "features", **limits), [1], **options)
+        return fit(fakes.module_of(few, feature_cache=tmp_path / "features", **limits), [1], **options)
 
     stopped = tmp_path / "stopped.ckpt"
     whole = run(callbacks=[KeepFirst(stopped)], enable_checkpointing=True)
@@ -171,9 +172,9 @@ def test_a_resumed_run_draws_the_same(fakes: ModuleType, few: Path, tmp_path: Pa
     assert torch.equal(resumed.head.weight, whole.head.weight)
 
 
-def test_ranks_share_one_draw_out(fakes: ModuleType, few: Path, tmp_path: Path) -> None:
+def test_ranks_share_one_draw_out(few: Path, tmp_path: Path) -> None:
     data = fakes.module_of(few, feature_cache=tmp_path)
-    fit(fakes, data)
+    fit(data)
     table = data._features("train", fakes.MeanColour())
     samples = ClassSamples(table.labels, [0, 2], 5, 7)
     rows = torch.from_numpy(samples.rows[:12])
@@ -191,15 +192,15 @@ def test_ranks_share_one_draw_out(fakes: ModuleType, few: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("options", [{"augment": True}, {"cache_features": False}])
-def test_streamed_images_are_not_sampled(fakes: ModuleType, few: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+def test_streamed_images_are_not_sampled(few: Path, tmp_path: Path, options: dict[str, Any]) -> None:
     data = fakes.module_of(few, feature_cache=tmp_path, negatives_per_class=4, **options)
     with pytest.raises(
         ValueError, match=r"draw from kept features: set data\.init_args\.augment: false and cache_features"
     ):
-        fit(fakes, data)
+        fit(data)
 
 
-def test_a_fit_in_one_pass_is_not_sampled(fakes: ModuleType, few: Path, tmp_path: Path) -> None:
+def test_a_fit_in_one_pass_is_not_sampled(few: Path, tmp_path: Path) -> None:
     module = fakes.Recorder(fakes.MeanColour())
     module.one_pass = True
     data = fakes.module_of(few, feature_cache=tmp_path, negatives_per_class=4)
@@ -208,6 +209,6 @@ def test_a_fit_in_one_pass_is_not_sampled(fakes: ModuleType, few: Path, tmp_path
 
 
 @pytest.mark.parametrize("name", ["positives_per_class", "negatives_per_class"])
-def test_a_limit_below_one_is_refused(fakes: ModuleType, few: Path, name: str) -> None:
+def test_a_limit_below_one_is_refused(few: Path, name: str) -> None:
     with pytest.raises(ValueError, match=rf"{name} is 0; give 1 or more, or null for all\."):
         fakes.module_of(few, **{name: 0})

@@ -4,7 +4,7 @@ import itertools
 import tarfile
 from collections import Counter
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,8 +12,10 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from tests.helpers import shard_fakes as fakes
 
-def once_at(fakes: ModuleType, data: Any, rank: int, world: int, extractor: Any = None) -> Any:
+
+def once_at(data: Any, rank: int, world: int, extractor: Any = None) -> Any:
     """The datamodule on one of several ranks, for a module that is fitted in one pass."""
     fakes.at(data, rank, world)
     data.trainer.lightning_module = SimpleNamespace(one_pass=True, feature_extractor=extractor)
@@ -33,13 +35,13 @@ def keys_in_order(shards: Path, name: str = "train", fraction: float = 0.0) -> l
 @pytest.mark.parametrize("batch_size", [1, 12])
 @pytest.mark.parametrize(("world", "workers"), [(1, 0), (1, 3), (2, 0), (2, 2), (3, 0), (3, 1)])
 def test_a_fit_in_one_pass_draws_each_training_sample_once(
-    fakes: ModuleType, few: Path, world: int, workers: int, batch_size: int
+    few: Path, world: int, workers: int, batch_size: int
 ) -> None:
     """Each rank as many batches as its loader says, and as the others; samples are held out as ever."""
     loaders = []
     for rank in range(world):
         data = fakes.module_of(few, batch_size=batch_size, num_workers=workers, cache_features=False)
-        loaders.append(once_at(fakes, data, rank, world).train_dataloader())
+        loaders.append(once_at(data, rank, world).train_dataloader())
     drawn = [list(loader) for loader in loaders]
     keys = [key for batches in drawn for batch in batches for key in batch["key"]]
     assert Counter(keys) == Counter(keys_in_order(few, fraction=0.1))
@@ -53,9 +55,7 @@ def test_a_fit_in_one_pass_draws_each_training_sample_once(
 
 @pytest.mark.parametrize("batch_size", [1, 12])
 @pytest.mark.parametrize("world", [1, 2, 3])
-def test_kept_features_for_a_fit_in_one_pass(
-    fakes: ModuleType, few: Path, tmp_path: Path, world: int, batch_size: int
-) -> None:
+def test_kept_features_for_a_fit_in_one_pass(few: Path, tmp_path: Path, world: int, batch_size: int) -> None:
     extractor = fakes.MeanColour()
     pl.Trainer(max_epochs=1, **fakes.QUIET).fit(
         fakes.Recorder(extractor), datamodule=fakes.module_of(few, feature_cache=tmp_path)
@@ -63,7 +63,7 @@ def test_kept_features_for_a_fit_in_one_pass(
     drawn = []
     for rank in range(world):
         data = fakes.module_of(few, batch_size=batch_size, feature_cache=tmp_path)
-        loader = once_at(fakes, data, rank, world, extractor).train_dataloader()
+        loader = once_at(data, rank, world, extractor).train_dataloader()
         drawn.append(list(loader))
         assert len(drawn[-1]) == len(loader)
     assert len({len(batches) for batches in drawn}) == 1
@@ -92,7 +92,7 @@ class Once(pl.LightningModule):
 
 
 @pytest.mark.parametrize(("workers", "batch_size"), [(0, 9), (2, 9), (3, 20), (3, 7)])
-def test_a_trainer_draws_them_all(fakes: ModuleType, few: Path, workers: int, batch_size: int) -> None:
+def test_a_trainer_draws_them_all(few: Path, workers: int, batch_size: int) -> None:
     """It stops at the length that it was told, so that a last worker's small batch is not left."""
     module = Once()
     data = fakes.module_of(few, num_workers=workers, batch_size=batch_size, cache_features=False)
@@ -100,14 +100,14 @@ def test_a_trainer_draws_them_all(fakes: ModuleType, few: Path, workers: int, ba
     assert Counter(module.keys) == Counter(keys_in_order(few, fraction=0.1))
 
 
-def test_too_few_samples_for_the_ranks(fakes: ModuleType, tmp_path: Path) -> None:
+def test_too_few_samples_for_the_ranks(tmp_path: Path) -> None:
     shards = fakes.write_split(tmp_path / "set", "train", 2)
     data = fakes.module_of(shards, val_fraction=0.0)
     with pytest.raises(ValueError, match="2 training samples are too few for 3 processes"):
-        once_at(fakes, data, 0, 3).train_dataloader()
+        once_at(data, 0, 3).train_dataloader()
 
 
-def test_other_modules_still_get_shuffled_epochs(fakes: ModuleType, few: Path) -> None:
+def test_other_modules_still_get_shuffled_epochs(few: Path) -> None:
     data = fakes.at(fakes.module_of(few))
     first, second = fakes.keys_of(data.train_dataloader()), fakes.keys_of(data.train_dataloader())
     assert first == second  # the same epoch
@@ -119,9 +119,7 @@ def test_other_modules_still_get_shuffled_epochs(fakes: ModuleType, few: Path) -
 
 @pytest.mark.parametrize(("name", "count"), [("train", 39), ("test", 11)])
 @pytest.mark.parametrize("world", [1, 2, 5])
-def test_every_image_of_a_split_once_over_all_ranks(
-    fakes: ModuleType, few: Path, name: str, count: int, world: int
-) -> None:
+def test_every_image_of_a_split_once_over_all_ranks(few: Path, name: str, count: int, world: int) -> None:
     keys = []
     for rank in range(world):
         data = fakes.at(fakes.module_of(few), rank, world)
@@ -131,7 +129,7 @@ def test_every_image_of_a_split_once_over_all_ranks(
     assert len(keys) == count
 
 
-def test_nothing_is_held_out_where_there_is_a_validation_set(fakes: ModuleType, tmp_path: Path) -> None:
+def test_nothing_is_held_out_where_there_is_a_validation_set(tmp_path: Path) -> None:
     shards = fakes.write_split(tmp_path / "set", "train", 20)
     fakes.write_split(shards, "val", 5)
     data = fakes.at(fakes.module_of(shards))
@@ -139,7 +137,7 @@ def test_nothing_is_held_out_where_there_is_a_validation_set(fakes: ModuleType, 
     assert data.rows_of("val").sum() == 5
 
 
-def test_every_sample_has_kept_features_where_there_may_be_some(fakes: ModuleType, few: Path, tmp_path: Path) -> None:
+def test_every_sample_has_kept_features_where_there_may_be_some(few: Path, tmp_path: Path) -> None:
     """The same samples either way, and the features of their images."""
     extractor = fakes.MeanColour()
     options = {"feature_cache": tmp_path, "batch_size": 7}
@@ -147,7 +145,7 @@ def test_every_sample_has_kept_features_where_there_may_be_some(fakes: ModuleTyp
     kept, streamed = fakes.module_of(few, **options), fakes.module_of(few, **options, augment=True)
     found: list[dict[str, Tensor]] = []
     for data in (kept, streamed):
-        once_at(fakes, data, 0, 1, extractor)
+        once_at(data, 0, 1, extractor)
         found.append({})
         for batch in data.every_sample("train"):
             assert ("features" in batch) == (data is kept)
@@ -158,6 +156,6 @@ def test_every_sample_has_kept_features_where_there_may_be_some(fakes: ModuleTyp
         torch.testing.assert_close(found[1][key], value)
 
 
-def test_an_unknown_split(fakes: ModuleType, few: Path) -> None:
+def test_an_unknown_split(few: Path) -> None:
     with pytest.raises(FileNotFoundError, match="val holds no shards"):
         fakes.at(fakes.module_of(few)).every_image("val")

@@ -1,9 +1,7 @@
 """ImageNet, Tiny ImageNet and sets of salient objects: their splits, labels and what a test measures on them."""
 
-import runpy
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +12,7 @@ from torch import Tensor
 from datamodules import ImageNetDataModule, SaliencyDataModule, TinyImageNetDataModule
 from datamodules.base import ShardDataModule
 from lightning_modules.base import ExplainerModule
+from tests.helpers import image_sets as sets
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
@@ -23,7 +22,6 @@ from vitrine.explainers import Explainer
 from vitrine.explainers.base import Target
 
 SETS = Path(__file__).parents[1] / "vitrine" / "data" / "shards" / "image_sets.py"
-sets = SimpleNamespace(**runpy.run_path(str(SETS)))
 OPTIONS: dict[str, Any] = {"preprocessing": Preprocessing(size=24, resize=None), "num_workers": 0, "batch_size": 2}
 
 
@@ -145,9 +143,9 @@ def test_a_test_on_salient_objects_explains_the_prediction(tmp_path: Path) -> No
     trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
     (figures,) = trainer.test(module, datamodule=data, verbose=False)
     assert len(module.shown) == 3
-    assert figures["test/area_of_mask"] == 0.5
-    assert 0 < figures["test/iou_curve_area"] < 100
-    assert figures["test/iou_skipped"] == figures["test/images_without_mask"] == figures["test/iou_degenerate"] == 0
+    assert figures["test/energy_in_mask/area"] == 0.5
+    assert 0 < figures["test/iou"] < 100
+    assert figures["test/iou/skipped"] == figures["test/energy_in_mask/skipped"] == figures["test/iou/degenerate"] == 0
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,6 @@
 import itertools
 import json
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -10,10 +8,12 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from tests.helpers import shard_fakes as fakes
+from tests.helpers.ranks import RankPool
 from vitrine.data.preprocessing import Preprocessing
 
 
-def fit(fakes: ModuleType, data: Any, extractor: Any) -> Any:
+def fit(data: Any, extractor: Any) -> Any:
     module = fakes.Recorder(extractor)
     pl.Trainer(max_epochs=1, **fakes.QUIET).fit(module, datamodule=data)
     return module
@@ -24,12 +24,12 @@ def stores(data: Any) -> list[Path]:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_features_are_computed_once(fakes: ModuleType, few: Path, tmp_path: Path, workers: int) -> None:
+def test_features_are_computed_once(few: Path, tmp_path: Path, workers: int) -> None:
     extractor = fakes.MeanColour()
     data = fakes.module_of(few, feature_cache=tmp_path, num_workers=workers)
-    module = fit(fakes, data, extractor)
+    module = fit(data, extractor)
     assert extractor.images == 43 + 1  # one image tells their width
-    fit(fakes, fakes.module_of(few, feature_cache=tmp_path), extractor)
+    fit(fakes.module_of(few, feature_cache=tmp_path), extractor)
     assert extractor.images == 44
     train, val = (set(itertools.chain(*module.seen[name])) for name in ("train", "val"))
     assert len(train) == 39
@@ -37,54 +37,50 @@ def test_features_are_computed_once(fakes: ModuleType, few: Path, tmp_path: Path
     assert not train & val
 
 
-def test_augmented_or_unwanted_features_are_not_kept(fakes: ModuleType, few: Path, tmp_path: Path) -> None:
+def test_augmented_or_unwanted_features_are_not_kept(few: Path, tmp_path: Path) -> None:
     extractor = fakes.MeanColour()
-    fit(fakes, fakes.module_of(few, feature_cache=tmp_path, augment=True), extractor)
-    fit(fakes, fakes.module_of(few, feature_cache=tmp_path, cache_features=False), extractor)
+    fit(fakes.module_of(few, feature_cache=tmp_path, augment=True), extractor)
+    fit(fakes.module_of(few, feature_cache=tmp_path, cache_features=False), extractor)
     assert extractor.images == 0
     assert not list(tmp_path.iterdir())
 
 
-def test_other_weights_images_or_preprocessing_make_other_stores(
-    fakes: ModuleType, few: Path, many: Path, tmp_path: Path
-) -> None:
+def test_other_weights_images_or_preprocessing_make_other_stores(few: Path, many: Path, tmp_path: Path) -> None:
     data = fakes.module_of(few, feature_cache=tmp_path)
-    fit(fakes, data, fakes.MeanColour())
-    fit(fakes, data, fakes.MeanColour("other weights"))
+    fit(data, fakes.MeanColour())
+    fit(data, fakes.MeanColour("other weights"))
     assert len(stores(data)) == 2
-    fit(fakes, fakes.module_of(few, feature_cache=tmp_path, preprocessing=Preprocessing(8, None)), fakes.MeanColour())
+    fit(fakes.module_of(few, feature_cache=tmp_path, preprocessing=Preprocessing(8, None)), fakes.MeanColour())
     assert len(stores(data)) == 3
-    fit(fakes, fakes.module_of(many, feature_cache=tmp_path), fakes.MeanColour())
+    fit(fakes.module_of(many, feature_cache=tmp_path), fakes.MeanColour())
     assert len(stores(data)) == 4
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_interrupted_pass_computes_the_rest_only(fakes: ModuleType, few: Path, tmp_path: Path, workers: int) -> None:
+def test_an_interrupted_pass_computes_the_rest_only(few: Path, tmp_path: Path, workers: int) -> None:
     data = fakes.module_of(few, feature_cache=tmp_path / "cut", num_workers=workers)
     with pytest.raises(RuntimeError, match="killed"):
-        fit(fakes, data, fakes.MeanColour(limit=1 + 5 * 4))
+        fit(data, fakes.MeanColour(limit=1 + 5 * 4))
     (folder,) = stores(data)
     done = np.load(folder / "done.npy")
     assert done.sum() == 20
     assert not (folder / "manifest.json").exists()
     extractor = fakes.MeanColour()
-    fit(fakes, fakes.module_of(few, feature_cache=tmp_path / "cut"), extractor)
+    fit(fakes.module_of(few, feature_cache=tmp_path / "cut"), extractor)
     assert extractor.images == 1 + 23
     whole = fakes.module_of(few, feature_cache=tmp_path / "whole")
-    fit(fakes, whole, fakes.MeanColour())
+    fit(whole, fakes.MeanColour())
     for name in ("features", "logits", "labels", "keys"):
         assert np.array_equal(np.load(folder / f"{name}.npy"), np.load(stores(whole)[0] / f"{name}.npy"))
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
-def test_kept_features_are_those_of_the_streamed_images(
-    fakes: ModuleType, tmp_path: Path, *, multi_label: bool
-) -> None:
+def test_kept_features_are_those_of_the_streamed_images(tmp_path: Path, *, multi_label: bool) -> None:
     shards = fakes.write_split(tmp_path / "set", "train", 20, 6, multi_label=multi_label)
     shards = fakes.write_split(shards, "val", 7, multi_label=multi_label)
     data = fakes.module_of(shards, val_fraction=0.0)
     extractor = fakes.MeanColour()
-    fit(fakes, data, extractor)
+    fit(data, extractor)
     kept = itertools.chain(data.train_dataloader(), data.val_dataloader())
     by_key = {key: (batch, place) for batch in kept for place, key in enumerate(batch["key"])}
     assert len(by_key) == 27
@@ -100,19 +96,19 @@ def test_kept_features_are_those_of_the_streamed_images(
     assert data.multi_label == multi_label
 
 
-def test_labels_of_several_classes_are_multi_hot(fakes: ModuleType, tmp_path: Path) -> None:
+def test_labels_of_several_classes_are_multi_hot(tmp_path: Path) -> None:
     data = fakes.at(fakes.module_of(fakes.write_split(tmp_path / "set", "test", 6, multi_label=True)))
     labels = {key: row.tolist() for batch in data.test_dataloader() for key, row in
               zip(batch["key"], batch["label"], strict=True)}  # fmt: skip
     assert [labels[f"test_{number:03d}"] for number in range(3)] == [[0, 0, 0], [1, 0, 0], [1, 1, 0]]
 
 
-def test_orders_of_kept_features_share_evenly(fakes: ModuleType, few: Path, tmp_path: Path) -> None:
+def test_orders_of_kept_features_share_evenly(few: Path, tmp_path: Path) -> None:
     from datamodules.loaders import FeatureBatches, FeatureRows
     from vitrine.data.feature_store import FeatureTable
 
     data = fakes.module_of(few, feature_cache=tmp_path)
-    fit(fakes, data, fakes.MeanColour())
+    fit(data, fakes.MeanColour())
     table = FeatureTable(stores(data)[0])
     assert len(table) == 43
     rows = torch.arange(3, 43)
@@ -133,14 +129,12 @@ def test_orders_of_kept_features_share_evenly(fakes: ModuleType, few: Path, tmp_
 
 
 @pytest.fixture(scope="module")
-def two_runs(
-    fakes: ModuleType, run_script: Callable[..., Any], few: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, Path]:
+def two_runs(ranks: RankPool, few: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """What one process and two processes wrote."""
     folders = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
     images = few.parent / "set_test_images"
-    fakes.run(few, images, folders[0], devices=1)
-    run_script(fakes.__file__, few, images, folders[1], 2, cwd=folders[1])
+    fakes.run(0, few, images, folders[0], devices=1)
+    ranks.run(fakes.run, few, images, folders[1], 2, folder=folders[1])
     return folders
 
 

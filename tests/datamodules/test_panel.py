@@ -1,12 +1,12 @@
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 
 from datamodules.split import Split
+from tests.helpers import shard_fakes as fakes
 
 
 def panel(data: Any, count: int) -> Any:
@@ -14,7 +14,7 @@ def panel(data: Any, count: int) -> Any:
     return data.panel(count)
 
 
-def test_a_panel_takes_classes_in_turn_and_stays_the_same(fakes: ModuleType, few: Path) -> None:
+def test_a_panel_takes_classes_in_turn_and_stays_the_same(few: Path) -> None:
     first = panel(fakes.module_of(few), 5)
     assert first["label"].tolist() == [0, 1, 2, 0, 1]
     assert first["image"].shape == (5, 3, 8, 8)
@@ -25,16 +25,14 @@ def test_a_panel_takes_classes_in_turn_and_stays_the_same(fakes: ModuleType, few
 
 
 @pytest.mark.parametrize(("count", "labels"), [(2, [0, 1]), (8, [0, 1, 2, 0, 1, 2, 0, 1]), (500, None)])
-def test_a_panel_of_any_size(fakes: ModuleType, few: Path, count: int, labels: list[int] | None) -> None:
+def test_a_panel_of_any_size(few: Path, count: int, labels: list[int] | None) -> None:
     found = panel(fakes.module_of(few), count)
     assert len(set(found["key"])) == min(count, 11)
     assert labels is None or found["label"].tolist() == labels
 
 
 @pytest.mark.parametrize(("count", "wanted"), [(2, 2), (6, 6), (100, 7)])
-def test_a_panel_of_images_with_several_classes_or_none(
-    fakes: ModuleType, tmp_path: Path, count: int, wanted: int
-) -> None:
+def test_a_panel_of_images_with_several_classes_or_none(tmp_path: Path, count: int, wanted: int) -> None:
     shards = fakes.write_split(tmp_path / "set", "test", 7, 3, multi_label=True)
     found = panel(fakes.module_of(shards), count)
     assert len(set(found["key"])) == wanted
@@ -42,12 +40,12 @@ def test_a_panel_of_images_with_several_classes_or_none(
     assert found["label"][:2].sum() > 0  # an image of each class comes first
 
 
-def test_a_small_class_does_not_keep_a_panel_small(fakes: ModuleType, tmp_path: Path) -> None:
+def test_a_small_class_does_not_keep_a_panel_small(tmp_path: Path) -> None:
     shards = fakes.write_split(tmp_path / "set", "test", 4, classes=3)
     assert panel(fakes.module_of(shards), 4)["label"].tolist() == [0, 1, 2, 0]
 
 
-def test_a_panel_decodes_what_it_shows_alone(fakes: ModuleType, many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_panel_decodes_what_it_shows_alone(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded, opened = [], []
     decode, read = Split.decode, Split.raw_samples
 
@@ -66,7 +64,7 @@ def test_a_panel_decodes_what_it_shows_alone(fakes: ModuleType, many: Path, monk
     assert len(opened) < 20
 
 
-def test_without_test_images_a_panel_shows_those_to_predict(fakes: ModuleType, few: Path, tmp_path: Path) -> None:
+def test_without_test_images_a_panel_shows_those_to_predict(few: Path, tmp_path: Path) -> None:
     data = fakes.module_of(tmp_path / "none", predict_root=few.parent / "set_test_images")
     assert panel(data, 3)["key"] == ["image_000.png", "image_001.png", "image_002.png"]
     assert len(panel(data, 300)["key"]) == 11

@@ -1,13 +1,13 @@
 """Places365 for training, ADE20K for testing, with one set of labels."""
 
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 
 from datamodules import PlacesDataModule
+from tests.helpers import scene_sets
 from vitrine.data.preprocessing import Preprocessing
 
 CLASSES = ["attic", "bathroom", "bedroom", "booth/indoor", "office"]
@@ -20,7 +20,7 @@ ADE20K = [
 
 
 @pytest.fixture(scope="module")
-def roots(scene_sets: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("scenes")
     challenge = [(split, scene.rpartition("/")[2].replace("__", "_"), stem) for split, scene, stem in ADE20K]
     return {
@@ -56,7 +56,7 @@ def test_all_splits_have_the_labels_of_places(
     assert batch["objects"].dtype == torch.int64
 
 
-def test_objects_keep_their_ids(scene_sets: ModuleType, roots: dict[str, Path], tmp_path: Path) -> None:
+def test_objects_keep_their_ids(roots: dict[str, Path], tmp_path: Path) -> None:
     data = places(tmp_path / "shards", roots["easy"], roots["full"])
     (batch,) = data.test_dataloader()
     names = data.splits["test"].index.object_names or []
@@ -93,7 +93,7 @@ def test_without_ade20k_there_is_no_test_split(roots: dict[str, Path], tmp_path:
         data.test_dataloader()
 
 
-def test_without_val_images_some_of_train_are_held_out(scene_sets: ModuleType, tmp_path: Path) -> None:
+def test_without_val_images_some_of_train_are_held_out(tmp_path: Path) -> None:
     root = scene_sets.write_easy_places(tmp_path / "set", CLASSES, 4, 0)
     data = places(tmp_path / "shards", root, None, val_fraction=0.25)
     assert list(data.splits) == ["train"]

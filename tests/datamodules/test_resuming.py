@@ -1,5 +1,4 @@
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -8,6 +7,7 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 
 from callbacks.run_folder import RunCheckpoint, last_checkpoint
+from tests.helpers import shard_fakes as fakes
 
 
 class KeepAll(Checkpoint):
@@ -35,7 +35,7 @@ class KeepAll(Checkpoint):
         self.keep(trainer, "end")
 
 
-def fit(fakes: ModuleType, data: Any, *callbacks: pl.Callback, ckpt: Path | None = None, **options: Any) -> Any:
+def fit(data: Any, *callbacks: pl.Callback, ckpt: Path | None = None, **options: Any) -> Any:
     module = fakes.Recorder(fakes.MeanColour())
     options = {"max_epochs": 3, **fakes.QUIET, "enable_checkpointing": bool(callbacks), **options}
     pl.Trainer(callbacks=list(callbacks), **options).fit(module, datamodule=data, ckpt_path=ckpt)
@@ -48,26 +48,24 @@ def fit(fakes: ModuleType, data: Any, *callbacks: pl.Callback, ckpt: Path | None
     [{"num_workers": 0}, {"num_workers": 2}, {"cache_features": True}],
     ids=["streamed", "two workers", "kept features"],
 )
-def test_a_resumed_run_is_the_run_that_was_never_killed(
-    fakes: ModuleType, few: Path, tmp_path: Path, options: dict[str, Any]
-) -> None:
+def test_a_resumed_run_is_the_run_that_was_never_killed(few: Path, tmp_path: Path, options: dict[str, Any]) -> None:
     """Every epoch has 4 batches and a validation; it is resumed from every checkpoint that can be written."""
     options = {"cache_features": False, "batch_size": 9, "feature_cache": tmp_path / "features", **options}
     keep = KeepAll(tmp_path)
-    whole = fit(fakes, fakes.module_of(few, **options), keep)
+    whole = fit(fakes.module_of(few, **options), keep)
     batches = whole.seen["train"]
     assert len(batches) == len({tuple(batch) for batch in batches}) >= 12
     hooks = keep.kept if options.get("num_workers", 0) == 0 else keep.kept[2:9]
     for path, seen in hooks:
-        resumed = fit(fakes, fakes.module_of(few, **options), ckpt=path)
+        resumed = fit(fakes.module_of(few, **options), ckpt=path)
         assert resumed.seen["train"] == batches[seen:], path.name
         assert torch.equal(resumed.head.weight, whole.head.weight), path.name
 
 
-def test_a_finished_run_goes_on_for_more_epochs(fakes: ModuleType, few: Path, tmp_path: Path) -> None:
-    whole = fit(fakes, fakes.module_of(few, cache_features=False))
-    fit(fakes, fakes.module_of(few, cache_features=False), RunCheckpoint(), max_epochs=1, default_root_dir=tmp_path)
-    resumed = fit(fakes, fakes.module_of(few, cache_features=False), ckpt=last_checkpoint(tmp_path))
+def test_a_finished_run_goes_on_for_more_epochs(few: Path, tmp_path: Path) -> None:
+    whole = fit(fakes.module_of(few, cache_features=False))
+    fit(fakes.module_of(few, cache_features=False), RunCheckpoint(), max_epochs=1, default_root_dir=tmp_path)
+    resumed = fit(fakes.module_of(few, cache_features=False), ckpt=last_checkpoint(tmp_path))
     assert resumed.seen["train"] == whole.seen["train"][len(whole.seen["train"]) // 3 :]
     assert torch.equal(resumed.head.weight, whole.head.weight)
 
@@ -75,29 +73,27 @@ def test_a_finished_run_goes_on_for_more_epochs(fakes: ModuleType, few: Path, tm
 @pytest.mark.parametrize(
     "limits", [{"limit_train_batches": 3}, {"max_epochs": -1, "max_steps": 9}, {"val_check_interval": 2}]
 )
-def test_runs_with_other_limits_resume_too(
-    fakes: ModuleType, few: Path, tmp_path: Path, limits: dict[str, Any]
-) -> None:
+def test_runs_with_other_limits_resume_too(few: Path, tmp_path: Path, limits: dict[str, Any]) -> None:
     options = {"cache_features": False, "batch_size": 9}
     keep = KeepAll(tmp_path)
-    whole = fit(fakes, fakes.module_of(few, **options), keep, **limits)
+    whole = fit(fakes.module_of(few, **options), keep, **limits)
     for path, seen in keep.kept[2:]:
-        resumed = fit(fakes, fakes.module_of(few, **options), ckpt=path, **limits)
+        resumed = fit(fakes.module_of(few, **options), ckpt=path, **limits)
         assert resumed.seen["train"] == whole.seen["train"][seen:], path.name
 
 
-def test_a_run_that_max_steps_cut_short_goes_on_within_the_epoch(fakes: ModuleType, few: Path, tmp_path: Path) -> None:
-    whole = fit(fakes, fakes.module_of(few, cache_features=False))
+def test_a_run_that_max_steps_cut_short_goes_on_within_the_epoch(few: Path, tmp_path: Path) -> None:
+    whole = fit(fakes.module_of(few, cache_features=False))
     cut: dict[str, Any] = {"max_steps": 5, "default_root_dir": tmp_path}
-    fit(fakes, fakes.module_of(few, cache_features=False), RunCheckpoint(), **cut)
-    resumed = fit(fakes, fakes.module_of(few, cache_features=False), ckpt=last_checkpoint(tmp_path), max_steps=12)
+    fit(fakes.module_of(few, cache_features=False), RunCheckpoint(), **cut)
+    resumed = fit(fakes.module_of(few, cache_features=False), ckpt=last_checkpoint(tmp_path), max_steps=12)
     assert resumed.seen["train"] == whole.seen["train"][5:12]
 
 
-def test_a_tested_checkpoint_does_not_shorten_a_later_fit(fakes: ModuleType, few: Path, tmp_path: Path) -> None:
+def test_a_tested_checkpoint_does_not_shorten_a_later_fit(few: Path, tmp_path: Path) -> None:
     keep = KeepAll(tmp_path)
     data = fakes.module_of(few, cache_features=False)
-    whole = fit(fakes, data, keep, max_epochs=1)
+    whole = fit(data, keep, max_epochs=1)
     again = fakes.Recorder()
     trainer = pl.Trainer(max_epochs=1, **fakes.QUIET)
     trainer.test(again, datamodule=data, ckpt_path=keep.kept[1][0], verbose=False)

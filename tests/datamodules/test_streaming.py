@@ -2,7 +2,6 @@ import itertools
 import pickle
 import random
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -10,10 +9,12 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from tests.helpers import shard_fakes as fakes
+
 RANKS = (1, 2, 3)
 
 
-def train_keys(fakes: ModuleType, shards: Path, world: int, epoch: int = 0, **options: Any) -> list[list[list[str]]]:
+def train_keys(shards: Path, world: int, epoch: int = 0, **options: Any) -> list[list[list[str]]]:
     data = fakes.module_of(shards, **options)
     return [fakes.keys_of(fakes.at(data, rank, world, epoch).train_dataloader()) for rank in range(world)]
 
@@ -24,16 +25,14 @@ def shards(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.mark.parametrize(("world", "workers"), list(itertools.product(RANKS, (0, 2))))
-def test_every_sample_comes_once_in_validation_and_test(
-    fakes: ModuleType, shards: Path, world: int, workers: int
-) -> None:
+def test_every_sample_comes_once_in_validation_and_test(shards: Path, world: int, workers: int) -> None:
     data = fakes.module_of(shards, num_workers=workers, val_fraction=0.3)
     seen: dict[str, list[str]] = {"val": [], "test": []}
     for rank in range(world):
         fakes.at(data, rank, world)
         seen["val"] += itertools.chain(*fakes.keys_of(data.val_dataloader()))
         seen["test"] += itertools.chain(*fakes.keys_of(data.test_dataloader()))
-    train = set(itertools.chain(*itertools.chain(*train_keys(fakes, shards, 1, val_fraction=0.3, batch_size=1))))
+    train = set(itertools.chain(*itertools.chain(*train_keys(shards, 1, val_fraction=0.3, batch_size=1))))
     assert sorted(seen["test"]) == [f"test_{number:03d}" for number in range(data.split("test").index.count)]
     assert len(seen["val"]) == len(set(seen["val"])) == int(0.3 * data.train_count)
     assert len(train) == data.train_count - len(seen["val"])
@@ -41,8 +40,8 @@ def test_every_sample_comes_once_in_validation_and_test(
 
 
 @pytest.mark.parametrize(("world", "workers"), list(itertools.product(RANKS, (0, 2))))
-def test_training_shares_are_equal_and_disjoint(fakes: ModuleType, shards: Path, world: int, workers: int) -> None:
-    ranks = train_keys(fakes, shards, world, num_workers=workers, val_fraction=0.1)
+def test_training_shares_are_equal_and_disjoint(shards: Path, world: int, workers: int) -> None:
+    ranks = train_keys(shards, world, num_workers=workers, val_fraction=0.1)
     available = 39 if shards.parts[-2].startswith("few") else 135
     assert {len(batches) for batches in ranks} == {available // (4 * world)}
     assert {len(batch) for batches in ranks for batch in batches} == {4}
@@ -50,33 +49,33 @@ def test_training_shares_are_equal_and_disjoint(fakes: ModuleType, shards: Path,
     assert len(keys) == len(set(keys))
 
 
-def test_too_few_samples_for_a_full_batch_make_a_smaller_one(fakes: ModuleType, few: Path) -> None:
-    ranks = train_keys(fakes, few, 2, batch_size=64, val_fraction=0.0)
+def test_too_few_samples_for_a_full_batch_make_a_smaller_one(few: Path) -> None:
+    ranks = train_keys(few, 2, batch_size=64, val_fraction=0.0)
     assert [[len(batch) for batch in batches] for batches in ranks] == [[21], [21]]
     with pytest.raises(ValueError, match="43 training samples are too few for 44 processes; use fewer devices"):
         fakes.at(fakes.module_of(few, val_fraction=0.0), 0, 44).train_dataloader()
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_orders_depend_on_seed_and_epoch(fakes: ModuleType, shards: Path, workers: int) -> None:
+def test_orders_depend_on_seed_and_epoch(shards: Path, workers: int) -> None:
     def order(epoch: int, seed: int) -> list[list[list[str]]]:
-        return train_keys(fakes, shards, 1, epoch, seed=seed, num_workers=workers)
+        return train_keys(shards, 1, epoch, seed=seed, num_workers=workers)
 
     assert order(0, 0) == order(0, 0)
     assert order(0, 0) != order(1, 0)
     assert order(0, 0) != order(0, 1)
 
 
-def test_over_the_epochs_every_sample_meets_every_rank(fakes: ModuleType, few: Path) -> None:
+def test_over_the_epochs_every_sample_meets_every_rank(few: Path) -> None:
     """Also with a single shard: which samples an epoch leaves out, and whose they are, changes."""
     first: set[str] = set()
     for epoch in range(12):
-        first |= set(itertools.chain(*train_keys(fakes, few, 2, epoch, val_fraction=0.0)[0]))
+        first |= set(itertools.chain(*train_keys(few, 2, epoch, val_fraction=0.0)[0]))
     assert len(first) == 43
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_loaders_leave_the_random_numbers_of_the_process_alone(fakes: ModuleType, few: Path, workers: int) -> None:
+def test_loaders_leave_the_random_numbers_of_the_process_alone(few: Path, workers: int) -> None:
     data = fakes.at(fakes.module_of(few, augment=True, num_workers=workers))
     torch.manual_seed(1)
     random.seed(1)
@@ -89,7 +88,7 @@ def test_loaders_leave_the_random_numbers_of_the_process_alone(fakes: ModuleType
     assert np.array_equal(np.random.get_state()[1], numpy_before)  # type: ignore[index]  # noqa: NPY002
 
 
-def test_augmentation_depends_on_seed_epoch_and_row_alone(fakes: ModuleType, flower_shards: Path) -> None:
+def test_augmentation_depends_on_seed_epoch_and_row_alone(flower_shards: Path) -> None:
     def images(world: int = 1, workers: int = 0, epoch: int = 0, seed: int = 0) -> dict[int, torch.Tensor]:
         found: dict[int, torch.Tensor] = {}
         for rank in range(world):
@@ -109,18 +108,18 @@ def test_augmentation_depends_on_seed_epoch_and_row_alone(fakes: ModuleType, flo
     assert False in alike(plain, images(seed=1))
 
 
-def test_spawned_workers_can_read_every_set(fakes: ModuleType, few: Path) -> None:
+def test_spawned_workers_can_read_every_set(few: Path) -> None:
     data = fakes.at(fakes.module_of(few, predict_root=few.parent / "set_test_images", augment=True), rank=1, world=2)
     dataset = data.test_dataloader().dataset
     spawned = DataLoader(dataset, batch_size=None, num_workers=1, multiprocessing_context="spawn")
     assert fakes.keys_of(spawned) == fakes.keys_of(dataset)
     loader = data.predict_dataloader().batches
-    images, collate = pickle.loads(pickle.dumps((loader.dataset, loader.collate_fn)))  # noqa: S301 - as spawning does
+    images, collate = pickle.loads(pickle.dumps((loader.dataset, loader.collate_fn)))
     assert fakes.keys_of([collate([images[0]])]) == [["image_001.png"]]
 
 
 @pytest.mark.parametrize(("world", "workers"), list(itertools.product((*RANKS, 13), (0, 2))))
-def test_every_image_is_predicted_once(fakes: ModuleType, few: Path, world: int, workers: int) -> None:
+def test_every_image_is_predicted_once(few: Path, world: int, workers: int) -> None:
     data = fakes.module_of(few, predict_root=few.parent / "set_test_images", num_workers=workers, batch_size=2)
     keys, lengths = [], set()
     for rank in range(world):

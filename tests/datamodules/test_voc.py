@@ -2,13 +2,13 @@
 
 import shutil
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 
 from datamodules import VOCDataModule
 from datamodules.split import collate
+from tests.helpers import shard_fakes as fakes
 from vitrine.core.batch import Batch, repeat_per_class
 from vitrine.core.explanation import Explanation
 from vitrine.data.preprocessing import Preprocessing
@@ -105,7 +105,7 @@ def test_training_batches_keep_boxes_and_classes_together(voc_root: Path, tmp_pa
             assert len(boxes) == len(labels) == len(flags)
 
 
-def test_sets_of_one_class_an_image_have_no_box_labels(fakes: ModuleType, flower_shards: Path) -> None:
+def test_sets_of_one_class_an_image_have_no_box_labels(flower_shards: Path) -> None:
     data = fakes.module_of(flower_shards)
     data.setup("test")
     assert not {"box_labels", "box_difficult"} & next(iter(data.test_dataloader())).keys()
@@ -152,6 +152,6 @@ def test_the_centre_in_the_pointing_game(real_data: Path, tmp_path: Path) -> Non
     published = sum(flags.count("1") for key, *flags in rows if key in listed)
     difficult = torch.cat(game.trials).reshape(-1, 3)[:, 2]
     assert difficult.sum() == published
-    assert found["pointing_game_difficult"] == pytest.approx(0.426, abs=0.05)
-    assert found["pointing_game"] > found["pointing_game_difficult"] + 0.15
-    assert found["pointing_skipped"] == found["pointing_degenerate"] == 0
+    assert found["pointing_game/difficult"] == pytest.approx(0.426, abs=0.05)
+    assert found["pointing_game"] > found["pointing_game/difficult"] + 0.15
+    assert found["pointing_game/skipped"] == found["pointing_game/degenerate"] == 0

@@ -1,8 +1,6 @@
 """Heads that are fitted group after group are those that are fitted alone, also after a resume and on two ranks."""
 
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -17,6 +15,8 @@ from callbacks.health import DropDeadFeatures
 from callbacks.run_folder import RunCheckpoint, last_checkpoint
 from lightning_modules import SRAEModule
 from lightning_modules.class_groups import ClassGroups, amount, fit_bytes
+from tests.helpers import srae_fakes
+from tests.helpers.ranks import RankPool
 
 EPOCHS = 2
 
@@ -71,7 +71,7 @@ class Watch(pl.Callback):
 
 
 @pytest.mark.parametrize("at_once", [1, 2])
-def test_groups_train_heads_as_runs_of_their_own_do(srae_fakes: ModuleType, tmp_path: Path, at_once: int) -> None:
+def test_groups_train_heads_as_runs_of_their_own_do(tmp_path: Path, at_once: int) -> None:
     module = srae_fakes.make_module(classes_at_once=at_once)
     start, batches, watch = srae_fakes.state_of(module), srae_fakes.make_batches(), Watch()
     trainer = srae_fakes.fit(module, batches, EPOCHS, watch, default_root_dir=tmp_path)
@@ -89,7 +89,7 @@ def test_groups_train_heads_as_runs_of_their_own_do(srae_fakes: ModuleType, tmp_
         )
 
 
-def test_a_resumed_run_is_the_run_that_was_never_killed(srae_fakes: ModuleType, tmp_path: Path) -> None:
+def test_a_resumed_run_is_the_run_that_was_never_killed(tmp_path: Path) -> None:
     """Of 3 groups with 2 epochs of 2 batches each: from within the second, its end, and where a group ends."""
     whole, keep = srae_fakes.make_module(classes_at_once=1), srae_fakes.KeepAll(tmp_path)
     batches = srae_fakes.make_batches()
@@ -111,7 +111,7 @@ def test_a_resumed_run_is_the_run_that_was_never_killed(srae_fakes: ModuleType, 
         srae_fakes.fit(srae_fakes.make_module(classes_at_once=1), batches, EPOCHS, ckpt=tmp_path / "two.ckpt")
 
 
-def test_a_checkpoint_without_optimizers_can_be_written(srae_fakes: ModuleType, tmp_path: Path) -> None:
+def test_a_checkpoint_without_optimizers_can_be_written(tmp_path: Path) -> None:
     module = srae_fakes.make_module(classes_at_once=2)
     trainer = srae_fakes.fit(module, srae_fakes.make_batches(), 1, default_root_dir=tmp_path)
     trainer.save_checkpoint(tmp_path / "weights.ckpt", weights_only=True)
@@ -121,7 +121,7 @@ def test_a_checkpoint_without_optimizers_can_be_written(srae_fakes: ModuleType, 
     assert_same(srae_fakes.state_of(other), srae_fakes.state_of(module))
 
 
-def test_a_second_fit_of_a_module_has_all_its_groups(srae_fakes: ModuleType, tmp_path: Path) -> None:
+def test_a_second_fit_of_a_module_has_all_its_groups(tmp_path: Path) -> None:
     module, batches = srae_fakes.make_module(classes_at_once=1), srae_fakes.make_batches()
     for epochs in (1, 2):
         watch = Watch()
@@ -130,7 +130,7 @@ def test_a_second_fit_of_a_module_has_all_its_groups(srae_fakes: ModuleType, tmp
         assert watch.heads == [{row} for row in range(3) for _ in range(epochs)]
 
 
-def test_validation_knows_only_heads_that_were_begun(srae_fakes: ModuleType, tmp_path: Path) -> None:
+def test_validation_knows_only_heads_that_were_begun(tmp_path: Path) -> None:
     module, batches, val = (
         srae_fakes.make_module(classes_at_once=1),
         srae_fakes.make_batches(),
@@ -153,7 +153,7 @@ def test_validation_knows_only_heads_that_were_begun(srae_fakes: ModuleType, tmp
 # What it takes
 
 
-def test_what_a_fit_takes_is_said(srae_fakes: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_fit_takes_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setattr("lightning_modules.grouped_fit.rank_zero_info", said.append)
     monkeypatch.setattr("lightning_modules.grouped_fit.free_bytes", lambda _: 10**9)
@@ -194,19 +194,19 @@ def test_amounts() -> None:
         ({"positive_weight": -2.0}, "positive_weight is -2.0; give a finite number above 0, or balanced"),
     ],
 )
-def test_wrong_options(srae_fakes: ModuleType, options: dict[str, Any], message: str) -> None:
+def test_wrong_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         srae_fakes.make_module(**options)
 
 
-def test_groups_need_epochs(srae_fakes: ModuleType, tmp_path: Path) -> None:
+def test_groups_need_epochs(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"give trainer\.max_epochs, 1 or more"):
         srae_fakes.fit(srae_fakes.make_module(classes_at_once=1), srae_fakes.make_batches(1), -1, max_steps=2)
     with pytest.raises(ValueError, match=r"classes_at_once counts epochs; leave trainer\.max_steps out"):
         srae_fakes.fit(srae_fakes.make_module(classes_at_once=1), srae_fakes.make_batches(1), 2, max_steps=2)
 
 
-def test_groups_that_were_never_reached_are_told_of(srae_fakes: ModuleType, tmp_path: Path) -> None:
+def test_groups_that_were_never_reached_are_told_of(tmp_path: Path) -> None:
     class Stop(pl.Callback):
         @override
         def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -221,7 +221,7 @@ def test_groups_that_were_never_reached_are_told_of(srae_fakes: ModuleType, tmp_
 
 
 @pytest.fixture
-def fitted_in_groups(srae_fakes: ModuleType, tmp_path: Path) -> Path:
+def fitted_in_groups(tmp_path: Path) -> Path:
     module = srae_fakes.make_module(classes_at_once=2)
     trainer = srae_fakes.fit(module, srae_fakes.make_batches(1), EPOCHS, RunCheckpoint(), default_root_dir=tmp_path)
     assert trainer.current_epoch == 2 * EPOCHS
@@ -232,7 +232,7 @@ def fitted_in_groups(srae_fakes: ModuleType, tmp_path: Path) -> Path:
     ("options", "epochs"), [({"classes_at_once": 1}, EPOCHS), ({"classes_at_once": 2}, 3), ({}, 9)]
 )
 def test_other_groups_do_not_go_on_from_a_checkpoint(
-    srae_fakes: ModuleType, fitted_in_groups: Path, options: dict[str, int], epochs: int
+    fitted_in_groups: Path, options: dict[str, int], epochs: int
 ) -> None:
     wanted = (
         rf"last\.ckpt is of a fit with other groups.*classes_at_once: 2, trainer\.max_epochs: {EPOCHS}, or fit anew"
@@ -241,7 +241,7 @@ def test_other_groups_do_not_go_on_from_a_checkpoint(
         srae_fakes.fit(srae_fakes.make_module(**options), srae_fakes.make_batches(1), epochs, ckpt=fitted_in_groups)
 
 
-def test_groups_do_not_go_on_from_a_fit_without(srae_fakes: ModuleType, tmp_path: Path) -> None:
+def test_groups_do_not_go_on_from_a_fit_without(tmp_path: Path) -> None:
     module, batches = srae_fakes.make_module(), srae_fakes.make_batches(1)
     srae_fakes.fit(module, batches, EPOCHS, RunCheckpoint(), default_root_dir=tmp_path)
     grouped = srae_fakes.make_module(classes_at_once=2)
@@ -249,9 +249,7 @@ def test_groups_do_not_go_on_from_a_fit_without(srae_fakes: ModuleType, tmp_path
         srae_fakes.fit(grouped, batches, EPOCHS, ckpt=last_checkpoint(tmp_path))
 
 
-def test_heads_are_read_whether_or_not_they_were_trained_in_groups(
-    srae_fakes: ModuleType, fitted_in_groups: Path
-) -> None:
+def test_heads_are_read_whether_or_not_they_were_trained_in_groups(fitted_in_groups: Path) -> None:
     state = torch.load(fitted_in_groups, weights_only=False)["state_dict"]
     whole, again = srae_fakes.make_module(), srae_fakes.make_module(classes_at_once=1)
     whole.load_state_dict(state)
@@ -261,7 +259,7 @@ def test_heads_are_read_whether_or_not_they_were_trained_in_groups(
         assert torch.equal(value, srae_fakes.state_of(again)[name])
 
 
-def test_heads_of_other_classes_are_refused(srae_fakes: ModuleType, fitted_in_groups: Path, tmp_path: Path) -> None:
+def test_heads_of_other_classes_are_refused(fitted_in_groups: Path, tmp_path: Path) -> None:
     """Though their numbers would fit; also by ``init_from``."""
     other = srae_fakes.make_module(explained_classes=[0, 1, 2])
     with pytest.raises(ValueError, match=r"explained_classes: \[0, 1, 3\], not \[0, 1, 2\]; set model\.init_args"):
@@ -279,9 +277,7 @@ def test_heads_of_other_classes_are_refused(srae_fakes: ModuleType, fitted_in_gr
         ({"num_features": 2}, r"is of shape \(3,\) in the checkpoint, of \(2,\) here"),
     ],
 )
-def test_other_heads_are_refused(
-    srae_fakes: ModuleType, fitted_in_groups: Path, options: dict[str, Any], message: str
-) -> None:
+def test_other_heads_are_refused(fitted_in_groups: Path, options: dict[str, Any], message: str) -> None:
     state = torch.load(fitted_in_groups, weights_only=False)["state_dict"]
     with pytest.raises(ValueError, match=f"The checkpoint holds other heads than this SRAEModule: .*{message}"):
         srae_fakes.make_module(**options).load_state_dict(state)
@@ -296,7 +292,7 @@ def test_wrong_options_of_restarts(options: dict[str, Any]) -> None:
         RestartDeadHeads(**options)
 
 
-def test_idle_x_features_are_dropped_in_their_own_group(srae_fakes: ModuleType, tmp_path: Path) -> None:
+def test_idle_x_features_are_dropped_in_their_own_group(tmp_path: Path) -> None:
     module = srae_fakes.make_module(classes_at_once=1, lr=1e-6)
     for head in module.heads:
         head.predictor.weight.data[0, 0] = 0
@@ -308,13 +304,13 @@ def test_idle_x_features_are_dropped_in_their_own_group(srae_fakes: ModuleType, 
             live.append(module.heads.live[:, 0].tolist())
             assert module.heads.live[:, 1:].all()
 
-    drop = DropDeadFeatures(threshold=1e-3, start=1.0, minimum=1)
+    drop = DropDeadFeatures(threshold=1e-3, start=1.0, min_features=1)
     srae_fakes.fit(module, srae_fakes.make_batches(), EPOCHS, drop, Record(), default_root_dir=tmp_path)
     done = [0, 1, 1, 2, 2, 3]
     assert live == [[row >= count for row in range(3)] for count in done]
 
 
-def test_a_degenerate_head_is_restarted_in_its_own_group(srae_fakes: ModuleType, tmp_path: Path) -> None:
+def test_a_degenerate_head_is_restarted_in_its_own_group(tmp_path: Path) -> None:
     module = srae_fakes.make_module(classes_at_once=1)
     for row in (1, 2):
         module.heads[row].encoder[-2].bias.data.fill_(-1000.0)
@@ -337,16 +333,13 @@ def test_a_degenerate_head_is_restarted_in_its_own_group(srae_fakes: ModuleType,
 
 
 @pytest.fixture(scope="module")
-def on_two_ranks(
-    srae_fakes: ModuleType, run_script: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Any]:
+def on_two_ranks(ranks: RankPool, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("ranks")
-    run_script(srae_fakes.__file__, 2, folder, cwd=folder)
-    results: dict[str, Any] = torch.load(folder / "results.pt")
+    results: dict[str, Any] = ranks.run(srae_fakes.fits, 2, folder, folder=folder)[0]
     return results
 
 
-def test_two_ranks_give_the_heads_of_one(srae_fakes: ModuleType, on_two_ranks: dict[str, Any], tmp_path: Path) -> None:
+def test_two_ranks_give_the_heads_of_one(on_two_ranks: dict[str, Any], tmp_path: Path) -> None:
     """In groups as together; what is logged covers other heads where groups are made up otherwise."""
     one = srae_fakes.fits(0, 1, tmp_path)
     assert set(one) == {name for name in on_two_ranks if "resumed" not in name}

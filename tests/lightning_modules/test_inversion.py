@@ -1,10 +1,5 @@
 """Inversion masks in every command, and the fit of their predictor; as a script, both over ranks."""
 
-import atexit
-import os
-import subprocess
-import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,11 +18,11 @@ from lightning_modules import InversionModule
 from lightning_modules.inversion import first_of_each_image
 from lightning_modules.step_progress import show_beside_bar
 from tests.helpers.flat_options import make_flat
+from tests.helpers.ranks import RankPool
 from vitrine.attribution.inversion import InversionResult
 from vitrine.backbones.frozen import weight_digest
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch
-from vitrine.core.distributed import leave_process_group
 from vitrine.explainers import load
 from vitrine.explainers.inversion.explainer import InversionExplainer
 from vitrine.metrics import LocalizationError, PointingGame
@@ -125,8 +120,8 @@ def test_every_class_of_an_image_is_explained(tmp_path: Path) -> None:
             kept.append(outputs)
 
     (metrics,) = trainer_of(tmp_path, Keep()).test(module, loader([batch]), verbose=False)
-    assert metrics["test/pointing_hits"] == 3
-    assert metrics["test/pointing_hits"] + metrics["test/pointing_skipped"] == len(pairs) + 1
+    assert metrics["test/pointing_game/hits"] == 3
+    assert metrics["test/pointing_game/hits"] + metrics["test/pointing_game/skipped"] == len(pairs) + 1
     first = batch["label"].argmax(dim=1)
     first[0] = kept[0].prediction[0]
     assert torch.equal(kept[0].target, first)
@@ -163,19 +158,19 @@ def test_masks_not_at_rest_are_counted(command: str, stage: str, tolerance: floa
     module, batches = make_module(tolerance=tolerance), make_batches()
     trainer = trainer_of(tmp_path)
     (metrics,) = getattr(trainer, command)(module, loader(batches), verbose=False)
-    assert metrics[f"{stage}/not_converged"] == count
-    assert metrics[f"{stage}/degenerate_masks"] == 0
-    assert metrics[f"{stage}/inversion_steps"] == 3
+    assert metrics[f"{stage}/inversion/not_converged"] == count
+    assert metrics[f"{stage}/inversion/degenerate"] == 0
+    assert metrics[f"{stage}/inversion/steps"] == 3
     losses = [module.explainer.explanation_and_result(batch["image"])[1].loss.mean() for batch in batches]
-    assert metrics[f"{stage}/final_loss"] == pytest.approx(float(sum(losses)) / 2, rel=1e-4)
-    assert trainer.progress_bar_metrics[f"{stage}/final_loss"] == metrics[f"{stage}/final_loss"]
+    assert metrics[f"{stage}/inversion/loss"] == pytest.approx(float(sum(losses)) / 2, rel=1e-4)
+    assert trainer.progress_bar_metrics[f"{stage}/inversion/loss"] == metrics[f"{stage}/inversion/loss"]
 
 
 def test_a_test_without_steps_has_no_final_loss(tmp_path: Path) -> None:
     module = make_module(inversion_steps=0, class_steps=0)
     (metrics,) = trainer_of(tmp_path).test(module, loader(make_batches()), verbose=False)
-    assert metrics["test/not_converged"] == metrics["test/inversion_steps"] == 0
-    assert "test/final_loss" not in metrics
+    assert metrics["test/inversion/not_converged"] == metrics["test/inversion/steps"] == 0
+    assert "test/inversion/loss" not in metrics
 
 
 def test_degenerate_masks_and_losses_that_are_none() -> None:
@@ -186,7 +181,7 @@ def test_degenerate_masks_and_losses_that_are_none() -> None:
     convergence = InversionConvergence()
     convergence.update(InversionResult(torch.zeros(4, 2), masks, loss, steps, converged))
     assert {name: float(value) for name, value in convergence.compute().items()} == {
-        "not_converged": 2, "degenerate_masks": 2, "inversion_steps": 1.5, "final_loss": 3.0,
+        "inversion/not_converged": 2, "inversion/degenerate": 2, "inversion/steps": 1.5, "inversion/loss": 3.0,
     }  # fmt: skip
 
 
@@ -246,8 +241,8 @@ def test_the_loss_is_that_of_each_mask(several: bool, tmp_path: Path) -> None:
     naive = [naive_losses(module, image[None], label) for image, label in pairs]
     inversion, of_class = (sum(column) / len(naive) for column in zip(*naive, strict=True))
     found = fit(module, [batch], trainer_of(tmp_path))
-    assert found["train/inversion_loss"] == pytest.approx(inversion, rel=1e-3)
-    assert found["train/class_loss"] == pytest.approx(of_class, abs=1e-4)
+    assert found["train/loss/inversion"] == pytest.approx(inversion, rel=1e-3)
+    assert found["train/loss/class"] == pytest.approx(of_class, abs=1e-4)
     assert found["train/loss"] == pytest.approx(0.3 * inversion + of_class, abs=1e-4)
 
 
@@ -257,7 +252,7 @@ def test_a_fit_lowers_the_losses_through_a_backbone_behind_glass(tmp_path: Path)
     before = fit(make_module(predictor=16, lr=1e-9, inversion_share=0.1), batches, trainer_of(tmp_path))
     after = fit(module, batches, trainer_of(tmp_path, epochs=15))
     assert set(after) == {
-        f"{part}/{name}" for part in ("train", "val") for name in ("loss", "inversion_loss", "class_loss")
+        f"{part}/{name}" for part in ("train", "val") for name in ("loss", "loss/inversion", "loss/class")
     }
     for name in ("train/loss", "val/loss"):
         assert after[name] < before[name] - 0.01
@@ -270,7 +265,7 @@ def test_a_fit_lowers_the_losses_through_a_backbone_behind_glass(tmp_path: Path)
 def test_validation_in_a_fit_measures_what_the_training_lowers(tmp_path: Path) -> None:
     (batch,) = make_batches(1)
     found = fit(make_module(predictor=4, lr=1e-9), [batch], trainer_of(tmp_path))
-    for name in ("loss", "inversion_loss", "class_loss"):
+    for name in ("loss", "loss/inversion", "loss/class"):
         assert float(found[f"val/{name}"]) == pytest.approx(float(found[f"train/{name}"]), abs=1e-4)
 
 
@@ -293,7 +288,7 @@ def test_a_fit_shows_what_is_predicted_and_a_test_goes_on_from_there(tmp_path: P
     torch.testing.assert_close(start.mean(dim=1), torch.full((4,), 0.1))
     torch.testing.assert_close(shown[0], objective.masks(start))
     (metrics,) = trainer_of(tmp_path).test(module, loader(batches[:1]), verbose=False)
-    assert metrics["test/inversion_steps"] == 3
+    assert metrics["test/inversion/steps"] == 3
     stepped = explainer.explain(images).heatmaps
     assert (stepped - shown[0]).abs().mean() > 1e-4
     explainer.predictor = None
@@ -409,19 +404,10 @@ def figures_over_ranks(rank: int, world: int, folder: Path) -> dict[str, Any]:
     return {"head": head_of(module), "logged": logged}
 
 
-def test_two_ranks_equal_one(tmp_path: Path, run_script: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    run_script(__file__, 2, tmp_path, cwd=tmp_path)
-    together = torch.load(tmp_path / "results.pt", weights_only=False)
+def test_two_ranks_equal_one(tmp_path: Path, ranks: RankPool) -> None:
+    together = ranks.run(figures_over_ranks, 2, tmp_path, folder=tmp_path)[0]
     alone = figures_over_ranks(0, 1, tmp_path)
     for name, value in alone["head"].items():
         torch.testing.assert_close(together["head"][name], value, atol=1e-4, rtol=1e-3)
     assert together["logged"] == pytest.approx(alone["logged"], rel=1e-3, abs=1e-5)
-    assert 0 < alone["logged"]["test/not_converged"] < 13
-
-
-if __name__ == "__main__":
-    atexit.register(leave_process_group)
-    torch.set_num_threads(1)
-    results = figures_over_ranks(int(os.environ.get("LOCAL_RANK", "0")), int(sys.argv[1]), Path(sys.argv[2]))
-    if os.environ.get("LOCAL_RANK", "0") == "0":
-        torch.save(results, Path(sys.argv[2]) / "results.pt")
+    assert 0 < alone["logged"]["test/inversion/not_converged"] < 13

@@ -1,8 +1,6 @@
 """Fitting the μ-Lasso: exact in one pass over all samples, by steps to the same optimum, on two ranks as on one."""
 
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -14,6 +12,8 @@ from torch import Tensor
 from lightning_modules import MuLassoModule
 from lightning_modules.base import faithfulness_metrics, was_updated
 from lightning_modules.mu_lasso import largest_curvature
+from tests.helpers import mu_lasso_fakes as fakes
+from tests.helpers.ranks import RankPool
 from vitrine.backbones.frozen import weight_digest
 from vitrine.core.batch import Batch
 from vitrine.explainers import MuLassoFit
@@ -53,7 +53,7 @@ def objective(module: MuLassoModule, samples: tuple[Tensor, Tensor]) -> float:
     ids=["kept", "kept, workers", "streamed", "streamed, workers"],
 )
 def test_exact_is_the_optimum_over_all_training_samples(
-    fakes: ModuleType, flower_shards: Path, tmp_path: Path, options: dict[str, Any], responses: dict[str, Any]
+    flower_shards: Path, tmp_path: Path, options: dict[str, Any], responses: dict[str, Any]
 ) -> None:
     """22 of 24, two being held out: none is dropped, whatever the batches and workers are."""
     data = fakes.make_data(flower_shards, tmp_path, **options)
@@ -78,7 +78,7 @@ def test_exact_is_the_optimum_over_all_training_samples(
     assert (options.get("cache_features", True)) == (len(list(tmp_path.iterdir())) > 0)
 
 
-def test_exact_ends_after_one_epoch_and_tells_what_it_reached(fakes: ModuleType) -> None:
+def test_exact_ends_after_one_epoch_and_tells_what_it_reached() -> None:
     module = fakes.make_module()
     batches = fakes.make_batches(size=64)
     trainer = fakes.fit(module, batches, max_epochs=50)
@@ -94,7 +94,7 @@ def test_exact_ends_after_one_epoch_and_tells_what_it_reached(fakes: ModuleType)
     assert metadata["largest_relative_gap"] == pytest.approx(float(metrics["train/relative_gap"]))
 
 
-def test_a_second_fit_starts_anew(fakes: ModuleType) -> None:
+def test_a_second_fit_starts_anew() -> None:
     module, afresh = fakes.make_module(), fakes.make_module()
     fakes.fit(module, fakes.make_batches(seed=1))
     fakes.fit(module, fakes.make_batches())
@@ -102,9 +102,7 @@ def test_a_second_fit_starts_anew(fakes: ModuleType) -> None:
     assert_same_heads(head_of(module), head_of(afresh))
 
 
-def test_validation_within_the_fit_sees_the_solved_weights(
-    fakes: ModuleType, flower_shards: Path, tmp_path: Path
-) -> None:
+def test_validation_within_the_fit_sees_the_solved_weights(flower_shards: Path, tmp_path: Path) -> None:
     """Also what callbacks see at the end of the epoch, before the module does."""
     seen = []
 
@@ -127,7 +125,7 @@ def test_validation_within_the_fit_sees_the_solved_weights(
      ("sgd", {"max_epochs": 9, "callbacks": "stop"})],
 )  # fmt: skip
 def test_what_is_usual_is_learned_when_the_training_ends(
-    fakes: ModuleType, flower_shards: Path, tmp_path: Path, solver: str, options: dict[str, Any]
+    flower_shards: Path, tmp_path: Path, solver: str, options: dict[str, Any]
 ) -> None:
     """However it ends, and before whoever looks at the end of the exact fit's epoch."""
 
@@ -151,7 +149,7 @@ def test_what_is_usual_is_learned_when_the_training_ends(
     assert module.explainer.median_maxima[relevant[0]] == pytest.approx(sorted(largest)[10], rel=1e-5)
 
 
-def test_multi_hot_labels(fakes: ModuleType) -> None:
+def test_multi_hot_labels() -> None:
     x, labels = fakes.random_samples()
     hot = label_matrix(labels, 6)
     hot[::4, 0] = 1
@@ -168,18 +166,19 @@ def test_multi_hot_labels(fakes: ModuleType) -> None:
     assert_same_heads(head_of(module), head_of(expected), atol=1e-5)
 
 
-def test_a_test_measures_the_reconstruction_and_no_faithfulness(
-    fakes: ModuleType, flower_shards: Path, tmp_path: Path
-) -> None:
+def test_a_test_measures_the_reconstruction_and_no_faithfulness(flower_shards: Path, tmp_path: Path) -> None:
     """There is no estimate of logits to compare with them."""
     module, data = fakes.make_module(), fakes.make_data(flower_shards, tmp_path)
     fakes.fit(module, data)
     trainer = pl.Trainer(**fakes.QUIET)
     (figures,) = trainer.test(module, datamodule=data, verbose=False)
     assert not [name for name in figures if name.startswith(("test/f_reg", "test/f_cls"))]
-    assert {"test/reconstruction_auc", "test/classes_left_out", "test/iou_curve_area", "test/pointing_game"} <= set(
-        figures
-    )
+    assert {
+        "test/reconstruction_auc",
+        "test/reconstruction_auc/skipped_classes",
+        "test/iou",
+        "test/pointing_game",
+    } <= set(figures)
     scores, labels = [], []
     for batch in data.test_dataloader():
         scores.append(module.explainer.class_scores(module.explainer.responses(batch["image"])["features"]))
@@ -197,7 +196,7 @@ def test_what_was_updated_on_another_rank_is_computed_on_this_one(monkeypatch: p
     assert was_updated(metrics)
 
 
-def test_the_backbone_stays_behind_glass(fakes: ModuleType, flower_shards: Path, tmp_path: Path) -> None:
+def test_the_backbone_stays_behind_glass(flower_shards: Path, tmp_path: Path) -> None:
     for solver in ("exact", "sgd"):
         module = fakes.make_module(solver=solver)
         digest = module.explainer.backbone.digest
@@ -226,7 +225,7 @@ class Norms(pl.Callback):
 
 
 @pytest.mark.parametrize(("scaling", "schedule"), [("standardized", "cosine"), ("unit", "constant")])
-def test_steps_over_all_samples_reach_the_exact_optimum(fakes: ModuleType, scaling: str, schedule: str) -> None:
+def test_steps_over_all_samples_reach_the_exact_optimum(scaling: str, schedule: str) -> None:
     mu = {"standardized": 0.4, "unit": 4.0}[scaling]
     exact, steps = (
         fakes.make_module(scaling=scaling, mu=mu, solver=solver, lr_schedule=schedule) for solver in ("exact", "sgd")
@@ -243,7 +242,7 @@ def test_steps_over_all_samples_reach_the_exact_optimum(fakes: ModuleType, scali
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
-def test_the_size_of_a_step_follows_that_of_the_responses(fakes: ModuleType, schedule: str) -> None:
+def test_the_size_of_a_step_follows_that_of_the_responses(schedule: str) -> None:
     """The same learning rate serves responses of any size: ‖(sX)ᵀ(W/s) − Lᵀ‖ is ‖XᵀW − Lᵀ‖."""
     weights = []
     for size in (1.0, 1 / 1024):
@@ -257,7 +256,7 @@ def test_the_size_of_a_step_follows_that_of_the_responses(fakes: ModuleType, sch
     assert weights[0].any()
 
 
-def test_mini_batches_come_near_the_optimum(fakes: ModuleType) -> None:
+def test_mini_batches_come_near_the_optimum() -> None:
     exact, steps = fakes.make_module(mu=0.4), fakes.make_module(mu=0.4, solver="sgd")
     fakes.fit(exact, fakes.make_batches())
     trainer = fakes.fit(steps, fakes.make_batches(size=75), max_epochs=30)
@@ -268,9 +267,7 @@ def test_mini_batches_come_near_the_optimum(fakes: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_the_scaling_of_steps_is_that_of_the_exact_fit(
-    fakes: ModuleType, flower_shards: Path, tmp_path: Path, *, kept: bool
-) -> None:
+def test_the_scaling_of_steps_is_that_of_the_exact_fit(flower_shards: Path, tmp_path: Path, *, kept: bool) -> None:
     for scaling in ("paper", "width", "unit", "standardized"):
         heads = []
         for solver in ("exact", "sgd"):
@@ -294,9 +291,7 @@ class KeepAll(Checkpoint):
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_a_resumed_run_equals_one_that_was_never_stopped(
-    fakes: ModuleType, flower_shards: Path, tmp_path: Path, *, kept: bool
-) -> None:
+def test_a_resumed_run_equals_one_that_was_never_stopped(flower_shards: Path, tmp_path: Path, *, kept: bool) -> None:
     options = {"cache_features": kept, "batch_size": 8, "shuffle_buffer": 5}
     keep = KeepAll(tmp_path)
     whole = fakes.make_module(solver="sgd")
@@ -318,7 +313,7 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(
 
 
 @pytest.fixture
-def exported(fakes: ModuleType, tmp_path: Path) -> Path:
+def exported(tmp_path: Path) -> Path:
     module = fakes.make_module()
     fakes.fit(module, fakes.make_batches())
     module.explainer.classes = [f"class {index}" for index in range(6)]
@@ -334,7 +329,7 @@ class Starts(pl.Callback):
             self.head = head_of(pl_module)
 
 
-def test_fine_tuning_starts_from_the_weights_and_keeps_the_scaling(fakes: ModuleType, exported: Path) -> None:
+def test_fine_tuning_starts_from_the_weights_and_keeps_the_scaling(exported: Path) -> None:
     source = fakes.make_module()
     fakes.fit(source, fakes.make_batches())
     other = fakes.make_batches(seed=1)
@@ -349,15 +344,13 @@ def test_fine_tuning_starts_from_the_weights_and_keeps_the_scaling(fakes: Module
     assert not torch.equal(tuned.explainer.weights, source.explainer.weights)
 
 
-def test_fine_tuning_in_a_smaller_ball_starts_within_it(fakes: ModuleType, exported: Path) -> None:
+def test_fine_tuning_in_a_smaller_ball_starts_within_it(exported: Path) -> None:
     tuned, norms = fakes.make_module(solver="sgd", init_from=exported, mu=0.1), Norms()
     fakes.fit(tuned, fakes.make_batches(), max_epochs=3, callbacks=[norms])
     assert max(norms.seen) <= 0.1 * (1 + 1e-5)
 
 
-def test_an_exported_explainer_needs_no_fit_to_be_tested(
-    fakes: ModuleType, exported: Path, flower_shards: Path, tmp_path: Path
-) -> None:
+def test_an_exported_explainer_needs_no_fit_to_be_tested(exported: Path, flower_shards: Path, tmp_path: Path) -> None:
     module, data = fakes.make_module(init_from=exported), fakes.make_data(flower_shards, tmp_path)
     assert not module.needs_checkpoint
     (figures,) = pl.Trainer(**fakes.QUIET).test(module, datamodule=data, verbose=False)
@@ -379,7 +372,7 @@ def test_an_exported_explainer_needs_no_fit_to_be_tested(
         ({"mu": 0.0}, "mu is 0.0"),
     ],
 )
-def test_wrong_options(fakes: ModuleType, options: dict[str, Any], message: str) -> None:
+def test_wrong_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fakes.make_module(**options)
 
@@ -392,15 +385,13 @@ def test_wrong_options(fakes: ModuleType, options: dict[str, Any], message: str)
         ({"layers": ["features.0"]}, "saved heads do not fit"),
     ],
 )
-def test_weights_of_other_responses_are_refused(
-    fakes: ModuleType, exported: Path, options: dict[str, Any], message: str
-) -> None:
+def test_weights_of_other_responses_are_refused(exported: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fakes.make_module(init_from=exported, solver="sgd", **options)
 
 
 def test_exact_takes_neither_augmented_images_nor_weights_to_go_on_from(
-    fakes: ModuleType, flower_shards: Path, exported: Path, tmp_path: Path
+    flower_shards: Path, exported: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match=r"set data\.init_args\.augment: false, or take model\.init_args\.solver: sgd"):
         fakes.fit(fakes.make_module(), fakes.make_data(flower_shards, tmp_path, augment=True))
@@ -409,9 +400,7 @@ def test_exact_takes_neither_augmented_images_nor_weights_to_go_on_from(
     fakes.fit(fakes.make_module(solver="sgd"), fakes.make_data(flower_shards, tmp_path, augment=True), max_epochs=1)
 
 
-def test_a_data_set_of_more_classes_is_refused_before_anything_is_computed(
-    fakes: ModuleType, flower_shards: Path, tmp_path: Path
-) -> None:
+def test_a_data_set_of_more_classes_is_refused_before_anything_is_computed(flower_shards: Path, tmp_path: Path) -> None:
     from vitrine.backbones.networks import BackboneOptions
 
     backbone = BackboneOptions(fakes.FLOWER_NET, num_classes=5, arguments={"width": 4})
@@ -446,17 +435,10 @@ def test_the_curvature_of_nothing_is_one() -> None:
 
 
 @pytest.fixture(scope="module")
-def found(
-    fakes: ModuleType,
-    run_script: Callable[..., Any],
-    flower_shards: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> list[dict[str, Any]]:
+def found(ranks: RankPool, flower_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What one process and two processes found."""
-    folders = [tmp_path_factory.mktemp(name) for name in ("one_process", "two_processes")]
-    fakes.main(flower_shards, folders[0], 1)
-    run_script(fakes.__file__, flower_shards, folders[1], 2, cwd=folders[1])
-    return [torch.load(folder / "found.pt") for folder in folders]
+    one, two = (tmp_path_factory.mktemp(name) for name in ("one_process", "two_processes"))
+    return [fakes.fits(0, flower_shards, one, 1), ranks.run(fakes.fits, flower_shards, two, 2, folder=two)[0]]
 
 
 @pytest.mark.parametrize("run", ["exact standardized", "exact unit", "sgd standardized", "sgd unit"])
@@ -467,4 +449,4 @@ def test_two_ranks_equal_one(found: list[dict[str, Any]], run: str) -> None:
     assert_same_heads(two, one, atol=1e-5)
     assert one["weights"].any()
     assert figures_two == pytest.approx(figures_one, rel=1e-4, abs=1e-6, nan_ok=True)
-    assert {"train/filters", "test/reconstruction_auc", "val/classes_left_out"} <= set(figures_one)
+    assert {"train/filters", "test/reconstruction_auc", "val/reconstruction_auc/skipped_classes"} <= set(figures_one)

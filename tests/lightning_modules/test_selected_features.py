@@ -1,8 +1,6 @@
 """Baselines without a network of their own: chosen dimensions of Z, in one pass over the data."""
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -11,20 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from tests.helpers import shard_fakes, srae_fakes
 from vitrine.attribution import ExcitationBackprop
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers.srae.lasso_selection import LassoSelection, strongest
-
-
-@pytest.fixture(scope="module")
-def shard_fakes() -> ModuleType:
-    path = Path(__file__).parents[1] / "datamodules" / "shard_fakes.py"
-    spec = importlib.util.spec_from_file_location("shard_fakes", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def whole_lasso(features: Tensor, logits: Tensor, positive: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -33,7 +21,7 @@ def whole_lasso(features: Tensor, logits: Tensor, positive: Tensor, alpha: float
     return selection.finish(alpha, None)
 
 
-def test_lasso_takes_one_pass(srae_fakes: ModuleType, tmp_path: Path) -> None:
+def test_lasso_takes_one_pass(tmp_path: Path) -> None:
     module, batches = srae_fakes.make_selection(), srae_fakes.make_batches(5)
     trainer = srae_fakes.fit(module, batches, 7, default_root_dir=tmp_path)
     assert trainer.current_epoch == 1
@@ -52,7 +40,7 @@ def test_lasso_takes_one_pass(srae_fakes: ModuleType, tmp_path: Path) -> None:
     assert module.needs_checkpoint
 
 
-def test_the_lasso_is_validated(srae_fakes: ModuleType, tmp_path: Path) -> None:
+def test_the_lasso_is_validated(tmp_path: Path) -> None:
     """After its one epoch, and on its own; what estimates nothing has nothing to validate."""
     module, batches = srae_fakes.make_selection(), srae_fakes.make_batches(5)
     trainer = srae_fakes.fit(module, batches, 3, val=batches[:2], default_root_dir=tmp_path)
@@ -66,7 +54,7 @@ def test_the_lasso_is_validated(srae_fakes: ModuleType, tmp_path: Path) -> None:
     pl.Trainer(**srae_fakes.QUIET).validate(drawn, srae_fakes.Batches(batches[:2]), verbose=False)
 
 
-def test_dimensions_that_were_chosen_otherwise_are_refused(srae_fakes: ModuleType, tmp_path: Path) -> None:
+def test_dimensions_that_were_chosen_otherwise_are_refused(tmp_path: Path) -> None:
     trainer = srae_fakes.fit(srae_fakes.make_selection(), srae_fakes.make_batches(), 1, default_root_dir=tmp_path)
     trainer.save_checkpoint(tmp_path / "a.ckpt", weights_only=False)
     with pytest.raises(
@@ -81,7 +69,7 @@ def test_dimensions_that_were_chosen_otherwise_are_refused(srae_fakes: ModuleTyp
         )
 
 
-def test_lasso_on_shards(srae_fakes: ModuleType, shard_fakes: ModuleType, tmp_path: Path) -> None:
+def test_lasso_on_shards(tmp_path: Path) -> None:
     """Kept features and streamed images give the same; a test reads it back from a checkpoint."""
     shards = shard_fakes.write_split(tmp_path / "set", "train", 22)
     shard_fakes.write_split(shards, "test", 5)
@@ -112,7 +100,7 @@ def image_loader() -> DataLoader[Any]:
     return DataLoader([batch], batch_size=None)  # type: ignore[arg-type]
 
 
-def test_the_logit_needs_no_training(srae_fakes: ModuleType) -> None:
+def test_the_logit_needs_no_training() -> None:
     module = srae_fakes.make_selection(selection="logit", layer="classifier", explained_classes=None)
     assert not module.needs_checkpoint
     (figures,) = pl.Trainer(**srae_fakes.QUIET).test(module, image_loader(), verbose=False)
@@ -125,7 +113,7 @@ def test_the_logit_needs_no_training(srae_fakes: ModuleType) -> None:
     torch.testing.assert_close(explanation.heatmaps, expected, atol=1e-6, rtol=1e-4)
 
 
-def test_random_dimensions_need_no_training(srae_fakes: ModuleType, tmp_path: Path) -> None:
+def test_random_dimensions_need_no_training(tmp_path: Path) -> None:
     module = srae_fakes.make_selection(selection="random", seed=4)
     assert not module.needs_checkpoint
     before = module.explainer.head_state()
@@ -138,7 +126,7 @@ def test_random_dimensions_need_no_training(srae_fakes: ModuleType, tmp_path: Pa
     assert "test/f_reg" not in figures
 
 
-def test_wrong_options(srae_fakes: ModuleType) -> None:
+def test_wrong_options() -> None:
     with pytest.raises(ValueError, match="alpha is -1"):
         srae_fakes.make_selection(alpha=-1)
     with pytest.raises(ValueError, match="positive_weight is 0; give a finite number above 0, or balanced"):

@@ -1,10 +1,6 @@
 """Fitting SRAE heads: the loss is equation 5, heads do not disturb each other; as a script, a fit over ranks."""
 
-import atexit
 import math
-import os
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +14,9 @@ from typing_extensions import override
 from callbacks import RestartDeadHeads
 from lightning_modules import SRAEModule
 from tests.helpers.flat_options import make_flat
+from tests.helpers.ranks import RankPool
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch
-from vitrine.core.distributed import leave_process_group
 from vitrine.explainers.srae.heads import SeparateHeads
 
 EXPLAINED = [0, 1, 3]
@@ -207,23 +203,17 @@ def test_init_from_takes_over_the_heads(tmp_path: Path) -> None:
         make_module(init_from=tmp_path / "nowhere")
 
 
-def test_two_ranks_equal_one(run_script: Callable[..., Any], tmp_path: Path) -> None:
-    results = []
-    for world in (1, 2):
-        out = tmp_path / f"{world}.pt"
-        run_script(__file__, world, out, cwd=tmp_path)
-        results.append(torch.load(out))
-    (one, figures_one), (two, figures_two) = results
+def test_two_ranks_equal_one(ranks: RankPool, tmp_path: Path) -> None:
+    one, figures_one = fit_on_rank(0, 1)
+    two, figures_two = ranks.run(fit_on_rank, 2, folder=tmp_path)[0]
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, atol=2e-4, rtol=2e-3)
     assert figures_two == pytest.approx(figures_one, rel=1e-3, abs=1e-4)
 
 
-def main(world: int, out: Path) -> None:
+def fit_on_rank(rank: int, world: int) -> tuple[dict[str, Tensor], dict[str, float]]:
     """A fit over so many processes, each of which takes its rows of every batch."""
-    torch.set_num_threads(1)
     module = make_module(positive_weight=5.0)
-    rank = int(os.environ.get("LOCAL_RANK", "0"))
     whole: list[Any] = list(make_batches(module))
     shares: list[Any] = [{name: value[rank::world] for name, value in batch.items()} for batch in whole]
     trainer = pl.Trainer(
@@ -231,11 +221,5 @@ def main(world: int, out: Path) -> None:
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
     )  # fmt: skip
     trainer.fit(module, loader_of(shares))
-    if trainer.is_global_zero:
-        figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        torch.save((module.explainer.heads.state_dict(), figures), out)
-
-
-if __name__ == "__main__":
-    atexit.register(leave_process_group)
-    main(int(sys.argv[1]), Path(sys.argv[2]))
+    figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    return module.explainer.heads.state_dict(), figures

@@ -1,7 +1,6 @@
 """Fits of what the SRAE is compared with, of a shared trunk, with pretraining, and on each head's own samples."""
 
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from typing_extensions import override
 
 from callbacks.run_folder import RunCheckpoint, last_checkpoint
 from lightning_modules import SRAEModule
+from tests.helpers import srae_fakes
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from lightning_modules import SRAEModule
     [{"objective": "nn"}, {"objective": "sae"}, {"trunk": "shared"}, {"trunk": "shared", "objective": "nn"}],
     ids=str,
 )
-def test_faithful_objectives_become_faithful(srae_fakes: ModuleType, tmp_path: Path, options: dict[str, Any]) -> None:
+def test_faithful_objectives_become_faithful(tmp_path: Path, options: dict[str, Any]) -> None:
     batches = srae_fakes.make_batches()
     before, after = (
         srae_fakes.fit(
@@ -28,28 +28,28 @@ def test_faithful_objectives_become_faithful(srae_fakes: ModuleType, tmp_path: P
         ).callback_metrics
         for epochs in (1, 40)
     )
-    assert after["train/faithfulness"] < before["train/faithfulness"] / 4
-    assert (after["train/reconstruction"] == 0) == (options.get("objective") == "nn")
-    assert (after["train/pull_away"] == 0) == ("objective" in options)
+    assert after["train/loss/faithfulness"] < before["train/loss/faithfulness"] / 4
+    assert (after["train/loss/reconstruction"] == 0) == (options.get("objective") == "nn")
+    assert (after["train/loss/pull_away"] == 0) == ("objective" in options)
 
 
-def test_the_shared_reconstruction_weighs_as_those_of_all_heads(srae_fakes: ModuleType, tmp_path: Path) -> None:
+def test_the_shared_reconstruction_weighs_as_those_of_all_heads(tmp_path: Path) -> None:
     module = srae_fakes.make_module(trunk="shared", objective="sae", beta=2.0)
     (batch,) = srae_fakes.make_batches(1)
     output = module.heads(batch["features"])
     error = float((output.decoded - batch["features"]).square().mean().detach())
     metrics = srae_fakes.fit(module, [batch], 1, default_root_dir=tmp_path).callback_metrics
-    assert float(metrics["train/reconstruction"]) == pytest.approx(error, rel=1e-5)
-    assert float(metrics["train/loss"]) == pytest.approx(float(metrics["train/faithfulness"]) + 2 * error, rel=1e-5)
+    assert float(metrics["train/loss/reconstruction"]) == pytest.approx(error, rel=1e-5)
+    assert float(metrics["train/loss"]) == pytest.approx(
+        float(metrics["train/loss/faithfulness"]) + 2 * error, rel=1e-5
+    )
 
 
 # An autoencoder and its predictor
 
 
 @pytest.mark.parametrize("options", [{}, {"trunk": "shared"}, {"classes_at_once": 1}], ids=str)
-def test_the_predictor_of_an_autoencoder_is_weighted_least_squares(
-    srae_fakes: ModuleType, tmp_path: Path, options: dict[str, Any]
-) -> None:
+def test_the_predictor_of_an_autoencoder_is_weighted_least_squares(tmp_path: Path, options: dict[str, Any]) -> None:
     options = {"objective": "cae", "hidden": (32,), "lr": 1e-3, **options}
     module = srae_fakes.make_module(**options)
     before = module.heads.predictors().detach().clone()
@@ -74,7 +74,7 @@ def test_the_predictor_of_an_autoencoder_is_weighted_least_squares(
     torch.testing.assert_close(other.heads.predictors().detach(), found)
 
 
-def test_x_features_that_say_the_same_share_the_weight(srae_fakes: ModuleType, tmp_path: Path) -> None:
+def test_x_features_that_say_the_same_share_the_weight(tmp_path: Path) -> None:
     """And one that never fires gets none."""
     module = srae_fakes.make_module(objective="cae", lr=0.0)
     last = module.heads[0].encoder[-2]
@@ -87,7 +87,7 @@ def test_x_features_that_say_the_same_share_the_weight(srae_fakes: ModuleType, t
     assert dead == 0
 
 
-def test_an_autoencoder_is_trained_without_the_logits(srae_fakes: ModuleType, tmp_path: Path) -> None:
+def test_an_autoencoder_is_trained_without_the_logits(tmp_path: Path) -> None:
     batches = srae_fakes.make_batches()
     others = [{**batch, "logits": -batch["logits"]} for batch in batches]
     encoders = []
@@ -99,17 +99,17 @@ def test_an_autoencoder_is_trained_without_the_logits(srae_fakes: ModuleType, tm
         torch.testing.assert_close(encoders[1][name], value)
 
 
-def test_estimates_are_not_validated_before_there_are_any(srae_fakes: ModuleType, tmp_path: Path) -> None:
+def test_estimates_are_not_validated_before_there_are_any(tmp_path: Path) -> None:
     module, batches = srae_fakes.make_module(objective="cae"), srae_fakes.make_batches()
     trainer = srae_fakes.fit(module, batches, 2, val=batches, default_root_dir=tmp_path)
     logged = set(trainer.callback_metrics)
-    assert "train/reconstruction" in logged
+    assert "train/loss/reconstruction" in logged
     assert not {name for name in logged if "f_reg" in name or "f_cls" in name}
     (figures,) = trainer.validate(module, srae_fakes.Batches(batches), verbose=False)
     assert figures["val/f_reg"] >= 0
 
 
-def test_heads_of_another_objective_are_refused(srae_fakes: ModuleType, tmp_path: Path) -> None:
+def test_heads_of_another_objective_are_refused(tmp_path: Path) -> None:
     module = srae_fakes.make_module(objective="cae")
     srae_fakes.fit(module, srae_fakes.make_batches(), 1, RunCheckpoint(), default_root_dir=tmp_path)
     other = srae_fakes.make_module(objective="sae")
@@ -118,7 +118,7 @@ def test_heads_of_another_objective_are_refused(srae_fakes: ModuleType, tmp_path
 
 
 @pytest.mark.parametrize("stop", [{"max_steps": 3}, {"limit_train_batches": 1}], ids=str)
-def test_a_shortened_fit_has_predictors_too(srae_fakes: ModuleType, tmp_path: Path, stop: dict[str, int]) -> None:
+def test_a_shortened_fit_has_predictors_too(tmp_path: Path, stop: dict[str, int]) -> None:
     module = srae_fakes.make_module(objective="cae")
     before = module.heads.predictors().detach().clone()
     srae_fakes.fit(module, srae_fakes.make_batches(), 2, default_root_dir=tmp_path, **stop)
@@ -134,9 +134,7 @@ def layers_of(module: SRAEModule, part: str) -> list[nn.Linear]:
 
 
 @pytest.mark.parametrize("options", [{}, {"trunk": "shared"}, {"classes_at_once": 2, "objective": "sae"}], ids=str)
-def test_layers_are_pretrained_one_after_the_other(
-    srae_fakes: ModuleType, tmp_path: Path, options: dict[str, Any]
-) -> None:
+def test_layers_are_pretrained_one_after_the_other(tmp_path: Path, options: dict[str, Any]) -> None:
     module = srae_fakes.make_module(pretraining_epochs=1, **options)
     moved: list[list[bool]] = []
     logged: list[bool] = []
@@ -157,7 +155,7 @@ def test_layers_are_pretrained_one_after_the_other(
         @override
         def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
             moved.append([not torch.equal(a, b) for a, b in zip(self.before, self.now(), strict=True)])
-            logged.append("train/faithfulness" in trainer.callback_metrics)
+            logged.append("train/loss/faithfulness" in trainer.callback_metrics)
 
     srae_fakes.fit(module, srae_fakes.make_batches(), 3, Record(), default_root_dir=tmp_path)
     one, two, everything = [True, False, True, False, False], [False, True, False, True, False], [True] * 5
@@ -167,15 +165,13 @@ def test_layers_are_pretrained_one_after_the_other(
         assert moved[3:] == [[False] * 5] * 3  # the first head is done
 
 
-def test_pretraining_on_two_ranks_needs_a_strategy_for_it(
-    srae_fakes: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pretraining_on_two_ranks_needs_a_strategy_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lightning_modules.srae.world_size", lambda: 2)
     with pytest.raises(ValueError, match=r"ddp_find_unused_parameters_true, or set model\.init_args\.classes_at_once"):
         srae_fakes.fit(srae_fakes.make_module(pretraining_epochs=1), srae_fakes.make_batches(1), 1)
 
 
-def test_pretraining_leaves_epochs_for_the_rest(srae_fakes: ModuleType) -> None:
+def test_pretraining_leaves_epochs_for_the_rest() -> None:
     for options in ({}, {"classes_at_once": 2}):
         module = srae_fakes.make_module(pretraining_epochs=2, **options)
         with pytest.raises(ValueError, match=r"2 layers takes 4 epochs, which leaves none of trainer\.max_epochs 4"):
@@ -190,9 +186,7 @@ def test_pretraining_leaves_epochs_for_the_rest(srae_fakes: ModuleType) -> None:
     [{}, {"pull_away_over": "features"}, {"pretraining_epochs": 1}, {"classes_at_once": 1}, {"objective": "nn"}],
     ids=str,
 )
-def test_a_head_is_trained_as_if_there_were_no_other_samples(
-    srae_fakes: ModuleType, tmp_path: Path, options: dict[str, Any]
-) -> None:
+def test_a_head_is_trained_as_if_there_were_no_other_samples(tmp_path: Path, options: dict[str, Any]) -> None:
     together = srae_fakes.make_module(**options)
     start, batches = srae_fakes.state_of(together), srae_fakes.make_batches(sampled=True)
     srae_fakes.fit(together, batches, 3, default_root_dir=tmp_path)

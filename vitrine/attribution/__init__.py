@@ -1,11 +1,16 @@
-"""Attribution methods: where in the image a class or a filter of the network looks."""
+"""Attribution methods: heatmaps of the pixels that a class, or a channel of a layer, depends on."""
 
 from vitrine.attribution.base import Method
 from vitrine.attribution.cam.cam import CAM
-from vitrine.attribution.cam.class_activation import UpsampledActivation
-from vitrine.attribution.cam.grad_cam import GradCAM, GradCAMPlusPlus, LayerCAM
-from vitrine.attribution.cam.guided_grad_cam import GuidedGradCAM, GuidedGradCAMPlusPlus
+from vitrine.attribution.cam.grad_cam import (
+    GradCAM,
+    GradCAMPlusPlus,
+    GuidedGradCAM,
+    GuidedGradCAMPlusPlus,
+    LayerCAM,
+)
 from vitrine.attribution.cam.score_cam import ScoreCAM
+from vitrine.attribution.cam.upsampled_activation import UpsampledActivation
 from vitrine.attribution.center import Center
 from vitrine.attribution.excitation.excitation_backprop import ExcitationBackprop, excitation_maps
 from vitrine.attribution.gradient.deconvnet import Deconvnet, GuidedBackprop

@@ -1,4 +1,4 @@
-"""Where the cells of a map and the tokens of a transformer lie in the image."""
+"""Layouts of activations: where the cells of a feature map and the tokens of a transformer lie in the image."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,19 +6,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from vitrine.attribution.autograd.backward import ForwardTrace, Visit, forward_trace, noise, sent_back
+from vitrine.attribution.autograd.backward import ForwardTrace, Visit, forward_trace, noise, vjp_at
 
 MapLayout = Callable[[Tensor], Tensor]
-"""Takes an output to (B, C, h, w)."""
+"""Rearranges the output of a layer to (B, C, h, w)."""
 
 
 def layout_of_map(shape: torch.Size, size: torch.Size) -> MapLayout | None:
-    """Whether (B, C, h, w) or (B, h, w, C), for inputs of size (C, H, W).
+    """The layout of a feature map, (B, C, h, w) or (B, h, w, C), for inputs of size (C, H, W).
 
-    A map has the input's proportions, to within a cell on each side; where both readings have, channels come first.
+    A feature map has the input's proportions, to within a cell on each side; if both layouts do, channels come first.
 
     Returns:
-        None for what is neither.
+        None if the shape is that of neither.
     """
     if len(shape) != 4:
         return None
@@ -38,7 +38,7 @@ def channels_last(output: Tensor) -> Tensor:
 
 
 def _proportional(cells: Sequence[int], pixels: Sequence[int]) -> bool:
-    """Whether one stride s takes both sides of the input to h − 1 < H/s < h + 1 cells."""
+    """Whether h − 1 < H/s < h + 1 holds for both sides of the input with one stride s."""
     least = max(pixel / (cell + 1) for cell, pixel in zip(cells, pixels, strict=True))
     most = min(pixel / max(cell - 1, 1e-9) for cell, pixel in zip(cells, pixels, strict=True))
     return least < most
@@ -46,7 +46,7 @@ def _proportional(cells: Sequence[int], pixels: Sequence[int]) -> bool:
 
 @dataclass(frozen=True)
 class TokenGrid:
-    """The token of every cell of the patch grid; class and register tokens have no cell."""
+    """The index of each patch's token; class and register tokens have no patch."""
 
     tokens: Tensor
     """(h, w) int64."""
@@ -56,15 +56,37 @@ class TokenGrid:
         return output[:, self.tokens.flatten()].transpose(1, 2).reshape(len(output), -1, *self.tokens.shape)
 
 
-def token_grid(model: nn.Module, inputs: Tensor, layer: str, count: int) -> TokenGrid:
-    """The grid of the N tokens that a layer of a model behind glass gives for inputs of this size.
+def layout_of_layer(model: nn.Module, layer: str, output: Tensor, inputs: Tensor) -> MapLayout:
+    """The layout of a layer's output; four dimensions of other proportions than the input's are read as (B, C, h, w).
 
-    Of the first N tokens of the forward pass, each must be made from one cell of the map that comes before them (the patch
-    embedding) or from none; which one is read off what some of the tokens send back to the map. The tokens of ``layer`` are
-    taken to be in the same order.
+    Args:
+        model: as in `token_grid`.
+        layer: dotted name.
+        output: of the layer, for the inputs.
+        inputs: (B, C, H, W).
 
     Raises:
-        ValueError: where the tokens have no such map, or its cells have been merged.
+        ValueError: if the output has no places in the image.
+    """
+    if output.ndim == 4 and len(output) == len(inputs):
+        return layout_of_map(output.shape, inputs.shape[1:]) or channels_first
+    if output.ndim == 3 and len(output) == len(inputs):
+        return token_grid(model, inputs, layer, output.shape[1])
+    raise ValueError(
+        f"Layer {layer!r} gives {tuple(output.shape)} for {len(inputs)} inputs, which has no places in the image; choose one"
+        " that gives a map (B, C, h, w) or tokens (B, N, D)."
+    )
+
+
+def token_grid(model: nn.Module, inputs: Tensor, layer: str, count: int) -> TokenGrid:
+    """The patch grid of the N tokens that a layer gives for inputs of this size.
+
+    Each of the first N tokens of the forward pass must depend on one cell of the feature map before them (the patch
+    embedding), or on none. Which one is read off VJPs from some of the tokens to that map. The tokens of ``layer`` are taken
+    to have the same order. The model has to be under `eval_guard`.
+
+    Raises:
+        ValueError: if there is no such feature map, or its cells have been merged.
     """
     trace = forward_trace(model, inputs)
     grid = grid_of_tokens(trace, count)
@@ -78,45 +100,47 @@ def token_grid(model: nn.Module, inputs: Tensor, layer: str, count: int) -> Toke
 
 
 def grid_of_tokens(trace: ForwardTrace, count: int) -> TokenGrid | None:
-    """The grid of tokens that come N at a time; None where they have none."""
+    """The patch grid of the N tokens in a trace; None if they have none."""
     tokens = next((visit for visit in trace.visits if is_tokens(visit) and visit.shape[1] == count), None)
     if tokens is None:
         return None
-    start = noise(tokens.shape, trace.logits)
+    cotangent = noise(tokens.shape, trace.logits)
     for cells in reversed(trace.visits[: tokens.position]):
         layout = layout_of_map(cells.shape, trace.size)
-        if layout is not None and sent_back(tokens.edge, cells.edge, start) is not None:
-            return _grid_between(cells, layout, tokens, start)
+        if layout is not None and vjp_at(tokens.edge, cells.edge, cotangent) is not None:
+            return _grid_between(cells, layout, tokens, cotangent)
     return None
 
 
 def is_tokens(visit: Visit) -> bool:
-    """Whether the output for one input is (1, N, D), several tokens."""
+    """Whether the output of one input is (1, N, D) with N > 1 tokens."""
     return len(visit.shape) == 3 and visit.shape[1] > 1
 
 
-def _grid_between(cells: Visit, layout: MapLayout, tokens: Visit, start: Tensor) -> TokenGrid | None:
-    full = torch.promote_types(start.dtype, torch.float32)
+def _grid_between(cells: Visit, layout: MapLayout, tokens: Visit, cotangent: Tensor) -> TokenGrid | None:
+    full = torch.promote_types(cotangent.dtype, torch.float32)
 
-    def at_cells(chosen: Tensor) -> Tensor:
-        arrived = sent_back(tokens.edge, cells.edge, start * chosen[:, None].to(start))
-        return layout(start.new_zeros(cells.shape) if arrived is None else arrived)[0].to(full)
+    def vjp_of(is_selected: Tensor) -> Tensor:
+        """(C, h, w) VJP at the cells from some of the tokens."""
+        vjp = vjp_at(tokens.edge, cells.edge, cotangent * is_selected[:, None].to(cotangent))
+        return layout(cotangent.new_zeros(cells.shape) if vjp is None else vjp)[0].to(full)
 
-    # Tokens are numbered in binary: to a cell that one token is made of, those with a digit 1 send back all or nothing.
-    numbers = torch.arange(tokens.shape[1], device=start.device)
-    whole = at_cells(torch.ones_like(numbers))
-    found = torch.zeros(whole.shape[1:], dtype=torch.int64, device=start.device)
+    # Tokens are numbered in binary. The VJP of the tokens with a 1 at some digit equals that of all tokens at a cell whose
+    # token is among them, and is 0 at other cells.
+    numbers = torch.arange(tokens.shape[1], device=cotangent.device)
+    of_all = vjp_of(torch.ones_like(numbers))
+    grid = torch.zeros(of_all.shape[1:], dtype=torch.int64, device=cotangent.device)
     for digit in range(len(numbers).bit_length()):
-        ones = _all_or_nothing(at_cells(numbers >> digit & 1), whole, torch.finfo(start.dtype).eps ** 0.5)
-        if ones is None:
+        is_one = _all_or_nothing(vjp_of(numbers >> digit & 1), of_all, torch.finfo(cotangent.dtype).eps ** 0.5)
+        if is_one is None:
             return None
-        found += ones << digit
-    return TokenGrid(found) if len(set(found.flatten().tolist())) == found.numel() else None
+        grid += is_one << digit
+    return TokenGrid(grid) if len(set(grid.flatten().tolist())) == grid.numel() else None
 
 
 def _all_or_nothing(part: Tensor, whole: Tensor, tolerance: float) -> Tensor | None:
-    """(h, w) of 1 where the part is the whole and 0 where it is nothing; None where it is neither somewhere."""
+    """(h, w) of 1 where the part equals the whole and 0 where it is 0; None if it is neither at some cell."""
     size = whole.norm(dim=0)
-    ones = (part * whole).sum(dim=0) > 0.5 * size**2
-    clear = (part - ones * whole).norm(dim=0) <= tolerance * size
-    return ones.long() if bool((clear & (size > 0)).all()) else None
+    is_whole = (part * whole).sum(dim=0) > 0.5 * size**2
+    is_clear = (part - is_whole * whole).norm(dim=0) <= tolerance * size
+    return is_whole.long() if bool((is_clear & (size > 0)).all()) else None

@@ -1,26 +1,26 @@
-"""The layer that class activation maps are drawn over where none is named."""
+"""The target layer of class activation maps if none is named: the last one that gives a feature map."""
 
 import torch
 from torch import Tensor, nn
 
-from vitrine.attribution.autograd.backward import ForwardTrace, Visit, forward_trace, noise, sent_back
+from vitrine.attribution.autograd.backward import ForwardTrace, Visit, forward_trace, noise, vjp_at
 from vitrine.attribution.layouts import MapLayout, TokenGrid, grid_of_tokens, is_tokens, layout_of_map
 
 
 def target_layer(model: nn.Module, inputs: Tensor) -> str:
-    """The last layer, in the order in which layers run, that gives a map of the image on which the logits depend.
+    """The last layer, in the order in which layers run, that gives a feature map on which the logits depend.
 
-    A map is (B, C, h, w) or (B, h, w, C) with the input's proportions and more than one cell; or the tokens (B, N, D) of a
-    patch grid, as wide as the first ones, while their cells, not the class token alone, still reach the logits. Maps whose
-    channels are the classes themselves are passed over, and so is adaptive pooling, which brings them to a fixed size. Of
-    several modules that give the same tensor (a container and its last child), the outermost is named.
+    A feature map is (B, C, h, w) or (B, h, w, C) with the input's proportions and more than one cell; or the tokens (B, N, D)
+    of a patch grid, as wide as the first ones, if the logits depend on its patches and not on the class token alone. Maps
+    whose channels are the classes themselves are skipped, and so is adaptive pooling, which gives maps of a fixed size. If
+    several modules give the same tensor (a container and its last child), the outermost is named.
 
     Args:
-        model: maps (B, C, H, W) inputs to (B, n) logits; behind glass.
-        inputs: (B, C, H, W); their size counts, their values do not.
+        model: maps (B, C, H, W) inputs to (B, n) logits; under `eval_guard`.
+        inputs: (B, C, H, W); their values are not used, their size is.
 
     Raises:
-        ValueError: where there is none, or where tokens without a grid come after the last map.
+        ValueError: if there is none, or if tokens without a patch grid come after the last feature map.
     """
     search = _Search(forward_trace(model, inputs))
     visits = search.trace.last_of_each()
@@ -46,10 +46,10 @@ class _Search:
             if is_tokens(visit):
                 self.first_tokens[visit.shape[1]] = visit
         self.grids: dict[int, TokenGrid | None] = {}
-        self.start = noise(trace.logits.shape, trace.logits)
+        self.cotangent = noise(trace.logits.shape, trace.logits)
 
     def ends_at(self, visit: Visit) -> bool:
-        """Whether a layer is what is searched for, if no later one is."""
+        """Whether a layer is the target layer, if no later one is."""
         if not (self._cells_reach_logits(visit) if is_tokens(visit) else self._map_reaches_logits(visit)):
             return False
         for count, grid in self.grids.items():
@@ -69,31 +69,31 @@ class _Search:
             return False
         if channels == self.trace.logits.shape[1] and self._are_classes(visit, layout):
             return False
-        return self._sent_back(visit) is not None
+        return self._vjp(visit) is not None
 
     def _token_counts_before(self, visit: Visit) -> set[int]:
         return {count for count, first in self.first_tokens.items() if first.position < visit.position}
 
     def _are_classes(self, visit: Visit, layout: MapLayout) -> bool:
-        """Whether the logits 0, 2, … rest on the channels 0, 2, … alone."""
-        even = torch.arange(self.trace.logits.shape[1], device=self.start.device) % 2 == 0
-        arrived = sent_back(self.trace.logits, visit.edge, self.start * even)
-        return arrived is None or not bool(layout(arrived)[:, 1::2].any())
+        """Whether the logits 0, 2, … depend on the channels 0, 2, … alone."""
+        even = torch.arange(self.trace.logits.shape[1], device=self.cotangent.device) % 2 == 0
+        vjp = vjp_at(self.trace.logits, visit.edge, self.cotangent * even)
+        return vjp is None or not bool(layout(vjp)[:, 1::2].any())
 
     def _cells_reach_logits(self, visit: Visit) -> bool:
         count, width = visit.shape[1:]
-        arrived = self._sent_back(visit) if width == self.first_tokens[count].shape[2] else None
-        if arrived is None:
+        vjp = self._vjp(visit) if width == self.first_tokens[count].shape[2] else None
+        if vjp is None:
             return False
         if count not in self.grids:
             self.grids[count] = grid_of_tokens(self.trace, count)
         grid = self.grids[count]
-        return grid is not None and (bool(grid(arrived).any()) or self._is_dead(count))
+        return grid is not None and (bool(grid(vjp).any()) or self._has_no_vjp(count))
 
-    def _is_dead(self, count: int) -> bool:
-        """Whether nothing reaches the logits, as before a classifier of zeros."""
-        arrived = self._sent_back(self.first_tokens[count])
-        return arrived is None or not bool(arrived.any())
+    def _has_no_vjp(self, count: int) -> bool:
+        """Whether the VJP at the tokens is 0, as before a classifier of zeros."""
+        vjp = self._vjp(self.first_tokens[count])
+        return vjp is None or not bool(vjp.any())
 
-    def _sent_back(self, visit: Visit) -> Tensor | None:
-        return sent_back(self.trace.logits, visit.edge, self.start)
+    def _vjp(self, visit: Visit) -> Tensor | None:
+        return vjp_at(self.trace.logits, visit.edge, self.cotangent)

@@ -1,22 +1,14 @@
 """What an explainer's head reads: the vector Z of one layer of the backbone."""
 
-from typing import Literal, NamedTuple, TypedDict, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
 from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.core.batch import Features
 
 Pooling = Literal["average", "flatten", "positions", "none"]
-
-
-class Features(TypedDict):
-    """Z, and the logits that came with it from the same forward pass."""
-
-    features: Tensor
-    """(B, d) float32."""
-    logits: Tensor
-    """(B, C) float32."""
 
 
 class FeatureSizes(NamedTuple):

@@ -25,7 +25,7 @@ class BackboneOutput(NamedTuple):
 
 
 class FrozenBackbone(nn.Module):
-    """A trained classifier behind glass: nothing that is done with it changes it.
+    """A frozen classifier: nothing that is done with it changes it.
 
     The network is a copy of its own, kept out of ``parameters()``, ``state_dict()`` and ``train()``: no optimizer, no
     checkpoint and no mode switch reaches it, while ``to()`` moves it along. In its place a checkpoint holds a digest of its
@@ -40,6 +40,15 @@ class FrozenBackbone(nn.Module):
     Raises:
         ValueError: for an unknown network or weights that do not fit it.
         FileNotFoundError: where the weight file does not exist.
+
+    Example:
+        >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8 * 6 * 6, 4))
+        >>> backbone = FrozenBackbone(network)
+        >>> logits, taps = backbone(torch.rand(2, 3, 8, 8), taps=["0"])
+        >>> logits.shape, taps["0"].shape
+        (torch.Size([2, 4]), torch.Size([2, 8, 6, 6]))
+        >>> list(backbone.parameters())
+        []
     """
 
     def __init__(
@@ -67,7 +76,7 @@ class FrozenBackbone(nn.Module):
 
     model: nn.Module
     digest: str
-    """SHA-256 of the weights as they were given: names, types, shapes and bytes of parameters and buffers."""
+    """SHA-256 of the weights as they were loaded: names, types, shapes and bytes of parameters and buffers."""
 
     @classmethod
     def from_options(cls, options: BackboneOptions) -> "FrozenBackbone":
@@ -98,7 +107,7 @@ class FrozenBackbone(nn.Module):
         Raises:
             ValueError: where they differ.
         """
-        check_digest(expected=state, found=self.digest)
+        check_digest(expected=state, actual=self.digest)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         self.model._apply(fn, recurse)  # type: ignore[no-untyped-call]  # noqa: SLF001
@@ -109,11 +118,11 @@ class FrozenBackbone(nn.Module):
         return f"{self.options.name}, weights={self.options.weights}"
 
 
-def check_digest(*, expected: str, found: str) -> None:
+def check_digest(*, expected: str, actual: str) -> None:
     """Raises ValueError, naming both, where an explainer was made for other weights than those at hand."""
-    if expected != found:
+    if expected != actual:
         raise ValueError(
-            f"The explainer was trained on a backbone with weight digest {expected}, but this one has {found};"
+            f"The explainer was trained on a backbone with weight digest {expected}, but this one has {actual};"
             " give it the weights that it was trained on."
         )
 

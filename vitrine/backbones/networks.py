@@ -1,4 +1,4 @@
-"""Builds a network by its name: from torchvision, timm, or a class of one's own."""
+"""Builds a network by its name: from torchvision, timm, or a class of your own."""
 
 import difflib
 import importlib
@@ -11,17 +11,19 @@ import torchvision
 from torch import nn
 
 from vitrine.backbones.weight_files import WEIGHT_FILE_SUFFIXES, load_weights, recorded_num_classes
+from vitrine.core.options import Count, Options
 
 MOVED_CLASSES = {"vitrine.an8flower.network:FlowerNet": "vitrine.data.an8flower.network:FlowerNet"}
 """Today's names of networks that explainers and configurations saved earlier still name."""
 
 
-@dataclass
-class BackboneOptions:
+@dataclass(frozen=True)
+class BackboneOptions(Options):
     """Which network, and which weights.
 
     Args:
-        name: a torchvision name (``resnet18``), a timm name (``timm:resnet18d``), or an own class (``package.module:Class``).
+        name: a torchvision name (``resnet18``), a timm name (``timm:resnet18d``), or a class of your own
+            (``package.module:Class``).
         weights: a torchvision entry (``IMAGENET1K_V1``, ``DEFAULT``), ``pretrained`` for timm, or a local ``.pth``,
             ``.pt`` or ``.safetensors`` file with a state dict; random weights without it.
         num_classes: number of logits; without it as many as the weight file says that it has (those written by this
@@ -31,7 +33,7 @@ class BackboneOptions:
 
     name: str = "resnet18"
     weights: str | None = None
-    num_classes: int | None = None
+    num_classes: Count | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -71,7 +73,7 @@ def _build_torchvision(name: str, entry: str | None, keywords: dict[str, Any]) -
         near = difflib.get_close_matches(name, known, n=8) or known
         raise ValueError(
             f"torchvision has no classifier named {name!r}; near names: {', '.join(near)};"
-            " a timm model is 'timm:NAME', an own class 'package.module:Class'."
+            " a timm model is 'timm:NAME', a class of your own 'package.module:Class'."
         )
     table = torchvision.models.get_model_weights(name)
     if entry is not None and entry != "DEFAULT" and entry not in table.__members__:

@@ -61,10 +61,10 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     return dict(state)
 
 
-def _check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Path) -> None:
+def _check_fit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Path) -> None:
     # Older checkpoints lack this counter, which nothing at inference reads; load_state_dict fills it in.
-    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
-    surplus = [key for key in state if key not in own]
+    missing = [key for key in expected if key not in state and not key.endswith("num_batches_tracked")]
+    surplus = [key for key in state if key not in expected]
     if missing or surplus:
         what = f"lacks {missing[0]!r}" if missing else f"has {surplus[0]!r}, which the network does not"
         raise ValueError(
@@ -72,10 +72,10 @@ def _check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Pat
             f" ({len(missing)} keys missing, {len(surplus)} too many)."
         )
     for key, value in state.items():
-        if value.shape != own[key].shape:
+        if value.shape != expected[key].shape:
             raise ValueError(
                 f"Weight file {path} does not fit the network: {key!r} has shape {tuple(value.shape)} there and"
-                f" {tuple(own[key].shape)} here; is num_classes right?"
+                f" {tuple(expected[key].shape)} here; is num_classes right?"
             )
 
 

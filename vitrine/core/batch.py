@@ -1,6 +1,5 @@
 """Batches of samples: the typed dict that every data loader yields and every explainer reads."""
 
-from collections.abc import Sequence
 from typing import Any, TypedDict
 
 from torch import Tensor
@@ -39,14 +38,13 @@ class Batch(TypedDict, total=False):
     """(B, J) bool: whether each of the J explained classes is fitted on the sample; all of them are where it is absent."""
 
 
-def class_name(classes: Sequence[str], label: int) -> str:
-    """Name of a class; ``class 7`` where the list of names is shorter than that.
+class Features(TypedDict):
+    """Features Z of a batch of images, with the logits of the same forward pass."""
 
-    Example:
-        >>> class_name(["ant", "bee"], 1), class_name(["ant", "bee"], 7)
-        ('bee', 'class 7')
-    """
-    return classes[label] if label < len(classes) else f"class {label}"
+    features: Tensor
+    """(B, d) float32."""
+    logits: Tensor
+    """(B, C) float32."""
 
 
 def repeat_per_class(batch: Batch) -> tuple[Batch, Tensor]:

@@ -15,6 +15,15 @@ class Explanation:
     """K heatmaps an image, what each contributes, and the prediction that they explain.
 
     The K heatmaps are x-features (SRAE), the strongest layer/filter pairs (μ-Lasso) or a single mask (inversion).
+
+    Example:
+        >>> maps, scores, classes = torch.rand(2, 3, 8, 8), torch.rand(2, 3), torch.tensor([1, 0])
+        >>> labels = [["beak", "wing", "tail"]] * 2
+        >>> explanation = Explanation(maps, scores, labels, classes, classes, torch.rand(2, 4))
+        >>> len(explanation), explanation.aggregate().shape
+        (2, torch.Size([2, 1, 8, 8]))
+        >>> explanation[:1].valid_heatmaps(0)
+        [0, 1, 2]
     """
 
     heatmaps: Tensor
@@ -127,6 +136,11 @@ class Explanation:
             class_scores=_joined([e.class_scores for e in explanations]),
             kinds=None if first.kinds is None else [row for e in explanations for row in e.kinds or ()],
         )
+
+
+def class_name(classes: Sequence[str], index: int) -> str:
+    """Name of a class; ``class 7`` for the index 7 where the list of names is shorter."""
+    return classes[index] if index < len(classes) else f"class {index}"
 
 
 def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:

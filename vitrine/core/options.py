@@ -7,9 +7,10 @@ A frozen dataclass that inherits `Options` is checked when it is made, a functio
 import functools
 import inspect
 import math
+import re
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, ParamSpec, Self, TypeVar, Union, cast, get_args, get_origin
@@ -102,6 +103,12 @@ class Options:
         for field in fields(self):
             check_value(field.name, getattr(self, field.name), hints[field.name])
 
+    @classmethod
+    def path_of(cls, name: str) -> str | None:
+        """Where an option stands in here, by today's or an earlier name: the field, dotted where within one; None if not."""
+        field = cls.RENAMED.get(name, name)
+        return field if field in {one.name for one in fields(cls)} else None
+
     def to_dict(self) -> dict[str, Any]:
         """JSON types by field; `from_dict` reads them."""
         return {name: _as_json(value) for name, value in asdict(self).items()}
@@ -111,14 +118,20 @@ class Options:
         """Reads what `to_dict` gave, also under earlier names.
 
         Raises:
-            ValueError: for a name that is no field, and a value that makes no sense.
+            ValueError: for a name that is no field, a name that is there beside its earlier one, and a value that makes no
+                sense.
         """
-        named = {cls.RENAMED.get(name, name): value for name, value in entries.items()}
+        hints = _hints(cast("Any", cls))
         known = [field.name for field in fields(cls)]
-        for name in named:
+        values: dict[str, Any] = {}
+        for given, value in entries.items():
+            name = cls.RENAMED.get(given, given)
             if name not in known:
-                raise ValueError(f"{cls.__name__} has no option {name!r}{did_you_mean(name, known)}.")
-        return cls(**named)
+                raise ValueError(f"{cls.__name__} has no option {given!r}{did_you_mean(given, known) or '.'}")
+            if name in values:
+                raise ValueError(f"{cls.__name__} has {name!r} twice, once under its earlier name; give one of them.")
+            values[name] = _from_json(name, value, hints[name])
+        return cls(**values)
 
 
 def checked(function: Callable[P, T]) -> Callable[P, T]:
@@ -166,11 +179,11 @@ def _reason(name: str, value: object, annotation: Any) -> OptionError | None:  #
         range_ = next((entry for entry in arguments[1:] if isinstance(entry, Range)), None)
         reason = _reason(name, value, arguments[0])
         if reason is not None or range_ is None:
-            return reason if range_ is None or reason is None else OptionError(name, value, _wanted(annotation))
-        return None if value in range_ else OptionError(name, value, _wanted(annotation))  # type: ignore[operator]
+            return reason if range_ is None or reason is None else OptionError(name, value, _wanted(annotation, value))
+        return None if value in range_ else OptionError(name, value, _wanted(annotation, value))  # type: ignore[operator]
     if origin in {Union, types.UnionType}:
         reasons = [_reason(name, value, one) for one in arguments]
-        return None if None in reasons else OptionError(name, value, _wanted(annotation))
+        return None if None in reasons else OptionError(name, value, _wanted(annotation, value))
     if origin is Literal:
         return (
             None
@@ -216,19 +229,23 @@ def _is_plain(value: object, kind: type) -> bool:
 
 
 def _refused(name: str, value: object, annotation: Any) -> OptionError:
-    return OptionError(name, value, _wanted(annotation))
+    return OptionError(name, value, _wanted(annotation, value))
 
 
-def _wanted(annotation: Any) -> str:  # noqa: PLR0911 - one for each form
-    """What an annotation allows, as a sentence goes on: ``a number above 0``, ``'clamp', 'raw' or 'zplus'``."""
+def _wanted(annotation: Any, value: object = None) -> str:  # noqa: PLR0911 - one for each form
+    """What an annotation allows instead of a value, as a sentence goes on: ``a number above 0``, ``'clamp' or 'zplus'``."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         range_ = next((entry for entry in arguments[1:] if isinstance(entry, Range)), None)
         if range_ is None:
-            return _wanted(arguments[0])
-        return repr(range_).replace("a number", "a whole number") if arguments[0] is int else repr(range_)
+            return _wanted(arguments[0], value)
+        text = repr(range_)
+        if arguments[0] is not int:
+            return text
+        known_whole = "a number" in text or _is_plain(value, int)
+        return text.replace("a number", "a whole number") if known_whole else f"a whole number, {text}"
     if origin in {Union, types.UnionType}:
-        return _joined([_wanted(one) for one in arguments])
+        return _joined([_wanted(one, value) for one in arguments])
     if origin is Literal:
         return _joined([repr(one) for one in arguments])
     if origin in {Sequence, list, tuple} or annotation in {Sequence, list, tuple}:
@@ -256,24 +273,43 @@ def _as_json(value: Any) -> Any:
     return value
 
 
+def _from_json(name: str, value: Any, annotation: Any) -> Any:
+    """What `_as_json` made a JSON type of: options within options, tuples and paths."""
+    members = get_args(annotation) if get_origin(annotation) in {Union, types.UnionType} else (annotation,)
+    for one in members:
+        if isinstance(one, type) and issubclass(one, Options) and isinstance(value, Mapping):
+            try:
+                return one.from_dict(value)
+            except OptionError as error:
+                raise OptionError(f"{name}.{error.name}", error.value, error.wanted) from None
+        if one is Path and isinstance(value, str) and str not in members:
+            return Path(value)
+        if tuple in {one, get_origin(one)} and isinstance(value, list):
+            return tuple(value)
+    return value
+
+
 def option_path(declared: type, name: str) -> str:
     """Where an option stands among a constructor's parameters, such as ``srae.layer``; its name where it is one itself.
 
     Args:
-        declared: the class, whose constructor takes dataclasses of options.
+        declared: the class, whose constructor, or that of a base, takes dataclasses of options. Its ``RENAMED`` maps
+            earlier names to today's, dotted where within a parameter.
         name: of a field of one of them, today's or an earlier one, or of a parameter.
     """
     for base in inspect.getmro(declared):
+        renamed = vars(base).get("RENAMED", {})
+        if name in renamed:
+            return str(renamed[name])
         if "__init__" not in vars(base):
             continue
         hints = _hints(base.__init__)  # type: ignore[misc]  # looked at, not called
         if name in hints:
             return name
         for parameter, hint in hints.items():
-            if isinstance(hint, type) and issubclass(hint, Options):
-                field = hint.RENAMED.get(name, name)
-                if field in {one.name for one in fields(hint)}:
-                    return f"{parameter}.{field}"
+            path = hint.path_of(name) if isinstance(hint, type) and issubclass(hint, Options) else None
+            if path is not None:
+                return f"{parameter}.{path}"
     return name
 
 
@@ -284,13 +320,47 @@ def grouped(declared: type, options: Mapping[str, Any]) -> dict[str, Any]:
         declared: the class, whose constructor takes dataclasses of options.
         options: values by the names of fields of these dataclasses, or of parameters.
     """
-    arguments: dict[str, Any] = {}
-    fields_of: dict[str, dict[str, Any]] = {}
+    tree: dict[str, Any] = {}
     for name, value in options.items():
-        parameter, _, field = option_path(declared, name).rpartition(".")
-        if parameter:
-            fields_of.setdefault(parameter, {})[field] = value
-        else:
-            arguments[field] = value
+        *parents, last = option_path(declared, name).split(".")
+        branch = tree
+        for parent in parents:
+            branch = branch.setdefault(parent, {})
+        branch[last] = value
     hints = _hints(declared.__init__)  # type: ignore[misc]  # looked at, not called
-    return arguments | {parameter: hints[parameter](**values) for parameter, values in fields_of.items()}
+    return {name: _made(value, hints.get(name)) for name, value in tree.items()}
+
+
+def _made(value: Any, hint: Any) -> Any:
+    is_options = isinstance(hint, type) and issubclass(hint, Options) and isinstance(value, Mapping)
+    return hint(**value) if is_options else value
+
+
+def with_full_key(message: str, config: Mapping[str, Any]) -> str:
+    """The message of an `OptionError` with the full key of its option, as it stands in a configuration.
+
+    Args:
+        message: ``NAME is VALUE; give …``; any other comes back as it is.
+        config: nested mappings and lists of the run, in which the option is sought by its name and value.
+    """
+    told = re.match(r"([A-Za-z_][\w.]*)((?:\[\d+\])*) is (.*?); give ", message)
+    if told is None:
+        return message
+    name, value = told[1], told[3].strip("'")
+    for path, found in _entries(config, ""):
+        whole = path == name or path.endswith(f".{name}")
+        if whole and (told[2] or str(found) == value or (found is None and value == "null")):
+            return f"{path}{message[len(name) :]}"
+    return message
+
+
+def _entries(config: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Dotted paths and values of all entries of nested mappings and lists."""
+    if isinstance(config, Mapping):
+        for name, value in config.items():
+            yield from _entries(value, f"{path}.{name}" if path else str(name))
+    elif isinstance(config, list):
+        for place, value in enumerate(config):
+            yield from _entries(value, f"{path}[{place}]")
+    if path:
+        yield path, config

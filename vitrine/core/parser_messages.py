@@ -9,6 +9,7 @@ from textwrap import dedent
 from typing import Any
 
 from vitrine.core.near_names import did_you_mean
+from vitrine.core.options import Options, option_path
 
 UNION = re.compile(
     r"Does not validate against any of the Union subtypes\n.*?^(?P<i> *)Errors:\n(?P<errors>.*?)\n(?P=i)Given value type:"
@@ -19,6 +20,16 @@ UNKNOWN_KEY = re.compile(
     r"Option '(\S+)' is not accepted|unrecognized arguments: --([\w.]+)|(?:Subcommand|Group) '(\w+)' does not accept option"
     r" '(\S+)'"
 )
+WORDS = {
+    "NoneType": "null",
+    "Sequence": "a list",
+    "Iterable": "a list",
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a text",
+}
+"""Names of types in messages."""
 NO_CLASS = re.compile(r"Expected a dot import path string: (.+)|Unexpected import path format: (.+)")
 
 
@@ -99,10 +110,14 @@ class _Reader:
         parts = name.split(".")
         if cls is not None and group:
             parts = [group, *parts]
+        if cls is not None and (path := option_path(cls, parts[0])) != parts[0]:
+            earlier, today = ".".join([key, *parts]), ".".join([key, path, *parts[1:]])
+            return f"there is no key {earlier} of {cls.__name__}; it is {today} now."
         if cls is None and parts[0] in self.roots:
             suggestion = did_you_mean(parts[-1], accepted_keys(self.roots[parts[0]], parts[1:-1]))
         else:
             suggestion = did_you_mean(parts[-1], accepted_keys(cls, parts[:-1])) if cls else ""
+            suggestion = suggestion or (_near_option(name, cls) if cls else "")
         whole = ".".join([key, *parts] if key else parts)
         return f"there is no key {whole}{f' of {cls.__name__}' if cls else ''}{suggestion or '.'}"
 
@@ -113,15 +128,28 @@ class _Reader:
 
 def _wrong_value(key: str, value: str, kinds: list[str]) -> str:
     expected = " or ".join(dict.fromkeys(_kind(kind) for kind in kinds))
-    return f"{key}: {_flat(value)!r} is not right here; give {expected}."
+    shown = "null" if value == "None" else repr(_flat(value))
+    return f"{key} is {shown}; give {expected}."
 
 
 def _kind(kind: str) -> str:
-    """A type as users write it: ``int``, ``null``, ``'constant' or 'cosine'``."""
+    """A type as users write it: ``a whole number``, ``null``, ``'exact' or 'sgd'``."""
     if match := re.fullmatch(r"typing\.Literal\[(.*)\]", kind):
         return match[1].replace(", ", " or ")
     name = re.sub(r"<(?:class|enum) '(?:[\w.]*\.)?(\w+)'>", r"\1", kind)
-    return {"NoneType": "null", "Sequence": "a list", "Iterable": "a list", "bool": "true or false"}.get(name, name)
+    return WORDS.get(name, name)
+
+
+def _near_option(wrong: str, cls: type) -> str:
+    """As `did_you_mean`, among the fields of the option dataclasses that a class takes."""
+    paths = {
+        field: f"{parameter}.{field}"
+        for parameter, hint in _parameter_types(cls).items()
+        if isinstance(hint, type) and issubclass(hint, Options)
+        for field in accepted_keys(hint)
+    }
+    close = [path for field, path in paths.items() if did_you_mean(wrong, [field])]
+    return f"; did you mean {' or '.join(close)}?" if close else ""
 
 
 def _parameter_types(cls: type) -> dict[str, Any]:

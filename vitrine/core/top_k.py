@@ -51,6 +51,10 @@ class TopK(Generic[E]):
     def __iter__(self) -> Iterator[E]:
         return (entry for _, entry in self._sorted)
 
+    def items(self) -> Iterator[tuple[Any, E]]:
+        """Sort keys and entries, in their order."""
+        return iter(self._sorted)
+
     @property
     def last(self) -> E | None:
         """The entry that a better one would replace; None while there are fewer than ``top_k``."""

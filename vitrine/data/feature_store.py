@@ -12,9 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vitrine.backbones.features import Features
 from vitrine.core.atomic_io import atomic_file, atomic_new_folder
-from vitrine.core.batch import Batch
+from vitrine.core.batch import Batch, Features
 from vitrine.core.progress import progress_bar
 
 MANIFEST = "manifest.json"

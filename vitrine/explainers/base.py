@@ -44,6 +44,21 @@ class Explainer(nn.Module, ABC):
 
     Raises:
         ValueError: for options of another type; and where a second class of the same module and name is defined.
+
+    Example:
+        >>> from torch import nn
+        >>> class ChannelMeans(Explainer):
+        ...     def explain_batch(self, images, target):
+        ...         logits = self.backbone(images).logits
+        ...         classes = target_classes(target, logits.argmax(dim=1), logits.shape[1])
+        ...         labels = [["mean"]] * len(images)
+        ...         heatmaps = images.mean(dim=1, keepdim=True)
+        ...         scores = heatmaps.mean(dim=(2, 3))
+        ...         return Explanation(heatmaps, scores, labels, logits.argmax(dim=1), classes, logits)
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 2))
+        >>> explainer = ChannelMeans(FrozenBackbone(model), classes=["ant", "bee"])
+        >>> explainer.attribute(torch.rand(4, 3, 8, 8), target=1).shape
+        torch.Size([4, 1, 8, 8])
     """
 
     options_type: ClassVar[type[Options]] = Options
@@ -153,7 +168,7 @@ class Explainer(nn.Module, ABC):
     def save(
         self, folder: str | Path, *, bundle_backbone: bool | None = None, metadata: dict[str, Any] | None = None
     ) -> None:
-        """Writes ``explainer.json`` and ``explainer.safetensors``; an explainer that stood there is replaced as a whole.
+        """Writes ``explainer.json`` and ``explainer.safetensors``; an earlier explainer there is replaced as a whole.
 
         Where heatmaps can be named, ``names.yaml`` is the file to do so. Names that a person wrote into the replaced folder
         are carried over; where some do not fit any more, their file is kept as ``names.yaml.old``, with a warning.
@@ -190,15 +205,15 @@ class Explainer(nn.Module, ABC):
             save_file(state, folder / BACKBONE_NAME)
 
     def _write_names(self, folder: Path, replaced: Path) -> None:
-        kept = write_joined_names(folder, replaced, self.heatmap_names, self.heatmap_counts())
+        kept_name = write_joined_names(folder, replaced, self.heatmap_names, self.heatmap_counts())
         names, heads = replaced / NAMES_NAME, replaced / HEADS_NAME
-        if kept is None and has_names(names) and heads.read_bytes() != (folder / HEADS_NAME).read_bytes():
+        if kept_name is None and has_names(names) and heads.read_bytes() != (folder / HEADS_NAME).read_bytes():
             warnings.warn(
                 f"{names} was written for other heads than those saved now; see if its names fit.", stacklevel=3
             )
-        if kept is not None:
+        if kept_name is not None:
             warnings.warn(
-                f"{names} does not fit this explainer in all that it says; it is kept as {replaced / kept}.",
+                f"{names} does not fit this explainer in all that it says; it is kept as {replaced / kept_name}.",
                 stacklevel=3,
             )
 
@@ -224,8 +239,10 @@ class Explainer(nn.Module, ABC):
             ValueError: where they belong to another kind or size of head.
         """
         state = self.with_current_names(state)
-        own = self.head_state()
-        differing = sorted(set(own) ^ set(state)) + [k for k in own if k in state and own[k].shape != state[k].shape]
+        heads = self.head_state()
+        differing = sorted(set(heads) ^ set(state)) + [
+            k for k in heads if k in state and heads[k].shape != state[k].shape
+        ]
         if differing:
             raise ValueError(f"The saved heads do not fit this {type(self).__name__}: {differing[0]!r} differs.")
         self.load_state_dict(state, strict=False)
@@ -241,8 +258,8 @@ def _part_of(target: Target, batch: int, part: slice) -> Target:
     if target is None or isinstance(target, int) or (isinstance(target, Tensor) and target.ndim == 0):
         return target
     if (isinstance(target, Tensor) and target.ndim > 1) or len(target) != batch:
-        given = tuple(target.shape) if isinstance(target, Tensor) else f"{len(target)} entries"
-        raise ValueError(f"target has {given}; give one class, or one for each of {batch} images.")
+        shape = tuple(target.shape) if isinstance(target, Tensor) else f"{len(target)} entries"
+        raise ValueError(f"target has {shape}; give one class, or one for each of {batch} images.")
     return target[part]
 
 

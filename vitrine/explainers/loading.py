@@ -1,6 +1,7 @@
 """Loads explainers that were saved: ``vitrine.load``."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,26 @@ def load(
 
     Raises:
         FileNotFoundError: where the folder or the backbone's weights are not there.
-        ValueError: where a file is damaged, names do not fit the explainer, or the backbone's weights are not those that
-            it was trained on.
+        ValueError: where a file is damaged, names do not fit the explainer, its class is not known, or the backbone's
+            weights are not those that it was trained on.
+
+    Example:
+        >>> import tempfile
+        >>> from torch import nn
+        >>> from vitrine.backbones import FrozenBackbone
+        >>> from vitrine.explainers import SRAEExplainer, SRAEOptions
+        >>> features = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
+        >>> model = nn.Sequential(features, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+        >>> explainer = SRAEExplainer(FrozenBackbone(model), SRAEOptions(layer="0", image_size=16))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     explainer.save(f"{folder}/explainer")
+        ...     type(load(f"{folder}/explainer", backbone=model)).__name__
+        'SRAEExplainer'
     """
     folder = Path(folder)
     config = read_config(folder)
     network = _backbone(folder, config, backbone)
-    check_digest(expected=config["weight_digest"], found=network.digest)
+    check_digest(expected=config["weight_digest"], actual=network.digest)
     preprocessing = config["preprocessing"] and Preprocessing.from_dict(config["preprocessing"])
     kind = explainer or _registered(folder, config)
     options = kind.options_type.from_dict(config["options"])
@@ -80,18 +94,18 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def _backbone(
-    folder: Path, config: dict[str, Any], given: FrozenBackbone | nn.Module | str | Path | None
+    folder: Path, config: dict[str, Any], backbone: FrozenBackbone | nn.Module | str | Path | None
 ) -> FrozenBackbone:
-    if isinstance(given, FrozenBackbone):
-        return given
-    if isinstance(given, nn.Module):
-        return FrozenBackbone(given)
-    options = BackboneOptions(**config["backbone"])
+    if isinstance(backbone, FrozenBackbone):
+        return backbone
+    if isinstance(backbone, nn.Module):
+        return FrozenBackbone(backbone)
+    options = BackboneOptions.from_dict(config["backbone"])
     bundled = folder / BACKBONE_NAME
-    if given is not None:
-        options.weights = str(given)
+    if backbone is not None:
+        options = replace(options, weights=str(backbone))
     elif bundled.is_file():
-        options.weights = str(bundled)
+        options = replace(options, weights=str(bundled))
     elif options.weight_file and not options.weight_file.is_file():
         raise FileNotFoundError(
             f"The backbone's weights {options.weight_file} of {folder} are not there any more;"

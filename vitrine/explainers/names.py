@@ -36,18 +36,18 @@ def read_names(path: Path, counts: Mapping[str, int]) -> Names:
             another number of names for it.
     """
     names = parse_names(path)
-    for class_name, given in names.items():
-        if not any(given):  # nobody wrote anything: the file may be of other heads
+    for class_name, entries in names.items():
+        if not any(entries):  # nobody wrote anything: the file may be of other heads
             continue
         if class_name not in counts:
             known = ", ".join(repr(name) for name in list(counts)[:5]) or "none"
             raise ValueError(f"{path} has names for {class_name!r}, which is no explained class; classes: {known}.")
-        if len(given) != counts[class_name]:
+        if len(entries) != counts[class_name]:
             raise ValueError(
-                f"{path} has {len(given)} names for {class_name!r}, which has {counts[class_name]} heatmaps; give a line"
+                f"{path} has {len(entries)} names for {class_name!r}, which has {counts[class_name]} heatmaps; give a line"
                 " for each, with '' where there is no name yet."
             )
-    return without_names(counts) | {class_name: given for class_name, given in names.items() if any(given)}
+    return without_names(counts) | {class_name: entries for class_name, entries in names.items() if any(entries)}
 
 
 def parse_names(path: Path) -> Names:
@@ -62,16 +62,16 @@ def parse_names(path: Path) -> Names:
         return {}
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold class names, each with a list of names, got a {type(content).__name__}.")
-    return {str(class_name): _checked(path, str(class_name), given) for class_name, given in content.items()}
+    return {str(class_name): _checked(path, str(class_name), entries) for class_name, entries in content.items()}
 
 
-def _checked(path: Path, class_name: str, given: Any) -> list[str]:
-    if not isinstance(given, list):
-        raise ValueError(f"{path}: {class_name!r} must have a list of names, one a line after a dash, got {given!r}.")
-    wrong = [name for name in given if not isinstance(name, str | None)]
+def _checked(path: Path, class_name: str, entries: Any) -> list[str]:
+    if not isinstance(entries, list):
+        raise ValueError(f"{path}: {class_name!r} must have a list of names, one a line after a dash, got {entries!r}.")
+    wrong = [name for name in entries if not isinstance(name, str | None)]
     if wrong:
         raise ValueError(f"{path}: {class_name!r} has the name {wrong[0]!r}, which is not text; write it in quotes.")
-    return [_one_line(name or "") for name in given]
+    return [_one_line(name or "") for name in entries]
 
 
 def _one_line(text: str) -> str:
@@ -89,10 +89,10 @@ def joined(names: Mapping[str, list[str]], earlier: Mapping[str, list[str]], cou
     """The names of the heatmaps in ``counts``: those of ``names``, and where it has none, those of ``earlier`` that fit."""
     together = without_names(counts)
     for source in (earlier, names):  # what comes later is written over what came before
-        for class_name, given in source.items():
-            if len(given) == counts.get(class_name):
+        for class_name, entries in source.items():
+            if len(entries) == counts.get(class_name):
                 kept = together[class_name]
-                together[class_name] = [name or before for name, before in zip(given, kept, strict=True)]
+                together[class_name] = [name or before for name, before in zip(entries, kept, strict=True)]
     return together
 
 
@@ -140,7 +140,7 @@ def _readable(path: Path) -> Names | None:
 
 
 def _named(names: Mapping[str, list[str]]) -> set[tuple[str, int, str]]:
-    return {(class_name, i, name) for class_name, given in names.items() for i, name in enumerate(given) if name}
+    return {(class_name, i, name) for class_name, entries in names.items() for i, name in enumerate(entries) if name}
 
 
 def _has_comment(text: bytes) -> bool:

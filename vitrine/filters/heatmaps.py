@@ -83,7 +83,7 @@ def _start_signals(
             raise ValueError(f"Layer {layer!r} has channels 0 to {output.shape[1] - 1}, not {int(wrong[0])}.")
         activations = output[images] if thresholds is None else _excess(output[images], thresholds[images, k])
         signals[layer] = torch.zeros_like(output)
-        signals[layer][images] = method.start_of(activations, channels)
+        signals[layer][images] = method.cotangent(activations, channels)
     return signals
 
 

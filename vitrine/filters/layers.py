@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import nn
 
-from vitrine.attribution.autograd.backward import ForwardTrace, Visit, forward_trace, sent_back
+from vitrine.attribution.autograd.backward import ForwardTrace, Visit, forward_trace, vjp_at
 from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.taps import resolve_layer
 from vitrine.core.options import OptionError
@@ -128,7 +128,7 @@ def _is_class_layer(model: nn.Module, trace: ForwardTrace, visit: Visit) -> bool
     # NaN times a weight of 0 is NaN: a dependence is found whatever the weights are.
     cotangent = torch.zeros_like(trace.logits)
     cotangent[:, ::2] = torch.nan
-    gradient = sent_back(trace.logits, visit.edge, cotangent)
+    gradient = vjp_at(trace.logits, visit.edge, cotangent)
     return gradient is None or not bool(gradient.movedim(axis, 1)[:, 1::2].any())
 
 

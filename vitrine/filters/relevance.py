@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from vitrine.core.atomic_io import atomic_file
-from vitrine.core.batch import class_name
+from vitrine.core.explanation import class_name
 from vitrine.filters.layer_selection import LayerSelection
 from vitrine.filters.layers import ResponseLayer
 

@@ -7,9 +7,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from vitrine.backbones.features import Features
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.guard import eval_guard
+from vitrine.core.batch import Features
 from vitrine.core.options import Count, checked
 from vitrine.core.precision import in_full
 from vitrine.filters.layers import Layers, ResponseLayer, traced_layers

@@ -17,7 +17,10 @@ from vitrine.core.explanation import Explanation
 class ExplanationMetric(Metric, ABC):
     """A torchmetrics metric of explanations and the annotations of their images.
 
-    ``compute`` returns named scalars, so that the number of images that could not be measured is reported beside the result.
+    ``compute`` returns named scalars, whose names begin with that of the metric: its single result has the metric's name
+    alone, such as ``pointing_game``; other results and counts have names below it, such as ``saliency/precision``. Of the
+    counts of what could not be measured, ``skipped`` counts images without the annotation, which are left out, and
+    ``degenerate`` heatmaps that are constant or hold NaN or infinity. A test logs ``test/NAME``.
 
     Example:
         >>> class MeanScore(ExplanationMetric):

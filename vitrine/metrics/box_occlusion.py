@@ -129,7 +129,7 @@ class BoxOcclusion(Metric):
     Example:
         >>> metric = BoxOcclusion(shares=(0, 0.1, 0.2))
         >>> metric.update(torch.tensor([[0.9, 0.6, 0.4], [0.7, 0.6, 0.2]]))  # (B, T)
-        >>> round(metric.compute()["box_occlusion_last_drop"].item(), 4)
+        >>> round(metric.compute()["box_occlusion/last_drop"].item(), 4)
         0.5
     """
 
@@ -158,7 +158,7 @@ class BoxOcclusion(Metric):
         """The drop averaged over images and shares above 0, that at the last share, and the number of degenerate maps."""
         curve = self.confidence / self.measured
         return {
-            "box_occlusion_drop": (curve[0] - curve[1:].mean()).float(),
-            "box_occlusion_last_drop": (curve[0] - curve[-1]).float(),
-            "box_occlusion_degenerate": self.degenerate.float(),
+            "box_occlusion/drop": (curve[0] - curve[1:].mean()).float(),
+            "box_occlusion/last_drop": (curve[0] - curve[-1]).float(),
+            "box_occlusion/degenerate": self.degenerate.float(),
         }

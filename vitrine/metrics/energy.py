@@ -46,11 +46,12 @@ class _EnergyInside(ExplanationMetric):
 
     def compute(self) -> dict[str, Tensor]:
         """The mean share, that of a uniform map, and the numbers of degenerate maps and of images without annotation."""
+        name = f"energy_in_{self.region_name}"
         return {
-            f"energy_in_{self.region_name}": (self.inside / self.measured).float(),
-            f"area_of_{self.region_name}": (self.area / self.measured).float(),
-            f"degenerate_maps_{self.region_name}": self.degenerate.float(),
-            f"images_without_{self.region_name}": self.unannotated.float(),
+            name: (self.inside / self.measured).float(),
+            f"{name}/area": (self.area / self.measured).float(),
+            f"{name}/degenerate": self.degenerate.float(),
+            f"{name}/skipped": self.unannotated.float(),
         }
 
 

@@ -84,7 +84,7 @@ class ClassReconstruction(Metric):
         >>> metric = ClassReconstruction(num_classes=3)
         >>> metric.update(torch.tensor([[2.0, 1.0, 0.0], [0.0, 1.0, 2.0]]), torch.tensor([0, 1]))
         >>> {name: value.item() for name, value in metric.compute().items()}  # class 1 has a tie, class 2 no image
-        {'reconstruction_auc': 0.75, 'classes_left_out': 1.0}
+        {'reconstruction_auc': 0.75, 'reconstruction_auc/skipped_classes': 1.0}
     """
 
     full_state_update = False
@@ -113,7 +113,9 @@ class ClassReconstruction(Metric):
         areas = [area_under_roc(scores[:, label], hot[:, label]) for label in measured]
         return {
             "reconstruction_auc": torch.stack(areas).mean() if areas else torch.tensor(torch.nan, device=self.device),
-            "classes_left_out": torch.tensor(float(self.num_classes - len(areas)), device=self.device),
+            "reconstruction_auc/skipped_classes": torch.tensor(
+                float(self.num_classes - len(areas)), device=self.device
+            ),
         }
 
 

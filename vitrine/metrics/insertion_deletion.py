@@ -40,7 +40,7 @@ class InsertionDeletion(ExplanationMetric):
         >>> explanation = Explanation(maps, torch.ones(1, 1), [["all"]], label, label, torch.zeros(1, 2))
         >>> metric = InsertionDeletion(classify, steps=4, blur=0)
         >>> metric.update(explanation, Batch(image=torch.full((1, 3, 8, 8), 5.0)))
-        >>> round(metric.compute()["deletion_auc"].item(), 3)
+        >>> round(metric.compute()["insertion_deletion/deletion_auc"].item(), 3)
         0.668
     """
 
@@ -77,7 +77,7 @@ class InsertionDeletion(ExplanationMetric):
     def compute(self) -> dict[str, Tensor]:
         """The mean areas, in [0, 1], and the number of degenerate maps."""
         return {
-            "insertion_auc": (self.insertion / self.measured).float(),
-            "deletion_auc": (self.deletion / self.measured).float(),
-            "insertion_deletion_degenerate": self.degenerate.float(),
+            "insertion_deletion/insertion_auc": (self.insertion / self.measured).float(),
+            "insertion_deletion/deletion_auc": (self.deletion / self.measured).float(),
+            "insertion_deletion/degenerate": self.degenerate.float(),
         }

@@ -22,7 +22,7 @@ class InversionConvergence(Metric):
         ... )
         >>> metric.update(result)
         >>> {name: round(value.item(), 3) for name, value in metric.compute().items()}
-        {'not_converged': 1.0, 'degenerate_masks': 0.0, 'inversion_steps': 50.0, 'final_loss': 0.2}
+        {'inversion/not_converged': 1.0, 'inversion/degenerate': 0.0, 'inversion/steps': 50.0, 'inversion/loss': 0.2}
     """
 
     full_state_update = False
@@ -49,16 +49,16 @@ class InversionConvergence(Metric):
         self.losses += finite.sum()
 
     def compute(self) -> dict[str, Tensor]:
-        """Counts ``not_converged`` and ``degenerate_masks``; means ``inversion_steps`` and ``final_loss``.
+        """Counts ``inversion/not_converged`` and ``inversion/degenerate``; means ``inversion/steps`` and ``inversion/loss``.
 
         The loss is that before each mask's last step; losses that are not finite are left out, and without a finite loss,
-        as where no step was made, there is no ``final_loss``.
+        as where no step was made, there is no ``inversion/loss``.
         """
         figures = {
-            "not_converged": self.not_converged,
-            "degenerate_masks": self.degenerate_masks,
-            "inversion_steps": self.steps / self.masks,
+            "inversion/not_converged": self.not_converged,
+            "inversion/degenerate": self.degenerate_masks,
+            "inversion/steps": self.steps / self.masks,
         }
         if self.losses > 0:
-            figures["final_loss"] = self.loss / self.losses
+            figures["inversion/loss"] = self.loss / self.losses
         return {name: value.float() for name, value in figures.items()}

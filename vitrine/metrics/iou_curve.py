@@ -24,7 +24,7 @@ class IoUCurve(ExplanationMetric):
         >>> explanation = Explanation(maps, torch.ones(1, 1), [["all"]], label, label, torch.zeros(1, 10))
         >>> metric = IoUCurve()
         >>> metric.update(explanation, Batch(mask=mask))
-        >>> metric.compute()["iou_curve_area"].item()  # 100 % but for t = 0, at which the whole map is on
+        >>> metric.compute()["iou"].item()  # 100 % but for t = 0, at which the whole map is on
         99.75
     """
 
@@ -54,8 +54,8 @@ class IoUCurve(ExplanationMetric):
         """The area, the mean IoU at the best threshold, and the numbers of degenerate maps and of images without a mask."""
         curve = self.overlaps / self.measured
         return {
-            "iou_curve_area": area_under_iou(curve).float(),
-            "iou_best": 100 * curve.max().float(),
-            "iou_degenerate": self.degenerate.float(),
-            "iou_skipped": self.skipped.float(),
+            "iou": area_under_iou(curve).float(),
+            "iou/best": 100 * curve.max().float(),
+            "iou/degenerate": self.degenerate.float(),
+            "iou/skipped": self.skipped.float(),
         }

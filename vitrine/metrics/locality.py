@@ -75,9 +75,9 @@ class Locality(PerFeatureMetric):
         empty = torch.zeros(0, device=self.device)
         return {
             "locality": (torch.stack(means) if means else empty).nanmean().float(),
-            "locality_undefined": (torch.stack(undefined) if undefined else empty).sum().float(),
-            "locality_degenerate": self.degenerate.float(),
-            "locality_unannotated": self.unannotated.float(),
+            "locality/undefined": (torch.stack(undefined) if undefined else empty).sum().float(),
+            "locality/degenerate": self.degenerate.float(),
+            "locality/skipped": self.unannotated.float(),
         }
 
     def by_class(self) -> dict[int, Tensor]:

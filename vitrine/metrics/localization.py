@@ -36,7 +36,7 @@ class LocalizationError(ExplanationMetric):
         >>> explanation = Explanation(maps, torch.ones(2, 1), [["all"]] * 2, labels, labels, torch.zeros(2, 10))
         >>> metric = LocalizationError(alpha=1.0)
         >>> metric.update(explanation, Batch(boxes=boxes))
-        >>> metric.compute()["localization_error"].item()  # the second image is missed
+        >>> metric.compute()["localization/error"].item()  # the second image is missed
         0.5
     """
 
@@ -75,12 +75,12 @@ class LocalizationError(ExplanationMetric):
         )
         is_fixed = self.alpha is not None
         figures = {
-            "localization_error": self.failures[-1] / self.measured if is_fixed else curve[best],
-            "localization_alpha": torch.full_like(best_alpha, self.alpha or 0.0) if is_fixed else best_alpha,
-            "localization_best_error": curve[best],
-            "localization_best_alpha": best_alpha,
-            "localization_degenerate": self.degenerate,
-            "localization_skipped": self.skipped,
+            "localization/error": self.failures[-1] / self.measured if is_fixed else curve[best],
+            "localization/alpha": torch.full_like(best_alpha, self.alpha or 0.0) if is_fixed else best_alpha,
+            "localization/best_error": curve[best],
+            "localization/best_alpha": best_alpha,
+            "localization/degenerate": self.degenerate,
+            "localization/skipped": self.skipped,
         }
         return {name: value.float() for name, value in figures.items()}
 

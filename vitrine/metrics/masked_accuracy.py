@@ -49,7 +49,7 @@ class MaskedAccuracy(ExplanationMetric):
         >>> metric = MaskedAccuracy(classify, Preprocessing(size=8, resize=8), gammas=(0.5,), fill="black", sigma=0)
         >>> metric.update(explanation, Batch(image=torch.ones(1, 3, 8, 8), label=label))
         >>> figures = metric.compute()
-        >>> figures["masked_accuracy_50"].item(), figures["kept_area_50"].item()
+        >>> figures["masked_accuracy/50"].item(), figures["masked_accuracy/kept_area_50"].item()
         (1.0, 0.5)
     """
 
@@ -101,11 +101,11 @@ class MaskedAccuracy(ExplanationMetric):
 
     def compute(self) -> dict[str, Tensor]:
         """Accuracies and mean shares of kept pixels, in [0, 1], by γ in percent; and the number of blank images."""
-        figures = {"accuracy_original": self.right / self.measured}
+        figures = {"masked_accuracy/original": self.right / self.measured}
         for index, gamma in enumerate(self.gammas):
-            figures[f"masked_accuracy_{percent(gamma)}"] = self.masked_right[index] / self.measured
-            figures[f"kept_area_{percent(gamma)}"] = self.kept_area[index] / self.measured
-        figures["masked_accuracy_blank"] = self.blank
+            figures[f"masked_accuracy/{percent(gamma)}"] = self.masked_right[index] / self.measured
+            figures[f"masked_accuracy/kept_area_{percent(gamma)}"] = self.kept_area[index] / self.measured
+        figures["masked_accuracy/blank"] = self.blank
         return {name: value.float() for name, value in figures.items()}
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from vitrine.core.explanation import Explanation
-from vitrine.core.image_ops import blur
+from vitrine.core.image_ops import gaussian_blur
 from vitrine.core.options import Range, checked
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.visualization.overlays import BLUR
@@ -59,7 +59,7 @@ def display_maps(explanation: Explanation, sigma: float | None = None) -> Tensor
     maps = explanation.heatmaps.detach().float().where(explanation.valid[..., None, None], 0)
     sizes = maps.abs().amax(dim=(2, 3), keepdim=True)
     scaled = maps / sizes.where(sizes != 0, 1)
-    return blur(scaled, BLUR * max(maps.shape[2:]) if sigma is None else sigma)
+    return gaussian_blur(scaled, BLUR * max(maps.shape[2:]) if sigma is None else sigma, truncate=3)
 
 
 @checked
@@ -118,11 +118,6 @@ def masked_inputs(
     filled = mask_images(preprocessing.denormalize(images.float()), kept, fill, method, radius)
     normalised = v2.functional.normalize(filled, list(preprocessing.mean), list(preprocessing.std))
     return images.where(kept.to(images.device)[:, None], normalised.to(images.dtype))
-
-
-@checked
-def check_filling(fill: Fill, method: Inpainting, radius: Radius) -> None:
-    """Raises OptionError for options that `mask_images` does not take."""
 
 
 def opencv() -> Any:

@@ -36,7 +36,7 @@ class Orthogonality(PerFeatureMetric):
         >>> label = torch.tensor([0])
         >>> metric = Orthogonality()
         >>> metric.update(Explanation(maps, torch.ones(1, 2), [["a", "b"]], label, label, torch.zeros(1, 10)), Batch())
-        >>> round(metric.compute()["orthogonality_o1"].item(), 4)  # their correlation is −1: √4 − √2
+        >>> round(metric.compute()["orthogonality/o1"].item(), 4)  # their correlation is −1: √4 − √2
         0.5858
     """
 
@@ -63,12 +63,12 @@ class Orthogonality(PerFeatureMetric):
         figures = torch.stack(list(by_class.values())) if by_class else torch.zeros(0, 2, device=self.device)
         o1, o2 = figures.unbind(dim=1)
         return {
-            "orthogonality_o1": o1[o1.isfinite()].mean().float(),
-            "orthogonality_o2": o2[o2.isfinite()].mean().float(),
-            "orthogonality_singular": o2.isposinf().sum().float(),
-            "orthogonality_undefined": o2.isnan().sum().float(),
-            "orthogonality_inactive": torch.tensor(float(inactive), device=self.device),
-            "orthogonality_degenerate": self.degenerate.float(),
+            "orthogonality/o1": o1[o1.isfinite()].mean().float(),
+            "orthogonality/o2": o2[o2.isfinite()].mean().float(),
+            "orthogonality/singular": o2.isposinf().sum().float(),
+            "orthogonality/undefined": o2.isnan().sum().float(),
+            "orthogonality/inactive": torch.tensor(float(inactive), device=self.device),
+            "orthogonality/degenerate": self.degenerate.float(),
         }
 
     def by_class(self) -> dict[int, Tensor]:

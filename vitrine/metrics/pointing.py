@@ -74,11 +74,11 @@ class PointingGame(ExplanationMetric):
         hits = outcomes == 1
         return {
             "pointing_game": _mean_over_classes(classes, hits),
-            "pointing_game_difficult": _mean_over_classes(classes[difficult == 1], hits[difficult == 1]),
-            "pointing_hits": hits.sum().float(),
-            "pointing_misses": (outcomes == 0).sum().float(),
-            "pointing_degenerate": outcomes.isnan().sum().float(),
-            "pointing_skipped": self.skipped.float(),
+            "pointing_game/difficult": _mean_over_classes(classes[difficult == 1], hits[difficult == 1]),
+            "pointing_game/hits": hits.sum().float(),
+            "pointing_game/misses": (outcomes == 0).sum().float(),
+            "pointing_game/degenerate": outcomes.isnan().sum().float(),
+            "pointing_game/skipped": self.skipped.float(),
         }
 
 

@@ -29,7 +29,7 @@ class SaliencyDetection(ExplanationMetric):
         >>> metric = SaliencyDetection()
         >>> metric.update(explanation, Batch(mask=mask))
         >>> figures = metric.compute()
-        >>> figures["saliency_f"].item(), figures["saliency_mae"].item()
+        >>> figures["saliency/f"].item(), figures["saliency/mae"].item()
         (1.0, 0.0)
     """
 
@@ -66,13 +66,13 @@ class SaliencyDetection(ExplanationMetric):
         precision, recall, f, mae = self.scores / self.measured
         curve = self.f_curve / self.measured
         figures = {
-            "saliency_precision": precision,
-            "saliency_recall": recall,
-            "saliency_f": f,
-            "saliency_mae": mae,
-            "saliency_max_f": curve.max(),
-            "saliency_mean_f": curve.mean(),
-            "saliency_degenerate": self.degenerate,
-            "saliency_skipped": self.skipped,
+            "saliency/precision": precision,
+            "saliency/recall": recall,
+            "saliency/f": f,
+            "saliency/mae": mae,
+            "saliency/max_f": curve.max(),
+            "saliency/mean_f": curve.mean(),
+            "saliency/degenerate": self.degenerate,
+            "saliency/skipped": self.skipped,
         }
         return {name: value.float() for name, value in figures.items()}

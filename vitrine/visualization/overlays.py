@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from vitrine.core.image_ops import blur
+from vitrine.core.image_ops import gaussian_blur
 
 NO_EVIDENCE = "no positive evidence"
 BLUR = 0.02  # of the longer side: turns the spikes of a map at the pixels into areas that can be seen
@@ -54,7 +54,8 @@ def positive_strength(heatmap: Tensor, sigma: float | None = None) -> Tensor | N
     if not values.isfinite().all() or values.max() == values.min():
         return None
     scaled = values / values.abs().max()  # maps of any scale: those at the pixels may be all but denormal
-    positive = blur(scaled, BLUR * max(values.shape) if sigma is None else sigma).clamp(min=0)
+    blurred = gaussian_blur(scaled, BLUR * max(values.shape) if sigma is None else sigma, truncate=3)
+    positive = blurred.clamp(min=0)
     return positive / positive.max() if positive.max() > 0 else None
 
 

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from PIL import Image
 from torch import Tensor
 
-from vitrine.core.batch import class_name
-from vitrine.core.explanation import Explanation
+from vitrine.core.explanation import Explanation, class_name
 from vitrine.visualization.grid import LINE, _draw, _Sheet
 from vitrine.visualization.overlays import _resized, overlay, picture
 
@@ -32,17 +31,17 @@ def panel(
 
     Args:
         images: (B, 3, H, W) float in [0, 1].
-        explanation: of these B images.
-        classes: names of the classes, as far as they have any.
-        heatmaps: at most so many heatmaps an image; all where it is not given.
-        by_score: draws the heatmaps of an image by falling score; in the explanation's order otherwise.
-        beside: label and (B, 1, H, W) maps of the explained logit itself, drawn between image and heatmaps with the logit.
-        cell: pixels of a picture's longer side.
-        opacity: of a heatmap at its maximum, in [0, 1].
-        sigma: of the Gaussian for display, in pixels of the images; 2 % of the longer side where it is not given.
+        explanation: Of these B images.
+        classes: Names of the classes, as far as they have any.
+        heatmaps: At most so many heatmaps an image; all where it is not given.
+        by_score: Draws the heatmaps of an image by falling score; in the explanation's order otherwise.
+        beside: Label and (B, 1, H, W) maps of the explained logit itself, drawn between image and heatmaps with the logit.
+        cell: Pixels of a picture's longer side.
+        opacity: Of a heatmap at its maximum, in [0, 1].
+        sigma: Of the Gaussian for display, in pixels of the images; 2 % of the longer side where it is not given.
 
     Raises:
-        ValueError: where images, explanation and maps beside them differ in number, or there is none.
+        ValueError: If images, explanation and maps beside them differ in number, or there is none.
     """
     if not len(images) or len(images) != len(explanation):
         raise ValueError(f"a panel needs as many images as explanations, got {len(images)} and {len(explanation)}")

@@ -19,8 +19,8 @@ def test_the_maximum_is_in_the_middle(height: int, width: int) -> None:
 
 
 def test_values_by_hand() -> None:
-    found = Center().attribute(torch.zeros(2, 1, 1, 3))
-    torch.testing.assert_close(found, torch.tensor([0.5, 1, 0.5]).expand(2, 1, 1, 3))
+    actual = Center().attribute(torch.zeros(2, 1, 1, 3))
+    torch.testing.assert_close(actual, torch.tensor([0.5, 1, 0.5]).expand(2, 1, 1, 3))
 
 
 class Refusing(nn.Module):
@@ -44,5 +44,5 @@ class Refusing(nn.Module):
 )
 def test_units_and_models_change_nothing(arguments: dict[str, object], shape: tuple[int, ...]) -> None:
     x = torch.rand(2, 3, 5, 6)
-    found = Center(Refusing(), "convolution", internal_batch_size=1).attribute(x, **arguments)  # type: ignore[arg-type]
-    torch.testing.assert_close(found, Center().attribute(torch.zeros(1, 3, 5, 6)).expand(shape))
+    actual = Center(Refusing(), "convolution", internal_batch_size=1).attribute(x, **arguments)  # type: ignore[arg-type]
+    torch.testing.assert_close(actual, Center().attribute(torch.zeros(1, 3, 5, 6)).expand(shape))

@@ -1,8 +1,10 @@
-"""What holds of every public method: shapes, batches, several targets, bounds on memory, and a model left as it was."""
+"""Every exported method: its properties, shapes, batches, several targets, bounds on memory, and an unchanged model."""
 
 import copy
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import pytest
@@ -12,39 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from vitrine import attribution
 from vitrine.attribution import Method
+from vitrine.attribution.registry import all_methods
+from vitrine.attribution.target_layer import target_layer
+from vitrine.backbones.guard import eval_guard
 
-Make = Callable[..., Method]
-
-FAST: dict[str, dict[str, Any]] = {
-    "RISE": {"masks": 12, "grid": 3},
-    "SmoothGrad": {"samples": 3},
-    "IntegratedGradients": {"steps": 4},
-    "Occlusion": {"window": 6, "stride": 4},
-    "MeaningfulPerturbation": {"iterations": 3, "grid": 4, "blur": 2.0, "mask_blur": 0.0, "jitter": 1},
-    "InversionMask": {"inversion_steps": 2, "class_steps": 3},
-    "ExtremalPerturbation": {"iterations": 3, "step": 4, "sigma": 4.0, "blur": 2.0},
-}
-GRADIENT_LIKE = {
-    "Deconvnet", "GuidedBackprop", "GuidedGradCAM", "GuidedGradCAMPlusPlus", "IntegratedGradients", "LRP", "Saliency",
-    "SmoothGrad",
-}  # fmt: skip
-NEEDS_A_CHANNEL = {"UpsampledActivation"}
-CLASSES_ONLY = {
-    "CAM", "GradCAM", "GradCAMPlusPlus", "LayerCAM", "ScoreCAM", "GuidedGradCAM", "GuidedGradCAMPlusPlus",
-    "InversionMask",
-}  # fmt: skip
-NAMES = sorted(
-    name
-    for name in attribution.__all__
-    if isinstance(kind := getattr(attribution, name), type) and issubclass(kind, Method) and kind is not Method
-)
-PUBLIC = {
-    "Deconvnet", "GuidedBackprop", "ExcitationBackprop", "UpsampledActivation", "CAM", "GradCAM", "GradCAMPlusPlus",
-    "LayerCAM", "ScoreCAM", "GuidedGradCAM", "GuidedGradCAMPlusPlus", "Saliency", "IntegratedGradients", "SmoothGrad",
-    "LRP", "Occlusion", "MeaningfulPerturbation", "RISE", "ExtremalPerturbation", "Center", "InversionMask",
-}  # fmt: skip
+NAMES = list(all_methods())
 
 
 class Chain(nn.Module):
@@ -77,12 +52,8 @@ class Branched(Chain):
         return logits
 
 
-MODELS: dict[str, type[Chain]] = {"Chain": Chain, "Branched": Branched}
-REFUSED = ("LRP", "Branched")  # it has a sum
-
-
 class Pooled(Chain):
-    """All operators as modules, which is what LRP can follow."""
+    """The same as `Chain` with all operators as modules, which LRP needs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,6 +62,9 @@ class Pooled(Chain):
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.head(torch.flatten(self.pool(self.features(x)), 1))
         return logits
+
+
+MODELS: dict[str, type[Chain]] = {"Chain": Chain, "Branched": Branched, "Pooled": Pooled}
 
 
 def build(kind: type[Chain], seed: int = 0) -> Chain:
@@ -104,20 +78,32 @@ def build(kind: type[Chain], seed: int = 0) -> Chain:
 
 
 def make(name: str, model: nn.Module, layer: str | None = None, **options: Any) -> Method:
-    kind: Make = getattr(attribution, name)
-    return kind(model, layer, **FAST.get(name, {}), **options)
+    kind: Any = all_methods()[name]
+    method: Method = kind(model, layer, **kind.quick_options, **options)
+    return method
+
+
+@cache
+def fitting_model(name: str) -> type[Chain]:
+    """`Chain`, or `Pooled` for a method that has requirements and refuses `Chain`."""
+    try:
+        make(name, build(Chain).eval(), layer_for(name)).attribute(torch.rand(1, 3, 16, 16), **explained(name, 0))
+    except ValueError:
+        assert all_methods()[name].network_requirement
+        return Pooled
+    return Chain
 
 
 def model_for(name: str, seed: int = 0) -> Chain:
-    return build(Pooled if name == "LRP" else Chain, seed)
+    return build(fitting_model(name), seed).eval()
 
 
-def explained(name: str, units: Any) -> dict[str, Any]:
-    return {"channel" if name in NEEDS_A_CHANNEL else "target": units}
+def explained(name: str, indices: Any) -> dict[str, Any]:
+    return {"target" if all_methods()[name].explains_classes else "channel": indices}
 
 
 def layer_for(name: str) -> str | None:
-    return "features.4" if name in NEEDS_A_CHANNEL else None
+    return None if all_methods()[name].explains_classes else "features.4"
 
 
 @pytest.fixture
@@ -125,16 +111,12 @@ def images() -> Tensor:
     return torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
 
-def test_all_public_names_are_there() -> None:
-    assert set(NAMES) == PUBLIC
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_shapes_batches_targets_and_bounds(name: str, images: Tensor) -> None:
-    model = model_for(name).eval()
+    model = model_for(name)
     method = make(name, model, layer_for(name))
     maps = method.attribute(images, **explained(name, [0, 4, 2]))
-    assert maps.shape == ((3, 3, 16, 16) if name in GRADIENT_LIKE else (3, 1, 16, 16))
+    assert maps.shape == ((3, 3, 16, 16) if all_methods()[name].gradient_like else (3, 1, 16, 16))
     assert not maps.requires_grad
     assert maps.isfinite().all()
     singly = [method.attribute(images[i : i + 1], **explained(name, [0, 4, 2][i])) for i in range(3)]
@@ -150,8 +132,8 @@ def test_shapes_batches_targets_and_bounds(name: str, images: Tensor) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_channel_or_a_sentence(name: str, images: Tensor) -> None:
-    method = make(name, model_for(name).eval(), "features.4")
-    if name in CLASSES_ONLY:
+    method = make(name, model_for(name), "features.4")
+    if not method.explains_channels:
         with pytest.raises(ValueError, match="channel"):
             method.attribute(images, channel=1)
     else:
@@ -159,6 +141,59 @@ def test_a_channel_or_a_sentence(name: str, images: Tensor) -> None:
         assert maps.shape[:2] == (3, 2)
         assert maps.shape[3:] == (16, 16)
         torch.testing.assert_close(maps[:, 1], method.attribute(images, channel=[1, 3, 0]), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_class_or_a_sentence(name: str, images: Tensor) -> None:
+    method = make(name, model_for(name), layer_for(name))
+    if not method.explains_classes:
+        for classes in (None, 1, [0, 4, 2]):
+            with pytest.raises(ValueError, match=f"{name} explains channels, not classes"):
+                method.attribute(images, classes)
+    else:
+        predicted = model_for(name)(images).argmax(dim=1)
+        torch.testing.assert_close(method.attribute(images), method.attribute(images, predicted))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_signed_maps_are_those_with_negative_values(name: str, images: Tensor) -> None:
+    maps = [
+        make(name, model_for(name, seed), layer_for(name)).attribute(images, **explained(name, 1)) for seed in range(3)
+    ]
+    assert bool((torch.stack(maps) < 0).any()) == all_methods()[name].signed
+
+
+@pytest.mark.parametrize("name", [name for name, kind in all_methods().items() if kind.draws_target_layer])
+def test_the_target_layer_is_drawn_if_none_is_named(name: str, images: Tensor) -> None:
+    model = model_for(name)
+    with eval_guard(model):
+        last = target_layer(model, images)
+    assert last == "features"
+    arguments = explained(name, 1)
+    if all_methods()[name].explains_classes:
+        maps = make(name, model).attribute(images, **arguments)
+        torch.testing.assert_close(maps, make(name, model, last).attribute(images, **arguments), rtol=0, atol=0)
+    first, other = (make(name, model, layer).attribute(images, **arguments) for layer in ("features.0", last))
+    assert not torch.allclose(first, other)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_methods_that_are_not_slow_make_few_forward_passes(name: str, images: Tensor) -> None:
+    model, rows = model_for(name), list[int]()
+    kind: Any = all_methods()[name]
+    method = kind(model, layer_for(name), **(kind.quick_options if kind.slow else {}))
+    method.attribute(images[:1], **explained(name, 1))  # the first call may cost more
+    model.features[0].register_forward_pre_hook(lambda _, arguments: rows.append(len(arguments[0])))
+    method.attribute(images[:1], **explained(name, 1))
+    assert (sum(rows) > 3) == kind.slow
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_properties_are_documented(name: str) -> None:
+    method = all_methods()[name]
+    assert method.paper
+    assert method.explains_classes or method.explains_channels
+    assert re.search(rf">>> .*\b{name}\(", str(method.__doc__))
 
 
 @contextmanager
@@ -204,20 +239,20 @@ def prepared(kind: type[Chain], data: st.DataObject) -> Chain:
     return model
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(data=st.data(), name=st.sampled_from(NAMES), kind=st.sampled_from(sorted(MODELS)), fails=st.booleans())
 def test_the_model_is_left_as_it_was(data: st.DataObject, name: str, kind: str, fails: bool) -> None:
     """After success, after an error of the model's own at some call, and after an error of the caller's."""
-    model = prepared(Pooled if name == "LRP" and kind == "Chain" else MODELS[kind], data)
+    model = prepared(MODELS[kind], data)
     images = torch.rand(2, 3, 16, 16)
     calls = data.draw(st.integers(0, 4), label="calls before the error") if fails else -1
-    plain, seen = type(model.head).forward, []
+    original_forward, passes = type(model.head).forward, []
 
     def forward(self: nn.Linear, x: Tensor) -> Tensor:
-        seen.append(1)
-        if len(seen) == calls + 1:
+        passes.append(1)
+        if len(passes) == calls + 1:
             raise RuntimeError("the model's own error")
-        return plain(self, x)
+        return original_forward(self, x)
 
     method = make(name, model, layer_for(name))
     target = data.draw(st.sampled_from([0, [1, 2], 99]), label="target")
@@ -226,4 +261,5 @@ def test_the_model_is_left_as_it_was(data: st.DataObject, name: str, kind: str, 
         try:
             method.attribute(images, **explained(name, target))
         except (RuntimeError, ValueError):
-            assert fails or target == 99 or (name, kind) == REFUSED
+            is_refused = bool(method.network_requirement) and MODELS[kind] is not fitting_model(name)
+            assert fails or target == 99 or is_refused

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torchvision.models import VisionTransformer
 
 from vitrine.attribution.cam.cam import CAM
-from vitrine.attribution.cam.class_activation import UpsampledActivation
 from vitrine.attribution.cam.grad_cam import GradCAM, GradCAMPlusPlus, LayerCAM
 from vitrine.attribution.cam.score_cam import ScoreCAM
+from vitrine.attribution.cam.upsampled_activation import UpsampledActivation
 from vitrine.attribution.layouts import token_grid
 from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.taps import captured
@@ -69,8 +69,8 @@ def test_grids_are_those_that_are_known(name: str) -> None:
     model, grid, prefix, layer = CASES[name]
     cells = grid[0] * grid[1]
     with eval_guard(model):
-        found = token_grid(model, images_of(model, grid), layer, cells + prefix)
-    assert found.tokens.tolist() == (prefix + torch.arange(cells)).view(grid).tolist()
+        actual = token_grid(model, images_of(model, grid), layer, cells + prefix)
+    assert actual.tokens.tolist() == (prefix + torch.arange(cells)).view(grid).tolist()
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -106,20 +106,20 @@ def test_maps_over_tokens_are_pytorch_grad_cams(method: type[GradCAM], name: str
         return tokens[:, prefix:].transpose(1, 2).unflatten(2, grid)
 
     theirs = copy.deepcopy(model)
-    kept: list[Any] = []
+    saved: list[Any] = []
     with OTHERS[method](theirs, [theirs.get_submodule(layer)], reshape_transform=to_grid) as other:
         original = other.get_cam_image
 
         def keeping(*arguments: Any) -> Any:
-            kept.append(original(*arguments))
-            return kept[-1]
+            saved.append(original(*arguments))
+            return saved[-1]
 
         other.get_cam_image = keeping
         other(x, [ClassifierOutputTarget(2), ClassifierOutputTarget(4)])
-    coarse = torch.as_tensor(kept[0])[:, None]
+    coarse = torch.as_tensor(saved[0])[:, None]
     expected = F.interpolate(coarse, x.shape[2:], mode="bilinear", align_corners=False)
-    found = method(model, layer, relu=False).attribute(x, [2, 4])
-    torch.testing.assert_close(found, expected, atol=1e-5 * float(expected.abs().max()), rtol=0)
+    actual = method(model, layer, relu=False).attribute(x, [2, 4])
+    torch.testing.assert_close(actual, expected, atol=1e-5 * float(expected.abs().max()), rtol=0)
 
 
 def test_score_cam_over_tokens() -> None:
@@ -155,7 +155,7 @@ class Shuffled(nn.Module):
         return output
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.data(), st.integers(1, 4), st.integers(1, 4), st.integers(0, 3), st.booleans())
 def test_any_order_is_found(data: st.DataObject, height: int, width: int, extra: int, norm: bool) -> None:
     cells = height * width
@@ -164,8 +164,8 @@ def test_any_order_is_found(data: st.DataObject, height: int, width: int, extra:
         return
     model = Shuffled(order, extra, norm=norm)
     with eval_guard(model):
-        found = token_grid(model, torch.rand(1, 3, 4 * height, 4 * width), "mixing", cells + extra)
-    assert found.tokens.flatten().tolist() == [order.index(cell) for cell in range(cells)]
+        actual = token_grid(model, torch.rand(1, 3, 4 * height, 4 * width), "mixing", cells + extra)
+    assert actual.tokens.flatten().tolist() == [order.index(cell) for cell in range(cells)]
 
 
 @pytest.mark.parametrize("method", [GradCAM, ScoreCAM, CAM])

@@ -11,11 +11,11 @@ import pytest
 import torch
 import torchvision
 from safetensors.torch import save_file
-from torch import Tensor, distributed, nn
-from torch.multiprocessing.spawn import spawn
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
+from tests.helpers.ranks import RankPool
 from vitrine.attribution import ExcitationBackprop
 from vitrine.backbones.frozen import FrozenBackbone, weight_digest
 from vitrine.backbones.guard import eval_guard
@@ -302,8 +302,7 @@ class HeadOnBackbone(nn.Module):
         return self.head(self.backbone(images).logits)
 
 
-def train_on_one_rank(rank: int, rendezvous: str) -> None:
-    distributed.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
+def train_on_rank(rank: int) -> None:
     torch.manual_seed(0)
     wrapped = DistributedDataParallel(HeadOnBackbone()).train()
     inner = wrapped.module.backbone.model
@@ -315,8 +314,7 @@ def train_on_one_rank(rank: int, rendezvous: str) -> None:
         wrapped(images).square().mean().backward()
         optimizer.step()
     before.assert_unchanged(inner)
-    distributed.destroy_process_group()
 
 
-def test_nothing_changes_under_distributed_training(tmp_path: Path) -> None:
-    spawn(train_on_one_rank, args=(str(tmp_path / "meet"),), nprocs=2)
+def test_nothing_changes_under_distributed_training(ranks: RankPool) -> None:
+    ranks.run(train_on_rank)

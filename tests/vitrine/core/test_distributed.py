@@ -1,12 +1,11 @@
 """A process is out of its group when Python ends."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from torch import distributed
 
+from tests.helpers.scripts import run_script
 from vitrine.core.distributed import leave_process_group
 
 
@@ -34,21 +33,21 @@ print("in a group:", distributed.is_initialized())
 """
 
 
-def test_a_script_leaves_its_group_at_the_end(run_script: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_script_leaves_its_group_at_the_end(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     done = run_script(script, tmp_path / "meeting", cwd=tmp_path)
     assert done.stdout.splitlines() == ["in a group: True", "at the end: False"]
 
 
-def test_a_script_that_breaks_down_fails_the_test(run_script: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_script_that_breaks_down_fails_the_test(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text("raise SystemExit('leave_process_group was never reached')")
     with pytest.raises(AssertionError, match="was never reached"):
         run_script(script, cwd=tmp_path)
 
 
-def test_a_script_that_may_end_within_a_group_is_not_run(run_script: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_script_that_may_end_within_a_group_is_not_run(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text("")
     with pytest.raises(AssertionError, match="register leave_process_group with atexit"):

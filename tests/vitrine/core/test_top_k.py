@@ -17,7 +17,7 @@ PLACES = st.lists(st.tuples(st.integers(0, 3), st.sampled_from("abcde")), max_si
 
 
 @given(PLACES, st.integers(1, 4))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_what_is_kept_is_the_head_of_a_sort_with_one_entry_a_key(places: list[tuple[int, str]], count: int) -> None:
     top = TopK[Entry](count)
     for place in places:

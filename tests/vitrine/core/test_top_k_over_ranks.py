@@ -2,15 +2,15 @@
 
 import math
 import random
-from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, distributed
-from torch.multiprocessing.spawn import spawn
+from torch import Tensor
 
+from tests.helpers.ranks import RankPool
 from vitrine.core.top_k import TopImage, TopImages, no_locations
 
 # Few values, so that many are equal; few of them are no response at all.
@@ -55,7 +55,7 @@ def filled(table: Tensor, keys: list[str], count: int, batch: int) -> TopImages:
 
 
 @given(TABLES, st.integers(1, 6), st.integers(1, 7), st.integers(0, 100))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_what_is_kept_is_the_head_of_a_sort(values: list[list[float]], count: int, batch: int, seed: int) -> None:
     table, keys = torch.tensor(values), names(len(values))
     expected = naive(table, keys, count)
@@ -69,7 +69,7 @@ def test_what_is_kept_is_the_head_of_a_sort(values: list[list[float]], count: in
 
 
 @given(TABLES, st.integers(1, 6), st.integers(1, 4))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_shares_that_overlap_are_merged_into_the_whole(values: list[list[float]], count: int, shares: int) -> None:
     table, keys = torch.tensor(values), names(len(values))
     parts = [sorted({*range(share, len(keys), shares), 0}) for share in range(shares)]  # all have seen the first image
@@ -109,23 +109,17 @@ def problem() -> tuple[Tensor, list[str]]:
     return torch.randint(0, 6, (23, 5), generator=generator) / 5, names(23)
 
 
-def one_of_two_ranks(rank: int, rendezvous: str, results: str) -> None:
-    distributed.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
+def kept_on_rank(rank: int) -> tuple[Any, dict[str, list[int]]]:
     table, keys = problem()
     own = [*range(9), 22] if rank == 0 else [*range(9, 23)]  # both see the last image
     top = filled(table[own], [keys[n] for n in own], 4, 3)
     top.merge_over_ranks()
-    torch.save(
-        (kept(top), {key: sorted(n for n, _ in found) for key, found in top.of_rank(rank).items()}),
-        f"{results}/{rank}.pt",
-    )
-    distributed.destroy_process_group()
+    return kept(top), {key: sorted(n for n, _ in found) for key, found in top.of_rank(rank).items()}
 
 
-def test_two_ranks_keep_what_one_keeps(tmp_path: Path) -> None:
+def test_two_ranks_keep_what_one_keeps(ranks: RankPool) -> None:
     table, keys = problem()
-    spawn(one_of_two_ranks, args=(str(tmp_path / "meet"), str(tmp_path)), nprocs=2)
-    (first, mine), (second, yours) = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    (first, mine), (second, yours) = ranks.run(kept_on_rank)
     assert first == second == naive(table, keys, 4)
     # Each image is in the charge of one rank that saw it, for all the filters that keep it.
     expected = filled(table, keys, 4, 23).of_rank(0)

@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitrine.backbones.features import Features
-from vitrine.core.batch import Batch
+from vitrine.core.batch import Batch, Features
 from vitrine.data.feature_store import KEY_BYTES, FeatureStore
 
 FACTS = {"features": "weights layer4 average", "preprocessing": "224", "shards": "aa bb"}

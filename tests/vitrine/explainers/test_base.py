@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,7 +87,7 @@ def test_without_the_bundle_the_backbone_is_given(
 
 def test_weights_that_moved(named_explainer: SRAEExplainer, pictures: Tensor, tmp_path: Path) -> None:
     torch.save(named_explainer.backbone.model.state_dict(), tmp_path / "weights.pth")
-    named_explainer.backbone.options.weights = str(tmp_path / "weights.pth")
+    named_explainer.backbone.options = replace(named_explainer.backbone.options, weights=str(tmp_path / "weights.pth"))
     named_explainer.save(tmp_path / "explainer", bundle_backbone=False)
     moved = (tmp_path / "weights.pth").rename(tmp_path / "moved.pth")
     with pytest.raises(FileNotFoundError, match=r"weights\.pth.*backbone=FILE"):
@@ -96,7 +97,7 @@ def test_weights_that_moved(named_explainer: SRAEExplainer, pictures: Tensor, tm
 
 
 def test_public_weights_are_not_bundled(named_explainer: SRAEExplainer, tmp_path: Path) -> None:
-    named_explainer.backbone.options.weights = "IMAGENET1K_V1"
+    named_explainer.backbone.options = replace(named_explainer.backbone.options, weights="IMAGENET1K_V1")
     named_explainer.save(tmp_path / "explainer")
     assert not (tmp_path / "explainer" / "backbone.safetensors").exists()
 

@@ -97,7 +97,7 @@ TEXTS = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs
 
 
 @given(st.dictionaries(TEXTS, st.lists(TEXTS, max_size=4), max_size=4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_whatever_is_written_is_read(names: Names) -> None:
     import tempfile
 
@@ -210,7 +210,7 @@ def test_nothing_kept_is_ever_written_over(folder: Path, named: NamedExplainer) 
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_joined_names_are_the_own_else_the_earlier(data: st.DataObject) -> None:
     counts = data.draw(st.dictionaries(st.sampled_from("abc"), st.integers(0, 3)))
     some = st.dictionaries(st.sampled_from("abcd"), st.lists(st.sampled_from(["", "x", "y"]), max_size=3))

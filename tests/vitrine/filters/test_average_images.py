@@ -1,15 +1,14 @@
 """Average images against planted patterns, a loop over images, other batches and two processes."""
 
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, distributed, nn
-from torch.multiprocessing.spawn import spawn
+from torch import Tensor, nn
 
+from tests.helpers.ranks import RankPool
 from vitrine.attribution import GuidedBackprop
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.batch import Batch
@@ -346,24 +345,18 @@ def problem() -> tuple[FilterResponses, list[TargetFilter], Tensor]:
     return responses, wanted(responses, *FILTERS, ("first", 3)), noise(9)
 
 
-def one_of_two_ranks(rank: int, rendezvous: str, results: str) -> None:
-    torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
+def averages_on_rank(rank: int) -> list[Any]:
     responses, filters, images = problem()
     batches = list(streamed(images, 2)())
     uneven = batches[:1] if rank == 0 else batches[:1] + batches[1:]  # the first batch comes to both
     found = averaged(responses, filters, lambda: uneven, top_k=4)
-    torch.save([(a.pixels, a.activation, a.guided_backprop, a.heatmap, [i[:3] for i in a.images]) for a in found],
-               f"{results}/{rank}.pt")  # fmt: skip
-    distributed.destroy_process_group()
+    return [(a.pixels, a.activation, a.guided_backprop, a.heatmap, [i[:3] for i in a.images]) for a in found]
 
 
-def test_two_ranks_average_what_one_averages(tmp_path: Path) -> None:
+def test_two_ranks_average_what_one_averages(ranks: RankPool) -> None:
     responses, filters, images = problem()
     expected = averaged(responses, filters, streamed(images), top_k=4)
-    spawn(one_of_two_ranks, args=(str(tmp_path / "meet"), str(tmp_path)), nprocs=2)
-    for rank in range(2):
-        found = torch.load(tmp_path / f"{rank}.pt")
+    for found in ranks.run(averages_on_rank):
         for (*patches, chosen), average in zip(found, expected, strict=True):
             assert [(key, location) for _, key, location in chosen] == [(i.key, i.location) for i in average.images]
             own = (average.pixels, average.activation, average.guided_backprop, average.heatmap)

@@ -82,7 +82,7 @@ def test_equal_to_one_after_the_other(
     torch.testing.assert_close(filter_heatmaps(method, images, ROWS), expected)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(data=st.data(), count=st.integers(1, 4), width=st.integers(1, 5))
 def test_any_filters_of_any_images(data: st.DataObject, count: int, width: int) -> None:
     torch.manual_seed(count)
@@ -127,8 +127,8 @@ class AboveFloor(GuidedBackprop):
 
     floor = 0.0
 
-    def start_of(self, output: Tensor, units: Tensor) -> Tensor:
-        return super().start_of((output - self.floor).clamp(min=0) if output.ndim > 2 else output, units)
+    def cotangent(self, output: Tensor, indices: Tensor) -> Tensor:
+        return super().cotangent((output - self.floor).clamp(min=0) if output.ndim > 2 else output, indices)
 
 
 def test_a_map_starts_from_what_stands_out_above_its_threshold(model: Branches, images: Tensor) -> None:

@@ -11,7 +11,7 @@ BOXES = st.builds(lambda x, y, w, h: Box(x, y, x + w, y + h), *[st.integers(-8, 
 
 
 @given(BOXES)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_pixels_outside_are_zero_and_those_inside_the_images(box: Box) -> None:
     stack = torch.arange(1.0, 2 * 5 * 7 + 1).view(2, 5, 7)
     patch = crop(stack, box)
@@ -24,7 +24,7 @@ def test_pixels_outside_are_zero_and_those_inside_the_images(box: Box) -> None:
 
 
 @given(BOXES, st.integers(1, 9), st.integers(1, 9))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_box_is_made_smaller_about_its_middle(box: Box, height: int, width: int) -> None:
     small = box.shrink_to(height, width)
     assert small.size == (min(box.size[0], height), min(box.size[1], width))

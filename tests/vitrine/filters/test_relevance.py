@@ -51,7 +51,7 @@ def test_rows_fall_by_size_and_keep_their_sign(weights: torch.Tensor) -> None:
         st.lists(st.sampled_from([0.0, 0.0, -2.0, 2.0, 0.5, -1.5]), min_size=8, max_size=8), min_size=1, max_size=4
     )
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_rows_against_a_loop(columns: list[list[float]]) -> None:
     matrix = np.array(columns).T
     rows = filters_by_relevance(torch.tensor(matrix), LAYERS)

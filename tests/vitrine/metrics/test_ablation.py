@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -214,7 +214,6 @@ def test_the_responses_of_ablated_filters_are_zero(model: Layouts) -> None:
 FILTERS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 4)), max_size=12)
 
 
-@settings(deadline=None)  # the first run loads code
 @given(filters=FILTERS, seed=st.integers(0, 99))
 def test_random_filters_are_as_many_of_the_same_layers_and_others(filters: list[tuple[str, int]], seed: int) -> None:
     widths = {"a": 5, "b": 10, "c": 100}

@@ -59,9 +59,9 @@ def test_what_cannot_be_measured_is_counted_apart() -> None:
     values = {name: float(value) for name, value in metric.compute().items()}
     assert values == {
         "energy_in_mask": 0.75,
-        "area_of_mask": 0.25,
-        "degenerate_maps_mask": 1.0,
-        "images_without_mask": 1.0,
+        "energy_in_mask/area": 0.25,
+        "energy_in_mask/degenerate": 1.0,
+        "energy_in_mask/skipped": 1.0,
     }
 
 

@@ -77,7 +77,7 @@ def test_inputs_stay_as_they_are_and_states_survive_pickling() -> None:
     metric = ClassificationFaithfulness()
     metric.update(ESTIMATES, logits, EXPLAINED)
     torch.testing.assert_close(logits, LOGITS)
-    again = pickle.loads(pickle.dumps(metric))  # noqa: S301 - our own bytes
+    again = pickle.loads(pickle.dumps(metric))
     assert float(again.compute()) == float(metric.compute())
 
 

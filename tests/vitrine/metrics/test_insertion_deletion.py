@@ -197,9 +197,9 @@ def expected() -> dict[str, float]:
     inserted = insertion_curve(linear, IMAGES, MAPS, TARGETS[:3], 6, 1.5)
     deleted = deletion_curve(linear, IMAGES, MAPS, TARGETS[:3], 6)
     return {
-        "insertion_auc": float(curve_area(inserted, PIXELS).mean()),
-        "deletion_auc": float(curve_area(deleted, PIXELS).mean()),
-        "insertion_deletion_degenerate": 2.0,
+        "insertion_deletion/insertion_auc": float(curve_area(inserted, PIXELS).mean()),
+        "insertion_deletion/deletion_auc": float(curve_area(deleted, PIXELS).mean()),
+        "insertion_deletion/degenerate": 2.0,
     }
 
 
@@ -219,18 +219,18 @@ def test_two_updates_and_two_ranks_equal_one(cut: int) -> None:
 def test_a_pickled_metric_keeps_its_figures_and_leaves_its_network_behind() -> None:
     metric = take(InsertionDeletion(small_network().double(), 6), slice(0, 5))
     assert not list(metric.parameters())
-    again = pickle.loads(pickle.dumps(metric))  # noqa: S301 - our own bytes
+    again = pickle.loads(pickle.dumps(metric))
     assert values(again) == values(metric)
     with pytest.raises(ValueError, match="pickled InsertionDeletion has no network any more"):
         take(again, slice(0, 2))
     assert values(take(copy.deepcopy(metric), slice(0, 5))) == pytest.approx(
-        values(metric) | {"insertion_deletion_degenerate": 4}
+        values(metric) | {"insertion_deletion/degenerate": 4}
     )
 
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")
 def test_only_degenerate_maps_are_not_a_number() -> None:
     found = values(take(InsertionDeletion(linear, 6), slice(3, 5)))
-    assert math.isnan(found["insertion_auc"])
-    assert math.isnan(found["deletion_auc"])
-    assert found["insertion_deletion_degenerate"] == 2
+    assert math.isnan(found["insertion_deletion/insertion_auc"])
+    assert math.isnan(found["insertion_deletion/deletion_auc"])
+    assert found["insertion_deletion/degenerate"] == 2

@@ -2,15 +2,15 @@
 
 import math
 import pickle
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.helpers.ranks import RankPool
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
 from vitrine.metrics import IoUCurve, functional, metrics_for
@@ -77,7 +77,6 @@ PIXELS = st.lists(
 )
 
 
-@settings(deadline=None)  # the first run loads code
 @given(image=PIXELS, mask=st.lists(st.booleans(), min_size=12, max_size=12))
 def test_it_is_the_naive_loop_bit_for_bit(image: list[float], mask: list[bool]) -> None:
     maps, masks = torch.tensor(image, dtype=torch.float64).reshape(1, 3, 4), torch.tensor(mask).reshape(1, 3, 4)
@@ -186,10 +185,10 @@ def expected_values() -> dict[str, float]:
     aggregated = explanation_of(maps).aggregate()[:, 0]
     curve = iou_curve(aggregated, masks[:, 0])
     return {
-        "iou_curve_area": float(iou_curve_area(aggregated, masks[:, 0])),
-        "iou_best": 100 * float(curve.max()),
-        "iou_degenerate": 2.0,
-        "iou_skipped": 2.0,
+        "iou": float(iou_curve_area(aggregated, masks[:, 0])),
+        "iou/best": 100 * float(curve.max()),
+        "iou/degenerate": 2.0,
+        "iou/skipped": 2.0,
     }
 
 
@@ -207,7 +206,7 @@ def test_two_updates_and_two_ranks_equal_one(cut: int) -> None:
 
 def test_states_survive_pickling_and_are_forgotten_on_reset() -> None:
     metric = take(IoUCurve(), 0, 9)
-    assert values(pickle.loads(pickle.dumps(metric))) == values(metric)  # noqa: S301 - our own bytes
+    assert values(pickle.loads(pickle.dumps(metric))) == values(metric)
     metric.reset()
     assert values(take(metric, 0, 9)) == pytest.approx(expected_values())
 
@@ -217,13 +216,13 @@ def test_maps_in_half_precision() -> None:
     metric = IoUCurve()
     metric.update(explanation_of(maps.bfloat16()), Batch(mask=masks))
     aggregated = explanation_of(maps.bfloat16()).aggregate()[:, 0]
-    assert values(metric)["iou_curve_area"] == pytest.approx(float(iou_curve_area(aggregated, masks[:, 0])))
+    assert values(metric)["iou"] == pytest.approx(float(iou_curve_area(aggregated, masks[:, 0])))
 
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")
 def test_nothing_measured_is_not_a_number() -> None:
-    assert math.isnan(values(IoUCurve())["iou_curve_area"])
-    assert math.isnan(values(take(IoUCurve(), 7, 8))["iou_curve_area"])
+    assert math.isnan(values(IoUCurve())["iou"])
+    assert math.isnan(values(take(IoUCurve(), 7, 8))["iou"])
 
 
 def test_sets_with_masks_are_measured_by_it() -> None:
@@ -240,5 +239,5 @@ def values_after_each_cut(rank: int) -> list[dict[str, float]]:
     return found
 
 
-def test_two_processes_equal_one_also_where_one_has_no_batch(over_two_ranks: Callable[..., list[Any]]) -> None:
-    assert over_two_ranks(values_after_each_cut) == [[pytest.approx(expected_values())] * 2] * 2
+def test_two_processes_equal_one_also_where_one_has_no_batch(ranks: RankPool) -> None:
+    assert ranks.run(values_after_each_cut) == [[pytest.approx(expected_values())] * 2] * 2

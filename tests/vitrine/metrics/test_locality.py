@@ -6,11 +6,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from tests.helpers.ranks import RankPool
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
 from vitrine.metrics import METRICS_BY_ANNOTATION, Locality, ObjectLocality, metrics_for
@@ -105,9 +107,9 @@ def expected(annotation: str) -> dict[str, float]:
     rows = [[value for value in row if not math.isnan(value)] for row in expected_by_class(annotation).values()]
     return {
         "locality": sum(sum(row) / len(row) for row in rows) / 3,
-        "locality_undefined": 1.0,
-        "locality_degenerate": 3.0,
-        "locality_unannotated": 1.0,
+        "locality/undefined": 1.0,
+        "locality/degenerate": 3.0,
+        "locality/skipped": 1.0,
     }
 
 
@@ -166,7 +168,7 @@ def test_an_image_without_a_visible_part_in_its_box_is_left_out(boxes: Tensor) -
     metric.update(explain(torch.rand(1, 2, *SIZE), [0]), Batch(parts=parts, boxes=[boxes]))
     found = values(metric)
     assert math.isnan(found.pop("locality"))
-    assert found == {"locality_undefined": 0, "locality_degenerate": 0, "locality_unannotated": 1}
+    assert found == {"locality/undefined": 0, "locality/degenerate": 0, "locality/skipped": 1}
     assert metric.by_class() == {}
 
 
@@ -180,9 +182,9 @@ def test_an_x_feature_on_unlabelled_pixels_alone_is_undefined() -> None:
     assert metric.by_class()[4].tolist() == [pytest.approx(math.nan, nan_ok=True), 0]
     assert values(metric) == {
         "locality": 0,
-        "locality_undefined": 1,
-        "locality_degenerate": 0,
-        "locality_unannotated": 0,
+        "locality/undefined": 1,
+        "locality/degenerate": 0,
+        "locality/skipped": 0,
     }
 
 
@@ -224,7 +226,7 @@ def test_the_annotation_chooses_it() -> None:
 @pytest.mark.parametrize("annotation", ["parts", "objects"])
 def test_states_survive_pickling_and_moves_and_reset(annotation: str) -> None:
     metric = take(METRICS[annotation]())
-    again = pickle.loads(pickle.dumps(metric)).to("cpu").float()  # noqa: S301 - our own bytes
+    again = pickle.loads(pickle.dumps(metric)).to("cpu").float()
     assert values(again) == values(metric)
     assert {rows.dtype for rows in again.records} == {torch.float64}
     again.reset()
@@ -236,3 +238,19 @@ def test_maps_on_which_gradients_rest() -> None:
     metric = Locality()
     metric.update(explain(maps.requires_grad_(), TARGETS), batch)
     assert not metric.compute()["locality"].requires_grad
+
+
+def figures_on_rank(rank: int, annotation: str, cut: int) -> list[Any]:
+    """The classes', the whole's, and again the classes' figures; where the cut is at the end, rank 1 has no batch."""
+    metric = METRICS[annotation]().to("cpu")  # as a trainer does
+    start, stop = (0, cut) if rank == 0 else (cut, IMAGES)
+    if start < stop:
+        take(metric, start, stop)
+    return [by_class(metric), values(metric), by_class(metric)]
+
+
+@pytest.mark.parametrize("annotation", METRICS)
+@pytest.mark.parametrize("cut", [7, IMAGES])
+def test_two_ranks_equal_one_also_where_one_has_no_batch(ranks: RankPool, annotation: str, cut: int) -> None:
+    rows = {label: pytest.approx(row, nan_ok=True) for label, row in expected_by_class(annotation).items()}
+    assert ranks.run(figures_on_rank, annotation, cut) == [[rows, pytest.approx(expected(annotation)), rows]] * 2

@@ -2,7 +2,7 @@
 
 import math
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco
 from torch import Tensor
 
+from tests.helpers.ranks import RankPool
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
 from vitrine.metrics import METRICS_BY_ANNOTATION, LocalizationError, metrics_for
@@ -249,12 +250,12 @@ def by_function(alpha: float | None) -> dict[str, float]:
     best = min(LOCALIZATION_ALPHAS, key=errors_at)  # the first of several
     at = best if alpha is None else alpha
     return {
-        "localization_error": errors_at(at),
-        "localization_alpha": at,
-        "localization_best_error": errors_at(best),
-        "localization_best_alpha": best,
-        "localization_degenerate": 3.0,
-        "localization_skipped": 2.0,
+        "localization/error": errors_at(at),
+        "localization/alpha": at,
+        "localization/best_error": errors_at(best),
+        "localization/best_alpha": best,
+        "localization/degenerate": 3.0,
+        "localization/skipped": 2.0,
     }
 
 
@@ -262,7 +263,7 @@ def test_the_lowest_alpha_wins_a_tie() -> None:
     """LARGE is on until α times the mean reaches 1 / 21; then SMALL is, to the end."""
     alpha = next(alpha for alpha in LOCALIZATION_ALPHAS if haloed().mean() * alpha >= 1 / 21)
     found = values(take(LocalizationError(), ROWS))
-    assert (found["localization_best_alpha"], found["localization_best_error"]) == pytest.approx((alpha, 5 / 7))
+    assert (found["localization/best_alpha"], found["localization/best_error"]) == pytest.approx((alpha, 5 / 7))
     assert [errors_at(0), errors_at(10)] == pytest.approx([6 / 7, 5 / 7])
 
 
@@ -284,13 +285,13 @@ def values_after_each_cut(rank: int) -> list[dict[str, float]]:
 
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")
-def test_two_processes_equal_one_also_where_one_has_no_batch(over_two_ranks: Callable[..., list[Any]]) -> None:
-    assert over_two_ranks(values_after_each_cut) == [[pytest.approx(by_function(1.0))] * 2] * 2
+def test_two_processes_equal_one_also_where_one_has_no_batch(ranks: RankPool) -> None:
+    assert ranks.run(values_after_each_cut) == [[pytest.approx(by_function(1.0))] * 2] * 2
 
 
 def test_states_survive_pickling_and_are_forgotten_on_reset() -> None:
     metric = take(LocalizationError(alpha=2.0, largest_component=True), ROWS)
-    again = pickle.loads(pickle.dumps(metric))  # noqa: S301 - our own bytes
+    again = pickle.loads(pickle.dumps(metric))
     assert values(again) == values(metric)
     assert (again.alpha, again.largest_component) == (2, True)
     before = values(metric)
@@ -300,8 +301,8 @@ def test_states_survive_pickling_and_are_forgotten_on_reset() -> None:
 
 def test_the_largest_component_is_an_option() -> None:
     taken = [(on_box(SMALL, (28, 18, 29, 19)), 1, [(SMALL, 1)])]
-    assert values(take(LocalizationError(), taken))["localization_best_error"] == 1
-    assert values(take(LocalizationError(largest_component=True), taken))["localization_best_error"] == 0
+    assert values(take(LocalizationError(), taken))["localization/best_error"] == 1
+    assert values(take(LocalizationError(largest_component=True), taken))["localization/best_error"] == 0
 
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")
@@ -309,10 +310,10 @@ def test_the_largest_component_is_an_option() -> None:
 def test_nothing_taken_in_is_not_a_number(alpha: float | None) -> None:
     for metric in (LocalizationError(alpha), take(LocalizationError(alpha), ROWS[-2:])):
         found = values(metric)
-        assert math.isnan(found["localization_error"])
-        assert math.isnan(found["localization_best_alpha"])
-        assert found["localization_alpha"] == pytest.approx(math.nan if alpha is None else alpha, nan_ok=True)
-        assert found["localization_degenerate"] == 0
+        assert math.isnan(found["localization/error"])
+        assert math.isnan(found["localization/best_alpha"])
+        assert found["localization/alpha"] == pytest.approx(math.nan if alpha is None else alpha, nan_ok=True)
+        assert found["localization/degenerate"] == 0
 
 
 def test_without_box_labels_all_boxes_count() -> None:
@@ -320,7 +321,7 @@ def test_without_box_labels_all_boxes_count() -> None:
     batch = Batch(boxes=[rows(LARGE, SMALL), rows()])
     metric.update(explanation_of(torch.stack([on_box(SMALL)] * 2), [4, 4]), batch)
     found = values(metric)
-    assert (found["localization_error"], found["localization_alpha"], found["localization_skipped"]) == (0, 0, 1)
+    assert (found["localization/error"], found["localization/alpha"], found["localization/skipped"]) == (0, 0, 1)
 
 
 def test_sets_with_boxes_have_it() -> None:

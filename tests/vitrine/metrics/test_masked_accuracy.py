@@ -3,13 +3,13 @@
 import copy
 import math
 import pickle
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.helpers.ranks import RankPool
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
@@ -60,12 +60,12 @@ def test_what_a_network_looks_at_is_enough_for_it_and_what_it_does_not_is_not(fi
         metric.update(explanation_of(heatmaps), batch)
         found = values(metric)
         assert found == pytest.approx({
-            "accuracy_original": 1.0,
-            "masked_accuracy_5": accuracy,
-            "kept_area_5": area,
-            "masked_accuracy_100": accuracy,
-            "kept_area_100": area,
-            "masked_accuracy_blank": 0.0,
+            "masked_accuracy/original": 1.0,
+            "masked_accuracy/5": accuracy,
+            "masked_accuracy/kept_area_5": area,
+            "masked_accuracy/100": accuracy,
+            "masked_accuracy/kept_area_100": area,
+            "masked_accuracy/blank": 0.0,
         })  # fmt: skip
 
 
@@ -102,25 +102,25 @@ def take(metric: MaskedAccuracy, start: int, stop: int) -> MaskedAccuracy:
 def expected_values(fill: str = "inpaint") -> dict[str, float]:
     """One image after the other."""
     explanation, batch = rows()
-    right: dict[str, list[float]] = {"accuracy_original": []}
+    right: dict[str, list[float]] = {"masked_accuracy/original": []}
     for row in range(11):
         image, label = batch["image"][row : row + 1], int(batch["label"][row])
-        right["accuracy_original"].append(float(int(network()(image).argmax()) == label))
+        right["masked_accuracy/original"].append(float(int(network()(image).argmax()) == label))
         for gamma, name in zip(GAMMAS, ("0.5", "5", "50"), strict=True):
             kept = kept_pixels(display_maps(explanation[row : row + 1], 0), gamma)
             logits = network()(masked_inputs(image, kept, PREPROCESSING, fill))
-            right.setdefault(f"masked_accuracy_{name}", []).append(float(int(logits.argmax()) == label))
-            right.setdefault(f"kept_area_{name}", []).append(float(kept.double().mean()))
-    return {name: sum(each) / 11 for name, each in right.items()} | {"masked_accuracy_blank": 2.0}
+            right.setdefault(f"masked_accuracy/{name}", []).append(float(int(logits.argmax()) == label))
+            right.setdefault(f"masked_accuracy/kept_area_{name}", []).append(float(kept.double().mean()))
+    return {name: sum(each) / 11 for name, each in right.items()} | {"masked_accuracy/blank": 2.0}
 
 
 @pytest.mark.parametrize("fill", ["inpaint", "black"])
 def test_it_is_the_loop_over_the_plain_functions(fill: str) -> None:
     expected = expected_values(fill)
     assert values(take(metric_of(fill), 0, 11)) == pytest.approx(expected)
-    assert expected["accuracy_original"] == pytest.approx(8 / 11)
+    assert expected["masked_accuracy/original"] == pytest.approx(8 / 11)
     if fill == "black":  # else a mix-up would pass; inpainted, this network's decisions are the same at all γ
-        assert len({expected[f"masked_accuracy_{name}"] for name in ("0.5", "5", "50")}) > 1
+        assert len({expected[f"masked_accuracy/{name}"] for name in ("0.5", "5", "50")}) > 1
 
 
 @pytest.mark.parametrize("cut", [1, 4, 8])
@@ -138,10 +138,14 @@ def test_a_map_above_0_keeps_everything_at_gamma_0() -> None:
     heatmaps = torch.rand(11, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
     metric.update(explanation_of(heatmaps), batch)
     found = values(metric)
-    assert found["masked_accuracy_0"] == found["accuracy_original"] == pytest.approx(8 / 11)
-    assert found["kept_area_0"] == 1
-    assert found["kept_area_100"] == pytest.approx(1 / 144)
-    assert found["kept_area_0"] > found["kept_area_50"] > found["kept_area_100"]
+    assert found["masked_accuracy/0"] == found["masked_accuracy/original"] == pytest.approx(8 / 11)
+    assert found["masked_accuracy/kept_area_0"] == 1
+    assert found["masked_accuracy/kept_area_100"] == pytest.approx(1 / 144)
+    assert (
+        found["masked_accuracy/kept_area_0"]
+        > found["masked_accuracy/kept_area_50"]
+        > found["masked_accuracy/kept_area_100"]
+    )
 
 
 def test_an_image_without_a_kept_pixel_is_black_and_counted() -> None:
@@ -155,10 +159,10 @@ def test_an_image_without_a_kept_pixel_is_black_and_counted() -> None:
     metric.update(explanation_of(-torch.rand(2, 3, SIZE, SIZE)), coloured(torch.tensor([0, 2])))
     found = values(metric)
     assert found == {
-        "accuracy_original": 1.0,
-        "masked_accuracy_10": 0.5,  # one of them is red
-        "kept_area_10": 0.0,
-        "masked_accuracy_blank": 2.0,
+        "masked_accuracy/original": 1.0,
+        "masked_accuracy/10": 0.5,  # one of them is red
+        "masked_accuracy/kept_area_10": 0.0,
+        "masked_accuracy/blank": 2.0,
     }
     assert not PREPROCESSING.denormalize(seen[1]).gt(1e-6).any()
 
@@ -168,7 +172,7 @@ def test_of_several_labels_any_is_right() -> None:
     batch["label"] = torch.tensor([[1.0, 0, 1], [1, 0, 1], [0, 0, 0]])
     metric = MaskedAccuracy(patch_colour, PREPROCESSING, [0.5], "black", sigma=0)
     metric.update(explanation_of(torch.ones(3, 1, SIZE, SIZE)), batch)
-    assert values(metric)["accuracy_original"] == values(metric)["masked_accuracy_50"] == pytest.approx(1 / 3)
+    assert values(metric)["masked_accuracy/original"] == values(metric)["masked_accuracy/50"] == pytest.approx(1 / 3)
 
 
 # The network belongs to somebody else
@@ -207,10 +211,10 @@ def test_clones_share_the_network() -> None:
 
 def test_pickles_leave_the_network_behind() -> None:
     metric = take(metric_of(), 0, 11)  # its network is a lambda, which could not be pickled
-    again = pickle.loads(pickle.dumps(metric))  # noqa: S301 - our own bytes
+    again = pickle.loads(pickle.dumps(metric))
     assert values(again) == values(metric)
     fresh = take(metric_of(), 0, 4)
-    fresh.merge_state(pickle.loads(pickle.dumps(take(metric_of(), 4, 11))))  # noqa: S301
+    fresh.merge_state(pickle.loads(pickle.dumps(take(metric_of(), 4, 11))))
     assert values(fresh) == pytest.approx(values(metric))
     with pytest.raises(ValueError, match="pickled MaskedAccuracy has no network any more"):
         take(again, 0, 4)
@@ -225,7 +229,7 @@ def test_reset_begins_anew() -> None:
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")
 def test_nothing_measured_is_not_a_number() -> None:
     found = values(metric_of())
-    assert found.pop("masked_accuracy_blank") == 0
+    assert found.pop("masked_accuracy/blank") == 0
     assert all(map(math.isnan, found.values()))
 
 
@@ -249,5 +253,5 @@ def values_after_each_cut(rank: int) -> list[dict[str, float]]:
     return found
 
 
-def test_two_processes_equal_one_also_where_one_has_no_batch(over_two_ranks: Callable[..., list[Any]]) -> None:
-    assert over_two_ranks(values_after_each_cut) == [[pytest.approx(expected_values())] * 2] * 2
+def test_two_processes_equal_one_also_where_one_has_no_batch(ranks: RankPool) -> None:
+    assert ranks.run(values_after_each_cut) == [[pytest.approx(expected_values())] * 2] * 2

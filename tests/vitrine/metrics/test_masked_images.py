@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -56,7 +56,6 @@ MAPS = st.lists(
 )
 
 
-@settings(deadline=None)  # the first run loads code
 @given(maps=MAPS, gamma=st.floats(0, 1.2))
 def test_it_is_the_naive_loop_over_all_heatmaps(maps: list[list[float]], gamma: float) -> None:
     heatmaps = torch.tensor(maps, dtype=torch.float64).reshape(1, len(maps), 2, 3)

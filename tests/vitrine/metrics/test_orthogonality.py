@@ -4,14 +4,16 @@ import math
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.helpers.ranks import RankPool
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
 from vitrine.metrics import Orthogonality
@@ -40,7 +42,6 @@ def floats(pair: Sequence[Tensor]) -> list[float]:
 # The function
 
 
-@settings(deadline=None)  # the first run loads code
 @given(
     seed=st.integers(0, 999),
     images=st.integers(1, 4),
@@ -186,12 +187,12 @@ def expected_by_class() -> dict[int, tuple[float, float]]:
 def expected() -> dict[str, float]:
     each = expected_by_class()
     return {
-        "orthogonality_o1": (each[2][0] + each[4][0]) / 2,
-        "orthogonality_o2": each[2][1],
-        "orthogonality_singular": 1.0,
-        "orthogonality_undefined": 1.0,
-        "orthogonality_inactive": 0.0,
-        "orthogonality_degenerate": 2.0,
+        "orthogonality/o1": (each[2][0] + each[4][0]) / 2,
+        "orthogonality/o2": each[2][1],
+        "orthogonality/singular": 1.0,
+        "orthogonality/undefined": 1.0,
+        "orthogonality/inactive": 0.0,
+        "orthogonality/degenerate": 2.0,
     }
 
 
@@ -232,7 +233,7 @@ def test_absent_heatmaps_are_none_of_the_x_features() -> None:
     metric.update(explain(maps, [0] * 4, [[*NAMES[:2], ""]] * 4), Batch())
     shares = torch.stack([pixel_probabilities(image[:2]) for image in maps])
     assert metric.by_class()[0].tolist() == pytest.approx(naive(shares))
-    assert values(metric)["orthogonality_degenerate"] == 0
+    assert values(metric)["orthogonality/degenerate"] == 0
 
 
 def test_an_x_feature_that_never_shows_anything_is_left_out_and_counted() -> None:
@@ -242,8 +243,8 @@ def test_an_x_feature_that_never_shows_anything_is_left_out_and_counted() -> Non
     metric.update(explain(maps, [0] * 4), Batch())
     without.update(explain(maps, [0] * 4, [[*NAMES[:2], ""]] * 4), Batch())
     assert torch.equal(metric.by_class()[0], without.by_class()[0])
-    assert [values(metric)["orthogonality_inactive"], values(without)["orthogonality_inactive"]] == [1, 0]
-    assert values(metric)["orthogonality_undefined"] == 0
+    assert [values(metric)["orthogonality/inactive"], values(without)["orthogonality/inactive"]] == [1, 0]
+    assert values(metric)["orthogonality/undefined"] == 0
 
 
 def test_an_absent_heatmap_that_holds_something_does_not_matter() -> None:
@@ -254,7 +255,7 @@ def test_an_absent_heatmap_that_holds_something_does_not_matter() -> None:
     maps[1, 2] = 0
     zeroed.update(explain(maps, [0] * 4), Batch())
     assert torch.equal(metric.by_class()[0], zeroed.by_class()[0])
-    assert [values(metric)["orthogonality_degenerate"], values(zeroed)["orthogonality_degenerate"]] == [0, 1]
+    assert [values(metric)["orthogonality/degenerate"], values(zeroed)["orthogonality/degenerate"]] == [0, 1]
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -263,24 +264,24 @@ def test_a_single_map_an_image_is_orthogonal_to_nothing(count: int) -> None:
     labels = [[NAMES[0], "", ""][:count]] * 2
     metric.update(explain(torch.rand(2, count, 5, 5), [3, 3], labels), Batch())
     assert metric.by_class()[3].isnan().tolist() == [True, True]
-    assert values(metric)["orthogonality_undefined"] == 1
-    assert math.isnan(values(metric)["orthogonality_o1"])
+    assert values(metric)["orthogonality/undefined"] == 1
+    assert math.isnan(values(metric)["orthogonality/o1"])
 
 
 def test_where_all_is_singular_there_is_nothing_to_average() -> None:
     metric = Orthogonality()
     metric.update(explain(torch.rand(2, 1, 5, 5).repeat(1, 2, 1, 1), [3, 3]), Batch())
     found = values(metric)
-    assert found["orthogonality_o1"] == pytest.approx(2 - math.sqrt(2))
-    assert math.isnan(found["orthogonality_o2"])
-    assert found["orthogonality_singular"] == 1
+    assert found["orthogonality/o1"] == pytest.approx(2 - math.sqrt(2))
+    assert math.isnan(found["orthogonality/o2"])
+    assert found["orthogonality/singular"] == 1
 
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")
 def test_nothing_taken_in_is_not_a_number() -> None:
     found = values(Orthogonality())
-    assert math.isnan(found["orthogonality_o1"])
-    assert found["orthogonality_singular"] == found["orthogonality_undefined"] == 0
+    assert math.isnan(found["orthogonality/o1"])
+    assert found["orthogonality/singular"] == found["orthogonality/undefined"] == 0
     assert Orthogonality().by_class() == {}
 
 
@@ -295,7 +296,7 @@ def test_the_state_does_not_grow_with_the_images_size() -> None:
 
 def test_states_survive_pickling_and_moves_and_reset() -> None:
     metric = take(Orthogonality())
-    again = pickle.loads(pickle.dumps(metric)).to("cpu").float()  # noqa: S301 - our own bytes
+    again = pickle.loads(pickle.dumps(metric)).to("cpu").float()
     assert values(again) == values(metric)
     assert {rows.dtype for rows in again.records} == {torch.float64}
     again.reset()
@@ -306,5 +307,20 @@ def test_maps_in_half_precision_on_which_gradients_rest() -> None:
     maps, targets = data()
     metric = Orthogonality()
     metric.update(explain(maps.bfloat16().requires_grad_(), targets), Batch())
-    assert not metric.compute()["orthogonality_o1"].requires_grad
-    assert values(metric)["orthogonality_o1"] == pytest.approx(expected()["orthogonality_o1"], abs=0.02)
+    assert not metric.compute()["orthogonality/o1"].requires_grad
+    assert values(metric)["orthogonality/o1"] == pytest.approx(expected()["orthogonality/o1"], abs=0.02)
+
+
+def figures_on_rank(rank: int, cut: int) -> list[Any]:
+    """The classes', the whole's, and again the classes' figures; where the cut is at the end, rank 1 has no batch."""
+    metric = Orthogonality().to("cpu")  # as a trainer does
+    start, stop = (0, cut) if rank == 0 else (cut, 12)
+    if start < stop:
+        take(metric, start, stop)
+    return [by_class(metric), values(metric), by_class(metric)]
+
+
+@pytest.mark.parametrize("cut", [7, 12])
+def test_two_ranks_equal_one_also_where_one_has_no_batch(ranks: RankPool, cut: int) -> None:
+    rows = {str(label): pytest.approx(row, nan_ok=True) for label, row in expected_by_class().items()}
+    assert ranks.run(figures_on_rank, cut) == [[rows, pytest.approx(expected()), rows]] * 2

@@ -2,9 +2,7 @@
 
 import math
 import pickle
-from collections.abc import Callable
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +12,7 @@ from hypothesis import strategies as st
 from py_sod_metrics import MAE, Fmeasure
 from torch import Tensor
 
+from tests.helpers.ranks import RankPool
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
 from vitrine.metrics import METRICS_BY_ANNOTATION, SaliencyDetection
@@ -181,21 +180,21 @@ def expected() -> dict[str, float]:
     precision, recall, f, mae = (found.sum(dim=0) + torch.tensor([0, 0, 0, 2])) / 6
     curve = torch.stack([saliency_curves(map_, mask).f for map_, mask in GOOD]).sum(dim=0) / 6
     return {
-        "saliency_precision": float(precision),
-        "saliency_recall": float(recall),
-        "saliency_f": float(f),
-        "saliency_mae": float(mae),
-        "saliency_max_f": float(curve.max()),
-        "saliency_mean_f": float(curve.mean()),
-        "saliency_degenerate": 2.0,
-        "saliency_skipped": 2.0,
+        "saliency/precision": float(precision),
+        "saliency/recall": float(recall),
+        "saliency/f": float(f),
+        "saliency/mae": float(mae),
+        "saliency/max_f": float(curve.max()),
+        "saliency/mean_f": float(curve.mean()),
+        "saliency/degenerate": 2.0,
+        "saliency/skipped": 2.0,
     }
 
 
 def test_means_over_images_and_counts() -> None:
     found = values(take(SaliencyDetection(), ROWS))
     assert found == pytest.approx(expected(), rel=1e-5)
-    assert 0 < found["saliency_f"] < found["saliency_max_f"] < 4 / 6
+    assert 0 < found["saliency/f"] < found["saliency/max_f"] < 4 / 6
 
 
 @pytest.mark.parametrize("cut", [1, 4, 6, 7])
@@ -215,13 +214,13 @@ def values_after_each_cut(rank: int) -> list[dict[str, float]]:
     return found
 
 
-def test_two_processes_equal_one_also_where_one_has_no_batch(over_two_ranks: Callable[..., list[Any]]) -> None:
-    assert over_two_ranks(values_after_each_cut) == [[pytest.approx(expected(), rel=1e-5)] * 2] * 2
+def test_two_processes_equal_one_also_where_one_has_no_batch(ranks: RankPool) -> None:
+    assert ranks.run(values_after_each_cut) == [[pytest.approx(expected(), rel=1e-5)] * 2] * 2
 
 
 def test_states_survive_pickling_and_are_forgotten_on_reset() -> None:
     metric = take(SaliencyDetection(), ROWS)
-    again = pickle.loads(pickle.dumps(metric))  # noqa: S301 - our own bytes
+    again = pickle.loads(pickle.dumps(metric))
     assert values(again) == values(metric)
     metric.reset()
     assert values(take(metric, ROWS)) == values(again)
@@ -232,7 +231,7 @@ def test_nothing_taken_in_is_not_a_number() -> None:
     for metric in (SaliencyDetection(), take(SaliencyDetection(), ROWS[-2:])):
         found = values(metric)
         assert all(
-            math.isnan(value) for name, value in found.items() if name.split("_")[1] not in {"degenerate", "skipped"}
+            math.isnan(value) for name, value in found.items() if name.split("/")[1] not in {"degenerate", "skipped"}
         )
 
 

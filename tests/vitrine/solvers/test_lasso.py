@@ -89,7 +89,7 @@ def test_what_does_not_converge_is_said(monkeypatch: pytest.MonkeyPatch) -> None
         solve_lasso(*moments(*problem(15, 40)), 0.01)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     samples=st.integers(2, 30),
     features=st.integers(2, 12),

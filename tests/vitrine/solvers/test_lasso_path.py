@@ -157,7 +157,7 @@ def test_a_knot_that_is_put_in_leaves_the_others(make: Make) -> None:
     assert len(path.knots) == len(norms) + 1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(2, 12), st.integers(1, 12), st.integers(0, 10_000), st.booleans())
 def test_paths_of_small_problems(samples: int, filters: int, seed: int, positive: bool) -> None:
     generator = torch.Generator().manual_seed(seed)

@@ -235,7 +235,7 @@ def broken(*_args: object) -> None:
     raise BrokenPathError
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(1, 8),
     st.integers(1, 10),

@@ -1,13 +1,13 @@
 """The μ-Lasso's sums: any batches, any number of ranks, and scaling afterwards as if it had been done before."""
 
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, distributed
-from torch.multiprocessing.spawn import spawn
+from torch import Tensor
 
+from tests.helpers.ranks import RankPool
 from vitrine.solvers import MuLassoSums, solve_mu_lasso, solve_mu_lasso_rows
 
 SUMS = ("gram", "cross", "label_sq", "total", "label_total")
@@ -68,23 +68,19 @@ def test_a_standardised_problem_has_its_intercept(make_responses: Callable[..., 
     torch.testing.assert_close((residual**2).sum(dim=0), found.objective)
 
 
-def one_of_two_ranks(rank: int, rendezvous: str, results: str) -> None:
-    distributed.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
+def sums_on_rank(rank: int) -> dict[str, Any]:
     x, labels = data()
     own = slice(0, 4) if rank == 0 else slice(4, 12)
     sums = sums_of(x[own], labels[own])
     merged, again = sums.over_ranks(), sums.over_ranks()
     assert_equal(merged, again)
     assert sums.n_samples == len(x[own])
-    torch.save({name: getattr(merged, name) for name in (*SUMS, "n_samples")}, f"{results}/{rank}.pt")
-    distributed.destroy_process_group()
+    return {name: getattr(merged, name) for name in (*SUMS, "n_samples")}
 
 
-def test_two_ranks_with_uneven_shares_equal_one(tmp_path: Path) -> None:
-    spawn(one_of_two_ranks, args=(str(tmp_path / "meet"), str(tmp_path)), nprocs=2)
+def test_two_ranks_with_uneven_shares_equal_one(ranks: RankPool) -> None:
     alone = sums_of(*data()).over_ranks()
-    for rank in range(2):
-        found = torch.load(tmp_path / f"{rank}.pt")
+    for found in ranks.run(sums_on_rank):
         assert found.pop("n_samples") == alone.n_samples == 12
         for name, tensor in found.items():
             torch.testing.assert_close(tensor, getattr(alone, name), msg=name)

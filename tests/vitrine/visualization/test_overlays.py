@@ -4,9 +4,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vitrine.core.batch import class_name
-from vitrine.core.explanation import Explanation
-from vitrine.core.image_ops import blur
+from vitrine.core.explanation import Explanation, class_name
 from vitrine.visualization.grid import WIDEST_TITLE, captioned_grid
 from vitrine.visualization.overlays import colours, heat_layer, overlay, picture, positive_strength
 from vitrine.visualization.panel import layer_colour, panel
@@ -40,23 +38,6 @@ def test_colours_grow_evenly_in_lightness() -> None:
     steps = np.diff(lab_lightness(colours(torch.linspace(0, 1, 21)) / 255))
     assert steps.min() > 0
     assert steps.max() < 2 * steps.mean()
-
-
-def test_blur_keeps_a_constant_and_the_mass_inside() -> None:
-    assert torch.allclose(blur(torch.full((9, 7), 3.0), 2.0), torch.full((9, 7), 3.0))
-    spike = torch.zeros(41, 41)
-    spike[20, 20] = 1
-    assert blur(spike, 2.0).sum() == pytest.approx(1, abs=1e-5)
-    assert blur(spike, 2.0)[20, 22] / blur(spike, 2.0)[20, 20] == pytest.approx(np.exp(-0.5), rel=1e-5)
-
-
-def test_blur_wider_than_the_map() -> None:
-    assert blur(torch.rand(3, 4), 20.0).isfinite().all()
-
-
-def test_no_sigma_is_no_blur() -> None:
-    heatmap = torch.rand(5, 5)
-    assert blur(heatmap, 0) is heatmap
 
 
 def test_default_sigma_is_two_percent_of_the_longer_side() -> None:

@@ -1,4 +1,4 @@
-"""Operators intercepted in the forward pass, and the rules by which signals go back through them.
+"""Operators intercepted in the forward pass, and other backward passes for them, without patching any module.
 
-What gradients, deconvnets, excitation backprop and LRP share; nothing in a model is patched.
+Shared by deconvnets, guided backprop and excitation backprop, and by whatever needs vector-Jacobian products.
 """

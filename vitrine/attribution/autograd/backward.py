@@ -1,4 +1,4 @@
-"""Vector-Jacobian products from outputs back to pixels and layers, several over one graph."""
+"""Vector-Jacobian products (VJPs) from outputs to pixels and layers, several over one graph."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -11,45 +11,52 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from vitrine.attribution.base import checked_output
 
 
-def send_back(output: Tensor, pixels: Tensor, starts: Iterable[Tensor]) -> Iterator[Tensor]:
-    """What arrives at the pixels, one backward pass a start. The last one frees the graph on its way, which saves time.
+def vjps(output: Tensor, inputs: Tensor, cotangents: Iterable[Tensor]) -> Iterator[Tensor]:
+    """The VJP of each cotangent, by one backward pass each; the last pass frees the graph on its way, which saves time.
 
     Args:
-        output: (B, n, …), the end of a graph that begins at ``pixels``.
-        pixels: (B, C, H, W).
-        starts: tensors of the output's shape.
+        output: (B, n, …), the end of a graph that begins at ``inputs``.
+        inputs: (B, C, H, W).
+        cotangents: tensors of the output's shape.
 
     Yields:
-        (B, C, H, W) each.
+        (B, C, H, W) for each cotangent; zeros where the output does not depend on the inputs.
     """
-    waiting = iter(starts)
-    start = next(waiting, None)
-    while start is not None:
-        following = next(waiting, None)
-        (arrived,) = torch.autograd.grad(
-            output, pixels, start, retain_graph=following is not None, materialize_grads=True
+    remaining = iter(cotangents)
+    cotangent = next(remaining, None)
+    while cotangent is not None:
+        following = next(remaining, None)
+        (vjp,) = torch.autograd.grad(
+            output, inputs, cotangent, retain_graph=following is not None, materialize_grads=True
         )
-        yield arrived
-        start = following
+        yield vjp
+        cotangent = following
 
 
-def one_hot(output: Tensor, units: Tensor) -> Tensor:
-    """1 at the units (B,) of a (B, n, …) output, over all of their places; 0 elsewhere."""
-    chosen = F.one_hot(units, output.shape[1]).to(output)
-    return chosen.view(*output.shape[:2], *[1] * (output.ndim - 2)).expand_as(output)
+def vjp_at(output: Tensor | GradientEdge, edge: GradientEdge, cotangent: Tensor) -> Tensor | None:
+    """The VJP at an edge of the graph, which stays alive; None if the output does not depend on it."""
+    start = get_gradient_edge(output) if isinstance(output, Tensor) else output
+    (vjp,) = torch.autograd.grad([start], [edge], [cotangent], retain_graph=True, allow_unused=True)
+    return vjp
+
+
+def one_hot(output: Tensor, indices: Tensor) -> Tensor:
+    """1 at the indices (B,) of a (B, n, …) output, at all of their places; 0 elsewhere."""
+    encoded = F.one_hot(indices, output.shape[1]).to(output)
+    return encoded.view(*output.shape[:2], *[1] * (output.ndim - 2)).expand_as(output)
 
 
 class Visit(NamedTuple):
-    """One call of a submodule."""
+    """One call of a submodule in a forward pass."""
 
     position: int
-    """Among the calls of a trace."""
+    """The number of the call in its trace."""
     layer: str
-    """Its dotted name."""
+    """Dotted name of the submodule."""
     shape: torch.Size
-    """Of its output."""
+    """Shape of its output."""
     edge: GradientEdge
-    """Where in the graph its output is, whatever is done to the tensor in place afterwards."""
+    """Its output in the graph, which later in-place changes of the tensor do not move."""
 
 
 class ForwardTrace(NamedTuple):
@@ -58,7 +65,7 @@ class ForwardTrace(NamedTuple):
     size: torch.Size
     """(C, H, W) of the input."""
     visits: list[Visit]
-    """The calls that gave a tensor (1, …) which depends on the input."""
+    """The calls that gave a tensor (1, …) that depends on the input, in order."""
     logits: Tensor
     """(1, n)."""
 
@@ -69,14 +76,14 @@ class ForwardTrace(NamedTuple):
 
 
 def forward_trace(model: nn.Module, inputs: Tensor) -> ForwardTrace:
-    """Runs a model behind glass on one input of noise, the same at every call.
+    """Runs a model under `eval_guard` on one input of noise, the same at every call.
 
     Args:
         model: maps (B, C, H, W) inputs to (B, n) logits.
         inputs: (B, C, H, W); their values are not used.
 
     Raises:
-        ValueError: where the model gives something else, or what no gradient leads back from.
+        ValueError: if the model gives something else, or logits that no gradient leads back from.
     """
     visits: list[Visit] = []
     handles = [module.register_forward_hook(_recorder(visits, name)) for name, module in model.named_modules() if name]
@@ -93,15 +100,8 @@ def forward_trace(model: nn.Module, inputs: Tensor) -> ForwardTrace:
 
 
 def noise(shape: Sequence[int], like: Tensor) -> Tensor:
-    """Standard normal numbers that are always the same, with the type and device of another tensor."""
+    """Standard normal numbers, the same at every call, with the type and device of another tensor."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0)).to(like)
-
-
-def sent_back(start: Tensor | GradientEdge, end: GradientEdge, signal: Tensor) -> Tensor | None:
-    """What arrives at the end of a way through the graph; None where no way leads there from the start."""
-    edge = get_gradient_edge(start) if isinstance(start, Tensor) else start
-    (arrived,) = torch.autograd.grad([edge], [end], [signal], retain_graph=True, allow_unused=True)
-    return arrived
 
 
 def _recorder(visits: list[Visit], name: str) -> Any:

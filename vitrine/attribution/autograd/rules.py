@@ -1,10 +1,11 @@
-"""Rules for operators by kind, and the backward passes of deconvnet and guided backprop through rectifiers."""
+"""Operators by kind, with the backward passes of deconvnet and guided backprop through rectifiers."""
 
 from typing import Any
 
 from torch import Tensor
 
-from vitrine.attribution.autograd.interception import Call, Rule, carries, is_half, redistributed
+from vitrine.attribution.autograd.calls import Call, carries, is_half
+from vitrine.attribution.autograd.interception import Rule, with_backward
 
 
 def words(text: str) -> frozenset[str]:
@@ -16,15 +17,15 @@ ACTIVATIONS = words(
     "relu relu6 hardtanh clamp clamp_min clamp_max clip threshold leaky_relu rrelu prelu elu celu selu gelu silu mish"
     " hardswish sigmoid hardsigmoid logsigmoid tanh softplus softsign"
 )
-"""Functions of one number, applied to each."""
+"""Elementwise functions."""
 
 DROPOUTS = words("dropout dropout1d dropout2d dropout3d feature_dropout alpha_dropout feature_alpha_dropout")
 
 NORMALISATIONS = words("layer_norm group_norm instance_norm local_response_norm rms_norm")
-"""Those with statistics of the sample itself."""
+"""Normalisations by statistics of the sample itself."""
 
 MEANS = words("mean sum avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d")
-"""Linear operators with positive weights that are not learned."""
+"""Linear operators with positive, fixed weights."""
 
 POOLINGS_BY_MAXIMUM = frozenset(
     f"{prefix}max_pool{dims}d{suffix}"
@@ -32,7 +33,7 @@ POOLINGS_BY_MAXIMUM = frozenset(
     for dims in (1, 2, 3)
     for suffix in ("", "_with_indices")
 )
-"""Autograd sends all to the winner, the first on ties."""
+"""Their gradient goes to the maximum, the first of equal ones."""
 
 REARRANGEMENTS = words(
     "cat stack hstack vstack dstack flatten unflatten ravel view view_as reshape reshape_as permute transpose swapaxes"
@@ -40,7 +41,7 @@ REARRANGEMENTS = words(
     " select index_select narrow chunk split split_with_sizes tensor_split unbind pad clone contiguous copy roll flip"
     " channel_shuffle native_channel_shuffle pixel_shuffle pixel_unshuffle unfold repeat tile repeat_interleave"
 )
-"""Operators that copy or pick values: autograd takes mass back to where the values came from."""
+"""Operators that copy or select values: their gradient goes to where the values came from."""
 
 CASTS = words("to type type_as half bfloat16 float double cpu cuda")
 
@@ -49,16 +50,16 @@ STRUCTURAL = POOLINGS_BY_MAXIMUM | REARRANGEMENTS | CASTS
 
 
 def passes_unchanged(call: Call) -> Any:
-    """What arrives at the output goes to the first operand as it is."""
+    """A rule: what arrives at the output goes to the first operand unchanged."""
     operand = call.operand
     if not (isinstance(operand, Tensor) and operand.requires_grad):
         return NotImplemented
-    shape = operand.shape  # a share that held the operand would never be freed where that is changed in place
-    return redistributed(call, lambda mass: (mass.sum_to_size(shape),), operand)
+    shape = operand.shape  # a backward pass that held the operand would never be freed if that is changed in place
+    return with_backward(call, lambda signal: (signal.sum_to_size(shape),), operand)
 
 
 def cast(call: Call) -> Any:
-    """Casts to less than float32 are left out, others are autograd's own."""
+    """A rule: casts to less than float32 are skipped, others keep their gradient."""
     output = call()
     if output is call.operand:
         return output
@@ -71,7 +72,7 @@ RECTIFIERS = words(
     "relu relu6 hardtanh threshold clamp clamp_min clip leaky_relu rrelu prelu elu celu selu gelu silu mish hardswish"
     " softplus"
 )
-"""ReLU, its bounded and leaky kin, and the smooth functions that stand in its place."""
+"""ReLU, its bounded and leaky variants, and the smooth functions that are used instead of it."""
 
 
 def deconvnet_rules() -> dict[str, Rule]:
@@ -87,7 +88,7 @@ def guided_rules() -> dict[str, Rule]:
 def _pass_positive(call: Call) -> Any:
     if not _is_rectifier(call):
         return NotImplemented
-    return redistributed(call, lambda signal: (signal.clamp(min=0),), call.operand)
+    return with_backward(call, lambda signal: (signal.clamp(min=0),), call.operand)
 
 
 def _pass_positive_where_active(call: Call) -> Any:
@@ -99,10 +100,10 @@ def _pass_positive_where_active(call: Call) -> Any:
 
 
 def _is_rectifier(call: Call) -> bool:
-    """Whether a call rectifies what depends on the pixels; a clamp does where its lower bound is 0."""
+    """Whether a call rectifies a tensor that depends on the pixels; a clamp does if its lower bound is 0."""
     if not carries(call.operand) or any(carries(x) for x in (*call.args[1:], *call.kwargs.values())):
         return False
     if call.name not in {"clamp", "clamp_min", "clip"}:
         return True
-    least = call.argument(1, "min")
-    return not isinstance(least, Tensor) and least == 0
+    lower_bound = call.argument(1, "min")
+    return not isinstance(lower_bound, Tensor) and lower_bound == 0

@@ -1,16 +1,18 @@
-"""Backward passes with stride 1, which leave no grid in a heatmap.
+"""Backward passes of strided convolutions and poolings with stride 1, which leave no grid in a heatmap.
 
-Oramas, Wang and Tuytelaars, Visual Explanation by Interpretation, ICLR 2019, section 3.3.
+Section 3.3 of Oramas, Wang and Tuytelaars: Visual Explanation by Interpretation, ICLR 2019.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitrine.attribution.autograd.interception import Call, Rule, carries, redistributed
+from vitrine.attribution.autograd.calls import Call, carries
+from vitrine.attribution.autograd.interception import Rule, with_backward
+from vitrine.core.options import checked
 
 Pooling = Literal["switches", "resampled"]
 
@@ -25,28 +27,27 @@ STRIDED_POOLINGS: dict[str, Callable[..., Tensor]] = {
 }
 
 
-def stride_one_rules(pooling: str) -> dict[str, Rule]:
-    """Rules of strided convolutions, and of strided poolings where they are resampled too.
+@checked
+def stride_one_rules(pooling: Pooling) -> dict[str, Rule]:
+    """Rules of strided convolutions, and of strided poolings if they are ``resampled``.
 
     Args:
-        pooling: ``switches`` leaves pooling to its switches, as the authors do; ``resampled`` takes it back with stride 1.
+        pooling: ``switches`` leaves poolings their gradient, as the authors do; ``resampled`` goes back with stride 1.
 
     Raises:
-        ValueError: for another word.
+        OptionError: for another ``pooling``.
     """
-    if pooling not in get_args(Pooling):
-        raise ValueError(f"pooling {pooling!r} is unknown; choose one of {', '.join(get_args(Pooling))}.")
     rules: dict[str, Rule] = dict.fromkeys(("conv1d", "conv2d", "conv3d"), _convolution)
     return rules | (dict.fromkeys(STRIDED_POOLINGS, _pooling) if pooling == "resampled" else {})
 
 
-def resampled(signal: Tensor, size: Sequence[int]) -> Tensor:
-    """A (B, C, …) signal at another size by nearest neighbour; nothing is done where it has that size."""
+def resample(signal: Tensor, size: Sequence[int]) -> Tensor:
+    """A (B, C, …) signal resampled to another size by nearest neighbour; itself if it has that size."""
     return signal if signal.shape[2:] == tuple(size) else F.interpolate(signal, size=tuple(size), mode="nearest")
 
 
 def _convolution(call: Call) -> Any:
-    """Goes back with S = 1 over the signal at size B|S=1 = A + 2·O − M + 1 (equation 3), M the dilated mask's size."""
+    """A rule: goes back with S = 1 over the signal at size A + 2·O − M + 1 (equation 3), M the size of the dilated kernel."""
     x, weight = call.argument(0, "input"), call.argument(1, "weight")
     dims = weight.ndim - 2
     stride, dilation = (_each(call.argument(i, name, 1), dims) for i, name in ((3, "stride"), (5, "dilation")))
@@ -55,18 +56,18 @@ def _convolution(call: Call) -> Any:
     padding = call.argument(4, "padding", 0)
     padding = _each(0 if padding == "valid" else padding, dims)  # "same" needs S = 1, and never comes here
     groups, weight = call.argument(6, "groups", 1), weight.detach()
-    mask = [d * (m - 1) + 1 for d, m in zip(dilation, weight.shape[2:], strict=True)]
-    size = [a + 2 * o - m + 1 for a, o, m in zip(x.shape[2:], padding, mask, strict=True)]
+    kernel = [d * (m - 1) + 1 for d, m in zip(dilation, weight.shape[2:], strict=True)]
+    size = [a + 2 * o - m + 1 for a, o, m in zip(x.shape[2:], padding, kernel, strict=True)]
 
-    def share(signal: Tensor) -> tuple[Tensor]:
+    def backward(signal: Tensor) -> tuple[Tensor]:
         options = {"padding": padding, "groups": groups, "dilation": dilation}
-        return (TRANSPOSED[dims](resampled(signal, size), weight, **options),)
+        return (TRANSPOSED[dims](resample(signal, size), weight, **options),)
 
-    return redistributed(call, share, x)
+    return with_backward(call, backward, x)
 
 
 def _pooling(call: Call) -> Any:
-    """Goes back with S = 1 over the signal at the size, and where there are any by the switches, of a pooling with S = 1."""
+    """A rule: goes back through the same pooling with S = 1, over the signal at the size of its output."""
     x, name = call.operand, call.name
     dims = int(name[-2])
     size = call.argument(1, "kernel_size")
@@ -76,18 +77,18 @@ def _pooling(call: Call) -> Any:
     options = _pooling_options(call)
     pool, activation = STRIDED_POOLINGS[name], x.detach().clone()
 
-    def share(signal: Tensor) -> tuple[Tensor]:
+    def backward(signal: Tensor) -> tuple[Tensor]:
         with torch.enable_grad():
             leaf = activation.requires_grad_()
             pooled = pool(leaf, size, stride=1, **options)
-        (arrived,) = torch.autograd.grad(pooled, leaf, resampled(signal, pooled.shape[2:]))
-        return (arrived,)
+        (vjp,) = torch.autograd.grad(pooled, leaf, resample(signal, pooled.shape[2:]))
+        return (vjp,)
 
-    return redistributed(call, share, x)
+    return with_backward(call, backward, x)
 
 
 def _pooling_options(call: Call) -> dict[str, Any]:
-    """Arguments beside kernel and stride; ``ceil_mode`` changes nothing where S = 1."""
+    """Arguments other than kernel and stride; ``ceil_mode`` changes nothing with S = 1."""
     if call.name.startswith("max"):
         return {"padding": call.argument(3, "padding", 0), "dilation": call.argument(4, "dilation", 1)}
     return {
@@ -97,6 +98,6 @@ def _pooling_options(call: Call) -> dict[str, Any]:
 
 
 def _each(value: int | Sequence[int], dims: int) -> list[int]:
-    """One number a dimension."""
+    """One number for each dimension."""
     values = [value] if isinstance(value, int) else list(value)
     return values * dims if len(values) == 1 else values

@@ -1,1 +1,1 @@
-"""Class activation maps: CAM, Grad-CAM and its kin, Score-CAM; classes drawn over the activations of a layer."""
+"""Class activation maps: CAM, Grad-CAM and its variants, Score-CAM, and a channel's own activation map."""

@@ -1,64 +1,81 @@
-"""Score-CAM: channels weighted by the score of the input that they leave visible (Wang et al., CVPRW 2020)."""
+"""Score-CAM: channels weighted by the logit of the input that they mask (Wang et al., CVPRW 2020)."""
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from vitrine.attribution.base import Unit, checked_output
-from vitrine.attribution.cam.class_activation import ClassActivation, layout_of_layer
+from vitrine.attribution.base import checked_output
+from vitrine.attribution.cam.class_activation import ClassActivation
+from vitrine.attribution.layouts import layout_of_layer
+from vitrine.attribution.targets import Target
 from vitrine.backbones.taps import captured
 from vitrine.core.image_ops import upsampled
+from vitrine.core.options import Count, checked
 from vitrine.core.precision import in_full, without_autocast
 
 
 class ScoreCAM(ClassActivation):
     """ReLU(Σ_k α_k A_k) with α = softmax over the channels of y(x ∘ H_k), where y is the class's logit.
 
-    H_k is A_k upsampled to the input and min–max normalised, 0 everywhere where A_k is constant. The paper's channel-wise
-    increase of confidence, y(x ∘ H_k) − y(baseline), gives the same α: softmax does not see the baseline. K classes share
-    the forward passes.
+    H_k is A_k upsampled to the input and min–max normalised; 0 everywhere if A_k is constant. The paper's channel-wise
+    increase of confidence, y(x ∘ H_k) − y(baseline), gives the same α, as softmax does not change by a constant. K classes
+    share the forward passes.
 
     Args:
         model: as in `ClassActivation`.
         layer: as in `ClassActivation`.
         relu: as in `ClassActivation`.
-        internal_batch_size: at most so many inputs, masked ones among them, go through the model at once; without it, all
-            channels of an input.
+        internal_batch_size: the most inputs, masked ones included, that go through the model at once; all channels of an
+            input if it is None.
+
+    Raises:
+        ValueError: as in `ClassActivation`.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 6 * 6, 5))
+        >>> ScoreCAM(model).attribute(torch.rand(2, 3, 8, 8)).shape
+        torch.Size([2, 1, 8, 8])
     """
 
+    slow = True
+    paper = "Wang et al. 2020"
+
+    @checked
     def __init__(
         self,
         model: nn.Module,
         layer: str | nn.Module | None = None,
         relu: bool = True,
         *,
-        internal_batch_size: int | None = 32,
+        internal_batch_size: Count | None = 32,
     ) -> None:
         super().__init__(model, layer, relu, internal_batch_size=internal_batch_size)
 
     @override
-    def coarse_maps(self, inputs: Tensor, unit: Unit) -> Tensor:
-        layer = self.found_layer(inputs)
+    def coarse_maps(self, inputs: Tensor, target: Target) -> Tensor:
+        layer = self.resolved_layer(inputs)
         with torch.no_grad():
             with captured(self.model, [layer]) as outputs:
                 logits = checked_output(self.model(inputs), len(inputs), None)
             layout = layout_of_layer(self.model, layer, outputs[layer], inputs)
             activations = layout(outputs[layer])
-            scores = self._scores(inputs, activations, unit.of(logits))
+            scores = self._scores(inputs, activations, target.resolve(logits))
         with without_autocast(inputs):
             return torch.einsum("bck,bchw->bkhw", in_full(scores).softmax(dim=1), in_full(activations))
 
-    def _scores(self, inputs: Tensor, activations: Tensor, units: Tensor) -> Tensor:
-        """(B, C, K): the logits of the classes where a channel masks the input."""
+    def _scores(self, inputs: Tensor, activations: Tensor, class_indices: Tensor) -> Tensor:
+        """(B, C, K) logits of the classes where a channel masks the input."""
         size = self.internal_batch_size or max(activations.shape[1], 1)
         # Image by image, so that no image is copied for each of its channels.
         scores = [
             self.model(image * self._masks(channels, image)).gather(1, classes.expand(len(channels), -1))
-            for image, maps, classes in zip(inputs, activations, units, strict=True)
+            for image, maps, classes in zip(inputs, activations, class_indices, strict=True)
             for channels in torch.split(maps, size)
         ]
-        empty = inputs.new_zeros(0, units.shape[1])
-        return torch.cat([empty, *scores]).view(*activations.shape[:2], units.shape[1])
+        empty = inputs.new_zeros(0, class_indices.shape[1])
+        return torch.cat([empty, *scores]).view(*activations.shape[:2], class_indices.shape[1])
 
     def _masks(self, channels: Tensor, image: Tensor) -> Tensor:
         """(N, 1, H, W) in [0, 1] from (N, h, w)."""
@@ -66,6 +83,6 @@ class ScoreCAM(ClassActivation):
 
 
 def min_max_normalised(maps: Tensor) -> Tensor:
-    """(…, h, w) to [0, 1] one by one; constant ones become 0."""
+    """Each of the (…, h, w) maps linearly scaled to [0, 1]; constant ones become 0."""
     lowest, highest = maps.amin(dim=(-2, -1), keepdim=True), maps.amax(dim=(-2, -1), keepdim=True)
     return ((maps - lowest) / (highest - lowest)).where(highest > lowest, 0)

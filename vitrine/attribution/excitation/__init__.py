@@ -1,1 +1,1 @@
-"""Excitation backprop (Zhang et al., ECCV 2016): marginal winning probabilities, and the rule of each operator."""
+"""Excitation backprop (Zhang et al., ECCV 2016): marginal winning probabilities, and a rule for each operator."""

@@ -1,12 +1,13 @@
-"""How excitation backprop shares mass at each kind of operator."""
+"""Rules of excitation backprop: how each kind of operator passes mass to its operands."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from vitrine.attribution.autograd.interception import Call, Rule, carries, redistributed, share_of
+from vitrine.attribution.autograd.calls import Call, carries
+from vitrine.attribution.autograd.interception import Rule, backward_of, with_backward
 from vitrine.attribution.autograd.rules import (
     ACTIVATIONS,
     CASTS,
@@ -16,32 +17,25 @@ from vitrine.attribution.autograd.rules import (
     cast,
     passes_unchanged,
 )
-from vitrine.attribution.excitation.shares import Linear, LinearShare, reciprocals
+from vitrine.attribution.excitation.winning_probability import Linear, LinearBackward, reciprocals
+from vitrine.core.options import checked
 
 NegativeActivations = Literal["clamp", "raw", "zplus"]
 
-LINEAR_INTERPOLATIONS = {
-    "nearest",
-    "nearest-exact",
-    "linear",
-    "bilinear",
-    "trilinear",
-    "area",
-}  # bicubic has weights < 0
+POSITIVE_INTERPOLATIONS = {"nearest", "nearest-exact", "linear", "bilinear", "trilinear", "area"}
+"""Those without negative weights, which bicubic interpolation has."""
 
 
-def excitation_rules(negative_activations: str) -> dict[str, Rule]:
+@checked
+def excitation_rules(negative_activations: NegativeActivations) -> dict[str, Rule]:
     """Rules by operator name, for one forward pass.
 
     Args:
         negative_activations: see `vitrine.attribution.ExcitationBackprop`.
 
     Raises:
-        ValueError: for an unknown word.
+        OptionError: for another value.
     """
-    if negative_activations not in get_args(NegativeActivations):
-        known = ", ".join(get_args(NegativeActivations))
-        raise ValueError(f"negative_activations {negative_activations!r} is unknown; choose one of {known}.")
     linear = LinearRules(negative_activations)
     convolutions = [f"conv{kind}{dims}d" for kind in ("", "_transpose") for dims in (1, 2, 3)]
     return (
@@ -56,7 +50,7 @@ def excitation_rules(negative_activations: str) -> dict[str, Rule]:
 
 
 class _Origin(NamedTuple):
-    """Where a linear operator's input came from, for a batch norm that folds into it."""
+    """The input and weight of a linear operator, for a batch norm that is folded into it."""
 
     source: Tensor
     version: int
@@ -65,61 +59,63 @@ class _Origin(NamedTuple):
 
 
 class LinearRules:
-    """Rules of linear operators, and of the batch norms that fold into them.
+    """Rules of linear operators, and of the batch norms that are folded into them.
 
     Args:
         negative_activations: see `vitrine.attribution.ExcitationBackprop`.
     """
 
-    def __init__(self, negative_activations: str) -> None:
+    def __init__(self, negative_activations: NegativeActivations) -> None:
         self.negative_activations = negative_activations
-        # Kept here, not in the shares: a share that held tensors of the graph that it is part of might never be freed.
-        self.origins: dict[LinearShare, _Origin] = {}
+        # Not held by the backward passes: one that held tensors of the graph that it is part of might never be freed.
+        self.origins: dict[LinearBackward, _Origin] = {}
 
     def weighted(self, call: Call) -> Any:
-        """Convolutions and linear layers; the bias takes no part."""
+        """Convolutions and linear layers, without their bias."""
         x, weight, bias = (call.argument(i, name) for i, name in enumerate(("input", "weight", "bias")))
         if not carries(x) or carries(weight) or carries(bias):
             return NotImplemented
         function, rest = call.function, call.args[3:]
         options = {name: value for name, value in call.kwargs.items() if name not in {"input", "weight", "bias"}}
-        share = LinearShare(lambda x, w: function(x, w, None, *rest, **options), self._activations(x), weight.detach())
+        backward = LinearBackward(
+            lambda x, w: function(x, w, None, *rest, **options), self._activations(x), weight.detach()
+        )
         groups = call.argument(6, "groups", 1) if "transpose" in call.name else None
-        self.origins[share] = _Origin(x, x._version, weight.detach(), groups)  # noqa: SLF001
-        return redistributed(call, share, x)
+        self.origins[backward] = _Origin(x, x._version, weight.detach(), groups)  # noqa: SLF001
+        return with_backward(call, backward, x)
 
     def mean(self, call: Call) -> Any:
         """Average pooling, means and sums."""
         x = call.operand
         if not carries(x):
             return NotImplemented
-        return redistributed(call, LinearShare(_operator(call), self._activations(x)[:1], None), x)
+        return with_backward(call, LinearBackward(_operator(call), self._activations(x)[:1], None), x)
 
     def interpolate(self, call: Call) -> Any:
         """Interpolations with positive weights."""
-        known = call.argument(3, "mode", "nearest") in LINEAR_INTERPOLATIONS
-        return self.mean(call) if known else NotImplemented
+        is_positive = call.argument(3, "mode", "nearest") in POSITIVE_INTERPOLATIONS
+        return self.mean(call) if is_positive else NotImplemented
 
     def batch_norm(self, call: Call) -> Any:
         """In eval mode, folded into the weighted operator just before it, whose weight is then W γ / √(σ² + ε).
 
-        After anything else it passes mass unchanged.
+        After any other operator it passes mass unchanged.
 
         Raises:
-            ValueError: where it normalises by the batch, so that a map would depend on the other images.
+            ValueError: if it normalises by the batch, so that a map would depend on the other images.
         """
         x, scale = call.operand, _batch_norm_scale(call)
-        share = share_of(x.grad_fn)
-        if not isinstance(share, LinearShare) or share not in self.origins:
+        linear = backward_of(x.grad_fn)
+        if not isinstance(linear, LinearBackward) or linear not in self.origins:
             return passes_unchanged(call)
-        source, version, weight, groups = self.origins[share]
+        source, version, weight, groups = self.origins[linear]
         if source._version != version or x.ndim != weight.ndim:  # noqa: SLF001 - the source was changed in place since
             return NotImplemented
-        folded = LinearShare(share.operator, share.activations, weight, _over_weight(scale, weight, groups))
-        return redistributed(call, folded, source)
+        folded = LinearBackward(linear.operator, linear.activations, weight, _over_weight(scale, weight, groups))
+        return with_backward(call, folded, source)
 
     def _activations(self, x: Tensor) -> Sequence[Tensor]:
-        # Copies, so that a following in-place operator leaves them alone.
+        # Copies, which a following in-place operator does not change.
         x = x.detach()
         if self.negative_activations == "raw":
             return [x.clone()]
@@ -136,18 +132,18 @@ def _batch_norm_scale(call: Call) -> Tensor:
     names = ["input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps"]
     if call.function is torch.batch_norm:  # orders them otherwise
         names = ["input", "weight", "bias", "running_mean", "running_var", "training", "momentum", "eps"]
-    given = dict(zip(names, call.args, strict=False)) | call.kwargs
-    if given.get("training") or given["running_var"] is None:
+    arguments = dict(zip(names, call.args, strict=False)) | call.kwargs
+    if arguments.get("training") or arguments["running_var"] is None:
         raise ValueError(
             "Excitation backprop needs a batch norm with running statistics in eval mode; this one normalises by its batch."
         )
-    deviation = torch.sqrt(given["running_var"] + given.get("eps", 1e-5))
-    weight = given.get("weight")
+    deviation = torch.sqrt(arguments["running_var"] + arguments.get("eps", 1e-5))
+    weight = arguments.get("weight")
     return (deviation.reciprocal() if weight is None else weight / deviation).detach()
 
 
 def _over_weight(scale: Tensor, weight: Tensor, groups_if_transposed: int | None) -> Tensor:
-    """The scale of output channels, shaped to multiply the weight."""
+    """The scale of the output channels, in a shape that broadcasts to the weight."""
     if groups_if_transposed is None:  # (C_out, C_in / groups, …)
         return scale.view(-1, *[1] * (weight.ndim - 1))
     # (C_in, C_out / groups, …), the input channels of a group together
@@ -156,46 +152,46 @@ def _over_weight(scale: Tensor, weight: Tensor, groups_if_transposed: int | None
 
 
 def add(call: Call) -> Any:
-    """Splits in proportion to the operands' positive parts; a constant gets nothing."""
+    """Splits mass in proportion to the operands' positive parts; a constant gets none."""
     a, b = call.argument(0, "input"), call.argument(1, "other")
     if not (carries(a) and carries(b)):
         return _all_to(a if carries(a) else b, call)
     positive = [a.detach().clamp(min=0), (b.detach() * call.kwargs.get("alpha", 1)).clamp(min=0)]
     scale = reciprocals(positive[0] + positive[1])
     ratios, shapes = [x * scale for x in positive], [a.shape, b.shape]
-    return redistributed(
+    return with_backward(
         call, lambda mass: [(mass * r).sum_to_size(s) for r, s in zip(ratios, shapes, strict=True)], a, b
     )
 
 
 def subtract_or_divide(call: Call) -> Any:
-    """Passes mass unchanged where the second operand is a constant."""
+    """Passes mass unchanged if the second operand is a constant."""
     a, b = call.argument(0, "input"), call.argument(1, "other")
     return _all_to(a, call) if carries(a) and not carries(b) else NotImplemented
 
 
 class Gate:
-    """The share of a sigmoid, by which a product knows its gate. It passes mass unchanged."""
+    """The backward pass of a sigmoid, by which a product recognises its gate; it passes mass unchanged."""
 
     def __init__(self, shape: torch.Size) -> None:
         self.shape = shape
 
     def __call__(self, mass: Tensor) -> tuple[Tensor]:
-        """What arrives at the output goes to the operand."""
+        """The mass at the operand from the mass at the output."""
         return (mass.sum_to_size(self.shape),)
 
 
 def gate(call: Call) -> Any:
-    """Passes mass unchanged, and says so to a product above."""
-    return redistributed(call, Gate(call.operand.shape), call.operand) if carries(call.operand) else NotImplemented
+    """Passes mass unchanged, and marks the output as a gate for a following product."""
+    return with_backward(call, Gate(call.operand.shape), call.operand) if carries(call.operand) else NotImplemented
 
 
 def multiply(call: Call) -> Any:
-    """All to the operand that is not a constant; of two, none to the one that is a sigmoid, or else the smaller one."""
+    """Passes mass to the operand that is not a constant; of two, to the features and not to the sigmoid or smaller gate."""
     a, b = call.argument(0, "input"), call.argument(1, "other")
     if not (carries(a) and carries(b)):
         return _all_to(a if carries(a) else b, call)
-    gates = [isinstance(share_of(x.grad_fn), Gate) for x in (a, b)]
+    gates = [isinstance(backward_of(x.grad_fn), Gate) for x in (a, b)]
     if gates[0] != gates[1]:
         return _all_to(b if gates[0] else a, call)
     if a.numel() == b.numel():
@@ -203,7 +199,9 @@ def multiply(call: Call) -> Any:
     return _all_to(a if a.numel() > b.numel() else b, call)
 
 
-def _all_to(chosen: Tensor, call: Call) -> Any:
+def _all_to(receiver: Tensor, call: Call) -> Any:
     operands = [x for x in (call.argument(0, "input"), call.argument(1, "other")) if isinstance(x, Tensor)]
-    gets, shape = [x is chosen for x in operands], chosen.shape
-    return redistributed(call, lambda mass: [mass.sum_to_size(shape) if get else None for get in gets], *operands)
+    is_receiver, shape = [x is receiver for x in operands], receiver.shape
+    return with_backward(
+        call, lambda mass: [mass.sum_to_size(shape) if receives else None for receives in is_receiver], *operands
+    )

@@ -1,1 +1,1 @@
-"""Methods that take gradients to the pixels: saliency, SmoothGrad, integrated gradients, deconvnet, guided backprop."""
+"""Gradient methods: saliency, SmoothGrad, integrated gradients, deconvnet and guided backprop."""

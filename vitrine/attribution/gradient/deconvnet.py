@@ -2,104 +2,126 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from vitrine.attribution.autograd.backward import one_hot, send_back
+from vitrine.attribution.autograd.backward import one_hot, vjps
 from vitrine.attribution.autograd.interception import Interception, Rule
 from vitrine.attribution.autograd.rules import RECTIFIERS, deconvnet_rules, guided_rules
-from vitrine.attribution.autograd.stride_one import stride_one_rules
-from vitrine.attribution.base import Method, Unit
-
-Start = Literal["activation", "maximum"]
+from vitrine.attribution.autograd.stride_one import Pooling, stride_one_rules
+from vitrine.attribution.base import Method
+from vitrine.attribution.targets import Target
+from vitrine.core.options import Count, checked
 
 
 class Deconvnet(Method):
-    """Sends a unit's signal back to the pixels, rectified at every rectifier on the way: R = g⁺.
+    """The gradient at the pixels, with another backward pass through rectifiers: R = g⁺ (Zeiler and Fergus, ECCV 2014).
 
-    Rectifiers are seen wherever they are called: as modules, functions, reused or in place. A smooth one (GELU, SiLU, …)
-    passes the positive signal as ReLU does; other operators, sigmoid gates and attention among them, keep their gradient.
+    Rectifiers are recognised wherever they are called: as modules, functions, reused or in place. A smooth one (GELU, SiLU,
+    …) passes the positive gradient as ReLU does; all other operators, also sigmoid gates and attention, keep their own
+    gradient.
 
-    A class starts from one at its logit, a channel from its own activation map.
+    The backward pass starts with 1 at the logit of a class, and with the activation map of a channel.
 
     Args:
         model: as in `Method`.
         layer: as in `Method`.
-        stride_one: takes strided convolutions back with stride 1 over the signal resampled by nearest neighbour, so that no
-            grid is left in the heatmap (section 3.3 of Oramas et al., ICLR 2019).
-        pooling: with ``stride_one``, ``switches`` sends a pooled signal to where it was taken from (the authors' choice);
-            ``resampled`` takes pooling back with stride 1 too.
-        start: of a channel: its whole ``activation`` map, or a one at its ``maximum``.
+        stride_one: whether strided convolutions go back with stride 1 over the signal resampled by nearest neighbour, which
+            leaves no grid in the heatmap (section 3.3 of Oramas et al., ICLR 2019).
+        pooling: with ``stride_one``, ``switches`` sends the signal of a maximum to where it was taken from (the authors'
+            choice); ``resampled`` goes back through pooling with stride 1 too.
+        start: of a channel: ``activation``, its activation map, or ``maximum``, a 1 at its maximum.
         internal_batch_size: as in `Method`.
 
     Raises:
-        ValueError: for an unknown word or layer; of ``attribute`` also where the model has no rectifier, since the map would
-            be the plain gradient.
+        ValueError: as in `Method`; of ``attribute`` also if the model has no rectifier, as the map would be the plain
+            gradient.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 6 * 6, 5))
+        >>> Deconvnet(model, layer="1").attribute(torch.rand(2, 3, 8, 8), channel=3).shape
+        torch.Size([2, 3, 8, 8])
     """
 
+    gradient_like = True
+    signed = True
+    smoothed_for_pointing = True
+    network_requirement = "a rectifier"
+    paper = "Zeiler and Fergus 2014"
+
+    @checked
     def __init__(
         self,
         model: nn.Module,
         layer: str | nn.Module | None = None,
         stride_one: bool = False,
-        pooling: str = "switches",
-        start: str = "activation",
+        pooling: Pooling = "switches",
+        start: Literal["activation", "maximum"] = "activation",
         *,
-        internal_batch_size: int | None = None,
+        internal_batch_size: Count | None = None,
     ) -> None:
         super().__init__(model, layer, internal_batch_size=internal_batch_size)
-        if start not in get_args(Start):
-            raise ValueError(f"start {start!r} is unknown; choose one of {', '.join(get_args(Start))}.")
         self.strided_rules = stride_one_rules(pooling) if stride_one else {}
         self.start = start
 
     def rectifier_rules(self) -> dict[str, Rule]:
-        """What becomes of the signal at the rectifiers."""
+        """The backward passes of rectifiers, by operator name."""
         return deconvnet_rules()
 
     @override
-    def maps(self, inputs: Tensor, unit: Unit) -> Tensor:
+    def maps(self, inputs: Tensor, target: Target) -> Tensor:
         with self.intercepting(), torch.enable_grad():
             pixels = inputs.requires_grad_()
-            output = self.explained_output(pixels.clone(), unit)  # a leaf may not be changed in place
-        starts = [self.start_of(output.detach(), column) for column in unit.of(output).unbind(dim=1)]
-        return torch.stack(list(send_back(output, pixels, starts)), dim=1)
+            output = self.explained_output(pixels.clone(), target)  # a leaf may not be changed in place
+        cotangents = [self.cotangent(output.detach(), column) for column in target.resolve(output).unbind(dim=1)]
+        return torch.stack(list(vjps(output, pixels, cotangents)), dim=1)
 
     @contextmanager
     def intercepting(self) -> Iterator[None]:
-        """Within it, forward passes get the method's own backward pass.
+        """A context in which forward passes get the backward passes of this method.
 
         Raises:
-            ValueError: on leaving, where no rectifier was met.
+            ValueError: on leaving, if no rectifier was called.
         """
-        with Interception(self.rectifier_rules() | self.strided_rules) as mode:
+        with Interception(self.rectifier_rules() | self.strided_rules) as interception:
             yield
-        if not mode.met & RECTIFIERS:
+        if not interception.applied & RECTIFIERS:
             raise ValueError(
                 f"{type(self).__name__} met no ReLU or other rectifier in {type(self.model).__name__}, so that its map would"
                 " be the plain gradient; use Saliency for that."
             )
 
-    def start_of(self, output: Tensor, units: Tensor) -> Tensor:
-        """The signal that units (B,) of a (B, n, …) output start from, of the output's shape."""
-        chosen = one_hot(output, units)
+    def cotangent(self, output: Tensor, indices: Tensor) -> Tensor:
+        """What the backward pass starts with at the indices (B,) of a (B, n, …) output, in the output's shape."""
+        is_target = one_hot(output, indices)
         if output.ndim == 2:
-            return chosen
+            return is_target
         if self.start == "activation":
-            return chosen * output
-        flat = torch.where(chosen > 0, output, -torch.inf).flatten(1)
+            return is_target * output
+        flat = torch.where(is_target > 0, output, -torch.inf).flatten(1)
         return torch.zeros_like(flat).scatter_(1, flat.argmax(dim=1, keepdim=True), 1.0).view_as(output)
 
 
 class GuidedBackprop(Deconvnet):
-    """A deconvnet whose signal also stops where the forward pass was rectified: R = g⁺ f′(x) at a rectifier f.
+    """A deconvnet that also masks by the forward pass: R = g⁺ f′(x) at a rectifier f (Springenberg et al., 2015).
 
-    For ReLU, that is g⁺ where x > 0; for ReLU6, g⁺ where 0 < x < 6; a smooth one (GELU, SiLU, …) keeps its own slope.
-    All else, the arguments too, is as in `Deconvnet`; with ``stride_one`` it is the heatmap of Oramas et al., ICLR 2019.
+    For ReLU, that is g⁺ where x > 0; for ReLU6, g⁺ where 0 < x < 6; smooth rectifiers (GELU, SiLU, …) keep their own slope.
+    Arguments and everything else are those of `Deconvnet`; with ``stride_one`` it is the heatmap of Oramas et al., ICLR 2019.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 3 * 3, 5))
+        >>> GuidedBackprop(model, stride_one=True).attribute(torch.rand(2, 3, 8, 8)).shape
+        torch.Size([2, 3, 8, 8])
     """
+
+    paper = "Springenberg et al. 2015; with stride_one, Oramas et al. 2019"
 
     @override
     def rectifier_rules(self) -> dict[str, Rule]:

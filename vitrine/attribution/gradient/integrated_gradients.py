@@ -1,61 +1,78 @@
-"""Gradients integrated along the way from a baseline to an image (Sundararajan, Taly, Yan, ICML 2017)."""
+"""Integrated gradients: the mean gradient on the way from a baseline to an image (Sundararajan, Taly, Yan, ICML 2017)."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from vitrine.attribution.base import Unit
-from vitrine.attribution.gradient.captum_methods import captum_attr, forward_function
-from vitrine.attribution.variants import Baseline, ManyVariants
+from vitrine.attribution.captum_adapter import captum_attr, forward_function
+from vitrine.attribution.per_image import Baseline, PerImageMethod
+from vitrine.attribution.targets import Target
+from vitrine.core.options import Count, OptionError, checked
 
-RULES = ("gausslegendre", "riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid")
+IntegrationRule = Literal["gausslegendre", "riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid"]
 
 
-class IntegratedGradients(ManyVariants):
+class IntegratedGradients(PerImageMethod):
     """(x − x') · ∫₀¹ ∂f/∂x (x' + α (x − x')) dα, from a baseline x' to the image x: (B, C, H, W).
 
-    The sum of a map is f(x) − f(x'), as closely as the integral is taken. Of a channel with places, f is its sum over them.
-    Captum does the work; it makes ``steps`` forward passes for each target.
+    A map sums to f(x) − f(x'), up to the error of the integration. For a channel with places, f is its sum over them. Captum
+    computes the maps, by ``steps`` forward passes for each target.
 
     Args:
         model: as in `Method`.
         layer: as in `Method`.
         baseline: x', a number or a tensor that broadcasts to the inputs, such as (1, C, H, W) or (B, C, H, W), in the
-            model's units: of normalised inputs, 0 is the mean colour.
+            model's units: for normalised inputs, 0 is the mean colour.
         steps: the number of points at which gradients are taken.
-        method: the rule of integration: ``gausslegendre``, ``riemann_left``, ``riemann_right``, ``riemann_middle`` or
+        method: the integration rule: ``gausslegendre``, ``riemann_left``, ``riemann_right``, ``riemann_middle`` or
             ``riemann_trapezoid``.
-        internal_batch_size: at most so many points go through the model at once; without it those of one image.
+        internal_batch_size: the most points that go through the model at once; those of one image without it.
 
     Raises:
-        ValueError: for an unknown rule, too few steps, and of ``attribute`` for a baseline that does not fit the inputs.
-        ModuleNotFoundError: where Captum is not installed.
+        ValueError: as in `Method`; of ``attribute`` also if the baseline does not fit the inputs.
+        ModuleNotFoundError: if Captum is not installed.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 6 * 6, 5))
+        >>> IntegratedGradients(model, steps=8).attribute(torch.rand(2, 3, 8, 8), target=1).shape
+        torch.Size([2, 3, 8, 8])
     """
 
+    gradient_like = True
+    signed = True
+    additive = True
+    smoothed_for_pointing = True
+    needs_captum = True
+    paper = "Sundararajan et al. 2017"
+    quick_options: ClassVar[Mapping[str, Any]] = {"steps": 4}
+
+    @checked
     def __init__(
         self,
         model: nn.Module,
         layer: str | nn.Module | None = None,
         baseline: Baseline = 0.0,
-        steps: int = 50,
-        method: str = "gausslegendre",
+        steps: Count = 50,
+        method: IntegrationRule = "gausslegendre",
         *,
-        internal_batch_size: int | None = None,
+        internal_batch_size: Count | None = None,
     ) -> None:
         super().__init__(model, layer, internal_batch_size=internal_batch_size)
-        if method not in RULES:
-            raise ValueError(f"method {method!r} is unknown; choose from {', '.join(RULES)}.")
-        least = 1 if method == "gausslegendre" else 2
-        if steps < least:
-            raise ValueError(f"steps is {steps}; {method} needs {least} or more.")
+        if steps < 2 and method != "gausslegendre":
+            raise OptionError("steps", steps, f"2 or more for {method}")
         captum_attr("IntegratedGradients")
         self.baseline = baseline
         self.steps = steps
         self.method = method
 
     @override
-    def maps_of_one(self, image: Tensor, baseline: Tensor, unit: Unit, units: list[int]) -> Tensor:
-        captum = captum_attr("IntegratedGradients").IntegratedGradients(forward_function(self, unit))
+    def image_maps(self, image: Tensor, baseline: Tensor, target: Target, indices: list[int]) -> Tensor:
+        captum = captum_attr("IntegratedGradients").IntegratedGradients(forward_function(self, target))
         maps = [
             captum.attribute(
                 image,
@@ -65,6 +82,6 @@ class IntegratedGradients(ManyVariants):
                 method=self.method,
                 internal_batch_size=self.internal_batch_size,
             )
-            for index in units
+            for index in indices
         ]
         return torch.cat(maps).detach()

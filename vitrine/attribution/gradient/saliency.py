@@ -1,51 +1,68 @@
-"""The gradient of a class at the pixels (Simonyan, Vedaldi, Zisserman: Deep Inside Convolutional Networks, 2014)."""
+"""Saliency: the gradient at the pixels (Simonyan, Vedaldi, Zisserman: Deep Inside Convolutional Networks, 2014)."""
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from vitrine.attribution.autograd.backward import one_hot, send_back
-from vitrine.attribution.base import Method, Unit
+from vitrine.attribution.autograd.backward import one_hot, vjps
+from vitrine.attribution.base import Method
+from vitrine.attribution.targets import Target
+from vitrine.core.options import Count, checked
 
 
 class Saliency(Method):
-    """|∂f/∂x|, the absolute gradient of the explained unit at the pixels: (B, C, H, W).
+    """|∂f/∂x|, the absolute gradient of a logit at the pixels: (B, C, H, W).
 
-    Of a channel with places, f is its sum over them.
+    For a channel with places, f is its sum over them.
 
     Args:
         model: as in `Method`.
         layer: as in `Method`.
-        absolute: whether to give the absolute value; without it the gradient itself.
+        absolute: whether to give the absolute value; otherwise the gradient itself.
         internal_batch_size: as in `Method`.
+
+    Raises:
+        ValueError: as in `Method`.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 6 * 6, 5))
+        >>> Saliency(model).attribute(torch.rand(2, 3, 8, 8), target=1).shape
+        torch.Size([2, 3, 8, 8])
     """
 
+    gradient_like = True
+    smoothed_for_pointing = True
+    paper = "Simonyan et al. 2014"
+
+    @checked
     def __init__(
         self,
         model: nn.Module,
         layer: str | nn.Module | None = None,
         absolute: bool = True,
         *,
-        internal_batch_size: int | None = None,
+        internal_batch_size: Count | None = None,
     ) -> None:
         super().__init__(model, layer, internal_batch_size=internal_batch_size)
         self.absolute = absolute
 
     @override
-    def maps(self, inputs: Tensor, unit: Unit) -> Tensor:
-        maps = gradients(self, inputs, unit)
+    def maps(self, inputs: Tensor, target: Target) -> Tensor:
+        maps = gradients(self, inputs, target)
         return maps.abs_() if self.absolute else maps
 
 
-def gradients(method: Method, inputs: Tensor, unit: Unit) -> Tensor:
-    """The gradients of K units at the pixels, by one forward pass and K backward passes: (B, K, C, H, W)."""
-    # Captum's Saliency, to which this is equal bit by bit, makes a forward pass for each of the units.
+def gradients(method: Method, inputs: Tensor, target: Target) -> Tensor:
+    """The gradients of K targets at the pixels, by one forward pass and K backward passes: (B, K, C, H, W)."""
+    # Captum's Saliency gives the same bit by bit, but makes a forward pass for each of the K targets.
     with torch.enable_grad():
         pixels = inputs.detach().requires_grad_()
-        output = method.explained_output(pixels.clone(), unit)  # a leaf may not be changed in place
-        units = unit.of(output)
-    maps = pixels.new_zeros(*units.shape, *pixels.shape[1:])
-    starts = (one_hot(output.detach(), column) for column in units.unbind(dim=1))
-    for k, arrived in enumerate(send_back(output, pixels, starts)):
-        maps[:, k] = arrived
+        output = method.explained_output(pixels.clone(), target)  # a leaf may not be changed in place
+        indices = target.resolve(output)
+    maps = pixels.new_zeros(*indices.shape, *pixels.shape[1:])
+    cotangents = (one_hot(output.detach(), column) for column in indices.unbind(dim=1))
+    for k, gradient in enumerate(vjps(output, pixels, cotangents)):
+        maps[:, k] = gradient
     return maps

@@ -1,68 +1,82 @@
-"""Gradients averaged over noisy copies of an image (Smilkov et al.: SmoothGrad, 2017)."""
+"""SmoothGrad: gradients averaged over noisy copies of an image (Smilkov et al., 2017)."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from vitrine.attribution.base import Unit
+from vitrine.attribution.base import batch_slices
 from vitrine.attribution.gradient.saliency import gradients
-from vitrine.attribution.variants import ManyVariants
+from vitrine.attribution.per_image import PerImageMethod
+from vitrine.attribution.targets import Target
+from vitrine.core.options import Count, NonNegative, checked
 
 
-class SmoothGrad(ManyVariants):
+class SmoothGrad(PerImageMethod):
     """|1/n Σ ∂f/∂x (x + ε)| over n draws ε ~ N(0, σ²), with σ = noise · (max x − min x) of the image: (B, C, H, W).
 
-    The class is the one predicted for the image itself where none is given. Every image gets the same draws, and every call.
+    If no class is given, it is the one predicted for the image without noise. All images get the same draws, at every call.
 
     Args:
         model: as in `Method`.
         layer: as in `Method`.
-        samples: the number of noisy copies n.
+        n_samples: n, the number of noisy copies.
         noise: σ as a share of max − min over the pixels and channels of the image.
-        squared: whether to average squared gradients, SmoothGrad² of Hooker et al. 2019.
-        absolute: whether to give the absolute value of the mean; without it the mean itself.
+        squared: whether to average squared gradients (SmoothGrad² of Hooker et al. 2019).
+        absolute: whether to give the absolute value of the mean; otherwise the mean itself.
         seed: of the noise.
-        internal_batch_size: at most so many noisy copies go through the model at once; without it those of one image.
+        internal_batch_size: the most noisy copies that go through the model at once; those of one image without it.
 
     Raises:
-        ValueError: where there are no samples, or ``noise`` is negative.
+        ValueError: as in `Method`.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 6 * 6, 5))
+        >>> SmoothGrad(model, n_samples=4).attribute(torch.rand(2, 3, 8, 8)).shape
+        torch.Size([2, 3, 8, 8])
     """
 
+    gradient_like = True
+    smoothed_for_pointing = True
+    paper = "Smilkov et al. 2017"
+    quick_options: ClassVar[Mapping[str, Any]] = {"n_samples": 3}
+    RENAMED: ClassVar[Mapping[str, str]] = {"samples": "n_samples"}
+
+    @checked
     def __init__(
         self,
         model: nn.Module,
         layer: str | nn.Module | None = None,
-        samples: int = 50,
-        noise: float = 0.15,
+        n_samples: Count = 50,
+        noise: NonNegative = 0.15,
         squared: bool = False,
         absolute: bool = True,
         seed: int = 0,
         *,
-        internal_batch_size: int | None = None,
+        internal_batch_size: Count | None = None,
     ) -> None:
         super().__init__(model, layer, internal_batch_size=internal_batch_size)
-        if samples < 1:
-            raise ValueError(f"samples is {samples}; SmoothGrad averages 1 or more.")
-        if not noise >= 0:
-            raise ValueError(f"noise is {noise}; give a share of the image's max − min, 0 or more.")
-        self.samples = samples
+        self.n_samples = n_samples
         self.noise = noise
         self.squared = squared
         self.absolute = absolute
         self.seed = seed
 
     @override
-    def maps_of_one(self, image: Tensor, baseline: Tensor, unit: Unit, units: list[int]) -> Tensor:
-        # Captum's NoiseTunnel gives the same with a forward pass for each unit and one σ a batch; and what it draws depends
-        # on how the samples are split. Here they are drawn once, on the CPU, so that every device has the same.
+    def image_maps(self, image: Tensor, baseline: Tensor, target: Target, indices: list[int]) -> Tensor:
+        # Captum's NoiseTunnel gives the same with a forward pass for each index and one σ for a batch; and what it draws
+        # depends on how the samples are split. Here they are drawn once, on the CPU, so that every device has the same.
         generator = torch.Generator().manual_seed(self.seed)
-        draws = torch.randn(self.samples, *image.shape[1:], generator=generator).to(image)
-        draws *= self.noise * (image.max() - image.min())
-        total = image.new_zeros(len(units), *image.shape[1:])
-        at_once = self.internal_batch_size or self.samples
-        for start in range(0, self.samples, at_once):
-            noisy = image + draws[start : start + at_once]
-            slopes = gradients(self, noisy, unit._replace(indices=torch.tensor([units] * len(noisy))))
-            total += (slopes.square_() if self.squared else slopes).sum(dim=0)
-        mean = total / self.samples
+        noise = torch.randn(self.n_samples, *image.shape[1:], generator=generator).to(image)
+        noise *= self.noise * (image.max() - image.min())
+        total = image.new_zeros(len(indices), *image.shape[1:])
+        for rows in batch_slices(self.n_samples, self.internal_batch_size):
+            copies = image + noise[rows]
+            gradient = gradients(self, copies, target._replace(indices=torch.tensor([indices] * len(copies))))
+            total += (gradient.square_() if self.squared else gradient).sum(dim=0)
+        mean = total / self.n_samples
         return mean.abs_() if self.absolute else mean

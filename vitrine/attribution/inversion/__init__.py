@@ -1,10 +1,10 @@
-"""Guided feature inversion: the mask under which a network sees the same (Du, Liu, Song and Hu, KDD 2018)."""
+"""Guided feature inversion: masks under which a network keeps its features and its class (Du et al., KDD 2018)."""
 
 from vitrine.attribution.inversion.layers import InversionLayers, inversion_layers
 from vitrine.attribution.inversion.network import InvertedNetwork, Reading, predicted
 from vitrine.attribution.inversion.objective import InversionObjective
-from vitrine.attribution.inversion.optimisation import InversionResult, ignored, optimise
-from vitrine.attribution.inversion.problem import InversionProblem, WeightPredictor, pose
+from vitrine.attribution.inversion.optimisation import InversionResult, no_progress, optimise
+from vitrine.attribution.inversion.problem import InversionProblem, WeightPredictor, make_problem
 from vitrine.attribution.inversion.settings import VARIANTS, InversionSettings, settings_of
 
 __all__ = [
@@ -17,10 +17,10 @@ __all__ = [
     "InvertedNetwork",
     "Reading",
     "WeightPredictor",
-    "ignored",
     "inversion_layers",
+    "make_problem",
+    "no_progress",
     "optimise",
-    "pose",
     "predicted",
     "settings_of",
 ]

@@ -1,4 +1,4 @@
-"""A network's private copy that gives the same in less time: batch norms folded into the convolutions before them."""
+"""Batch norm folding: a copy of a frozen network that gives the same outputs in less time."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -10,51 +10,52 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vitrine.attribution.autograd.backward import noise
-from vitrine.attribution.autograd.interception import tensors_in
+from vitrine.attribution.autograd.calls import tensors_in
 from vitrine.attribution.base import checked_output
 from vitrine.backbones.guard import eval_guard
 from vitrine.core.precision import without_autocast
 
 CLONING = (nn.ReLU6, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.SiLU, nn.Mish)
-"""Their slopes need the operand, so that autograd first copies it where they are in place; of ``nn.ReLU`` it needs none."""
+"""Activations whose gradient needs the operand, which autograd copies first if they work in place; ``nn.ReLU`` needs none."""
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def folded(model: nn.Module, images: Tensor, keep: Sequence[str] = ()) -> nn.Module:
-    """A copy for many passes through a frozen model; the model itself where a copy would be no faster, or not the same.
+    """A copy for many passes through a frozen model; the model itself if a copy would be no faster, or not the same.
 
-    A batch norm is folded into the convolution whose output it alone takes, and ReLU6 and its kin run out of place. This is
-    found by a pass of one input of noise, and checked by another: the logits and the kept layers' outputs have to agree to
-    the cube root of the type's precision. What is not folded is shared with the model, which stays as it was.
+    A batch norm is folded into a convolution if nothing else takes the convolution's output, and ReLU6 and similar
+    activations run out of place. What can be folded is found by a pass of noise, and tested by another: the logits and the
+    outputs of the kept layers have to agree up to the cube root of the type's precision. All other modules are shared with
+    the model, which is not changed.
 
-    A model that has a module in train mode, or one with hooks, is given back: hooks of a copy would count or print what
-    nobody asked for, and without them it might not be the same.
+    A model that has a module in train mode, or one with hooks, is returned itself: hooks of a copy would have effects that
+    nobody asked for, and without them the copy might not be the same.
 
     Args:
         model: maps (B, C, H, W) images to (B, n) logits.
-        images: (B, C, H, W); their size counts.
-        keep: dotted names of the layers whose outputs are wanted.
+        images: (B, C, H, W); only their size is used.
+        keep: dotted names of the layers whose outputs are needed.
 
     Raises:
-        ValueError: where the model does not give logits.
+        ValueError: if the model does not give logits.
     """
     if _state(model) is None:
         return model
     pixels = noise((1, *images.shape[1:]), next((p for p in model.parameters() if p.is_floating_point()), images))
     with torch.inference_mode(mode=False), torch.no_grad(), without_autocast(pixels), eval_guard(model):
-        wanted, seen = _seen(model, pixels, keep)
-        changes = _folds(seen) | _out_of_place(model)
+        expected, trace = _traced(model, pixels, keep)
+        changes = _folds(trace) | _out_of_place(model)
         if not changes:
             return model
         copy = _copy(model, changes)
-        found, _ = _seen(copy, pixels, keep)
-    return copy if len(found) == len(wanted) and all(map(_agree, found, wanted)) else model
+        outputs, _ = _traced(copy, pixels, keep)
+    return copy if len(outputs) == len(expected) and all(map(_agree, outputs, expected)) else model
 
 
 class FoldedCopy:
-    """`folded` of a model, made when it is first wanted and again when the model has changed; no pickle or copy holds it.
+    """`folded` of a model, made at its first use and again when the model has changed; it is not pickled or copied.
 
-    What is written to a parameter's ``.data`` is not noticed.
+    Changes of a parameter's ``.data`` are not noticed.
 
     Args:
         model: as in `folded`.
@@ -68,11 +69,11 @@ class FoldedCopy:
         self._copy = model
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the copy."""
+        """The state without the copy."""
         return vars(self) | {"_state": None, "_copy": self.model}
 
     def of(self, images: Tensor) -> nn.Module:
-        """What (B, C, H, W) images go through."""
+        """The network for (B, C, H, W) images."""
         state = _state(self.model)
         if state is None:
             return self.model
@@ -82,13 +83,13 @@ class FoldedCopy:
 
 
 def _state(model: nn.Module) -> list[int] | None:
-    """What changes when a parameter or a buffer does; None where a module is in train mode or has hooks."""
+    """Numbers that change when a parameter or a buffer does; None if a module is in train mode or has hooks."""
     state: list[int] = []
     for module in model.modules():
         if module.training or any(getattr(module, hooks) for hooks in HOOKS):
             return None
-        for held in (module._parameters, module._buffers):  # noqa: SLF001 - parameters() takes longer than all of this
-            for tensor in held.values():
+        for tensors in (module._parameters, module._buffers):  # noqa: SLF001 - parameters() takes longer than all of this
+            for tensor in tensors.values():
                 if tensor is not None:
                     state += tensor.data_ptr(), tensor._version  # noqa: SLF001
     return state
@@ -102,18 +103,18 @@ class _Visit(NamedTuple):
     output: Tensor
 
 
-class _Seen(NamedTuple):
-    """What became of the outputs of convolutions in a forward pass."""
+class _Trace(NamedTuple):
+    """The uses of the outputs of convolutions and batch norms in a forward pass."""
 
     visits: list[_Visit]
     uses: Counter[int]
-    """By ``id``, how many operators took a tensor of the visits."""
+    """The number of operators that took a tensor of the visits, by ``id``."""
     kept: list[object]
-    """Outputs of the kept layers, the very tensors."""
+    """Outputs of the kept layers, not copied."""
 
 
 class _Uses(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts how often operators take a tensor, whoever calls them."""
+    """Counts how many operators take each tensor, whoever calls them."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -126,42 +127,42 @@ class _Uses(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
-def _seen(model: nn.Module, pixels: Tensor, keep: Sequence[str]) -> tuple[list[Tensor], _Seen]:
-    """The logits and copies of the kept outputs, and what was seen on the way."""
+def _traced(model: nn.Module, pixels: Tensor, keep: Sequence[str]) -> tuple[list[Tensor], _Trace]:
+    """The logits and copies of the kept outputs, and the trace of the pass."""
     visits, kept, values = list[_Visit](), list[object](), list[Tensor]()
     uses = _Uses()
 
-    def see(module: nn.Module, operands: tuple[Any, ...], output: Tensor) -> None:
+    def record_visit(module: nn.Module, operands: tuple[Any, ...], output: Tensor) -> None:
         visits.append(_Visit(module, operands[0] if operands else None, output))
-        uses.count[id(output)] = 0  # before, it was that of a tensor which is gone
+        uses.count[id(output)] = 0  # the id may have been that of a freed tensor
 
-    def keep_it(_module: nn.Module, _operands: Any, output: Any) -> None:
+    def record_output(_module: nn.Module, _operands: Any, output: Any) -> None:
         kept.append(output)
         values.extend(tensor.clone() for tensor in tensors_in(output))
 
-    seen = [module for module in model.modules() if type(module) in {nn.Conv2d, nn.BatchNorm2d}]
-    handles = [model.get_submodule(name).register_forward_hook(keep_it) for name in keep]
-    handles += [module.register_forward_hook(see) for module in seen]
+    traced = [module for module in model.modules() if type(module) in {nn.Conv2d, nn.BatchNorm2d}]
+    handles = [model.get_submodule(name).register_forward_hook(record_output) for name in keep]
+    handles += [module.register_forward_hook(record_visit) for module in traced]
     try:
         with uses:
             logits = checked_output(model(pixels), 1, None)
     finally:
         for handle in handles:
             handle.remove()
-    return [logits, *values], _Seen(visits, uses.count, kept)
+    return [logits, *values], _Trace(visits, uses.count, kept)
 
 
-def _folds(seen: _Seen) -> dict[nn.Module, nn.Module]:
-    """What takes the place of convolutions and of their batch norms."""
-    calls = Counter(visit.module for visit in seen.visits)
-    once = [visit for visit in seen.visits if calls[visit.module] == 1]
-    made = {id(visit.output): visit.module for visit in once if isinstance(visit.module, nn.Conv2d)}
+def _folds(trace: _Trace) -> dict[nn.Module, nn.Module]:
+    """Replacements of convolutions and of the batch norms that are folded into them."""
+    calls = Counter(visit.module for visit in trace.visits)
+    once = [visit for visit in trace.visits if calls[visit.module] == 1]
+    conv_of = {id(visit.output): visit.module for visit in once if isinstance(visit.module, nn.Conv2d)}
     changes: dict[nn.Module, nn.Module] = {}
     for norm, operand, _ in once:
-        conv = made.get(id(operand))
+        conv = conv_of.get(id(operand))
         if conv is None or not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None:
             continue
-        if seen.uses[id(operand)] == 1 and not any(output is operand for output in seen.kept):
+        if trace.uses[id(operand)] == 1 and not any(output is operand for output in trace.kept):
             changes[conv] = fuse_conv_bn_eval(conv, norm).requires_grad_(requires_grad=False)
             changes[norm] = nn.Identity().eval()
     return changes
@@ -177,24 +178,24 @@ def _out_of_place(model: nn.Module) -> dict[nn.Module, nn.Module]:
 
 
 def _copy(module: nn.Module, changes: Mapping[nn.Module, nn.Module]) -> nn.Module:
-    """Of the tree of modules, with some of them changed; parameters and buffers are shared."""
-    made = dict(changes)
+    """A copy of the tree of modules with some of them replaced; parameters and buffers are shared."""
+    copies = dict(changes)
 
     def copied(one: nn.Module) -> nn.Module:
-        if one not in made:
-            made[one] = twin = object.__new__(type(one))
-            # A deep copy would double the weights, and could fail on what a model holds beside them.
+        if one not in copies:
+            copies[one] = twin = object.__new__(type(one))
+            # A deep copy would double the weights, and could fail on other attributes of a model.
             vars(twin).update(
-                {name: held.copy() if isinstance(held, dict) else held for name, held in vars(one).items()}
+                {name: value.copy() if isinstance(value, dict) else value for name, value in vars(one).items()}
             )
-            children = one._modules.items()  # noqa: SLF001 - named_children() leaves out a module's second place
+            children = one._modules.items()  # noqa: SLF001 - named_children() skips repeated modules
             vars(twin)["_modules"] = {name: None if child is None else copied(child) for name, child in children}
-        return made[one]
+        return copies[one]
 
     return copied(module)
 
 
-def _agree(found: Tensor, wanted: Tensor) -> bool:
-    """To the cube root of the type's precision, which also holds where a GPU multiplies in fewer bits."""
-    bound = wanted.abs().max() * torch.finfo(wanted.dtype).eps ** (1 / 3)
-    return found.shape == wanted.shape and bool((found - wanted).abs().max() <= bound)
+def _agree(output: Tensor, expected: Tensor) -> bool:
+    """Whether outputs agree up to the cube root of the type's precision, which allows for TF32 on GPUs."""
+    bound = expected.abs().max() * torch.finfo(expected.dtype).eps ** (1 / 3)
+    return output.shape == expected.shape and bool((output - expected).abs().max() <= bound)

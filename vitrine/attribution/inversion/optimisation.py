@@ -1,4 +1,4 @@
-"""Algorithms 1 and 2 of Du et al. (KDD 2018), for many images and classes at once."""
+"""Optimisation of inversion masks: Algorithms 1 and 2 of Du et al. (KDD 2018), for many images and classes at once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,36 +9,36 @@ from torch import Tensor
 from vitrine.attribution.inversion.objective import InversionObjective
 
 CPU_PIXELS = 4 * 224**2
-"""With more in a pass, maps outgrow what a CPU's allocator keeps for the next one: MobileNetV2 took 1.7 times as long."""
+"""Pixels in one pass on a CPU; with more, its allocator no longer reuses memory: MobileNetV2 took 1.7 times as long."""
 
 
 @dataclass(frozen=True)
 class InversionResult:
-    """What the optimisation of R rows came to."""
+    """The result of optimising R rows."""
 
     weights: Tensor
     """(R, n) ω ≥ 0."""
     masks: Tensor
     """(R, 1, H, W)."""
     loss: Tensor
-    """(R,) before the last step; NaN where no step was made."""
+    """(R,) loss before the last step; NaN if no step was made."""
     steps: Tensor
-    """(R,) int64."""
+    """(R,) int64 number of steps."""
     converged: Tensor
-    """(R,) bool: whether the last step changed the mask by no more than the tolerance, and its loss is a finite number."""
+    """(R,) bool: whether the last step changed the mask by no more than the tolerance, and the loss is finite."""
 
 
-def ignored(_loss: Tensor) -> None:
-    """Shows no progress."""
+def no_progress(_loss: Tensor) -> None:
+    """Does nothing, where progress is not shown."""
 
 
 def optimise(
-    objective: InversionObjective, start: Tensor, advance: Callable[[Tensor], None] = ignored
+    objective: InversionObjective, start: Tensor, advance: Callable[[Tensor], None] = no_progress
 ) -> InversionResult:
-    """Lowers the losses of R rows by Adam, ω cut at 0 after every step: stage 1, then stage 2 with a new Adam.
+    """Minimises the losses of R rows by Adam, with ω clamped at 0 after every step: stage 1, then stage 2 with a new Adam.
 
-    Adam works on each ω by itself, so a row's result is that of its own run. Where rows end at rest, the others go on
-    without them.
+    Adam is elementwise, so the result of a row is that of a run of its own. With ``stop_when_converged``, converged rows
+    leave, and the others go on without them.
 
     Args:
         objective: of R rows.
@@ -49,7 +49,7 @@ def optimise(
     for _ in range(settings.inversion_steps):
         advance(descent.step(InversionObjective.inversion_loss, halve=settings.one_schedule))
     if not settings.one_schedule:
-        descent.begin_again()
+        descent.restart()
     for _ in range(settings.class_steps):
         advance(descent.step(InversionObjective.class_loss, halve=True))
         if settings.stop_when_converged:
@@ -58,14 +58,14 @@ def optimise(
 
 
 def rows_at_once(images: Tensor) -> int:
-    """How many rows go through a network together; it changes no result."""
+    """The number of rows that go through a network together; it changes no result."""
     if images.device.type != "cpu":
         return max(1, len(images))
     return max(1, CPU_PIXELS // images[0, 0].numel())
 
 
 class _Descent:
-    """Rows on their way: those that are still running, and where the others came to."""
+    """The state of the optimisation: the running rows, and the results of the others."""
 
     def __init__(self, objective: InversionObjective, weights: Tensor) -> None:
         self.whole = self.objective = objective
@@ -75,31 +75,31 @@ class _Descent:
         self.loss = weights.new_full((count,), torch.nan)
         self.steps = torch.zeros(count, dtype=torch.int64, device=weights.device)
         self.converged = torch.zeros(count, dtype=torch.bool, device=weights.device)
-        self.before: Tensor | None = None
-        self.begin_again()
+        self.previous: Tensor | None = None
+        self.restart()
 
-    def begin_again(self) -> None:
-        """A new Adam."""
+    def restart(self) -> None:
+        """Starts a new Adam."""
         self.current = self.weights[self.running].requires_grad_()
         self.adam = torch.optim.Adam([self.current], lr=self.objective.settings.learning_rate)
-        self.made = 0
+        self.num_steps = 0
 
     def step(self, loss_of: Callable[[InversionObjective, Tensor], Tensor], *, halve: bool) -> Tensor:
-        """One step of the running rows; their losses before it."""
+        """Makes one step of the running rows; returns their losses before it."""
         if not len(self.running):
             return self.loss[:0]
-        self.before = self.current.detach().clone()
+        self.previous = self.current.detach().clone()
         loss, self.current.grad = self._loss_and_gradient(loss_of)
         self.adam.step()
         self.current.detach().clamp_(min=0)
-        self.made += 1
-        if halve and self.made % self.objective.settings.halving == 0:
+        self.num_steps += 1
+        if halve and self.num_steps % self.objective.settings.halving == 0:
             self.adam.param_groups[0]["lr"] /= 2
-        self._keep(loss)
+        self._record(loss)
         return loss
 
     def _loss_and_gradient(self, loss_of: Callable[[InversionObjective, Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-        """(r,) and (r, n)."""
+        """(r,) losses and (r, n) gradients of the running rows."""
         losses: list[Tensor] = []
         gradients: list[Tensor] = []
         size = rows_at_once(self.objective.images)
@@ -112,33 +112,35 @@ class _Descent:
             losses.append(loss.detach())
         return torch.cat(losses), torch.cat(gradients)
 
-    def _keep(self, loss: Tensor) -> None:
+    def _record(self, loss: Tensor) -> None:
         self.weights[self.running] = self.current.detach()
         self.loss[self.running] = loss.to(self.loss)
         self.steps[self.running] += 1
 
-    def _judge(self) -> None:
-        """Whether the last step left the running rows at rest; masks are made for this alone."""
-        if self.before is None or not len(self.running):
+    def _check_convergence(self) -> None:
+        """Records which of the running rows the last step hardly changed; the masks are made for this alone."""
+        if self.previous is None or not len(self.running):
             return
-        moved = self.objective.masks(self.current.detach()) - self.objective.masks(self.before)
-        still = moved.abs().mean(dim=(1, 2, 3)) <= self.objective.settings.tolerance
-        self.converged[self.running] = still & self.loss[self.running].isfinite()
+        change = self.objective.masks(self.current.detach()) - self.objective.masks(self.previous)
+        converged = change.abs().mean(dim=(1, 2, 3)) <= self.objective.settings.tolerance
+        self.converged[self.running] = converged & self.loss[self.running].isfinite()
 
     def drop_converged(self) -> None:
-        """Goes on without the rows whose masks have come to rest."""
-        self._judge()
-        stays = (~self.converged[self.running]).nonzero().squeeze(1)
-        if len(stays) == len(self.running):
+        """Goes on without the rows whose masks have converged."""
+        self._check_convergence()
+        unconverged = (~self.converged[self.running]).nonzero().squeeze(1)
+        if len(unconverged) == len(self.running):
             return
-        self.running, self.objective = self.running[stays], self.objective.rows(stays)
+        self.running, self.objective = self.running[unconverged], self.objective.rows(unconverged)
         state, rate = self.adam.state[self.current], self.adam.param_groups[0]["lr"]
-        self.current, self.before = self.current.detach()[stays].requires_grad_(), None
+        self.current, self.previous = self.current.detach()[unconverged].requires_grad_(), None
         self.adam = torch.optim.Adam([self.current], lr=rate)
-        self.adam.state[self.current] = {name: value[stays] if value.ndim else value for name, value in state.items()}
+        self.adam.state[self.current] = {
+            name: value[unconverged] if value.ndim else value for name, value in state.items()
+        }
 
     def result(self) -> InversionResult:
-        """Of all rows."""
-        self._judge()
+        """The result of all rows."""
+        self._check_convergence()
         masks = self.whole.masks(self.weights).detach()
         return InversionResult(self.weights, masks, self.loss, self.steps, self.converged)

@@ -1,4 +1,4 @@
-"""One batch to be optimised: its losses, and the channel weights ω to start from, constant or predicted."""
+"""Inversion problems: the losses of a batch and the initial channel weights ω, constant or predicted."""
 
 import math
 from typing import NamedTuple
@@ -13,19 +13,19 @@ from vitrine.attribution.inversion.settings import InversionSettings
 from vitrine.core.precision import without_autocast
 
 EVIDENCE = 4
-"""Numbers of a channel, see `vitrine.attribution.inversion.network.channel_evidence`."""
+"""Numbers for each channel, see `vitrine.attribution.inversion.network.channel_evidence`."""
 
 
 class WeightPredictor(nn.Module):
-    """ω of each channel from what the image and the explained class say of it, by one network shared by all channels.
+    """Predicts ω of each channel from its evidence for the explained class, by one network shared by all channels.
 
-    A channel's class comes in by the gradient of the class's logit alone, so the predictor also holds for classes that were
-    not seen in training. What is the same in all images, such as a channel of backgrounds, is learned as its embedding.
+    It sees the class only through the gradient of the class's logit, so it can also be used for classes that were not seen in
+    training. What is the same in all images, such as that a channel is one of backgrounds, is learned as its embedding.
 
     Args:
         channels: n.
         hidden: units of the two hidden layers.
-        embedding: numbers learned of each channel.
+        embedding: size of the embedding of each channel.
         start: ω of every channel before training.
     """
 
@@ -40,23 +40,23 @@ class WeightPredictor(nn.Module):
         )
 
     def forward(self, evidence: Tensor) -> Tensor:
-        """(B, n) ω > 0 from (B, n, 4) evidence, which is read as it is and by its signed logarithm."""
+        """(B, n) ω > 0 from (B, n, 4) evidence, which is an input as it is and by its signed logarithm."""
         logarithm = evidence.sign() * evidence.abs().log1p()
         embedding = self.embedding.expand(len(evidence), -1, -1)
-        read = torch.cat([evidence.clamp(-10, 10), logarithm, embedding], dim=2)
-        return F.softplus(self.layers(read).squeeze(2))
+        inputs = torch.cat([evidence.clamp(-10, 10), logarithm, embedding], dim=2)
+        return F.softplus(self.layers(inputs).squeeze(2))
 
 
 class InversionProblem(NamedTuple):
-    """What is to be optimised."""
+    """The losses of a batch and the initial weights."""
 
     objective: InversionObjective
     reading: Reading
     start: Tensor
-    """(B, n) ω before the first step; where it is predicted, the graph leads to the predictor."""
+    """(B, n) ω before the first step; if it is predicted, with gradient to the predictor."""
 
 
-def pose(
+def make_problem(
     network: InvertedNetwork,
     settings: InversionSettings,
     images: Tensor,
@@ -64,14 +64,14 @@ def pose(
     predictor: WeightPredictor | None = None,
     seed: int = 0,
 ) -> InversionProblem:
-    """The problem of a batch, by one forward pass.
+    """Makes the problem of a batch, by one forward pass.
 
     Args:
-        network: behind glass.
-        settings: of the losses; what is read follows those of the network.
+        network: whose model is under `eval_guard`.
+        settings: of the losses; those of the network hold for its forward pass.
         images: (B, 3, H, W).
         classes_of: as in `InvertedNetwork.read`.
-        predictor: of ω; every channel starts at ``settings.start`` without it.
+        predictor: of ω; if it is None, ω of every channel starts at ``settings.start``.
         seed: of the background ``noise``.
     """
     images = images.detach().clone(memory_format=torch.channels_last)  # twice as fast on a CPU
@@ -80,6 +80,6 @@ def pose(
     if predictor is None or reading.evidence is None:
         return InversionProblem(objective, reading, reading.maps.even_weights(settings.start))
     with without_autocast(images):
-        found = predictor(reading.evidence)
-        # The mask is that of any multiple: penalties would shrink ω in training without end, and steps overrun it.
-        return InversionProblem(objective, reading, found * (settings.start / found.mean(dim=1, keepdim=True)))
+        weights = predictor(reading.evidence)
+        # Multiples of ω give the same mask: without a fixed mean, penalties would shrink ω in training without end.
+        return InversionProblem(objective, reading, weights * (settings.start / weights.mean(dim=1, keepdim=True)))

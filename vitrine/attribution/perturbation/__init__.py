@@ -1,1 +1,1 @@
-"""Methods that perturb the input: occlusion, RISE, meaningful and extremal perturbation."""
+"""Perturbation methods: occlusion, RISE, meaningful perturbation and extremal perturbation."""

@@ -1,4 +1,4 @@
-"""Methods that learn a mask over an image by gradient steps."""
+"""Learned masks: the base class of methods that optimise a mask over each image by gradient descent."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -8,55 +8,58 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from vitrine.attribution.base import Method, Unit
-from vitrine.attribution.perturbation.perturbations import Score, explained_units, parts, scorer
+from vitrine.attribution.base import Method, batch_slices
+from vitrine.attribution.perturbation.scores import Score, make_scorer
+from vitrine.attribution.targets import Target
 from vitrine.core.progress import progress_bar
 
 
 class LearnedMask(Method):
-    """A method that learns one mask, or several, for each image and unit: a row each, many rows at once.
+    """A method that learns masks for each image and target, one a row, many rows at once.
 
-    A row's optimum does not depend on the others; ``internal_batch_size`` bounds the rows that are learned at once.
+    The optimum of a row does not depend on other rows; ``internal_batch_size`` bounds the rows that are learned at once.
     """
 
-    bounds_itself = True
+    handles_batch_size = True
+    slow = True
     explains_probabilities: ClassVar[bool]
-    """Whether a class's score is its softmax probability; its logit otherwise."""
+    """Whether the score of a class is its softmax probability; otherwise its logit."""
     iterations: int
     progress: bool
 
     @property
-    def masks_a_unit(self) -> int:
-        """How many masks are learned for each image and unit; the map is their sum."""
+    def masks_per_target(self) -> int:
+        """The number of masks that are learned for each image and target; the map is their sum."""
         return 1
 
     @abstractmethod
-    def learn(self, images: Tensor, number: Tensor, score: Score, advance: Callable[[int], None]) -> Tensor:
+    def learn(self, images: Tensor, mask_numbers: Tensor, score: Score, advance: Callable[[int], None]) -> Tensor:
         """Learns the masks of R rows.
 
         Args:
-            images: (R, C, H, W), one a row.
-            number: (R,) int64: which of the unit's masks each row is.
-            score: takes (R, C, H, W) perturbed images to (R,) scores of the explained units.
-            advance: to be called with 1 after each step.
+            images: (R, C, H, W).
+            mask_numbers: (R,) int64: which of the ``masks_per_target`` masks each row is.
+            score: maps (R, C, H, W) perturbed images to the (R,) scores of their targets.
+            advance: to be called with 1 after each step, for the progress bar.
 
         Returns:
-            (R, 1, H, W), what the map is made of.
+            (R, 1, H, W), the terms of the maps.
         """
 
     @override
-    def maps(self, inputs: Tensor, unit: Unit) -> Tensor:
-        units = explained_units(self, inputs, unit)
-        rows = torch.cartesian_prod(*(torch.arange(count) for count in (*units.shape, self.masks_a_unit)))
-        image, place, number = rows.to(units.device).unbind(dim=1)
-        at_once = parts(len(rows), self.internal_batch_size)
-        score_of = scorer(
-            self, unit, inputs.device.type, probability=self.explains_probabilities and unit.layer is None
-        )
-        bar = progress_bar(type(self).__name__, len(at_once) * self.iterations, shown=self.progress)
+    def maps(self, inputs: Tensor, target: Target) -> Tensor:
+        indices = self.target_indices(inputs, target)
+        rows = torch.cartesian_prod(*(torch.arange(count) for count in (*indices.shape, self.masks_per_target)))
+        image, k, mask_numbers = rows.to(indices.device).unbind(dim=1)
+        batches = batch_slices(len(rows), self.internal_batch_size)
+        probability = self.explains_probabilities and target.layer is None
+        score_at = make_scorer(self, target, inputs.device.type, probability=probability)
+        bar = progress_bar(type(self).__name__, len(batches) * self.iterations, shown=self.progress)
         with torch.autocast(inputs.device.type, enabled=False), bar as advance:
             masks = [
-                self.learn(inputs[image[part]], number[part], score_of(units[image[part], place[part]]), advance)
-                for part in at_once
+                self.learn(
+                    inputs[image[batch]], mask_numbers[batch], score_at(indices[image[batch], k[batch]]), advance
+                )
+                for batch in batches
             ]
-        return torch.cat(masks).view(*units.shape, self.masks_a_unit, 1, *inputs.shape[2:]).sum(dim=2)
+        return torch.cat(masks).view(*indices.shape, self.masks_per_target, 1, *inputs.shape[2:]).sum(dim=2)

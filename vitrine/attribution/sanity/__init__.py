@@ -1,4 +1,4 @@
-"""The sanity check of Adebayo et al. (NeurIPS 2018): maps must change when the model's weights are re-drawn."""
+"""Sanity check of attribution methods by model parameter randomisation (Adebayo et al., NeurIPS 2018)."""
 
 from vitrine.attribution.sanity.cascade import randomized
 from vitrine.attribution.sanity.check import Attributor, rank_correlation, sanity_check

@@ -1,4 +1,4 @@
-"""What a sanity check has found."""
+"""Report of a sanity check: rank correlations by stage, and the verdict."""
 
 import math
 from collections.abc import Sequence
@@ -9,35 +9,36 @@ import torch
 from torch import Tensor
 
 THRESHOLD = 0.5
+"""Of the similarity, below which a method passes."""
 
 
 @dataclass(frozen=True, eq=False)
 class SanityReport:
-    """Rank correlations of the trained model's maps with those of S models whose layers are re-drawn from the top down.
+    """Rank correlations of the trained model's maps with those of S copies with layers re-initialised from the top.
 
-    A map is degenerate where it is constant or not finite; its correlations are NaN, and no mean counts them.
+    A map is degenerate if it is constant or not finite; its correlations are NaN, and means leave them out.
     """
 
     layers: tuple[str, ...]
-    """S names: stage s has this layer and all above it re-drawn."""
+    """S names: in stage s, this layer and all above it are re-initialised."""
     image_correlation: Tensor
     """(S, B) float64: Spearman's ρ of each image's maps, summed over channels."""
     image_absolute_correlation: Tensor
-    """(S, B) float64: the same of the sums' absolute values."""
+    """(S, B) float64: the same for absolute values of the sums."""
 
     @property
     def correlation(self) -> Tensor:
-        """(S,): mean ρ over images; NaN where all are degenerate."""
+        """(S,): mean ρ over images; NaN if all are degenerate."""
         return self.image_correlation.nanmean(dim=1)
 
     @property
     def absolute_correlation(self) -> Tensor:
-        """(S,): mean ρ of absolute values over images; NaN where all are degenerate."""
+        """(S,): mean ρ of absolute values over images; NaN if all are degenerate."""
         return self.image_absolute_correlation.nanmean(dim=1)
 
     @property
     def degenerate(self) -> Tensor:
-        """(S,) int64: images with a degenerate map, of the trained model or of the stage's."""
+        """(S,) int64: number of images with a degenerate map, of the trained model or of the stage."""
         return (self.image_correlation.isnan() | self.image_absolute_correlation.isnan()).sum(dim=1)
 
     @property
@@ -47,32 +48,32 @@ class SanityReport:
 
     @property
     def similarity(self) -> float:
-        """What the verdict is about: the larger of `likeness` once all layers are re-drawn and of its mean over the stages.
+        """The larger of `likeness` after all layers are re-initialised and of its mean over stages; the verdict rests on it.
 
-        The last stage alone would acquit methods such as guided backprop, whose maps stay the same however many of the upper
-        layers are re-drawn, and change with the lowest alone. NaN where all maps of the last stage are degenerate.
+        By the last stage alone, methods such as guided backprop would pass, whose maps hardly change until the lowest layer
+        is re-initialised. NaN if all maps of the last stage are degenerate.
         """
         return float(torch.maximum(self.likeness[-1], self.likeness.nanmean()))
 
     def passes(self, threshold: float = THRESHOLD) -> bool:
-        """Whether the maps depend on the weights: `similarity` is below the threshold; where it is NaN, they do not pass."""
+        """Whether the maps depend on the weights: `similarity` is below the threshold, and not NaN."""
         return self.similarity < threshold
 
     def verdict(self, method: str, threshold: float = THRESHOLD) -> str:
-        """One sentence that says whether a method passes, and by which figures."""
+        """One sentence: whether a method passes, and by which figures."""
         if math.isnan(self.similarity):
-            return f"{method} cannot be judged: all its maps are constant or not finite once all layers are re-drawn."
+            return f"{method} cannot be judged: all its maps are constant or not finite once all layers are re-initialised."
         figures = (
             "their rank correlation with those of the trained network, signed or absolute, is"
             f" {float(self.likeness.nanmean()):.2f} over the stages and {float(self.likeness[-1]):.2f} once all layers are"
-            f" re-drawn (threshold {threshold:g})"
+            f" re-initialised (threshold {threshold:g})"
         )
         if self.passes(threshold):
             return f"{method} passes the sanity check, its maps depend on the weights: {figures}."
         return f"{method} fails the sanity check, its maps hardly depend on the weights: {figures}."
 
     def rows(self) -> list[dict[str, Any]]:
-        """One dict of JSON types a stage; null in place of a mean over no image."""
+        """One dict of JSON types for each stage; null for a mean over no image."""
         columns = (self.correlation, self.absolute_correlation, self.degenerate)
         values = zip(self.layers, *(column.tolist() for column in columns), strict=True)
         return [
@@ -86,7 +87,7 @@ class SanityReport:
         ]
 
     def to_dict(self, threshold: float = THRESHOLD) -> dict[str, Any]:
-        """The verdict, what it rests on, and `rows`, in JSON types."""
+        """The verdict, its figures, and `rows`, in JSON types."""
         return {
             "passes": self.passes(threshold),
             "threshold": threshold,
@@ -95,7 +96,7 @@ class SanityReport:
         }
 
     def __getitem__(self, images: slice | Tensor) -> "SanityReport":
-        """The report of some of the images."""
+        """The report on some of the images."""
         return SanityReport(self.layers, self.image_correlation[:, images], self.image_absolute_correlation[:, images])
 
     @staticmethod

@@ -3,10 +3,14 @@
 from dataclasses import dataclass
 
 import numpy as np
-import trimesh
 from numpy.typing import NDArray
 
 from vitrine.data.an8flower.variants import Part
+
+try:
+    import trimesh
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("Rendering an8Flower needs trimesh: pip install 'vitrine[synthetic]'") from error
 
 Floats = NDArray[np.float64]
 

@@ -3,11 +3,15 @@
 from dataclasses import dataclass
 
 import numpy as np
-from embreex.mesh_construction import TriangleMesh
-from embreex.rtcore_scene import EmbreeScene
 from numpy.typing import NDArray
 
 from vitrine.data.an8flower.scene import Geometry
+
+try:
+    from embreex.mesh_construction import TriangleMesh
+    from embreex.rtcore_scene import EmbreeScene
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("Rendering an8Flower needs embreex: pip install 'vitrine[synthetic]'") from error
 
 Floats = NDArray[np.float32]
 

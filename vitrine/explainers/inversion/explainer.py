@@ -1,4 +1,4 @@
-"""One class-discriminative mask an image, found by guided feature inversion (Du, Liu, Song and Hu, KDD 2018)."""
+"""Inversion masks: one class-discriminative mask an image (Du, Liu, Song and Hu, KDD 2018)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -15,10 +15,10 @@ from vitrine.attribution.inversion import (
     InversionSettings,
     InvertedNetwork,
     WeightPredictor,
-    ignored,
     inversion_layers,
+    make_problem,
+    no_progress,
     optimise,
-    pose,
     predicted,
     settings_of,
 )
@@ -44,6 +44,10 @@ class InversionOptions(Options):
         predictor: hidden units of the predictor of ω; 0 for none.
         image_size: side of the backbone's input in pixels, used once to find its layers.
         seed: of the background ``noise``.
+
+    Example:
+        >>> InversionOptions(variant="fine", overrides={"class_steps": 10}).settings.class_steps
+        10
     """
 
     variant: Variant = "paper"
@@ -62,6 +66,12 @@ class InversionOptions(Options):
     def settings(self) -> InversionSettings:
         """The variant's settings with the overrides."""
         return settings_of(self.variant, **self.overrides)
+
+    @classmethod
+    @override
+    def path_of(cls, name: str) -> str | None:
+        setting = InversionSettings.path_of(name)
+        return super().path_of(name) if setting is None else f"overrides.{setting}"
 
     @classmethod
     @override
@@ -87,6 +97,17 @@ class InversionExplainer(Explainer):
 
     Raises:
         ValueError: for an unknown layer.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from vitrine.backbones import FrozenBackbone
+        >>> features = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU())
+        >>> model = nn.Sequential(features, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
+        >>> few_steps = {"inversion_steps": 2, "class_steps": 3}
+        >>> explainer = InversionExplainer(FrozenBackbone(model), InversionOptions(image_size=16, overrides=few_steps))
+        >>> explainer.explain(torch.rand(2, 3, 16, 16)).heatmaps.shape
+        torch.Size([2, 1, 16, 16])
     """
 
     options_type = InversionOptions
@@ -125,7 +146,7 @@ class InversionExplainer(Explainer):
         return self.explanation_and_result(images, target)[0]
 
     def explanation_and_result(
-        self, images: Tensor, target: Target = None, advance: Callable[[Tensor], None] = ignored
+        self, images: Tensor, target: Target = None, advance: Callable[[Tensor], None] = no_progress
     ) -> tuple[Explanation, InversionResult]:
         """What `explain` gives, beside how the optimisation went; the arguments are those of `explain` and `optimise`."""
         with eval_guard(self.backbone.model), torch.inference_mode(mode=False), torch.no_grad():
@@ -152,13 +173,13 @@ class InversionExplainer(Explainer):
         return explanation.heatmaps.view(*classes.shape, *images.shape[2:])
 
     def problem(self, images: Tensor, target: Target = None) -> InversionProblem:
-        """The losses of a batch, and ω before the first step, which is what is trained; for a backbone behind glass."""
+        """The losses of a batch, and ω before the first step, which is what is trained; for a backbone under `eval_guard`."""
 
         def classes_of(logits: Tensor) -> Tensor:
             # A copy, as indices made in inference mode could not go into a graph.
             return target_classes(target, predicted(logits), logits.shape[1]).clone()
 
-        return pose(self.network, self.settings, images, classes_of, self.predictor, self.options.seed)
+        return make_problem(self.network, self.settings, images, classes_of, self.predictor, self.options.seed)
 
     @staticmethod
     def _probabilities(objective: InversionObjective, masks: Tensor) -> Tensor:

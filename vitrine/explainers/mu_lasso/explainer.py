@@ -1,4 +1,4 @@
-"""The few filters that each class rests on, selected by the μ-Lasso (Oramas, Wang and Tuytelaars, ICLR 2019)."""
+"""The μ-Lasso selector: the few filters that each class rests on (Oramas, Wang and Tuytelaars, ICLR 2019)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from vitrine.attribution.gradient.deconvnet import GuidedBackprop
-from vitrine.backbones.features import Features
 from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.core.batch import Features
 from vitrine.core.explanation import Aggregation, Explanation
 from vitrine.core.image_ops import gaussian_blur
 from vitrine.core.options import Count, NonNegative, OptionError, Options, Positive
@@ -45,6 +45,10 @@ class MuLassoOptions(Options):
         activation_threshold: share of a filter's median maximum over training images that an activation must exceed to be
             drawn, see `learn_activation_thresholds`; 0 draws whole activation maps, as the paper does.
         image_size: side of the backbone's input in pixels, used once to find its layers.
+
+    Example:
+        >>> MuLassoOptions(mu=0.5, scaling="standardized").num_heatmaps
+        5
     """
 
     RENAMED: ClassVar[Mapping[str, str]] = {"heatmaps": "num_heatmaps", "floor": "activation_threshold"}
@@ -77,6 +81,18 @@ class MuLassoExplainer(Explainer):
 
     Raises:
         ValueError: for an unknown layer, and more heatmaps than there are filters.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from vitrine.backbones import FrozenBackbone
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
+        >>> explainer = MuLassoExplainer(FrozenBackbone(model), MuLassoOptions(num_heatmaps=2, image_size=16))
+        >>> explainer.weights.data[:3, 0] = torch.tensor([0.5, 0.25, 0.25])
+        >>> explainer.relevant_filters()
+        [('0', 0), ('0', 1), ('0', 2)]
+        >>> explainer.explain(torch.rand(4, 3, 16, 16), target=0).heatmaps.shape
+        torch.Size([4, 2, 16, 16])
     """
 
     options_type = MuLassoOptions
@@ -96,8 +112,8 @@ class MuLassoExplainer(Explainer):
             backbone, options.layers, options.norm, options.normalization, options.image_size
         )
         if options.num_heatmaps > self.responses.num_filters:
-            wanted = f"1 to {self.responses.num_filters}, the number of filters"
-            raise OptionError("num_heatmaps", options.num_heatmaps, wanted)
+            allowed = f"1 to {self.responses.num_filters}, the number of filters"
+            raise OptionError("num_heatmaps", options.num_heatmaps, allowed)
         self.options = replace(options, layers=[layer.name for layer in self.responses.layers])
         self.scaling = ResponseScaling(self.responses.num_filters, options.scaling)
         self.method = GuidedBackprop(backbone.model, stride_one=options.stride_one, pooling=options.pooling)

@@ -26,6 +26,10 @@ class MuLassoTraining(Options):
         solver: ``exact``, all classes to a certified duality gap after one pass over the data; or ``sgd``, mini-batch steps,
             each followed by the projection onto the ℓ1 ball.
         tol: of ``exact``: largest duality gap, as a share of the objective.
+
+    Example:
+        >>> MuLassoTraining(solver="sgd").tol
+        1e-06
     """
 
     solver: Literal["exact", "sgd"] = "exact"
@@ -41,6 +45,20 @@ class MuLassoFit:
     Args:
         explainer: gets the scaling, the weights and the intercept.
         samples: N, of all ranks together; a guess does no harm.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from vitrine.backbones import FrozenBackbone
+        >>> from vitrine.explainers import MuLassoExplainer, MuLassoOptions
+        >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+        >>> explainer = MuLassoExplainer(FrozenBackbone(model), MuLassoOptions(mu=0.5, num_heatmaps=2, image_size=8))
+        >>> fit = MuLassoFit(explainer, samples=20)
+        >>> images, labels = torch.rand(20, 3, 8, 8), torch.arange(20) % 2
+        >>> fit.update(explainer.responses(images)["features"], labels)
+        >>> solution = fit.finish()
+        >>> bool(solution.converged.all()), bool((explainer.weights.abs().sum(dim=0) <= 0.5 + 1e-6).all())
+        (True, True)
     """
 
     def __init__(self, explainer: MuLassoExplainer, samples: int) -> None:
@@ -142,8 +160,8 @@ class ScalingFit:
             ValueError: where there are no samples, but the scaling depends on them.
         """
         device = self.explainer.weights.device if world_size() > 1 else "cpu"  # not every device has float64
-        own = (torch.tensor(self.count), self.total, self.squares, self.label_total)
-        count, total, squares, label_total = (sum_over_ranks(tensor.to(device)).cpu() for tensor in own)
+        sums = (torch.tensor(self.count), self.total, self.squares, self.label_total)
+        count, total, squares, label_total = (sum_over_ranks(tensor.to(device)).cpu() for tensor in sums)
         fit_scaling(self.explainer, int(count) if self.needs_samples else 1, total, squares, label_total)
 
 

@@ -1,4 +1,4 @@
-"""How strongly filters usually answer, so that a heatmap can start from what stands out above it."""
+"""Activation thresholds of the selected filters: the median of their largest activations over training images."""
 
 from collections.abc import Iterable
 
@@ -22,16 +22,16 @@ def learn_activation_thresholds(explainer: MuLassoExplainer, batches: Iterable[T
         batches: of this process's training images, (B, 3, H, W); no more are drawn than needed.
         num_images: images of all processes together, at most.
     """
-    wanted = [TargetFilter(*explainer.responses.filter_of(index)) for index in explainer.relevant_indices()]
-    indices = [filter_.index for filter_ in wanted]
+    selected = [TargetFilter(*explainer.responses.filter_of(index)) for index in explainer.relevant_indices()]
+    indices = [filter_.index for filter_ in selected]
     device, share = explainer.weights.device, -(-num_images // world_size())
     maxima: list[Tensor] = []
-    for images in batches if wanted else ():
+    for images in batches if selected else ():
         left = share - sum(map(len, maxima))
         if left <= 0:
             break
-        maxima.append(filter_maxima(explainer.responses, images[:left].to(device), wanted).maxima.cpu())
-    all_maxima = torch.cat(gather_over_ranks(torch.cat(maxima) if maxima else torch.zeros(0, len(wanted))))
+        maxima.append(filter_maxima(explainer.responses, images[:left].to(device), selected).maxima.cpu())
+    all_maxima = torch.cat(gather_over_ranks(torch.cat(maxima) if maxima else torch.zeros(0, len(selected))))
     if len(all_maxima):
         medians = all_maxima.median(dim=0).values
         explainer.median_maxima[indices] = medians.to(explainer.median_maxima)

@@ -25,6 +25,10 @@ class SelectionOptions(Options):
         alpha: α of the Lasso, as scikit-learn counts it.
         positive_weight: weight of a class's own images in the Lasso, ``balanced`` for as much as all others together.
         seed: of ``random``.
+
+    Example:
+        >>> SelectionOptions(kind="random", seed=3).alpha
+        0.5
     """
 
     kind: Literal["lasso", "random", "logit"] = "lasso"
@@ -96,6 +100,18 @@ class SelectedFeaturesExplainer(XFeatureExplainer):
 
     Raises:
         ValueError: as in `XFeatureExplainer`, and for more x-features than Z has dimensions.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from vitrine.backbones import FrozenBackbone
+        >>> features = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
+        >>> model = nn.Sequential(features, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
+        >>> options = XFeatureOptions(layer="0", num_features=3, image_size=16)
+        >>> explainer = SelectedFeaturesExplainer(FrozenBackbone(model), options)
+        >>> explainer.select(torch.tensor([[0, 1, 2], [5, 6, 7]]))
+        >>> explainer.explain(torch.rand(2, 3, 16, 16), target=1).heatmaps.shape
+        torch.Size([2, 3, 16, 16])
     """
 
     def __init__(

@@ -22,6 +22,13 @@ class SRAEOptions(XFeatureOptions):
         hidden: widths of the encoder between Z and the x-features.
         trunk: ``separate`` heads, as in the paper, or heads on one ``shared`` encoder, see `SharedHeads`.
         decoder: whether heads have decoders, which only training reads; SRAEModule sets it by its objective.
+
+    Example:
+        >>> SRAEOptions(layer="layer4", hidden=[64, 16]).num_features
+        5
+        >>> SRAEOptions(layer="layer4", num_features=0)
+        Traceback (most recent call last):
+        vitrine.core.options.OptionError: num_features is 0; give 1 or more.
     """
 
     hidden: Sequence[Count] = (800, 100)
@@ -37,6 +44,20 @@ class SRAEExplainer(XFeatureExplainer):
         options: what is explained, how it is drawn, and the heads' sizes.
         classes: as in `XFeatureExplainer`.
         preprocessing: as in `XFeatureExplainer`.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from vitrine.backbones import FrozenBackbone
+        >>> features = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
+        >>> model = nn.Sequential(features, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+        >>> options = SRAEOptions(layer="0", num_features=2, hidden=[6], image_size=16)
+        >>> explainer = SRAEExplainer(FrozenBackbone(model), options, classes=["ant", "bee", "cat", "dog"])
+        >>> explanation = explainer.explain(torch.rand(5, 3, 16, 16), target=1)
+        >>> explanation.heatmaps.shape, explanation.scores.shape
+        (torch.Size([5, 2, 16, 16]), torch.Size([5, 2]))
+        >>> explanation.labels[0]
+        ['x-feature 1', 'x-feature 2']
     """
 
     options_type = SRAEOptions

@@ -173,13 +173,13 @@ class SeparateHeads(XFeatureHeads):
 
     def set_predictors(self, predictors: Tensor) -> None:
         """Sets v of all heads from (J, n)."""
-        for head, own in zip(self, predictors, strict=True):
-            head.predictor.weight.data.copy_(own)
+        for head, predictor in zip(self, predictors, strict=True):
+            head.predictor.weight.data.copy_(predictor)
 
-    def drop(self, idle: Tensor) -> None:
+    def drop(self, dead: Tensor) -> None:
         """Takes (J, n) x-features out of their heads."""
-        for head, own in zip(self, idle, strict=True):
-            head.alive &= ~own
+        for head, dropped in zip(self, dead, strict=True):
+            head.alive &= ~dropped
 
     @override
     def embed(self, features: Tensor, rows: Tensor) -> Tensor:
@@ -263,9 +263,9 @@ class SharedHeads(XFeatureHeads):
         """Sets v of all classes from (J, n)."""
         self.predictor.data.copy_(predictors)
 
-    def drop(self, idle: Tensor) -> None:
+    def drop(self, dead: Tensor) -> None:
         """Takes (J, n) x-features out of their heads."""
-        self.is_alive &= ~idle
+        self.is_alive &= ~dead
 
     def forward(self, features: Tensor) -> SharedOutput:
         """Of Z (B, P·d)."""

@@ -1,4 +1,4 @@
-"""Second moments of Z for many classes' Lassos, taken in batch by batch."""
+"""Lasso selection of dimensions of Z: the second moments of many classes, batch by batch, and their solution."""
 
 import torch
 from torch import Tensor
@@ -22,14 +22,14 @@ class LassoSelection:
         # Rows of the moments: D features, then 1, then the class's logit.
         self.everything = torch.zeros(features + 1, features + 1, dtype=torch.float64, device=device)
         self.with_logits = torch.zeros(classes, features + 2, dtype=torch.float64, device=device)
-        self.own: list[list[Tensor]] = [[torch.zeros(0, features + 2, device=device)] for _ in range(classes)]
+        self.positives: list[list[Tensor]] = [[torch.zeros(0, features + 2, device=device)] for _ in range(classes)]
 
     def update(self, features: Tensor, logits: Tensor, positive: Tensor) -> None:
         """Takes in Z (B, D), logits (B, J) and (B, J) bool: whether an image is of the class."""
         single = torch.cat([features.float(), torch.ones_like(features[:, :1], dtype=torch.float32)], dim=1)
-        for number, own in enumerate(self.own):
-            chosen = positive[:, number]
-            own.append(torch.cat([single[chosen], logits[chosen, number, None].float()], dim=1))
+        for number, positives in enumerate(self.positives):
+            of_class = positive[:, number]
+            positives.append(torch.cat([single[of_class], logits[of_class, number, None].float()], dim=1))
         rows, logits = single.double(), logits.double()
         self.everything += rows.T @ rows
         self.with_logits[:, :-1] += logits.T @ rows
@@ -47,18 +47,18 @@ class LassoSelection:
         """
         everything, with_logits = sum_over_ranks(self.everything), sum_over_ranks(self.with_logits)
         results = []
-        for number, kept in enumerate(self.own):
-            rows = torch.cat(kept).double()
-            own = sum_over_ranks(rows.T @ rows)
-            count = own[-2, -2]
+        for number, of_class in enumerate(self.positives):
+            rows = torch.cat(of_class).double()
+            positive = sum_over_ranks(rows.T @ rows)
+            count = positive[-2, -2]
             balanced = float((everything[-1, -1] - count).clamp(min=1) / count.clamp(min=1))
             weight = balanced if positive_weight is None else positive_weight
-            moments = own * (weight - 1)
+            moments = positive * (weight - 1)
             moments[:-1, :-1] += everything
             moments[-1, :] += with_logits[number]
             moments[:-1, -1] += with_logits[number, :-1]
             w, b = _solved(moments / moments[-2, -2], alpha)
-            results.append((w, b, w * own[:-2, -2] / count.clamp(min=1)))
+            results.append((w, b, w * positive[:-2, -2] / count.clamp(min=1)))
         w, b, contributions = (torch.stack(column).float() for column in zip(*results, strict=True))
         return w, b, contributions
 

@@ -1,4 +1,4 @@
-"""What a head by x-features is trained for: the SRAE's objective, and those that it is compared with."""
+"""Objectives of SRAE: the terms of equation 5 (Qi, Khorram and Li 2018), those of its baselines, and training options."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -76,6 +76,12 @@ class SRAETraining(Options):
 
     Raises:
         ValueError: for a number out of range, and pretraining without a decoder.
+
+    Example:
+        >>> SRAETraining(beta=1.0).decays
+        {'encoder': 1e-05, 'decoder': 1e-05, 'predictor': 1e-05}
+        >>> SRAETraining(objective="nn").terms.has_decoder
+        False
     """
 
     objective: Literal["srae", "nn", "sae", "cae"] = "srae"
@@ -93,8 +99,8 @@ class SRAETraining(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.pretraining_epochs and not self.terms.has_decoder:
-            wanted = f"0, as it trains autoencoders and objective {self.objective} has none"
-            raise OptionError("pretraining_epochs", self.pretraining_epochs, wanted)
+            remedy = f"0, as it trains autoencoders and objective {self.objective} has none"
+            raise OptionError("pretraining_epochs", self.pretraining_epochs, remedy)
 
     @property
     def decays(self) -> dict[str, float]:
@@ -152,7 +158,7 @@ def head_terms(
             output.decoded.float(), target, q, local_weights, across_ranks=across_ranks
         )
     if objective.orthogonal:
-        local = _taking_part(output.local.float(), local_weights > 0, pull_away_over)
+        local = _rows_taking_part(output.local.float(), local_weights > 0, pull_away_over)
         orthogonal = pull_away(local, over=pull_away_over, across_ranks=across_ranks)
     return Terms(faithful, reconstruction, orthogonal)
 
@@ -182,14 +188,14 @@ def terms_of_heads(
     if objective.faithful:
         faithful = faithfulness(estimates.float(), logits, weights=weights, across_ranks=across_ranks).sum()
     if objective.orthogonal:
-        wanted = (weights > 0).repeat_interleave(len(local) // len(weights), dim=0)
+        taking_part = (weights > 0).repeat_interleave(len(local) // len(weights), dim=0)
         if pull_away_over == "images":
-            by_head = (local.float() * wanted.unsqueeze(2)).transpose(0, 1)
+            by_head = (local.float() * taking_part.unsqueeze(2)).transpose(0, 1)
             orthogonal = pull_away(by_head, across_ranks=across_ranks).sum()
         else:
             chosen = [
-                _taking_part(one, own, pull_away_over)
-                for one, own in zip(local.float().unbind(dim=1), wanted.T, strict=True)
+                _rows_taking_part(one, rows, pull_away_over)
+                for one, rows in zip(local.float().unbind(dim=1), taking_part.T, strict=True)
             ]
             terms = [pull_away(one, over=pull_away_over, across_ranks=across_ranks) for one in chosen]
             orthogonal = torch.stack(terms).sum()
@@ -201,6 +207,6 @@ def sum_of(terms: Sequence[Terms]) -> Terms:
     return Terms(*(torch.stack(column).sum() for column in zip(*terms, strict=True)))
 
 
-def _taking_part(local: Tensor, wanted: Tensor, over: str) -> Tensor:
-    """The wanted rows; where columns are compared, rows of zeros in place of the others do as well, and need no sync."""
-    return local * wanted.unsqueeze(1) if over == "images" else local[wanted]
+def _rows_taking_part(local: Tensor, taking_part: Tensor, over: str) -> Tensor:
+    """The rows that take part; where columns are compared, rows of zeros replace the others, which needs no sync."""
+    return local * taking_part.unsqueeze(1) if over == "images" else local[taking_part]

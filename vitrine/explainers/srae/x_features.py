@@ -3,7 +3,8 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from functools import partial
+from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +35,10 @@ class XFeatureOptions(Options):
         draw_inactive: whether an x-feature that is 0 on an image, and so contributes nothing, still gets the heatmap of what
             would excite it; a heatmap of zeros otherwise.
         image_size: side of the backbone's input in pixels, used once to find the sizes of Z and of the logits.
+
+    Example:
+        >>> XFeatureOptions(layer="layer4", explained_classes=[3, 7]).pooling
+        'average'
     """
 
     RENAMED: ClassVar[Mapping[str, str]] = {"x_features": "num_features", "draw_silent": "draw_inactive"}
@@ -76,6 +81,21 @@ class XFeatureHeads(nn.Module, ABC):
     def contributions(self, embedding: Tensor, rows: Tensor) -> Tensor:
         """(B, n) vᵢEᵢ of x-features (B, n) of the heads at (B,) rows."""
         return embedding * self.predictors()[rows] + 0.0  # an x-feature that does not fire contributes 0, not −0
+
+
+class _Embedded(NamedTuple):
+    """What a forward pass gives beside the x-features that are drawn, detached."""
+
+    logits: Tensor
+    """(B, C) of the backbone."""
+    features: Tensor
+    """(B, D) Z."""
+    rows: Tensor
+    """(B,) position of each image's head among the heads."""
+    numbers: Tensor
+    """(B, K) indices of the x-features that are drawn."""
+    contributions: Tensor
+    """(B, n) vᵢEᵢ."""
 
 
 class XFeatureExplainer(Explainer):
@@ -149,48 +169,48 @@ class XFeatureExplainer(Explainer):
         Where the predicted class has no head, the explained class with the highest logit is taken. X-features that were
         dropped are left out; a head with fewer than others has heatmaps of zeros with an empty label behind its own.
         """
-        seen: dict[str, Tensor] = {}
         count = max(int(self.heads.alive.sum(dim=1).max()), 1)
-
-        def embed(inputs: Tensor) -> Tensor:
-            output = self.features(inputs)
-            rows = self._rows(output["logits"].detach(), target)
-            units = self.heads.alive[rows].int().argsort(dim=1, descending=True, stable=True)[:, :count]
-            embedding = self.heads.embed(output["features"], rows)
-            seen.update(logits=output["logits"].detach(), features=output["features"].detach(), rows=rows, units=units)
-            seen["contributions"] = self.heads.contributions(embedding.detach(), rows)
-            return embedding[torch.arange(len(rows), device=rows.device)[:, None], units]
-
-        columns = torch.arange(count, device=images.device).expand(len(images), -1)
-        heatmaps, shown = excitation_maps(
-            embed,
+        heatmaps, activations, embedded = excitation_maps(
+            partial(self._embed, target=target, count=count),
             images,
-            columns,
+            torch.arange(count, device=images.device).expand(len(images), -1),
             contrastive=self.options.contrastive,
             negative_activations=self.options.negative_activations,
+            has_aux=True,
         )
         explained = torch.tensor(self.explained_classes, device=images.device)
-        rows, units = seen["rows"], seen["units"]
-        alive = self.heads.alive[rows].gather(1, units)
-        drawn = alive if self.options.draw_inactive else alive & (shown != 0)
+        rows, numbers = embedded.rows, embedded.numbers
+        alive = self.heads.alive[rows].gather(1, numbers)
+        drawn = alive if self.options.draw_inactive else alive & (activations != 0)
         with torch.no_grad():
             return Explanation(
                 heatmaps=heatmaps * drawn[..., None, None],
-                scores=seen["contributions"].gather(1, units),
+                scores=embedded.contributions.gather(1, numbers),
                 labels=[
-                    [self._label(row, unit, named) for unit, named in zip(units_of, alive_of, strict=True)]
-                    for row, units_of, alive_of in zip(rows.tolist(), units.tolist(), alive.tolist(), strict=True)
+                    [self._label(row, number, is_alive) for number, is_alive in zip(numbers_of, alive_of, strict=True)]
+                    for row, numbers_of, alive_of in zip(rows.tolist(), numbers.tolist(), alive.tolist(), strict=True)
                 ],
-                prediction=seen["logits"].argmax(dim=1),
+                prediction=embedded.logits.argmax(dim=1),
                 target=explained[rows],
-                logits=seen["logits"],
+                logits=embedded.logits,
                 valid=alive,
-                logit_estimate=self.reconstruct_logits(seen["features"]),
+                logit_estimate=self.reconstruct_logits(embedded.features),
                 explained_classes=explained,
             )
 
-    def _label(self, row: int, unit: int, alive: bool) -> str:
-        return self.heatmap_name(self.explained_classes[row], unit, f"x-feature {unit + 1}") if alive else ""
+    def _embed(self, images: Tensor, target: Target, count: int) -> tuple[Tensor, _Embedded]:
+        """(B, count) x-features of the targets' heads, those that were dropped last."""
+        output = self.features(images)
+        logits, features = output["logits"].detach(), output["features"]
+        rows = self._rows(logits, target)
+        numbers = self.heads.alive[rows].int().argsort(dim=1, descending=True, stable=True)[:, :count]
+        embedding = self.heads.embed(features, rows)
+        contributions = self.heads.contributions(embedding.detach(), rows)
+        drawn = embedding[torch.arange(len(rows), device=rows.device)[:, None], numbers]
+        return drawn, _Embedded(logits, features.detach(), rows, numbers, contributions)
+
+    def _label(self, row: int, number: int, alive: bool) -> str:
+        return self.heatmap_name(self.explained_classes[row], number, f"x-feature {number + 1}") if alive else ""
 
     def _rows(self, logits: Tensor, target: Target) -> Tensor:
         """(B,) position of each image's head among the heads."""
@@ -219,7 +239,21 @@ LOGIT_MAP = "EBP of the logit"
 """Its label."""
 
 
-def logit_maps(explainer: Explainer, images: Tensor, target: Target = None, *, internal_batch_size: int = 16) -> Tensor:
+class OnBackbone(Protocol):
+    """An explainer, as far as what explains its backbone without it needs it."""
+
+    @property
+    def backbone(self) -> FrozenBackbone:
+        """The frozen classifier."""
+
+    @property
+    def options(self) -> Options:
+        """The explainer's options."""
+
+
+def logit_maps(
+    explainer: OnBackbone, images: Tensor, target: Target = None, *, internal_batch_size: int = 16
+) -> Tensor:
     """The backbone's own excitation backprop of ŷ, of the same kind as the explainer's heatmaps where it has one.
 
     Args:

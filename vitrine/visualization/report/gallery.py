@@ -8,8 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from vitrine.core.atomic_io import atomic_folder
-from vitrine.core.batch import class_name
-from vitrine.core.explanation import Explanation
+from vitrine.core.explanation import Explanation, class_name
 from vitrine.visualization.overlays import heat_layer, picture
 from vitrine.visualization.panel import explained_logit, layer_colour, probability_of
 from vitrine.visualization.report.page import Card, Tile, page
@@ -46,16 +45,16 @@ def write_gallery(
     The page needs no network. Heatmaps are transparent layers over their image, so that the reader sets their opacity.
 
     Args:
-        folder: place of the gallery; an earlier gallery there is replaced as a whole, at the end.
-        entries: the images; the page sorts them by first label, then key.
-        title: heading of the page.
-        metrics: figures for the table on top.
-        class_names: names of the classes, as far as they have any.
-        settings: what else a reader should know, such as the explainer and its data; shown beside the metrics.
-        sigma: of the Gaussian for display, in pixels of the images; 2 % of the longer side where it is not given.
+        folder: Place of the gallery; an earlier gallery there is replaced as a whole, at the end.
+        entries: The images; the page sorts them by first label, then key.
+        title: Heading of the page.
+        metrics: Figures for the table on top.
+        class_names: Names of the classes, as far as they have any.
+        settings: What else a reader should know, such as the explainer and its data; shown beside the metrics.
+        sigma: Of the Gaussian for display, in pixels of the images; 2 % of the longer side where it is not given.
 
     Raises:
-        ValueError: where an entry holds more or less than one image, or ``folder`` holds something else than a gallery.
+        ValueError: If an entry holds more or less than one image, or ``folder`` holds something else than a gallery.
     """
     ordered = sorted(entries, key=lambda entry: (not entry.labels, entry.labels[:1], entry.key))
     with atomic_folder(folder, "index.html") as staging:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vitrine.attribution import Deconvnet, GuidedBackprop
 from vitrine.attribution.autograd.interception import Interception
-from vitrine.attribution.autograd.stride_one import stride_one_rules
+from vitrine.attribution.autograd.stride_one import Pooling, stride_one_rules
 from vitrine.metrics.grid import grid_contrast, grid_share
 
 CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -22,14 +22,14 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-def sent_back(operator: Any, x: Tensor, signal: Tensor, pooling: str = "switches") -> Tensor:
+def vjp_of(operator: Any, x: Tensor, signal: Tensor, pooling: Pooling = "switches") -> Tensor:
     """What a signal at an operator's output becomes at its input under the rules."""
     leaf = x.clone().requires_grad_()
     carried = leaf * 1
     with Interception(stride_one_rules(pooling)):
         output = operator(carried)
-    (arrived,) = torch.autograd.grad(output, leaf, signal)
-    return arrived
+    (vjp,) = torch.autograd.grad(output, leaf, signal)
+    return vjp
 
 
 def by_jacobian(stride_one: Any, x: Tensor, signal: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ def each(dims: int, low: int, high: int) -> st.SearchStrategy[list[int]]:
     return st.lists(st.integers(low, high), min_size=dims, max_size=dims)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(data=st.data(), dims=st.sampled_from([1, 2, 2, 3]), groups=st.sampled_from([1, 2]))
 def test_convolutions_go_back_with_stride_one(data: st.DataObject, dims: int, groups: int) -> None:
     kernel, stride, dilation = (data.draw(each(dims, 1, most)) for most in (3, 3, 2))
@@ -65,8 +65,8 @@ def test_convolutions_go_back_with_stride_one(data: st.DataObject, dims: int, gr
     output = convolution(x, stride)
     signal = torch.randn_like(output)
     assert list(convolution(x, 1).shape[2:]) == full  # equation 3: A + 2·O − M + 1
-    found = sent_back(lambda x: convolution(x, stride), x, signal)
-    torch.testing.assert_close(found, by_jacobian(lambda x: convolution(x, 1), x, signal))
+    actual = vjp_of(lambda x: convolution(x, stride), x, signal)
+    torch.testing.assert_close(actual, by_jacobian(lambda x: convolution(x, 1), x, signal))
 
 
 @pytest.mark.parametrize(
@@ -75,9 +75,9 @@ def test_convolutions_go_back_with_stride_one(data: st.DataObject, dims: int, gr
 def test_modules_with_biases_and_other_padding(module: nn.Conv2d) -> None:
     module, x = module.double().requires_grad_(requires_grad=False), torch.randn(1, 3, 7, 7, dtype=torch.float64)
     signal = torch.randn_like(module(x))
-    found = sent_back(module, x, signal)
+    actual = vjp_of(module, x, signal)
     module.stride = (1, 1)
-    torch.testing.assert_close(found, by_jacobian(module, x, signal))
+    torch.testing.assert_close(actual, by_jacobian(module, x, signal))
 
 
 POOLINGS: list[tuple[Any, Any]] = [
@@ -97,9 +97,9 @@ def test_pooling_is_left_to_its_switches_or_goes_back_with_stride_one(strided: A
     output = strided(leaf)
     signal = torch.randn_like(output)
     (gradient,) = torch.autograd.grad(output, leaf, signal)
-    torch.testing.assert_close(sent_back(strided, x, signal), gradient)
+    torch.testing.assert_close(vjp_of(strided, x, signal), gradient)
     expected = by_jacobian(stride_one, x, signal)
-    torch.testing.assert_close(sent_back(strided, x, signal, "resampled"), expected)
+    torch.testing.assert_close(vjp_of(strided, x, signal, "resampled"), expected)
     assert not torch.allclose(expected, gradient)
 
 
@@ -113,7 +113,7 @@ def test_pooling_that_is_changed_in_place_afterwards() -> None:
 
     signal = torch.randn(1, 2, 3, 3, dtype=torch.float64)
     expected = by_jacobian(lambda x: F.max_pool2d(x, 2, 1), x, signal)
-    torch.testing.assert_close(sent_back(pooled, x, signal, "resampled"), expected)
+    torch.testing.assert_close(vjp_of(pooled, x, signal, "resampled"), expected)
 
 
 class Strided(nn.Module):
@@ -140,9 +140,9 @@ class Strided(nn.Module):
 def test_without_strides_it_is_the_plain_method(method: type[Deconvnet]) -> None:
     model, x = Strided(1).double(), torch.randn(2, 3, 12, 12, dtype=torch.float64)
     for pooling in ("switches", "resampled"):
-        found, plain = method(model, "dilated", stride_one=True, pooling=pooling), method(model, "dilated")
-        torch.testing.assert_close(found.attribute(x, 1), plain.attribute(x, 1))
-        torch.testing.assert_close(found.attribute(x, channel=[3, 0]), plain.attribute(x, channel=[3, 0]))
+        actual, plain = method(model, "dilated", stride_one=True, pooling=pooling), method(model, "dilated")
+        torch.testing.assert_close(actual.attribute(x, 1), plain.attribute(x, 1))
+        torch.testing.assert_close(actual.attribute(x, channel=[3, 0]), plain.attribute(x, channel=[3, 0]))
 
 
 @pytest.mark.parametrize("layer", ["stem", "depthwise"])

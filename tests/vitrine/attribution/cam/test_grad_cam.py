@@ -16,10 +16,10 @@ from torchvision.models import get_model
 
 from vitrine.attribution.base import Method
 from vitrine.attribution.cam.cam import CAM
-from vitrine.attribution.cam.class_activation import ClassActivation, UpsampledActivation
-from vitrine.attribution.cam.grad_cam import GradCAM, GradCAMPlusPlus, LayerCAM
-from vitrine.attribution.cam.guided_grad_cam import GuidedGradCAM, GuidedGradCAMPlusPlus
+from vitrine.attribution.cam.class_activation import ClassActivation
+from vitrine.attribution.cam.grad_cam import GradCAM, GradCAMPlusPlus, GuidedGradCAM, GuidedGradCAMPlusPlus, LayerCAM
 from vitrine.attribution.cam.score_cam import ScoreCAM
+from vitrine.attribution.cam.upsampled_activation import UpsampledActivation
 from vitrine.attribution.gradient.deconvnet import GuidedBackprop
 from vitrine.backbones.taps import captured
 
@@ -73,10 +73,10 @@ def targets_of(model: nn.Module, x: Tensor) -> Tensor:
     return target
 
 
-def close(found: Tensor, expected: Tensor, to: float = 1e-9) -> None:
+def close(actual: Tensor, expected: Tensor, to: float = 1e-9) -> None:
     """Equal to a part of the largest value, which is not 0."""
     assert expected.abs().max() > 0
-    torch.testing.assert_close(found, expected.detach(), atol=to * float(expected.detach().abs().max()), rtol=0)
+    torch.testing.assert_close(actual, expected.detach(), atol=to * float(expected.detach().abs().max()), rtol=0)
 
 
 @contextmanager
@@ -123,17 +123,17 @@ OTHERS = {
 def coarse_of_others(method: type[Any], model: nn.Module, layer: str, x: Tensor, target: Tensor) -> Tensor:
     """What pytorch-grad-cam has before it scales and resizes."""
     model = copy.deepcopy(model)
-    kept = []
+    saved = []
     with method(model, [model.get_submodule(layer)]) as theirs:
         original = theirs.get_cam_image
 
         def keeping(*arguments: Any) -> Any:
-            kept.append(original(*arguments))
-            return kept[-1]
+            saved.append(original(*arguments))
+            return saved[-1]
 
         theirs.get_cam_image = keeping
         theirs(x, [ClassifierOutputTarget(int(t)) for t in target])
-    return torch.as_tensor(kept[0])[:, None].clamp(min=0)
+    return torch.as_tensor(saved[0])[:, None].clamp(min=0)
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -179,8 +179,8 @@ def test_score_cam_is_a_loop_over_channels() -> None:
         for k in range(5):
             coarse = sum(a * activation for a, activation in zip(alpha[:, k], activations[b], strict=True)).relu()
             expected[b, k] = bilinear(coarse[None, None], x)[0, 0]
-    found = ScoreCAM(model, internal_batch_size=5).attribute(x, torch.arange(5).expand(2, 5))
-    close(found, expected[:, :, None])
+    actual = ScoreCAM(model, internal_batch_size=5).attribute(x, torch.arange(5).expand(2, 5))
+    close(actual, expected[:, :, None])
 
 
 class Counting(nn.Module):
@@ -223,8 +223,8 @@ def test_closed_forms_of_one_cell_and_one_channel() -> None:
     x = torch.tensor([[[[1.0, 2], [3, 4]]]], dtype=torch.float64)
 
     def map_of(method: type[Method]) -> list[list[float]]:
-        found: list[list[float]] = method(model, "0").attribute(x, 0)[0, 0].tolist()
-        return found
+        actual: list[list[float]] = method(model, "0").attribute(x, 0)[0, 0].tolist()
+        return actual
 
     assert map_of(GradCAM) == [[1, 2], [3, 4]]  # mean gradient 1
     assert map_of(LayerCAM) == [[2, 0], [0, 12]]
@@ -236,14 +236,14 @@ def test_closed_forms_of_one_cell_and_one_channel() -> None:
 def test_cam_is_grad_cam_times_the_area(name: str) -> None:
     model, x = network(name), torch.rand(2, 3, 64, 96, dtype=torch.float64)
     targets = torch.tensor([[3, 1], [0, 9]])
-    found = CAM(model).attribute(x, targets)
+    actual = CAM(model).attribute(x, targets)
     if name != "densenet121":  # there a function rectifies between the last layer and the pooling
-        close(found, GradCAM(model, relu=False).attribute(x, targets) * 6)
+        close(actual, GradCAM(model, relu=False).attribute(x, targets) * 6)
     bias = [m for m in model.modules() if isinstance(m, nn.Linear)][-1].bias
     with torch.no_grad():
-        coarse = CAM(model).coarse_maps(x, CAM(model)._unit(2, targets, None))
+        coarse = CAM(model).coarse_maps(x, CAM(model)._target(2, targets, None))
         close(coarse.mean(dim=(2, 3)) + bias[targets], model(x).gather(1, targets))
-        close(found, bilinear(coarse, x)[:, :, None])
+        close(actual, bilinear(coarse, x)[:, :, None])
 
 
 @pytest.mark.parametrize("classes", [10, 512])  # for 512, the weights of the classifier have the identity's shape
@@ -362,7 +362,7 @@ def test_the_model_is_left_as_it_was(method: type[ClassActivation], monkeypatch:
 @pytest.mark.parametrize("method", METHODS)
 def test_a_channel_is_refused(method: type[ClassActivation]) -> None:
     for layer in (None, "5"):
-        with pytest.raises(ValueError, match=f"{method.__name__} draws classes.*UpsampledActivation.*Deconvnet"):
+        with pytest.raises(ValueError, match=f"{method.__name__} explains classes.*UpsampledActivation.*Deconvnet"):
             method(small(), layer).attribute(images(), channel=0)
 
 
@@ -438,9 +438,9 @@ def test_less_than_float32_gives_float32() -> None:
     for method in METHODS:
         expected = method(small(), "5", relu=False)
         expected.model.load_state_dict({name: value.double() for name, value in model.state_dict().items()})
-        found = method(model, relu=False).attribute(x, 0)
-        assert found.dtype == torch.float32
-        close(found.double(), expected.attribute(x.double(), 0), to=0.1)
+        actual = method(model, relu=False).attribute(x, 0)
+        assert actual.dtype == torch.float32
+        close(actual.double(), expected.attribute(x.double(), 0), to=0.1)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -448,9 +448,9 @@ def test_under_autocast_maps_are_whole(method: type[ClassActivation]) -> None:
     model, x = small().float(), images().float()
     expected = method(model, relu=False).attribute(x, 0)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = method(model, relu=False).attribute(x, 0)
-    assert found.dtype == torch.float32
-    close(found, expected, to=0.1)
+        actual = method(model, relu=False).attribute(x, 0)
+    assert actual.dtype == torch.float32
+    close(actual, expected, to=0.1)
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -468,7 +468,7 @@ def test_upsampled_activation(batch: int) -> None:
 
 @pytest.mark.parametrize("arguments", [{}, {"target": 1}, {"target": 1, "channel": 1}])
 def test_upsampled_activation_knows_no_classes(arguments: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="knows no classes; give channel alone"):
+    with pytest.raises(ValueError, match="give channel alone"):
         UpsampledActivation(small(), "4").attribute(images(), **arguments)
 
 

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitrine.attribution import ExcitationBackprop, excitation_maps
-from vitrine.attribution.autograd.interception import share_of
+from vitrine.attribution.autograd.interception import backward_of
+from vitrine.attribution.excitation.rules import NegativeActivations
 
 
 @pytest.fixture(autouse=True)
@@ -57,9 +58,9 @@ def small_net() -> nn.Sequential:
     return nn.Sequential(*features, nn.Linear(32, 7), nn.ReLU(inplace=True), nn.Linear(7, 4))
 
 
-def explained(method: ExcitationBackprop, x: Tensor, unit: int) -> Tensor:
+def explained(method: ExcitationBackprop, x: Tensor, index: int) -> Tensor:
     """The map of a class, or of a channel where the method has a layer."""
-    return method.attribute(x, unit) if method.layer is None else method.attribute(x, channel=unit)
+    return method.attribute(x, index) if method.layer is None else method.attribute(x, channel=index)
 
 
 def test_mass_is_one_without_biases_and_negative_weights() -> None:
@@ -87,20 +88,20 @@ def test_lost_mass_is_reported_map_by_map(pixels: list[float], lost: list[float]
     torch.testing.assert_close(method.mass_lost(maps), torch.tensor([lost]))
 
 
-def naive_mlp(weights: list[Tensor], x: Tensor, unit: int) -> Tensor:
+def naive_mlp(weights: list[Tensor], x: Tensor, index: int) -> Tensor:
     """MWP of a ReLU net of linear layers, from the equation."""
     activations = [x]
     for weight in weights:
         activations.append((weight @ activations[-1]).clamp(min=0))
-    mass = F.one_hot(torch.tensor(unit), len(weights[-1])).to(x)
+    mass = F.one_hot(torch.tensor(index), len(weights[-1])).to(x)
     for weight, a in zip(weights[::-1], activations[-2::-1], strict=True):
         up = weight.clamp(min=0)
         mass = a * (up.T @ torch.where(up @ a > 0, mass / (up @ a), 0))
     return mass
 
 
-@pytest.mark.parametrize("unit", [0, 1])
-def test_several_layers_give_the_equation(unit: int) -> None:
+@pytest.mark.parametrize("index", [0, 1])
+def test_several_layers_give_the_equation(index: int) -> None:
     weights = [torch.randn(n, m, dtype=torch.float64) for m, n in [(12, 9), (9, 8), (8, 2)]]
     layers: list[nn.Module] = [nn.Flatten()]
     for weight in weights:
@@ -108,18 +109,20 @@ def test_several_layers_give_the_equation(unit: int) -> None:
         layer.weight.data = weight
         layers += [layer, nn.ReLU()]
     x = torch.rand(1, 1, 3, 4, dtype=torch.float64)
-    found = ExcitationBackprop(nn.Sequential(*layers[:-1])).attribute(x, unit)
-    torch.testing.assert_close(found.flatten(), naive_mlp(weights, x.flatten(), unit))
+    actual = ExcitationBackprop(nn.Sequential(*layers[:-1])).attribute(x, index)
+    torch.testing.assert_close(actual.flatten(), naive_mlp(weights, x.flatten(), index))
     # c-MWP: the same net with its last weights negated, taken off
     dual = [*weights[:-1], -weights[-1]]
-    found = ExcitationBackprop(nn.Sequential(*layers[:-1]), contrastive=True).attribute(x, unit)
-    expected = naive_mlp(weights, x.flatten(), unit) - naive_mlp(dual, x.flatten(), unit)
-    torch.testing.assert_close(found.flatten(), expected)
+    actual = ExcitationBackprop(nn.Sequential(*layers[:-1]), contrastive=True).attribute(x, index)
+    expected = naive_mlp(weights, x.flatten(), index) - naive_mlp(dual, x.flatten(), index)
+    torch.testing.assert_close(actual.flatten(), expected)
 
 
 @pytest.mark.parametrize("treatment", ["clamp", "raw", "zplus"])
 @pytest.mark.parametrize(("layer", "negated", "target"), [(None, 10, 3), ("9", 8, 2), ("6", 4, 5), ("5", 4, 5)])
-def test_contrastive_equals_the_long_way(treatment: str, layer: str | None, negated: int, target: int) -> None:
+def test_contrastive_equals_the_long_way(
+    treatment: NegativeActivations, layer: str | None, negated: int, target: int
+) -> None:
     model, x = small_net().double(), torch.rand(2, 3, 8, 8, dtype=torch.float64)
     dual = copy.deepcopy(model)
     dual.get_parameter(f"{negated}.weight").data.neg_()
@@ -132,22 +135,22 @@ def test_contrastive_equals_the_long_way(treatment: str, layer: str | None, nega
             explained(ExcitationBackprop(net, layer, negative_activations=treatment), x, target)
             for net in (model, dual)
         ]
-    found = explained(ExcitationBackprop(model, layer, contrastive=True, negative_activations=treatment), x, target)
-    torch.testing.assert_close(found, mass[0] - mass[1])
-    assert found.abs().sum() > 0.01
+    actual = explained(ExcitationBackprop(model, layer, contrastive=True, negative_activations=treatment), x, target)
+    torch.testing.assert_close(actual, mass[0] - mass[1])
+    assert actual.abs().sum() > 0.01
 
 
 def start_at_channel(
-    net: nn.Sequential, layer: int, x: Tensor, channel: int, seeded_by: nn.Sequential, treatment: str
+    net: nn.Sequential, layer: int, x: Tensor, channel: int, seeded_by: nn.Sequential, treatment: NegativeActivations
 ) -> Tensor:
     """Mass of all units of a channel, each weighted by its share of the channel's activation in ``seeded_by``."""
     lower = net[: layer + 1].eval()
     with torch.no_grad():
         start = seeded_by[: layer + 1].eval()(x)[:, channel].clamp(min=0).flatten(1)
     size = start.shape[1]
-    units = torch.arange(channel * size, (channel + 1) * size).expand(len(x), -1)
+    indices = torch.arange(channel * size, (channel + 1) * size).expand(len(x), -1)
     maps, _ = excitation_maps(
-        lambda images: lower(images).flatten(1), x, units, contrastive=False, negative_activations=treatment
+        lambda images: lower(images).flatten(1), x, indices, contrastive=False, negative_activations=treatment
     )
     weights = start / start.sum(1, keepdim=True).clamp(min=1e-300)
     return torch.einsum("bk,bkhw->bhw", weights, maps)[:, None]
@@ -163,18 +166,18 @@ def test_a_layer_reached_first_and_again_below_another_is_plain_for_contrast() -
         return y + upper(y)
 
     x = torch.rand(1, 1, 2, 2, dtype=torch.float64)
-    found = excitation_maps(forward, x, torch.tensor([[0, 1, 2]]), contrastive=True)[0].flatten(2)[0]
+    actual = excitation_maps(forward, x, torch.tensor([[0, 1, 2]]), contrastive=True)[0].flatten(2)[0]
     y = lower(x.flatten())
     z, up, low = upper(y), upper.weight, lower.weight.clamp(min=0)
-    for unit in range(3):
-        parts = torch.stack([y[unit], z[unit]]).clamp(min=0)
+    for index in range(3):
+        parts = torch.stack([y[index], z[index]]).clamp(min=0)
         shares = parts / parts.sum() if parts.sum() > 0 else parts
-        plus, minus = (w.clamp(min=0)[unit] * y.clamp(min=0) for w in (up, -up))
+        plus, minus = (w.clamp(min=0)[index] * y.clamp(min=0) for w in (up, -up))
         mass = shares[1] * (plus / plus.sum().clamp(min=1e-300) - minus / minus.sum().clamp(min=1e-300))
-        mass[unit] += shares[0]
+        mass[index] += shares[0]
         sums = low @ x.flatten()
         expected = x.flatten() * (low.T @ torch.where(sums > 0, mass / sums, 0))
-        torch.testing.assert_close(found[unit], expected)
+        torch.testing.assert_close(actual[index], expected)
 
 
 def test_a_channel_starts_in_proportion_to_its_positive_activations() -> None:
@@ -182,8 +185,8 @@ def test_a_channel_starts_in_proportion_to_its_positive_activations() -> None:
     model[0].weight.data = torch.tensor([1.0, -1.0]).view(2, 1, 1, 1)
     x = torch.tensor([3.0, 1.0, 0.0, -2.0]).view(1, 1, 2, 2)
     for layer in ("0", model[0], "1"):
-        found = ExcitationBackprop(model, layer).attribute(x, channel=0)
-        torch.testing.assert_close(found.flatten(), torch.tensor([0.75, 0.25, 0.0, 0.0]))
+        actual = ExcitationBackprop(model, layer).attribute(x, channel=0)
+        torch.testing.assert_close(actual.flatten(), torch.tensor([0.75, 0.25, 0.0, 0.0]))
     assert ExcitationBackprop(model, "1").attribute(x.abs(), channel=1).abs().sum() == 0
 
 
@@ -200,8 +203,8 @@ def test_batched_equals_one_by_one(contrastive: bool) -> None:
         method = ExcitationBackprop(model, layer, contrastive=contrastive)
         explained_by = "target" if layer is None else "channel"
         singly = torch.cat([method.attribute(x[i : i + 1], **{explained_by: targets[i]}) for i in range(3)])
-        for given in (targets, torch.tensor(targets)):
-            torch.testing.assert_close(method.attribute(x, **{explained_by: given}), singly)
+        for arguments in (targets, torch.tensor(targets)):
+            torch.testing.assert_close(method.attribute(x, **{explained_by: arguments}), singly)
 
 
 def test_one_forward_serves_all_units() -> None:
@@ -212,25 +215,25 @@ def test_one_forward_serves_all_units() -> None:
         output: Tensor = model(images)
         return output
 
-    units = torch.tensor([[0, 3, 3], [1, 0, 2]])
+    indices = torch.tensor([[0, 3, 3], [1, 0, 2]])
     for contrastive in (False, True):
         calls.clear()
-        maps, output = excitation_maps(forward, x, units, contrastive=contrastive)
+        maps, output = excitation_maps(forward, x, indices, contrastive=contrastive)
         assert len(calls) == 1
         torch.testing.assert_close(output, model(x).detach())
         assert not output.requires_grad
         method = ExcitationBackprop(model, contrastive=contrastive)
         for k in range(3):
-            torch.testing.assert_close(maps[:, k : k + 1], method.attribute(x, units[:, k]))
-    assert excitation_maps(model, x, units[:, :0], contrastive=False)[0].shape == (2, 0, 8, 8)
+            torch.testing.assert_close(maps[:, k : k + 1], method.attribute(x, indices[:, k]))
+    assert excitation_maps(model, x, indices[:, :0], contrastive=False)[0].shape == (2, 0, 8, 8)
 
 
 def test_weights_and_sums_are_made_once_for_all_units() -> None:
     model, x = small_net().eval(), torch.rand(1, 3, 8, 8)
 
-    def counts(units: int) -> tuple[int, int]:
+    def counts(indices: int) -> tuple[int, int]:
         with torch.autograd.profiler.profile() as profile:
-            excitation_maps(model, x, torch.arange(units)[None], contrastive=False)
+            excitation_maps(model, x, torch.arange(indices)[None], contrastive=False)
         calls = {row.key: row.count for row in profile.key_averages()}
         return calls["aten::convolution"], calls["aten::clamp"]
 
@@ -299,9 +302,9 @@ def test_the_surroundings_change_nothing(context: Callable[[], AbstractContextMa
     x = torch.rand(2, 3, 8, 8)
     expected = ExcitationBackprop(model, contrastive=True).attribute(x, 1)
     with context():
-        found = ExcitationBackprop(model, contrastive=True).attribute(x + 0, 1)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, expected)
+        actual = ExcitationBackprop(model, contrastive=True).attribute(x + 0, 1)
+    assert actual.dtype == torch.float32
+    torch.testing.assert_close(actual, expected)
 
 
 class AutocastWithin(nn.Sequential):
@@ -321,9 +324,9 @@ def test_autocast_within_the_model_changes_nothing() -> None:
 def test_half_inputs_and_half_models_are_computed_in_float32(dtype: torch.dtype) -> None:
     model, x = small_net().to(dtype), torch.rand(2, 3, 8, 8).to(dtype)
     expected = ExcitationBackprop(copy.deepcopy(model).float()).attribute(x.float(), 1)
-    found = ExcitationBackprop(model).attribute(x, 1)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, expected)
+    actual = ExcitationBackprop(model).attribute(x, 1)
+    assert actual.dtype == torch.float32
+    torch.testing.assert_close(actual, expected)
 
 
 def test_a_standardised_weight_is_a_constant() -> None:
@@ -332,10 +335,10 @@ def test_a_standardised_weight_is_a_constant() -> None:
     def forward(images: Tensor) -> Tensor:
         return F.linear(images.flatten(1), (weight - weight.mean()) / weight.std())
 
-    x, units = torch.rand(1, 3, 2, 2), torch.arange(4)[None]
-    maps, _ = excitation_maps(forward, x, units, contrastive=True)
+    x, indices = torch.rand(1, 3, 2, 2), torch.arange(4)[None]
+    maps, _ = excitation_maps(forward, x, indices, contrastive=True)
     fixed = ((weight - weight.mean()) / weight.std()).detach()
-    expected, _ = excitation_maps(lambda images: F.linear(images.flatten(1), fixed), x, units, contrastive=True)
+    expected, _ = excitation_maps(lambda images: F.linear(images.flatten(1), fixed), x, indices, contrastive=True)
     torch.testing.assert_close(maps, expected)
     assert weight.grad is None
 
@@ -343,11 +346,11 @@ def test_a_standardised_weight_is_a_constant() -> None:
 def test_a_net_in_train_mode_comes_back_in_it_with_the_same_statistics() -> None:
     model, x = small_net().train(), torch.rand(2, 3, 8, 8)
     state = copy.deepcopy(model.state_dict())
-    found = ExcitationBackprop(model).attribute(x, 0)
+    actual = ExcitationBackprop(model).attribute(x, 0)
     assert all(module.training for module in model.modules())
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
     assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
-    torch.testing.assert_close(found, ExcitationBackprop(model.eval()).attribute(x, 0))
+    torch.testing.assert_close(actual, ExcitationBackprop(model.eval()).attribute(x, 0))
 
 
 def test_the_graph_is_freed() -> None:
@@ -357,11 +360,11 @@ def test_the_graph_is_freed() -> None:
     def forward(images: Tensor) -> Tensor:
         x = convs[0](images)
         for _ in range(2):  # each operator changes what an earlier one has read
-            shares.append(weakref.ref(share_of(x.grad_fn)))
+            shares.append(weakref.ref(backward_of(x.grad_fn)))
             x += convs[1](x) * 2
             x += x.mean((2, 3), keepdim=True)
             F.hardtanh(x, 0, 6, inplace=True)
-        shares.append(weakref.ref(share_of(x.grad_fn)))
+        shares.append(weakref.ref(backward_of(x.grad_fn)))
         return x.flatten(1)
 
     excitation_maps(forward, torch.rand(1, 2, 2, 2), torch.tensor([[0, 1]]), contrastive=True)
@@ -372,7 +375,7 @@ def test_the_graph_is_freed() -> None:
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        (4, "target 4 is out of range: the explained output has units 0 to 3"),
+        (4, "target 4 is out of range: the explained output has indices 0 to 3"),
         ([0, -1], "target -1 is out of range"),
         ([0, 1, 2], "one for each of the 2 inputs, or (2, K), got (3,)"),
         (torch.tensor([0.5, 1]), "integer indices, got torch.float32"),

@@ -31,9 +31,9 @@ def test_equals_zennit_on_inputs_that_are_not_negative(network: str) -> None:
     x = torch.rand(2, 3, 64, 64, dtype=torch.float64)
     target = model(x).argmax(dim=1)
     expected = theirs(model, x, target)
-    found = ExcitationBackprop(model).attribute(x, target)
+    actual = ExcitationBackprop(model).attribute(x, target)
     assert expected.sum(dim=(1, 2, 3)).min() > 0.9
-    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-5 * float(expected.max()))
+    torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-5 * float(expected.max()))
 
 
 class Gated(nn.Module):

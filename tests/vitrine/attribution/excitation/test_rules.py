@@ -51,7 +51,7 @@ def naive(matrix: Tensor, x: Tensor, mass: Tensor, negative_activations: str) ->
     return received.view_as(x)
 
 
-def all_maps(layer: Function, x: Tensor, negative_activations: str = "clamp", step: int = 1) -> Tensor:
+def all_maps(layer: Function, x: Tensor, negative_activations: Any = "clamp", step: int = 1) -> Tensor:
     """(K, H, W) maps of a layer's outputs, all or each ``step``-th of them, for one image."""
 
     def forward(images: Tensor) -> Tensor:
@@ -68,11 +68,11 @@ def assert_like_naive(layer: Function, x: Tensor, negative_activations: str = "c
     matrix = jacobian(layer, x)
     step = len(matrix) // 7 + 1
     maps = all_maps(layer, x, negative_activations, step)
-    for mass, found in zip(torch.eye(len(matrix))[::step], maps, strict=True):
-        torch.testing.assert_close(found, naive(matrix, x, mass, negative_activations)[0].sum(dim=0))
+    for mass, actual in zip(torch.eye(len(matrix))[::step], maps, strict=True):
+        torch.testing.assert_close(actual, naive(matrix, x, mass, negative_activations)[0].sum(dim=0))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)),
     stride=st.integers(1, 2),
@@ -101,7 +101,7 @@ def test_conv2d(
     assert_like_naive(layer, torch.randn(1, 2, 6, 5), negative_activations)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(
     stride=st.integers(1, 3),
     groups=st.sampled_from([1, 2]),
@@ -227,9 +227,9 @@ def test_deep_net_with_batch_norm_equals_the_explicitly_folded_one(contrastive: 
         fused = nn.utils.fuse_conv_bn_eval(conv.eval(), norm)
         plain += [conv, norm, nn.ReLU()]
         folded += [fused, nn.ReLU()]
-    x, units = torch.randn(2, 2, 8, 8), torch.arange(5).expand(2, -1)
+    x, indices = torch.randn(2, 2, 8, 8), torch.arange(5).expand(2, -1)
     maps = [
-        excitation_maps(nn.Sequential(*net, nn.Flatten(), net_head), x, units, contrastive=contrastive)[0]
+        excitation_maps(nn.Sequential(*net, nn.Flatten(), net_head), x, indices, contrastive=contrastive)[0]
         for net_head in [nn.Linear(20, 5)]
         for net in (plain, folded)
     ]
@@ -521,5 +521,5 @@ def test_without_a_weighted_operator_there_is_an_error() -> None:
 
 
 def test_an_unknown_treatment_of_negative_activations_is_named() -> None:
-    with pytest.raises(ValueError, match="'clip' is unknown; choose one of clamp, raw, zplus"):
+    with pytest.raises(ValueError, match="negative_activations is 'clip'; give 'clamp', 'raw' or 'zplus'"):
         all_maps(weighted, torch.rand(1, 1, 2, 2), "clip")

@@ -27,10 +27,10 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-def closest(found: Tensor, expected: Tensor) -> None:
+def closest(actual: Tensor, expected: Tensor) -> None:
     """Equal to 1e-5 of the largest value."""
     assert expected.abs().max() > 0
-    torch.testing.assert_close(found, expected, atol=1e-5 * float(expected.abs().max()), rtol=0)
+    torch.testing.assert_close(actual, expected, atol=1e-5 * float(expected.abs().max()), rtol=0)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -186,10 +186,10 @@ def test_several_filters_cost_one_forward_pass(monkeypatch: pytest.MonkeyPatch) 
     singly = [GuidedBackprop(model, "3").attribute(x, channel=column) for column in channels.unbind(1)]
     first = model[0]
     first.register_forward_hook(lambda *_: calls.append(1))
-    found = GuidedBackprop(model, "3").attribute(x, channel=channels)
+    actual = GuidedBackprop(model, "3").attribute(x, channel=channels)
     assert len(calls) == 1
-    assert found.shape == (2, 3, 3, 14, 14)
-    torch.testing.assert_close(found, torch.stack(singly, dim=1))
+    assert actual.shape == (2, 3, 3, 14, 14)
+    torch.testing.assert_close(actual, torch.stack(singly, dim=1))
 
 
 @pytest.mark.parametrize("options", [{}, {"stride_one": True}, {"stride_one": True, "pooling": "resampled"}])
@@ -199,10 +199,10 @@ def test_batched_equals_one_by_one(method: type[Deconvnet], options: dict[str, A
     targets, channels = [0, 3, 1, 2, 2], [4, 0, 1, 2, 3]
     for size in (None, 1, 2):
         explainer = method(model, "3", internal_batch_size=size, **options)
-        for name, units in (("target", targets), ("channel", channels)):
-            singly = torch.cat([explainer.attribute(x[i : i + 1], **{name: units[i]}) for i in range(5)])
-            torch.testing.assert_close(explainer.attribute(x, **{name: units}), singly)
-            torch.testing.assert_close(explainer.attribute(x, **{name: torch.tensor(units)}), singly)
+        for name, indices in (("target", targets), ("channel", channels)):
+            singly = torch.cat([explainer.attribute(x[i : i + 1], **{name: indices[i]}) for i in range(5)])
+            torch.testing.assert_close(explainer.attribute(x, **{name: indices}), singly)
+            torch.testing.assert_close(explainer.attribute(x, **{name: torch.tensor(indices)}), singly)
 
 
 def test_the_predicted_class_is_explained_where_none_is_given() -> None:
@@ -215,21 +215,21 @@ def test_the_predicted_class_is_explained_where_none_is_given() -> None:
 
 def test_what_is_asked_wrongly_is_told() -> None:
     model, x = strided_net(), torch.randn(2, 3, 14, 14, dtype=torch.float64)
-    with pytest.raises(ValueError, match="channel 5 is out of range: the explained output has units 0 to 4"):
+    with pytest.raises(ValueError, match="channel 5 is out of range: the explained output has indices 0 to 4"):
         Deconvnet(model, "3").attribute(x, channel=5)
     with pytest.raises(ValueError, match="was given a channel but no layer"):
         Deconvnet(model).attribute(x, channel=5)
     with pytest.raises(ValueError, match="both a target and a channel"):
         Deconvnet(model, "3").attribute(x, target=1, channel=1)
-    with pytest.raises(ValueError, match="start 'sum' is unknown; choose one of activation, maximum"):
-        Deconvnet(model, start="sum")
-    with pytest.raises(ValueError, match="pooling 'max' is unknown; choose one of switches, resampled"):
-        Deconvnet(model, stride_one=True, pooling="max")
+    with pytest.raises(ValueError, match="start is 'sum'; give 'activation' or 'maximum'"):
+        Deconvnet(model, start="sum")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="pooling is 'max'; give 'switches' or 'resampled'"):
+        Deconvnet(model, stride_one=True, pooling="max")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="internal_batch_size is 0"):
         Deconvnet(model, internal_batch_size=0)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000), width=st.integers(1, 5), depth=st.integers(1, 3))
 def test_random_nets_equal_their_jacobians(seed: int, width: int, depth: int) -> None:
     """Rᵢ = J ᵀ Rᵢ₊₁ through each linear layer, and the rectifiers' rules by hand."""

@@ -1,8 +1,12 @@
+"""Integrated gradients against its integral and its axioms."""
+
+from typing import get_args
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from vitrine.attribution.gradient.integrated_gradients import RULES, IntegratedGradients
+from vitrine.attribution.gradient.integrated_gradients import IntegratedGradients, IntegrationRule
 
 
 def smooth_net() -> nn.Sequential:
@@ -15,16 +19,16 @@ def images(batch: int = 2) -> Tensor:
     return torch.randn(batch, 3, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", get_args(IntegrationRule))
 @pytest.mark.parametrize("baseline", [0.0, -0.7])
-def test_a_map_sums_to_the_difference_as_steps_grow(rule: str, baseline: float) -> None:
+def test_a_map_sums_to_the_difference_as_steps_grow(rule: IntegrationRule, baseline: float) -> None:
     model, x = smooth_net(), images()
     with torch.no_grad():
-        wanted = (model(x) - model(torch.full_like(x, baseline)))[:, 1]
+        expected = (model(x) - model(torch.full_like(x, baseline)))[:, 1]
     errors = []
     for steps in (4, 16, 64):
-        found = IntegratedGradients(model, baseline=baseline, steps=steps, method=rule).attribute(x, 1)
-        errors.append(float((found.sum((1, 2, 3)) - wanted).abs().max() / wanted.abs().max()))
+        actual = IntegratedGradients(model, baseline=baseline, steps=steps, method=rule).attribute(x, 1)
+        errors.append(float((actual.sum((1, 2, 3)) - expected).abs().max() / expected.abs().max()))
     if rule == "gausslegendre":
         assert max(errors[1:]) < 1e-6  # Captum keeps the weights of the steps in float32
     else:
@@ -35,9 +39,9 @@ def test_a_map_sums_to_the_difference_as_steps_grow(rule: str, baseline: float) 
 def test_a_linear_model_gives_weight_times_difference(steps: int) -> None:
     linear = nn.Linear(3 * 6 * 6, 5, dtype=torch.float64)
     model, x, baseline = nn.Sequential(nn.Flatten(), linear), images(), images(5)[3:]
-    found = IntegratedGradients(model, baseline=baseline, steps=steps).attribute(x, torch.tensor([[4, 0], [2, 2]]))
+    actual = IntegratedGradients(model, baseline=baseline, steps=steps).attribute(x, torch.tensor([[4, 0], [2, 2]]))
     weight = linear.weight.detach().view(5, 3, 6, 6)[torch.tensor([[4, 0], [2, 2]])]
-    torch.testing.assert_close(found, weight * (x - baseline)[:, None], rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(actual, weight * (x - baseline)[:, None], rtol=1e-6, atol=1e-9)
 
 
 def test_a_quadratic_model_in_closed_form() -> None:
@@ -46,23 +50,23 @@ def test_a_quadratic_model_in_closed_form() -> None:
             return images.square().sum((2, 3))
 
     x, baseline = images(), torch.full((1, 3, 1, 1), 0.4, dtype=torch.float64)
-    found = IntegratedGradients(Squares(), baseline=baseline, steps=3).attribute(x, 2)
+    actual = IntegratedGradients(Squares(), baseline=baseline, steps=3).attribute(x, 2)
     expected = torch.zeros_like(x)
     expected[:, 2] = x[:, 2].square() - 0.4**2  # (x − b)(x + b), at each of the pixels
-    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(actual, expected, rtol=1e-6, atol=1e-7)
 
 
 def test_nothing_is_attributed_to_the_baseline_itself() -> None:
-    found = IntegratedGradients(smooth_net(), baseline=images(), steps=5).attribute(images(), 0)
-    assert torch.equal(found, torch.zeros_like(found))
+    actual = IntegratedGradients(smooth_net(), baseline=images(), steps=5).attribute(images(), 0)
+    assert torch.equal(actual, torch.zeros_like(actual))
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "simpson"}, "method 'simpson' is unknown; choose from gausslegendre, riemann_left"),
-        ({"steps": 0}, "steps is 0; gausslegendre needs 1 or more"),
-        ({"steps": 1, "method": "riemann_left"}, "steps is 1; riemann_left needs 2 or more"),
+        ({"method": "simpson"}, "method is 'simpson'; give 'gausslegendre', 'riemann_left'"),
+        ({"steps": 0}, "steps is 0; give 1 or more"),
+        ({"steps": 1, "method": "riemann_left"}, "steps is 1; give 2 or more for riemann_left"),
     ],
 )
 def test_wrong_options(options: dict[str, object], message: str) -> None:

@@ -35,10 +35,10 @@ def test_is_the_slope_of_the_logit(target: int) -> None:
 def test_equals_captum_bit_by_bit(absolute: bool) -> None:
     model = smooth_net().float()
     x, targets = torch.randn(5, 2, 6, 6), torch.randint(4, (5, 3))
-    found = Saliency(model, absolute=absolute).attribute(x, targets)
+    actual = Saliency(model, absolute=absolute).attribute(x, targets)
     for k, column in enumerate(targets.unbind(dim=1)):
         expected = attr.Saliency(model).attribute(x.requires_grad_(), column, abs=absolute)
-        assert torch.equal(found[:, k], expected)
+        assert torch.equal(actual[:, k], expected)
 
 
 def test_several_targets_cost_one_forward_pass() -> None:
@@ -53,6 +53,6 @@ def test_a_unit_that_does_not_depend_on_the_pixels_has_no_slope() -> None:
         def forward(self, images: Tensor) -> Tensor:
             return torch.stack([images.sum((1, 2, 3)), torch.zeros(len(images))], dim=1)[:, [1, 0]]
 
-    found = Saliency(Constant()).attribute(torch.rand(2, 3, 4, 4), torch.tensor([[0, 1], [0, 1]]))
-    assert torch.equal(found[:, 0], torch.zeros(2, 3, 4, 4))
-    assert torch.equal(found[:, 1], torch.ones(2, 3, 4, 4))
+    actual = Saliency(Constant()).attribute(torch.rand(2, 3, 4, 4), torch.tensor([[0, 1], [0, 1]]))
+    assert torch.equal(actual[:, 0], torch.zeros(2, 3, 4, 4))
+    assert torch.equal(actual[:, 1], torch.ones(2, 3, 4, 4))

@@ -17,8 +17,8 @@ from vitrine.attribution.inversion import (
     InversionSettings,
     InvertedNetwork,
     inversion_layers,
+    make_problem,
     optimise,
-    pose,
     settings_of,
 )
 from vitrine.attribution.inversion.folded import FoldedCopy, folded
@@ -78,9 +78,9 @@ def norms(model: nn.Module) -> list[str]:
     return [name for name, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)]
 
 
-def same(found: nn.Module, model: nn.Module, images: Tensor = NOISE) -> None:
+def same(actual: nn.Module, model: nn.Module, images: Tensor = NOISE) -> None:
     with torch.no_grad():
-        torch.testing.assert_close(found(images), model(images), rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(actual(images), model(images), rtol=1e-10, atol=1e-10)
 
 
 def everything(model: nn.Module) -> list[Any]:
@@ -96,13 +96,13 @@ def explained(model: nn.Module, variant: str) -> tuple[InversionResult, list[Ten
     with eval_guard(model), torch.no_grad():
         layers = inversion_layers(model, NOISE[:1], mask_from=settings.mask_from)
         network = InvertedNetwork(model, layers, settings)
-        objective, reading, start = pose(network, settings, NOISE)
-        told = [*reading.maps.layers, reading.features, reading.logits]
+        objective, reading, start = make_problem(network, settings, NOISE)
+        expected = [*reading.maps.layers, reading.features, reading.logits]
         with torch.enable_grad():
             weights = start.clone().requires_grad_()
             losses = [objective.inversion_loss(weights), objective.class_loss(weights)]
-            told += [*losses, *(torch.autograd.grad(loss.sum(), [weights])[0] for loss in losses)]
-        return optimise(objective, start), told, network
+            expected += [*losses, *(torch.autograd.grad(loss.sum(), [weights])[0] for loss in losses)]
+        return optimise(objective, start), expected, network
 
 
 @pytest.mark.parametrize(
@@ -121,26 +121,26 @@ def test_masks_are_those_of_the_model_itself(
     make: Callable[[], nn.Module], variant: str, copied: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = make()
-    found, told, network = explained(model, variant)
+    actual, reference, network = explained(model, variant)
     run = network.copy.of(NOISE)
     assert (run is not model) == copied
     assert norms(run) == []
     monkeypatch.setattr(FoldedCopy, "of", lambda self, _images: self.model)
     wanted, expected, _ = explained(model, variant)
-    for one, other in zip(told, expected, strict=True):
+    for one, other in zip(reference, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-10 * max(1.0, float(other.detach().abs().max())))
     for name in ("weights", "masks", "loss", "steps", "converged"):  # Adam makes much of the smallest slope
-        torch.testing.assert_close(getattr(found, name), getattr(wanted, name), rtol=1e-8, atol=1e-8)
+        torch.testing.assert_close(getattr(actual, name), getattr(wanted, name), rtol=1e-8, atol=1e-8)
 
 
 def test_evidence_for_a_predictor_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     model = named("mobilenet_v2").requires_grad_(requires_grad=False)
     layers = InversionLayers("features", ("features.13", "features.18"))
     network = InvertedNetwork(model, layers, InversionSettings(score="logit", maps="gradient"))
-    found = network.read(NOISE, evidence=True)
+    actual = network.read(NOISE, evidence=True)
     assert network.copy.of(NOISE) is not model
     monkeypatch.setattr(FoldedCopy, "of", lambda self, _images: self.model)
-    for one, other in zip(found, network.read(NOISE, evidence=True), strict=True):
+    for one, other in zip(actual, network.read(NOISE, evidence=True), strict=True):
         assert one is not None
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-10)
 
@@ -170,10 +170,10 @@ NOT_FOLDED: dict[str, tuple[Callable[[Any, Tensor], Tensor], Sequence[str]]] = {
 def test_what_is_not_folded(name: str) -> None:
     run, left = NOT_FOLDED[name]
     model = built(run, c1=conv(), c2=conv(), b1=nn.BatchNorm2d(3), b2=nn.BatchNorm2d(3))
-    found = folded(model, NOISE)
-    assert norms(found) == left
-    assert (found is model) == (len(left) == 2)
-    same(found, model)
+    actual = folded(model, NOISE)
+    assert norms(actual) == left
+    assert (actual is model) == (len(left) == 2)
+    same(actual, model)
 
 
 def in_turn(net: Any, images: Tensor) -> Tensor:
@@ -205,16 +205,16 @@ def test_a_model_in_train_mode_is_not_run_at_all(module: str) -> None:
 
 
 def test_a_model_with_hooks_is_run_itself() -> None:
-    model, seen = two_in_turn(), list[object]()
+    model, recorded = two_in_turn(), list[object]()
     network = FoldedCopy(model, [])
     first = network.of(NOISE)
     assert first is not model
-    handle = model.get_submodule("b1").register_forward_hook(lambda *_: seen.append(1))
+    handle = model.get_submodule("b1").register_forward_hook(lambda *_: recorded.append(1))
     assert folded(model, NOISE) is model
     assert network.of(NOISE) is model
     handle.remove()
     assert network.of(NOISE) is first
-    assert not seen
+    assert not recorded
 
 
 def test_kept_layers_give_what_they_gave() -> None:
@@ -234,12 +234,12 @@ def test_kept_layers_give_what_they_gave() -> None:
 @pytest.mark.parametrize("kind", [nn.ReLU6, nn.Hardswish, nn.SiLU, nn.Mish, nn.Hardsigmoid])
 def test_activations_run_out_of_place(kind: type[nn.Module]) -> None:
     model = built(lambda net, x: net.act(net.c1(x)), c1=conv(), act=kind(inplace=True))
-    found = folded(model, NOISE)
-    assert found is not model
-    assert not found.get_submodule("act").inplace
+    actual = folded(model, NOISE)
+    assert actual is not model
+    assert not actual.get_submodule("act").inplace
     assert model.get_submodule("act").inplace
-    assert found.get_submodule("c1").weight is model.get_submodule("c1").weight
-    same(found, model)
+    assert actual.get_submodule("c1").weight is model.get_submodule("c1").weight
+    same(actual, model)
     plain = built(lambda net, x: net.act(net.c1(x)), c1=conv(), act=nn.ReLU(inplace=True))
     assert folded(plain, NOISE) is plain
 
@@ -262,15 +262,15 @@ def test_where_a_copy_would_differ_the_model_is_given(name: str) -> None:
 def test_the_model_stays_as_it_was() -> None:
     model = named("mobilenet_v2")
     before = everything(model)
-    found = folded(model, NOISE, ["features.18"])
+    actual = folded(model, NOISE, ["features.18"])
     assert everything(model) == before
-    own = {id(one) for one in model.parameters()}
-    assert id(found.get_submodule("classifier.1").weight) in own
-    mine = [one for one in found.parameters() if id(one) not in own]
+    its_own = {id(one) for one in model.parameters()}
+    assert id(actual.get_submodule("classifier.1").weight) in its_own
+    mine = [one for one in actual.parameters() if id(one) not in its_own]
     assert len(mine) == 2 * 52
     assert not any(one.requires_grad for one in mine)
-    found.get_submodule("features.0").register_forward_hook(lambda *_: None)
-    found.register_buffer("new", torch.zeros(1))
+    actual.get_submodule("features.0").register_forward_hook(lambda *_: None)
+    actual.register_buffer("new", torch.zeros(1))
     assert everything(model) == before
 
 
@@ -285,9 +285,9 @@ def test_the_model_stays_as_it_was_after_an_error() -> None:
 def test_a_module_in_two_places_stays_one() -> None:
     act = nn.ReLU6(inplace=True)
     model = built(lambda net, x: net.two(net.b1(net.one(net.c1(x)))), c1=conv(), b1=nn.BatchNorm2d(3), one=act, two=act)
-    found = folded(model, NOISE)
-    assert found.get_submodule("one") is found.get_submodule("two")
-    same(found, model)
+    actual = folded(model, NOISE)
+    assert actual.get_submodule("one") is actual.get_submodule("two")
+    same(actual, model)
 
 
 def changed(model: nn.Module, how: str) -> nn.Module:
@@ -326,11 +326,11 @@ def test_of_another_type() -> None:
     network.of(NOISE)
     for dtype, bound in ((torch.float32, 1e-5), (torch.bfloat16, 0.1)):
         model.to(dtype)
-        found = network.of(NOISE.to(dtype))
-        assert norms(found) == []
+        actual = network.of(NOISE.to(dtype))
+        assert norms(actual) == []
         with torch.no_grad():
-            wanted = model(NOISE.to(dtype))
-            assert float((found(NOISE.to(dtype)) - wanted).abs().max()) <= bound * float(wanted.abs().max())
+            expected = model(NOISE.to(dtype))
+            assert float((actual(NOISE.to(dtype)) - expected).abs().max()) <= bound * float(expected.abs().max())
 
 
 def test_no_pickle_and_no_copy_holds_it() -> None:
@@ -339,7 +339,7 @@ def test_no_pickle_and_no_copy_holds_it() -> None:
     size = len(pickle.dumps(network))
     assert network.copy.of(NOISE) is not model
     assert len(pickle.dumps(network)) == size
-    for other in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):  # noqa: S301 - it is our own
+    for other in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
         assert other.copy.model is other.model
         assert other.copy._copy is other.model
         assert other.copy.of(NOISE) is not other.model
@@ -349,8 +349,8 @@ def test_no_pickle_and_no_copy_holds_it() -> None:
 def test_steps_may_follow_inference_mode() -> None:
     model = two_in_turn().requires_grad_(requires_grad=False)
     with torch.inference_mode():
-        found = folded(model, NOISE)
+        actual = folded(model, NOISE)
     images = NOISE.clone().requires_grad_()
-    (slope,) = torch.autograd.grad(found(images).sum(), [images])
-    (wanted,) = torch.autograd.grad(model(images).sum(), [images])
-    torch.testing.assert_close(slope, wanted, rtol=1e-10, atol=1e-10)
+    (slope,) = torch.autograd.grad(actual(images).sum(), [images])
+    (expected,) = torch.autograd.grad(model(images).sum(), [images])
+    torch.testing.assert_close(slope, expected, rtol=1e-10, atol=1e-10)

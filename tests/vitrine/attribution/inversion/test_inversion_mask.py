@@ -52,9 +52,9 @@ def test_it_is_the_explainers_mask(variant: str, small: nn.Module, images: Tenso
         FrozenBackbone(small), InversionOptions(variant=variant, image_size=12, overrides=FEW)
     )
     classes = torch.tensor([[0, 1], [3, 2], [2, 2]])
-    found = InversionMask(small, variant=variant, **FEW).attribute(images, classes)
-    assert found.shape == (3, 2, 1, 12, 12)
-    torch.testing.assert_close(found[:, :, 0], explainer.masks(images, classes), rtol=1e-9, atol=1e-10)
+    actual = InversionMask(small, variant=variant, **FEW).attribute(images, classes)
+    assert actual.shape == (3, 2, 1, 12, 12)
+    torch.testing.assert_close(actual[:, :, 0], explainer.masks(images, classes), rtol=1e-9, atol=1e-10)
     predicted = InversionMask(small, variant=variant, **FEW).attribute(images)
     torch.testing.assert_close(predicted, explainer.explain(images).heatmaps, rtol=1e-9, atol=1e-10)
 
@@ -62,33 +62,33 @@ def test_it_is_the_explainers_mask(variant: str, small: nn.Module, images: Tenso
 @pytest.mark.parametrize("at_once", [1, 2, None])
 def test_a_bound_on_memory_changes_no_result(at_once: int | None, small: nn.Module, images: Tensor) -> None:
     classes = torch.tensor([[0, 1], [3, 2], [2, 2]])
-    told = InversionMask(small, **FEW).attribute(images, classes)
+    expected = InversionMask(small, **FEW).attribute(images, classes)
     batches: list[int] = []
     small.register_forward_pre_hook(lambda _module, inputs: batches.append(len(inputs[0])))
-    found = InversionMask(small, internal_batch_size=at_once, **FEW).attribute(images, classes)
-    torch.testing.assert_close(found, told, rtol=1e-9, atol=1e-10)
+    actual = InversionMask(small, internal_batch_size=at_once, **FEW).attribute(images, classes)
+    torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-10)
     assert max(batches) == 2 * (at_once or 6)  # what is shown, and what is left
 
 
 def test_a_named_layer_is_the_masks(small: nn.Module, images: Tensor) -> None:
-    found = InversionMask(small, "features.1", **FEW).attribute(images)
+    actual = InversionMask(small, "features.1", **FEW).attribute(images)
     explainer = InversionExplainer(
         FrozenBackbone(small), InversionOptions(mask_layers=["features.1"], image_size=12, overrides=FEW)
     )
-    torch.testing.assert_close(found, explainer.explain(images).heatmaps, rtol=1e-9, atol=1e-10)
+    torch.testing.assert_close(actual, explainer.explain(images).heatmaps, rtol=1e-9, atol=1e-10)
 
 
-@pytest.mark.parametrize("given", [{"target": 1}, {"target": 4}, {"channel": 1}])
-def test_the_model_is_as_it_was(given: dict[str, int], small: nn.Module, images: Tensor) -> None:
-    before, random, kept = copy.deepcopy(small.state_dict()), torch.get_rng_state(), images.clone()
+@pytest.mark.parametrize("arguments", [{"target": 1}, {"target": 4}, {"channel": 1}])
+def test_the_model_is_as_it_was(arguments: dict[str, int], small: nn.Module, images: Tensor) -> None:
+    before, random, saved = copy.deepcopy(small.state_dict()), torch.get_rng_state(), images.clone()
     grads = [parameter.grad for parameter in small.parameters()]
     method = InversionMask(small, "features.4", **FEW)
-    if given == {"target": 1}:
-        method.attribute(images, **given)
+    if arguments == {"target": 1}:
+        method.attribute(images, **arguments)
     else:
-        message = "target 4 is out of range" if "target" in given else "explains classes, not channels"
+        message = "target 4 is out of range" if "target" in arguments else "explains classes, not channels"
         with pytest.raises(ValueError, match=message):
-            method.attribute(images, **given)
+            method.attribute(images, **arguments)
     assert all(torch.equal(before[name], value) for name, value in small.state_dict().items())
     assert all(parameter.requires_grad for parameter in small.parameters())
     assert [parameter.grad for parameter in small.parameters()] == grads
@@ -96,14 +96,14 @@ def test_the_model_is_as_it_was(given: dict[str, int], small: nn.Module, images:
     assert all(module.training for module in small.modules())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in small.modules())
     assert torch.equal(torch.get_rng_state(), random)
-    assert torch.equal(images, kept)
+    assert torch.equal(images, saved)
 
 
 def test_in_inference_mode_and_under_autocast(small: nn.Module, images: Tensor) -> None:
-    told = InversionMask(small, **FEW).attribute(images, [0, 1, 2])
+    expected = InversionMask(small, **FEW).attribute(images, [0, 1, 2])
     with torch.inference_mode():
-        found = InversionMask(small, **FEW).attribute(images.clone(), torch.tensor([0, 1, 2]))
-    torch.testing.assert_close(found, told)
+        actual = InversionMask(small, **FEW).attribute(images.clone(), torch.tensor([0, 1, 2]))
+    torch.testing.assert_close(actual, expected)
     single = small.float()
     with torch.autocast("cpu", torch.bfloat16):
         masks = InversionMask(single, **FEW).attribute(images.float())

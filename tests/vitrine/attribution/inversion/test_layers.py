@@ -81,12 +81,12 @@ def test_layers_of_vgg19_are_those_of_the_paper() -> None:
 
 def test_what_resnet_gives_before_its_relu_is_rectified() -> None:
     model, images = built("resnet18", num_classes=3), torch.randn(1, 3, 64, 64)
-    found: list[Tensor] = []
+    actual: list[Tensor] = []
     block = model.get_submodule("layer4.1")
-    block.get_submodule("bn1").register_forward_hook(lambda _m, _i, output: found.append(output.clone()))
+    block.get_submodule("bn1").register_forward_hook(lambda _m, _i, output: actual.append(output.clone()))
     with eval_guard(model):
         reading = InvertedNetwork(model, layers_of(model), InversionSettings()).read(images)
-    torch.testing.assert_close(reading.maps.layers[0], found[-1].relu())
+    torch.testing.assert_close(reading.maps.layers[0], actual[-1].relu())
 
 
 def test_a_pooling_that_stands_in_two_places() -> None:
@@ -145,8 +145,8 @@ def test_several_mask_layers_are_brought_to_one_size_and_evened_out(
     early = inverted_net.get_submodule("features")[:2](inverted_images)  # type: ignore[index]
     late = inverted_net.get_submodule("features")(inverted_images)
     assert reading.maps.channels == 20
-    for found, told in zip(reading.maps.layers, (late, early), strict=True):
-        torch.testing.assert_close(found, share_of(told))
+    for actual, expected in zip(reading.maps.layers, (late, early), strict=True):
+        torch.testing.assert_close(actual, share_of(expected))
     weights = torch.rand(3, 20, dtype=torch.float64)
     larger = F.interpolate(share_of(late), (32, 32), mode="bilinear", align_corners=False)
     whole = torch.cat([larger, share_of(early)], dim=1)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vitrine.attribution.inversion.mask import MaskMaps, minmax_mask, over_maximum_mask
-from vitrine.attribution.inversion.objective import RADIUS, background_of
+from vitrine.attribution.inversion.objective import BACKGROUND_SIGMA, background_of
 
 
 def naive_bilinear(cells: Tensor, height: int, width: int, *, aligned: bool) -> Tensor:
@@ -33,20 +33,22 @@ def naive_bilinear(cells: Tensor, height: int, width: int, *, aligned: bool) -> 
 
 def test_a_combination_is_the_weighted_sum() -> None:
     weights, activations = torch.rand(2, 5, dtype=torch.float64), torch.rand(2, 5, 3, 4, dtype=torch.float64)
-    found = MaskMaps((activations,)).combined(weights)
+    actual = MaskMaps((activations,)).combined(weights)
     for row in range(2):
-        told = sum((weights[row, i] * activations[row, i] for i in range(5)), torch.zeros(3, 4, dtype=torch.float64))
-        torch.testing.assert_close(found[row, 0], told)
+        expected = sum(
+            (weights[row, i] * activations[row, i] for i in range(5)), torch.zeros(3, 4, dtype=torch.float64)
+        )
+        torch.testing.assert_close(actual[row, 0], expected)
     assert MaskMaps((activations.bfloat16(),)).combined(weights.bfloat16()).dtype == torch.float32
 
 
 def test_masks_of_a_known_map() -> None:
     maps = torch.tensor([[[[2.0, 6.0], [3.0, 4.0]]]], dtype=torch.float64)
-    found = minmax_mask(maps, (7, 5))[0, 0]
-    told = naive_bilinear(torch.tensor([[0.0, 1.0], [0.25, 0.5]], dtype=torch.float64), 7, 5, aligned=False)
-    torch.testing.assert_close(found, told)
-    assert float(found.min()) == 0.0
-    assert float(found.max()) == 1.0
+    actual = minmax_mask(maps, (7, 5))[0, 0]
+    expected = naive_bilinear(torch.tensor([[0.0, 1.0], [0.25, 0.5]], dtype=torch.float64), 7, 5, aligned=False)
+    torch.testing.assert_close(actual, expected)
+    assert float(actual.min()) == 0.0
+    assert float(actual.max()) == 1.0
     released = over_maximum_mask(maps, (7, 5))[0, 0]
     torch.testing.assert_close(released, (naive_bilinear(maps[0, 0], 7, 5, aligned=True) - 2) / 6)
     assert float(released.max()) == pytest.approx(4 / 6)
@@ -81,9 +83,9 @@ def test_the_blur_is_a_gaussian_of_eleven_pixels() -> None:
     point = torch.zeros(1, 1, 201, 201, dtype=torch.float64)
     point[0, 0, 100, 100] = 1
     blurred = background_of(point, "blur")[0, 0]
-    assert RADIUS == 11
+    assert BACKGROUND_SIGMA == 11
     for distance in (1, 5, 11, 22):
-        fall = math.exp(-0.5 * (distance / RADIUS) ** 2)
+        fall = math.exp(-0.5 * (distance / BACKGROUND_SIGMA) ** 2)
         assert float(blurred[100, 100 + distance] / blurred[100, 100]) == pytest.approx(fall)
         assert float(blurred[100 - distance, 100] / blurred[100, 100]) == pytest.approx(fall)
     assert float(blurred.sum()) == pytest.approx(1)
@@ -108,5 +110,5 @@ def test_the_mean_colour_of_a_normalised_image_is_zero() -> None:
 def test_the_naive_version_is_torchs() -> None:
     cells = torch.rand(3, 4, dtype=torch.float64)
     for aligned in (False, True):
-        told = F.interpolate(cells[None, None], (7, 9), mode="bilinear", align_corners=aligned)[0, 0]
-        torch.testing.assert_close(naive_bilinear(cells, 7, 9, aligned=aligned), told)
+        expected = F.interpolate(cells[None, None], (7, 9), mode="bilinear", align_corners=aligned)[0, 0]
+        torch.testing.assert_close(naive_bilinear(cells, 7, 9, aligned=aligned), expected)

@@ -54,13 +54,13 @@ def test_scores_are_probabilities_their_logarithms_or_logits(inverted_net: nn.Mo
         objective = objective_of(inverted_net, inverted_images, score=score)
         images = (masks, 1 - masks)
         logits = [inverted_net(objective.images * m + objective.background * (1 - m)) for m in images]
-        told = {
+        expected = {
             "probability": [out.exp() / out.exp().sum(dim=1, keepdim=True) for out in logits],
             "log_probability": [out - out.exp().sum(dim=1, keepdim=True).log() for out in logits],
             "logit": logits,
         }[score]
-        for found, wanted in zip(objective.class_scores(masks), told, strict=True):
-            torch.testing.assert_close(found, wanted[classes, classes])
+        for actual, reference in zip(objective.class_scores(masks), expected, strict=True):
+            torch.testing.assert_close(actual, reference[classes, classes])
 
 
 def test_penalties_and_relative_errors(inverted_net: nn.Module, inverted_images: Tensor) -> None:
@@ -69,8 +69,8 @@ def test_penalties_and_relative_errors(inverted_net: nn.Module, inverted_images:
     assert plain.penalty(weights).tolist() == [2.5]
     assert squared.penalty(weights).tolist() == [4.25]
     masks = torch.rand(3, 1, 32, 32, dtype=torch.float64)
-    told = plain.inversion_error(masks) / plain.features.square().sum(dim=(1, 2, 3))
-    torch.testing.assert_close(squared.inversion_error(masks), told)
+    expected = plain.inversion_error(masks) / plain.features.square().sum(dim=(1, 2, 3))
+    torch.testing.assert_close(squared.inversion_error(masks), expected)
 
 
 def test_a_stage_runs_the_network_once_a_step_for_all_rows(inverted_net: nn.Module, inverted_images: Tensor) -> None:
@@ -91,14 +91,14 @@ def test_rows_that_go_through_a_cpu_in_parts_come_out_the_same(
     assert optimisation.rows_at_once(torch.empty(9, 3, 224, 224)) == 4
     assert optimisation.rows_at_once(torch.empty(9, 3, 2000, 2000)) == 1
     assert optimisation.rows_at_once(torch.empty(9, 3, 224, 224, device="meta")) == 9
-    told = optimise(objective, start)
+    expected = optimise(objective, start)
     monkeypatch.setattr(optimisation, "CPU_PIXELS", 2 * 32**2)
     batches: list[int] = []
     inverted_net.register_forward_pre_hook(lambda _module, inputs: batches.append(len(inputs[0])))
-    found = optimise(objective, start)
+    actual = optimise(objective, start)
     assert batches == [2, 1] * 3 + [4, 2] * 5
     for name in ("weights", "masks", "loss", "steps", "converged"):
-        torch.testing.assert_close(getattr(found, name), getattr(told, name), rtol=1e-9, atol=1e-10)
+        torch.testing.assert_close(getattr(actual, name), getattr(expected, name), rtol=1e-9, atol=1e-10)
 
 
 @pytest.mark.parametrize("one_schedule", [False, True])
@@ -107,21 +107,21 @@ def test_the_rate_is_halved_after_steps_ten_and_twenty(
 ) -> None:
     settings = {"inversion_steps": 12, "class_steps": 25, "learning_rate": 0.5}
     objective = objective_of(inverted_net, inverted_images, "released" if one_schedule else "paper", **settings)
-    seen = [torch.full((3, 12), 100.0, dtype=torch.float64)]
+    recorded = [torch.full((3, 12), 100.0, dtype=torch.float64)]
 
     def slope_of_one(_objective: InversionObjective, weights: Tensor) -> Tensor:
-        seen.append(weights.detach().clone())
+        recorded.append(weights.detach().clone())
         return weights.sum(dim=1)
 
     for name in ("inversion_loss", "class_loss"):
         monkeypatch.setattr(InversionObjective, name, slope_of_one)
-    result = optimise(objective, seen[0])
-    moved = -torch.stack([*seen[1:], result.weights])[:, 0, 0].diff()
+    result = optimise(objective, recorded[0])
+    moved = -torch.stack([*recorded[1:], result.weights])[:, 0, 0].diff()
     if one_schedule:
-        told = [0.5] * 10 + [0.25] * 10 + [0.125] * 10 + [0.0625] * 7
+        expected = [0.5] * 10 + [0.25] * 10 + [0.125] * 10 + [0.0625] * 7
     else:
-        told = [0.5] * 12 + [0.5] * 10 + [0.25] * 10 + [0.125] * 5
-    torch.testing.assert_close(moved, torch.tensor(told, dtype=torch.float64), rtol=1e-6, atol=0)
+        expected = [0.5] * 12 + [0.5] * 10 + [0.25] * 10 + [0.125] * 5
+    torch.testing.assert_close(moved, torch.tensor(expected, dtype=torch.float64), rtol=1e-6, atol=0)
 
 
 def test_weights_are_never_negative_and_start_is_left_alone(inverted_net: nn.Module, inverted_images: Tensor) -> None:
@@ -167,7 +167,7 @@ def test_rows_that_have_all_left_end_the_work(inverted_net: nn.Module, inverted_
 
 
 @pytest.mark.parametrize(
-    ("variant", "changes", "told"),
+    ("variant", "changes", "expected"),
     [
         ("neither", {}, "variant 'neither' is unknown; choose one of paper, released"),
         (
@@ -182,8 +182,8 @@ def test_rows_that_have_all_left_end_the_work(inverted_net: nn.Module, inverted_
         ("paper", {"learning_rate": 0.0}, "learning_rate is 0.0; give a value greater than 0"),
     ],
 )
-def test_settings_that_make_no_sense(variant: str, changes: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_settings_that_make_no_sense(variant: str, changes: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
         settings_of(variant, **changes)
 
 

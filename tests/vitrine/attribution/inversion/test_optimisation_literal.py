@@ -51,11 +51,11 @@ def test_algorithms_one_and_two(inverted_net: nn.Module, inverted_images: Tensor
     layers = ("features.5", "features.4")
     for row, target in enumerate(TARGETS):
         part = slice(row, row + 1)
-        told = literal.paper(inverted_net, inverted_images[part], background[part], target, layers)
-        torch.testing.assert_close(torch.stack([loss[row] for loss in losses]), torch.stack(told.losses), **EXACT)
-        torch.testing.assert_close(result.weights[row], told.weights, **EXACT)
-        torch.testing.assert_close(result.masks[part], told.mask, **EXACT)
-        torch.testing.assert_close(result.loss[row], told.losses[-1], **EXACT)
+        expected = literal.paper(inverted_net, inverted_images[part], background[part], target, layers)
+        torch.testing.assert_close(torch.stack([loss[row] for loss in losses]), torch.stack(expected.losses), **EXACT)
+        torch.testing.assert_close(result.weights[row], expected.weights, **EXACT)
+        torch.testing.assert_close(result.masks[part], expected.mask, **EXACT)
+        torch.testing.assert_close(result.loss[row], expected.losses[-1], **EXACT)
 
 
 def test_released_scheme(inverted_net: nn.Module, inverted_images: Tensor) -> None:
@@ -65,10 +65,10 @@ def test_released_scheme(inverted_net: nn.Module, inverted_images: Tensor) -> No
     assert result.steps.tolist() == [80] * 3
     for row, target in enumerate(TARGETS):
         part = slice(row, row + 1)
-        told = literal.released(inverted_net, inverted_images[part], background[part], target, "features.5")
-        torch.testing.assert_close(torch.stack([loss[row] for loss in losses]), torch.stack(told.losses), **EXACT)
-        torch.testing.assert_close(result.weights[row], told.weights, **EXACT)
-        torch.testing.assert_close(result.masks[part], told.mask, **EXACT)
+        expected = literal.released(inverted_net, inverted_images[part], background[part], target, "features.5")
+        torch.testing.assert_close(torch.stack([loss[row] for loss in losses]), torch.stack(expected.losses), **EXACT)
+        torch.testing.assert_close(result.weights[row], expected.weights, **EXACT)
+        torch.testing.assert_close(result.masks[part], expected.mask, **EXACT)
 
 
 @pytest.mark.parametrize("variant", ["paper", "released"])

@@ -68,8 +68,8 @@ def test_evidence_of_nothing_is_nothing() -> None:
 @pytest.mark.parametrize("start", [0.1, 1e-3, 2.0])
 def test_before_training_it_gives_the_start(start: float) -> None:
     predictor = WeightPredictor(5, hidden=8, start=start)
-    found = predictor(torch.randn(3, 5, 4))
-    torch.testing.assert_close(found, torch.full((3, 5), start), rtol=1e-4, atol=0)
+    actual = predictor(torch.randn(3, 5, 4))
+    torch.testing.assert_close(actual, torch.full((3, 5), start), rtol=1e-4, atol=0)
 
 
 def test_what_it_gives_is_positive_and_of_each_row_alone() -> None:
@@ -78,9 +78,9 @@ def test_what_it_gives_is_positive_and_of_each_row_alone() -> None:
     for parameter in predictor.parameters():
         nn.init.normal_(parameter)
     evidence = 100 * torch.randn(3, 5, 4)
-    found = predictor(evidence)
-    assert bool((found >= 0).all())
-    torch.testing.assert_close(predictor(evidence[1:2]), found[1:2])
+    actual = predictor(evidence)
+    assert bool((actual >= 0).all())
+    torch.testing.assert_close(predictor(evidence[1:2]), actual[1:2])
     order = torch.tensor([4, 2, 0, 1, 3])
     with torch.no_grad():
         predictor.embedding.zero_()

@@ -60,10 +60,10 @@ def images() -> Tensor:
 def test_the_last_layer_of_every_resolution_is_found(name: str, layers: tuple[str, ...]) -> None:
     model = models.get_model(name).eval()
     with eval_guard(model):
-        found = inversion_layers(model, torch.zeros(1, 3, 224, 224), mask_from="stages")
+        actual = inversion_layers(model, torch.zeros(1, 3, 224, 224), mask_from="stages")
         finest = inversion_layers(model, torch.zeros(1, 3, 224, 224), mask_from="finest")
-    assert found.mask == layers
-    assert found.inversion == finest.inversion == layers[-1]
+    assert actual.mask == layers
+    assert actual.inversion == finest.inversion == layers[-1]
     assert finest.mask == layers[:1]
 
 
@@ -74,7 +74,7 @@ def test_layers_behind_the_last_one_are_none(network: Stages, images: Tensor) ->
 @pytest.mark.parametrize("maps", ["gradient", "guided"])
 def test_relevance_is_the_positive_part_of_gradient_and_activation(network: Stages, images: Tensor, maps: str) -> None:
     classes = torch.tensor([0, 2, 1])
-    found = InvertedNetwork(network, InversionLayers("third", ("second",)), InversionSettings(maps=maps)).read(
+    actual = InvertedNetwork(network, InversionLayers("third", ("second",)), InversionSettings(maps=maps)).read(
         images, lambda _: classes
     )
     # By hand: the convolution's own output is the tap, and the ReLU behind it cuts what is negative.
@@ -89,7 +89,7 @@ def test_relevance_is_the_positive_part_of_gradient_and_activation(network: Stag
         torch.autograd.grad(network.third(F.relu(tap)), tap, signal)[0] if maps == "gradient" else below.clamp(min=0)
     )
     expected = (gradient * tap.detach().clamp(min=0)).clamp(min=0)
-    torch.testing.assert_close(found.maps.layers, (expected,))
+    torch.testing.assert_close(actual.maps.layers, (expected,))
 
 
 def test_every_layer_weighs_the_same_however_many_channels_it_has() -> None:
@@ -118,8 +118,8 @@ def test_the_gate_is_a_power_of_the_top_over_its_mean() -> None:
 def test_smoothing_is_a_gaussian_of_a_share_of_the_width() -> None:
     maps = torch.rand(2, 3, 20, 30, dtype=torch.float64)
     weights = torch.rand(2, 3, dtype=torch.float64)
-    told = gaussian_blur(torch.einsum("rn,rnhw->rhw", weights, maps)[:, None], 3.0)
-    torch.testing.assert_close(MaskMaps((maps,), smoothing=0.1).combined(weights), told)
+    expected = gaussian_blur(torch.einsum("rn,rnhw->rhw", weights, maps)[:, None], 3.0)
+    torch.testing.assert_close(MaskMaps((maps,), smoothing=0.1).combined(weights), expected)
 
 
 def test_a_layer_that_says_nothing_leaves_no_nan() -> None:

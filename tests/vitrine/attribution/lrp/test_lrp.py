@@ -40,8 +40,8 @@ def test_two_layers_by_hand(activation: nn.Module) -> None:
         for j in range(12):
             for k in range(7):
                 relevances[1][j] += a0[j] * w1[k, j] / (z1[k] + 1e-9 * z1[k].sign()) * relevances[0][k]
-        found = LRP(model).attribute(x, target)
-        torch.testing.assert_close(found.flatten(), relevances[1], rtol=1e-9, atol=1e-9)
+        actual = LRP(model).attribute(x, target)
+        torch.testing.assert_close(actual.flatten(), relevances[1], rtol=1e-9, atol=1e-9)
 
 
 class FireNet(nn.Module):
@@ -79,18 +79,18 @@ def vgg_net(bias: bool = True) -> nn.Sequential:
 def test_without_biases_a_map_sums_to_its_logit(network: Callable[..., nn.Module]) -> None:
     model, x = network(bias=False).double(), images(8)
     classes = 4 if network is FireNet else 5
-    found = LRP(model).attribute(x, torch.arange(classes).expand(8, -1))
+    actual = LRP(model).attribute(x, torch.arange(classes).expand(8, -1))
     logits = model.eval()(x).detach()
     assert logits.abs().max() > 0.01
-    torch.testing.assert_close(found.sum((2, 3, 4)), logits, rtol=1e-5, atol=1e-8)
+    torch.testing.assert_close(actual.sum((2, 3, 4)), logits, rtol=1e-5, atol=1e-8)
 
 
 def test_with_relus_alone_it_is_gradient_times_input() -> None:
     for model in (FireNet().double(), FireNet(bias=False).double()):
         x, targets = images(8), torch.arange(4).expand(8, -1)
         gradient = Saliency(model, absolute=False).attribute(x, targets)
-        found = LRP(model).attribute(x, targets)
-        torch.testing.assert_close(found, gradient * x[:, None], rtol=1e-5, atol=1e-8)
+        actual = LRP(model).attribute(x, targets)
+        torch.testing.assert_close(actual, gradient * x[:, None], rtol=1e-5, atol=1e-8)
 
 
 @pytest.mark.parametrize("layer", ["relu", "squeeze", "branches.1", "classifier.1", "classifier.3"])
@@ -99,9 +99,9 @@ def test_a_channel_is_gradient_times_input_too(layer: str) -> None:
     model, x = FireNet().double(), images(3)
     channels = torch.tensor([[0, 2], [3, 1], [1, 1]])
     gradient = Saliency(model, layer, absolute=False).attribute(x, channel=channels)
-    found = LRP(model, layer).attribute(x, channel=channels)
-    assert found.abs().max() > 0
-    torch.testing.assert_close(found, gradient * x[:, None], rtol=1e-5, atol=1e-8)
+    actual = LRP(model, layer).attribute(x, channel=channels)
+    assert actual.abs().max() > 0
+    torch.testing.assert_close(actual, gradient * x[:, None], rtol=1e-5, atol=1e-8)
 
 
 def narrow_vgg() -> nn.Sequential:
@@ -185,14 +185,14 @@ def test_networks_that_are_refused(model: Callable[[], nn.Module], message: str)
 @pytest.mark.parametrize("activation", [F.relu, nn.ReLU(inplace=True), torch.relu_])
 def test_functions_that_do_no_harm(activation: Callable[[Tensor], Tensor], pool: Callable[[Tensor], Tensor]) -> None:
     model, x = Functional(activation, pool).double(), images()
-    found = LRP(model).attribute(x, 1)
-    torch.testing.assert_close(found, Saliency(model, absolute=False).attribute(x, 1) * x, rtol=1e-5, atol=1e-8)
+    actual = LRP(model).attribute(x, 1)
+    torch.testing.assert_close(actual, Saliency(model, absolute=False).attribute(x, 1) * x, rtol=1e-5, atol=1e-8)
 
 
 def test_a_layer_below_the_residual_sum_is_explained() -> None:
     model, x = Residual().double(), images()
-    found = LRP(model, "stem").attribute(x, channel=2)
-    torch.testing.assert_close(found, Saliency(model, "stem", absolute=False).attribute(x, channel=2) * x)
+    actual = LRP(model, "stem").attribute(x, channel=2)
+    torch.testing.assert_close(actual, Saliency(model, "stem", absolute=False).attribute(x, channel=2) * x)
     with pytest.raises(ValueError, match="sum of a residual block"):
         LRP(model, "relu").attribute(x, channel=2)
 
@@ -225,7 +225,7 @@ def test_outputs_that_are_always_zero_cannot_be_tried() -> None:
     dead = nn.Conv2d(3, 2, 3)
     nn.init.zeros_(dead.weight)
     model = nn.Sequential(dead, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    with pytest.raises(ValueError, match=r"cannot be tried on this Sequential: .* all outputs are 0"):
+    with pytest.raises(ValueError, match=r"cannot be tested on this Sequential: .* all outputs are 0"):
         LRP(model).attribute(images().float(), 0)
 
 
@@ -247,8 +247,8 @@ def test_a_relu_at_the_end_is_tried_on_logits_that_are_not_zero() -> None:
         torch.manual_seed(seed)
         model = nn.Sequential(nn.Conv2d(3, 1, 10), nn.ReLU(), nn.Flatten())
         x = images(4).float()
-        found = LRP(model).attribute(x, 0)
-        torch.testing.assert_close(found, Saliency(model, absolute=False).attribute(x, 0) * x, rtol=1e-3, atol=1e-5)
+        actual = LRP(model).attribute(x, 0)
+        torch.testing.assert_close(actual, Saliency(model, absolute=False).attribute(x, 0) * x, rtol=1e-3, atol=1e-5)
 
 
 def test_it_is_tried_once_an_instance() -> None:
@@ -265,9 +265,9 @@ def test_it_is_tried_once_an_instance() -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_propagated_in_float32(dtype: torch.dtype) -> None:
     model, x = vgg_net(), images().to(dtype)
-    found = LRP(model.to(dtype)).attribute(x, 1)
-    assert found.dtype == torch.float32
+    actual = LRP(model.to(dtype)).attribute(x, 1)
+    assert actual.dtype == torch.float32
     expected = LRP(model.float()).attribute(x.float(), 1)
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(actual, expected)
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(LRP(model).attribute(x.float(), 1), expected)

@@ -7,8 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitrine.attribution.perturbation.meaningful_perturbation import MeaningfulPerturbation, blend, discs, shifted
-from vitrine.attribution.perturbation.perturbations import total_variation
+from vitrine.attribution.perturbation.meaningful_perturbation import (
+    MeaningfulPerturbation,
+    blend,
+    discs,
+    shifted,
+    total_variation,
+)
 from vitrine.core.image_ops import gaussian_blur
 
 REGION = (slice(4, 13), slice(18, 28))
@@ -136,9 +141,9 @@ def test_a_batch_equals_the_naive_optimisation_of_each() -> None:
 def test_it_starts_from_the_smallest_disc_that_is_enough() -> None:
     image = bright_patch()
     blurred = gaussian_blur(image, 6.0)
-    seen: list[float] = []
+    recorded: list[float] = []
     model = Patch()
-    model.register_forward_hook(lambda _, __, logits: seen.append(float(logits.detach().softmax(dim=1)[0, 1])))
+    model.register_forward_hook(lambda _, __, logits: recorded.append(float(logits.detach().softmax(dim=1)[0, 1])))
     method = MeaningfulPerturbation(
         model, iterations=1, learning_rate=1e-9, blur=6.0, mask_blur=1.0, grid=16, jitter=0, l1=0, tv=0
     )
@@ -146,7 +151,7 @@ def test_it_starts_from_the_smallest_disc_that_is_enough() -> None:
     original, fully = (float(Patch()(images).softmax(dim=1)[0, 1]) for images in (image, blurred))
     reached = float(Patch()(blend(1 - maps, image, blurred)).softmax(dim=1)[0, 1])
     assert original - reached >= 0.99 * (original - fully) - 1e-6
-    smaller = [score for score in seen[1:] if score > reached + 1e-6]  # discs that were tried and did less
+    smaller = [score for score in recorded[1:] if score > reached + 1e-6]  # discs that were tried and did less
     assert all(original - score < 0.99 * (original - fully) for score in smaller)
     assert len(smaller) > 3
     middle = maps[0, 0, 14:18, 14:18]
@@ -189,6 +194,18 @@ def test_the_seed_makes_the_shifts() -> None:
     assert torch.equal(first, again)
     assert (first - other).abs().max() > 1e-4
     assert torch.equal(still, MeaningfulPerturbation(model, jitter=0, **options).attribute(images, 1))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("beta", [1.0, 2.0, 3.0])
+def test_total_variation_is_the_sum_over_neighbours(beta: float) -> None:
+    masks = torch.rand(3, 1, 4, 6, dtype=torch.float64, requires_grad=True)
+    sums = []
+    for mask in masks[:, 0].tolist():
+        down = sum(abs(mask[y + 1][x] - mask[y][x]) ** beta for y in range(3) for x in range(6))
+        across = sum(abs(mask[y][x + 1] - mask[y][x]) ** beta for y in range(4) for x in range(5))
+        sums.append(down + across)
+    torch.testing.assert_close(total_variation(masks, beta), torch.tensor(sums, dtype=torch.float64))
+    assert torch.autograd.gradcheck(lambda masks: total_variation(masks, beta), masks)
 
 
 @pytest.mark.parametrize("option", ["iterations", "learning_rate", "grid"])

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitrine.attribution.perturbation.rise import RISE, enlarged, random_cells
+from vitrine.attribution.perturbation.rise import RISE, enlarge, random_cells
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ def naive_mask(cells: Tensor, place: Tensor, height: int, width: int) -> Tensor:
 
 
 def all_masks(method: RISE, size: tuple[int, int]) -> Tensor:
-    cells, places = random_cells(method.masks, method.grid, method.probability, method.seed)
+    cells, places = random_cells(method.n_samples, method.grid, method.probability, method.seed)
     return torch.stack([naive_mask(*mask, *size) for mask in zip(cells.double(), places, strict=True)])
 
 
@@ -42,13 +42,13 @@ def all_masks(method: RISE, size: tuple[int, int]) -> Tensor:
 def test_masks_are_enlarged_and_cut_as_in_the_paper(size: tuple[int, int]) -> None:
     cells, places = torch.rand(6, 4, 3, dtype=torch.float64), torch.rand(6, 2)
     expected = torch.stack([naive_mask(*mask, *size) for mask in zip(cells, places, strict=True)])
-    torch.testing.assert_close(enlarged(cells, places, size), expected)
+    torch.testing.assert_close(enlarge(cells, places, size), expected)
 
 
 def test_a_pixel_is_seen_with_the_probability_on_average() -> None:
     count, probability = 3000, 0.3
     cells, places = random_cells(count, 4, probability, seed=1)
-    masks = enlarged(cells.double(), places, (10, 12))
+    masks = enlarge(cells.double(), places, (10, 12))
     assert masks.min() >= 0
     assert masks.max() <= 1 + 1e-12
     standard_errors = (masks.mean(dim=0) - probability) / (masks.std(dim=0) / count**0.5)
@@ -67,7 +67,7 @@ def test_the_seed_makes_the_masks() -> None:
 def test_it_is_the_mean_of_masks_weighted_by_probabilities() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 9 * 6, 5)).double()
     inputs, targets = torch.randn(2, 3, 11, 8, dtype=torch.float64), torch.tensor([[2, 0, 4], [1, 3, 1]])
-    method = RISE(model, masks=40, grid=3, probability=0.4, seed=5)
+    method = RISE(model, n_samples=40, grid=3, probability=0.4, seed=5)
     expected = torch.zeros(2, 3, 1, 11, 8, dtype=torch.float64)
     with torch.no_grad():
         for mask in all_masks(method, (11, 8)):
@@ -100,7 +100,7 @@ def expected_map(contributions: Tensor, grid: int, probability: float) -> Tensor
     for top in range(steps[0]):
         for left in range(steps[1]):
             place = torch.tensor([top / steps[0], left / steps[1]], dtype=torch.float64)
-            basis = enlarged(one_cell, place.expand(grid**2, 2) + 1e-9, size).flatten(1)  # a mask is cells @ basis
+            basis = enlarge(one_cell, place.expand(grid**2, 2) + 1e-9, size).flatten(1)  # a mask is cells @ basis
             covariance = probability * (1 - probability) * basis.T @ basis
             total += (contributions.flatten() @ covariance).view(size)
     return (total / math.prod(steps) + probability**2 * contributions.sum()) / probability
@@ -111,10 +111,10 @@ def test_a_linear_score_has_its_expectation() -> None:
     weights[1:5, 6:11] = 1
     image = 1 + torch.rand(1, 1, 12, 12, dtype=torch.float64)
     model, count, probability = Weighted(weights), 4000, 0.4
-    method = RISE(model, "sum", masks=count, grid=4, probability=probability)
+    method = RISE(model, "sum", n_samples=count, grid=4, probability=probability)
     saliency = method.attribute(image, channel=0)[0, 0]
     cells, places = random_cells(count, 4, probability, seed=0)
-    masks = enlarged(cells.double(), places, (12, 12))
+    masks = enlarge(cells.double(), places, (12, 12))
     samples = (masks * image[0] * weights).sum(dim=(1, 2))[:, None, None] * masks / probability
     errors = (saliency - expected_map(weights * image[0, 0], 4, probability)) / (samples.std(dim=0) / count**0.5)
     assert errors.abs().max() < 4  # standard errors, of 144 correlated pixels
@@ -127,22 +127,22 @@ def test_a_score_that_no_pixel_changes_is_flat_but_for_the_masks() -> None:
         def forward(self, images: Tensor) -> Tensor:
             return images.new_tensor([[0.0, math.log(3)]]).expand(len(images), 2)
 
-    maps = RISE(Constant(), masks=2000, grid=4).attribute(torch.randn(1, 2, 8, 8), 1)
+    maps = RISE(Constant(), n_samples=2000, grid=4).attribute(torch.randn(1, 2, 8, 8), 1)
     torch.testing.assert_close(maps, torch.full_like(maps, 0.75), atol=0.05, rtol=0)
 
 
 def test_masks_are_made_in_chunks() -> None:
-    seen: list[int] = []
+    recorded: list[int] = []
     model = nn.Sequential(nn.Flatten(), nn.Linear(48, 2))
-    model.register_forward_pre_hook(lambda _module, args: seen.append(len(args[0])))
+    model.register_forward_pre_hook(lambda _module, args: recorded.append(len(args[0])))
     inputs = torch.randn(3, 3, 4, 4)
-    RISE(model, masks=100, grid=2).attribute(inputs, 1)
-    assert max(seen) <= 64
-    assert sum(seen) == 303  # and the inputs themselves
-    seen.clear()
-    RISE(model, masks=100, grid=2, internal_batch_size=7).attribute(inputs, torch.tensor([[0, 1]] * 3))
-    assert sorted(set(seen)) == [3, 6]
-    assert sum(seen) == 303  # whatever the number of targets
+    RISE(model, n_samples=100, grid=2).attribute(inputs, 1)
+    assert max(recorded) <= 64
+    assert sum(recorded) == 303  # and the inputs themselves
+    recorded.clear()
+    RISE(model, n_samples=100, grid=2, internal_batch_size=7).attribute(inputs, torch.tensor([[0, 1]] * 3))
+    assert sorted(set(recorded)) == [3, 6]
+    assert sum(recorded) == 303  # whatever the number of targets
 
 
 @pytest.mark.parametrize(
@@ -150,8 +150,10 @@ def test_masks_are_made_in_chunks() -> None:
     [
         ({"probability": 0.0}, "probability is 0.0"),
         ({"probability": 1.0}, "probability is 1.0"),
-        ({"masks": 0}, "masks is 0"),
+        ({"n_samples": 0}, "n_samples is 0"),
         ({"grid": 0}, "grid is 0"),
+        ({"probability": float("nan")}, "probability is nan"),
+        ({"masks": 100}, "'masks'.*'n_samples'"),
     ],
 )
 def test_wrong_options_are_named(options: dict[str, float], message: str) -> None:

@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 from typing_extensions import override
 
-from vitrine.attribution.base import Method, Unit
+from vitrine.attribution.base import Method
 from vitrine.attribution.sanity import SanityReport, randomized, rank_correlation, sanity_check
-from vitrine.attribution.sanity.__main__ import main, pictures
-from vitrine.attribution.sanity.cascade import layers_from_top, redraw, spread
-from vitrine.attribution.sanity.check import method_named, method_names
+from vitrine.attribution.sanity.__main__ import find_images, main
+from vitrine.attribution.sanity.cascade import evenly_spaced, layers_from_top, reinitialise
+from vitrine.attribution.targets import Target
 
 WEIGHTS = Path(__file__).parents[4] / "vitrine" / "data" / "an8flower" / "flower_net.safetensors"
 
@@ -33,11 +33,11 @@ class Gradient(Method):
     """The gradient of the logit, (B, C, H, W)."""
 
     @override
-    def maps(self, inputs: Tensor, unit: Unit) -> Tensor:
+    def maps(self, inputs: Tensor, target: Target) -> Tensor:
         with torch.enable_grad():
             pixels = inputs.requires_grad_()
-            output = self.explained_output(pixels, unit)
-            (gradient,) = torch.autograd.grad(output.gather(1, unit.of(output)).sum(), pixels)
+            output = self.explained_output(pixels, target)
+            (gradient,) = torch.autograd.grad(output.gather(1, target.resolve(output)).sum(), pixels)
         return gradient[:, None]
 
 
@@ -45,7 +45,7 @@ class EdgeDetector(Method):
     """Differences of neighbouring pixels, whatever the model is; scaled, as ranks do not depend on that."""
 
     @override
-    def maps(self, inputs: Tensor, unit: Unit) -> Tensor:
+    def maps(self, inputs: Tensor, target: Target) -> Tensor:
         scale = sum(parameter.abs().sum() for parameter in self.model.parameters())
         return (inputs - inputs.roll(1, dims=3))[:, None] * scale
 
@@ -107,13 +107,13 @@ PAIRS = st.tuples(st.integers(1, 4), st.integers(2, 40)).flatmap(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(PAIRS)
 @pytest.mark.filterwarnings("ignore:An input array is constant")
 def test_rank_correlation_is_scipys(pair: np.ndarray[Any, Any]) -> None:
-    found = rank_correlation(*torch.from_numpy(pair))
+    actual = rank_correlation(*torch.from_numpy(pair))
     expected = [spearmanr(first, second).statistic for first, second in zip(*pair, strict=True)]
-    np.testing.assert_allclose(found.numpy(), expected, atol=1e-12)
+    np.testing.assert_allclose(actual.numpy(), expected, atol=1e-12)
 
 
 def test_rank_correlation_of_large_maps_of_mostly_zeros() -> None:
@@ -128,9 +128,9 @@ def test_rank_correlation_of_large_maps_of_mostly_zeros() -> None:
 def test_rank_correlation_of_degenerate_rows_is_nan(bad: list[float]) -> None:
     rows = torch.tensor([bad, [0.0, 1.0, 2.0]])
     good = torch.tensor([[0.0, 1.0, 2.0], [0.0, 10.0, 11.0]])
-    for found in (rank_correlation(rows, good), rank_correlation(good, rows)):
-        assert found.isnan().tolist() == [True, False]
-        assert found[1] == pytest.approx(1)
+    for actual in (rank_correlation(rows, good), rank_correlation(good, rows)):
+        assert actual.isnan().tolist() == [True, False]
+        assert actual[1] == pytest.approx(1)
 
 
 # The cascade
@@ -153,20 +153,20 @@ def test_the_order_is_that_of_hooks_where_modules_are_called_once(images: Tensor
             module.register_forward_hook(lambda *_, name=name: called.append(name))
     with torch.enable_grad():  # the layer would otherwise run as one fused operator
         twin(images)
-    found = layers_from_top(model, images)
+    actual = layers_from_top(model, images)
     assert "2.self_attn.out_proj" not in called
-    assert found.index("2.self_attn.out_proj") == found.index("2.self_attn") - 1
-    assert [name for name in found if name != "2.self_attn.out_proj"] == called[::-1]
+    assert actual.index("2.self_attn.out_proj") == actual.index("2.self_attn") - 1
+    assert [name for name in actual if name != "2.self_attn.out_proj"] == called[::-1]
 
 
 def test_each_stage_re_draws_one_more_layer_and_nothing_else(network: nn.Module, images: Tensor) -> None:
     original = network.state_dict()
     stages = [stage.state_dict() for _, stage in randomized(network, images, seed=3)]
     for before, after, layer in zip([original, *stages], stages, FROM_TOP, strict=False):
-        own = {name for name in original if name.rpartition(".")[0] == layer} - {"table"}
+        its_own = {name for name in original if name.rpartition(".")[0] == layer} - {"table"}
         changed = {name for name in original if not torch.equal(before[name], after[name])}
         assert changed
-        assert changed == own - {"norm.num_batches_tracked", "last_norm.num_batches_tracked"}
+        assert changed == its_own - {"norm.num_batches_tracked", "last_norm.num_batches_tracked"}
     assert torch.equal(stages[-1]["auxiliary.weight"], original["auxiliary.weight"])
 
 
@@ -183,7 +183,7 @@ def test_parameters_without_a_reset_keep_their_mean_and_spread() -> None:
     layer = nn.ParameterDict({"a": nn.Parameter(torch.randn(50_000) * 3 + 2), "b": nn.Parameter(torch.ones(7))})
     before = layer["a"].detach().clone()
     torch.manual_seed(0)
-    redraw(layer)
+    reinitialise(layer)
     assert abs(float(torch.corrcoef(torch.stack([before, layer["a"].detach()]))[0, 1])) < 0.02
     assert float(layer["a"].detach().mean()) == pytest.approx(2, abs=0.05)
     assert float(layer["a"].detach().std()) == pytest.approx(3, abs=0.05)
@@ -195,25 +195,25 @@ def test_a_reparametrised_weight_is_re_drawn(images: Tensor) -> None:
     torch.manual_seed(0)
     layer: Any = parametrizations.weight_norm(nn.Linear(243, 3))
     *_, (_, last) = randomized(nn.Sequential(nn.Flatten(), layer), images)
-    redrawn: Any = last.get_submodule("1")
-    weights = torch.stack([layer.weight.detach().flatten(), redrawn.weight.detach().flatten()])
+    reinitialised: Any = last.get_submodule("1")
+    weights = torch.stack([layer.weight.detach().flatten(), reinitialised.weight.detach().flatten()])
     assert abs(float(torch.corrcoef(weights)[0, 1])) < 0.15
 
 
 def test_fewer_stages_are_a_choice_of_all_of_them(network: nn.Module, images: Tensor) -> None:
     every = list(randomized(network, images, seed=1))
-    for stages, chosen in ((1, [6]), (2, [0, 6]), (3, [0, 3, 6]), (99, list(range(7)))):
-        found = list(randomized(network, images, seed=1, stages=stages))
-        assert [name for name, _ in found] == [every[position][0] for position in chosen]
-        for (_, stage), position in zip(found, chosen, strict=True):
+    for stages, positions in ((1, [6]), (2, [0, 6]), (3, [0, 3, 6]), (99, list(range(7)))):
+        actual = list(randomized(network, images, seed=1, stages=stages))
+        assert [name for name, _ in actual] == [every[position][0] for position in positions]
+        for (_, stage), position in zip(actual, positions, strict=True):
             assert_same(stage, every[position][1].state_dict())
 
 
 @given(st.integers(1, 200), st.integers(2, 50))
 def test_stages_are_spread_evenly_from_the_first_to_the_last(count: int, stages: int) -> None:
-    chosen = spread(count, stages)
-    assert (chosen[0], chosen[-1], len(chosen)) == (0, count - 1, min(count, stages))
-    steps = {later - earlier for earlier, later in itertools.pairwise(chosen)}
+    positions = evenly_spaced(count, stages)
+    assert (positions[0], positions[-1], len(positions)) == (0, count - 1, min(count, stages))
+    steps = {later - earlier for earlier, later in itertools.pairwise(positions)}
     assert not steps or max(steps) - min(steps) <= 1
 
 
@@ -247,7 +247,7 @@ def assert_same(model: nn.Module, state: dict[str, Tensor]) -> None:
 
 @pytest.mark.parametrize(
     ("model", "stages", "message"),
-    [(nn.Flatten(), None, "the Flatten uses no parameters"), (nn.Linear(9, 2), 0, "stages is 0; give 1 or more")],
+    [(nn.Flatten(), None, "Flatten uses no parameters"), (nn.Linear(9, 2), 0, "stages is 0; give 1 or more")],
 )
 def test_what_cannot_be_re_drawn_is_said(model: nn.Module, stages: int | None, message: str, images: Tensor) -> None:
     with pytest.raises(ValueError, match=message):
@@ -329,8 +329,8 @@ def test_one_image_does_not_depend_on_the_others(network: nn.Module, images: Ten
 @pytest.mark.parametrize("value", [0.0, torch.nan])
 def test_degenerate_maps_are_counted_and_not_averaged(value: float, network: nn.Module, images: Tensor) -> None:
     class Broken(EdgeDetector):
-        def maps(self, inputs: Tensor, unit: Unit) -> Tensor:
-            maps = super().maps(inputs, unit)
+        def maps(self, inputs: Tensor, target: Target) -> Tensor:
+            maps = super().maps(inputs, target)
             untouched = self.model is network
             maps[0 if untouched else 1] = value
             return maps
@@ -377,14 +377,6 @@ def test_under_inference_mode(network: nn.Module, images: Tensor) -> None:
     )
 
 
-def test_methods_by_name() -> None:
-    assert "ExcitationBackprop" in method_names()
-    assert "Method" not in method_names()
-    assert issubclass(method_named("ExcitationBackprop"), Method)
-    with pytest.raises(ValueError, match="no attribution method named 'ExcitationBackpropp'; near names: Excitation"):
-        method_named("ExcitationBackpropp")
-
-
 # The command
 
 
@@ -425,7 +417,9 @@ def test_the_command(
         ({"images": "nowhere"}, "nowhere holds no images"),
         ({"count": 0}, "--count is 0; give 1 or more"),
         ({"count": "many"}, "argument --count: invalid int value: 'many'"),
-        ({"stages": 0}, "stages is 0; give 1 or more"),
+        ({"stages": 0}, "--stages is 0; give 1 or more"),
+        ({"batch-size": 0}, "--batch-size is 0; give 1 or more"),
+        ({"threshold": "nan"}, "--threshold is nan; give a number"),
         ({"layer": "featurs"}, "The model has no layer 'featurs'; near names: features"),
         ({"nothing": 1}, "unrecognized arguments: --nothing 1"),
     ],
@@ -434,10 +428,10 @@ def test_the_command_refuses_in_one_sentence(
     changed: dict[str, object], message: str, command: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(command(**changed)) == 2
-    told = capsys.readouterr()
-    assert message in told.err
-    assert told.err.count("\n") == 1
-    assert told.out == ""
+    expected = capsys.readouterr()
+    assert message in expected.err
+    assert expected.err.count("\n") == 1
+    assert expected.out == ""
 
 
 def test_the_command_names_a_broken_image(
@@ -455,8 +449,8 @@ def test_the_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert "ExcitationBackprop" in capsys.readouterr().out
 
 
-def test_pictures_are_spread_over_the_folder(class_folder: Path) -> None:
-    names = partial(lambda count: [path.name for path in pictures(class_folder / "train", count)])
+def test_images_are_spread_over_the_folder(class_folder: Path) -> None:
+    names = partial(lambda count: [path.name for path in find_images(class_folder / "train", count)])
     assert names(4) == ["ant_train_0.png", "ant_train_3.png", "bee_train_0.png", "bee_train_3.png"]
     assert len(set(names(7))) == 7
     assert len(names(99)) == 12

@@ -227,7 +227,8 @@ def test_ctrl_c_in_a_script_without_a_main_guard_leaves_nothing(tmp_path: Path, 
         textwrap.dedent("""
         import sys, time
         from pathlib import Path
-        from vitrine.data.shards.writer import Sample, write_shards
+        from vitrine.data.shards.sample import Sample
+        from vitrine.data.shards.writer import write_shards
 
         def slow():
             time.sleep(0.05)

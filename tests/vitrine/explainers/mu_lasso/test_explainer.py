@@ -202,7 +202,7 @@ def test_wrong_targets(selector: MuLassoExplainer, images: Tensor, target: Any) 
         ({"aggregation": "mean"}, "aggregation 'mean' is unknown; choose one of sum, maximum"),
         ({"sigma": -1.0}, "sigma is -1.0"),
         ({"scaling": "zscore"}, "scaling 'zscore' is unknown"),
-        ({"pooling": "max"}, "pooling 'max' is unknown"),
+        ({"pooling": "max"}, "pooling is 'max'"),
         ({"layers": ["featurs.0"]}, "no layer 'featurs.0'; near names: features.0"),
         ({"layers": "convs"}, "layers 'convs' is unknown"),
         ({"norm": "l1"}, "norm 'l1' is unknown"),

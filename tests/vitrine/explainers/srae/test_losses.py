@@ -1,16 +1,15 @@
 """The SRAE terms against closed forms, naive loops, gradcheck and a split over two processes."""
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, distributed
-from torch.multiprocessing.spawn import spawn
 from torch.nn import functional as F
 
+from tests.helpers.ranks import RankPool
 from vitrine.explainers.srae.losses import faithfulness, pull_away, sparse_reconstruction
 
 
@@ -22,7 +21,7 @@ def naive_pull_away(vectors: Tensor) -> float:
 
 
 @given(st.integers(1, 7), st.integers(2, 6), st.integers(0, 1000))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_pull_away_is_the_double_loop(images: int, count: int, seed: int) -> None:
     embedding = torch.rand(images, count, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     assert float(pull_away(embedding)) == pytest.approx(naive_pull_away(embedding.T), abs=1e-12)
@@ -123,23 +122,19 @@ def shared_problem() -> tuple[Tensor, Tensor, Tensor]:
     return torch.tensor([0.5, 1.5, 1.0], dtype=torch.float64, requires_grad=True), values, weights
 
 
-def one_of_two_ranks(rank: int, rendezvous: str, results: str) -> None:
-    distributed.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
+def loss_on_rank(rank: int) -> tuple[Tensor, Tensor]:
     scale, values, weights = shared_problem()
     own = slice(0, 3) if rank == 0 else slice(3, 8)
     loss = objective(scale, values[own], weights[own])
     (gradient,) = torch.autograd.grad(loss, scale)
     distributed.all_reduce(gradient)
-    torch.save((loss.detach(), gradient / 2), f"{results}/{rank}.pt")  # DistributedDataParallel takes the mean
-    distributed.destroy_process_group()
+    return loss.detach(), gradient / 2  # DistributedDataParallel takes the mean
 
 
-def test_two_ranks_with_uneven_shares_equal_one(tmp_path: Path) -> None:
+def test_two_ranks_with_uneven_shares_equal_one(ranks: RankPool) -> None:
     scale, values, weights = shared_problem()
     loss = objective(scale, values, weights)
     (gradient,) = torch.autograd.grad(loss, scale)
-    spawn(one_of_two_ranks, args=(str(tmp_path / "meet"), str(tmp_path)), nprocs=2)
-    for rank in range(2):
-        rank_loss, rank_gradient = torch.load(tmp_path / f"{rank}.pt")
+    for rank_loss, rank_gradient in ranks.run(loss_on_rank):
         torch.testing.assert_close(rank_loss, loss.detach())
         torch.testing.assert_close(rank_gradient, gradient)

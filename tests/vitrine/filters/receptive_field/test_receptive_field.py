@@ -230,7 +230,7 @@ def stack(draw: st.DrawFn) -> tuple[list[nn.Module], tuple[int, int, int]]:
     return [*layers, nn.Conv2d(2, 1, 1)], size
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 @given(stack())
 def test_random_stacks(
     seen_boxes: SeenBoxes, positive: Positive, given_stack: tuple[list[nn.Module], tuple[int, int, int]]

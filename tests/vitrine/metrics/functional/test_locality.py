@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -84,7 +84,6 @@ PARTS = st.lists(
 BOXES = st.tuples(*[st.integers(0, 8).map(lambda side: side / 2)] * 2, *[st.integers(4, 12).map(lambda s: s / 2)] * 2)
 
 
-@settings(deadline=None)  # the first run loads code
 @given(
     image=st.lists(st.lists(st.integers(-2, 5), min_size=SIDE, max_size=SIDE), min_size=4, max_size=4).filter(
         lambda image: max(max(row) for row in image) > 0
@@ -107,7 +106,10 @@ def test_several_large_maps_at_once() -> None:
     rows = [(float(x), float(y), int(visible)) for x, y, visible in parts.tolist()]
     for row, image in zip(found, maps.double().tolist(), strict=True):
         assert row.tolist() == pytest.approx(naive_part_probabilities(image, rows, box), abs=1e-12)
-    assert torch.equal(voronoi_part_probabilities(maps[1:2], parts, torch.tensor([box])), found[1:2])
+    alone = voronoi_part_probabilities(maps[1:2], parts, torch.tensor([box]))
+    torch.testing.assert_close(
+        alone, found[1:2], rtol=1e-14, atol=0
+    )  # a product with one row may add up in another order
 
 
 def test_regions_partition_the_box_and_hidden_parts_have_none() -> None:
@@ -176,7 +178,6 @@ def test_a_part_is_in_a_box_by_its_pixels_centre(part: Part, expected: bool) -> 
 # Objects
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 99), count=st.sampled_from([1, 3, 40]))
 def test_the_mass_on_each_object(seed: int, count: int) -> None:
     generator = torch.Generator().manual_seed(seed)

@@ -4,13 +4,13 @@ import re
 import shutil
 import tarfile
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.helpers import scene_sets
 from vitrine.data.shards.cli import main
 from vitrine.data.shards.converter import write_set
 from vitrine.data.shards.converters.ade20k import list_ade20k
@@ -32,12 +32,12 @@ CHALLENGE = [
 
 
 @pytest.fixture
-def full(scene_sets: ModuleType, tmp_path: Path) -> Path:
+def full(tmp_path: Path) -> Path:
     return Path(scene_sets.write_ade20k(tmp_path / "ADE20K_2021_17_01", FULL))
 
 
 @pytest.fixture
-def challenge(scene_sets: ModuleType, tmp_path: Path) -> Path:
+def challenge(tmp_path: Path) -> Path:
     return Path(scene_sets.write_challenge(tmp_path / "ADEChallengeData2016", CHALLENGE))
 
 
@@ -54,7 +54,7 @@ def contents(split: Path) -> dict[str, tuple[dict[str, Any], Any]]:
     }
 
 
-def test_the_full_format(scene_sets: ModuleType, full: Path, tmp_path: Path) -> None:
+def test_the_full_format(full: Path, tmp_path: Path) -> None:
     index = write_set(list_ade20k(full), tmp_path / "out", shard_size=4, workers=1, seed=0)
     assert index.classes == ["apse__indoor", "bedroom", "rural/street", "urban/street"]
     assert index.class_counts == [1, 3, 1, 1]
@@ -165,7 +165,11 @@ BROKEN: dict[str, tuple[str, Any, str]] = {
     "no scenes": ("challenge", remove("sceneCategories.txt"), "sceneCategories.txt does not exist: give a file"),
     "no names": ("challenge", remove("objectInfo150.txt"), "objectInfo150.txt does not exist: unpack"),
     "names": ("challenge", write("objectInfo150.txt", "Idx\nwall\n"), "objectInfo150.txt has the line 'wall'"),
-    "row": ("challenge", write("sceneCategories.txt", "ADE_train_00000001 bedroom\n"), "no line for ADE_train_00000002"),
+    "row": (
+        "challenge",
+        write("sceneCategories.txt", "ADE_train_00000001 bedroom\n"),
+        "no line for ADE_train_00000002",
+    ),
     "scene": (
         "challenge",
         write("sceneCategories.txt", "ADE_train_00000001\n"),

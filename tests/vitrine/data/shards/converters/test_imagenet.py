@@ -1,11 +1,10 @@
 import re
-import runpy
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
+from tests.helpers import image_sets as sets
 from vitrine.data.shards.cli import main
 from vitrine.data.shards.converter import write_set
 from vitrine.data.shards.converters.imagenet import ImageNetOptions, list_imagenet
@@ -13,8 +12,6 @@ from vitrine.data.shards.converters.imagenet_annotation import scaled
 from vitrine.data.shards.converters.imagenet_layout import read_ground_truth
 from vitrine.data.shards.sample import Sample
 from vitrine.data.shards.verifier import verify
-
-sets = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "image_sets.py")))
 
 
 @pytest.fixture

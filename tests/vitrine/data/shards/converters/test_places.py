@@ -1,11 +1,11 @@
 import shutil
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torchvision
 
+from tests.helpers import scene_sets
 from vitrine.data.shards.cli import main
 from vitrine.data.shards.converters.places import PlacesSelection, list_places
 from vitrine.data.shards.converters.scenes import ROOMS, canonical, read_categories
@@ -15,12 +15,12 @@ CLASSES = ["airfield", "apartment_building/outdoor", "bedroom", "field/wild", "f
 
 
 @pytest.fixture
-def easy(scene_sets: ModuleType, tmp_path: Path) -> Path:
+def easy(tmp_path: Path) -> Path:
     return Path(scene_sets.write_easy_places(tmp_path / "places365_standard", CLASSES, train=4, val=2))
 
 
 @pytest.fixture
-def listed(scene_sets: ModuleType, tmp_path: Path) -> Path:
+def listed(tmp_path: Path) -> Path:
     return Path(scene_sets.write_listed_places(tmp_path / "places365", CLASSES, train=4, val=2))
 
 
@@ -37,7 +37,7 @@ def test_easyformat(easy: Path) -> None:
     assert list_places(easy, "val").classes == found.classes
 
 
-def test_easyformat_takes_the_labels_of_a_list_of_categories(scene_sets: ModuleType, tmp_path: Path) -> None:
+def test_easyformat_takes_the_labels_of_a_list_of_categories(tmp_path: Path) -> None:
     known = [*CLASSES[:2], "attic", *CLASSES[2:]]
     root = scene_sets.write_easy_places(tmp_path / "set", CLASSES, 1, 1, categories=known)
     found = list_places(root, "train")
@@ -48,7 +48,7 @@ def test_easyformat_takes_the_labels_of_a_list_of_categories(scene_sets: ModuleT
 
 
 @pytest.mark.parametrize("size", ["256", "large"])
-def test_archives_of_lists_and_images(scene_sets: ModuleType, tmp_path: Path, size: str) -> None:
+def test_archives_of_lists_and_images(tmp_path: Path, size: str) -> None:
     root = scene_sets.write_listed_places(tmp_path / "set", CLASSES, 3, 2, size)
     found = list_places(root, "train")
     assert found.classes == CLASSES
@@ -177,7 +177,7 @@ def test_broken_input_is_one_sentence(
     assert not out.exists()
 
 
-def test_a_folder_of_no_known_class_is_named(scene_sets: ModuleType, easy: Path) -> None:
+def test_a_folder_of_no_known_class_is_named(easy: Path) -> None:
     scene_sets.write_categories(easy / "categories_places365.txt", CLASSES[1:])
     with pytest.raises(
         ValueError, match=r"train/airfield is the folder of no class that categories_places365\.txt lists"

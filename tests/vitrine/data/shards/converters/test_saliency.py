@@ -1,20 +1,17 @@
 import io
 import re
-import runpy
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.helpers import image_sets as sets
 from vitrine.data.shards.cli import main
 from vitrine.data.shards.converter import write_set
 from vitrine.data.shards.converters.saliency import binary_mask, has_split, list_saliency
 from vitrine.data.shards.verifier import verify
-
-sets = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "image_sets.py")))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,4 @@
 import re
-import runpy
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -7,12 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.helpers import image_sets as sets
 from vitrine.data.shards.cli import main
 from vitrine.data.shards.converter import write_set
 from vitrine.data.shards.converters.tiny_imagenet import list_tiny_imagenet
 from vitrine.data.shards.verifier import verify
-
-sets = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "image_sets.py")))
 
 
 @pytest.fixture

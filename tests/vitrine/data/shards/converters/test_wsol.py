@@ -1,16 +1,14 @@
 import re
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
+from tests.helpers import image_sets as sets
 from vitrine.data.shards.cli import main
 from vitrine.data.shards.converters.wsol import list_wsol
 from vitrine.data.shards.schema import read_index
 from vitrine.data.shards.verifier import verify
 
-sets = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "image_sets.py")))
 TABLES = {
     "class_labels.txt": "val/a.JPEG,3\nval/b.JPEG,0\n",
     "localization.txt": "val/a.JPEG,0,0,11,9\nval/b.JPEG,2,3,4,5\nval/a.JPEG,5,5,5,8\n",

@@ -1,0 +1,134 @@
+"""EvaluationCallback: the base of callbacks that look at every batch of a test or a prediction."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Generic, Literal, TypeVar
+
+import pytorch_lightning as pl
+from rich.console import Console
+from torch import Tensor
+from typing_extensions import override
+
+from callbacks.run_access import Run
+from vitrine.core.batch import Batch
+from vitrine.core.distributed import gather_on_zero
+
+S = TypeVar("S")
+"""What a rank contributes to what is written."""
+
+
+class EvaluationCallback(pl.Callback, ABC, Generic[S]):
+    """Looks at each batch and what its step returned; measures, gathers and writes when all have been seen.
+
+    A subclass fills in what it needs of `check`, `begin`, `take`, `figures`, `share` and `write`. All but `write` run on
+    every rank, so that they may compute and gather together; `write` runs on rank zero alone. The base tells where the
+    result is when the run is over.
+    """
+
+    stage: ClassVar[Literal["test", "predict"]] = "test"
+    """The run whose batches are looked at."""
+    title: ClassVar[str] = ""
+    """What the result is called when the user is told where it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.result: Path | None = None
+        """What this run has written; None before it is there, and on other ranks."""
+
+    def check(self, run: Run) -> None:
+        """Refuses what cannot work, before anything runs.
+
+        Raises:
+            ValueError: where the callback does not fit the run.
+        """
+
+    def begin(self, run: Run) -> None:
+        """Forgets an earlier run and prepares this one, before the first batch."""
+
+    @abstractmethod
+    def take(self, run: Run, batch: Batch, outputs: object) -> None:
+        """Looks at a batch and what its step returned; memory stays bounded."""
+
+    def figures(self, run: Run) -> Mapping[str, Tensor | float]:  # noqa: ARG002
+        """What is logged of a test, by its name after ``test/``; computed over all ranks, the same on each."""
+        return {}
+
+    def share(self, run: Run) -> S | None:  # noqa: ARG002
+        """What rank zero needs of this rank; afterwards nothing is kept. May be a collective."""
+        return None
+
+    def write(self, run: Run, shares: Sequence[S]) -> Path | None:  # noqa: ARG002
+        """Writes the result on rank zero, in place of an earlier one, and returns where it is; None without one."""
+        return None
+
+    # Lightning's hooks
+
+    @override
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self.result = None
+        self.check(Run(trainer, pl_module, self))
+
+    @override
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._begin(Run(trainer, pl_module, self), "test")
+
+    @override
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._begin(Run(trainer, pl_module, self), "predict")
+
+    @override
+    def on_test_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: object,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if self.stage == "test":
+            self.take(Run(trainer, pl_module, self), batch, outputs)
+
+    @override
+    def on_predict_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: object,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if self.stage == "predict":
+            self.take(Run(trainer, pl_module, self), batch, outputs)
+
+    @override
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.stage == "test":
+            figures = self.figures(Run(trainer, pl_module, self))
+            # Computed on all ranks together, so every rank logs the same figures.
+            pl_module.log_dict({f"test/{name}": value for name, value in figures.items()}, rank_zero_only=True)
+
+    @override
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._finish(Run(trainer, pl_module, self), "test")
+
+    @override
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._finish(Run(trainer, pl_module, self), "predict")
+
+    @override
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage == self.stage and self.result is not None:
+            Console(soft_wrap=True, highlight=False, markup=False).print(f"{self.title}: {self.result}")
+
+    def _begin(self, run: Run, stage: str) -> None:
+        if stage == self.stage:
+            self.begin(run)
+
+    def _finish(self, run: Run, stage: str) -> None:
+        if stage == self.stage:
+            shares = gather_on_zero(self.share(run))
+            if run.trainer.is_global_zero:
+                self.result = self.write(run, [share for share in shares if share is not None])

@@ -1,0 +1,89 @@
+"""Gradient-weighted class activation maps: the graph is cut at the target layer, and the logit's gradient taken there."""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from vitrine.attribution.autograd.backward import one_hot, vjps
+from vitrine.attribution.base import checked_output
+from vitrine.attribution.cam.class_activation import ClassActivation
+from vitrine.attribution.layouts import MapLayout, layout_of_layer
+from vitrine.attribution.targets import Target
+from vitrine.core.precision import in_full
+
+
+class GradientWeighted(ClassActivation):
+    """Weights the channels by the gradient of the class's logit; K classes cost one forward and K backward passes."""
+
+    @override
+    def coarse_maps(self, inputs: Tensor, target: Target) -> Tensor:
+        layer = self.resolved_layer(inputs)
+        with torch.enable_grad(), cut_at(self.model, layer) as leaves:
+            logits = checked_output(self.model(inputs), len(inputs), None)
+        (leaf,) = leaves
+        if not logits.requires_grad:
+            raise ValueError(f"The model's output does not depend on layer {layer!r}; choose a layer before it.")
+        layout = layout_of_layer(self.model, layer, leaf, inputs)
+        activations = in_full(layout(leaf.detach()))
+        cotangents = (one_hot(logits, column) for column in target.resolve(logits).unbind(dim=1))
+        gradients = (spatial_gradients(vjp, layout, layer) for vjp in vjps(logits, leaf, cotangents))
+        return torch.stack([self.combined(activations, gradient) for gradient in gradients], dim=1)
+
+    @abstractmethod
+    def combined(self, activations: Tensor, gradients: Tensor) -> Tensor:
+        """(B, h, w) from the (B, C, h, w) activations of the layer and gradients of a logit with respect to them."""
+
+
+@contextmanager
+def cut_at(model: nn.Module, layer: str) -> Iterator[list[Tensor]]:
+    """A context in which the graph of a forward pass begins at the output of a layer, as a leaf.
+
+    What follows in the model gets a copy, so that an in-place operator changes neither the leaf nor its gradient.
+
+    Args:
+        model: runs forward within the context.
+        layer: dotted name.
+
+    Yields:
+        A list that will hold the leaf, of the last call of the layer.
+
+    Raises:
+        ValueError: if the layer's output is not a tensor, or the forward pass does not go through it.
+    """
+    leaves: list[Tensor] = []
+
+    def cut(_module: nn.Module, _inputs: Any, output: Any) -> Tensor:
+        if not isinstance(output, Tensor):
+            raise ValueError(
+                f"Layer {layer!r} gives a {type(output).__name__}, not a tensor; choose a layer within it."
+            )
+        leaves[:] = [output.detach().clone().requires_grad_()]
+        return leaves[0].clone()
+
+    handle = model.get_submodule(layer).register_forward_hook(cut)
+    try:
+        yield leaves
+    finally:
+        handle.remove()
+    if not leaves:
+        raise ValueError(f"Layer {layer!r} gave no output: the forward pass did not go through it.")
+
+
+def spatial_gradients(gradients: Tensor, layout: MapLayout, layer: str) -> Tensor:
+    """(B, C, h, w) gradients at the places of a layer, in float32 or wider.
+
+    Raises:
+        ValueError: if they are 0 at all places, but not at the class token.
+    """
+    maps = in_full(layout(gradients))
+    if gradients.any() and not maps.any():
+        raise ValueError(
+            f"Behind layer {layer!r} the class depends on the class token alone, so that its map would be empty; choose a"
+            " layer before the last attention, such as the first norm of the last block."
+        )
+    return maps

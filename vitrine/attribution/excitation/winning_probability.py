@@ -1,0 +1,100 @@
+"""Winning probabilities of linear operators (Zhang et al.: Top-down Neural Attention by Excitation Backprop, ECCV 2016)."""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import cast
+
+import torch
+from torch import Tensor
+
+Linear = Callable[[Tensor, Tensor | None], Tensor]
+"""An operator without its bias, linear in the activation and in the weight, which is None if it has none to learn."""
+
+Parts = Sequence[tuple[Tensor, Tensor | None]]
+"""Pairs of activation and weight."""
+
+
+class WinningProbability:
+    """P(x | z), by which the outputs z of a linear operator pass their winning probability on to its inputs x.
+
+    P(x_j) = Σ_i x_j w_ij / z_i · P(z_i), with z = Σ op(x; w) over the parts, and 0/0 = 0 (equation 1 of the paper). The
+    sums and their local graph are made once, whatever the number of backward passes.
+
+    Args:
+        operator: linear in the activation.
+        parts: activations and weights; all activations have one shape.
+    """
+
+    def __init__(self, operator: Linear, parts: Parts) -> None:
+        with torch.enable_grad():
+            self.activations = [x.detach().requires_grad_() for x, _ in parts]
+            sums = [operator(x, weight) for x, (_, weight) in zip(self.activations, parts, strict=True)]
+            self.sums = sums[0] if len(sums) == 1 else sums[0] + sums[1]
+        self.reciprocals = reciprocals(self.sums.detach())
+
+    def __call__(self, mass: Tensor) -> Tensor:
+        """The mass at the inputs from the mass at the outputs."""
+        gradients = torch.autograd.grad(self.sums, self.activations, mass * self.reciprocals, retain_graph=True)
+        products = [_times(gradient, x.detach()) for gradient, x in zip(gradients, self.activations, strict=True)]
+        return products[0] if len(products) == 1 else products[0].add_(products[1])
+
+
+def _times(gradient: Tensor, x: Tensor) -> Tensor:
+    # In place, as nothing else needs the gradient; unless it is an expanded tensor, as that of a sum.
+    return gradient.mul_(x) if gradient.is_contiguous() else gradient * x
+
+
+def reciprocals(sums: Tensor) -> Tensor:
+    """1/z; 0 where z is 0, or so small that 1/z overflows."""
+    return sums.reciprocal().nan_to_num_(nan=math.nan, posinf=0, neginf=0)
+
+
+class LinearBackward:
+    """The backward pass of a linear operator: MWP, or c-MWP if it is ``contrastive``.
+
+    Args:
+        operator: the operator without its bias.
+        activations: those that are multiplied with W⁺, and for ``zplus`` those that are multiplied with W⁻.
+        weight: W; None for a mean.
+        scale: a factor of the weight that broadcasts to it.
+    """
+
+    contrastive = False
+    """Whether MWP under −W is subtracted."""
+
+    def __init__(
+        self, operator: Linear, activations: Sequence[Tensor], weight: Tensor | None, scale: Tensor | None = None
+    ) -> None:
+        self.operator = operator
+        self.activations = activations
+        self.weight = weight
+        self.scale = scale
+
+    def __call__(self, mass: Tensor) -> tuple[Tensor]:
+        """The mass at the input from the mass at the output."""
+        mwp = self.excitation(mass)
+        return (mwp - self.inhibition(mass) if self.contrastive else mwp,)
+
+    @cached_property
+    def excitation(self) -> WinningProbability:
+        """P(x | z) under W, computed when mass first arrives."""
+        return WinningProbability(self.operator, self._parts(sign=1))
+
+    @cached_property
+    def inhibition(self) -> WinningProbability:
+        """P(x | z) under −W."""
+        return WinningProbability(self.operator, self._parts(sign=-1))
+
+    def _parts(self, sign: int) -> Parts:
+        if self.weight is None:
+            return [(self.activations[0], None)]
+        positive, *negative = self.activations
+        return [(positive, self._positive_part(sign)), *((x, self._positive_part(-sign).neg_()) for x in negative)]
+
+    def _positive_part(self, sign: int) -> Tensor:
+        """W⁺ or (−W)⁺, a copy."""
+        weight = cast(Tensor, self.weight)
+        if self.scale is not None:
+            return (weight * (sign * self.scale)).clamp_(min=0)
+        return weight.clamp(min=0) if sign > 0 else weight.clamp(max=0).neg_()
