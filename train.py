@@ -26,6 +26,7 @@ from typing_extensions import override
 import callbacks  # classes can be named without their module once it is imported
 import datamodules
 import lightning_modules
+from callbacks.metrics_table import MetricsTable
 from callbacks.run_folder import EpochMetrics, MetricsFile, RunCheckpoint, RunConfig, last_checkpoint
 from vitrine.core.distributed import leave_process_group
 from vitrine.core.options import with_full_key
@@ -76,6 +77,13 @@ class TrainCLI(LightningCLI):
     @override
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
+
+    @override
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand in {"validate", "test"}:
+            parser.set_defaults(verbose=False)  # MetricsTable shows what matters; Lightning's own table shows all
+        return parser
 
     @override
     def before_instantiate_classes(self) -> None:
@@ -185,7 +193,7 @@ def main(args: ArgsType = None) -> TrainCLI:
             subclass_mode_data=True,
             auto_configure_optimizers=False,
             save_config_callback=RunConfig,
-            trainer_defaults={"callbacks": [MetricsFile()]},
+            trainer_defaults={"callbacks": [MetricsFile(), MetricsTable()]},
             seed_everything_default=0,
             parser_class=OneSentenceParser,
             parser_kwargs={"parser_mode": "omegaconf+", **exact, **commands},

@@ -18,7 +18,7 @@ from rich.progress import track
 from torch import Tensor
 
 from benchmarks.common import NamedWeights, add_common_options, add_networks, show, write_figures
-from datamodules.split import Split, all_rows
+from datamodules.split import Split
 from datamodules.stream import ShardStream
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.data.preprocessing import Preprocessing
@@ -50,7 +50,7 @@ class Responses(NamedTuple):
 def responses_of(network: FilterResponses, folder: Path, device: str) -> Responses:
     """Streams a split through the network once."""
     split = Split.read(folder)
-    stream = ShardStream(split, Preprocessing(), 32, all_rows(split))
+    stream = ShardStream(split, Preprocessing(), 32)
     x, labels = [], []
     for batch in track(stream, f"responses to {folder}", total=-(-split.index.count // 32), transient=True):
         with torch.no_grad():

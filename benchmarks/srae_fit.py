@@ -22,7 +22,7 @@ from typing_extensions import override
 
 from benchmarks.common import machine, show, write_figures
 from datamodules import ShardDataModule
-from datamodules.split import all_rows
+from datamodules.options import FeatureCacheOptions, LoadingOptions
 from datamodules.stream import ShardStream
 from lightning_modules import SRAEModule
 from vitrine.backbones.frozen import FrozenBackbone
@@ -107,15 +107,13 @@ def run(args: argparse.Namespace, shards: Path) -> Figures:
             make: Callable[[], ShardDataModule] = lambda cache=cache: ShardDataModule(  # type: ignore[misc]  # noqa: E731
                 shards,
                 Preprocessing(args.size, None),
-                feature_cache=cache,
-                batch_size=args.batch_size,
-                num_workers=args.workers,
-                val_fraction=0.0,
+                LoadingOptions(args.batch_size, args.workers, val_fraction=0.0),
+                FeatureCacheOptions(folder=cache),
             )
             data = make()
             data.setup("fit")
             split = data.split("train")
-            stream = ShardStream(split, data.preprocessing, args.batch_size, all_rows(split))
+            stream = ShardStream(split, data.preprocessing, args.batch_size)
             streamed = DataLoader(stream, batch_size=None, num_workers=args.workers)
             figures.bare_pass.append(bare_pass(options, streamed, torch.device(args.device)))
             module = SRAEModule(options, SRAEOptions(args.layer, explained_classes=args.classes, image_size=args.size))

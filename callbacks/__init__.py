@@ -1,4 +1,4 @@
-"""Callbacks: what is drawn, kept and mended while a trainer runs."""
+"""Callbacks: what is drawn, measured and written beside a run, and how heads are kept healthy."""
 
 from callbacks.ablation import FilterAblation
 from callbacks.average_images import AverageImages
@@ -7,6 +7,7 @@ from callbacks.health import DropDeadFeatures, RestartDeadHeads
 from callbacks.heatmaps import HeatmapPanel
 from callbacks.insertion_deletion import InsertionAndDeletion
 from callbacks.masked_classification import MaskedClassification
+from callbacks.metrics_table import MetricsTable
 from callbacks.predictions import PredictionWriter
 from callbacks.relevance import RelevanceTable
 from callbacks.report import ReportGallery
@@ -23,6 +24,7 @@ __all__ = [
     "InsertionAndDeletion",
     "MaskedClassification",
     "MetricsFile",
+    "MetricsTable",
     "PredictionWriter",
     "RelevanceTable",
     "ReportGallery",

@@ -117,7 +117,7 @@ class AverageImages(pl.Callback):
         """The rows with their average images; a filter that several classes want is averaged once."""
         targets = {row: self._target(row) for row in rows}
         channels, height, width = run.datamodule.panel(1)["image"].shape[1:]
-        passes = 2 * math.ceil(int(run.datamodule.rows_of(self.split).sum()) / run.trainer.world_size)
+        passes = 2 * math.ceil(run.datamodule.num_samples(self.split) / run.trainer.world_size)
         with progress_bar("Average images", passes, shown=run.trainer.is_global_zero) as advance:
             averages = average_images(
                 self._stream(run),

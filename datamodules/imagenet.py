@@ -6,6 +6,7 @@ from typing import Any
 from typing_extensions import override
 
 from datamodules.converted import ConvertedDataModule
+from vitrine.core.options import CountOrZero, checked
 from vitrine.data.shards.converter import SampleSet
 from vitrine.data.shards.converters.imagenet import ImageNetOptions, list_imagenet
 from vitrine.data.shards.converters.imagenet_layout import has_split
@@ -24,8 +25,12 @@ class ImageNetDataModule(ConvertedDataModule):
         blacklist: numbers of validation images to leave out, such as ``ILSVRC2014_clsloc_validation_blacklist.txt``.
         per_class: training images of each class, drawn at random; 0 for no training set, all without it.
         kwargs: further options of `ShardDataModule`.
+
+    Raises:
+        OptionError: for options that make no sense.
     """
 
+    @checked
     def __init__(
         self,
         shards: str | Path,
@@ -33,7 +38,7 @@ class ImageNetDataModule(ConvertedDataModule):
         annotations: str | Path | None = None,
         ground_truth: str | Path | None = None,
         blacklist: str | Path | None = None,
-        per_class: int | None = None,
+        per_class: CountOrZero | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(shards, root, **kwargs)

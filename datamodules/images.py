@@ -1,21 +1,24 @@
-"""A folder of images for prediction."""
+"""Image folders: images without labels, for prediction."""
 
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
+from datamodules.loaders import WholeLoader
+from datamodules.options import LoadingOptions
+from datamodules.ranks import RankShare
+from datamodules.samples import Sample, SampleError, collate
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.data.shards.converters.folder import EXTENSIONS
 
 
-class ImageFolder(Dataset[dict[str, Any]]):
+class ImageFolder(Dataset[Sample]):
     """All images below a folder, each named by its path in it.
 
     Args:
         root: the folder.
-        preprocessing: makes images ready.
+        preprocessing: makes images ready for the backbone.
 
     Raises:
         FileNotFoundError: where there is no such folder, or no image in it.
@@ -27,15 +30,15 @@ class ImageFolder(Dataset[dict[str, Any]]):
             raise FileNotFoundError(f"predict_root {root} is no folder; give one with images.")
         self.root = root
         self.preprocessing = preprocessing
-        found = (path for path in root.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
-        self.paths = sorted(path for path in found if not path.name.startswith("."))
+        images = (path for path in root.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
+        self.paths = sorted(path for path in images if not path.name.startswith("."))
         if not self.paths:
             raise FileNotFoundError(f"predict_root {root} holds no images ({', '.join(sorted(EXTENSIONS))}).")
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, number: int) -> dict[str, Any]:
+    def __getitem__(self, number: int) -> Sample:
         path = self.paths[number]
         try:
             with Image.open(path) as image:
@@ -45,14 +48,8 @@ class ImageFolder(Dataset[dict[str, Any]]):
         return {"key": path.relative_to(self.root).as_posix(), "image": pixels}
 
 
-class SampleError(ValueError):
-    """One sentence about a sample that cannot be read.
-
-    A DataLoader raises a worker's error again with the worker's traceback as its message; the sentence stands at the end.
-
-    Args:
-        message: the sentence, or a traceback that ends in it.
-    """
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message.rpartition(f"{type(self).__name__}: ")[2].strip())
+def folder_loader(images: ImageFolder, loading: LoadingOptions, share: RankShare) -> WholeLoader:
+    """Batches of a folder's images, each once over all ranks; this rank's share."""
+    own = Subset(images, range(share.rank, len(images), share.world_size))
+    loader = DataLoader(own, loading.batch_size, num_workers=loading.num_workers, collate_fn=collate)
+    return WholeLoader(loader, share.most_batches(len(images), loading.batch_size))

@@ -1,35 +1,35 @@
-"""Loaders that start anew each epoch, and go on within one after a resume."""
+"""Loaders for a trainer: epochs that can be resumed, and loaders whose batches are shared out over ranks already."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch.utils.data import DataLoader
 
-from datamodules.class_samples import ClassSamples
+from datamodules.options import LoadingOptions
+from datamodules.stream import ShardStream
 from vitrine.core.batch import Batch
-from vitrine.data.feature_store import FeatureTable
 
 Progress = Callable[[], tuple[int, bool]]
-"""The trainer's epoch, and whether the batch in hand is its last."""
+"""The trainer's epoch, and whether the current batch is its last."""
 
 
 class EpochLoader:
     """Asks for an epoch's batches when the first of them is drawn; a trainer's checkpoint keeps its place.
 
-    It counts for itself: between a checkpoint and what follows it the trainer's own counters stand now here, now there.
+    It counts for itself: the trainer's own counters change between a checkpoint and what follows it.
 
     Args:
         make: gives the batches of (epoch, batches to skip).
         progress: says where the trainer stands.
-        length: batches an epoch.
+        length: batches per epoch.
     """
 
     def __init__(self, make: Callable[[int, int], Iterable[Batch]], progress: Progress, length: int) -> None:
         self.make = make
         self.progress = progress
         self.length = length
-        self._place: tuple[int, int] | None = None  # the epoch in hand and how many of its batches were seen
+        self._place: tuple[int, int] | None = None  # the current epoch and how many of its batches were seen
         self._resumed: tuple[int, int] | None = None
 
     def __len__(self) -> int:
@@ -93,82 +93,17 @@ class EvenLoader(WholeLoader):
             left -= 1
             yield last
         for _ in range(left):
-            yield _none_of(last)
+            yield _empty_like(last)
 
 
-def _none_of(batch: Any) -> Batch:
-    """A batch of no samples, with what this one has."""
-    nothing: Any = {name: values[:0] for name, values in batch.items()}
-    return nothing  # type: ignore[no-any-return]
+def _empty_like(batch: Batch) -> Batch:
+    """A batch of no samples, with the entries of this one."""
+    entries: Any = batch.items()
+    empty: Any = {name: values[:0] for name, values in entries}
+    return empty  # type: ignore[no-any-return]
 
 
-class FeatureBatches:
-    """Shuffled batches of kept features: each epoch another order, of which each rank takes its share.
-
-    Args:
-        table: the kept features.
-        rows: those to train on.
-        batch_size: samples a batch and rank.
-        rank: of this process.
-        world: number of processes.
-        seed: of the orders.
-        samples: what each class is fitted on; batches then say so under ``sampled``.
-    """
-
-    def __init__(
-        self,
-        table: FeatureTable,
-        rows: Tensor,
-        batch_size: int,
-        rank: int = 0,
-        world: int = 1,
-        seed: int = 0,
-        samples: ClassSamples | None = None,
-    ) -> None:
-        self.table = table
-        self.rows = rows
-        self.batch_size = batch_size
-        self.rank = rank
-        self.world = world
-        self.seed = seed
-        self.samples = samples
-
-    def __len__(self) -> int:
-        return len(self._shares(self.rows))
-
-    def epoch(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, without the first ``skip``."""
-        generator = torch.Generator().manual_seed(hash((self.seed, epoch)) % 2**63)
-        order = self.rows[torch.randperm(len(self.rows), generator=generator)]
-        for share in self._shares(order)[skip:]:
-            batch = self.table.batch(share)
-            if self.samples is not None:
-                batch["sampled"] = torch.from_numpy(self.samples.sampled(share.numpy()))
-            yield batch
-
-    def _shares(self, order: Tensor) -> list[Tensor]:
-        """This rank's rows of each global batch; a last smaller one loses what cannot be shared out evenly."""
-        even = order[: len(order) - len(order) % self.world]
-        return [part[self.rank :: self.world] for part in torch.split(even, self.batch_size * self.world)]
-
-
-class FeatureRows:
-    """Kept features in order, each row once over all ranks.
-
-    Args:
-        table: the kept features.
-        rows: those to read.
-        batch_size: samples a batch and rank.
-        rank: of this process.
-        world: number of processes.
-    """
-
-    def __init__(self, table: FeatureTable, rows: Tensor, batch_size: int, rank: int = 0, world: int = 1) -> None:
-        self.table = table
-        self.shares = torch.split(rows[rank::world], batch_size)
-
-    def __len__(self) -> int:
-        return len(self.shares)
-
-    def __iter__(self) -> Iterator[Batch]:
-        return (self.table.batch(share) for share in self.shares if len(share))
+def image_loader(stream: ShardStream, loading: LoadingOptions) -> DataLoader[Batch]:
+    """Reads a stream in as many worker processes as the options say."""
+    # A generator of its own: without it each pass would draw from the process's own random numbers.
+    return DataLoader(stream, batch_size=None, num_workers=loading.num_workers, generator=torch.Generator())

@@ -7,6 +7,7 @@ from typing import Any
 from typing_extensions import override
 
 from datamodules.converted import ConvertedDataModule
+from vitrine.core.options import Count, CountOrZero, checked
 from vitrine.data.shards.converter import SampleSet
 from vitrine.data.shards.converters.ade20k import list_ade20k
 from vitrine.data.shards.converters.places import PlacesSelection, has_split, list_places, place_classes
@@ -28,16 +29,20 @@ class PlacesDataModule(ConvertedDataModule):
         others: training images of each other category, as further negatives; as many validation images.
         categories: ``categories_places365.txt``, where ``root`` has none.
         kwargs: further options of `ShardDataModule`.
+
+    Raises:
+        OptionError: for options that make no sense.
     """
 
+    @checked
     def __init__(
         self,
         shards: str | Path,
         root: str | Path | None = None,
         ade20k_root: str | Path | None = None,
         scenes: Sequence[str] | None = None,
-        per_class: int | None = None,
-        others: int = 0,
+        per_class: Count | None = None,
+        others: CountOrZero = 0,
         categories: str | Path | None = None,
         **kwargs: Any,
     ) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from typing_extensions import override
 
 from datamodules.converted import ConvertedDataModule
+from vitrine.core.options import checked
 from vitrine.data.shards.converter import SampleSet
 from vitrine.data.shards.converters.tiny_imagenet import list_tiny_imagenet
 
@@ -19,8 +20,12 @@ class TinyImageNetDataModule(ConvertedDataModule):
         class_index: whether labels are the set's ``own`` 200, or those of an ``imagenet`` network with 1,000 logits.
         wnids: with ``imagenet``: a file with those 1,000 wnids, one a row, such as ``LOC_synset_mapping.txt``.
         kwargs: further options of `ShardDataModule`.
+
+    Raises:
+        OptionError: for options that make no sense.
     """
 
+    @checked
     def __init__(
         self,
         shards: str | Path,

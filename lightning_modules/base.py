@@ -1,6 +1,7 @@
 """ExplainerModule: the LightningModule that the modules of all explainers share."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,11 +17,12 @@ from torchmetrics import Metric, MetricCollection
 from typing_extensions import override
 
 from lightning_modules.heads import check_classes, check_image_size, first_difference, meaning_of, take_over_heads
-from lightning_modules.optimization import RENAMED_OPTIMIZATION, CosineToZero, check_optimizer, configured
+from lightning_modules.optimization import RANGES, RENAMED_OPTIMIZATION, CosineToZero, check_optimizer, configured
 from vitrine.core.batch import Batch
 from vitrine.core.distributed import sum_over_ranks
 from vitrine.core.explanation import Explanation
-from vitrine.core.options import option_path
+from vitrine.core.options import Range, option_path
+from vitrine.data.contracts import ExplanationData, TrainingData, explanation_data, training_data
 from vitrine.data.feature_store import FeatureExtractor
 from vitrine.explainers import Explainer
 from vitrine.explainers.names import NAMES_NAME
@@ -56,6 +58,8 @@ class ExplainerModule(LightningModule):
     """
 
     RENAMED: ClassVar[Mapping[str, str]] = RENAMED_OPTIMIZATION
+    learning_rates: ClassVar[Range] = RANGES["lr"]
+    """What the optimizer's learning rate may be."""
 
     def __init__(
         self,
@@ -66,7 +70,7 @@ class ExplainerModule(LightningModule):
         names: str | Path | None = None,
     ) -> None:
         super().__init__()
-        check_optimizer(optimizer)
+        check_optimizer(optimizer, self.learning_rates)
         if names is not None and not Path(names).is_file():
             raise FileNotFoundError(f"names {names} does not exist; give a file of names, or leave the option out.")
         self.explainer = explainer
@@ -94,7 +98,7 @@ class ExplainerModule(LightningModule):
     @property
     def checkpoint_name(self) -> str:
         """The checkpoint that the trainer reads, as a message calls it."""
-        return str(getattr(self._trainer, "ckpt_path", None) or "The checkpoint")
+        return str((self._trainer and self._trainer.ckpt_path) or "The checkpoint")
 
     @property
     def feature_extractor(self) -> FeatureExtractor | None:
@@ -102,9 +106,24 @@ class ExplainerModule(LightningModule):
         return self.explainer.cacheable_features
 
     @property
-    def data(self) -> Any:
-        """The datamodule, None where the trainer was given bare loaders."""
-        return getattr(self.trainer, "datamodule", None)
+    def one_pass(self) -> bool:
+        """Whether a datamodule is to give each training sample once, in any order; a subclass that wants it says so."""
+        return False
+
+    @property
+    def explained_classes(self) -> Sequence[int]:
+        """The classes that have a head to be fitted, for a datamodule that draws samples for each of them."""
+        return self.explainer.explained_classes
+
+    @property
+    def data(self) -> ExplanationData | None:
+        """The datamodule; None where the trainer was given bare loaders."""
+        return explanation_data(self.trainer)
+
+    @property
+    def training_data(self) -> TrainingData | None:
+        """The datamodule with what a fit asks of it; None where the trainer was given bare loaders."""
+        return training_data(self.trainer)
 
     @property
     def names_file(self) -> Path:
@@ -114,7 +133,7 @@ class ExplainerModule(LightningModule):
     def setup(self, stage: str) -> None:
         """Takes over the data set's classes and preprocessing, names, and the metrics that its annotation allows."""
         if self.data is not None:
-            self._take_over_data(stage)
+            self._take_over_data(self.data, stage)
         if stage != "predict":
             self._read_names(fitting=stage == "fit")
 
@@ -134,19 +153,19 @@ class ExplainerModule(LightningModule):
                 raise
             rank_zero_warn(f"Heatmaps are shown without names: {error}")  # of other heads, which this run replaces
 
-    def _take_over_data(self, stage: str) -> None:
-        self.explainer.preprocessing = self.data.preprocessing
-        check_image_size(self.explainer, self.data.preprocessing, option_path(type(self), "image_size"))
+    def _take_over_data(self, data: ExplanationData, stage: str) -> None:
+        self.explainer.preprocessing = data.preprocessing
+        check_image_size(self.explainer, data.preprocessing, option_path(type(self), "image_size"))
         if stage != "predict":
-            if stage == "fit" or self.data.classes:  # images without classes are explained by what is predicted
-                check_classes(getattr(self.explainer, "explained_classes", ()), len(self.data.classes))
-            self.explainer.classes = list(self.data.classes)
-            self.annotation_metrics = nn.ModuleList(self._metrics())
+            if stage == "fit" or data.classes:  # images without classes are explained by what is predicted
+                check_classes(self.explained_classes, len(data.classes))
+            self.explainer.classes = list(data.classes)
+            self.annotation_metrics = nn.ModuleList(self._metrics(data.annotations))
 
-    def _metrics(self) -> list[ExplanationMetric]:
-        """What a test measures beside faithfulness."""
+    def _metrics(self, annotations: AbstractSet[str]) -> list[ExplanationMetric]:
+        """What a test measures beside faithfulness, of images that have these annotations."""
         counts = self.explainer.heatmap_counts().values()
-        metrics = metrics_for(self.data.annotations, same_heatmaps=bool(counts))
+        metrics = metrics_for(annotations, same_heatmaps=bool(counts))
         return [*metrics, Orthogonality()] if max(counts, default=0) > 1 else metrics
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pytorch_lightning import LightningModule
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
@@ -24,6 +24,7 @@ from vitrine.backbones.networks import BackboneOptions, build_network
 from vitrine.core.atomic_io import atomic_file
 from vitrine.core.batch import Batch
 from vitrine.core.options import Share, checked
+from vitrine.data.contracts import explanation_data
 
 WEIGHTS_NAME = "classifier.safetensors"
 
@@ -73,9 +74,17 @@ class ClassifierModule(LightningModule):
         self.metrics = nn.ModuleDict()
 
     def setup(self, stage: str) -> None:  # noqa: ARG002
-        """Fits the last layer and the metrics to the data set's classes."""
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        self.classes, self.multi_label = list(data.classes), bool(data.multi_label)
+        """Fits the last layer and the metrics to the data set's classes.
+
+        Raises:
+            ValueError: where the trainer was given loaders alone.
+        """
+        data = explanation_data(self.trainer)
+        if data is None:
+            raise ValueError(
+                "ClassifierModule takes its classes from a datamodule; pass datamodule=… to the trainer, not loaders."
+            )
+        self.classes, self.multi_label = list(data.classes), data.multi_label
         replace_classifier(self.network, len(self.classes))
         if self.trainable == "last_layer":
             self.network.requires_grad_(requires_grad=False)

@@ -1,6 +1,7 @@
 """InversionModule: masks by guided feature inversion (Du, Liu, Song and Hu, KDD 2018), optimised or predicted."""
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch, repeat_per_class
 from vitrine.core.distributed import sum_over_ranks, world_size
 from vitrine.core.explanation import Explanation
-from vitrine.core.options import Count, NonNegative, Options
+from vitrine.core.options import Count, NonNegative, Options, Range
 from vitrine.explainers.inversion.explainer import InversionExplainer, InversionOptions
 from vitrine.metrics import ExplanationMetric, LocalizationError
 from vitrine.metrics.inversion_convergence import InversionConvergence
@@ -74,6 +75,7 @@ class InversionModule(ExplainerModule):
     """
 
     explainer: InversionExplainer
+    learning_rates = Range(above=0)
     val_losses: Sequence[MeanMetric]
 
     def __init__(
@@ -121,8 +123,8 @@ class InversionModule(ExplainerModule):
         self.explainer.settings = self.settings
 
     @override
-    def _metrics(self) -> list[ExplanationMetric]:
-        metrics = super()._metrics()
+    def _metrics(self, annotations: AbstractSet[str]) -> list[ExplanationMetric]:
+        metrics = super()._metrics(annotations)
         if self.runs.localization_alpha is None:
             return metrics
         tuned = LocalizationError(self.runs.localization_alpha)

@@ -1,6 +1,7 @@
 """MuLassoModule: selects the filters that each class rests on (Oramas, Wang and Tuytelaars, ICLR 2019)."""
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch
 from vitrine.core.distributed import sum_over_ranks
 from vitrine.core.explanation import Explanation
+from vitrine.core.options import Range
 from vitrine.core.precision import without_autocast
 from vitrine.core.progress import progress_bar
 from vitrine.explainers.loading import read_config
@@ -51,6 +53,7 @@ class MuLassoModule(ExplainerModule):
     """
 
     explainer: MuLassoExplainer
+    learning_rates = Range(above=0)
 
     def __init__(
         self,
@@ -80,8 +83,8 @@ class MuLassoModule(ExplainerModule):
     """Largest eigenvalue of the first batch's Hessian; 0 before there was one."""
 
     @property
+    @override
     def one_pass(self) -> bool:
-        """Whether a datamodule is to give each training sample once, in any order."""
         return self.fit_options.solver == "exact"
 
     @override
@@ -89,16 +92,16 @@ class MuLassoModule(ExplainerModule):
         """Refuses what cannot be fitted before anything is computed."""
         super().setup(stage)
         if stage != "predict" and self.data is not None and (stage == "fit" or self.data.classes):
-            multi_label = bool(getattr(self.data, "multi_label", False))
-            check_label_classes(len(self.data.classes), self.explainer.num_classes, multi_label=multi_label)
+            classes, multi_label = self.data.classes, self.data.multi_label
+            check_label_classes(len(classes), self.explainer.num_classes, multi_label=multi_label)
         if stage == "fit" and self.one_pass:
             self._check_exact()
 
     def _check_exact(self) -> None:
-        if getattr(self.data, "augment", False):
+        if self.training_data is not None and self.training_data.augment:
             raise ValueError(
-                "training.solver exact fits on each training image as it is; set data.init_args.augment: false, or take"
-                " model.init_args.training.solver: sgd."
+                "training.solver exact fits on each training image as it is; set data.init_args.loading.augment: false, or"
+                " take model.init_args.training.solver: sgd."
             )
         if self.has_weights:
             raise ValueError(
@@ -224,8 +227,8 @@ class MuLassoModule(ExplainerModule):
 
     def _count(self) -> int:
         """Number of training samples; an estimate where the trainer has bare loaders."""
-        if self.data is not None:
-            return int(self.data.rows_of("train").sum())
+        if self.training_data is not None:
+            return self.training_data.num_samples("train")
         batches = self.trainer.num_training_batches
         return 0 if math.isinf(batches) else int(batches)
 
@@ -246,11 +249,13 @@ class MuLassoModule(ExplainerModule):
         if self.explainer.options.activation_threshold:
             learn_activation_thresholds(self.explainer, (batch["image"] for batch in self._training_images()))
 
-    def _training_samples(self) -> Any:
-        return self.data.every_sample("train") if self.data is not None else self.trainer.train_dataloader
+    def _training_samples(self) -> Iterable[Batch]:
+        data = self.training_data
+        return self.trainer.train_dataloader or () if data is None else data.every_sample("train")
 
-    def _training_images(self) -> Any:
-        return self.data.every_image("train") if self.data is not None else self.trainer.train_dataloader
+    def _training_images(self) -> Iterable[Batch]:
+        data = self.training_data
+        return self.trainer.train_dataloader or () if data is None else data.every_image("train")
 
     def _log_reconstruction(self, stage: str, metric: ClassReconstruction) -> None:
         if not was_updated(metric):

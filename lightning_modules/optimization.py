@@ -1,6 +1,6 @@
 """Optimizers and learning rate schedules of LightningModules, injected as LightningCLI does it."""
 
-import math
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 
-from vitrine.core.options import OptionError
+from vitrine.core.options import OptionError, Range
 
 ALL_EPOCHS = 0
 RENAMED_OPTIMIZATION = {
@@ -21,6 +21,9 @@ RENAMED_OPTIMIZATION = {
     "lr_schedule": "lr_scheduler",
 }
 """Earlier names of options, and where they stand now."""
+RANGES = {"lr": Range(at_least=0), "weight_decay": Range(at_least=0), "momentum": Range(at_least=0, below=1)}
+"""Of the numbers that optimizers share."""
+TORCH_REFUSES = re.compile(r"Invalid (learning rate|momentum|weight_decay)(?: value)?: ([-+.\w]+)")
 
 
 class CosineToZero(CosineAnnealingLR):
@@ -62,16 +65,28 @@ def configured(
     return [made], [schedule]
 
 
-def check_optimizer(optimizer: OptimizerCallable | None) -> None:
+def check_optimizer(optimizer: OptimizerCallable | None, lr: Range = RANGES["lr"]) -> None:
     """Refuses numbers of an optimizer that make no sense, before there is anything to fit.
 
+    Args:
+        optimizer: makes the optimizer.
+        lr: what the learning rate may be.
+
     Raises:
-        OptionError: for no optimizer, and a learning rate, weight decay or momentum that is negative, infinite or NaN.
+        OptionError: for no optimizer, and a learning rate, weight decay or momentum out of range.
+        ValueError: for other numbers that the optimizer itself refuses.
     """
     if optimizer is None:
         raise OptionError("optimizer", None, "a class of optimizers, such as torch.optim.Adam")
-    (group,) = optimizer([nn.Parameter(torch.zeros(1))]).param_groups
-    for name in ("lr", "weight_decay", "momentum"):
-        value = group.get(name, 0.0)
-        if not 0 <= float(value) < math.inf:
-            raise OptionError(f"optimizer.init_args.{name}", value, "0 or more")
+    ranges = {**RANGES, "lr": lr}
+    try:
+        (group,) = optimizer([nn.Parameter(torch.zeros(1))]).param_groups
+    except ValueError as error:
+        refused = TORCH_REFUSES.fullmatch(str(error))
+        if refused is None:
+            raise ValueError(f"optimizer.init_args: {error}; give other numbers.") from error
+        name = refused[1].replace("learning rate", "lr")
+        raise OptionError(f"optimizer.init_args.{name}", float(refused[2]), repr(ranges[name])) from error
+    for name, range_ in ranges.items():
+        if name in group and float(group[name]) not in range_:
+            raise OptionError(f"optimizer.init_args.{name}", group[name], repr(range_))

@@ -60,8 +60,8 @@ class SelectedFeaturesModule(ExplainerModule):
             _select_logits(explainer)
 
     @property
+    @override
     def one_pass(self) -> bool:
-        """Tells a datamodule to give each training sample once, in any order."""
         return True
 
     @override
@@ -107,7 +107,14 @@ class SelectedFeaturesModule(ExplainerModule):
 
     @override
     def meaning_of_heads(self) -> dict[str, Any]:
-        return super().meaning_of_heads() | {"selection": self.selection.kind}
+        return super().meaning_of_heads() | {"kind": self.selection.kind}
+
+    @override
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        meaning = checkpoint.get("meaning_of_heads", {})
+        if "selection" in meaning:  # what checkpoints written earlier call it
+            checkpoint["meaning_of_heads"] = {"kind": meaning["selection"], **meaning}
+        super().on_load_checkpoint(checkpoint)
 
     @override
     def on_train_epoch_end(self) -> None:

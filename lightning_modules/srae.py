@@ -202,19 +202,21 @@ class SRAEModule(GroupedFitModule):
         """Weight of a class's own images in the means of its head; without ``sampled``, where all images are taken."""
         if self.train_options.positive_weight != "balanced":
             return float(self.train_options.positive_weight)
-        if self.data is None:
+        data = self.training_data
+        if data is None:
             return 1.0
-        counts = self.data.sample_counts() if sampled else None
+        counts = data.sample_counts() if sampled else None
         if counts is not None:
             positives, others = counts[row].tolist()
         else:
-            positives = self.data.class_counts[self.explainer.explained_classes[row]]
-            others = self.data.train_count - positives
+            positives = data.class_counts[self.explainer.explained_classes[row]]
+            others = data.train_count - positives
         return max(others, 1) / positives if positives else 1.0
 
     def training_samples(self) -> Iterable[Batch]:
         """Each training sample once over all ranks."""
-        return self.data.every_sample("train") if self.data is not None else self.trainer.train_dataloader or ()
+        data = self.training_data
+        return self.trainer.train_dataloader or () if data is None else data.every_sample("train")
 
     @torch.no_grad()
     def _predictor_samples(self) -> Iterator[PredictorSamples]:
@@ -314,7 +316,9 @@ class SRAEModule(GroupedFitModule):
             ValueError: for heads on a shared trunk.
         """
         if isinstance(self.heads, SharedHeads):
-            raise ValueError("Heads on a shared trunk cannot be restarted alone; take model.init_args.trunk: separate.")
+            raise ValueError(
+                "Heads on a shared trunk cannot be restarted alone; take model.init_args.srae.trunk: separate."
+            )
         self.heads[row].reset(generator)
         optimizers = self.optimizers()
         for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:

@@ -145,7 +145,8 @@ def small_run() -> list[str]:
     """Options that make the quickstart's run a matter of a second."""
     return [
         "-c", "configs/quickstart.yaml", "--trainer.devices=1", "--trainer.max_epochs=2",
-        "--trainer.check_val_every_n_epoch=1", "--data.init_args.num_workers=0", "--data.init_args.batch_size=4",
+        "--trainer.check_val_every_n_epoch=1",
+        "--data.init_args.loading.num_workers=0", "--data.init_args.loading.batch_size=4",
         "--model.init_args.srae.hidden=[8]", "--model.init_args.srae.num_features=2", "--model.init_args.srae.image_size=64",
     ]  # fmt: skip
 

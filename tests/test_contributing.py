@@ -60,11 +60,13 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def export(clone: Path, name: str, text: str) -> None:
-    folder = next((folder for folder in EXPORTING if name.startswith(f"{folder}/")), None)
     module = name.removesuffix(".py").replace("/", ".")
-    for exported in re.findall(r"^class (\w+)\(", text, flags=re.MULTILINE) if folder else ():
-        with (clone / folder / "__init__.py").open("a", encoding="utf-8") as file:
-            file.write(f"\nfrom {module} import {exported}\n\n__all__ += [{exported!r}]\n")
+    for folder in EXPORTING:
+        for exported in (
+            re.findall(r"^class (\w+)\(", text, flags=re.MULTILINE) if name.startswith(f"{folder}/") else ()
+        ):
+            with (clone / folder / "__init__.py").open("a", encoding="utf-8") as file:
+                file.write(f"\nfrom {module} import {exported}\n\n__all__ += [{exported!r}]\n")
 
 
 @pytest.mark.slow

@@ -30,9 +30,9 @@ from vitrine.explainers.base import Target
 ROOT = Path(__file__).parents[1]
 SMALL = [
     "--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.max_epochs=2", "--trainer.check_val_every_n_epoch=1",
-    "--data.init_args.num_workers=0", "--data.init_args.batch_size=4",
+    "--data.init_args.loading.num_workers=0", "--data.init_args.loading.batch_size=4",
 ]  # fmt: skip
-SMALL_SRAE = ["--model.init_args.hidden=[8]", "--model.init_args.num_features=2", "--model.init_args.image_size=64"]
+SMALL_SRAE = [f"--model.init_args.srae.{option}" for option in ("hidden=[8]", "num_features=2", "image_size=64")]
 
 
 def run(*args: str) -> train.TrainCLI:
@@ -84,7 +84,15 @@ QUICKSTART = ["fit", "-c", "configs/quickstart.yaml"]
         (["--model.init_args.lr", "3"], ["it is model.init_args.optimizer.init_args.lr now"]),
         (["--model.init_args.backbone.nam", "x"], ["no key model.init_args.backbone.nam", "did you mean name?"]),
         (["--model.init_args.backbone", "{nam: x}"], ["no key model.init_args.backbone.nam", "did you mean name?"]),
-        (["--data.init_args.batch_sise", "3"], ["no key data.init_args.batch_sise", "did you mean batch_size"]),
+        (["--data.init_args.batch_sise", "3"], ["no key data.init_args.batch_sise", "did you mean loading.batch_size"]),
+        (["--data.init_args.batch_size", "3"], ["it is data.init_args.loading.batch_size now"]),
+        (["--data.init_args.feature_cache", "x"], ["it is data.init_args.features.folder now"]),
+        (
+            ["--data.init_args.loading.batch_sise", "3"],
+            ["data.init_args.loading.batch_sise", "did you mean batch_size"],
+        ),
+        (["--data.init_args.loading.batch_size", "0"], ["data.init_args.loading.batch_size is 0; give 1 or more"]),
+        (["--data.init_args.loading.val_fraction", "0.7"], ["data.init_args.loading.val_fraction is 0.7"]),
         (["--trainer.logger.init_args.save_dirr", "x"], ["no key trainer.logger", "CSVLogger", "save_dir?"]),
         (["--nothing"], ["no key nothing"]),
         (["stray"], ["stray"]),
@@ -144,7 +152,7 @@ def test_a_user_error_is_one_sentence(
     ("text", "parts"),
     [
         ("trainer: {max_epochz: 3}", ["no key trainer.max_epochz;", "max_epochs"]),
-        ("model: {init_args: {lr: fast}}", ["model.init_args.lr: 'fast'", "give float"]),
+        ("model: {init_args: {training: {beta: fast}}}", ["init_args.training.beta is 'fast'", "give a number"]),
         ("model: {init_args: {betta: 1}}", ["no key model.init_args.betta of SRAEModule", "beta"]),
         ("model: {class_path: SRAEModul}", ["no class named 'SRAEModul'; did you mean SRAEModule?"]),
         ("data: nowhere.yaml", ["no file or class named 'nowhere.yaml'"]),
@@ -161,7 +169,7 @@ def test_an_error_in_a_file_is_one_sentence(
         assert part in told
 
 
-@pytest.mark.parametrize("option", [["--model.init_args.betta", "3"], ["--model.init_args.q", "-1"]])
+@pytest.mark.parametrize("option", [["--model.init_args.betta", "3"], ["--model.init_args.training.q", "-1"]])
 def test_a_process_ends_with_the_sentence_and_code_2(option: list[str], workplace: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "train.py"), *QUICKSTART, *option], capture_output=True, text=True, check=False
@@ -190,27 +198,29 @@ def printed_config(capsys: pytest.CaptureFixture[str], *args: str) -> dict[str, 
 
 
 def test_overrides_on_the_command_line_come_last(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = printed_config(capsys, *QUICKSTART, "--trainer.max_epochs", "7", "--model.init_args.beta", "0.25")
+    config = printed_config(capsys, *QUICKSTART, "--trainer.max_epochs", "7", "--model.init_args.training.beta", "0.25")
     assert config["trainer"]["max_epochs"] == 7
     assert config["trainer"]["default_root_dir"] == "runs/quickstart"
     assert config["trainer"]["log_every_n_steps"] == 1
-    assert config["model"]["init_args"]["beta"] == 0.25
+    assert config["model"]["init_args"]["training"]["beta"] == 0.25
 
 
 def test_later_files_come_last(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (workplace / "mine.yaml").write_text("trainer:\n  max_epochs: 9\nmodel:\n  init_args:\n    eta: 0.125\n")
+    (workplace / "mine.yaml").write_text(
+        "trainer:\n  max_epochs: 9\nmodel:\n  init_args:\n    training:\n      eta: 0.125\n"
+    )
     config = printed_config(capsys, *QUICKSTART, "-c", "mine.yaml")
     assert config["trainer"]["max_epochs"] == 9
-    assert config["model"]["init_args"]["eta"] == 0.125
+    assert config["model"]["init_args"]["training"]["eta"] == 0.125
     assert config["model"]["class_path"].endswith("SRAEModule")
 
 
 def test_overrides_reach_what_is_interpolated(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (workplace / "mine.yaml").write_text(
-        "model:\n  init_args:\n    beta: 2.0\n    eta: ${model.init_args.beta}\n", encoding="utf-8"
+        "model: {init_args: {training: {beta: 2.0, eta: '${model.init_args.training.beta}'}}}", encoding="utf-8"
     )
-    cli = run_without_work(*QUICKSTART, "-c", "mine.yaml", "--model.init_args.beta", "0.5")
-    assert (cli.model.beta, cli.model.eta) == (0.5, 0.5)
+    cli = run_without_work(*QUICKSTART, "-c", "mine.yaml", "--model.init_args.training.beta", "0.5")
+    assert (cli.model.train_options.beta, cli.model.train_options.eta) == (0.5, 0.5)
 
 
 def test_null_is_null_also_within(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -234,7 +244,7 @@ def test_abbreviated_options_are_refused(workplace: Path, capsys: pytest.Capture
     """Also within a class, where jsonargparse has a parser of its own for each."""
     for option, value in (
         ("trainer.max_epo", "3"),
-        ("model.init_args.bet", "3"),
+        ("model.init_args.training.bet", "3"),
         ("model.init_args.backbone.nam", "a"),
     ):
         assert f"no key {option}" in refusal(capsys, *QUICKSTART, f"--{option}", value)
@@ -301,9 +311,17 @@ def test_a_fitted_mu_lasso_is_fine_tuned_by_steps(workplace: Path) -> None:
     config = ["-c", "configs/flower_mu_lasso.yaml", *SMALL, *SMALL_IMAGES, *SMALL_MODELS["MuLassoModule"]]
     callbacks = ["--trainer.callbacks=[]"]
     exact = run("fit", *config).model.explainer
-    steps = ["--model.init_args.solver=sgd", "--model.init_args.init_from=runs/flower_mu_lasso/explainer"]
+    steps = ["--model.init_args.training.solver=sgd", "--model.init_args.init_from=runs/flower_mu_lasso/explainer"]
     again = "--trainer.default_root_dir=runs/tuned"
-    tuned = run("fit", *config, *callbacks, *steps, again, "--model.init_args.lr=1e-6").model.explainer
+    tuned = run(
+        "fit",
+        *config,
+        *callbacks,
+        *steps,
+        again,
+        "--model.init_args.optimizer=SGD",
+        "--model.init_args.optimizer.init_args.lr=1e-6",
+    ).model.explainer
     torch.testing.assert_close(tuned.weights, exact.weights, atol=1e-4, rtol=0)
     for name in ("scaling.shift", "scaling.factor", "intercept"):
         assert torch.equal(tuned.head_state()[name], exact.head_state()[name])
@@ -312,12 +330,16 @@ def test_a_fitted_mu_lasso_is_fine_tuned_by_steps(workplace: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "parts"),
     [
-        (["--model.init_args.mu=0"], ["mu is 0", "give a finite number above 0"]),
-        (["--model.init_args.solver=lars"], ["model.init_args.solver: 'lars'", "give 'exact' or 'sgd'"]),
-        (["--model.init_args.scaling=z"], ["model.init_args.scaling: 'z'", "'standardized'"]),
-        (["--model.init_args.lr=0"], ["lr is 0", "give a finite number above 0"]),
-        (["--model.init_args.layers=[featurs.0]"], ["no layer 'featurs.0'", "features.0"]),
-        (["--data.init_args.augment=true"], ["data.init_args.augment: false", "model.init_args.solver: sgd"]),
+        (["--model.init_args.mu_lasso.mu=0"], ["model.init_args.mu_lasso.mu is 0", "give a number above 0"]),
+        (["--model.init_args.training.solver=lars"], ["training.solver is 'lars'", "give 'exact' or 'sgd'"]),
+        (["--model.init_args.mu_lasso.scaling=z"], ["init_args.mu_lasso.scaling is 'z'", "'standardized'"]),
+        (
+            ["--model.init_args.optimizer=SGD", "--model.init_args.optimizer.init_args.lr=0"],
+            ["model.init_args.optimizer.init_args.lr is 0", "give a number above 0"],
+        ),
+        (["--model.init_args.lr_scheduler=Linear"], ["lr_scheduler", "Linear"]),
+        (["--model.init_args.mu_lasso.layers=[featurs.0]"], ["no layer 'featurs.0'", "features.0"]),
+        (["--data.init_args.loading.augment=true"], ["loading.augment: false", "model.init_args.training.solver: sgd"]),
         (["--model.init_args.init_from=nowhere"], ["nowhere/explainer.json does not exist"]),
         (
             ["--model.init_args.backbone={name: squeezenet1_1, weights: null, num_classes: 4}"],
@@ -348,9 +370,9 @@ def test_predicting_needs_no_shards(workplace: Path, class_folder: Path) -> None
 
 def test_a_second_run_in_the_same_folder_works(workplace: Path) -> None:
     fit_quickstart()
-    fit_quickstart("--model.init_args.beta", "0.5")
+    fit_quickstart("--model.init_args.training.beta", "0.5")
     saved = yaml.safe_load((workplace / "runs" / "quickstart" / "config-fit.yaml").read_text())
-    assert saved["model"]["init_args"]["beta"] == 0.5
+    assert saved["model"]["init_args"]["training"]["beta"] == 0.5
 
 
 def test_a_saved_config_repeats_the_run(workplace: Path) -> None:
@@ -363,16 +385,18 @@ def test_a_saved_config_repeats_the_run(workplace: Path) -> None:
 def test_a_checkpoint_does_not_override_the_command_line(workplace: Path) -> None:
     fit_quickstart()
     checkpoint = "runs/quickstart/checkpoints/last.ckpt"
-    cli = fit_quickstart("--ckpt_path", checkpoint, "--trainer.max_epochs", "3", "--model.init_args.beta", "0.75")
-    assert cli.model.beta == 0.75
+    cli = fit_quickstart(
+        "--ckpt_path", checkpoint, "--trainer.max_epochs", "3", "--model.init_args.training.beta", "0.75"
+    )
+    assert cli.model.train_options.beta == 0.75
     assert cli.trainer.current_epoch == 3
 
 
 def test_a_resumed_run_equals_one_that_was_never_stopped(workplace: Path) -> None:
-    whole = fit_quickstart("--trainer.max_epochs", "4", "--model.init_args.lr_schedule", "constant")
-    fit_quickstart("--trainer.max_epochs", "2", "--model.init_args.lr_schedule", "constant")
+    whole = fit_quickstart("--trainer.max_epochs", "4", "--model.init_args.lr_scheduler", "null")
+    fit_quickstart("--trainer.max_epochs", "2", "--model.init_args.lr_scheduler", "null")
     resumed = fit_quickstart(
-        "--trainer.max_epochs", "4", "--model.init_args.lr_schedule", "constant",
+        "--trainer.max_epochs", "4", "--model.init_args.lr_scheduler", "null",
         "--ckpt_path", "runs/quickstart/checkpoints/last.ckpt",
     )  # fmt: skip
     for one, two in zip(whole.model.explainer.parameters(), resumed.model.explainer.parameters(), strict=True):
@@ -381,8 +405,8 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(workplace: Path) -> Non
 
 def test_defaults_of_one_model_do_not_leak_into_another(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = printed_config(capsys, *QUICKSTART, "--model", "ClassifierModule")
-    assert "beta" not in config["model"]["init_args"]
-    assert config["model"]["init_args"]["weight_decay"] == 1e-4
+    assert not {"srae", "training"} & set(config["model"]["init_args"])
+    assert config["model"]["init_args"]["label_smoothing"] == 0
 
 
 def test_wandb_is_offline_unless_somebody_says_otherwise(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -443,11 +467,14 @@ LOOKING = [
     "--trainer.callbacks+=DropDeadFeatures", "--trainer.callbacks+=MaskedClassification",
     "--trainer.callbacks.init_args.fill=black",
 ]  # fmt: skip
-FEW_STEPS = [f"--model.init_args.{option}" for option in ("image_size=64", "inversion_steps=1", "class_steps=2")]
+FEW_STEPS = [
+    "--model.init_args.inversion.image_size=64", "--model.init_args.inversion.overrides.inversion_steps=1",
+    "--model.init_args.inversion.overrides.class_steps=2",
+]  # fmt: skip
 SMALL_MODELS = {
     "SRAEModule": SMALL_SRAE,
-    "MuLassoModule": ["--model.init_args.heatmaps=2", "--model.init_args.image_size=64"],
-    "InversionModule": [*FEW_STEPS, "--model.init_args.predictor=4"],
+    "MuLassoModule": ["--model.init_args.mu_lasso.num_heatmaps=2", "--model.init_args.mu_lasso.image_size=64"],
+    "InversionModule": [*FEW_STEPS, "--model.init_args.inversion.predictor=4"],
 }
 
 
@@ -466,7 +493,8 @@ STAND_INS = {
     "voc_vgg19_classifier.yaml": THIN_BACKBONE,
     "voc_vgg19_inversion.yaml": THIN_BACKBONE,
     "imagenet_vgg19_inversion.yaml": [
-        *THIN_BACKBONE, "--model.init_args.inversion_layer=0.36", "--model.init_args.mask_layers=['0.35']",
+        *THIN_BACKBONE, "--model.init_args.inversion.inversion_layer=0.36",
+        "--model.init_args.inversion.mask_layers=['0.35']",
     ],
     "tiny_imagenet_mobilenet_inversion.yaml": ["--data.init_args.wnids=data/wnids.txt"],
 }  # fmt: skip
@@ -488,7 +516,7 @@ def test_masks_are_optimised_without_a_fit(
     """Section 4.3 of Du et al.: every class of every image; what a run from test to predict leaves."""
     config = ["-c", "configs/voc_vgg19_inversion.yaml", *SMALL, *SMALL_IMAGES, *THIN_BACKBONE, *FEW_STEPS]
     assert "nothing to fit" in refusal(capsys, "fit", *config)
-    validated = run("validate", *config, "--data.init_args.val_fraction=0.5").trainer.callback_metrics
+    validated = run("validate", *config, "--data.init_args.loading.val_fraction=0.5").trainer.callback_metrics
     assert validated["val/inversion/steps"] == 3
     cli = run("test", *config)
     assert isinstance(cli.model, InversionModule)
@@ -515,11 +543,12 @@ def test_a_fitted_predictor_is_where_masks_begin(workplace: Path) -> None:
     """Without steps they are its answer, which the panels show."""
     args = ["--model=configs/model/inversion.yaml", "--data=configs/data/flower.yaml", *SMALL, *FEW_STEPS]
     flower = "{name: vitrine.data.an8flower.network:FlowerNet, weights: vitrine/data/an8flower/flower_net.safetensors}"
-    args += [f"--model.init_args.backbone={flower}", "--model.init_args.predictor=8", "--model.init_args.lr=0.01"]
+    args += [f"--model.init_args.backbone={flower}", "--model.init_args.inversion.predictor=8"]
+    args += ["--model.init_args.optimizer=Adam", "--model.init_args.optimizer.init_args.lr=0.01"]
     fitted = run("fit", *args, "--trainer.callbacks+=HeatmapPanel").model.explainer
     folder = workplace / "runs" / "unnamed"
     assert len(list((folder / "panels").iterdir())) == 2
-    no_steps = ["--model.init_args.inversion_steps=0", "--model.init_args.class_steps=0"]
+    no_steps = ["--model.init_args.inversion.overrides={inversion_steps: 0, class_steps: 0}"]
     tested = run("test", *args, *no_steps).model.explainer
     assert all(torch.equal(value, tested.head_state()[name]) for name, value in fitted.head_state().items())
     assert json.loads((folder / "metrics.json").read_text())["test/inversion/steps"] == 0
@@ -529,7 +558,7 @@ def test_a_fitted_predictor_is_where_masks_begin(workplace: Path) -> None:
 
 
 def test_masks_are_tested_on_images_without_classes(workplace: Path) -> None:
-    model = ["--model=configs/model/inversion.yaml", "--model.init_args.explain=label", *FEW_STEPS]
+    model = ["--model=configs/model/inversion.yaml", "--model.init_args.runs.explain=label", *FEW_STEPS]
     data = ["--data=configs/data/saliency.yaml", *SMALL, *SMALL_IMAGES, "--model.init_args.backbone.weights=null"]
     cli = run("test", *model, *data)
     metrics = json.loads((Path(cli.trainer.default_root_dir) / "metrics.json").read_text())
@@ -541,7 +570,7 @@ def test_the_papers_classifier_for_voc(workplace: Path) -> None:
     name = "voc_vgg19_classifier.yaml"
     config = yaml.safe_load((ROOT / "configs" / name).read_text())
     assert config["model"]["init_args"]["backbone"] == {"name": "vgg19", "weights": "DEFAULT"}
-    assert config["data"]["init_args"]["batch_size"] == 64
+    assert config["data"]["init_args"]["loading"]["batch_size"] == 64
     small = [*SMALL, *SMALL_IMAGES, *STAND_INS[name], "--model.init_args.backbone.weights=null"]
     cli = run("fit", "-c", f"configs/{name}", *small)
     trained = [name for name, parameter in cli.model.network.named_parameters() if parameter.requires_grad]
@@ -594,15 +623,12 @@ class Brightness(Explainer):
             images.mean(dim=1, keepdim=True), torch.ones(len(images), 1), labels, classes, classes, logits
         )
 
-    def options(self) -> dict[str, Any]:
-        return {}
-
 
 class BrightnessModule(ExplainerModule):
     """Needs no training."""
 
     def __init__(self) -> None:
-        super().__init__(Brightness(FrozenBackbone(FlowerNet())), lr=1.0)
+        super().__init__(Brightness(FrozenBackbone(FlowerNet())))
         self.needs_checkpoint = False
 
 
@@ -634,10 +660,15 @@ def test_every_overlay_goes_on_top_of_the_quickstart(
 @pytest.mark.parametrize(
     "options",
     [
-        ["--model.init_args.objective=nn"],
-        ["--model.init_args.objective=sae", "--model.init_args.classes_at_once=4"],
-        ["--model.init_args.objective=cae", "--model.init_args.trunk=shared"],
-        ["--model.init_args.pooling=positions", "--data.init_args.positives_per_class=2", *SMALL_IMAGES, *LOOKING],
+        ["--model.init_args.training.objective=nn"],
+        ["--model.init_args.training.objective=sae", "--model.init_args.training.classes_at_once=4"],
+        ["--model.init_args.training.objective=cae", "--model.init_args.srae.trunk=shared"],
+        [
+            "--model.init_args.srae.pooling=positions",
+            "--data.init_args.sampling.positives_per_class=2",
+            *SMALL_IMAGES,
+            *LOOKING,
+        ],
     ],
     ids=" ".join,
 )
@@ -652,20 +683,25 @@ def test_what_the_srae_is_compared_with_runs(options: list[str], workplace: Path
     assert "first" in (folder / "report" / "index.html").read_text()
 
 
-SELECTION = ["-c", "configs/quickstart.yaml", "--model=SelectedFeaturesModule", *SMALL]
-"""The baselines that choose dimensions of Z, with the layer and backbone of an SRAE's configuration."""
+SELECTION = [
+    "-c", "configs/quickstart.yaml", "--model=SelectedFeaturesModule", "--model.init_args.features.layer=features",
+    "--model.init_args.features.image_size=80", "--model.init_args.features.num_features=4", *SMALL,
+]  # fmt: skip
+"""The baselines that choose dimensions of Z, with the backbone of an SRAE's configuration."""
 
 
 def test_dimensions_that_a_lasso_selects(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    fit_and_test(*SELECTION, "--model.init_args.alpha=0.1")
+    fit_and_test(*SELECTION, "--model.init_args.selection.alpha=0.1")
     assert "val/f_reg" in run("validate", *SELECTION).trainer.callback_metrics
-    told = refusal(capsys, "test", *SELECTION, "--model.init_args.selection=random")
-    assert "was trained with selection: lasso, not random" in told
+    told = refusal(capsys, "test", *SELECTION, "--model.init_args.selection.kind=random")
+    assert "was trained with kind: lasso, not random; set model.init_args.selection.kind: lasso" in told
 
 
-@pytest.mark.parametrize("options", [["random"], ["logit", "--model.init_args.layer=classifier"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "options", [["random"], ["logit", "--model.init_args.features.layer=classifier"]], ids=" ".join
+)
 def test_dimensions_that_need_no_fit(options: list[str], workplace: Path) -> None:
-    run("test", *SELECTION, f"--model.init_args.selection={options[0]}", *options[1:])
+    run("test", *SELECTION, f"--model.init_args.selection.kind={options[0]}", *options[1:])
     metrics = json.loads((workplace / "runs" / "quickstart" / "metrics.json").read_text())
     assert metrics["test/pointing_game"] >= 0
     assert metrics.get("test/f_reg", 0) == pytest.approx(0, abs=1e-4)
@@ -674,11 +710,11 @@ def test_dimensions_that_need_no_fit(options: list[str], workplace: Path) -> Non
 def test_a_checkpoint_of_other_heads_is_one_sentence(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fit_quickstart()
     for command, option, part in (
-        ("test", "trunk=shared", "holds other heads than this SRAEModule"),
-        ("test", "objective=nn", "was trained with objective: srae, not nn"),
-        ("test", "explained_classes=[0]", "was trained with explained_classes: [0, 1, 2, 3, 4, 5], not [0]"),
-        ("fit", "num_features=3", "holds other heads than this SRAEModule"),
-        ("fit", "classes_at_once=2", "go on from it with model.init_args.classes_at_once: null"),
+        ("test", "srae.trunk=shared", "holds other heads than this SRAEModule"),
+        ("test", "training.objective=nn", "was trained with objective: srae, not nn"),
+        ("test", "srae.explained_classes=[0]", "was trained with explained_classes: [0, 1, 2, 3, 4, 5], not [0]"),
+        ("fit", "srae.num_features=3", "holds other heads than this SRAEModule"),
+        ("fit", "training.classes_at_once=2", "go on from it with model.init_args.training.classes_at_once: null"),
     ):
         args = ["-c", "configs/quickstart.yaml", *SMALL, *SMALL_SRAE, f"--model.init_args.{option}"]
         told = refusal(capsys, command, *args, "--ckpt_path", "runs/quickstart/checkpoints/last.ckpt")
@@ -686,7 +722,7 @@ def test_a_checkpoint_of_other_heads_is_one_sentence(workplace: Path, capsys: py
             "is of a fit with other groups of classes; ", ""
         )
     folder = "--model.init_args.init_from=runs/quickstart/explainer"
-    told = refusal(capsys, *QUICKSTART, *SMALL, *SMALL_SRAE, folder, "--model.init_args.trunk=shared")
+    told = refusal(capsys, *QUICKSTART, *SMALL, *SMALL_SRAE, folder, "--model.init_args.srae.trunk=shared")
     assert "init_from runs/quickstart/explainer: the saved heads do not fit: trunk is separate, not shared" in told
 
 
@@ -703,7 +739,8 @@ def test_a_backbone_of_other_classes_than_the_data_is_refused(
 ) -> None:
     told = refusal(
         capsys, "fit", "-c", "configs/folder_srae.yaml", *SMALL, *SMALL_IMAGES, *SMALL_SRAE,
-        "--model.init_args.backbone={name: mobilenet_v2, weights: null, num_classes: 6}", "--model.init_args.layer=features",
+        "--model.init_args.backbone={name: mobilenet_v2, weights: null, num_classes: 6}",
+        "--model.init_args.srae.layer=features",
     )  # fmt: skip
     assert "class 5 is to be explained, but the data set has 2 classes" in told
 

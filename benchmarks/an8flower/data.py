@@ -8,7 +8,8 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-from datamodules.split import Split, all_rows, record_of
+from datamodules.samples import record_of
+from datamodules.split import Split
 from datamodules.stream import ShardStream
 from vitrine.data.an8flower.generate import SPLITS
 from vitrine.data.preprocessing import Preprocessing
@@ -52,7 +53,7 @@ def read_flowers(folder: Path, size: int) -> tuple[Flowers, list[str]]:
     read = {}
     for name in SPLITS:
         split = Split.read(folder / name)
-        stream = ShardStream(split, preprocessing(size), 1, all_rows(split))
+        stream = ShardStream(split, preprocessing(size), 1)
         raw = (sample for shard in range(len(split.index.shards)) for sample in split.raw_samples(shard))
         for sample in track(raw, f"reading {folder / name}", total=split.index.count, transient=True):
             prepared = stream.prepared(sample)

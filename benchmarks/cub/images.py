@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from benchmarks.common import FeatureLoader
-from datamodules.split import Split, all_rows
+from datamodules.split import Split
 from datamodules.stream import ShardStream
 from vitrine.backbones.features import TappedFeatures
 from vitrine.core.batch import Batch
@@ -48,7 +48,7 @@ class Birds:
         if not (folder / INDEX_FILE).is_file():
             write_set(list_cub(root, split), folder, shard_size=1000, workers=None, seed=0)
         opened = Split.read(folder)
-        stream = ShardStream(opened, preprocessing, BATCH, all_rows(opened))
+        stream = ShardStream(opened, preprocessing, BATCH)
         return cls(list(DataLoader(stream, batch_size=None)), list(opened.index.classes))
 
     def features(self, extractor: TappedFeatures) -> tuple[Tensor, Tensor]:

@@ -58,10 +58,6 @@ class ExplainerOfRed(Explainer):
         ones, logits = torch.ones(len(images), 1), torch.zeros(len(images), 12)
         return Explanation(red_of(images)[:, None], ones, [["red"]] * len(images), classes, classes, logits)
 
-    @override
-    def options(self) -> dict[str, Any]:
-        return {}
-
 
 def write_picture(path: Path, rectangles: list[tuple[Box, int]], size: tuple[int, int] = (64, 64)) -> None:
     picture = Image.new("RGB", size)

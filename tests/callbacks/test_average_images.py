@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from callbacks.average_images import AverageImages
 from datamodules import FlowerDataModule
+from datamodules.options import FeatureCacheOptions, LoadingOptions
 from tests.helpers import explaining_fakes as fakes
 from tests.helpers.ranks import RankPool
 from vitrine.backbones.frozen import FrozenBackbone
@@ -77,7 +78,8 @@ class Module(pl.LightningModule):
 
 
 def data(shards: Path) -> FlowerDataModule:
-    return FlowerDataModule(shards, Preprocessing(SIZE, SIZE), batch_size=4, num_workers=0, cache_features=False)
+    loading, features = LoadingOptions(batch_size=4, num_workers=0), FeatureCacheOptions(cache=False)
+    return FlowerDataModule(shards, Preprocessing(SIZE, SIZE), loading, features)
 
 
 def trainer(folder: Path, *callbacks: pl.Callback, **options: Any) -> pl.Trainer:
@@ -126,7 +128,7 @@ def test_a_picture_a_class_and_its_images(flower_shards: Path, tmp_path: Path) -
     for batch in datamodule.every_image("train"):
         keys += batch["key"]
         responses.append(module.explainer.responses(batch["image"])["features"])
-    assert len(keys) == len(set(keys)) == int(datamodule.rows_of("train").sum()) < datamodule.train_count
+    assert len(keys) == len(set(keys)) == datamodule.num_samples("train") < datamodule.train_count
     x = torch.cat(responses)
     for entry in entries:
         order = x[:, entry["index"]].argsort(descending=True)[:3].tolist()

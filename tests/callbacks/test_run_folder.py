@@ -128,8 +128,8 @@ def test_the_exported_explainer_says_what_it_was_trained_for(workplace: Path, sm
 def test_an_exported_classifier_is_a_backbones_weights(workplace: Path) -> None:
     """A torchvision network whose last layer was replaced for six classes."""
     options = [
-        "fit", "-c", "configs/flower_classifier.yaml", "--trainer.max_epochs=1", "--data.init_args.num_workers=0",
-        "--data.init_args.batch_size=4", "--model.init_args.backbone.name=squeezenet1_1",
+        "fit", "-c", "configs/flower_classifier.yaml", "--trainer.max_epochs=1", "--data.init_args.loading.num_workers=0",
+        "--data.init_args.loading.batch_size=4", "--model.init_args.backbone.name=squeezenet1_1",
     ]  # fmt: skip
     cli = train.main(options)
     path = workplace / "runs" / "flower_classifier" / "classifier.safetensors"

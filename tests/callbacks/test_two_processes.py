@@ -26,11 +26,11 @@ def folders(
         " {class_path: RestartDeadHeads, init_args: {every_n_epochs: 1}}]\n"
     )
     options = [*small_run, "-c", "mine.yaml"]
-    one = [*options, "--trainer.default_root_dir=one", "--data.init_args.batch_size=8"]
+    one = [*options, "--trainer.default_root_dir=one", "--data.init_args.loading.batch_size=8"]
     for command in ("fit", "test"):
         train.main([command, *one])
     ddp = ["-c", "configs/trainer/ddp.yaml", "--trainer.accelerator=cpu", "--trainer.devices=2"]
-    two = [*options, *ddp, "--trainer.default_root_dir=two", "--data.init_args.batch_size=4"]
+    two = [*options, *ddp, "--trainer.default_root_dir=two", "--data.init_args.loading.batch_size=4"]
     run_script(ROOT / "train.py", "fit", *two, cwd=workplace)
     ranks.run(train_on_rank, ["test", *two], folder=workplace)
     return workplace / "one", workplace / "two"

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from datamodules import CUBDataModule, FlowerDataModule, FolderDataModule, ShardDataModule
+from datamodules.options import LoadingOptions
 from tests.helpers import shard_fakes as fakes
 
 
@@ -48,7 +49,7 @@ def test_splits_of_different_classes_are_refused(tmp_path: Path) -> None:
 )
 def test_wrong_numbers_are_named(tmp_path: Path, option: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{option} is {value}; give"):
-        ShardDataModule(tmp_path, **{option: value})  # type: ignore[arg-type]
+        ShardDataModule(tmp_path, loading=LoadingOptions(**{option: value}))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("fraction", "held_out"), [(0.0, 0), (0.1, 4), (0.3, 12), (0.4, 17), (0.5, 21)])

@@ -2,7 +2,6 @@
 
 import itertools
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,9 @@ from hypothesis import strategies as st
 from pytorch_lightning.callbacks import Checkpoint
 
 from datamodules.class_samples import ClassSamples
-from datamodules.loaders import FeatureBatches
+from datamodules.feature_batches import ShuffledFeatures
+from datamodules.options import SamplingOptions
+from datamodules.ranks import RankShare
 from tests.helpers import shard_fakes as fakes
 
 
@@ -48,7 +49,7 @@ def test_a_draw_is_what_a_dense_matrix_says(
     labels = labels_of(kind, rows)
     candidates = np.arange(0, rows, 2) if part else None
     among = np.arange(rows) if candidates is None else candidates
-    samples = ClassSamples(labels, classes, positives, negatives, seed, candidates)
+    samples = ClassSamples(labels, classes, SamplingOptions(positives, negatives), seed, candidates)
     dense = samples.sampled(among)
     positive = positives_of(labels, classes)[among]
     drawn = [dense & positive, dense & ~positive]
@@ -65,16 +66,18 @@ def test_a_draw_is_what_a_dense_matrix_says(
 
 def test_a_class_is_drawn_alike_among_other_classes() -> None:
     labels = labels_of("indices", 500)
-    alone, among = ClassSamples(labels, [2], 20, 50), ClassSamples(labels, [0, 1, 2, 3], 20, 50)
+    limits = SamplingOptions(20, 50)
+    alone, among = ClassSamples(labels, [2], limits), ClassSamples(labels, [0, 1, 2, 3], limits)
     rows = np.arange(500)
     assert np.array_equal(alone.sampled(rows)[:, 0], among.sampled(rows)[:, 2])
-    assert not np.array_equal(alone.sampled(rows), ClassSamples(labels, [2], 20, 50, seed=1).sampled(rows))
+    assert not np.array_equal(alone.sampled(rows), ClassSamples(labels, [2], limits, seed=1).sampled(rows))
 
 
 def test_every_row_is_as_likely_to_be_drawn() -> None:
     labels = np.repeat([0, 1], [20, 80])
     rows = np.arange(100)
-    often = np.mean([ClassSamples(labels, [0], 5, 40, seed).sampled(rows)[:, 0] for seed in range(400)], axis=0)
+    limits = SamplingOptions(5, 40)
+    often = np.mean([ClassSamples(labels, [0], limits, seed).sampled(rows)[:, 0] for seed in range(400)], axis=0)
     np.testing.assert_allclose(often[:20], 0.25, atol=0.1)  # 4.6 standard deviations
     np.testing.assert_allclose(often[20:], 0.5, atol=0.12)
 
@@ -82,9 +85,9 @@ def test_every_row_is_as_likely_to_be_drawn() -> None:
 def test_the_papers_draw_of_a_large_set_takes_little_memory() -> None:
     """Ten scenes of 1.8 million images: 240 000 pairs in place of a matrix of 18 million."""
     labels = np.arange(1_800_000) % 365
-    samples = ClassSamples(labels, list(range(10)), 4000, 20_000)
+    samples = ClassSamples(labels, list(range(10)), SamplingOptions(4000, 20_000))
     assert samples.counts.tolist() == [[4000, 20_000]] * 10
-    assert samples._keys.nbytes == 10 * 24_000 * 8
+    assert samples._pairs.nbytes == 10 * 24_000 * 8
     assert 40_000 < len(samples.rows) <= 240_000
     assert samples.sampled(samples.rows[:64]).any(axis=1).all()
 
@@ -95,7 +98,7 @@ def fit(data: Any, classes: list[int] | None = None, **options: Any) -> Any:
             super().__init__(fakes.MeanColour())
             self.batches: list[Any] = []
             if classes is not None:
-                self.explainer = SimpleNamespace(explained_classes=classes)
+                self.explained_classes = classes
 
         def training_step(self, batch: Any) -> Any:
             self.batches.append(batch)
@@ -107,7 +110,7 @@ def fit(data: Any, classes: list[int] | None = None, **options: Any) -> Any:
 
 
 def test_batches_say_what_each_explained_class_is_fitted_on(few: Path, tmp_path: Path) -> None:
-    data = fakes.module_of(few, feature_cache=tmp_path, positives_per_class=3, negatives_per_class=4)
+    data = fakes.module_of(few, folder=tmp_path, positives_per_class=3, negatives_per_class=4)
     module = fit(data, [2, 0])
     first = module.batches[: len(module.batches) // 2]
     sampled, labels = (torch.cat([batch[name] for batch in first]) for name in ("sampled", "label"))
@@ -126,22 +129,22 @@ def test_batches_say_what_each_explained_class_is_fitted_on(few: Path, tmp_path:
 
 
 def test_without_classes_of_its_own_a_module_is_fitted_on_all(few: Path, tmp_path: Path) -> None:
-    data = fakes.module_of(few, feature_cache=tmp_path, positives_per_class=2)
+    data = fakes.module_of(few, folder=tmp_path, positives_per_class=2)
     module = fit(data)
     assert module.batches[0]["sampled"].shape[1] == 3
     assert data.sample_counts()[:, 0].tolist() == [2, 2, 2]
 
 
 def test_without_limits_nothing_is_said(few: Path, tmp_path: Path) -> None:
-    data = fakes.module_of(few, feature_cache=tmp_path)
+    data = fakes.module_of(few, folder=tmp_path)
     assert "sampled" not in fit(data, [0]).batches[0]
     assert data.sample_counts() is None
 
 
 def test_limits_beyond_the_set_change_no_batch(few: Path, tmp_path: Path) -> None:
-    plain = fit(fakes.module_of(few, feature_cache=tmp_path))
+    plain = fit(fakes.module_of(few, folder=tmp_path))
     limits = {"positives_per_class": 100, "negatives_per_class": 100}
-    limited = fit(fakes.module_of(few, feature_cache=tmp_path, **limits))
+    limited = fit(fakes.module_of(few, folder=tmp_path, **limits))
     assert plain.seen == limited.seen
     assert all(batch["sampled"].all() for batch in limited.batches)
 
@@ -160,7 +163,7 @@ class KeepFirst(Checkpoint):
 def test_a_resumed_run_draws_the_same(few: Path, tmp_path: Path) -> None:
     def run(**options: Any) -> Any:
         limits = {"positives_per_class": 5, "negatives_per_class": 6}
-        return fit(fakes.module_of(few, feature_cache=tmp_path / "features", **limits), [1], **options)
+        return fit(fakes.module_of(few, folder=tmp_path / "features", **limits), [1], **options)
 
     stopped = tmp_path / "stopped.ckpt"
     whole = run(callbacks=[KeepFirst(stopped)], enable_checkpointing=True)
@@ -173,15 +176,16 @@ def test_a_resumed_run_draws_the_same(few: Path, tmp_path: Path) -> None:
 
 
 def test_ranks_share_one_draw_out(few: Path, tmp_path: Path) -> None:
-    data = fakes.module_of(few, feature_cache=tmp_path)
+    data = fakes.module_of(few, folder=tmp_path)
     fit(data)
-    table = data._features("train", fakes.MeanColour())
-    samples = ClassSamples(table.labels, [0, 2], 5, 7)
+    table = data._feature_table("train", fakes.MeanColour())
+    samples = ClassSamples(table.labels, [0, 2], SamplingOptions(5, 7))
     rows = torch.from_numpy(samples.rows[:12])
 
     def said(world: int, size: int) -> list[dict[str, list[bool]]]:
         """What is said of each sample, by global batch."""
-        loaders = [FeatureBatches(table, rows, size, rank, world, samples=samples).epoch(0) for rank in range(world)]
+        shares = [RankShare(rank, world) for rank in range(world)]
+        loaders = [ShuffledFeatures(table, rows, size, share, class_samples=samples).epoch(0) for share in shares]
         return [
             {key: row.tolist() for part in parts for key, row in zip(part["key"], part["sampled"], strict=True)}
             for parts in zip(*loaders, strict=True)
@@ -191,11 +195,11 @@ def test_ranks_share_one_draw_out(few: Path, tmp_path: Path) -> None:
     assert [len(batch) for batch in said(1, 6)] == [6, 6]
 
 
-@pytest.mark.parametrize("options", [{"augment": True}, {"cache_features": False}])
+@pytest.mark.parametrize("options", [{"augment": True}, {"cache": False}])
 def test_streamed_images_are_not_sampled(few: Path, tmp_path: Path, options: dict[str, Any]) -> None:
-    data = fakes.module_of(few, feature_cache=tmp_path, negatives_per_class=4, **options)
+    data = fakes.module_of(few, folder=tmp_path, negatives_per_class=4, **options)
     with pytest.raises(
-        ValueError, match=r"draw from kept features: set data\.init_args\.augment: false and cache_features"
+        ValueError, match=r"data\.init_args\.loading\.augment: false and data\.init_args\.features\.cache: true"
     ):
         fit(data)
 
@@ -203,12 +207,12 @@ def test_streamed_images_are_not_sampled(few: Path, tmp_path: Path, options: dic
 def test_a_fit_in_one_pass_is_not_sampled(few: Path, tmp_path: Path) -> None:
     module = fakes.Recorder(fakes.MeanColour())
     module.one_pass = True
-    data = fakes.module_of(few, feature_cache=tmp_path, negatives_per_class=4)
+    data = fakes.module_of(few, folder=tmp_path, negatives_per_class=4)
     with pytest.raises(ValueError, match="with a module that is fitted in epochs on features, or leave both out"):
         pl.Trainer(max_epochs=1, **fakes.QUIET).fit(module, datamodule=data)
 
 
 @pytest.mark.parametrize("name", ["positives_per_class", "negatives_per_class"])
 def test_a_limit_below_one_is_refused(few: Path, name: str) -> None:
-    with pytest.raises(ValueError, match=rf"{name} is 0; give 1 or more, or null for all\."):
+    with pytest.raises(ValueError, match=rf"{name} is 0; give 1 or more or null"):
         fakes.module_of(few, **{name: 0})

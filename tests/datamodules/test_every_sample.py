@@ -18,7 +18,7 @@ from tests.helpers import shard_fakes as fakes
 def once_at(data: Any, rank: int, world: int, extractor: Any = None) -> Any:
     """The datamodule on one of several ranks, for a module that is fitted in one pass."""
     fakes.at(data, rank, world)
-    data.trainer.lightning_module = SimpleNamespace(one_pass=True, feature_extractor=extractor)
+    data.trainer.lightning_module = SimpleNamespace(one_pass=True, feature_extractor=extractor, explained_classes=())
     data.trainer.strategy = SimpleNamespace(broadcast=lambda value: value)
     return data
 
@@ -40,7 +40,7 @@ def test_a_fit_in_one_pass_draws_each_training_sample_once(
     """Each rank as many batches as its loader says, and as the others; samples are held out as ever."""
     loaders = []
     for rank in range(world):
-        data = fakes.module_of(few, batch_size=batch_size, num_workers=workers, cache_features=False)
+        data = fakes.module_of(few, batch_size=batch_size, num_workers=workers, cache=False)
         loaders.append(once_at(data, rank, world).train_dataloader())
     drawn = [list(loader) for loader in loaders]
     keys = [key for batches in drawn for batch in batches for key in batch["key"]]
@@ -58,11 +58,11 @@ def test_a_fit_in_one_pass_draws_each_training_sample_once(
 def test_kept_features_for_a_fit_in_one_pass(few: Path, tmp_path: Path, world: int, batch_size: int) -> None:
     extractor = fakes.MeanColour()
     pl.Trainer(max_epochs=1, **fakes.QUIET).fit(
-        fakes.Recorder(extractor), datamodule=fakes.module_of(few, feature_cache=tmp_path)
+        fakes.Recorder(extractor), datamodule=fakes.module_of(few, folder=tmp_path)
     )
     drawn = []
     for rank in range(world):
-        data = fakes.module_of(few, batch_size=batch_size, feature_cache=tmp_path)
+        data = fakes.module_of(few, batch_size=batch_size, folder=tmp_path)
         loader = once_at(data, rank, world, extractor).train_dataloader()
         drawn.append(list(loader))
         assert len(drawn[-1]) == len(loader)
@@ -76,7 +76,7 @@ def test_kept_features_for_a_fit_in_one_pass(few: Path, tmp_path: Path, world: i
 class Once(pl.LightningModule):
     """Takes in each sample once; keeps keys and labels."""
 
-    one_pass = True
+    one_pass, feature_extractor, explained_classes = True, None, ()
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class Once(pl.LightningModule):
 def test_a_trainer_draws_them_all(few: Path, workers: int, batch_size: int) -> None:
     """It stops at the length that it was told, so that a last worker's small batch is not left."""
     module = Once()
-    data = fakes.module_of(few, num_workers=workers, batch_size=batch_size, cache_features=False)
+    data = fakes.module_of(few, num_workers=workers, batch_size=batch_size, cache=False)
     pl.Trainer(max_epochs=1, **fakes.QUIET).fit(module, datamodule=data)
     assert Counter(module.keys) == Counter(keys_in_order(few, fraction=0.1))
 
@@ -123,7 +123,7 @@ def test_every_image_of_a_split_once_over_all_ranks(few: Path, name: str, count:
     keys = []
     for rank in range(world):
         data = fakes.at(fakes.module_of(few), rank, world)
-        assert int(data.rows_of(name).sum()) == count
+        assert data.num_samples(name) == count
         keys += list(itertools.chain(*fakes.keys_of(data.every_image(name))))
     assert keys == keys_in_order(few, name, 0.1 if name == "train" else 0.0)
     assert len(keys) == count
@@ -133,14 +133,14 @@ def test_nothing_is_held_out_where_there_is_a_validation_set(tmp_path: Path) -> 
     shards = fakes.write_split(tmp_path / "set", "train", 20)
     fakes.write_split(shards, "val", 5)
     data = fakes.at(fakes.module_of(shards))
-    assert data.rows_of("train").sum() == 20
-    assert data.rows_of("val").sum() == 5
+    assert data.num_samples("train") == 20
+    assert data.num_samples("val") == 5
 
 
 def test_every_sample_has_kept_features_where_there_may_be_some(few: Path, tmp_path: Path) -> None:
     """The same samples either way, and the features of their images."""
     extractor = fakes.MeanColour()
-    options = {"feature_cache": tmp_path, "batch_size": 7}
+    options = {"folder": tmp_path, "batch_size": 7}
     pl.Trainer(max_epochs=1, **fakes.QUIET).fit(fakes.Recorder(extractor), datamodule=fakes.module_of(few, **options))
     kept, streamed = fakes.module_of(few, **options), fakes.module_of(few, **options, augment=True)
     found: list[dict[str, Tensor]] = []

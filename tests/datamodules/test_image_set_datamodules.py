@@ -11,6 +11,7 @@ from torch import Tensor
 
 from datamodules import ImageNetDataModule, SaliencyDataModule, TinyImageNetDataModule
 from datamodules.base import ShardDataModule
+from datamodules.options import LoadingOptions
 from lightning_modules.base import ExplainerModule
 from tests.helpers import image_sets as sets
 from vitrine.backbones.frozen import FrozenBackbone
@@ -22,7 +23,10 @@ from vitrine.explainers import Explainer
 from vitrine.explainers.base import Target
 
 SETS = Path(__file__).parents[1] / "vitrine" / "data" / "shards" / "image_sets.py"
-OPTIONS: dict[str, Any] = {"preprocessing": Preprocessing(size=24, resize=None), "num_workers": 0, "batch_size": 2}
+OPTIONS: dict[str, Any] = {
+    "preprocessing": Preprocessing(size=24, resize=None),
+    "loading": LoadingOptions(batch_size=2, num_workers=0),
+}
 
 
 def ready(data: ShardDataModule, stage: str = "test") -> ShardDataModule:
@@ -122,9 +126,6 @@ class Brightness(Explainer):
         maps = images.mean(dim=1, keepdim=True)
         return Explanation(maps, torch.ones(len(images), 1), names, prediction, prediction, logits)
 
-    def options(self) -> dict[str, Any]:
-        return {}
-
 
 class Seen(ExplainerModule):
     """Keeps what was explained."""
@@ -139,7 +140,7 @@ def test_a_test_on_salient_objects_explains_the_prediction(tmp_path: Path) -> No
     """And measures what masks allow, with as many images as there are."""
     data = SaliencyDataModule(tmp_path / "shards", sets.write_saliency(tmp_path / "set", "ECSSD"), **OPTIONS)
     torch.manual_seed(0)
-    module = Seen(Brightness(FrozenBackbone(FlowerNet())), lr=1.0)
+    module = Seen(Brightness(FrozenBackbone(FlowerNet())))
     trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
     (figures,) = trainer.test(module, datamodule=data, verbose=False)
     assert len(module.shown) == 3

@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from datamodules.images import ImageFolder, SampleError
+from datamodules.images import ImageFolder
+from datamodules.samples import SampleError
 from vitrine.data.preprocessing import Preprocessing
 
 TINY = Preprocessing(size=8, resize=8)
@@ -49,6 +50,6 @@ def test_a_broken_image_is_named(tmp_path: Path) -> None:
 
 
 def test_the_error_of_a_worker_is_its_last_sentence() -> None:
-    traceback = 'Traceback:\n  File "x", line 3\ndatamodules.images.SampleError: a.png is broken; mend it.\n'
+    traceback = 'Traceback:\n  File "x", line 3\ndatamodules.samples.SampleError: a.png is broken; mend it.\n'
     assert str(SampleError(traceback)) == "a.png is broken; mend it."
     assert str(SampleError("a.png is broken.")) == "a.png is broken."

@@ -20,16 +20,16 @@ def fit(data: Any, extractor: Any) -> Any:
 
 
 def stores(data: Any) -> list[Path]:
-    return sorted(data.feature_cache.iterdir())
+    return sorted(data.features.folder.iterdir())
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_features_are_computed_once(few: Path, tmp_path: Path, workers: int) -> None:
     extractor = fakes.MeanColour()
-    data = fakes.module_of(few, feature_cache=tmp_path, num_workers=workers)
+    data = fakes.module_of(few, folder=tmp_path, num_workers=workers)
     module = fit(data, extractor)
     assert extractor.images == 43 + 1  # one image tells their width
-    fit(fakes.module_of(few, feature_cache=tmp_path), extractor)
+    fit(fakes.module_of(few, folder=tmp_path), extractor)
     assert extractor.images == 44
     train, val = (set(itertools.chain(*module.seen[name])) for name in ("train", "val"))
     assert len(train) == 39
@@ -39,26 +39,26 @@ def test_features_are_computed_once(few: Path, tmp_path: Path, workers: int) -> 
 
 def test_augmented_or_unwanted_features_are_not_kept(few: Path, tmp_path: Path) -> None:
     extractor = fakes.MeanColour()
-    fit(fakes.module_of(few, feature_cache=tmp_path, augment=True), extractor)
-    fit(fakes.module_of(few, feature_cache=tmp_path, cache_features=False), extractor)
+    fit(fakes.module_of(few, folder=tmp_path, augment=True), extractor)
+    fit(fakes.module_of(few, folder=tmp_path, cache=False), extractor)
     assert extractor.images == 0
     assert not list(tmp_path.iterdir())
 
 
 def test_other_weights_images_or_preprocessing_make_other_stores(few: Path, many: Path, tmp_path: Path) -> None:
-    data = fakes.module_of(few, feature_cache=tmp_path)
+    data = fakes.module_of(few, folder=tmp_path)
     fit(data, fakes.MeanColour())
     fit(data, fakes.MeanColour("other weights"))
     assert len(stores(data)) == 2
-    fit(fakes.module_of(few, feature_cache=tmp_path, preprocessing=Preprocessing(8, None)), fakes.MeanColour())
+    fit(fakes.module_of(few, folder=tmp_path, preprocessing=Preprocessing(8, None)), fakes.MeanColour())
     assert len(stores(data)) == 3
-    fit(fakes.module_of(many, feature_cache=tmp_path), fakes.MeanColour())
+    fit(fakes.module_of(many, folder=tmp_path), fakes.MeanColour())
     assert len(stores(data)) == 4
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_interrupted_pass_computes_the_rest_only(few: Path, tmp_path: Path, workers: int) -> None:
-    data = fakes.module_of(few, feature_cache=tmp_path / "cut", num_workers=workers)
+    data = fakes.module_of(few, folder=tmp_path / "cut", num_workers=workers)
     with pytest.raises(RuntimeError, match="killed"):
         fit(data, fakes.MeanColour(limit=1 + 5 * 4))
     (folder,) = stores(data)
@@ -66,9 +66,9 @@ def test_an_interrupted_pass_computes_the_rest_only(few: Path, tmp_path: Path, w
     assert done.sum() == 20
     assert not (folder / "manifest.json").exists()
     extractor = fakes.MeanColour()
-    fit(fakes.module_of(few, feature_cache=tmp_path / "cut"), extractor)
+    fit(fakes.module_of(few, folder=tmp_path / "cut"), extractor)
     assert extractor.images == 1 + 23
-    whole = fakes.module_of(few, feature_cache=tmp_path / "whole")
+    whole = fakes.module_of(few, folder=tmp_path / "whole")
     fit(whole, fakes.MeanColour())
     for name in ("features", "logits", "labels", "keys"):
         assert np.array_equal(np.load(folder / f"{name}.npy"), np.load(stores(whole)[0] / f"{name}.npy"))
@@ -104,16 +104,18 @@ def test_labels_of_several_classes_are_multi_hot(tmp_path: Path) -> None:
 
 
 def test_orders_of_kept_features_share_evenly(few: Path, tmp_path: Path) -> None:
-    from datamodules.loaders import FeatureBatches, FeatureRows
+    from datamodules.feature_batches import OrderedFeatures, ShuffledFeatures
+    from datamodules.ranks import RankShare
     from vitrine.data.feature_store import FeatureTable
 
-    data = fakes.module_of(few, feature_cache=tmp_path)
+    data = fakes.module_of(few, folder=tmp_path)
     fit(data, fakes.MeanColour())
     table = FeatureTable(stores(data)[0])
     assert len(table) == 43
     rows = torch.arange(3, 43)
     for world in (1, 2, 3):
-        loaders = [FeatureBatches(table, rows, 4, rank, world) for rank in range(world)]
+        shares = [RankShare(rank, world) for rank in range(world)]
+        loaders = [ShuffledFeatures(table, rows, 4, share) for share in shares]
         epochs = [[fakes.keys_of(loader.epoch(number)) for loader in loaders] for number in (0, 0, 1)]
         assert epochs[0] == epochs[1] != epochs[2]
         assert len({len(loader) for loader in loaders}) == 1
@@ -121,9 +123,9 @@ def test_orders_of_kept_features_share_evenly(few: Path, tmp_path: Path) -> None
         keys = list(itertools.chain(*itertools.chain(*epochs[0])))
         assert len(keys) == len(set(keys)) == 40 - 40 % world
         assert fakes.keys_of(loaders[0].epoch(0, 2)) == epochs[0][0][2:]
-        once = itertools.chain(*(FeatureRows(table, rows, 4, rank, world) for rank in range(world)))
+        once = itertools.chain(*(OrderedFeatures(table, rows, 4, share) for share in shares))
         assert sorted(itertools.chain(*fakes.keys_of(once))) == sorted(key.decode() for key in table.keys[3:].tolist())
-    none = FeatureRows(table, rows[:1], 4, rank=1, world=2)
+    none = OrderedFeatures(table, rows[:1], 4, RankShare(1, 2))
     assert len(none) == 1  # a loader of length 0 would be skipped, with the hooks in which the other ranks wait
     assert list(none) == []
 

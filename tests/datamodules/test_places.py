@@ -8,6 +8,7 @@ import torch
 
 from datamodules import PlacesDataModule
 from tests.helpers import scene_sets
+from vitrine.core.options import grouped
 from vitrine.data.preprocessing import Preprocessing
 
 CLASSES = ["attic", "bathroom", "bedroom", "booth/indoor", "office"]
@@ -32,8 +33,8 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def places(shards: Path, root: Path | None, ade20k: Path | None, **options: Any) -> PlacesDataModule:
-    chosen: dict[str, Any] = {"preprocessing": Preprocessing(size=8, resize=8), "num_workers": 0, "batch_size": 4}
-    data = PlacesDataModule(shards, root, ade20k, **{**chosen, **options})
+    small: dict[str, Any] = {"preprocessing": Preprocessing(size=8, resize=8), "num_workers": 0, "batch_size": 4}
+    data = PlacesDataModule(shards, root, ade20k, **grouped(PlacesDataModule, {**small, **options}))
     data.prepare_data()
     data.setup("fit")
     return data

@@ -45,12 +45,12 @@ def fit(data: Any, *callbacks: pl.Callback, ckpt: Path | None = None, **options:
 @pytest.mark.filterwarnings("error:.*your dataloader is not resumable")
 @pytest.mark.parametrize(
     "options",
-    [{"num_workers": 0}, {"num_workers": 2}, {"cache_features": True}],
+    [{"num_workers": 0}, {"num_workers": 2}, {"cache": True}],
     ids=["streamed", "two workers", "kept features"],
 )
 def test_a_resumed_run_is_the_run_that_was_never_killed(few: Path, tmp_path: Path, options: dict[str, Any]) -> None:
     """Every epoch has 4 batches and a validation; it is resumed from every checkpoint that can be written."""
-    options = {"cache_features": False, "batch_size": 9, "feature_cache": tmp_path / "features", **options}
+    options = {"cache": False, "batch_size": 9, "folder": tmp_path / "features", **options}
     keep = KeepAll(tmp_path)
     whole = fit(fakes.module_of(few, **options), keep)
     batches = whole.seen["train"]
@@ -63,9 +63,9 @@ def test_a_resumed_run_is_the_run_that_was_never_killed(few: Path, tmp_path: Pat
 
 
 def test_a_finished_run_goes_on_for_more_epochs(few: Path, tmp_path: Path) -> None:
-    whole = fit(fakes.module_of(few, cache_features=False))
-    fit(fakes.module_of(few, cache_features=False), RunCheckpoint(), max_epochs=1, default_root_dir=tmp_path)
-    resumed = fit(fakes.module_of(few, cache_features=False), ckpt=last_checkpoint(tmp_path))
+    whole = fit(fakes.module_of(few, cache=False))
+    fit(fakes.module_of(few, cache=False), RunCheckpoint(), max_epochs=1, default_root_dir=tmp_path)
+    resumed = fit(fakes.module_of(few, cache=False), ckpt=last_checkpoint(tmp_path))
     assert resumed.seen["train"] == whole.seen["train"][len(whole.seen["train"]) // 3 :]
     assert torch.equal(resumed.head.weight, whole.head.weight)
 
@@ -74,7 +74,7 @@ def test_a_finished_run_goes_on_for_more_epochs(few: Path, tmp_path: Path) -> No
     "limits", [{"limit_train_batches": 3}, {"max_epochs": -1, "max_steps": 9}, {"val_check_interval": 2}]
 )
 def test_runs_with_other_limits_resume_too(few: Path, tmp_path: Path, limits: dict[str, Any]) -> None:
-    options = {"cache_features": False, "batch_size": 9}
+    options = {"cache": False, "batch_size": 9}
     keep = KeepAll(tmp_path)
     whole = fit(fakes.module_of(few, **options), keep, **limits)
     for path, seen in keep.kept[2:]:
@@ -83,16 +83,16 @@ def test_runs_with_other_limits_resume_too(few: Path, tmp_path: Path, limits: di
 
 
 def test_a_run_that_max_steps_cut_short_goes_on_within_the_epoch(few: Path, tmp_path: Path) -> None:
-    whole = fit(fakes.module_of(few, cache_features=False))
+    whole = fit(fakes.module_of(few, cache=False))
     cut: dict[str, Any] = {"max_steps": 5, "default_root_dir": tmp_path}
-    fit(fakes.module_of(few, cache_features=False), RunCheckpoint(), **cut)
-    resumed = fit(fakes.module_of(few, cache_features=False), ckpt=last_checkpoint(tmp_path), max_steps=12)
+    fit(fakes.module_of(few, cache=False), RunCheckpoint(), **cut)
+    resumed = fit(fakes.module_of(few, cache=False), ckpt=last_checkpoint(tmp_path), max_steps=12)
     assert resumed.seen["train"] == whole.seen["train"][5:12]
 
 
 def test_a_tested_checkpoint_does_not_shorten_a_later_fit(few: Path, tmp_path: Path) -> None:
     keep = KeepAll(tmp_path)
-    data = fakes.module_of(few, cache_features=False)
+    data = fakes.module_of(few, cache=False)
     whole = fit(data, keep, max_epochs=1)
     again = fakes.Recorder()
     trainer = pl.Trainer(max_epochs=1, **fakes.QUIET)

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from datamodules import CUBDataModule, FlowerDataModule, FolderDataModule
+from datamodules.options import LoadingOptions
 from vitrine.data.preprocessing import Preprocessing
 
 TINY = Preprocessing(size=8, resize=8)
@@ -42,7 +43,9 @@ def modified(shards: Path) -> dict[Path, int]:
 
 
 def test_class_folders_are_converted_once(class_folder: Path, tmp_path: Path) -> None:
-    data = FolderDataModule(tmp_path / "shards", class_folder, preprocessing=TINY, num_workers=0)
+    data = FolderDataModule(
+        tmp_path / "shards", class_folder, preprocessing=TINY, loading=LoadingOptions(num_workers=0)
+    )
     data.prepare_data()
     before = modified(data.shards)
     data.prepare_data()
@@ -55,7 +58,9 @@ def test_class_folders_are_converted_once(class_folder: Path, tmp_path: Path) ->
 
 
 def test_a_folder_without_an_index_is_converted(class_folder: Path, tmp_path: Path) -> None:
-    data = FolderDataModule(tmp_path / "shards", class_folder, preprocessing=TINY, num_workers=0)
+    data = FolderDataModule(
+        tmp_path / "shards", class_folder, preprocessing=TINY, loading=LoadingOptions(num_workers=0)
+    )
     (data.shards / "train").mkdir(parents=True)
     data.prepare_data()
     data.setup("fit")
@@ -63,7 +68,7 @@ def test_a_folder_without_an_index_is_converted(class_folder: Path, tmp_path: Pa
 
 
 def test_cub_is_converted_once_with_its_annotation(bird_root: Path, tmp_path: Path) -> None:
-    data = CUBDataModule(tmp_path / "shards", bird_root, preprocessing=TINY, num_workers=0)
+    data = CUBDataModule(tmp_path / "shards", bird_root, preprocessing=TINY, loading=LoadingOptions(num_workers=0))
     data.prepare_data()
     before = modified(data.shards)
     data.prepare_data()
@@ -93,7 +98,9 @@ def test_an_absent_root_does_not_matter_where_the_shards_are(
 
 
 def test_flowers_come_with_masks_and_boxes(flower_shards: Path) -> None:
-    data = FlowerDataModule(flower_shards, preprocessing=Preprocessing(32, None), num_workers=0, batch_size=3)
+    data = FlowerDataModule(
+        flower_shards, preprocessing=Preprocessing(32, None), loading=LoadingOptions(3, num_workers=0)
+    )
     data.setup("test")
     assert data.annotations == {"boxes", "mask"}
     batch = next(iter(data.test_dataloader()))

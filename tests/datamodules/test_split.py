@@ -11,8 +11,9 @@ import pytest
 import torch
 from numpy.testing import assert_array_equal
 
-from datamodules.images import SampleError
-from datamodules.split import Split, all_rows, collate, first_of_each_class, held_out_rows, record_of
+from datamodules.panel import first_of_each_class
+from datamodules.samples import SampleError, collate, record_of
+from datamodules.split import Split
 from tests.helpers.shard_fakes import write_split
 
 
@@ -25,7 +26,7 @@ def test_rows_are_counted_through_the_shards(split: Split) -> None:
     assert split.first_rows == [0, 17, 34]
     rows = [raw["row"] for shard in range(3) for raw in split.raw_samples(shard)]
     assert rows == list(range(43))
-    assert_array_equal(all_rows(split), np.ones(43, bool))
+    assert_array_equal(split.every_sample(), np.ones(43, bool))
 
 
 def test_a_decoded_sample(split: Split) -> None:
@@ -69,8 +70,8 @@ def test_a_shard_that_does_not_hold_what_its_index_says(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("fraction", "rows"), [(0, []), (0.25, [3, 7]), (0.5, [1, 3, 5, 7]), (1, list(range(8)))])
 def test_held_out_rows_are_spread_evenly(fraction: float, rows: list[int]) -> None:
-    split: Any = SimpleNamespace(index=SimpleNamespace(count=8))
-    assert np.flatnonzero(held_out_rows(split, fraction)).tolist() == rows
+    index: Any = SimpleNamespace(count=8)
+    assert np.flatnonzero(Split(Path(), index).held_out(fraction)).tolist() == rows
 
 
 @pytest.mark.parametrize("count", [1, 4, 7, 100])

@@ -1,13 +1,14 @@
 """Batches from shards: each rank and worker its own run of samples, shuffled or in order."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from datamodules.split import Split, all_rows
-from datamodules.stream import ShardStream, batches_per_rank
+from datamodules.ranks import RankShare
+from datamodules.split import Split
+from datamodules.stream import ShardStream, ShuffledEpoch
 from tests.helpers.shard_fakes import TINY
 
 
@@ -17,7 +18,7 @@ def split(few: Path) -> Split:
 
 
 def rows(stream: ShardStream) -> list[int]:
-    return [int(row) for batch in stream for row in batch["row"]]  # type: ignore[typeddict-item]
+    return [int(row) for batch in stream for row in batch["row"]]
 
 
 @pytest.mark.parametrize(
@@ -27,18 +28,18 @@ def rows(stream: ShardStream) -> list[int]:
 def test_full_batches_alone_or_one_smaller_one(
     samples: int, world: int, batch_size: int, expected: tuple[int, int]
 ) -> None:
-    assert batches_per_rank(samples, world, batch_size) == expected
+    assert RankShare(0, world).training_batches(samples, batch_size) == expected
 
 
 def test_less_than_a_sample_a_rank_is_refused() -> None:
     with pytest.raises(ValueError, match="1 training samples are too few for 2 processes"):
-        batches_per_rank(1, 2, 4)
+        RankShare(0, 2).training_batches(1, 4)
 
 
 @pytest.mark.parametrize("world", [1, 3])
 def test_in_order_each_wanted_row_comes_once(split: Split, world: int) -> None:
     wanted = np.arange(43) % 3 != 1
-    streams = [ShardStream(split, TINY, 4, wanted, rank, world) for rank in range(world)]
+    streams = [ShardStream(split, TINY, 4, wanted, RankShare(rank, world)) for rank in range(world)]
     assert [row for stream in streams for row in rows(stream)] == np.flatnonzero(wanted).tolist()
     for stream in streams:
         assert stream.batches_in_order(0) == len(list(stream))
@@ -46,11 +47,11 @@ def test_in_order_each_wanted_row_comes_once(split: Split, world: int) -> None:
 
 @pytest.mark.parametrize("world", [1, 2])
 def test_shuffled_no_row_comes_twice_and_ranks_have_the_same_number(split: Split, world: int) -> None:
-    batches, size = batches_per_rank(43, world, 4)
-    options: dict[str, Any] = {"batches": batches, "shuffle_buffer": 7}
+    batches, size = RankShare(0, world).training_batches(43, 4)
 
     def drawn(rank: int, seed: int) -> list[int]:
-        return rows(ShardStream(split, TINY, size, all_rows(split), rank, world, epoch_seed=seed, **options))
+        epoch = ShuffledEpoch(seed, batches, shuffle_buffer=7)
+        return rows(ShardStream(split, TINY, size, share=RankShare(rank, world), epoch=epoch))
 
     epochs = [[drawn(rank, seed) for rank in range(world)] for seed in (1, 1, 2)]
     assert epochs[0] == epochs[1] != epochs[2]
@@ -61,6 +62,6 @@ def test_shuffled_no_row_comes_twice_and_ranks_have_the_same_number(split: Split
 
 
 def test_a_resumed_epoch_goes_on_after_the_batches_that_were_seen(split: Split) -> None:
-    options: dict[str, Any] = {"batches": 10, "epoch_seed": 3, "shuffle_buffer": 7}
-    whole = rows(ShardStream(split, TINY, 4, all_rows(split), **options))
-    assert rows(ShardStream(split, TINY, 4, all_rows(split), skip=6, **options)) == whole[24:]
+    epoch = ShuffledEpoch(seed=3, batches=10, shuffle_buffer=7)
+    whole = rows(ShardStream(split, TINY, 4, epoch=epoch))
+    assert rows(ShardStream(split, TINY, 4, epoch=replace(epoch, skip=6))) == whole[24:]

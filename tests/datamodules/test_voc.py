@@ -1,13 +1,15 @@
 """Boxes of VOC come out of the shards with their classes and flags, and measure what they should."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from datamodules import VOCDataModule
-from datamodules.split import collate
+from datamodules.options import LoadingOptions
+from datamodules.samples import collate
 from tests.helpers import shard_fakes as fakes
 from vitrine.core.batch import Batch, repeat_per_class
 from vitrine.core.explanation import Explanation
@@ -20,7 +22,7 @@ CAT, DOG, PERSON = (CLASSES.index(name) for name in ("cat", "dog", "person"))
 
 
 def voc(shards: Path, root: Path | None, preprocessing: Preprocessing = WHOLE, batch_size: int = 4) -> VOCDataModule:
-    data = VOCDataModule(shards, root, preprocessing=preprocessing, num_workers=0, batch_size=batch_size)
+    data = VOCDataModule(shards, root, preprocessing=preprocessing, loading=LoadingOptions(batch_size, num_workers=0))
     data.prepare_data()
     return data
 
@@ -98,7 +100,7 @@ def test_a_crop_takes_classes_away_with_their_boxes(voc_root: Path, tmp_path: Pa
 
 def test_training_batches_keep_boxes_and_classes_together(voc_root: Path, tmp_path: Path) -> None:
     data = voc(tmp_path / "shards", voc_root, Preprocessing(size=12, resize=12))
-    data.augment = True
+    data.loading = replace(data.loading, augment=True)
     data.setup("fit")
     for batch in data.train_dataloader():
         for boxes, labels, flags in zip(batch["boxes"], batch["box_labels"], batch["box_difficult"], strict=True):

@@ -14,7 +14,7 @@ M = TypeVar("M", bound=ExplainerModule)
 SETTINGS = {field.name for field in fields(InversionSettings)}
 
 
-def make_flat(kind: type[M], backbone: BackboneOptions, **options: Any) -> M:
+def make_flat(kind: type[M], backbone: BackboneOptions, /, **options: Any) -> M:
     """A module whose options are given by name; ``lr`` and ``momentum`` are of its own kind of optimizer."""
     lr, momentum = options.pop("lr", None), options.pop("momentum", 0.9)
     overrides = {name: options.pop(name) for name in list(options) if name in SETTINGS and "Inversion" in kind.__name__}

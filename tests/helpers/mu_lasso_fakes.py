@@ -13,6 +13,7 @@ from lightning_modules import MuLassoModule
 from tests.helpers.flat_options import make_flat
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch
+from vitrine.core.options import grouped
 from vitrine.data.preprocessing import Preprocessing
 
 FILTERS, CLASSES = 88, 6
@@ -37,10 +38,16 @@ def make_module(**options: Any) -> MuLassoModule:
     return make_flat(MuLassoModule, backbone, **{**settings, **options})
 
 
-def make_data(shards: Path, cache: Path, **options: Any) -> FlowerDataModule:
+def make_data(shards: Path, folder: Path, **options: Any) -> FlowerDataModule:
     """The small flower set, at 64 pixels."""
-    settings: dict[str, Any] = {"preprocessing": Preprocessing(64, None), "num_workers": 0, "batch_size": 16}
-    return FlowerDataModule(shards, **{**settings, "feature_cache": cache, **options})
+    settings = {
+        "preprocessing": Preprocessing(64, None),
+        "num_workers": 0,
+        "batch_size": 16,
+        "folder": folder,
+        **options,
+    }
+    return FlowerDataModule(shards, **grouped(FlowerDataModule, settings))
 
 
 def fit(module: MuLassoModule, data: Any, ckpt_path: Path | None = None, **options: Any) -> pl.Trainer:
@@ -84,7 +91,7 @@ def fits(rank: int, shards: Path, out: Path, devices: int) -> dict[str, Any]:
     found = {}
     for solver, of_data in chosen.items():
         for scaling, kept in (("standardized", True), ("unit", False)):
-            data = make_data(shards, out / "features", cache_features=kept, **of_data)
+            data = make_data(shards, out / "features", cache=kept, **of_data)
             module = make_module(solver=solver, scaling=scaling, layers="all" if kept else ["features.0"])
             trainer = fit(module, data, **options)
             figures = {name: float(value) for name, value in trainer.callback_metrics.items()}

@@ -1,7 +1,7 @@
 """Small shards, a feature extractor and a module that records what it saw, and a run of them in one process or two."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from datamodules import ShardDataModule
 from vitrine.core.batch import Features
+from vitrine.core.options import grouped
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.data.shards.sample import Sample
 from vitrine.data.shards.writer import write_shards
@@ -64,10 +65,10 @@ def write_split(
 
 
 def module_of(shards: Path, **options: Any) -> ShardDataModule:
-    """A datamodule over tiny images."""
-    chosen = {"preprocessing": TINY, "num_workers": 0, "batch_size": 4, "shuffle_buffer": 7, **options}
-    cache = options.get("feature_cache", shards.parent / "features")
-    return ShardDataModule(shards, **{**chosen, "feature_cache": cache})
+    """A datamodule over tiny images; options are given by their names alone."""
+    small = {"preprocessing": TINY, "num_workers": 0, "batch_size": 4, "shuffle_buffer": 7}
+    cache = {"folder": shards.parent / "features"}
+    return ShardDataModule(shards, **grouped(ShardDataModule, small | cache | options))
 
 
 def at(data: ShardDataModule, rank: int = 0, world: int = 1, epoch: int = 0) -> ShardDataModule:
@@ -104,11 +105,14 @@ class MeanColour:
 class Recorder(pl.LightningModule):
     """A linear head that keeps the keys of every batch."""
 
+    one_pass = False
+
     def __init__(self, extractor: MeanColour | None = None) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.head = nn.Linear(3, 3)
         self.feature_extractor = extractor
+        self.explained_classes: Sequence[int] = ()
         self.seen: dict[str, list[list[str]]] = {"train": [], "val": [], "test": [], "predict": []}
 
     def training_step(self, batch: Any) -> Tensor:
@@ -137,7 +141,7 @@ def run(rank: int, shards: Path, images: Path, out: Path, devices: int) -> None:
     strategy = "ddp" if devices > 1 else "auto"
     for name in ("kept", "streamed"):
         cache = out / "features"
-        data = module_of(shards, cache_features=name == "kept", feature_cache=cache, predict_root=images, num_workers=1)
+        data = module_of(shards, cache=name == "kept", folder=cache, predict_root=images, num_workers=1)
         module = Recorder(MeanColour())
         trainer = pl.Trainer(devices=devices, strategy=strategy, max_epochs=2, **QUIET)
         trainer.fit(module, datamodule=data)

@@ -8,6 +8,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.optim import SGD
 from torch.utils.data import DataLoader
 from typing_extensions import override
 
@@ -29,8 +30,8 @@ class Colours(nn.Module):
 class TwoHeatmaps(Explainer):
     """Two heatmaps for each of two classes."""
 
-    def __init__(self, backbone: FrozenBackbone | None = None, **options: Any) -> None:
-        super().__init__(backbone or FrozenBackbone(Colours()), **options)
+    def __init__(self, backbone: FrozenBackbone | None = None, *args: Any, **kwargs: Any) -> None:
+        super().__init__(backbone or FrozenBackbone(Colours()), *args, **kwargs)
         self.weight = nn.Parameter(torch.ones(()))
 
     @override
@@ -44,10 +45,6 @@ class TwoHeatmaps(Explainer):
         labels = [[self.heatmap_name(index, k, f"x-feature {k + 1}") for k in range(2)] for index in predicted.tolist()]
         return Explanation(images[:, :2], logits, labels, predicted, predicted, logits)
 
-    @override
-    def options(self) -> dict[str, Any]:
-        return {}
-
 
 class Module(ExplainerModule):
     explainer: TwoHeatmaps
@@ -57,7 +54,10 @@ class Module(ExplainerModule):
 
 
 class Data(pl.LightningDataModule):
-    classes, annotations, preprocessing = CLASSES, (), None
+    classes, annotations, preprocessing, multi_label = CLASSES, frozenset[str](), None, False
+
+    def panel(self, count: int) -> Batch:
+        raise NotImplementedError
 
     def loader(self) -> DataLoader[Any]:
         images = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -91,20 +91,20 @@ def test_the_option_goes_before_the_run_and_the_run_before_init_from(tmp_path: P
     explainer.heatmap_names = {"bee": ["", "of the first"]}
     explainer.save(tmp_path / "first")
     run = tmp_path / "run"
-    assert names_after_test(Module(TwoHeatmaps(), 0.1), run) == {}
-    assert names_after_test(Module(TwoHeatmaps(), 0.1, init_from=tmp_path / "first"), run)["bee"] == [
+    assert names_after_test(Module(TwoHeatmaps()), run) == {}
+    assert names_after_test(Module(TwoHeatmaps(), init_from=tmp_path / "first"), run)["bee"] == [
         "",
         "of the first",
     ]
     named(run / "explainer")
-    assert names_after_test(Module(TwoHeatmaps(), 0.1, init_from=tmp_path / "first"), run)["ant"] == ["feeler", ""]
+    assert names_after_test(Module(TwoHeatmaps(), init_from=tmp_path / "first"), run)["ant"] == ["feeler", ""]
     other = named(tmp_path / "other", "ant: [leg, '']") / "names.yaml"
-    assert names_after_test(Module(TwoHeatmaps(), 0.1, names=other), run)["ant"] == ["leg", ""]
+    assert names_after_test(Module(TwoHeatmaps(), names=other), run)["ant"] == ["leg", ""]
 
 
 def test_a_prediction_knows_classes_from_the_checkpoint(tmp_path: Path) -> None:
     named(tmp_path / "explainer", "ant: [feeler, '']\nbee: [sting, wing]")
-    module = Module(TwoHeatmaps(), 0.1)
+    module = Module(TwoHeatmaps())
     module.on_load_checkpoint({"classes": CLASSES})
     found = trainer(tmp_path).predict(module, datamodule=Data())
     labels = {label for explanation in found or () for row in explanation.labels for label in row}  # type: ignore[union-attr]
@@ -116,13 +116,13 @@ def test_a_prediction_knows_classes_from_the_checkpoint(tmp_path: Path) -> None:
 def test_names_that_do_not_fit_stop_a_test_and_a_prediction(stage: str, tmp_path: Path) -> None:
     named(tmp_path / "explainer", "ant: [feeler]")
     with pytest.raises(ValueError, match=r"names\.yaml has 1 names for 'ant', which has 2 heatmaps"):
-        getattr(trainer(tmp_path), stage)(Module(TwoHeatmaps(classes=CLASSES), 0.1), datamodule=Data())
+        getattr(trainer(tmp_path), stage)(Module(TwoHeatmaps(classes=CLASSES)), datamodule=Data())
 
 
 def test_a_fit_goes_on_without_names_that_do_not_fit_and_keeps_them_beside(tmp_path: Path) -> None:
     named(tmp_path / "explainer", "ant: [feeler]")
     (tmp_path / "explainer" / "explainer.json").write_text("{}")  # an earlier, smaller explainer
-    module = Module(TwoHeatmaps(), 0.1)
+    module = Module(TwoHeatmaps())
     with pytest.warns(UserWarning, match="Heatmaps are shown without names: .* has 1 names for 'ant'"):
         trainer(tmp_path, Export()).fit(module, datamodule=Data())
     assert module.explainer.heatmap_names == {}
@@ -132,7 +132,7 @@ def test_a_fit_goes_on_without_names_that_do_not_fit_and_keeps_them_beside(tmp_p
 def test_a_fit_is_stopped_by_an_option_that_does_not_fit(tmp_path: Path) -> None:
     named(tmp_path, "cat: [paw]")
     with pytest.raises(ValueError, match="names for 'cat', which is no explained class"):
-        trainer(tmp_path / "run").fit(Module(TwoHeatmaps(), 0.1, names=tmp_path / "names.yaml"), datamodule=Data())
+        trainer(tmp_path / "run").fit(Module(TwoHeatmaps(), names=tmp_path / "names.yaml"), datamodule=Data())
 
 
 def test_names_written_while_a_run_goes_on_are_kept_as_they_are(tmp_path: Path) -> None:
@@ -141,11 +141,15 @@ def test_names_written_while_a_run_goes_on_are_kept_as_they_are(tmp_path: Path) 
         def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
             named(tmp_path / "explainer", "# by me\nant: [leg, '']\nbee: ['', '']\n")
 
-    trainer(tmp_path, Export()).fit(Module(TwoHeatmaps(), 0.0), datamodule=Data())
+    trainer(tmp_path, Export()).fit(
+        Module(TwoHeatmaps(), lambda parameters: SGD(parameters, lr=0.0)), datamodule=Data()
+    )
     named(tmp_path / "explainer", "ant: [feeler, '']\nbee: ['', '']\n")
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="names.yaml|Heatmaps")
-        trainer(tmp_path, Person(), Export()).fit(Module(TwoHeatmaps(), 0.0), datamodule=Data())
+        trainer(tmp_path, Person(), Export()).fit(
+            Module(TwoHeatmaps(), lambda parameters: SGD(parameters, lr=0.0)), datamodule=Data()
+        )
     text = (tmp_path / "explainer" / "names.yaml").read_text(encoding="utf-8")
     assert text == "# by me\nant: [leg, '']\nbee: ['', '']\n"
     assert sorted(path.name for path in (tmp_path / "explainer").glob("names*")) == ["names.yaml"]

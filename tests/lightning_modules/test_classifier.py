@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.optim import AdamW
 from torch.utils.data import DataLoader
 
 from lightning_modules import ClassifierModule
@@ -16,12 +17,18 @@ from vitrine.backbones.classifier_layer import classifier_layer, replace_classif
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch
+from vitrine.data.preprocessing import Preprocessing
 
 CLASSES = ["ant", "bee", "cat"]
 
 
 class ColouredImages(pl.LightningDataModule):
     """Class c is bright in channel c; with several labels, an image is bright in each of its channels."""
+
+    preprocessing, annotations = Preprocessing(32, 32), frozenset[str]()
+
+    def panel(self, count: int) -> Batch:
+        raise NotImplementedError
 
     def __init__(self, multi_label: bool = False) -> None:
         super().__init__()
@@ -64,7 +71,9 @@ class SmallNet(nn.Module):
 def make_module(**options: Any) -> ClassifierModule:
     torch.manual_seed(0)
     name = f"{__name__}:SmallNet"
-    return ClassifierModule(BackboneOptions(name), **{"lr": 0.03, **options})
+    return ClassifierModule(
+        BackboneOptions(name), **{"optimizer": lambda weights: AdamW(weights, lr=0.03, weight_decay=1e-4), **options}
+    )
 
 
 def fit(module: ClassifierModule, data: ColouredImages, folder: Path, epochs: int = 30) -> pl.Trainer:
@@ -130,8 +139,10 @@ def test_several_labels_an_image(tmp_path: Path) -> None:
 
 def test_a_constant_rate_without_decay_is_adam(tmp_path: Path) -> None:
     """As section 4.3 of Du et al. has it, on the last layer alone: then features stand still, and steps can be retraced."""
-    options = {"trainable": "last_layer", "lr_schedule": "constant", "weight_decay": 0.0, "lr": 0.03}
-    module = ClassifierModule(BackboneOptions(f"{__name__}:SmallNet", num_classes=len(CLASSES)), **options)  # type: ignore[arg-type]
+    module = ClassifierModule(
+        BackboneOptions(f"{__name__}:SmallNet", num_classes=len(CLASSES)), trainable="last_layer", lr_scheduler=None,
+        optimizer=lambda weights: AdamW(weights, lr=0.03, weight_decay=0.0),
+    )  # fmt: skip
     retraced = copy.deepcopy(module.network).eval()
     data = ColouredImages(multi_label=True)
     fit(module, data, tmp_path, epochs=5)

@@ -179,19 +179,22 @@ def test_amounts() -> None:
     ("options", "message"),
     [
         ({"classes_at_once": 0}, "classes_at_once is 0; give 1 or more"),
-        ({"classes_at_once": 1, "trunk": "shared"}, "leave it out with trunk: shared"),
+        (
+            {"classes_at_once": 1, "trunk": "shared"},
+            "training.classes_at_once is 1; give null: .* srae.trunk is shared",
+        ),
         ({"pretraining_epochs": -1}, "pretraining_epochs is -1"),
         ({"pretraining_epochs": 1, "objective": "nn"}, "objective nn has none"),
         ({"num_features": 0}, "num_features is 0; give 1 or more"),
-        ({"hidden": (8, 0)}, r"hidden is \[8, 0\]; give widths of 1 or more"),
-        ({"image_size": 0}, "image_size is 0; give the side"),
+        ({"hidden": (8, 0)}, r"hidden\[1\] is 0; give 1 or more"),
+        ({"image_size": 0}, "image_size is 0; give 1 or more"),
         ({"image_size": 2}, "takes no images of image_size 2 pixels"),
         ({"beta": -1.0}, "beta is -1.0; give 0 or more"),
         ({"eta": float("nan")}, "eta is nan"),
-        ({"q": 0.0}, "q is 0.0; give a finite number above 0"),
-        ({"lr": -1.0}, "lr is -1.0"),
+        ({"q": 0.0}, "q is 0.0; give a number above 0"),
+        ({"lr": -1.0}, "optimizer.init_args.lr is -1.0; give 0 or more"),
         ({"decoder_decay": -1.0}, "decoder_decay is -1.0"),
-        ({"positive_weight": -2.0}, "positive_weight is -2.0; give a finite number above 0, or balanced"),
+        ({"positive_weight": -2.0}, "positive_weight is -2.0; give a number above 0 or 'balanced'"),
     ],
 )
 def test_wrong_options(options: dict[str, Any], message: str) -> None:
@@ -245,7 +248,7 @@ def test_groups_do_not_go_on_from_a_fit_without(tmp_path: Path) -> None:
     module, batches = srae_fakes.make_module(), srae_fakes.make_batches(1)
     srae_fakes.fit(module, batches, EPOCHS, RunCheckpoint(), default_root_dir=tmp_path)
     grouped = srae_fakes.make_module(classes_at_once=2)
-    with pytest.raises(ValueError, match=r"go on from it with model\.init_args\.classes_at_once: null"):
+    with pytest.raises(ValueError, match=r"go on from it with model\.init_args\.training\.classes_at_once: null"):
         srae_fakes.fit(grouped, batches, EPOCHS, ckpt=last_checkpoint(tmp_path))
 
 
@@ -301,8 +304,8 @@ def test_idle_x_features_are_dropped_in_their_own_group(tmp_path: Path) -> None:
     class Record(Checkpoint):  # after all other callbacks
         @override
         def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-            live.append(module.heads.live[:, 0].tolist())
-            assert module.heads.live[:, 1:].all()
+            live.append(module.heads.alive[:, 0].tolist())
+            assert module.heads.alive[:, 1:].all()
 
     drop = DropDeadFeatures(threshold=1e-3, start=1.0, min_features=1)
     srae_fakes.fit(module, srae_fakes.make_batches(), EPOCHS, drop, Record(), default_root_dir=tmp_path)

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -82,7 +81,7 @@ def head_of(module: InversionModule) -> dict[str, Tensor]:
 
 
 def test_a_fit_of_nothing_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"nothing to fit.*set model.init_args.predictor to"):
+    with pytest.raises(ValueError, match=r"nothing to fit.*set model.init_args.inversion.predictor to"):
         fit(make_module(), make_batches(), trainer_of(tmp_path))
 
 
@@ -342,22 +341,19 @@ def test_what_is_exported_explains_the_same(tmp_path: Path) -> None:
 
 def test_a_tuned_alpha_is_taken_for_the_localisation_error() -> None:
     module = make_module(localization_alpha=1.5)
-    module._trainer = TrainerWithBoxes()  # type: ignore[assignment]
-    (own,) = [metric for metric in module._metrics() if isinstance(metric, LocalizationError)]
+    (own,) = [metric for metric in module._metrics({"boxes"}) if isinstance(metric, LocalizationError)]
     assert own.alpha == 1.5
-    module.localization_alpha = None
-    (own,) = [metric for metric in module._metrics() if isinstance(metric, LocalizationError)]
+    module.runs = replace(module.runs, localization_alpha=None)
+    (own,) = [metric for metric in module._metrics({"boxes"}) if isinstance(metric, LocalizationError)]
     assert own.alpha is None
-
-
-class TrainerWithBoxes:
-    datamodule = SimpleNamespace(annotations=frozenset({"boxes"}))
 
 
 def test_labels_of_other_classes_are_refused() -> None:
     module = make_module(explain="label")
     module._check_labels(6)
-    with pytest.raises(ValueError, match=r"set's 7 classes .* has 6 logits; .* model.init_args.explain to prediction"):
+    with pytest.raises(
+        ValueError, match=r"set's 7 classes .* has 6 logits; .* model.init_args.runs.explain to prediction"
+    ):
         module._check_labels(7)
 
 
@@ -365,9 +361,9 @@ def test_labels_of_other_classes_are_refused() -> None:
     ("options", "told"),
     [
         ({"inversion_share": -1.0}, "inversion_share is -1.0; give 0 or more"),
-        ({"internal_batch_size": 0}, "internal_batch_size is 0; give a finite number above 0"),
+        ({"internal_batch_size": 0}, "internal_batch_size is 0; give 1 or more"),
         ({"class_steps": -1}, "class_steps is -1"),
-        ({"score": "rank"}, "score 'rank' is unknown"),
+        ({"score": "rank"}, "score is 'rank'; give 'probability', 'log_probability', 'sigmoid' or 'logit'"),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, Any], told: str) -> None:

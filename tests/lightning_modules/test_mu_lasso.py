@@ -12,6 +12,7 @@ from torch import Tensor
 from lightning_modules import MuLassoModule
 from lightning_modules.base import faithfulness_metrics, was_updated
 from lightning_modules.mu_lasso import largest_curvature
+from lightning_modules.optimization import CosineToZero
 from tests.helpers import mu_lasso_fakes as fakes
 from tests.helpers.ranks import RankPool
 from vitrine.backbones.frozen import weight_digest
@@ -47,8 +48,8 @@ def objective(module: MuLassoModule, samples: tuple[Tensor, Tensor]) -> float:
     [
         {"batch_size": 16},
         {"batch_size": 7, "num_workers": 2},
-        {"batch_size": 16, "cache_features": False},
-        {"batch_size": 9, "num_workers": 3, "cache_features": False},
+        {"batch_size": 16, "cache": False},
+        {"batch_size": 9, "num_workers": 3, "cache": False},
     ],
     ids=["kept", "kept, workers", "streamed", "streamed, workers"],
 )
@@ -75,7 +76,7 @@ def test_exact_is_the_optimum_over_all_training_samples(
     assert module.solution is not None
     torch.testing.assert_close(module.solution.objective, solution.objective, rtol=1e-4, atol=1e-9)
     assert trainer.current_epoch == 1
-    assert (options.get("cache_features", True)) == (len(list(tmp_path.iterdir())) > 0)
+    assert (options.get("cache", True)) == (len(list(tmp_path.iterdir())) > 0)
 
 
 def test_exact_ends_after_one_epoch_and_tells_what_it_reached() -> None:
@@ -136,7 +137,7 @@ def test_what_is_usual_is_learned_when_the_training_ends(
 
     options = {**options, "callbacks": [Stop()]} if solver == "exact" or "callbacks" in options else options
     data = fakes.make_data(flower_shards, tmp_path, batch_size=22)
-    module = fakes.make_module(solver=solver, floor=0.5)
+    module = fakes.make_module(solver=solver, activation_threshold=0.5)
     fakes.fit(module, data, **options)
     relevant = module.explainer.relevant_indices()
     # Steps by a few epochs have not yet found all that the last one leaves with a weight.
@@ -224,11 +225,11 @@ class Norms(pl.Callback):
         self.look(pl_module)
 
 
-@pytest.mark.parametrize(("scaling", "schedule"), [("standardized", "cosine"), ("unit", "constant")])
-def test_steps_over_all_samples_reach_the_exact_optimum(scaling: str, schedule: str) -> None:
+@pytest.mark.parametrize(("scaling", "schedule"), [("standardized", CosineToZero), ("unit", None)])
+def test_steps_over_all_samples_reach_the_exact_optimum(scaling: str, schedule: Any) -> None:
     mu = {"standardized": 0.4, "unit": 4.0}[scaling]
     exact, steps = (
-        fakes.make_module(scaling=scaling, mu=mu, solver=solver, lr_schedule=schedule) for solver in ("exact", "sgd")
+        fakes.make_module(scaling=scaling, mu=mu, solver=solver, lr_scheduler=schedule) for solver in ("exact", "sgd")
     )
     fakes.fit(exact, fakes.make_batches())
     norms = Norms()
@@ -241,12 +242,12 @@ def test_steps_over_all_samples_reach_the_exact_optimum(scaling: str, schedule: 
     assert_same_heads({**head_of(steps), "weights": exact.explainer.weights.data}, head_of(exact))
 
 
-@pytest.mark.parametrize("schedule", ["constant", "cosine"])
-def test_the_size_of_a_step_follows_that_of_the_responses(schedule: str) -> None:
+@pytest.mark.parametrize("schedule", [None, CosineToZero])
+def test_the_size_of_a_step_follows_that_of_the_responses(schedule: Any) -> None:
     """The same learning rate serves responses of any size: ‖(sX)ᵀ(W/s) − Lᵀ‖ is ‖XᵀW − Lᵀ‖."""
     weights = []
     for size in (1.0, 1 / 1024):
-        module = fakes.make_module(scaling="paper", solver="sgd", mu=2 / size, lr_schedule=schedule)
+        module = fakes.make_module(scaling="paper", solver="sgd", mu=2 / size, lr_scheduler=schedule)
         batches = fakes.make_batches(size=100)
         for batch in batches:
             batch["features"] = batch["features"] * size
@@ -272,7 +273,7 @@ def test_the_scaling_of_steps_is_that_of_the_exact_fit(flower_shards: Path, tmp_
         heads = []
         for solver in ("exact", "sgd"):
             module = fakes.make_module(solver=solver, scaling=scaling)
-            data = fakes.make_data(flower_shards, tmp_path, cache_features=kept)
+            data = fakes.make_data(flower_shards, tmp_path, cache=kept)
             fakes.fit(module, data, max_epochs=1)
             heads.append({name: value for name, value in head_of(module).items() if name != "weights"})
         assert_same_heads(heads[1], heads[0])
@@ -292,7 +293,7 @@ class KeepAll(Checkpoint):
 
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_resumed_run_equals_one_that_was_never_stopped(flower_shards: Path, tmp_path: Path, *, kept: bool) -> None:
-    options = {"cache_features": kept, "batch_size": 8, "shuffle_buffer": 5}
+    options = {"cache": kept, "batch_size": 8, "shuffle_buffer": 5}
     keep = KeepAll(tmp_path)
     whole = fakes.make_module(solver="sgd")
     fakes.fit(
@@ -363,12 +364,11 @@ def test_an_exported_explainer_needs_no_fit_to_be_tested(exported: Path, flower_
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"lr": 0.0}, "lr is 0.0; give a finite number above 0"),
+        ({"lr": 0.0}, "optimizer.init_args.lr is 0.0; give a number above 0"),
         ({"lr": float("nan")}, "lr is nan"),
         ({"tol": -1.0}, "tol is -1.0"),
-        ({"momentum": 1.0}, "momentum is 1.0; give 0 or more and less than 1"),
-        ({"momentum": -0.1}, "momentum is -0.1"),
-        ({"lr_schedule": "linear"}, "lr_schedule 'linear' is unknown"),
+        ({"lr": 1.0, "momentum": 1.0}, "optimizer.init_args.momentum is 1.0; give 0 or more and below 1"),
+        ({"lr": 1.0, "momentum": -0.1}, "momentum is -0.1; give"),
         ({"mu": 0.0}, "mu is 0.0"),
     ],
 )
@@ -380,7 +380,7 @@ def test_wrong_options(options: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"scaling": "unit"}, "explainer was fitted with scaling standardized; set model.init_args.scaling"),
+        ({"scaling": "unit"}, "explainer was fitted with scaling standardized; set model.init_args.mu_lasso.scaling"),
         ({"norm": "squared"}, "was fitted with norm l2"),
         ({"layers": ["features.0"]}, "saved heads do not fit"),
     ],
@@ -393,7 +393,10 @@ def test_weights_of_other_responses_are_refused(exported: Path, options: dict[st
 def test_exact_takes_neither_augmented_images_nor_weights_to_go_on_from(
     flower_shards: Path, exported: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match=r"set data\.init_args\.augment: false, or take model\.init_args\.solver: sgd"):
+    with pytest.raises(
+        ValueError,
+        match=r"set data\.init_args\.loading\.augment: false, or take model\.init_args\.training\.solver: sgd",
+    ):
         fakes.fit(fakes.make_module(), fakes.make_data(flower_shards, tmp_path, augment=True))
     with pytest.raises(ValueError, match=r"does not go on from the weights of model\.init_args\.init_from"):
         fakes.fit(fakes.make_module(init_from=exported), fakes.make_data(flower_shards, tmp_path))

@@ -33,7 +33,7 @@ def test_lasso_takes_one_pass(tmp_path: Path) -> None:
     torch.testing.assert_close(heads.bias, b)
     chosen = strongest(contributions, 2)
     assert torch.equal(heads.indices, chosen.clamp(min=0))
-    assert torch.equal(heads.live, chosen >= 0)
+    assert torch.equal(heads.alive, chosen >= 0)
     # Logits are 4 Z_j − 1 of their own dimension.
     assert heads.indices[:, 0].tolist() == explained
     assert float(trainer.callback_metrics["train/dimensions_per_class"]) == (w != 0).sum() / 3
@@ -50,7 +50,7 @@ def test_the_lasso_is_validated(tmp_path: Path) -> None:
     assert float(trainer.callback_metrics["val/f_reg"]) == pytest.approx(expected, rel=1e-5)
     (figures,) = trainer.validate(module, srae_fakes.Batches(batches[:2]), verbose=False)
     assert figures["val/f_reg"] == pytest.approx(expected, rel=1e-5)
-    drawn = srae_fakes.make_selection(selection="random")
+    drawn = srae_fakes.make_selection(kind="random")
     pl.Trainer(**srae_fakes.QUIET).validate(drawn, srae_fakes.Batches(batches[:2]), verbose=False)
 
 
@@ -59,10 +59,10 @@ def test_dimensions_that_were_chosen_otherwise_are_refused(tmp_path: Path) -> No
     trainer.save_checkpoint(tmp_path / "a.ckpt", weights_only=False)
     with pytest.raises(
         ValueError,
-        match=r"a\.ckpt was trained with selection: lasso, not random; set model\.init_args\.selection: lasso",
+        match=r"a\.ckpt was trained with kind: lasso, not random; set model\.init_args\.selection\.kind: lasso",
     ):
         pl.Trainer(**srae_fakes.QUIET).test(
-            srae_fakes.make_selection(selection="random"),
+            srae_fakes.make_selection(kind="random"),
             image_loader(),
             ckpt_path=tmp_path / "a.ckpt",
             weights_only=False,
@@ -77,7 +77,7 @@ def test_lasso_on_shards(tmp_path: Path) -> None:
     explained = {"explained_classes": [0, 2], "alpha": 1e-4}
     found = []
     for cache in (True, False):
-        data = shard_fakes.module_of(shards, cache_features=cache, **options)
+        data = shard_fakes.module_of(shards, cache=cache, **options)
         module = srae_fakes.make_selection(**explained)
         trainer = pl.Trainer(max_epochs=3, **{**srae_fakes.QUIET, "default_root_dir": tmp_path})
         trainer.fit(module, datamodule=data)
@@ -101,7 +101,7 @@ def image_loader() -> DataLoader[Any]:
 
 
 def test_the_logit_needs_no_training() -> None:
-    module = srae_fakes.make_selection(selection="logit", layer="classifier", explained_classes=None)
+    module = srae_fakes.make_selection(kind="logit", layer="classifier", explained_classes=None)
     assert not module.needs_checkpoint
     (figures,) = pl.Trainer(**srae_fakes.QUIET).test(module, image_loader(), verbose=False)
     assert figures["test/f_reg"] == pytest.approx(0, abs=1e-6)
@@ -114,13 +114,13 @@ def test_the_logit_needs_no_training() -> None:
 
 
 def test_random_dimensions_need_no_training(tmp_path: Path) -> None:
-    module = srae_fakes.make_selection(selection="random", seed=4)
+    module = srae_fakes.make_selection(kind="random", seed=4)
     assert not module.needs_checkpoint
     before = module.explainer.head_state()
     srae_fakes.fit(module, srae_fakes.make_batches(), 3, default_root_dir=tmp_path)
     for name, value in module.explainer.head_state().items():
         assert torch.equal(value, before[name])
-    other = srae_fakes.make_selection(selection="random", seed=5).explainer.heads.indices
+    other = srae_fakes.make_selection(kind="random", seed=5).explainer.heads.indices
     assert not torch.equal(module.explainer.heads.indices, other)
     (figures,) = pl.Trainer(**srae_fakes.QUIET).test(module, image_loader(), verbose=False) or [{}]
     assert "test/f_reg" not in figures
@@ -129,9 +129,9 @@ def test_random_dimensions_need_no_training(tmp_path: Path) -> None:
 def test_wrong_options() -> None:
     with pytest.raises(ValueError, match="alpha is -1"):
         srae_fakes.make_selection(alpha=-1)
-    with pytest.raises(ValueError, match="positive_weight is 0; give a finite number above 0, or balanced"):
+    with pytest.raises(ValueError, match="positive_weight is 0; give a number above 0 or 'balanced'"):
         srae_fakes.make_selection(positive_weight=0)
     with pytest.raises(ValueError, match=r"num_features is 65, but layer 'features\.2' has 64 dimensions"):
         srae_fakes.make_selection(num_features=65)
     with pytest.raises(ValueError, match=r"gives the 4 logits; layer 'features\.2' gives 64 numbers"):
-        srae_fakes.make_selection(selection="logit")
+        srae_fakes.make_selection(kind="logit")

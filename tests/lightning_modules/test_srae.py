@@ -72,12 +72,14 @@ def equation_5(module: SRAEModule, batch: Batch, weight: float) -> float:
         for k in range(dimensions):
             residuals = (decoded[:, k] - batch["features"][:, k]).square().tolist()
             q_k = sum(w * r for w, r in zip(weights, residuals, strict=True)) / sum(weights)
-            total += module.beta * math.log(1 + module.q * q_k) / dimensions
+            total += module.train_options.beta * math.log(1 + module.train_options.q * q_k) / dimensions
         columns = [column / column.norm() if column.norm() > 0 else column for column in embedding.T]
         n = len(columns)
         for i in range(n):
             for j in range(n):
-                total += module.eta * float(columns[i] @ columns[j]) ** 2 / (n * (n - 1)) if i != j else 0.0
+                total += (
+                    module.train_options.eta * float(columns[i] @ columns[j]) ** 2 / (n * (n - 1)) if i != j else 0.0
+                )
     return total
 
 

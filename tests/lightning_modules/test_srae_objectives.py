@@ -129,7 +129,7 @@ def test_a_shortened_fit_has_predictors_too(tmp_path: Path, stop: dict[str, int]
 
 
 def layers_of(module: SRAEModule, part: str) -> list[nn.Linear]:
-    network = module.heads if module.explainer.trunk == "shared" else module.heads[0]  # type: ignore[index]
+    network = module.heads if module.explainer.options.trunk == "shared" else module.heads[0]  # type: ignore[index]
     return [layer for layer in network.get_submodule(part).modules() if isinstance(layer, nn.Linear)]
 
 
@@ -167,7 +167,9 @@ def test_layers_are_pretrained_one_after_the_other(tmp_path: Path, options: dict
 
 def test_pretraining_on_two_ranks_needs_a_strategy_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lightning_modules.srae.world_size", lambda: 2)
-    with pytest.raises(ValueError, match=r"ddp_find_unused_parameters_true, or set model\.init_args\.classes_at_once"):
+    with pytest.raises(
+        ValueError, match=r"ddp_find_unused_parameters_true, or set model\.init_args\.training\.classes_at_once"
+    ):
         srae_fakes.fit(srae_fakes.make_module(pretraining_epochs=1), srae_fakes.make_batches(1), 1)
 
 

@@ -30,6 +30,14 @@ class Method(ABC):
 
     Raises:
         ValueError: if the model has no such layer, or an option is out of range.
+
+    Example:
+        >>> import torch
+        >>> class Brightness(Method):
+        ...     def maps(self, inputs, target):
+        ...         return inputs.mean(dim=1)[:, None, None].repeat(1, target.num_maps, 1, 1, 1)
+        >>> Brightness(torch.nn.Flatten()).attribute(torch.rand(2, 3, 8, 8)).shape
+        torch.Size([2, 1, 8, 8])
     """
 
     explains_classes: ClassVar[bool] = True

@@ -14,6 +14,8 @@ class Batch(TypedDict, total=False):
 
     key: list[str]
     """Names of the samples, unique in a data set."""
+    row: Tensor
+    """(B,) int64: index of each sample in its split, in the order of the shards; only of streamed samples."""
     image: Tensor
     """(B, 3, H, W) float, normalised for the backbone."""
     label: Tensor

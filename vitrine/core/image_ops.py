@@ -8,6 +8,9 @@ from torch import Tensor
 
 from vitrine.core.precision import in_full
 
+DISPLAY_SIGMA = 0.02
+"""Of the Gaussian that heatmaps are displayed with, as a share of their longer side."""
+
 
 def gaussian_matrix(length: int, sigma: float, like: Tensor, truncate: float | None = None) -> Tensor:
     """(L, L) weights of a one-dimensional Gaussian blur of ``sigma`` pixels; each row sums to 1, also at the ends.
@@ -57,6 +60,16 @@ def gaussian_blur(images: Tensor, sigma: float, truncate: float | None = None) -
     wide = in_full(images)
     rows, columns = (gaussian_matrix(length, sigma, wide, truncate) for length in images.shape[-2:])
     return separable_filter(rows, wide, columns).to(images.dtype)
+
+
+def display_blur(maps: Tensor, sigma: float | None = None) -> Tensor:
+    """Blurs (…, H, W) heatmaps for display, which turns spikes at single pixels into areas that can be seen.
+
+    Args:
+        maps: (…, H, W).
+        sigma: of the Gaussian in pixels, which is cut at 3 σ; 2 % of the longer side without it.
+    """
+    return gaussian_blur(maps, DISPLAY_SIGMA * max(maps.shape[-2:]) if sigma is None else sigma, truncate=3)
 
 
 def upsampled(maps: Tensor, inputs: Tensor) -> Tensor:

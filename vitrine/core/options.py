@@ -11,6 +11,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, ParamSpec, Self, TypeVar, Union, cast, get_args, get_origin
@@ -196,7 +197,14 @@ def _reason(name: str, value: object, annotation: Any) -> OptionError | None:  #
         return None if _is_plain(value, annotation) else _refused(name, value, annotation)
     if origin in {Sequence, list, tuple} or annotation in {Sequence, list, tuple}:
         return _reason_in_sequence(name, value, annotation, arguments)
-    if isinstance(annotation, type) and annotation is Path and value is None:
+    return _reason_as_a_whole(name, value, annotation)
+
+
+def _reason_as_a_whole(name: str, value: object, annotation: Any) -> OptionError | None:
+    """Of keys with values, paths and options within options, whose entries are not looked at here."""
+    if get_origin(annotation) in {Mapping, dict}:
+        return None if isinstance(value, Mapping) else _refused(name, value, annotation)
+    if annotation is Path and value is None:
         return _refused(name, value, annotation)
     if isinstance(annotation, type) and issubclass(annotation, Options) and not isinstance(value, annotation):
         return OptionError(name, value, f"{annotation.__name__}(…)")
@@ -253,6 +261,8 @@ def _wanted(annotation: Any, value: object = None) -> str:  # noqa: PLR0911 - on
         if origin is tuple and Ellipsis not in arguments and kinds:
             return f"a list of {len(kinds)} entries"
         return f"a list, each entry {_wanted(kinds[0])}" if kinds else "a list"
+    if origin in {Mapping, dict}:
+        return "keys with values"
     plain = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path"}
     if annotation in {None, type(None)}:
         return "null"
@@ -327,8 +337,27 @@ def grouped(declared: type, options: Mapping[str, Any]) -> dict[str, Any]:
         for parent in parents:
             branch = branch.setdefault(parent, {})
         branch[last] = value
-    hints = _hints(declared.__init__)  # type: ignore[misc]  # looked at, not called
+    hints = parameter_types(declared)
     return {name: _made(value, hints.get(name)) for name, value in tree.items()}
+
+
+def parameter_types(declared: type) -> dict[str, Any]:
+    """Annotations of a constructor's parameters, and of those of its bases' to which it passes further options on.
+
+    Constructors of other libraries whose annotations cannot be evaluated are left out.
+    """
+    annotations: dict[str, Any] = {}
+    for base in inspect.getmro(declared)[:-1]:
+        if "__init__" not in vars(base):
+            continue
+        constructor = base.__init__  # type: ignore[misc]  # looked at, not called
+        with suppress(NameError):
+            annotations = _hints(constructor) | annotations
+        if all(
+            one.kind is not inspect.Parameter.VAR_KEYWORD for one in inspect.signature(constructor).parameters.values()
+        ):
+            break
+    return annotations
 
 
 def _made(value: Any, hint: Any) -> Any:

@@ -3,13 +3,12 @@
 import inspect
 import pydoc
 import re
-import typing
 from collections.abc import Iterable
 from textwrap import dedent
 from typing import Any
 
 from vitrine.core.near_names import did_you_mean
-from vitrine.core.options import Options, option_path
+from vitrine.core.options import Options, option_path, parameter_types
 
 UNION = re.compile(
     r"Does not validate against any of the Union subtypes\n.*?^(?P<i> *)Errors:\n(?P<errors>.*?)\n(?P=i)Given value type:"
@@ -47,7 +46,7 @@ def one_sentence(message: str, classes: Iterable[str] = (), roots: dict[str, typ
 def accepted_keys(cls: type, path: Iterable[str] = ()) -> list[str]:
     """Names of the parameters of a class, or of the class of its parameter at ``path``, with those of its bases."""
     for name in path:
-        cls = _parameter_types(cls).get(name, object)
+        cls = parameter_types(cls).get(name, object)
     names: dict[str, None] = {}
     for base in inspect.getmro(cls)[:-1]:
         parameters = inspect.signature(base.__init__).parameters.values()  # type: ignore[misc]
@@ -144,16 +143,12 @@ def _near_option(wrong: str, cls: type) -> str:
     """As `did_you_mean`, among the fields of the option dataclasses that a class takes."""
     paths = {
         field: f"{parameter}.{field}"
-        for parameter, hint in _parameter_types(cls).items()
+        for parameter, hint in parameter_types(cls).items()
         if isinstance(hint, type) and issubclass(hint, Options)
         for field in accepted_keys(hint)
     }
     close = [path for field, path in paths.items() if did_you_mean(wrong, [field])]
     return f"; did you mean {' or '.join(close)}?" if close else ""
-
-
-def _parameter_types(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls.__init__)  # type: ignore[misc]
 
 
 def _flat(text: str) -> str:

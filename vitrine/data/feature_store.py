@@ -51,11 +51,12 @@ class FeatureStore:
         ...     key = "mean"
         ...     def __call__(self, images):
         ...         return Features(features=images.mean(dim=(2, 3)), logits=images.mean(dim=(1, 2, 3))[:, None])
-        >>> batch = Batch(key=["a", "b"], image=torch.rand(2, 3, 8, 8), label=torch.tensor([0, 1]))
+        >>> rows, images = torch.tensor([0, 1]), torch.rand(2, 3, 8, 8)
+        >>> batch = Batch(key=["a", "b"], row=rows, image=images, label=torch.tensor([3, 7]))
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     store = FeatureStore(Path(folder), {"features": Mean.key}, n_samples=2)
         ...     store.allocate(width=3, num_classes=1, label_shape=())
-        ...     store.fill([batch | {"row": torch.tensor([0, 1])}], Mean(), torch.device("cpu"))
+        ...     store.fill([batch], Mean(), torch.device("cpu"))
         ...     store.finish(samples="train")
         ...     store.read().batch(torch.tensor([1]))["features"].shape
         torch.Size([1, 3])
@@ -144,7 +145,7 @@ class FeatureStore:
         return FeatureTable(self.folder)
 
     @staticmethod
-    def _write(files: dict[str, Any], batch: Any, computed: Features) -> None:
+    def _write(files: dict[str, Any], batch: Batch, computed: Features) -> None:
         indices = batch["row"].numpy()
         files["features"][indices] = computed["features"].float().cpu().numpy()
         files["logits"][indices] = computed["logits"].float().cpu().numpy()
@@ -162,7 +163,7 @@ def _encode(key: str) -> bytes:
     data = key.encode()
     if len(data) > KEY_BYTES:
         raise ValueError(
-            f"The key {key} is longer than {KEY_BYTES} bytes; shorten the path, or set cache_features: false."
+            f"The key {key} is longer than {KEY_BYTES} bytes; shorten the path, or set data.init_args.features.cache: false."
         )
     return data
 

@@ -62,6 +62,8 @@ class Explainer(nn.Module, ABC):
     """
 
     options_type: ClassVar[type[Options]] = Options
+    explained_classes: Sequence[int] = ()
+    """The classes that have a head of their own, of an explainer with heads per class."""
     registered: ClassVar[dict[str, type["Explainer"]]] = {}
     """Every subclass that was defined, by ``module:ClassName``."""
 

@@ -73,7 +73,9 @@ def _registered(folder: Path, config: dict[str, Any]) -> type[Explainer]:
         if kind.__name__ == name and (moved or not path):
             return kind
     module, _, class_name = path.partition(":")
-    remedy = f"import {module} before, or pass vitrine.load(..., explainer={class_name or name})"
+    remedy = f"pass its class: vitrine.load(..., explainer={class_name or name})"
+    if module not in {"", "__main__"}:
+        remedy = f"import {module} before, or {remedy}"
     raise ValueError(f"{folder / CONFIG_NAME} is of the explainer {path or name!r}, which is not known here; {remedy}.")
 
 

@@ -12,10 +12,9 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from vitrine.core.explanation import Explanation
-from vitrine.core.image_ops import gaussian_blur
+from vitrine.core.image_ops import display_blur
 from vitrine.core.options import Range, checked
 from vitrine.data.preprocessing import Preprocessing
-from vitrine.visualization.overlays import BLUR
 
 Fill = Literal["inpaint", "black"]
 Inpainting = Literal["telea", "navier_stokes"]
@@ -59,7 +58,7 @@ def display_maps(explanation: Explanation, sigma: float | None = None) -> Tensor
     maps = explanation.heatmaps.detach().float().where(explanation.valid[..., None, None], 0)
     sizes = maps.abs().amax(dim=(2, 3), keepdim=True)
     scaled = maps / sizes.where(sizes != 0, 1)
-    return gaussian_blur(scaled, BLUR * max(maps.shape[2:]) if sigma is None else sigma, truncate=3)
+    return display_blur(scaled, sigma)
 
 
 @checked

@@ -6,10 +6,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from vitrine.core.image_ops import gaussian_blur
+from vitrine.core.image_ops import display_blur
 
 NO_EVIDENCE = "no positive evidence"
-BLUR = 0.02  # of the longer side: turns the spikes of a map at the pixels into areas that can be seen
 
 _OKLAB_TO_LMS = np.array(
     [[1, 0.3963377774, 0.2158037573], [1, -0.1055613458, -0.0638541728], [1, -0.0894841775, -1.2914855480]]
@@ -54,7 +53,7 @@ def positive_strength(heatmap: Tensor, sigma: float | None = None) -> Tensor | N
     if not values.isfinite().all() or values.max() == values.min():
         return None
     scaled = values / values.abs().max()  # maps of any scale: those at the pixels may be all but denormal
-    blurred = gaussian_blur(scaled, BLUR * max(values.shape) if sigma is None else sigma, truncate=3)
+    blurred = display_blur(scaled, sigma)
     positive = blurred.clamp(min=0)
     return positive / positive.max() if positive.max() > 0 else None
 

@@ -1,44 +1,20 @@
-"""FrozenBackbone: built by every kind of name, loaded from every kind of file, and unchanged by all that is done with it."""
+"""FrozenBackbone: unchanged by all that is done with it, its digest, and what reaches its outputs."""
 
 import copy
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 import torch
-import torchvision
-from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
+from tests.helpers.own_network import OwnNetwork
 from tests.helpers.ranks import RankPool
 from vitrine.attribution import ExcitationBackprop
 from vitrine.backbones.frozen import FrozenBackbone, weight_digest
 from vitrine.backbones.guard import eval_guard
-from vitrine.backbones.networks import BackboneOptions, build_network
+from vitrine.backbones.networks import build_network
 
 NETWORKS = ["resnet18", "vgg11_bn", "densenet121", "googlenet", "mobilenet_v2", "squeezenet1_0", "convnext_tiny"]
-
-
-class OwnNetwork(nn.Module):
-    """A network with everything that could change: batch norm, dropout, in-place and functional ReLU."""
-
-    def __init__(self, num_classes: int = 3) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 4, 3)
-        self.norm = nn.BatchNorm2d(4)
-        self.relu = nn.ReLU(inplace=True)
-        self.dropout = nn.Dropout(0.5)
-        self.classifier = nn.Linear(4, num_classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits."""
-        hidden = self.relu(self.norm(self.conv(images)))
-        return self.classifier(self.dropout(F.relu(hidden.mean(dim=(2, 3)))))
 
 
 class Snapshot:
@@ -68,11 +44,6 @@ class Snapshot:
         assert now.state.keys() == self.state.keys()
         for name, value in self.state.items():
             assert torch.equal(now.state[name], value), name
-
-
-@pytest.fixture
-def images() -> Tensor:
-    return torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -171,122 +142,9 @@ def test_the_digest_sees_every_bit() -> None:
     assert weight_digest(dict(reversed(list(copy.deepcopy(state).items())))) == digests[0]
 
 
-# Names
-
-
-def test_own_class_by_name(tmp_path: Path) -> None:
-    module = ModuleType("network_of_a_user")
-    module.Net = OwnNetwork  # type: ignore[attr-defined]
-    sys.modules[module.__name__] = module
-    backbone = FrozenBackbone("network_of_a_user:Net", arguments={"num_classes": 4})
-    assert backbone(torch.rand(1, 3, 8, 8)).logits.shape == (1, 4)
-
-
-def test_timm_by_name(images: Tensor) -> None:
-    backbone = FrozenBackbone("timm:resnet10t", num_classes=4)
-    assert backbone(images, taps=["layer4"]).logits.shape == (2, 4)
-    with pytest.raises(ValueError, match=r"no model named 'resnet10q'.*near names"):
-        FrozenBackbone("timm:resnet10q")
-    with pytest.raises(ValueError, match="'IMAGENET1K_V1' are unknown to timm"):
-        FrozenBackbone("timm:resnet10t", weights="IMAGENET1K_V1")
-
-
-def test_timm_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'vitrine\[timm\]'"):
-        FrozenBackbone("timm:resnet10t")
-
-
-def test_weights_from_the_public_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The table's own loader is called; the download itself is stood in for, since tests have no network."""
-    state = torchvision.models.resnet18().state_dict()
-    entry = torchvision.models.ResNet18_Weights.IMAGENET1K_V1
-    asked: list[Any] = []
-
-    def download(self: Any, **_: Any) -> dict[str, Tensor]:
-        asked.append(self)
-        return state
-
-    monkeypatch.setattr(type(entry), "get_state_dict", download)
-    backbone = FrozenBackbone("resnet18", weights="IMAGENET1K_V1")
-    assert asked == [entry]
-    assert backbone.digest == weight_digest(state)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"network": "resnet19"}, r"no classifier named 'resnet19'.*resnet18"),
-        ({"network": "resnet18", "weights": "IMAGENET"}, r"'IMAGENET' are neither a file.*IMAGENET1K_V1"),
-        ({"network": "no.such.place:Net"}, r"'no.such.place:Net' cannot be imported"),
-        ({"network": "torch.nn:NoNet"}, r"'torch.nn:NoNet' cannot be imported"),
-        ({"network": "torch.nn:Identity", "weights": "DEFAULT"}, r"must be a local file"),
-    ],
-)
-def test_wrong_names(arguments: dict[str, str], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        FrozenBackbone(**arguments)  # type: ignore[arg-type]
-
-
 def test_unknown_layer_names_its_neighbours(images: Tensor) -> None:
     with pytest.raises(ValueError, match=r"layer4\.1\.conv3.*layer4\.1\.conv2"):
         FrozenBackbone("resnet18", num_classes=2)(images, taps=["layer4.1.conv3"])
-
-
-# Weight files
-
-
-@pytest.fixture
-def own_state() -> dict[str, Tensor]:
-    torch.manual_seed(1)
-    return OwnNetwork().state_dict()
-
-
-SAVERS: dict[str, Callable[[dict[str, Tensor], Path], None]] = {
-    "w.pth": torch.save,
-    "w.pt": torch.save,
-    "w.safetensors": save_file,
-}
-
-
-@pytest.mark.parametrize("name", SAVERS)
-def test_local_files(name: str, own_state: dict[str, Tensor], tmp_path: Path) -> None:
-    SAVERS[name](own_state, tmp_path / name)
-    backbone = FrozenBackbone(OwnNetwork(), weights=tmp_path / name)
-    assert backbone.digest == weight_digest(own_state)
-
-
-def wrong_files(state: dict[str, Tensor], folder: Path) -> Iterator[tuple[Path, str]]:
-    first, *_ = state
-    yield folder / "absent.pth", "absent.pth does not exist"
-    (folder / "broken.safetensors").write_bytes(b"nothing of the kind")
-    yield folder / "broken.safetensors", "broken.safetensors cannot be read"
-    (folder / "broken.pth").write_bytes(b"nothing of the kind")
-    yield folder / "broken.pth", "broken.pth"
-    torch.save(OwnNetwork(), folder / "module.pth")
-    yield folder / "module.pth", "module.pth holds more than tensors"
-    torch.save([1, 2], folder / "list.pth")
-    yield folder / "list.pth", "list.pth does not hold a state dict"
-    torch.save({k: v for k, v in state.items() if k != first}, folder / "less.pth")
-    yield folder / "less.pth", f"lacks '{first}'"
-    torch.save({**state, "extra": torch.ones(1)}, folder / "more.pth")
-    yield folder / "more.pth", "has 'extra'"
-    torch.save({**state, "classifier.weight": torch.ones(7, 4)}, folder / "shape.pth")
-    yield folder / "shape.pth", r"'classifier.weight' has shape \(7, 4\) there and \(3, 4\) here"
-
-
-def test_wrong_files_are_named(own_state: dict[str, Tensor], tmp_path: Path) -> None:
-    for path, message in wrong_files(own_state, tmp_path):
-        with pytest.raises((ValueError, FileNotFoundError), match=message):
-            FrozenBackbone(OwnNetwork(), weights=path)
-
-
-def test_options_name_a_file_only_by_its_suffix() -> None:
-    assert BackboneOptions("resnet18", "DEFAULT").weight_file is None
-    assert BackboneOptions("resnet18", "a/b.pth").weight_file == Path("a/b.pth")
-
-
-# Distributed
 
 
 class HeadOnBackbone(nn.Module):

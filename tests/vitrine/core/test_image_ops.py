@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -63,7 +63,6 @@ def truncated_convolution(images: Tensor, sigma: float) -> Tensor:
     return padded / ones
 
 
-@settings(deadline=None)
 @given(height=st.integers(1, 12), width=st.integers(1, 12), sigma=st.floats(0.1, 6.0))
 def test_truncated_blur_is_the_normalised_convolution(height: int, width: int, sigma: float) -> None:
     images = torch.rand(height, width, dtype=torch.float64)

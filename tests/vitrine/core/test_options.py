@@ -3,7 +3,7 @@
 import inspect
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -187,9 +187,16 @@ def test_sequences_of_anything(annotation: Any) -> None:
     assert refusal("ant", annotation, "classes") == "classes is 'ant'; give a list."
 
 
-@pytest.mark.parametrize("annotation", [Any, torch.Tensor, torch.nn.Module, dict[str, float], Path, object])
+@pytest.mark.parametrize("annotation", [Any, torch.Tensor, torch.nn.Module, Path, object])
 def test_types_without_ranges_are_not_looked_at(annotation: Any) -> None:
     check_value("option", "anything", annotation)
+
+
+@pytest.mark.parametrize("annotation", [dict[str, float], Mapping[str, Any]])
+@pytest.mark.parametrize("value", [None, "width", ["width"], 3])
+def test_keys_with_values(annotation: Any, value: object) -> None:
+    check_value("arguments", {"width": 3}, annotation)
+    assert refusal(value, annotation, "arguments").endswith("; give keys with values.")
 
 
 # Dataclasses

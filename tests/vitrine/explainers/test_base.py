@@ -115,7 +115,7 @@ def test_wrong_folders(named_explainer: SRAEExplainer, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="format version 99"):
         vitrine.load(tmp_path / "explainer")
     config.write_text(text.replace("SRAEExplainer", "OtherExplainer"))
-    with pytest.raises(ValueError, match="'OtherExplainer'"):
+    with pytest.raises(ValueError, match=r"'vitrine\.explainers\.srae\.explainer:OtherExplainer'"):
         vitrine.load(tmp_path / "explainer")
     config.write_text(text.replace('"num_features": 3', '"num_features": 4'))
     with pytest.raises(ValueError, match="saved heads do not fit"):

@@ -1,6 +1,8 @@
 """Names that a person gives to heatmaps: read, checked, written, and never lost."""
 
 import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,31 +17,43 @@ from typing_extensions import override
 import vitrine
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.explanation import Explanation
+from vitrine.core.options import Options
 from vitrine.explainers.base import Explainer, Target
 from vitrine.explainers.names import NAMES_NAME, Names, joined, read_names, without_names, write_names
 
 COUNTS = {"ant": 3, "bee & co: <b>": 2}
 
 
+@dataclass(frozen=True)
+class NamedOptions(Options):
+    """Number of heatmaps by class."""
+
+    heatmaps: Sequence[int] = (3, 2)
+
+
 class NamedExplainer(Explainer):
     """Three heatmaps for the first class and two for the second."""
 
-    def __init__(self, backbone: FrozenBackbone, heatmaps: tuple[int, ...] = (3, 2), **options: Any) -> None:
-        super().__init__(backbone, **options)
-        self.heatmaps = tuple(heatmaps)
+    options_type = NamedOptions
+    options: NamedOptions
+
+    def __init__(
+        self,
+        backbone: FrozenBackbone,
+        options: NamedOptions | None = None,
+        classes: Sequence[str] | None = None,
+        **rest: Any,
+    ) -> None:
+        super().__init__(backbone, options, classes, **rest)
         self.weight = nn.Parameter(torch.ones(()))
 
     @override
     def heatmap_counts(self) -> dict[str, int]:
-        return {self.class_name(index): count for index, count in enumerate(self.heatmaps) if count}
+        return {self.class_name(index): count for index, count in enumerate(self.options.heatmaps) if count}
 
     @override
     def explain_batch(self, images: Tensor, target: Target) -> Explanation:
         raise AssertionError("no image is explained here")
-
-    @override
-    def options(self) -> dict[str, Any]:
-        return {"heatmaps": self.heatmaps}
 
 
 @pytest.fixture
@@ -73,7 +87,7 @@ def test_an_exported_folder_has_a_file_to_write_names_into(folder: Path) -> None
 
 
 def test_an_explainer_without_fixed_heatmaps_has_none(network: nn.Module, tmp_path: Path) -> None:
-    NamedExplainer(FrozenBackbone(network), heatmaps=()).save(tmp_path / "explainer")
+    NamedExplainer(FrozenBackbone(network), NamedOptions(heatmaps=())).save(tmp_path / "explainer")
     assert files(tmp_path / "explainer") == []
 
 
@@ -181,7 +195,7 @@ def test_own_names_go_before_those_in_the_folder_which_are_kept_beside(folder: P
 @pytest.mark.parametrize("heatmaps", [(2, 2), (0, 2), ()])
 def test_names_that_do_not_fit_are_kept_beside(heatmaps: tuple[int, ...], folder: Path, network: nn.Module) -> None:
     text = write_by_hand(folder, ant=["a", "b", "c"], bee=["yellow", ""])
-    other = NamedExplainer(FrozenBackbone(network), heatmaps, classes=list(COUNTS))
+    other = NamedExplainer(FrozenBackbone(network), NamedOptions(heatmaps), classes=list(COUNTS))
     with pytest.warns(UserWarning, match="it is kept as"):
         other.save(folder)
     assert (folder / f"{NAMES_NAME}.old").read_text(encoding="utf-8") == text

@@ -17,6 +17,7 @@ from vitrine.attribution.inversion import (
     optimise,
     settings_of,
 )
+from vitrine.attribution.inversion.settings import Variant
 from vitrine.attribution.targets import Target
 from vitrine.core.options import Count, checked
 from vitrine.core.progress import progress_bar
@@ -60,7 +61,7 @@ class InversionMask(Method):
         self,
         model: nn.Module,
         layer: str | nn.Module | None = None,
-        variant: str = "paper",
+        variant: Variant = "paper",
         progress: bool = False,
         predictor: WeightPredictor | None = None,
         *,

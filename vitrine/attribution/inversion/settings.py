@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
-from vitrine.core.options import Count, CountOrZero, NonNegative, OptionError, Options, Positive
+from vitrine.core.options import Count, CountOrZero, NonNegative, Options, Positive, check_value
 
 Variant = Literal["paper", "released", "fine", "smooth"]
 
@@ -103,8 +103,7 @@ def settings_of(variant: str, **overrides: Any) -> InversionSettings:
     Raises:
         ValueError: for an unknown variant or setting, or what `InversionSettings` refuses.
     """
-    if variant not in VARIANTS:
-        raise OptionError("variant", variant, " or ".join(repr(name) for name in get_args(Variant)))
+    check_value("variant", variant, Variant)
     given = {InversionSettings.RENAMED.get(name, name): value for name, value in overrides.items()}
     given = {name: value for name, value in given.items() if value is not None}
     InversionSettings.from_dict(given)  # an unknown name gets its sentence here

@@ -44,6 +44,11 @@ def randomized(
 
     Raises:
         ValueError: if the forward pass uses no parameter, or ``stages`` is out of range.
+
+    Example:
+        >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 6 * 6, 5))
+        >>> [layer for layer, _ in randomized(model, torch.rand(1, 3, 8, 8))]
+        ['3', '0']
     """
     layers = layers_from_top(model, inputs)
     return cascade(model, layers, evenly_spaced(len(layers), stages), seed)

@@ -25,6 +25,10 @@ def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
 
     Returns:
         (B,) float64 in [−1, 1]; NaN if a row is constant or holds NaN or infinity.
+
+    Example:
+        >>> rank_correlation(torch.tensor([[1.0, 2.0, 9.0]]), torch.tensor([[0.1, 0.2, 0.3]]))
+        tensor([1.], dtype=torch.float64)
     """
     # torchmetrics' spearman_corrcoef gives 0 for constants and sums ranks in int32, which overflows for large images.
     correlation = (_standardised(ranks(first)) * _standardised(ranks(second))).sum(dim=1).clamp(-1, 1)

@@ -77,9 +77,10 @@ class InversionOptions(Options):
     @override
     def from_dict(cls, entries: Mapping[str, Any]) -> Self:
         # Explainers saved earlier hold the settings beside the other options, null where they are the variant's.
-        settings = {f.name for f in fields(InversionSettings)} | set(InversionSettings.RENAMED)
-        overrides = {name: value for name, value in entries.items() if name in settings and value is not None}
-        others = {name: value for name, value in entries.items() if name not in settings}
+        settings, renamed = {f.name for f in fields(InversionSettings)}, InversionSettings.RENAMED
+        named = {renamed.get(name, name): value for name, value in entries.items()}
+        overrides = {name: value for name, value in named.items() if name in settings and value is not None}
+        others = {name: value for name, value in named.items() if name not in settings}
         return super().from_dict({**others, "overrides": {**overrides, **entries.get("overrides", {})}})
 
 

@@ -1,9 +1,7 @@
 """The method as a whole: mass, contrast, layers, targets, precision, in-place spellings, and a model left as it was."""
 
 import copy
-import gc
 import re
-import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -13,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tests.helpers.excitation_models import small_net
 from vitrine.attribution import ExcitationBackprop, excitation_maps
-from vitrine.attribution.autograd.interception import backward_of
 from vitrine.attribution.excitation.rules import NegativeActivations
 
 
@@ -46,18 +44,6 @@ class Everything(nn.Module):
         return logits
 
 
-def small_net() -> nn.Sequential:
-    """With batch norms and weights of both signs; layers 0 to 6 are spatial."""
-    norms = [nn.BatchNorm2d(6), nn.BatchNorm2d(8)]
-    for norm in norms:
-        nn.init.normal_(norm.weight)
-        random = {"running_var": torch.rand(norm.num_features) + 0.5, "bias": torch.rand(norm.num_features)}
-        norm.load_state_dict(random, strict=False)
-    features = [nn.Conv2d(3, 6, 3, padding=1), norms[0], nn.ReLU(inplace=True), nn.MaxPool2d(2)]
-    features += [nn.Conv2d(6, 8, 3), norms[1], nn.ReLU(inplace=True), nn.Flatten()]
-    return nn.Sequential(*features, nn.Linear(32, 7), nn.ReLU(inplace=True), nn.Linear(7, 4))
-
-
 def explained(method: ExcitationBackprop, x: Tensor, index: int) -> Tensor:
     """The map of a class, or of a channel where the method has a layer."""
     return method.attribute(x, index) if method.layer is None else method.attribute(x, channel=index)
@@ -79,7 +65,7 @@ def test_mass_is_one_without_biases_and_negative_weights() -> None:
     [([2.0, -0.5], [0.0, 0.0, 1.0]), ([-2.0, 2.0], [0.0, 0.0, 1.0]), ([-2.0, -2.0], [1.0, 1.0, 1.0])],
 )
 def test_lost_mass_is_reported_map_by_map(pixels: list[float], lost: list[float]) -> None:
-    """None is lost where something positive feeds a unit by positive weights, all where nothing does."""
+    """None is lost where something positive feeds an output by positive weights, all where nothing does."""
     layers = nn.Linear(2, 2, bias=False), nn.Linear(2, 3, bias=False)
     layers[0].weight.data = torch.tensor([[1.0, 0.0], [1.0, 2.0]])
     layers[1].weight.data = torch.tensor([[1.0, 1.0], [0.0, 1.0], [-1.0, -1.0]])
@@ -143,7 +129,7 @@ def test_contrastive_equals_the_long_way(
 def start_at_channel(
     net: nn.Sequential, layer: int, x: Tensor, channel: int, seeded_by: nn.Sequential, treatment: NegativeActivations
 ) -> Tensor:
-    """Mass of all units of a channel, each weighted by its share of the channel's activation in ``seeded_by``."""
+    """Mass of all places of a channel, each weighted by its share of the channel's activation in ``seeded_by``."""
     lower = net[: layer + 1].eval()
     with torch.no_grad():
         start = seeded_by[: layer + 1].eval()(x)[:, channel].clamp(min=0).flatten(1)
@@ -205,40 +191,6 @@ def test_batched_equals_one_by_one(contrastive: bool) -> None:
         singly = torch.cat([method.attribute(x[i : i + 1], **{explained_by: targets[i]}) for i in range(3)])
         for arguments in (targets, torch.tensor(targets)):
             torch.testing.assert_close(method.attribute(x, **{explained_by: arguments}), singly)
-
-
-def test_one_forward_serves_all_units() -> None:
-    model, x, calls = small_net().eval(), torch.rand(2, 3, 8, 8), []
-
-    def forward(images: Tensor) -> Tensor:
-        calls.append(images.shape)
-        output: Tensor = model(images)
-        return output
-
-    indices = torch.tensor([[0, 3, 3], [1, 0, 2]])
-    for contrastive in (False, True):
-        calls.clear()
-        maps, output = excitation_maps(forward, x, indices, contrastive=contrastive)
-        assert len(calls) == 1
-        torch.testing.assert_close(output, model(x).detach())
-        assert not output.requires_grad
-        method = ExcitationBackprop(model, contrastive=contrastive)
-        for k in range(3):
-            torch.testing.assert_close(maps[:, k : k + 1], method.attribute(x, indices[:, k]))
-    assert excitation_maps(model, x, indices[:, :0], contrastive=False)[0].shape == (2, 0, 8, 8)
-
-
-def test_weights_and_sums_are_made_once_for_all_units() -> None:
-    model, x = small_net().eval(), torch.rand(1, 3, 8, 8)
-
-    def counts(indices: int) -> tuple[int, int]:
-        with torch.autograd.profiler.profile() as profile:
-            excitation_maps(model, x, torch.arange(indices)[None], contrastive=False)
-        calls = {row.key: row.count for row in profile.key_averages()}
-        return calls["aten::convolution"], calls["aten::clamp"]
-
-    assert counts(1)[0] == 4  # two layers: each its value and its sum
-    assert counts(4) == counts(1)
 
 
 class Spelled(nn.Module):
@@ -329,20 +281,6 @@ def test_half_inputs_and_half_models_are_computed_in_float32(dtype: torch.dtype)
     torch.testing.assert_close(actual, expected)
 
 
-def test_a_standardised_weight_is_a_constant() -> None:
-    weight = nn.Parameter(torch.randn(4, 12))
-
-    def forward(images: Tensor) -> Tensor:
-        return F.linear(images.flatten(1), (weight - weight.mean()) / weight.std())
-
-    x, indices = torch.rand(1, 3, 2, 2), torch.arange(4)[None]
-    maps, _ = excitation_maps(forward, x, indices, contrastive=True)
-    fixed = ((weight - weight.mean()) / weight.std()).detach()
-    expected, _ = excitation_maps(lambda images: F.linear(images.flatten(1), fixed), x, indices, contrastive=True)
-    torch.testing.assert_close(maps, expected)
-    assert weight.grad is None
-
-
 def test_a_net_in_train_mode_comes_back_in_it_with_the_same_statistics() -> None:
     model, x = small_net().train(), torch.rand(2, 3, 8, 8)
     state = copy.deepcopy(model.state_dict())
@@ -351,25 +289,6 @@ def test_a_net_in_train_mode_comes_back_in_it_with_the_same_statistics() -> None
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
     assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
     torch.testing.assert_close(actual, ExcitationBackprop(model.eval()).attribute(x, 0))
-
-
-def test_the_graph_is_freed() -> None:
-    convs = [nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 1)]
-    shares = []
-
-    def forward(images: Tensor) -> Tensor:
-        x = convs[0](images)
-        for _ in range(2):  # each operator changes what an earlier one has read
-            shares.append(weakref.ref(backward_of(x.grad_fn)))
-            x += convs[1](x) * 2
-            x += x.mean((2, 3), keepdim=True)
-            F.hardtanh(x, 0, 6, inplace=True)
-        shares.append(weakref.ref(backward_of(x.grad_fn)))
-        return x.flatten(1)
-
-    excitation_maps(forward, torch.rand(1, 2, 2, 2), torch.tensor([[0, 1]]), contrastive=True)
-    gc.collect()
-    assert [share() for share in shares] == [None] * 3
 
 
 @pytest.mark.parametrize(
@@ -384,18 +303,6 @@ def test_the_graph_is_freed() -> None:
 def test_a_target_that_does_not_exist_is_named(target: Any, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         ExcitationBackprop(small_net()).attribute(torch.rand(2, 3, 8, 8), target)
-
-
-def test_units_and_shapes_that_do_not_fit_are_named() -> None:
-    model, x = small_net().eval(), torch.rand(2, 3, 8, 8)
-    with pytest.raises(ValueError, match="target 9 is out of range"):
-        excitation_maps(model, x, torch.full((2, 1), 9), contrastive=False)
-    with pytest.raises(ValueError, match=re.escape("got (2, 4) and (1, 3)")):
-        excitation_maps(model, x, torch.zeros(1, 3, dtype=torch.long), contrastive=False)
-    with pytest.raises(ValueError, match=re.escape("inputs must be (B, C, H, W), got (3, 8, 8)")):
-        ExcitationBackprop(model).attribute(x[0], 0)
-    with pytest.raises(ValueError, match="no layer '11'"):
-        ExcitationBackprop(model, "11")
 
 
 class Detecting(nn.Module):

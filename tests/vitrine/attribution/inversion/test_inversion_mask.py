@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vitrine.attribution import InversionMask
+from vitrine.attribution.inversion.settings import Variant
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.explainers import InversionExplainer
 from vitrine.explainers.inversion.explainer import InversionOptions
@@ -47,7 +48,7 @@ def images() -> Tensor:
 
 
 @pytest.mark.parametrize("variant", ["paper", "released"])
-def test_it_is_the_explainers_mask(variant: str, small: nn.Module, images: Tensor) -> None:
+def test_it_is_the_explainers_mask(variant: Variant, small: nn.Module, images: Tensor) -> None:
     explainer = InversionExplainer(
         FrozenBackbone(small), InversionOptions(variant=variant, image_size=12, overrides=FEW)
     )
@@ -112,7 +113,7 @@ def test_in_inference_mode_and_under_autocast(small: nn.Module, images: Tensor) 
 
 
 def test_unknown_words(small: nn.Module) -> None:
-    with pytest.raises(ValueError, match="variant 'other' is unknown"):
-        InversionMask(small, variant="other")
+    with pytest.raises(ValueError, match="variant is 'other'; give 'paper'"):
+        InversionMask(small, variant="other")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no layer 'nothing'"):
         InversionMask(small, "nothing")

@@ -169,17 +169,17 @@ def test_rows_that_have_all_left_end_the_work(inverted_net: nn.Module, inverted_
 @pytest.mark.parametrize(
     ("variant", "changes", "expected"),
     [
-        ("neither", {}, "variant 'neither' is unknown; choose one of paper, released"),
+        ("neither", {}, "variant is 'neither'; give 'paper', 'released', 'fine' or 'smooth'"),
         (
             "paper",
             {"score": "odds"},
-            "score 'odds' is unknown; choose one of probability, log_probability, sigmoid, logit",
+            "score is 'odds'; give 'probability', 'log_probability', 'sigmoid' or 'logit'",
         ),
-        ("paper", {"background": "sea"}, "background 'sea' is unknown; choose one of blur, mean, noise"),
+        ("paper", {"background": "sea"}, "background is 'sea'; give 'blur', 'mean' or 'noise'"),
         ("paper", {"inversion_steps": -1}, "inversion_steps is -1; give 0 or more"),
         ("paper", {"class_penalty": float("nan")}, "class_penalty is nan; give 0 or more"),
-        ("paper", {"halving": 0}, "halving is 0; give a value greater than 0"),
-        ("paper", {"learning_rate": 0.0}, "learning_rate is 0.0; give a value greater than 0"),
+        ("paper", {"halving": 0}, "halving is 0; give 1 or more"),
+        ("paper", {"learning_rate": 0.0}, "learning_rate is 0.0; give a number above 0"),
     ],
 )
 def test_settings_that_make_no_sense(variant: str, changes: dict[str, Any], expected: str) -> None:

@@ -18,6 +18,7 @@ from vitrine.attribution.inversion import (
 )
 from vitrine.attribution.inversion.layers import stage_layers
 from vitrine.attribution.inversion.mask import MaskMaps
+from vitrine.attribution.inversion.settings import Variant
 from vitrine.backbones.guard import eval_guard
 from vitrine.core.image_ops import gaussian_blur
 
@@ -72,7 +73,7 @@ def test_layers_behind_the_last_one_are_none(network: Stages, images: Tensor) ->
 
 
 @pytest.mark.parametrize("maps", ["gradient", "guided"])
-def test_relevance_is_the_positive_part_of_gradient_and_activation(network: Stages, images: Tensor, maps: str) -> None:
+def test_relevance_is_the_positive_part_of_gradient_and_activation(network: Stages, images: Tensor, maps: Any) -> None:
     classes = torch.tensor([0, 2, 1])
     actual = InvertedNetwork(network, InversionLayers("third", ("second",)), InversionSettings(maps=maps)).read(
         images, lambda _: classes
@@ -131,7 +132,7 @@ def test_a_layer_that_says_nothing_leaves_no_nan() -> None:
 @pytest.mark.parametrize("options", [{}, {"mask_from": "stages"}, {"maps": "activations"}])
 @pytest.mark.parametrize("variant", ["fine", "smooth"])
 def test_classes_together_are_classes_alone(
-    network: Stages, images: Tensor, variant: str, options: dict[str, Any]
+    network: Stages, images: Tensor, variant: Variant, options: dict[str, Any]
 ) -> None:
     method = InversionMask(network, variant=variant, class_steps=3, **options)
     together = method.attribute(images, torch.tensor([[0, 1], [2, 0], [1, 2]]))

@@ -10,9 +10,8 @@ import pytest
 from vitrine.data.an8flower.camera import View
 from vitrine.data.an8flower.frames import colour, part_mask, resolve, tight_box
 from vitrine.data.an8flower.generate import cast_views, render_frame
-from vitrine.data.an8flower.meshes import turned
 from vitrine.data.an8flower.renderer import Layer, Renderer
-from vitrine.data.an8flower.scene import Scene, build_scene, join
+from vitrine.data.an8flower.scene import build_scene
 from vitrine.data.an8flower.settings import FlowerSettings
 from vitrine.data.an8flower.variants import VARIANTS, Part
 
@@ -51,48 +50,6 @@ def test_some_mask_pixels_belong_to_the_part_only_in_part(small: Make) -> None:
     _, mask = render_frame(settings, 0, 0)
     assert np.array_equal(mask, share > 0)
     assert ((share > 0) & (share < 0.5)).any()
-
-
-def test_an_extra_leaves_every_sub_sample_of_the_base_as_it_was() -> None:
-    none, both = frozenset[Part](), frozenset({Part.BALL, Part.THORN})
-    layers = _renderer().cast(View(200.0, 64, 2), [none, both])
-    elsewhere = ~np.isin(layers[both].part, [Part.BALL, Part.THORN])
-    for name in ("part", "depth", "light", "highlight"):
-        assert np.array_equal(getattr(layers[none], name)[elsewhere], getattr(layers[both], name)[elsewhere])
-
-
-def test_extras_are_hidden_behind_what_is_nearer() -> None:
-    both = frozenset({Part.BALL, Part.THORN})
-    none = frozenset[Part]()
-    layers = _renderer().cast(View(0.0, 64, 2), [none, both])
-    assert (layers[both].depth <= layers[none].depth).all()
-    covered = layers[both].part != layers[none].part
-    assert (layers[both].depth < layers[none].depth)[covered].all()
-
-
-def test_an_extra_takes_the_shadow_of_the_base() -> None:
-    scene, thorns, view = build_scene(0), frozenset({Part.THORN}), View(100.0, 64, 2)
-    pot = join([turned(Part.POT, np.array([(0.3, 0.0), (0.4, 0.5)]))])
-    shaded = _renderer().cast(view, [thorns])[thorns]
-    free = Renderer(Scene(pot, scene.extras)).cast(view, [thorns])[thorns]
-    both = (shaded.part == Part.THORN) & (free.part == Part.THORN)
-    assert (shaded.highlight <= free.highlight)[both].all()
-    assert ((shaded.highlight == 0) & (free.highlight > 0.01))[both].any()
-
-
-def test_every_discriminative_part_is_seen_from_all_around() -> None:
-    both = frozenset({Part.BALL, Part.THORN})
-    for view in range(10):
-        parts = _renderer().cast(View(36.0 * view, 64, 2), [both])[both].part
-        seen = {part.name: part_mask(parts, part, 2).sum() for part in (Part.PETAL, Part.STEM, *both)}
-        assert min(seen.values()) >= 15, (view, seen)
-
-
-def test_shadow_falls_on_the_table_and_not_toward_the_sun() -> None:
-    layer = _renderer().cast(View(0.0, 90, 1), [frozenset()])[frozenset()]
-    light = np.where(layer.part == Part.GROUND, layer.light[..., 1], np.nan)[62:78]
-    left, right = light[:, 5:25], light[:, 65:85]
-    assert np.nanmin(right) < 0.7 * np.nanmin(left)
 
 
 def test_a_mean_of_sub_samples_is_taken_in_linear_light() -> None:

@@ -156,7 +156,7 @@ def test_from_a_folder(hidden: int, made: Make, network: nn.Module, pictures: Te
     explainer.save(tmp_path / "explainer")
     loaded = vitrine.load(tmp_path / "explainer", backbone=network)
     assert isinstance(loaded, InversionExplainer)
-    assert loaded.options() == explainer.options()
+    assert loaded.options == explainer.options
     assert loaded.settings == explainer.settings
     images = pictures.float()
     assert torch.equal(loaded.explain(images).heatmaps, explainer.explain(images).heatmaps)
@@ -178,10 +178,10 @@ def test_a_predictor_without_steps_is_the_answer(made: Make, pictures: Tensor) -
 
 def test_words_that_are_unknown(made: Make) -> None:
     for options, told in (
-        ({"variant": "other"}, "variant 'other' is unknown"),
+        ({"variant": "other"}, "variant is 'other'; give"),
         ({"inversion_layer": "nothing"}, "no layer 'nothing'"),
         ({"mask_layers": ["nothing"]}, "no layer 'nothing'"),
-        ({"background": "sea"}, "background 'sea' is unknown"),
+        ({"background": "sea"}, "background is 'sea'; give"),
     ):
         with pytest.raises(ValueError, match=told):
             made(**options)

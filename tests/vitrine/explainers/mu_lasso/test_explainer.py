@@ -29,7 +29,7 @@ Array = NDArray[np.float64]
 @pytest.fixture
 def selector(network: nn.Module) -> MuLassoExplainer:
     """With a shift, factors and dense random weights."""
-    explainer = make(network, scaling="standardized", heatmaps=4)
+    explainer = make(network, scaling="standardized", num_heatmaps=4)
     generator = torch.Generator().manual_seed(3)
     explainer.weights.data.copy_(torch.randn(FILTERS, CLASSES, generator=generator))
     explainer.weights.data[11] = -4.0
@@ -76,7 +76,7 @@ def test_the_strongest_contributions_are_the_scores(selector: MuLassoExplainer, 
 
 @pytest.mark.parametrize("sigma", [0.0, 1.5])
 def test_heatmaps_are_guided_backprop_of_each_filter(network: nn.Module, images: Tensor, sigma: float) -> None:
-    explainer = make(network, heatmaps=3, sigma=sigma)
+    explainer = make(network, num_heatmaps=3, sigma=sigma)
     explainer.weights.data.copy_(torch.rand(FILTERS, CLASSES, generator=torch.Generator().manual_seed(0)))
     explanation = explainer.explain(images, 2)
     for row in range(5):
@@ -107,7 +107,7 @@ def test_layers_of_other_kinds_are_told() -> None:
 
 
 def test_where_fewer_filters_speak_the_rest_is_empty(network: nn.Module, images: Tensor) -> None:
-    explainer = make(network, heatmaps=4)
+    explainer = make(network, num_heatmaps=4)
     explainer.weights.data[[1, 9], 0] = torch.tensor([0.5, 0.25])
     explainer.weights.data[[2, 3], 0] = -1.0
     explanation = explainer.explain(images, 0)
@@ -157,7 +157,7 @@ def test_an_image_does_not_depend_on_its_batch(selector: MuLassoExplainer, image
 def test_attribute_joins_the_heatmaps_as_chosen(
     network: nn.Module, selector: MuLassoExplainer, images: Tensor, aggregation: str
 ) -> None:
-    explainer = make(network, heatmaps=3, aggregation=aggregation)
+    explainer = make(network, num_heatmaps=3, aggregation=aggregation)
     explainer.weights.data.copy_(selector.weights.data)
     explanation = explainer.explain(images, 1)
     maps = explainer.attribute(images, 1)
@@ -194,18 +194,18 @@ def test_wrong_targets(selector: MuLassoExplainer, images: Tensor, target: Any) 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mu": 0.0}, "mu is 0.0: give a finite number above 0"),
-        ({"mu": float("nan")}, "mu is nan"),
-        ({"mu": float("inf")}, "mu is inf: .* least squares"),
-        ({"heatmaps": 0}, "heatmaps is 0: give 1 to 14"),
-        ({"heatmaps": 15}, "heatmaps is 15: give 1 to 14"),
-        ({"aggregation": "mean"}, "aggregation 'mean' is unknown; choose one of sum, maximum"),
-        ({"sigma": -1.0}, "sigma is -1.0"),
-        ({"scaling": "zscore"}, "scaling 'zscore' is unknown"),
-        ({"pooling": "max"}, "pooling is 'max'"),
+        ({"mu": 0.0}, "mu is 0.0; give a number above 0"),
+        ({"mu": float("nan")}, "mu is nan; give"),
+        ({"mu": float("inf")}, "mu is inf; give"),
+        ({"num_heatmaps": 0}, "num_heatmaps is 0; give 1 or more"),
+        ({"num_heatmaps": 15}, "num_heatmaps is 15; give 1 to 14"),
+        ({"aggregation": "mean"}, "aggregation is 'mean'; give 'sum' or 'maximum'"),
+        ({"sigma": -1.0}, "sigma is -1.0; give"),
+        ({"scaling": "zscore"}, "scaling is 'zscore'; give"),
+        ({"pooling": "max"}, "pooling is 'max'; give"),
         ({"layers": ["featurs.0"]}, "no layer 'featurs.0'; near names: features.0"),
-        ({"layers": "convs"}, "layers 'convs' is unknown"),
-        ({"norm": "l1"}, "norm 'l1' is unknown"),
+        ({"layers": "convs"}, "layers is 'convs'; give"),
+        ({"norm": "l1"}, "norm is 'l1'; give"),
     ],
 )
 def test_wrong_options(network: nn.Module, options: dict[str, Any], message: str) -> None:
@@ -240,7 +240,7 @@ def test_round_trip(network: nn.Module, selector: MuLassoExplainer, images: Tens
     selector.save(tmp_path / "explainer", bundle_backbone=False)
     loaded = vitrine.load(tmp_path / "explainer", backbone=network)
     assert isinstance(loaded, MuLassoExplainer)
-    assert loaded.options() == selector.options()
+    assert loaded.options == selector.options
     assert loaded.responses.layers == selector.responses.layers
     for name, value in selector.head_state().items():
         assert torch.equal(loaded.head_state()[name], value)
@@ -255,12 +255,13 @@ def test_round_trip(network: nn.Module, selector: MuLassoExplainer, images: Tens
 def test_every_option_is_saved(network: nn.Module, tmp_path: Path) -> None:
     chosen: dict[str, Any] = {
         "layers": ["features.2", "features.1"], "norm": "squared", "normalization": "whole", "scaling": "unit", "mu": 3.5,
-        "heatmaps": 2, "aggregation": "sum", "stride_one": False, "pooling": "resampled", "sigma": 1.5, "floor": 0.25,
+        "num_heatmaps": 2, "aggregation": "sum", "stride_one": False, "pooling": "resampled", "sigma": 1.5,
+        "activation_threshold": 0.25,
     }  # fmt: skip
     explainer = make(network, **chosen)
     explainer.save(tmp_path / "explainer", bundle_backbone=False)
     loaded = vitrine.load(tmp_path / "explainer", backbone=network)
-    assert loaded.options() == {**chosen, "layers": ["features.1", "features.2"], "image_size": 8}
+    assert loaded.options.to_dict() == {**chosen, "layers": ["features.1", "features.2"], "image_size": 8}
     assert [layer.kind for layer in loaded.responses.layers] == ["activation", "conv"]  # type: ignore[union-attr]
 
 

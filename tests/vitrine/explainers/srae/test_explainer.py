@@ -156,5 +156,5 @@ def test_pooling(network: nn.Module) -> None:
     assert flat.features.sizes(8) == (8 * 8 * 8, 3, 1)
     with pytest.raises(ValueError, match="'none' does not turn into vectors"):
         SRAEExplainer(FrozenBackbone(network), SRAEOptions("features", "none", image_size=8))
-    with pytest.raises(ValueError, match="pooling 'max' is unknown"):
+    with pytest.raises(ValueError, match="pooling is 'max'; give"):
         SRAEExplainer(FrozenBackbone(network), SRAEOptions("features", "max", image_size=8))

@@ -134,7 +134,7 @@ def naive_shared(heads: SharedHeads, vectors: Tensor) -> tuple[Tensor, Tensor]:
     n = heads.num_features
     classes = [
         (trunk @ three.weight[j * n : (j + 1) * n].T + three.bias[j * n : (j + 1) * n]).relu()
-        for j in range(len(heads.live))
+        for j in range(len(heads.alive))
     ]
     embeddings = torch.stack(classes, dim=1)
     assert heads.decoder is not None
@@ -189,7 +189,7 @@ def test_maps_of_shared_heads(make: Make, network: nn.Module, images: Tensor, co
 
 
 def test_trunks_are_separate_or_shared(make: Make) -> None:
-    with pytest.raises(ValueError, match="trunk 'common' is unknown; choose one of separate, shared"):
+    with pytest.raises(ValueError, match="trunk is 'common'; give 'separate' or 'shared'"):
         make(trunk="common")
     with pytest.raises(ValueError, match="shared trunk needs a hidden layer"):
         make(trunk="shared", hidden=())
@@ -320,16 +320,16 @@ def test_selected_features_saved_and_loaded(network: nn.Module, images: Tensor, 
     assert found.labels == expected.labels
 
 
-def test_heads_that_do_not_say_what_is_live_have_all(make: Make, network: nn.Module, tmp_path: Path) -> None:
+def test_heads_that_do_not_say_what_is_alive_have_all(make: Make, network: nn.Module, tmp_path: Path) -> None:
     make().save(tmp_path / "explainer")
     path = tmp_path / "explainer" / HEADS_NAME
     state = load_file(path)
-    old = {name: value for name, value in state.items() if not name.endswith(".live")}
+    old = {name: value for name, value in state.items() if not name.endswith(".alive")}
     assert len(old) == len(state) - 2
     save_file(old, path)
     loaded = vitrine.load(tmp_path / "explainer", backbone=network)
     assert isinstance(loaded, SRAEExplainer)
-    assert loaded.heads.live.all()
+    assert loaded.heads.alive.all()
 
 
 # X-features that are silent on an image

@@ -1,0 +1,70 @@
+"""Options of datamodules: loading, the cache of features, and how many training images a class has."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from vitrine.core.options import Count, CountOrZero, Options, Range
+
+
+@dataclass(frozen=True)
+class LoadingOptions(Options):
+    """How samples are read, shuffled and put into batches.
+
+    Args:
+        batch_size: samples per batch on each device.
+        num_workers: processes that read and decode images, on each device.
+        shuffle_buffer: samples among which the next one is drawn while streaming.
+        seed: of the orders of the epochs and of the augmentation.
+        augment: whether training images are cropped and flipped at random.
+        val_fraction: share of the training images that is held out for validation where there is no split ``val``.
+
+    Raises:
+        OptionError: for a number out of range.
+    """
+
+    batch_size: Count = 64
+    num_workers: CountOrZero = 2
+    shuffle_buffer: Count = 1000
+    seed: int = 0
+    augment: bool = False
+    val_fraction: Annotated[float, Range(at_least=0, at_most=0.5)] = 0.1
+
+
+@dataclass(frozen=True)
+class FeatureCacheOptions(Options):
+    """Features that are computed once and read back from disk in place of images.
+
+    Args:
+        cache: whether features may be cached; augmented images have none that could be.
+        folder: the cache, in which each network, layer, preprocessing and split has a folder of its own.
+    """
+
+    RENAMED: ClassVar[Mapping[str, str]] = {"cache_features": "cache", "feature_cache": "folder"}
+
+    cache: bool = True
+    folder: str | Path = "data/features"
+
+
+@dataclass(frozen=True)
+class SamplingOptions(Options):
+    """How many training images each explained class is fitted on, as in section 4.2 of Qi, Khorram and Li (2018).
+
+    Where there is a limit, images are drawn by the seed, and batches say under ``sampled`` which class is fitted on which.
+
+    Args:
+        positives_per_class: images of the class at most; all of them without it.
+        negatives_per_class: images of other classes at most; all of them without it.
+
+    Raises:
+        OptionError: for a limit below 1.
+    """
+
+    positives_per_class: Count | None = None
+    negatives_per_class: Count | None = None
+
+    @property
+    def has_limit(self) -> bool:
+        """Whether any class is fitted on fewer images than there are."""
+        return self.positives_per_class is not None or self.negatives_per_class is not None

@@ -1,0 +1,94 @@
+"""A sharded data set: its splits, its classes and annotations, and a panel of its images."""
+
+from pathlib import Path
+
+from pytorch_lightning import LightningDataModule
+from typing_extensions import override
+
+from datamodules.panel import panel_of_folder, panel_of_split
+from datamodules.split import Split
+from vitrine.core.batch import Batch
+from vitrine.data.preprocessing import Preprocessing
+from vitrine.data.shards.schema import INDEX_FILE
+
+
+class ShardSet(LightningDataModule):
+    """What there is in a folder of shards; `ShardDataModule` loads it.
+
+    Args:
+        shards: folder with the split folders ``train``, ``test`` and, where there is one, ``val``.
+        preprocessing: makes images ready for the backbone.
+        predict_root: folder of images for prediction.
+    """
+
+    def __init__(self, shards: str | Path, preprocessing: Preprocessing, predict_root: str | Path | None) -> None:
+        super().__init__()
+        self.shards = Path(shards)
+        self.preprocessing = preprocessing
+        self.predict_root = None if predict_root is None else Path(predict_root)
+        self.splits: dict[str, Split] = {}
+
+    @override
+    def setup(self, stage: str) -> None:
+        """Reads the index of each split.
+
+        Raises:
+            FileNotFoundError: where there are no shards, except for prediction.
+            ValueError: where splits have different classes.
+        """
+        names = [name for name in ("train", "val", "test") if (self.shards / name / INDEX_FILE).is_file()]
+        if not names and stage != "predict":
+            raise FileNotFoundError(f"{self.shards} holds no shards in train/ or test/; {self.how_to_make_shards()}")
+        self.splits = {name: Split.read(self.shards / name) for name in names}
+        classes = {tuple(split.index.classes) for split in self.splits.values()}
+        if len(classes) > 1:
+            raise ValueError(f"The splits in {self.shards} have different classes; convert them from the same set.")
+
+    def how_to_make_shards(self) -> str:
+        """The remedy that the message of a missing set names."""
+        return f"make them with: python -m vitrine.shards folder --root DIR --split train --out {self.shards}/train"
+
+    def split(self, name: str) -> Split:
+        """A split by name.
+
+        Raises:
+            FileNotFoundError: where it is not there.
+        """
+        if name not in self.splits:
+            raise FileNotFoundError(f"{self.shards / name} holds no shards; {self.how_to_make_shards()}")
+        return self.splits[name]
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names, in the order of the labels."""
+        return list(self._any_split.index.classes)
+
+    @property
+    def class_counts(self) -> list[int]:
+        """Training images of each class, with those held out for validation."""
+        return list(self.split("train").index.class_counts)
+
+    @property
+    def train_count(self) -> int:
+        """Number of training images, with those held out for validation."""
+        return self.split("train").index.count
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image may have several classes."""
+        return self._any_split.index.multi_label
+
+    @property
+    def annotations(self) -> frozenset[str]:
+        """What test images have beside labels: mask, boxes, parts, objects."""
+        return frozenset(self.split("test").index.annotations if "test" in self.splits else ())
+
+    def panel(self, count: int) -> Batch:
+        """The first images of the test set's classes in turn, or of ``predict_root``; the same on every rank."""
+        if self.predict_root is not None and "test" not in self.splits:
+            return panel_of_folder(self.predict_root, self.preprocessing, count)
+        return panel_of_split(self.splits.get("test") or self._any_split, self.preprocessing, count)
+
+    @property
+    def _any_split(self) -> Split:
+        return next(iter(self.splits.values()), None) or self.split("test")

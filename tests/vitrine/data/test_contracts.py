@@ -1,0 +1,76 @@
+"""Contracts are looked up without evaluating anything, and what is missing is told in one sentence."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+from torch import nn
+
+from datamodules import FlowerDataModule
+from lightning_modules import ClassifierModule, InversionModule, MuLassoModule, SRAEModule
+from lightning_modules.base import ExplainerModule
+from vitrine.data.contracts import (
+    explaining_module,
+    explanation_data,
+    fitted_module,
+    training_data,
+)
+
+
+class Broken:
+    """Properties that cannot be read yet."""
+
+    @property
+    def one_pass(self) -> bool:
+        raise RuntimeError("too early")
+
+    feature_extractor = explained_classes = one_pass
+
+
+def test_a_trainer_without_a_datamodule_has_none() -> None:
+    assert explanation_data(pl.Trainer(logger=False, enable_checkpointing=False)) is None
+    assert training_data(SimpleNamespace(datamodule=None)) is None
+
+
+def test_a_datamodule_satisfies_its_contracts_before_it_has_data(tmp_path: Path) -> None:
+    data = FlowerDataModule(tmp_path)
+    assert explanation_data(SimpleNamespace(datamodule=data)) is data
+    assert training_data(SimpleNamespace(datamodule=data)) is data
+
+
+def test_what_a_datamodule_lacks_is_told() -> None:
+    simple: Any = SimpleNamespace(preprocessing=None, classes=[], multi_label=False, annotations=(), panel=None)
+    trainer = SimpleNamespace(datamodule=simple)
+    assert explanation_data(trainer) == simple
+    with pytest.raises(ValueError, match=r"SimpleNamespace lacks augment, class_counts, .*every_sample; inherit Shard"):
+        training_data(trainer)
+    del simple.classes
+    with pytest.raises(ValueError, match=r"lacks classes; .* vitrine\.data\.contracts\.ExplanationData declares"):
+        explanation_data(trainer)
+
+
+def test_a_module_says_how_it_is_fitted_or_nothing_of_it() -> None:
+    assert fitted_module(None) is None
+    assert fitted_module(nn.Linear(1, 1)) is None
+    assert isinstance(fitted_module(Broken()), Broken)
+    with pytest.raises(ValueError, match="lacks one_pass, explained_classes; inherit ExplainerModule"):
+        fitted_module(SimpleNamespace(feature_extractor=None))
+
+
+@pytest.mark.parametrize("kind", [SRAEModule, MuLassoModule, InversionModule, ExplainerModule])
+def test_modules_of_explainers_satisfy_their_contracts(kind: type[ExplainerModule]) -> None:
+    module = kind.__new__(kind)
+    nn.Module.__init__(module)
+    assert fitted_module(module) is module
+    with pytest.raises(ValueError, match=r"lacks explainer; .*ExplainingModule declares"):
+        explaining_module(module)
+    module.explainer = nn.Linear(1, 1)  # type: ignore[assignment]
+    assert explaining_module(module) is module
+
+
+def test_a_classifier_is_fitted_on_shuffled_images() -> None:
+    module = ClassifierModule.__new__(ClassifierModule)
+    nn.Module.__init__(module)
+    assert fitted_module(module) is None

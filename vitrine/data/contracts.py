@@ -1,0 +1,175 @@
+"""Contracts in writing: what modules, datamodules and callbacks of a training run ask of each other.
+
+None of them inherits from another; whoever has the members of a protocol satisfies it. Whether it does is looked up without
+evaluating properties, of which some fail before there is data, and with the submodules of an ``nn.Module``: ``isinstance``
+of a runtime-checkable protocol does not do both in every release of Python.
+"""
+
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar, cast
+
+import torch
+from torch import Tensor
+
+from vitrine.core.batch import Batch
+from vitrine.data.feature_store import FeatureExtractor
+from vitrine.data.preprocessing import Preprocessing
+
+ExplainerT_co = TypeVar("ExplainerT_co", covariant=True)
+
+
+class ExplanationData(Protocol):
+    """What modules and callbacks ask of a datamodule whose images are explained."""
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How images are made ready for the backbone, and shown again."""
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Class names, in the order of the labels; empty for images without labels."""
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image may have several classes: labels are multi-hot then."""
+
+    @property
+    def annotations(self) -> AbstractSet[str]:
+        """What test images have beside labels: ``mask``, ``boxes``, ``parts``, ``objects``."""
+
+    def panel(self, count: int) -> Batch:
+        """A batch of at most ``count`` images to draw, the same on every rank and at any time."""
+
+
+class TrainingData(ExplanationData, Protocol):
+    """What modules that are fitted, and callbacks that read a whole split, ask of a datamodule besides."""
+
+    @property
+    def augment(self) -> bool:
+        """Whether training images are cropped and flipped at random."""
+
+    @property
+    def class_counts(self) -> Sequence[int]:
+        """Training images of each class, with those held out for validation."""
+
+    @property
+    def train_count(self) -> int:
+        """Number of training images, with those held out for validation."""
+
+    def sample_counts(self) -> Tensor | None:
+        """(J, 2) positives and negatives that each explained class is fitted on; None where it is fitted on all."""
+
+    def num_samples(self, split: str) -> int:
+        """Number of samples of a split over all ranks, for ``train`` without those held out for validation."""
+
+    def every_image(self, split: str) -> Iterable[Batch]:
+        """The images of a split, each once over all ranks; this rank's share."""
+
+    def every_sample(self, split: str) -> Iterable[Batch]:
+        """As `every_image`, with cached features in place of images where the module offers an extractor."""
+
+
+class FittedModule(Protocol):
+    """What a datamodule asks of the module that it loads batches for.
+
+    A module that has none of these members gets shuffled batches of images.
+    """
+
+    @property
+    def feature_extractor(self) -> FeatureExtractor | None:
+        """Computes what may be cached and loaded in place of images; None for a module that has to see images."""
+
+    @property
+    def one_pass(self) -> bool:
+        """Whether the module is fitted on each training sample once, in any order."""
+
+    @property
+    def explained_classes(self) -> Sequence[int]:
+        """The classes that have a head to be fitted; empty where all classes are fitted together."""
+
+
+class ExplainingModule(Protocol[ExplainerT_co]):
+    """What callbacks ask of a module that explains, beside what a LightningModule has."""
+
+    @property
+    def explainer(self) -> ExplainerT_co:
+        """The explainer."""
+
+    @property
+    def names_file(self) -> Path:
+        """Where a person writes names for the heatmaps."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the explainer is."""
+
+
+def explanation_data(trainer: object) -> ExplanationData | None:
+    """A trainer's datamodule; None where the trainer was given bare loaders.
+
+    Raises:
+        ValueError: where it lacks what `ExplanationData` declares.
+    """
+    return cast("ExplanationData | None", _datamodule(trainer, ExplanationData))
+
+
+def training_data(trainer: object) -> TrainingData | None:
+    """A trainer's datamodule; None where the trainer was given bare loaders.
+
+    Raises:
+        ValueError: where it lacks what `TrainingData` declares.
+    """
+    return cast("TrainingData | None", _datamodule(trainer, TrainingData))
+
+
+def fitted_module(module: object) -> FittedModule | None:
+    """A module that says how it is fitted; None for one that says nothing of it.
+
+    Raises:
+        ValueError: where it has some of what `FittedModule` declares, and lacks the rest.
+    """
+    missing = _missing(module, FittedModule)
+    if len(missing) == len(_members(FittedModule)):
+        return None
+    _refuse(module, missing, FittedModule, "inherit ExplainerModule")
+    return cast("FittedModule", module)
+
+
+def explaining_module(module: object) -> ExplainingModule[Any]:
+    """A module that explains.
+
+    Raises:
+        ValueError: where it lacks what `ExplainingModule` declares.
+    """
+    _refuse(module, _missing(module, ExplainingModule), ExplainingModule, "inherit ExplainerModule")
+    return cast("ExplainingModule[Any]", module)
+
+
+def _datamodule(trainer: object, contract: type) -> object:
+    datamodule = getattr(trainer, "datamodule", None)  # a trainer has none before it is given one
+    if datamodule is not None:
+        _refuse(datamodule, _missing(datamodule, contract), contract, "inherit ShardDataModule")
+    return datamodule
+
+
+def _members(contract: type) -> list[str]:
+    """Names that a protocol and its bases declare."""
+    declaring = [base for base in contract.__mro__ if base not in {Protocol, Generic, object}]
+    return [name for base in declaring for name in vars(base) if not name.startswith("_")]
+
+
+def _missing(value: object, contract: type) -> list[str]:
+    """Names that a protocol declares and a value lacks."""
+    own, kind = vars(value) if hasattr(value, "__dict__") else {}, type(value)
+    absent = [name for name in _members(contract) if not (name in own or hasattr(kind, name))]
+    return [name for name in absent if name not in dir(value)]  # submodules stand in dir alone
+
+
+def _refuse(value: object, missing: Sequence[str], contract: type, remedy: str) -> None:
+    if missing:
+        raise ValueError(
+            f"{type(value).__name__} lacks {', '.join(missing)}; {remedy}, or add what"
+            f" {contract.__module__}.{contract.__name__} declares."
+        )
