@@ -42,7 +42,7 @@ from benchmarks.method_table import METHODS, Entry
 from benchmarks.voc_head import Half, features_of, fit_halves, multi_hot, pooled_features, read_image
 from vitrine.attribution import Method
 from vitrine.attribution.target_layer import target_layer
-from vitrine.core.batch import Batch, one_row_a_class
+from vitrine.core.batch import Batch, repeat_per_class
 from vitrine.core.explanation import Explanation
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.data.shards.converters.voc import CLASSES, VOC_SPLITS, list_voc
@@ -65,7 +65,7 @@ class Game:
     def play(self, method: Method, sample: Sample, preprocessing: Preprocessing, device: str) -> None:
         """All pairs of one image."""
         image, size = read_image(sample, preprocessing)
-        rows, classes = one_row_a_class(annotation(sample))
+        rows, classes = repeat_per_class(annotation(sample))
         maps, seconds = timed_maps(self.entry, method, image.to(device), classes[None].to(device))
         self.seconds.append(seconds)
         self.plain.update(as_explanation(maps, size, classes), rows)

@@ -18,8 +18,8 @@ from vitrine.core.atomic_io import atomic_folder
 from vitrine.core.batch import Batch
 from vitrine.core.options import Count, checked
 from vitrine.core.progress import progress_bar
-from vitrine.filters.averages import AverageImage, RankBy, average_images
-from vitrine.filters.peaks import WantedFilter
+from vitrine.filters.average_images import AverageImage, average_images
+from vitrine.filters.maxima import RankBy, TargetFilter
 from vitrine.filters.relevance import RelevantFilter, record
 from vitrine.visualization.contact_sheet import average_sheet
 
@@ -32,7 +32,7 @@ class AverageImages(pl.Callback):
     """Writes ``average_images/``: for each class a picture of its most relevant features (section 4.1 of Oramas et al.).
 
     A feature's row shows the mean of the image patches on which the filter responds most, of its upsampled activation, of
-    deconvnet with guided backprop, and of the paper's heatmap; `vitrine.filters.averages` says how. The images
+    deconvnet with guided backprop, and of the paper's heatmap; `vitrine.filters.average_images` says how. The images
     stream by twice, shared out over all ranks; rank zero draws. ``average_images.json`` lists, for each row, the images. An
     earlier folder is replaced as a whole. W&B and TensorBoard, where such a logger is in use, get the pictures too.
 
@@ -124,17 +124,17 @@ class AverageImages(pl.Callback):
                 selecting_explainer(run).responses,
                 list(dict.fromkeys(targets.values())),
                 (channels, height, width),
-                top=self.top_k,
+                top_k=self.top_k,
                 rank_by=self.rank_by,
                 side=self.side,
                 device=run.module.device,
                 advance=advance,
             )
-        of_filter = {average.wanted: average for average in averages}
+        of_filter = {average.target: average for average in averages}
         return [(row, of_filter[target]) for row, target in targets.items() if target in of_filter]
 
-    def _target(self, row: RelevantFilter) -> WantedFilter:
-        return WantedFilter(row.layer, row.filter, row.class_index if self.of_class else None)
+    def _target(self, row: RelevantFilter) -> TargetFilter:
+        return TargetFilter(row.layer, row.filter, row.class_index if self.of_class else None)
 
     def _stream(self, run: Run) -> Callable[[], Iterable[Batch]]:
         def stream() -> Iterable[Batch]:

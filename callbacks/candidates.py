@@ -5,7 +5,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from vitrine.core.distributed import gather_over_ranks
-from vitrine.core.top_k import FirstFew, Keyed
+from vitrine.core.top_k import Keyed, TopK
 
 G = TypeVar("G", bound=Hashable)
 E = TypeVar("E", bound=Keyed)
@@ -33,7 +33,7 @@ class Candidates(Generic[G, E]):
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._kept: dict[G, FirstFew[E]] = {}
+        self._kept: dict[G, TopK[E]] = {}
 
     def clear(self) -> None:
         """Forgets all entries."""
@@ -41,11 +41,11 @@ class Candidates(Generic[G, E]):
 
     def wants(self, group: G, place: Any, key: str) -> bool:
         """Whether an entry would be among the first of its group so far, were it offered."""
-        return group not in self._kept or self._kept[group].wants(place, key)
+        return group not in self._kept or self._kept[group].accepts(place, key)
 
     def offer(self, group: G, place: Any, entry: E) -> None:
         """Takes in an entry if it is among the first of its group so far."""
-        self._kept.setdefault(group, FirstFew(self.count)).offer(place, entry)
+        self._kept.setdefault(group, TopK(self.count)).add(place, entry)
 
     def share(self) -> Shares[G, E]:
         """This rank's entries that are among the first over all ranks; a collective.
@@ -55,11 +55,11 @@ class Candidates(Generic[G, E]):
         own = {
             group: [_Standing(place, entry.key) for place, entry in few.items()] for group, few in self._kept.items()
         }
-        first: dict[G, FirstFew[_Standing]] = defaultdict(lambda: FirstFew(self.count))
+        first: dict[G, TopK[_Standing]] = defaultdict(lambda: TopK(self.count))
         for share in gather_over_ranks(own):
             for group, standings in share.items():
                 for standing in standings:
-                    first[group].offer(standing.place, standing)
+                    first[group].add(standing.place, standing)
         places = {group: [place for place, _ in few.items()] for group, few in first.items()}
         return {
             group: [(place, entry) for place, entry in few.items() if place in places[group]]
@@ -68,9 +68,9 @@ class Candidates(Generic[G, E]):
 
     def joined(self, shares: Iterable[Shares[G, E]]) -> dict[G, list[E]]:
         """The entries of each group in the order of their places, from what `share` gave on every rank."""
-        first: dict[G, FirstFew[E]] = defaultdict(lambda: FirstFew(self.count))
+        first: dict[G, TopK[E]] = defaultdict(lambda: TopK(self.count))
         for share in shares:
             for group, entries in share.items():
                 for place, entry in entries:
-                    first[group].offer(place, entry)
+                    first[group].add(place, entry)
         return {group: list(few) for group, few in first.items()}

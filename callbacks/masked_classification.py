@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from PIL import Image, ImageOps
@@ -17,10 +17,18 @@ from callbacks.run_access import Run
 from vitrine.core.atomic_io import atomic_file
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation, class_name
-from vitrine.core.options import CountOrZero, NonNegative, Range, Share, checked
+from vitrine.core.options import CountOrZero, NonNegative, Share, checked
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.metrics.masked_accuracy import GAMMAS, MaskedAccuracy, check_gammas, percent
-from vitrine.metrics.masked_images import kept_pixels, masked_inputs, opencv, speaking_maps
+from vitrine.metrics.masked_images import (
+    Fill,
+    Inpainting,
+    Radius,
+    display_maps,
+    kept_pixels,
+    masked_inputs,
+    opencv,
+)
 from vitrine.visualization.grid import captioned_grid
 from vitrine.visualization.overlays import picture
 
@@ -29,9 +37,6 @@ TILE_SIZE = 160  # pixels of a picture's longer side
 ALL = "all"
 """The one group of candidates: examples are chosen among all images."""
 
-Fill = Literal["inpaint", "black"]
-Inpainting = Literal["telea", "navier_stokes"]
-Radius = Annotated[int, Range(at_least=1, at_most=100)]
 Column = tuple[Sequence[str], Tensor]
 """Captions and (B, 3, H, W) inputs."""
 
@@ -119,7 +124,7 @@ class MaskedClassification(EvaluationCallback[Shares[str, Example]]):
                 self._examples.offer(ALL, place_of(key), example)
 
     def _kept(self, explanation: Explanation) -> Tensor:
-        maps = speaking_maps(explanation, self.sigma)
+        maps = display_maps(explanation, self.sigma)
         return torch.cat([kept_pixels(maps, gamma) for gamma in self.gammas])
 
     @override

@@ -14,7 +14,7 @@ from typing_extensions import override
 from callbacks.evaluation import EvaluationCallback
 from callbacks.file_names import safe_path, slug
 from callbacks.run_access import Run
-from vitrine.core.atomic_io import begin, finish, staging_of
+from vitrine.core.atomic_io import finish_atomic_folder, staging_folder, start_atomic_folder
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation, class_name
 from vitrine.core.options import Share, checked
@@ -98,14 +98,14 @@ class PredictionWriter(EvaluationCallback[Sequence[Row]]):
         _ = run.datamodule  # an error without one, before anything is written
         self._rows = []
         if run.trainer.is_global_zero:
-            begin(run.folder / FOLDER, TABLE)
+            start_atomic_folder(run.folder / FOLDER, TABLE)
         run.trainer.strategy.barrier("predictions")
 
     @override
     def take(self, run: Run, batch: Batch, outputs: object) -> None:
         """Writes the batch's images."""
         explanation, class_names = run.explanation(outputs), run.class_names
-        images, staging = run.plain_images(batch, range(len(explanation))), staging_of(run.folder / FOLDER)
+        images, staging = run.plain_images(batch, range(len(explanation))), staging_folder(run.folder / FOLDER)
         for row, key in enumerate(batch["key"]):
             of_image = explanation[row : row + 1]
             write_image(staging / safe_path(key), key, images[row], of_image, opacity=self.opacity)
@@ -120,8 +120,8 @@ class PredictionWriter(EvaluationCallback[Sequence[Row]]):
     def write(self, run: Run, shares: Sequence[Sequence[Row]]) -> Path:
         """Writes the table over all ranks and gives the folder its name."""
         unique = {row.key: row for share in shares for row in share}  # samplers may double a sample to even out
-        write_table(staging_of(run.folder / FOLDER) / TABLE, [unique[key] for key in sorted(unique)])
-        finish(run.folder / FOLDER)
+        write_table(staging_folder(run.folder / FOLDER) / TABLE, [unique[key] for key in sorted(unique)])
+        finish_atomic_folder(run.folder / FOLDER)
         return run.folder / FOLDER
 
 

@@ -10,13 +10,13 @@ from typing_extensions import override
 
 from callbacks.loggers import Table, log_tables
 from callbacks.run_access import Run, satisfies
-from vitrine.filters.picks import share_of_picks
+from vitrine.filters.layer_selection import selection_by_layer
 from vitrine.filters.relevance import (
     COLUMNS,
     PICK_COLUMNS,
     RelevantFilter,
-    relevance_rows,
-    write_picks,
+    filters_by_relevance,
+    write_layer_selection,
     write_relevance,
 )
 from vitrine.filters.responses import FilterResponses
@@ -60,12 +60,12 @@ class RelevanceTable(pl.Callback):
         if not run.trainer.is_global_zero:
             return
         explainer, filters = selecting_explainer(run), relevant_filters(run)
-        picks = share_of_picks(explainer.weights, explainer.responses.layers)
+        selection = selection_by_layer(explainer.weights, explainer.responses.layers)
         write_relevance(run.folder, filters)
-        write_picks(run.folder, picks)
+        write_layer_selection(run.folder, selection)
         tables = {
-            "relevance": Table(COLUMNS, [list(row.cells().values()) for row in filters]),
-            "picks": Table(PICK_COLUMNS, [astuple(row) for row in picks]),
+            "relevance": Table(COLUMNS, [list(row.columns().values()) for row in filters]),
+            "picks": Table(PICK_COLUMNS, [astuple(layer) for layer in selection]),
         }
         log_tables(run.trainer, tables)
 
@@ -84,4 +84,4 @@ def selecting_explainer(run: Run) -> SelectsFilters:
 def relevant_filters(run: Run) -> Sequence[RelevantFilter]:
     """The filters that the explainer has selected, class by class, the most relevant first."""
     explainer = selecting_explainer(run)
-    return relevance_rows(explainer.weights, explainer.responses.layers, run.class_names)
+    return filters_by_relevance(explainer.weights, explainer.responses.layers, run.class_names)

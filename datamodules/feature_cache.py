@@ -58,7 +58,7 @@ class FeatureCache:
         if trainer.is_global_zero:
             self._allocate(store, split, extractor, device)
         barrier("allocated")
-        missing = store.missing_rows()
+        missing = store.missing_samples()
         barrier("counted")  # the ranks share out the same samples only if none of them has begun to fill them in
         title = f"Features of {split.folder}" if trainer.is_global_zero else None
         most = RankShare(world_size=trainer.world_size).most_samples(int(missing.sum()))

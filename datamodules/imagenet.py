@@ -8,7 +8,8 @@ from typing_extensions import override
 from datamodules.converted import ConvertedDataModule
 from vitrine.core.options import CountOrZero, checked
 from vitrine.data.shards.converter import SampleSet
-from vitrine.data.shards.converters.imagenet import Extras, has_split, list_imagenet
+from vitrine.data.shards.converters.imagenet import ImageNetOptions, list_imagenet
+from vitrine.data.shards.converters.imagenet_layout import has_split
 
 
 class ImageNetDataModule(ConvertedDataModule):
@@ -49,9 +50,11 @@ class ImageNetDataModule(ConvertedDataModule):
     @override
     def list_split(self, root: Path, split: str) -> SampleSet | None:
         if split == "test" and has_split(root, "val"):
-            return list_imagenet(root, "val", Extras(self.annotations_folder, self.ground_truth, self.blacklist))
+            return list_imagenet(
+                root, "val", ImageNetOptions(self.annotations_folder, self.ground_truth, self.blacklist)
+            )
         if split == "train" and self.per_class != 0 and has_split(root, "train"):
-            return list_imagenet(root, "train", Extras(self.annotations_folder, per_class=self.per_class))
+            return list_imagenet(root, "train", ImageNetOptions(self.annotations_folder, per_class=self.per_class))
         return None
 
     @override

@@ -10,7 +10,7 @@ from datamodules.converted import ConvertedDataModule
 from vitrine.core.options import Count, CountOrZero, checked
 from vitrine.data.shards.converter import SampleSet
 from vitrine.data.shards.converters.ade20k import list_ade20k
-from vitrine.data.shards.converters.places import Share, has_split, list_places, place_classes
+from vitrine.data.shards.converters.places import PlacesSelection, has_split, list_places, place_classes
 from vitrine.data.shards.converters.scenes import read_categories
 
 
@@ -63,7 +63,7 @@ class PlacesDataModule(ConvertedDataModule):
             return list_ade20k(root, "all", self.scenes, self._class_names())
         if split == "val" and not has_split(root, split):
             return None
-        return list_places(root, split, Share(self.scenes, self.per_class, self.others))
+        return list_places(root, split, PlacesSelection(self.scenes, self.per_class, self.others))
 
     def _class_names(self) -> list[str]:
         if self.categories is not None:

@@ -13,7 +13,7 @@ from typing_extensions import override
 from lightning_modules.base import ExplainerModule
 from lightning_modules.class_groups import ClassGroups, amount, fit_bytes, free_bytes
 from vitrine.core.batch import Batch
-from vitrine.core.distributed import gather_over_ranks, joined_over_ranks, rank_of_process, world_size
+from vitrine.core.distributed import cat_over_ranks, gather_over_ranks, global_rank, world_size
 from vitrine.explainers.srae.x_features import XFeatureExplainer
 
 
@@ -106,7 +106,7 @@ class GroupedFitModule(ExplainerModule):
             self._plan(self.classes_at_once)
 
     def _plan(self, at_once: int) -> None:
-        self.groups = ClassGroups(len(self.explained), at_once, rank_of_process(), world_size())
+        self.groups = ClassGroups(len(self.explained), at_once, global_rank(), world_size())
         epochs = self.trainer.max_epochs
         if epochs is None or epochs < 1:
             raise ValueError(
@@ -247,7 +247,7 @@ class GroupedFitModule(ExplainerModule):
                 f"The checkpoint is of {len(saved)} ranks, each with heads of its own; resume it with as many."
             )
         if "optimizer_states" in checkpoint:
-            checkpoint["optimizer_states"] = saved[rank_of_process()]
+            checkpoint["optimizer_states"] = saved[global_rank()]
 
     # Samples
 
@@ -258,7 +258,7 @@ class GroupedFitModule(ExplainerModule):
         if "sampled" in batch:
             tensors["sampled"] = batch["sampled"]
         if self.is_grouped:
-            tensors = {name: joined_over_ranks(value) for name, value in tensors.items()}
+            tensors = {name: cat_over_ranks(value) for name, value in tensors.items()}
         rows = torch.tensor(self.active_rows, dtype=torch.int64, device=features.device)
         sampled = tensors.get("sampled")
         return Samples(

@@ -16,13 +16,13 @@ from lightning_modules.step_progress import show_beside_bar
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.networks import BackboneOptions
-from vitrine.core.batch import Batch, one_row_a_class
+from vitrine.core.batch import Batch, repeat_per_class
 from vitrine.core.distributed import sum_over_ranks, world_size
 from vitrine.core.explanation import Explanation
 from vitrine.core.options import Count, NonNegative, Options, Range
 from vitrine.explainers.inversion.explainer import InversionExplainer, InversionOptions
 from vitrine.metrics import ExplanationMetric, LocalizationError
-from vitrine.metrics.inversion_course import InversionCourse
+from vitrine.metrics.inversion_convergence import InversionConvergence
 
 LOSSES = ("loss", "loss/inversion", "loss/class")
 
@@ -59,7 +59,7 @@ class InversionModule(ExplainerModule):
     """Finds masks of images while it validates, tests and predicts; trains a predictor of their channel weights in ``fit``.
 
     ``validate``, ``test`` and ``predict`` optimise ω of each mask within the step, from the predictor's answer where there is
-    one, and count masks that did not converge and constant ones (`InversionCourse`). Without a predictor nothing
+    one, and count masks that did not converge and constant ones (`InversionConvergence`). Without a predictor nothing
     is learned, so that they need no checkpoint, and ``fit`` is refused.
 
     ``fit`` lowers κ ‖f(Φ) − f(x)‖² / ‖f(x)‖² + λ s(Φ_bg) − s(Φ) of the predicted ω, a mean over the global batch, through
@@ -90,7 +90,7 @@ class InversionModule(ExplainerModule):
         self.needs_checkpoint = self.needs_checkpoint and explainer.predictor is not None
         self.runs = runs
         self.settings = explainer.settings
-        self.course = InversionCourse()
+        self.course = InversionConvergence()
         means = (MeanMetric(nan_strategy="disable").set_dtype(torch.float64) for _ in LOSSES)
         self.val_losses = nn.ModuleList(means)  # type: ignore[assignment]
 
@@ -144,7 +144,7 @@ class InversionModule(ExplainerModule):
         label = batch.get("label")
         if self.runs.explain == "prediction" or label is None or label.ndim == 1 or not label.shape[1]:
             return batch
-        rows, classes = one_row_a_class({**batch, "label": self._with_predictions(batch["image"], label)})
+        rows, classes = repeat_per_class({**batch, "label": self._with_predictions(batch["image"], label)})
         return {**rows, "label": classes}
 
     def _with_predictions(self, images: Tensor, label: Tensor) -> Tensor:

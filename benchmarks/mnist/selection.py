@@ -13,7 +13,7 @@ from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.explainers.mu_lasso.explainer import MuLassoExplainer, MuLassoOptions
 from vitrine.explainers.mu_lasso.fit import MuLassoFit
 from vitrine.filters.heatmaps import Filter
-from vitrine.filters.picks import share_of_picks
+from vitrine.filters.layer_selection import selection_by_layer
 from vitrine.filters.scaling import SCALINGS, ResponseScaling, Scaling
 from vitrine.solvers import MuLassoSolution
 
@@ -76,7 +76,7 @@ class Selection:
     def figures(self, mu: float) -> dict[str, Any]:
         """What is selected with one μ."""
         solution = self.use(mu)
-        picks = share_of_picks(solution.weights, self.explainer.responses.layers)
+        picks = selection_by_layer(solution.weights, self.explainer.responses.layers)
         return {
             "mu": mu,
             "mu_of_scaled": mu * self.unit,

@@ -22,9 +22,9 @@ from tests.helpers.ranks import RankPool
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.batch import Batch
 from vitrine.data.preprocessing import Preprocessing
-from vitrine.filters.averages import average_images
-from vitrine.filters.peaks import WantedFilter
-from vitrine.filters.relevance import relevance_rows
+from vitrine.filters.average_images import average_images
+from vitrine.filters.maxima import TargetFilter
+from vitrine.filters.relevance import filters_by_relevance
 from vitrine.filters.responses import FilterResponses
 from vitrine.visualization.contact_sheet import average_sheet
 
@@ -111,7 +111,9 @@ def test_a_picture_a_class_and_its_images(flower_shards: Path, tmp_path: Path) -
     module = fitted(tmp_path, flower_shards, AverageImages(top_k=3, features_per_class=2))
     datamodule = data(flower_shards)
     datamodule.setup("fit")
-    rows = [row for row in relevance_rows(module.explainer.weights, module.explainer.responses.layers) if row.rank < 3]
+    rows = [
+        row for row in filters_by_relevance(module.explainer.weights, module.explainer.responses.layers) if row.rank < 3
+    ]
     entries = written(tmp_path)
     assert [(entry["class_index"], entry["index"], entry["weight"]) for entry in entries] == [
         (row.class_index, row.index, row.weight) for row in rows
@@ -140,10 +142,10 @@ def test_the_picture_is_that_of_the_plain_functions(flower_shards: Path, tmp_pat
     datamodule = data(flower_shards)
     datamodule.setup("fit")
     responses, index = module.explainer.responses, datamodule.classes.index(name)
-    rows = relevance_rows(module.explainer.weights, responses.layers, datamodule.classes)
+    rows = filters_by_relevance(module.explainer.weights, responses.layers, datamodule.classes)
     rows = [row for row in rows if row.class_index == index]
-    wanted = [WantedFilter(row.layer, row.filter) for row in rows]
-    averages = average_images(lambda: datamodule.every_image("train"), responses, wanted, (3, SIZE, SIZE), top=5)
+    wanted = [TargetFilter(row.layer, row.filter) for row in rows]
+    averages = average_images(lambda: datamodule.every_image("train"), responses, wanted, (3, SIZE, SIZE), top_k=5)
     expected = average_sheet(averages, [row.label for row in rows], datamodule.preprocessing.denormalize)
     assert np.array_equal(pictures(tmp_path)[f"{index:03d}_{name}.png"], np.asarray(expected))
     assert len(pictures(tmp_path)) == 1

@@ -15,8 +15,8 @@ from callbacks.relevance import RelevanceTable
 from tests.helpers import explaining_fakes as fakes
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.batch import Batch
-from vitrine.filters.picks import share_of_picks
-from vitrine.filters.relevance import relevance_rows, write_relevance
+from vitrine.filters.layer_selection import selection_by_layer
+from vitrine.filters.relevance import filters_by_relevance, write_relevance
 from vitrine.filters.responses import FilterResponses
 
 FILES = ["picks.csv", "relevance.csv", "relevance.json"]
@@ -68,7 +68,7 @@ def test_the_files_after_fitting(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == FILES
     weights, layers = module.explainer.weights, module.explainer.responses.layers
     assert [layer.name for layer in layers] == ["features.0", "features.2"]
-    rows = relevance_rows(weights, layers, fakes.CLASSES)
+    rows = filters_by_relevance(weights, layers, fakes.CLASSES)
     assert [(row.class_name, row.layer.name, row.filter) for row in rows] == [
         ("loon", "features.2", 3),
         ("loon", "features.0", 2),
@@ -79,7 +79,7 @@ def test_the_files_after_fitting(tmp_path: Path) -> None:
         assert (tmp_path / name).read_bytes() == (tmp_path / "expected" / name).read_bytes()
     with (tmp_path / "picks.csv").open(newline="") as file:
         found = [(line["layer"], int(line["picks"])) for line in csv.DictReader(file)]
-    assert found == [(pick.layer, pick.picks) for pick in share_of_picks(weights, layers)]
+    assert found == [(pick.layer, pick.picks) for pick in selection_by_layer(weights, layers)]
 
 
 def test_the_files_after_a_test(tmp_path: Path) -> None:

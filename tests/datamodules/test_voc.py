@@ -11,7 +11,7 @@ from datamodules import VOCDataModule
 from datamodules.options import LoadingOptions
 from datamodules.samples import collate
 from tests.helpers import shard_fakes as fakes
-from vitrine.core.batch import Batch, one_row_a_class
+from vitrine.core.batch import Batch, repeat_per_class
 from vitrine.core.explanation import Explanation
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.data.shards.converters.voc import CLASSES
@@ -113,12 +113,12 @@ def test_sets_of_one_class_an_image_have_no_box_labels(flower_shards: Path) -> N
     assert not {"box_labels", "box_difficult"} & next(iter(data.test_dataloader())).keys()
 
 
-def test_one_row_a_class() -> None:
+def test_repeat_per_class() -> None:
     labels = torch.tensor([[0.0, 1.0, 1.0], [0.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
     images = torch.arange(3.0)[:, None, None, None].expand(3, 3, 2, 2)
     boxes = [torch.full((count, 4), float(count)) for count in (2, 0, 1)]
     samples = [{"key": str(row), "image": images[row], "label": labels[row], "boxes": boxes[row]} for row in range(3)]
-    repeated, classes = one_row_a_class(collate(samples))
+    repeated, classes = repeat_per_class(collate(samples))
     assert classes.tolist() == [1, 2, 0]
     assert repeated["key"] == ["0", "0", "2"]
     assert repeated["image"][:, 0, 0, 0].tolist() == [0, 0, 2]
@@ -128,7 +128,7 @@ def test_one_row_a_class() -> None:
 
 def explained_by_the_centre(batch: Batch) -> tuple[Explanation, Batch]:
     """Each class of each image, explained by a map that is highest in the middle."""
-    repeated, classes = one_row_a_class(batch)
+    repeated, classes = repeat_per_class(batch)
     side = repeated["image"].shape[-1]
     maps = torch.zeros(len(classes), 1, side, side)
     maps[..., side // 2, side // 2] = 1

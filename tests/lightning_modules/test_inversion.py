@@ -25,7 +25,7 @@ from vitrine.core.batch import Batch
 from vitrine.explainers import load
 from vitrine.explainers.inversion.explainer import InversionExplainer
 from vitrine.metrics import LocalizationError, PointingGame
-from vitrine.metrics.inversion_course import InversionCourse
+from vitrine.metrics.inversion_convergence import InversionConvergence
 
 ROOT = Path(__file__).parents[2]
 SIZE = 32
@@ -177,9 +177,9 @@ def test_degenerate_masks_and_losses_that_are_none() -> None:
     masks[1], masks[2, 0, 0, 0] = 0.5, torch.nan
     loss = torch.tensor([1.0, 2.0, torch.nan, 6.0])
     converged, steps = torch.tensor([True, False, False, False]), torch.tensor([2, 2, 2, 0])
-    course = InversionCourse()
-    course.update(InversionResult(torch.zeros(4, 2), masks, loss, steps, converged))
-    assert {name: float(value) for name, value in course.compute().items()} == {
+    convergence = InversionConvergence()
+    convergence.update(InversionResult(torch.zeros(4, 2), masks, loss, steps, converged))
+    assert {name: float(value) for name, value in convergence.compute().items()} == {
         "inversion/not_converged": 2, "inversion/degenerate": 2, "inversion/steps": 1.5, "inversion/loss": 3.0,
     }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""What everything rests on: batches and explanations, sums over ranks, atomic writes, progress, image operations.
+"""Building blocks of the whole package: batches, explanations, options, collectives, atomic writes, image operations.
 
-Nothing here knows of networks, data sets or methods.
+Nothing here depends on networks, data sets or attribution methods.
 """

@@ -10,9 +10,9 @@ from pathlib import Path
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Gives a temporary path beside ``path`` to write to; it takes the name at the end, and goes after an error.
+    """Yields a temporary path beside ``path`` to write to, renamed to ``path`` at the end and removed on any error.
 
-    The folder is made where it is not there; a file that stood under the name is replaced.
+    Missing parent folders are made; an earlier file of that name is replaced.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.partial-{_unique()}{path.suffix}")
@@ -24,10 +24,10 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 def check_vacant(out: Path) -> None:
-    """Sees to it that nothing would be written over.
+    """Checks that writing to ``out`` would overwrite nothing.
 
     Raises:
-        FileExistsError: ``out`` is a file, or a folder with something in it.
+        FileExistsError: ``out`` is a file, or a folder that is not empty.
     """
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise FileExistsError(f"{out} exists and is not an empty folder: remove it, or give another output folder.")
@@ -35,10 +35,10 @@ def check_vacant(out: Path) -> None:
 
 @contextmanager
 def atomic_new_folder(out: Path) -> Iterator[Path]:
-    """Gives a temporary sibling of ``out`` to write into, renamed to ``out`` at the end and removed on any error.
+    """Yields a temporary sibling of ``out`` to write into, renamed to ``out`` at the end and removed on any error.
 
     Raises:
-        FileExistsError: ``out`` holds something, at the start or at the end.
+        FileExistsError: ``out`` is not empty, at the start or at the end.
     """
     out = out.resolve()
     check_vacant(out)
@@ -48,56 +48,56 @@ def atomic_new_folder(out: Path) -> Iterator[Path]:
         yield partial
         check_vacant(out)
         partial.replace(out)
-    except BaseException:  # a Ctrl-C must leave as little behind as an error
+    except BaseException:  # Ctrl-C has to clean up as well
         shutil.rmtree(partial, ignore_errors=True)
         raise
 
 
 @contextmanager
 def atomic_folder(folder: Path, marker: str) -> Iterator[Path]:
-    """Gives a staging folder that becomes ``folder`` at the end, in place of an earlier one; removed on any error.
+    """Yields a staging folder that replaces ``folder`` at the end, as a whole, and is removed on any error.
 
-    The arguments and errors are those of `begin`.
+    The arguments and errors are those of `start_atomic_folder`.
     """
-    staging = begin(folder, marker)
+    staging = start_atomic_folder(folder, marker)
     try:
         yield staging
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
-    finish(folder)
+    finish_atomic_folder(folder)
 
 
-def staging_of(folder: Path) -> Path:
-    """The hidden sibling in which a folder is written before it takes its name."""
+def staging_folder(folder: Path) -> Path:
+    """The hidden sibling in which ``folder`` is written before it is renamed."""
     return folder.with_name(f".{folder.name}.partial")
 
 
-def begin(folder: Path, marker: str) -> Path:
-    """Makes an empty staging folder for ``folder`` and returns it; what an interrupted run left there goes.
+def start_atomic_folder(folder: Path, marker: str) -> Path:
+    """Makes an empty staging folder for ``folder`` and returns it; leftovers of an interrupted run are removed.
 
     Args:
-        folder: The final place.
-        marker: File that stands in every whole folder of this kind.
+        folder: the final path.
+        marker: name of a file that every complete folder of this kind holds.
 
     Raises:
-        FileExistsError: ``folder`` is there, not empty and without the marker: it then is not one of ours to replace.
+        FileExistsError: ``folder`` is not empty and has no marker, so it was not written by this function's caller.
     """
     if not (folder / marker).is_file():
         check_vacant(folder)
-    staging = staging_of(folder)
+    staging = staging_folder(folder)
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     return staging
 
 
-def finish(folder: Path) -> None:
-    """Gives the staging folder its final name, in place of an earlier folder as a whole."""
+def finish_atomic_folder(folder: Path) -> None:
+    """Renames the staging folder to ``folder``, in place of an earlier one."""
     old = folder.with_name(f".{folder.name}.replaced")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         folder.rename(old)
-    staging_of(folder).rename(folder)
+    staging_folder(folder).rename(folder)
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -1,4 +1,4 @@
-"""The one typed dict that every data set yields and every explainer reads."""
+"""Batches of samples: the typed dict that every data loader yields and every explainer reads."""
 
 from typing import Any, TypedDict
 
@@ -6,43 +6,42 @@ from torch import Tensor
 
 
 class Batch(TypedDict, total=False):
-    """One batch of B samples; which annotations stand in it follows from the data set.
+    """One batch of B samples; which annotations it has follows from the data set.
 
-    Streamed batches hold ``image``; batches read back from a feature store hold ``features`` and ``logits`` in its place.
+    Streamed batches have ``image``; batches read from a feature store have ``features`` and ``logits`` instead.
     Coordinates are pixels of ``image``; boxes are half open, x0 ≤ x < x1.
     """
 
     key: list[str]
     """Names of the samples, unique in a data set."""
     row: Tensor
-    """(B,) int64: each sample's place in its split, in the order of the shards; only streamed samples of shards have it."""
+    """(B,) int64: index of each sample in its split, in the order of the shards; only of streamed samples."""
     image: Tensor
-    """(B, 3, H, W) float, normalised as the backbone takes it."""
+    """(B, 3, H, W) float, normalised for the backbone."""
     label: Tensor
     """(B,) int64 class indices, or (B, C) float multi-hot."""
     mask: Tensor
-    """(B, 1, H, W) uint8: 1 on what tells the class from others."""
+    """(B, 1, H, W) uint8: 1 on the discriminative pixels, those that tell the class from others."""
     boxes: list[Tensor]
-    """One (k, 4) float tensor an image: x0, y0, x1, y1."""
+    """B tensors (k, 4) float: x0, y0, x1, y1 of each box."""
     box_labels: list[Tensor]
-    """One (k,) int64 tensor an image: the class of each box; absent where all are of the image's one class."""
+    """B tensors (k,) int64: the class of each box; absent where all boxes are of the image's one class."""
     box_difficult: list[Tensor]
-    """One (k,) bool tensor an image: whether the object in a box is hard to recognise."""
+    """B tensors (k,) bool: whether the object in each box is flagged as difficult to recognise."""
     parts: Tensor
     """(B, P, 3) float: x, y, visible (0 or 1)."""
     objects: Tensor
-    """(B, 1, H, W) int64 object class of each pixel, 0 where unlabelled."""
+    """(B, 1, H, W) int64: object class of each pixel, 0 where unlabelled."""
     features: Tensor
-    """(B, d) float: what the explainer's head reads."""
+    """(B, d) float: inputs of the explainer's head."""
     logits: Tensor
-    """(B, C) float: the backbone's own logits."""
+    """(B, C) float: the backbone's logits."""
     sampled: Tensor
-    """(B, J) bool: whether each of the J explained classes is fitted on the sample, in their order; where it is absent,
-    all of them are."""
+    """(B, J) bool: whether each of the J explained classes is fitted on the sample; all of them are where it is absent."""
 
 
 class Features(TypedDict):
-    """Z, and the logits that came with it from the same forward pass."""
+    """Features Z of a batch of images, with the logits of the same forward pass."""
 
     features: Tensor
     """(B, d) float32."""
@@ -50,19 +49,19 @@ class Features(TypedDict):
     """(B, C) float32."""
 
 
-def one_row_a_class(batch: Batch) -> tuple[Batch, Tensor]:
-    """Repeats each image of a multi-label batch for each of its classes, so that each of them can be explained.
+def repeat_per_class(batch: Batch) -> tuple[Batch, Tensor]:
+    """Repeats each image of a multi-label batch once for each of its classes, so that each class can be explained.
 
     Args:
         batch: B samples with multi-hot labels (B, C).
 
     Returns:
-        The batch with a row for each (image, class) pair, image by image, and the (pairs,) classes.
+        The batch with one sample for each of the P (image, class) pairs, in the order of the images, and the (P,) classes.
     """
-    rows, classes = batch["label"].nonzero().unbind(dim=1)
-    values: Any = batch.items()
+    image_indices, classes = batch["label"].nonzero().unbind(dim=1)
+    entries: Any = batch.items()
     repeated: Any = {
-        name: value[rows] if isinstance(value, Tensor) else [value[row] for row in rows.tolist()]
-        for name, value in values
+        name: entry[image_indices] if isinstance(entry, Tensor) else [entry[image] for image in image_indices.tolist()]
+        for name, entry in entries
     }
     return repeated, classes

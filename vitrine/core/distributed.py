@@ -1,4 +1,4 @@
-"""Sums and lists over the processes of a distributed run; through the sums, gradients flow."""
+"""Collectives of a distributed run: differentiable sums, concatenation and gathering over ranks."""
 
 from typing import Any, TypeVar
 
@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 
 class _SumOverRanks(torch.autograd.Function):
-    """All-reduce in both directions.
+    """All-reduce in the forward and the backward pass.
 
     Every rank evaluates the same function of the sum, so the gradients of all ranks add up; DistributedDataParallel's
-    mean over ranks then leaves the gradient of that one function.
+    mean over ranks then gives the gradient of that one function.
     """
 
     @staticmethod
@@ -32,7 +32,7 @@ class _SumOverRanks(torch.autograd.Function):
 
 
 def world_size() -> int:
-    """Number of processes of this run; 1 where none was set up."""
+    """Number of processes of the run; 1 without a process group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
@@ -45,22 +45,22 @@ def sum_over_ranks(tensor: Tensor) -> Tensor:
 
 
 def leave_process_group() -> None:
-    """Leaves the process group, if this process is in one.
+    """Destroys the process group, if there is one.
 
-    To be registered with ``atexit``: gloo's threads may still hold tensors when a process ends, and a thread that
-    frees one after Python is gone aborts the process, at the end of a run in which nothing went wrong.
+    To be registered with ``atexit``: gloo's threads may still hold tensors when a process ends, and a thread that frees
+    one after the interpreter has shut down aborts the process at the end of a successful run.
     """
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
 
 
-def rank_of_process() -> int:
-    """The rank of this process; 0 where none was set up."""
+def global_rank() -> int:
+    """Rank of this process; 0 without a process group."""
     return dist.get_rank() if world_size() > 1 else 0
 
 
-def joined_over_ranks(tensor: Tensor) -> Tensor:
-    """The (N, …) tensors of all ranks, which are of one shape, one after the other; without gradient."""
+def cat_over_ranks(tensor: Tensor) -> Tensor:
+    """Concatenates the (N, …) tensors of all ranks, which must have one shape, in rank order; without gradient."""
     if world_size() == 1:
         return tensor
     parts = [torch.empty_like(tensor) for _ in range(world_size())]
@@ -69,7 +69,7 @@ def joined_over_ranks(tensor: Tensor) -> Tensor:
 
 
 def gather_over_ranks(value: T) -> list[T]:
-    """What every rank gives, in the order of the ranks; picklable values of any kind."""
+    """The picklable values of all ranks, in rank order, on every rank."""
     if world_size() == 1:
         return [value]
     gathered = [value] * world_size()
@@ -78,9 +78,9 @@ def gather_over_ranks(value: T) -> list[T]:
 
 
 def gather_on_zero(value: T) -> list[T]:
-    """The value of every rank, in rank order, on rank zero; an empty list on the others."""
+    """The picklable values of all ranks, in rank order, on rank zero; an empty list on the other ranks."""
     if world_size() == 1:
         return [value]
     gathered: list[T | None] | None = [None] * world_size() if dist.get_rank() == 0 else None
     dist.gather_object(value, gathered)
-    return gathered or []  # type: ignore[return-value]  # gather_object has filled it
+    return gathered or []  # type: ignore[return-value]  # filled by gather_object

@@ -139,7 +139,7 @@ class Explanation:
 
 
 def class_name(classes: Sequence[str], index: int) -> str:
-    """Name of a class; its number where the list of names does not reach so far."""
+    """Name of a class; ``class 7`` for the index 7 where the list of names is shorter."""
     return classes[index] if index < len(classes) else f"class {index}"
 
 

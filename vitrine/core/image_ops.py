@@ -78,13 +78,17 @@ def upsampled(maps: Tensor, inputs: Tensor) -> Tensor:
 
 
 def degenerate(maps: Tensor) -> Tensor:
-    """Which maps say nothing of where: constant ones, such as zeros alone, and those with NaN or infinity in them.
+    """Which maps cannot localise anything: constant ones, such as all zeros, and those that hold NaN or infinity.
 
     Args:
         maps: (B, H, W).
 
     Returns:
         (B,) bool.
+
+    Example:
+        >>> degenerate(torch.stack([torch.zeros(8, 8), torch.rand(8, 8)])).tolist()
+        [True, False]
     """
     flat = maps.flatten(1)
     return ~flat.isfinite().all(dim=1) | (flat.amax(dim=1) == flat.amin(dim=1))

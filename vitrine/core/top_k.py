@@ -7,10 +7,10 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
-from vitrine.core.distributed import gather_over_ranks, world_size
+from vitrine.core.distributed import gather_over_ranks, global_rank, world_size
+from vitrine.core.options import Count, checked
 
 
 class Keyed(Protocol):
@@ -18,54 +18,61 @@ class Keyed(Protocol):
 
     @property
     def key(self) -> str:
-        """The image's."""
+        """Key of the image."""
 
 
 E = TypeVar("E", bound=Keyed)
 
 
-class FirstFew(Generic[E]):
-    """The ``count`` entries of the first places, whatever order they come in; a key has one entry, its first.
+class TopK(Generic[E]):
+    """The ``top_k`` entries that sort first, one for each key: the one of a key's lowest sort key.
 
-    Where no two keys share a place, what is kept does not depend on how entries come in batches, or are shared out over
-    processes and offered again. A place is anything that can be compared, such as a tuple.
+    Where no two keys share a sort key, the entries do not depend on the order in which they are added, on batches, or on
+    how they are distributed over processes. A sort key is anything that can be compared, such as a tuple.
 
     Args:
-        count: entries to keep.
+        top_k: number of entries.
+
+    Example:
+        >>> lowest = TopK(2)
+        >>> for loss, key in ((0.3, "b"), (0.1, "a"), (0.2, "b")):
+        ...     lowest.add(loss, TopImage(loss, key, None))
+        >>> [(entry.key, entry.response) for entry in lowest]
+        [('a', 0.1), ('b', 0.2)]
     """
 
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self._kept: list[tuple[Any, E]] = []
+    def __init__(self, top_k: int) -> None:
+        self.top_k = top_k
+        self._sorted: list[tuple[Any, E]] = []
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._sorted)
 
     def __iter__(self) -> Iterator[E]:
-        return (entry for _, entry in self._kept)
+        return (entry for _, entry in self._sorted)
 
     def items(self) -> Iterator[tuple[Any, E]]:
-        """Places and entries, in their order."""
-        return iter(self._kept)
+        """Sort keys and entries, in their order."""
+        return iter(self._sorted)
 
     @property
     def last(self) -> E | None:
-        """The one that a further entry would push out; None while there is room."""
-        return self._kept[-1][1] if len(self._kept) == self.count else None
+        """The entry that a better one would replace; None while there are fewer than ``top_k``."""
+        return self._sorted[-1][1] if len(self._sorted) == self.top_k else None
 
-    def wants(self, place: Any, key: str) -> bool:
-        """Whether an entry with this key would be kept, were it offered."""
-        if len(self._kept) == self.count and self._kept[-1][0] <= place:
+    def accepts(self, sort_key: Any, key: str) -> bool:
+        """Whether `add` would keep an entry with this sort key and key."""
+        if len(self._sorted) == self.top_k and self._sorted[-1][0] <= sort_key:
             return False
-        return all(other.key != key or place < taken for taken, other in self._kept)
+        return all(other.key != key or sort_key < other_sort_key for other_sort_key, other in self._sorted)
 
-    def offer(self, place: Any, entry: E) -> None:
-        """Takes in an entry if it is among the first so far."""
-        if not self.wants(place, entry.key):
+    def add(self, sort_key: Any, entry: E) -> None:
+        """Adds an entry if it is among the ``top_k`` so far."""
+        if not self.accepts(sort_key, entry.key):
             return
-        self._kept = [(taken, other) for taken, other in self._kept if other.key != entry.key]
-        insort(self._kept, (place, entry), key=lambda kept: kept[0])
-        del self._kept[self.count :]
+        self._sorted = [(other_sort_key, other) for other_sort_key, other in self._sorted if other.key != entry.key]
+        insort(self._sorted, (sort_key, entry), key=lambda pair: pair[0])
+        del self._sorted[self.top_k :]
 
 
 Location = tuple[int, int]
@@ -73,98 +80,103 @@ Location = tuple[int, int]
 
 
 class TopImage(NamedTuple):
-    """One of the images on which a filter responds most."""
+    """One of the images to which a filter responds most."""
 
     response: float
     """The filter's response x."""
     key: str
-    """The image's."""
+    """Key of the image."""
     location: Location | None
-    """Where the filter has its maximum; None for a layer without places."""
+    """Location of the filter's maximum; None for a layer without spatial locations."""
     rank: int = 0
-    """The process that saw the image."""
+    """Rank of the process that read the image."""
 
 
 class TopImages:
-    """The ``count`` images of highest response of each of p filters, in bounded memory.
+    """The ``top_k`` images of highest response of each of p filters, in bounded memory.
 
-    What is kept does not depend on the order of the images, on how they come in batches, or on the number of processes:
-    ties go to the smaller key, and an image that comes twice counts once. An image on which a filter does not respond
-    (0, negative or NaN) is never kept, so that a filter may have fewer.
+    The result does not depend on the order of the images, on batches, or on the number of processes: ties go to the
+    smaller key, and an image that is added twice counts once. Images to which a filter does not respond (0, negative or
+    NaN) are left out, so that a filter may have fewer.
 
     Args:
-        count: images a filter.
-        filters: p.
+        top_k: number of images of each filter.
+        num_filters: p.
 
     Raises:
-        ValueError: where ``count`` is less than 1.
+        ValueError: for a ``top_k`` below 1.
+
+    Example:
+        >>> top = TopImages(top_k=2, num_filters=1)
+        >>> top.update(torch.tensor([[0.5], [0.0], [0.7]]), ["a", "b", "c"], no_locations(3, 1))
+        >>> [image.key for image in top[0]]
+        ['c', 'a']
     """
 
-    def __init__(self, count: int, filters: int) -> None:
-        if count < 1:
-            raise ValueError(f"count is {count}; keep at least 1 image a filter.")
-        self.count = count
-        self._kept: list[FirstFew[TopImage]] = [FirstFew(count) for _ in range(filters)]
-        self._bars = np.zeros(filters)  # a response below its filter's bar is not among the highest
+    @checked
+    def __init__(self, top_k: Count, num_filters: int) -> None:
+        self.top_k = top_k
+        self._of_filter: list[TopK[TopImage]] = [TopK(top_k) for _ in range(num_filters)]
+        self._thresholds = np.zeros(num_filters)  # a lower response of the filter is not among the highest
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._of_filter)
 
-    def __getitem__(self, number: int) -> list[TopImage]:
-        """The images of one filter, highest response first."""
-        return list(self._kept[number])
+    def __iter__(self) -> Iterator[list[TopImage]]:
+        return (list(images) for images in self._of_filter)
+
+    def __getitem__(self, filter_index: int) -> list[TopImage]:
+        """The images of one filter, by falling response."""
+        return list(self._of_filter[filter_index])
 
     def update(self, responses: Tensor, keys: Sequence[str], locations: Tensor) -> None:
-        """Takes in a batch.
+        """Adds the images of a batch.
 
         Args:
             responses: (B, p).
-            keys: B names, unique in the data set.
-            locations: (B, p, 2) int64 rows and columns; −1 for layers without places.
+            keys: B keys, unique in the data set.
+            locations: (B, p, 2) int64 rows and columns; −1 for layers without spatial locations.
         """
         values = responses.detach().double().cpu().numpy()
-        places = locations.cpu()
-        rank = dist.get_rank() if world_size() > 1 else 0
-        for row, number in np.argwhere((values > 0) & (values >= self._bars)).tolist():
-            down, right = places[row, number].tolist()
-            self._offer(number, TopImage(float(values[row, number]), keys[row], _place(down, right), rank))
+        locations = locations.cpu()
+        rank = global_rank()
+        for image, filter_index in np.argwhere((values > 0) & (values >= self._thresholds)).tolist():
+            row, column = locations[image, filter_index].tolist()
+            response = float(values[image, filter_index])
+            self._add(filter_index, TopImage(response, keys[image], _location(row, column), rank))
 
     def merge(self, others: Iterable["TopImages"]) -> None:
-        """Takes in what was kept of other parts of the data set."""
+        """Adds the images of other parts of the data set."""
         for other in others:
-            for number in range(len(other)):
-                for image in other[number]:
-                    self._offer(number, image)
+            for filter_index, images in enumerate(other):
+                for image in images:
+                    self._add(filter_index, image)
 
     def merge_over_ranks(self) -> None:
-        """Leaves on every process what one process would have kept; a collective."""
+        """Merges the images of all processes; afterwards all have the same. A collective."""
         if world_size() > 1:
             self.merge(gather_over_ranks(self))
 
     def of_rank(self, rank: int) -> dict[str, list[tuple[int, TopImage]]]:
-        """The images that a process saw: by key, each filter that it is kept for and its entry there."""
-        found = defaultdict(list)
-        for number, images in enumerate(self._kept):
+        """The images that one process read: by key, the index of each filter with this image and its entry there."""
+        of_key = defaultdict(list)
+        for filter_index, images in enumerate(self._of_filter):
             for image in images:
                 if image.rank == rank:
-                    found[image.key].append((number, image))
-        return dict(found)
+                    of_key[image.key].append((filter_index, image))
+        return dict(of_key)
 
-    def _offer(self, number: int, image: TopImage) -> None:
-        kept = self._kept[number]
-        kept.offer(_order(image), image)
-        if kept.last is not None:
-            self._bars[number] = kept.last.response
-
-
-def _order(image: TopImage) -> tuple[float, str, int]:
-    return -image.response, image.key, image.rank
+    def _add(self, filter_index: int, image: TopImage) -> None:
+        images = self._of_filter[filter_index]
+        images.add((-image.response, image.key, image.rank), image)
+        if images.last is not None:
+            self._thresholds[filter_index] = images.last.response
 
 
-def _place(row: int, column: int) -> Location | None:
+def _location(row: int, column: int) -> Location | None:
     return None if row < 0 else (row, column)
 
 
-def no_locations(rows: int, filters: int) -> Tensor:
-    """(rows, filters, 2) for layers without places."""
-    return torch.full((rows, filters, 2), -1)
+def no_locations(batch_size: int, num_filters: int) -> Tensor:
+    """(batch_size, num_filters, 2) int64 of −1: the locations of layers without spatial locations."""
+    return torch.full((batch_size, num_filters, 2), -1)

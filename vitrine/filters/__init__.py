@@ -1,7 +1,7 @@
-"""The filters of a network: their responses to images, which of them classes rest on, and what they look for."""
+"""Filters of a network: their responses to images, the filters that a class is predicted from, and their visualisation."""
 
+from vitrine.filters.layer_selection import LayerSelection, selection_by_layer
 from vitrine.filters.layers import ResponseLayer, response_layers
-from vitrine.filters.picks import LayerPicks, share_of_picks
 from vitrine.filters.receptive_field.receptive_field import ReceptiveFields, receptive_field
 from vitrine.filters.responses import FilterResponses
 from vitrine.filters.scaling import SCALINGS, ResponseScaling
@@ -9,11 +9,11 @@ from vitrine.filters.scaling import SCALINGS, ResponseScaling
 __all__ = [
     "SCALINGS",
     "FilterResponses",
-    "LayerPicks",
+    "LayerSelection",
     "ReceptiveFields",
     "ResponseLayer",
     "ResponseScaling",
     "receptive_field",
     "response_layers",
-    "share_of_picks",
+    "selection_by_layer",
 ]

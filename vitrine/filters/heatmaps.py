@@ -1,17 +1,21 @@
-"""Heatmaps of several filters an image, each of any layer, from one forward pass (Oramas et al., ICLR 2019, section 3.2)."""
+"""Heatmaps of filters: several filters of each image, of any layers, in one forward pass (Oramas et al., ICLR 2019)."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from vitrine.attribution.gradient.deconvnet import Deconvnet
+from vitrine.attribution.gradient.deconvnet import Deconvnet, GuidedBackprop
 from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.taps import captured
+from vitrine.core.image_ops import upsampled
+from vitrine.core.precision import in_full
+from vitrine.filters.layers import ResponseLayer
 
 Filter = tuple[str, int]
-"""Dotted name of a layer, and the index of one of its channels."""
+"""Dotted name of a layer, and index of one of its channels."""
 
 
 def filter_heatmaps(
@@ -21,68 +25,112 @@ def filter_heatmaps(
     axes: Mapping[str, int] = MappingProxyType({}),
     thresholds: Tensor | None = None,
 ) -> Tensor:
-    """Draws K filters of each image; the model runs forward once, and back K times.
+    """Heatmaps of K filters of each image (section 3.2); the model runs forward once and backward K times.
 
     Args:
-        method: `Deconvnet` or `GuidedBackprop` on the model; its own layer is of no account.
-        inputs: (B, C, H, W) as the model takes them.
-        filters: B rows of K filters.
-        axes: the dimension of a layer's output along which its channels lie, by the layer's name; 1 where it is absent.
-        thresholds: (B, K) activations; a map of activations starts from what stands out above its threshold. Not used for
-            layers without places.
+        method: `Deconvnet` or `GuidedBackprop` on the model; its own layer is ignored.
+        inputs: (B, C, H, W), normalised for the model.
+        filters: K filters for each of the B images.
+        axes: by layer name, the dimension of the channels in the layer's output; 1 where it is absent.
+        thresholds: (B, K) activation thresholds: the signal starts from max(map − threshold, 0). Ignored for layers without
+            spatial locations.
 
     Returns:
-        (B, K, C, H, W), without thresholds each what ``type(method)(model, layer).attribute(inputs, channel=channel)`` gives.
+        (B, K, C, H, W); without thresholds, what ``type(method)(model, layer).attribute(inputs, channel=channel)`` returns
+        for each.
 
     Raises:
-        ValueError: as of `Deconvnet.attribute`, for an unknown layer or channel, and for rows that differ in length.
+        ValueError: as from `Deconvnet.attribute`, for an unknown layer or channel, and where images differ in K.
     """
-    if len(filters) != len(inputs) or len({len(row) for row in filters}) != 1:
-        raise ValueError(f"filters must be {len(inputs)} rows of equal length, one row an image.")
-    layers = list(dict.fromkeys(layer for row in filters for layer, _ in row))
+    if len(filters) != len(inputs) or len({len(of_image) for of_image in filters}) != 1:
+        raise ValueError(f"filters must be {len(inputs)} lists of equal length, one for each image.")
+    num_filters = len(filters[0])
+    layers = list(dict.fromkeys(layer for of_image in filters for layer, _ in of_image))
     with eval_guard(method.model), torch.inference_mode(mode=False):
         pixels = inputs.detach().clone().requires_grad_()
         with torch.enable_grad(), method.intercepting(), captured(method.model, layers) as outputs:
             method.model(pixels.clone())
-        ends = {layer: outputs[layer].movedim(axes.get(layer, 1), 1) for layer in layers}
+        channels_first = {layer: outputs[layer].movedim(axes.get(layer, 1), 1) for layer in layers}
         passes = [
-            _starts(method, ends, [row[place] for row in filters], place, thresholds)
-            for place in range(len(filters[0]))
+            _start_signals(method, channels_first, [of_image[k] for of_image in filters], k, thresholds)
+            for k in range(num_filters)
         ]
         maps = []
-        for number, starts in enumerate(passes, start=1):
-            # Images do not mix, so that one pass serves all of them, each from its own layer.
-            (arrived,) = torch.autograd.grad(
-                [ends[layer] for layer in starts],
+        for k, signals in enumerate(passes):
+            # Images do not mix, so one backward pass serves all of them, each from its own layer.
+            (map_,) = torch.autograd.grad(
+                [channels_first[layer] for layer in signals],
                 pixels,
-                list(starts.values()),
-                retain_graph=number < len(passes),
+                list(signals.values()),
+                retain_graph=k < num_filters - 1,
                 materialize_grads=True,
             )
-            maps.append(arrived)
+            maps.append(map_)
     return torch.stack(maps, dim=1)
 
 
-def _starts(
-    method: Deconvnet, ends: Mapping[str, Tensor], filters: Sequence[Filter], place: int, thresholds: Tensor | None
+def _start_signals(
+    method: Deconvnet, outputs: Mapping[str, Tensor], filters: Sequence[Filter], k: int, thresholds: Tensor | None
 ) -> dict[str, Tensor]:
-    """What a pass starts from, by layer: of each image the signal of its own filter."""
-    starts = {}
+    """The signals that a backward pass starts from, by layer: for each image that of its k-th filter."""
+    signals = {}
     for layer in dict.fromkeys(layer for layer, _ in filters):
-        output = ends[layer].detach()
-        own = [image for image, (other, _) in enumerate(filters) if other == layer]
-        channels = torch.tensor([filters[image][1] for image in own], device=output.device)
+        output = outputs[layer].detach()
+        images = [image for image, (of_image, _) in enumerate(filters) if of_image == layer]
+        channels = torch.tensor([filters[image][1] for image in images], device=output.device)
         wrong = channels[(channels < 0) | (channels >= output.shape[1])]
         if len(wrong):
             raise ValueError(f"Layer {layer!r} has channels 0 to {output.shape[1] - 1}, not {int(wrong[0])}.")
-        above = output[own] if thresholds is None else _above(output[own], thresholds[own, place])
-        starts[layer] = torch.zeros_like(output)
-        starts[layer][own] = method.cotangent(above, channels)
-    return starts
+        activations = output[images] if thresholds is None else _excess(output[images], thresholds[images, k])
+        signals[layer] = torch.zeros_like(output)
+        signals[layer][images] = method.cotangent(activations, channels)
+    return signals
 
 
-def _above(output: Tensor, threshold: Tensor) -> Tensor:
-    """What stands out above (B,) thresholds of (B, n, …) maps; vectors as they are."""
+def _excess(output: Tensor, thresholds: Tensor) -> Tensor:
+    """max(map − threshold, 0) of (B, n, …) maps and (B,) thresholds; vectors (B, n) as they are."""
     if output.ndim == 2:
         return output
-    return (output - threshold.to(output).view(-1, *[1] * (output.ndim - 1))).clamp(min=0)
+    return (output - thresholds.to(output).view(-1, *[1] * (output.ndim - 1))).clamp(min=0)
+
+
+class FilterVisualizer:
+    """Visualises filters of any layers on images: activation map, guided backprop, and guided backprop with stride 1.
+
+    Args:
+        model: the network, which is not changed.
+        layers: the layers that the filters may belong to.
+    """
+
+    def __init__(self, model: nn.Module, layers: Sequence[ResponseLayer]) -> None:
+        self.model = model
+        self.spatial_axes = {layer.name: layer.axis for layer in layers if layer.spatial}
+        axes = {layer.name: layer.axis for layer in layers}
+        self.guided_backprop = partial(filter_heatmaps, GuidedBackprop(model), axes=axes)
+        self.stride_one = partial(filter_heatmaps, GuidedBackprop(model, stride_one=True), axes=axes)
+
+    def __call__(self, images: Tensor, filters: Sequence[Sequence[Filter]]) -> Tensor:
+        """(B, K, C + 3, H, W) for (B, C, H, W) images and K filters of each.
+
+        The channels are the C of the image, the upsampled activation map (0 for layers without spatial locations), guided
+        backprop, and guided backprop with stride 1. Of the last two, the largest absolute value over the colours is taken
+        (Simonyan et al., 2014): in a sum, the signals of a filter for a colour would cancel.
+        """
+        with torch.inference_mode(mode=False):
+            images = images.clone()  # inference tensors cannot be part of a graph
+            heatmaps = [draw(images, filters).abs().amax(dim=2) for draw in (self.guided_backprop, self.stride_one)]
+            maps = torch.stack([self.activations(images, filters), *heatmaps], dim=2)
+            return torch.cat([images[:, None].expand(-1, len(filters[0]), -1, -1, -1), maps], dim=2)
+
+    def activations(self, images: Tensor, filters: Sequence[Sequence[Filter]]) -> Tensor:
+        """(B, K, H, W): the filters' activation maps, upsampled; 0 for layers without spatial locations."""
+        layers = {layer for of_image in filters for layer, _ in of_image} & self.spatial_axes.keys()
+        with eval_guard(self.model), torch.no_grad(), captured(self.model, sorted(layers)) as outputs:
+            self.model(images.clone())
+        maps = in_full(images).new_zeros(len(images), len(filters[0]), *images.shape[2:])
+        for image, of_image in enumerate(filters):
+            for k, (layer, channel) in enumerate(of_image):
+                if layer in self.spatial_axes:
+                    map_ = in_full(outputs[layer][image].select(self.spatial_axes[layer] - 1, channel))
+                    maps[image, k] = upsampled(map_[None, None], images)[0, 0]
+        return maps

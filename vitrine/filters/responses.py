@@ -1,8 +1,8 @@
-"""The filter responses x of an image (section 3.1 of Oramas et al.)."""
+"""Filter responses x of an image (section 3.1 of Oramas et al., ICLR 2019)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.guard import eval_guard
 from vitrine.core.batch import Features
+from vitrine.core.options import Count, checked
 from vitrine.core.precision import in_full
 from vitrine.filters.layers import Layers, ResponseLayer, traced_layers
 
@@ -18,54 +19,60 @@ Normalization = Literal["layer", "whole"]
 
 
 class FilterResponses(nn.Module):
-    """Every filter of the network as one number: how strongly it answers an image.
+    """One number for every filter of the network: how strongly it responds to an image.
 
-    Of each layer's output the norm of every channel over its places (a token is a place) is taken, and the layer's vector
-    is divided by its sum; the vectors of all layers in a row are x. One forward pass gives x and the logits; what is
-    kept of it are the norms, taken as a layer gives its output, so that an in-place operator behind it changes nothing.
-    Of a layer that runs several times the last output counts.
+    For each layer, the norm of each channel over its locations (or tokens) is taken, and the vector of norms is divided by
+    its sum; x concatenates the vectors of all layers. One forward pass computes x and the logits and stores the norms alone;
+    they are computed in a forward hook, before an in-place operator can change the output. If a layer runs several times,
+    its last output is used.
 
     Args:
         backbone: the frozen classifier.
         layers: as in `response_layers`.
         norm: ``"l2"``, as in the paper, or ``"squared"`` for the sum of squares.
-        normalization: ``"layer"`` as above; ``"whole"`` leaves the layers' vectors as they are and divides all of them
-            together by their L2 norm. Zeros stay zeros.
-        image_size: the side of the square images that the layers are found with.
+        normalization: ``"layer"`` as above; ``"whole"`` divides the unnormalised vectors of all layers together by their L2
+            norm. Zeros stay zeros.
+        image_size: side of the square images that the layers are found with.
 
     Raises:
-        ValueError: for an unknown norm or normalization, and as in `response_layers`.
+        OptionError: for an unknown norm or normalization.
+        ValueError: as in `response_layers`.
+
+    Example:
+        >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
+        >>> responses = FilterResponses(FrozenBackbone(model), image_size=8)
+        >>> responses(torch.rand(5, 3, 8, 8))["features"].shape
+        torch.Size([5, 4])
     """
 
+    @checked
     def __init__(
         self,
         backbone: FrozenBackbone,
         layers: Layers = "all",
         norm: Norm = "l2",
         normalization: Normalization = "layer",
-        image_size: int = 224,
+        image_size: Count = 224,
     ) -> None:
         super().__init__()
-        _check_choice("norm", norm, get_args(Norm))
-        _check_choice("normalization", normalization, get_args(Normalization))
         self.backbone = backbone
         self.norm = norm
         self.normalization = normalization
         self.layers, self.num_classes = traced_layers(backbone.model, image_size, layers)
 
     layers: list[ResponseLayer]
-    """In the order in which they run, which is their order in x."""
+    """The layers in the order of the forward pass, which is their order in x."""
     num_classes: int
     """Number of logits."""
 
     @property
     def num_filters(self) -> int:
-        """The length m of x."""
+        """Length m of x."""
         return self.layers[-1].start + self.layers[-1].width
 
     @property
     def key(self) -> str:
-        """Text that differs whenever the responses could."""
+        """Cache key: a text that differs whenever the responses could differ."""
         names = ",".join(layer.name for layer in self.layers)
         return f"{self.backbone.digest} filter responses {names} {self.norm} {self.normalization}"
 
@@ -73,10 +80,10 @@ class FilterResponses(nn.Module):
         """Responses x (B, m) in float32 and logits of (B, 3, H, W) images, in one pass.
 
         Raises:
-            ValueError: where a layer gives another number of filters for images of this size, or is not run.
+            ValueError: where a layer has another number of filters for images of this size, or is not run.
         """
         model = self.backbone.model
-        with eval_guard(model), self._norms_taken(len(images)) as norms:
+        with eval_guard(model), self._recording_norms(len(images)) as norms:
             logits = model(images)
         parts = [self._checked(norms, layer) for layer in self.layers]
         if self.normalization == "layer":
@@ -87,7 +94,7 @@ class FilterResponses(nn.Module):
         return Features(features=x.float(), logits=logits)
 
     def filter_of(self, index: int) -> tuple[ResponseLayer, int]:
-        """The layer and the channel that ``x[:, index]`` comes from.
+        """The layer and the channel of ``x[:, index]``.
 
         Raises:
             ValueError: for an index that x does not have.
@@ -98,41 +105,41 @@ class FilterResponses(nn.Module):
         return layer, index - layer.start
 
     def widths(self) -> Tensor:
-        """(m,) int64: for each filter the number of filters of its own layer."""
+        """(m,) int64: number of filters in the layer of each filter."""
         widths = torch.tensor([layer.width for layer in self.layers])
         return widths.repeat_interleave(widths)
 
     def extra_repr(self) -> str:
-        """What x is made of."""
+        """Number of filters and layers, and the options."""
         return f"{self.num_filters} filters of {len(self.layers)} layers, {self.norm}, {self.normalization}"
 
     @contextmanager
-    def _norms_taken(self, batch: int) -> Iterator[dict[str, Tensor]]:
+    def _recording_norms(self, batch: int) -> Iterator[dict[str, Tensor]]:
         norms: dict[str, Tensor] = {}
         handles = []
         try:
             for layer in self.layers:
                 module = self.backbone.model.get_submodule(layer.name)
-                handles.append(module.register_forward_hook(self._taker(norms, layer, batch)))
+                handles.append(module.register_forward_hook(self._norm_recorder(norms, layer, batch)))
             yield norms
         finally:
             for handle in handles:
                 handle.remove()
 
-    def _taker(self, norms: dict[str, Tensor], layer: ResponseLayer, batch: int) -> Any:
-        def take(_module: nn.Module, _inputs: Any, output: Any) -> None:
+    def _norm_recorder(self, norms: dict[str, Tensor], layer: ResponseLayer, batch: int) -> Any:
+        def record(_module: nn.Module, _inputs: Any, output: Any) -> None:
             if not isinstance(output, Tensor) or len(output) != batch:
                 raise ValueError(f"Layer {layer.name!r} does not give one output an image; leave it out of layers.")
             norms[layer.name] = self._channel_norms(output, layer.axis)
 
-        return take
+        return record
 
     def _channel_norms(self, output: Tensor, axis: int) -> Tensor:
         """(B, C), in float32 or wider."""
-        places = [dimension for dimension in range(1, output.ndim) if dimension != axis]
-        # The graph of a norm reads its operand again on the way back, when an in-place ReLU may have changed it.
+        locations = [dimension for dimension in range(1, output.ndim) if dimension != axis]
+        # Cloned, as the backward pass of a norm reads its operand again, which an in-place ReLU may have changed by then.
         values = in_full(output.clone() if output.requires_grad else output)
-        norms = torch.linalg.vector_norm(values, dim=places) if places else values.abs()
+        norms = torch.linalg.vector_norm(values, dim=locations) if locations else values.abs()
         return norms.square() if self.norm == "squared" else norms
 
     @staticmethod
@@ -149,8 +156,3 @@ class FilterResponses(nn.Module):
 
 def _divided(values: Tensor, by: Tensor) -> Tensor:
     return torch.where(by > 0, values / torch.where(by > 0, by, 1), values)
-
-
-def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} {value!r} is unknown; choose one of {', '.join(choices)}.")

@@ -1,41 +1,49 @@
-"""What filter responses are multiplied with before a linear model is fitted on them."""
+"""Scaling of filter responses before a linear model is fitted on them."""
 
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from vitrine.core.options import Count, checked
+
 Scaling = Literal["paper", "width", "unit", "standardized"]
 SCALINGS: tuple[Scaling, ...] = get_args(Scaling)
 
 _ROUNDING = 1e-6
-"""A standard deviation below so much of the root mean square is rounding of float32."""
+"""A standard deviation below this share of the root mean square is taken for a rounding error of float32."""
 
 
 class ResponseScaling(nn.Module):
-    """The affine map (x − shift) · factor of each filter response; what it is, `fit` learns from sums over the data.
+    """The affine map (x − shift) · factor of each filter response, which `fit` determines from sums over the data.
 
-    * ``"paper"``: x as it is.
-    * ``"width"``: times the number of filters of its layer, so that a layer's mean response is 1.
+    * ``"paper"``: x unchanged.
+    * ``"width"``: times the number of filters of the layer, so that the mean response of a layer is 1.
     * ``"unit"``: divided by the L2 norm of the filter's responses over the data.
-    * ``"standardized"``: minus the mean, divided by the population's standard deviation. A linear model on it needs the mean
-      of the labels as its intercept.
+    * ``"standardized"``: minus the mean, divided by the population standard deviation. A linear model on it needs the mean of
+      the labels as its intercept.
 
-    A filter without any response, or in ``"standardized"`` with the same one to every image, becomes 0. Until it is
-    fitted, x is left as it is.
+    Filters that never respond, or with ``"standardized"`` respond equally to all images, become 0. Until it is fitted, the
+    map is the identity.
 
     Args:
         num_filters: the length m of x.
         scaling: one of `SCALINGS`.
 
     Raises:
-        ValueError: for an unknown scaling.
+        OptionError: for an unknown scaling.
+
+    Example:
+        >>> x = torch.tensor([[1.0, 0.0], [3.0, 0.0]])
+        >>> scaling = ResponseScaling(num_filters=2, scaling="standardized")
+        >>> scaling.fit(2, x.sum(dim=0), x.square().sum(dim=0), torch.tensor([2, 2]))
+        >>> scaling(x).tolist()
+        [[-1.0, 0.0], [1.0, 0.0]]
     """
 
-    def __init__(self, num_filters: int, scaling: Scaling = "paper") -> None:
+    @checked
+    def __init__(self, num_filters: Count, scaling: Scaling = "paper") -> None:
         super().__init__()
-        if scaling not in SCALINGS:
-            raise ValueError(f"scaling {scaling!r} is unknown; choose one of {', '.join(SCALINGS)}.")
         self.scaling = scaling
         self.register_buffer("shift", torch.zeros(num_filters))
         self.register_buffer("factor", torch.ones(num_filters))
@@ -47,18 +55,18 @@ class ResponseScaling(nn.Module):
 
     @property
     def has_intercept(self) -> bool:
-        """Whether the labels are to be centred, and their mean is the intercept."""
+        """Whether the labels have to be centred, with their mean as the intercept."""
         return self.scaling == "standardized"
 
     @torch.no_grad()
-    def fit(self, count: int, total: Tensor, squares: Tensor, widths: Tensor) -> None:
+    def fit(self, n_samples: int, total: Tensor, squares: Tensor, widths: Tensor) -> None:
         """Sets shift and factor.
 
         Args:
-            count: number of images.
+            n_samples: number of images.
             total: (m,) sum of x over the images, in float64.
             squares: (m,) sum of x² over the images, in float64: the diagonal of their Gram matrix.
-            widths: (m,) number of filters of each filter's own layer.
+            widths: (m,) number of filters in each filter's layer.
         """
         total, squares = total.double(), squares.double()
         shift, factor = torch.zeros_like(total), torch.ones_like(total)
@@ -67,9 +75,9 @@ class ResponseScaling(nn.Module):
         elif self.scaling == "unit":
             factor = _inverse(squares.sqrt())
         elif self.scaling == "standardized":
-            shift = total / count
-            deviation = (squares / count - shift**2).clamp(min=0).sqrt()
-            factor = _inverse(torch.where(deviation > _ROUNDING * (squares / count).sqrt(), deviation, 0))
+            shift = total / n_samples
+            deviation = (squares / n_samples - shift**2).clamp(min=0).sqrt()
+            factor = _inverse(torch.where(deviation > _ROUNDING * (squares / n_samples).sqrt(), deviation, 0))
         self.shift.copy_(shift)
         self.factor.copy_(factor)
 

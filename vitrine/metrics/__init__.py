@@ -1,9 +1,9 @@
-"""Metrics of explanations; which of them a test computes follows from the annotation that the data set declares."""
+"""Metrics of explanations; the annotations of a data set determine which of them a test computes."""
 
 from collections.abc import Iterable, Mapping
 
 from vitrine.metrics.alive_features import AliveFeatures
-from vitrine.metrics.base import ExplanationMetric, RowMetric
+from vitrine.metrics.base import ExplanationMetric, PerFeatureMetric
 from vitrine.metrics.box_occlusion import BoxOcclusion
 from vitrine.metrics.energy import EnergyInBoxes, EnergyInMask
 from vitrine.metrics.faithfulness import ClassificationFaithfulness, ClassReconstruction, RegressionFaithfulness
@@ -15,7 +15,7 @@ from vitrine.metrics.masked_accuracy import MaskedAccuracy
 from vitrine.metrics.mean_class_accuracy import MeanClassAccuracy
 from vitrine.metrics.orthogonality import Orthogonality
 from vitrine.metrics.pointing import PointingGame
-from vitrine.metrics.saliency import SaliencyDetection
+from vitrine.metrics.saliency_detection import SaliencyDetection
 
 METRICS_BY_ANNOTATION: Mapping[str, tuple[type[ExplanationMetric], ...]] = {
     "mask": (EnergyInMask, IoUCurve, SaliencyDetection),
@@ -49,11 +49,15 @@ __all__ = [
 
 
 def metrics_for(annotations: Iterable[str], *, same_heatmaps: bool = True) -> list[ExplanationMetric]:
-    """New metrics for a data set with these annotations (mask, boxes, parts, objects).
+    """New metrics for a data set with these annotations.
 
     Args:
-        annotations: what the data set has beside labels.
-        same_heatmaps: whether heatmap k means the same for all images of a class, which some metrics are about.
+        annotations: of the data set, from ``mask``, ``boxes``, ``parts``, ``objects``.
+        same_heatmaps: whether heatmap k means the same on all images of a class, as `PerFeatureMetric` requires.
+
+    Example:
+        >>> [type(metric).__name__ for metric in metrics_for(["boxes"])]
+        ['EnergyInBoxes', 'LocalizationError', 'PointingGame']
     """
-    kinds = [metric for name in sorted(annotations) for metric in METRICS_BY_ANNOTATION[name]]
-    return [kind() for kind in kinds if same_heatmaps or not issubclass(kind, RowMetric)]
+    metrics = [metric for name in sorted(annotations) for metric in METRICS_BY_ANNOTATION[name]]
+    return [metric() for metric in metrics if same_heatmaps or not issubclass(metric, PerFeatureMetric)]

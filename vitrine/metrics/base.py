@@ -1,4 +1,4 @@
-"""What the metrics of explanations share."""
+"""Base classes of explanation metrics, and the helpers that several of them use."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -15,64 +15,83 @@ from vitrine.core.explanation import Explanation
 
 
 class ExplanationMetric(Metric, ABC):
-    """A torchmetrics metric that reads explanations and the annotation of their images.
+    """A torchmetrics metric of explanations and the annotations of their images.
 
-    ``compute`` gives a dict of named scalars, whose names begin with that of the metric: its one figure has the metric's
-    name alone, such as ``pointing_game``; all else stands below it, such as ``saliency/precision`` of several figures, or
-    the counts of what could not be measured. Of these, ``skipped`` counts images without the annotation, which are left
-    out, and ``degenerate`` heatmaps that are constant or have NaN or infinity in them. A test logs ``test/NAME``.
+    ``compute`` returns named scalars, whose names begin with that of the metric: its single result has the metric's name
+    alone, such as ``pointing_game``; other results and counts have names below it, such as ``saliency/precision``. Of the
+    counts of what could not be measured, ``skipped`` counts images without the annotation, which are left out, and
+    ``degenerate`` heatmaps that are constant or hold NaN or infinity. A test logs ``test/NAME``.
+
+    Example:
+        >>> class MeanScore(ExplanationMetric):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.add_sum("total")
+        ...         self.add_sum("count")
+        ...     def update(self, explanation, batch):
+        ...         self.total += explanation.scores.sum()
+        ...         self.count += explanation.scores.numel()
+        ...     def compute(self):
+        ...         return {"mean_score": self.total / self.count}
+        >>> metric = MeanScore()
+        >>> maps, classes = torch.rand(2, 3, 8, 8), torch.tensor([0, 1])
+        >>> scores, labels = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), [["a", "b", "c"]] * 2
+        >>> metric.update(Explanation(maps, scores, labels, classes, classes, torch.zeros(2, 10)), Batch())
+        >>> metric.compute()["mean_score"].item()
+        3.5
     """
 
     full_state_update = False
 
     @abstractmethod
     def update(self, explanation: Explanation, batch: Batch) -> None:
-        """Takes in one batch."""
+        """Updates the state with one batch."""
 
     @abstractmethod
     def compute(self) -> dict[str, Tensor]:
-        """Named figures over everything that was taken in, on all ranks."""
+        """Named scalars over all batches of all ranks."""
 
     def add_sum(self, name: str) -> None:
-        """Adds a scalar state that starts at 0 and is summed over ranks."""
+        """Adds a scalar float64 state that starts at 0 and is summed over ranks."""
         self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
 
-class RowMetric(ExplanationMetric):
-    """A metric over rows of float64, which are kept end to end in one flat state, about heatmap k of all images of a class.
+class PerFeatureMetric(ExplanationMetric):
+    """A metric of x-features: it compares heatmap k of all images of a class, so heatmap k must mean the same on each.
 
-    A rank without a batch brings a flat tensor without elements, so that ranks need not know how long a row is.
+    Its state is one record of float64 numbers for each image or entry, concatenated to a flat tensor: a rank without a batch
+    contributes an empty tensor and need not know the length of a record.
     """
 
-    rows: list[Tensor]
+    records: list[Tensor]
 
     def __init__(self) -> None:
         super().__init__()
-        self.add_state("rows", [], dist_reduce_fx="cat")
+        self.add_state("records", [], dist_reduce_fx="cat")
 
     @property
     def dtype(self) -> torch.dtype:
-        """That of the rows: torchmetrics takes it for the empty tensor of a rank without a batch."""
+        """float64, the type of the records; torchmetrics makes the empty tensor of a rank without a batch from it."""
         return torch.float64
 
-    def flat_rows(self) -> Tensor:
-        """All rows so far, end to end."""
+    def flat_records(self) -> Tensor:
+        """All records so far, concatenated: one dimension."""
         empty = torch.zeros(0, dtype=self.dtype, device=self.device)
-        return dim_zero_cat(self.rows) if len(self.rows) else empty
+        return dim_zero_cat(self.records) if len(self.records) else empty
 
 
-def present_heatmaps(explanation: Explanation) -> Iterator[tuple[int, int, Tensor, Tensor]]:
-    """Row, explained class, (K, H, W) heatmaps and (K,) bool of each image; False where there is no k-th heatmap."""
+def heatmaps_by_image(explanation: Explanation) -> Iterator[tuple[int, int, Tensor, Tensor]]:
+    """Index, explained class, (K, H, W) heatmaps and (K,) bool of each image; False where there is no k-th heatmap."""
     images = zip(explanation.target.tolist(), explanation.heatmaps.detach(), explanation.valid, strict=True)
-    for row, (label, maps, valid) in enumerate(images):
-        yield row, label, maps, valid
+    for image, (label, maps, valid) in enumerate(images):
+        yield image, label, maps, valid
 
 
 def boxes_of_classes(batch: Batch, classes: Tensor) -> list[Tensor]:
-    """The boxes of each image that show its explained class; all of them where the batch has no ``box_labels``.
+    """The boxes of each image that show its explained class; all of its boxes where the batch has no ``box_labels``.
 
     Args:
-        batch: of B images, with ``boxes``.
+        batch: B images with ``boxes``.
         classes: (B,).
 
     Returns:
@@ -80,30 +99,31 @@ def boxes_of_classes(batch: Batch, classes: Tensor) -> list[Tensor]:
     """
     if "box_labels" not in batch:
         return list(batch["boxes"])
-    labelled = zip(batch["boxes"], batch["box_labels"], classes.tolist(), strict=True)
-    return [boxes[labels == label] for boxes, labels, label in labelled]
+    images = zip(batch["boxes"], batch["box_labels"], classes.tolist(), strict=True)
+    return [boxes[box_labels == label] for boxes, box_labels, label in images]
 
 
-class Borrowed:
-    """A classifier that belongs to somebody else: copies share it, pickles leave it behind, and no module registers it.
+class SharedClassifier:
+    """A classifier that a metric uses without owning it: no submodule, shared by copies and left out of pickles.
 
     Args:
-        classify: takes (B, 3, H, W) images to (B, C) logits; an ``nn.Module`` is put behind glass.
-        borrower: name of the metric that uses it.
+        classify: maps (B, 3, H, W) images to (B, C) logits; an ``nn.Module`` runs under `eval_guard`, without gradients.
+        user: name of the metric that uses it.
     """
 
-    def __init__(self, classify: Callable[[Tensor], Tensor] | None, borrower: str) -> None:
-        self.function, self.borrower = classify, borrower
+    def __init__(self, classify: Callable[[Tensor], Tensor] | None, user: str) -> None:
+        self.function, self.user = classify, user
 
     def __call__(self, images: Tensor) -> Tensor:
         """(B, C) logits.
 
         Raises:
-            ValueError: where it was left behind.
+            ValueError: for a classifier that was unpickled.
         """
         if self.function is None:
             raise ValueError(
-                f"A pickled {self.borrower} has left its network behind; take in batches with a new one, and merge_state."
+                f"A pickled {self.user} has no network any more; update a new metric, and merge the pickled one's state"
+                " with merge_state."
             )
         if not isinstance(self.function, nn.Module):
             return self.function(images)
@@ -111,8 +131,8 @@ class Borrowed:
             logits: Tensor = self.function(images)
         return logits
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Borrowed":
+    def __deepcopy__(self, memo: dict[int, Any]) -> "SharedClassifier":
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Borrowed, (None, self.borrower)
+        return SharedClassifier, (None, self.user)

@@ -1,4 +1,4 @@
-"""Share of a heatmap that lies on the annotated object (energy-based pointing game, Wang et al. 2020)."""
+"""Energy-based pointing game: share of a heatmap inside the annotated object (Wang et al., Score-CAM, 2020)."""
 
 from abc import abstractmethod
 
@@ -12,7 +12,7 @@ from vitrine.metrics.functional import box_region, energy_inside
 
 
 class _EnergyInside(ExplanationMetric):
-    """Mean share of the aggregated heatmap's positive part inside a region; degenerate maps are counted, not averaged."""
+    """Mean share of the aggregated heatmap's positive part inside a region; degenerate maps are left out and counted."""
 
     higher_is_better = True
     region_name: str
@@ -32,7 +32,7 @@ class _EnergyInside(ExplanationMetric):
         """(B, H, W) bool."""
 
     def update(self, explanation: Explanation, batch: Batch) -> None:
-        """Takes in one batch; an image without annotation is left out and counted."""
+        """Updates the state with one batch; images without annotation are left out and counted."""
         maps = explanation.aggregate()[:, 0]
         region = self._region(batch, (maps.shape[1], maps.shape[2])).to(maps.device)
         annotated = region.flatten(1).any(dim=1)
@@ -45,7 +45,7 @@ class _EnergyInside(ExplanationMetric):
         self.unannotated += (~annotated).sum()
 
     def compute(self) -> dict[str, Tensor]:
-        """The mean share, what a uniform map would score, and how many images could not be measured."""
+        """The mean share, that of a uniform map, and the numbers of degenerate maps and of images without annotation."""
         name = f"energy_in_{self.region_name}"
         return {
             name: (self.inside / self.measured).float(),
@@ -56,7 +56,18 @@ class _EnergyInside(ExplanationMetric):
 
 
 class EnergyInMask(_EnergyInside):
-    """Share of the heatmap on the pixels of ``batch["mask"]``."""
+    """Mean share of the aggregated heatmap's positive part on the pixels of ``batch["mask"]``; best is 1.
+
+    Example:
+        >>> maps, mask = torch.ones(1, 1, 8, 8), torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
+        >>> maps[..., :4], mask[..., :4] = 3, 1
+        >>> label = torch.tensor([0])
+        >>> explanation = Explanation(maps, torch.ones(1, 1), [["all"]], label, label, torch.zeros(1, 10))
+        >>> metric = EnergyInMask()
+        >>> metric.update(explanation, Batch(mask=mask))
+        >>> metric.compute()["energy_in_mask"].item()  # 3 / (3 + 1)
+        0.75
+    """
 
     region_name = "mask"
 
@@ -65,7 +76,18 @@ class EnergyInMask(_EnergyInside):
 
 
 class EnergyInBoxes(_EnergyInside):
-    """Share of the heatmap in the union of ``batch["boxes"]``."""
+    """Mean share of the aggregated heatmap's positive part in the union of ``batch["boxes"]``; best is 1.
+
+    Example:
+        >>> maps = torch.ones(1, 1, 8, 8)
+        >>> maps[..., :4] = 3
+        >>> label = torch.tensor([0])
+        >>> explanation = Explanation(maps, torch.ones(1, 1), [["all"]], label, label, torch.zeros(1, 10))
+        >>> metric = EnergyInBoxes()
+        >>> metric.update(explanation, Batch(boxes=[torch.tensor([[0.0, 0.0, 4.0, 8.0]])]))
+        >>> metric.compute()["energy_in_boxes"].item()
+        0.75
+    """
 
     region_name = "boxes"
 

@@ -1,14 +1,21 @@
-"""How much of a heatmap is the grid that strided operators leave in it."""
+"""Checkerboard artefacts: the share of a heatmap's spectral power at the period of strided operators."""
+
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
+from vitrine.core.options import NonNegative, Range, checked
 
-def grid_share(maps: Tensor, stride: int, band: float = 0.05) -> Tensor:
-    """Share of a map's spectral power at the multiples of 1/stride, its mean left out.
+GridStride = Annotated[int, Range(at_least=2)]
 
-    A grid of period ``stride`` has all of its power there, white noise the share of the spectrum that the bands take, a
-    smooth map next to nothing. Maps are tapered by a Hann window, so that their borders add nothing.
+
+@checked
+def grid_share(maps: Tensor, stride: GridStride, band: NonNegative = 0.05) -> Tensor:
+    """Share of a map's spectral power at the multiples of 1/stride, without its mean.
+
+    It is 1 for a grid of period ``stride``, the bands' share of the spectrum for white noise, and about 0 for a smooth map.
+    Maps are tapered by a Hann window, so that their borders contribute nothing.
 
     Args:
         maps: (B, H, W).
@@ -19,37 +26,48 @@ def grid_share(maps: Tensor, stride: int, band: float = 0.05) -> Tensor:
         (B,) in [0, 1]; NaN for a constant map.
 
     Raises:
-        ValueError: for a stride below 2.
+        OptionError: for a stride below 2.
+
+    Example:
+        >>> grid = torch.zeros(1, 32, 32)
+        >>> grid[:, ::2, ::2] = 1
+        >>> round(grid_share(grid, stride=2, band=0.15).item(), 2)
+        1.0
     """
     power, cycles = _spectrum(maps, stride)
-    on_grid = _either(*(_distance(c) <= band for c in cycles))
+    on_grid = _row_or_column(*(_distance(c) <= band for c in cycles))
     share: Tensor = (power * on_grid).sum(dim=(1, 2)) / power.sum(dim=(1, 2))
     return share
 
 
-def grid_contrast(maps: Tensor, stride: int, band: float = 0.05) -> Tensor:
-    """Mean spectral power at the multiples of 1/stride over that just beside them (2 to 4 half widths away).
+@checked
+def grid_contrast(maps: Tensor, stride: GridStride, band: NonNegative = 0.05) -> Tensor:
+    """Mean spectral power at the multiples of 1/stride over the mean just beside them (2 to 4 half widths away).
 
-    About 1 where there is no grid, whatever the map has at these frequencies of its own; far above 1 where there is one.
+    It is about 1 where there is no grid, whatever else the map has at these frequencies, and far above 1 where there is one.
 
     The arguments and errors are those of `grid_share`.
 
     Returns:
-        (B,), at least 0; NaN for a constant map.
+        (B,), 0 or more; NaN for a constant map.
+
+    Example:
+        >>> grid = torch.zeros(1, 32, 32)
+        >>> grid[:, ::2, ::2] = 1
+        >>> grid_contrast(grid + 0.1 * torch.rand(1, 32, 32), stride=2, band=0.1).item() > 100
+        True
     """
     power, cycles = _spectrum(maps, stride)
     distances = [_distance(c) for c in cycles]
-    on_grid = _either(*(d <= band for d in distances))
-    beside = _either(*((d > 2 * band) & (d <= 4 * band) for d in distances)) & ~on_grid
-    on, off = ((power * where).sum(dim=(1, 2)) / where.sum() for where in (on_grid, beside))
+    on_grid = _row_or_column(*(d <= band for d in distances))
+    beside = _row_or_column(*((d > 2 * band) & (d <= 4 * band) for d in distances)) & ~on_grid
+    on, off = ((power * region).sum(dim=(1, 2)) / region.sum() for region in (on_grid, beside))
     contrast: Tensor = on / off
     return contrast
 
 
 def _spectrum(maps: Tensor, stride: int) -> tuple[Tensor, list[Tensor]]:
-    """(B, H, W) power, and the frequencies of its rows and columns in units of 1/stride."""
-    if stride < 2:
-        raise ValueError(f"stride is {stride}; a grid has a period of 2 pixels or more.")
+    """(B, H, W) power, and the frequencies (H,) of its rows and (W,) of its columns in units of 1/stride."""
     height, width = maps.shape[1:]
     centred = maps.double() - maps.double().mean(dim=(1, 2), keepdim=True)
     window = _hann(height, maps.device)[:, None] * _hann(width, maps.device)
@@ -62,10 +80,10 @@ def _hann(length: int, device: torch.device) -> Tensor:
 
 
 def _distance(cycles: Tensor) -> Tensor:
-    """How far frequencies are from the nearest multiple of 1/stride other than 0; far for those nearer to 0."""
+    """Distance of frequencies to the nearest multiple of 1/stride other than 0; infinite for those nearer to 0."""
     return torch.where(cycles > 0.5, (cycles - cycles.round()).abs(), torch.inf)
 
 
-def _either(rows: Tensor, columns: Tensor) -> Tensor:
-    """(H, W) bool: where the row or the column is chosen."""
+def _row_or_column(rows: Tensor, columns: Tensor) -> Tensor:
+    """(H, W) bool: where the (H,) row or the (W,) column is True."""
     return rows[:, None] | columns

@@ -1,4 +1,4 @@
-"""Overlap of thresholded heatmaps with the annotated masks (section 4.3 of Oramas et al., ICLR 2019)."""
+"""IoU curve: overlap of thresholded heatmaps with annotated masks (section 4.3 of Oramas et al., ICLR 2019)."""
 
 import torch
 from torch import Tensor
@@ -12,9 +12,20 @@ from vitrine.metrics.functional import IOU_THRESHOLDS, area_under_iou, degenerat
 class IoUCurve(ExplanationMetric):
     """Area under the mean intersection over union of the aggregated heatmap and ``batch["mask"]``, in percent.
 
-    A heatmap is scaled to 0 … 1 and on where it is t or more; at each t = 0, 0.01 … 1 the mean is taken over images. A
-    degenerate map overlaps with nothing: it lowers the mean, and is counted. An image whose mask is empty is left out and
-    counted as skipped.
+    A heatmap is min–max scaled to [0, 1] and thresholded at t = 0, 0.01 … 1, where pixels of t or more are on; at each t the
+    IoU is averaged over images. A degenerate map has an IoU of 0 at every t, so it lowers the mean; such maps are counted.
+    Images with an empty mask are skipped and counted.
+
+    Example:
+        >>> maps = torch.zeros(1, 1, 8, 8)
+        >>> maps[..., :4] = 1
+        >>> mask = (maps > 0).to(torch.uint8)
+        >>> label = torch.tensor([0])
+        >>> explanation = Explanation(maps, torch.ones(1, 1), [["all"]], label, label, torch.zeros(1, 10))
+        >>> metric = IoUCurve()
+        >>> metric.update(explanation, Batch(mask=mask))
+        >>> metric.compute()["iou"].item()  # 100 % but for t = 0, at which the whole map is on
+        99.75
     """
 
     higher_is_better = True
@@ -30,7 +41,7 @@ class IoUCurve(ExplanationMetric):
             self.add_sum(name)
 
     def update(self, explanation: Explanation, batch: Batch) -> None:
-        """Takes in one batch."""
+        """Updates the state with one batch that has ``mask``."""
         maps = explanation.aggregate()[:, 0].detach()
         curves = iou_at_thresholds(maps, batch["mask"][:, 0].to(maps.device))
         annotated = ~curves.isnan().any(dim=1)
@@ -40,7 +51,7 @@ class IoUCurve(ExplanationMetric):
         self.skipped += (~annotated).sum()
 
     def compute(self) -> dict[str, Tensor]:
-        """The area, the mean IoU at the best threshold, and how many maps were degenerate and images without a mask."""
+        """The area, the mean IoU at the best threshold, and the numbers of degenerate maps and of images without a mask."""
         curve = self.overlaps / self.measured
         return {
             "iou": area_under_iou(curve).float(),

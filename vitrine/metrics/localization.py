@@ -1,32 +1,43 @@
-"""Whether the box around what a heatmap shows fits the object (section 4.2 of Du, Liu, Song and Hu, KDD 2018)."""
+"""Localisation error: whether the tightest box of a heatmap fits the object (section 4.2 of Du et al., KDD 2018)."""
 
-import math
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
+from vitrine.core.options import Range, checked
 from vitrine.metrics.base import ExplanationMetric, boxes_of_classes
 from vitrine.metrics.functional import LOCALIZATION_ALPHAS, REQUIRED_IOU, localization_ious
 
 
 class LocalizationError(ExplanationMetric):
-    """Share of images of which the box around what the aggregated heatmap shows misses the object.
+    """Share of images on which the tightest box of the aggregated heatmap misses the object.
 
-    The heatmap is on where it exceeds α times its mean; the tightest box of all that is on must have an IoU above 0.5 with a
-    box of the explained class (with any box where the data set has no ``box_labels``). An image without such a box is left
-    out and counted as skipped. A degenerate map is a failure at every α, and is counted apart as well.
+    The heatmap is on where it exceeds α times its mean; the tightest box around all that is on must have an IoU above 0.5
+    with a box of the explained class (with any box where the data set has no ``box_labels``). Images without such a box are
+    skipped and counted. A degenerate map is a failure at every α, and is also counted separately.
 
-    Errors are taken at all α = 0, 0.5 … 10. The best of them, the lowest, is tuned on the very images that it is measured
-    on; for a fair figure tune α on training images, as the paper does, and give it.
+    The errors are computed at all α = 0, 0.5 … 10. The best of them, the lowest, is tuned on the very images that it is
+    measured on; for an unbiased error tune α on training images, as the paper does, and pass it as ``alpha``.
 
     Args:
-        alpha: α at which the error is reported, such as the best one of training images; the best one without it.
-        largest_component: whether only the largest 8-connected component of what is on counts, in place of all.
+        alpha: α of the reported error, such as the best one on training images; the best one on these images without it.
+        largest_component: whether the box is that of the largest 8-connected component, not of all that is on.
 
     Raises:
-        ValueError: for an α that is not a finite number.
+        OptionError: for an α that is not finite.
+
+    Example:
+        >>> maps = torch.zeros(2, 1, 8, 8)
+        >>> maps[:, :, 2:6, 2:6] = 1
+        >>> labels, boxes = torch.tensor([0, 0]), [torch.tensor([[2.0, 2, 6, 6]]), torch.tensor([[0.0, 0, 2, 2]])]
+        >>> explanation = Explanation(maps, torch.ones(2, 1), [["all"]] * 2, labels, labels, torch.zeros(2, 10))
+        >>> metric = LocalizationError(alpha=1.0)
+        >>> metric.update(explanation, Batch(boxes=boxes))
+        >>> metric.compute()["localization/error"].item()  # the second image is missed
+        0.5
     """
 
     higher_is_better = False
@@ -35,10 +46,9 @@ class LocalizationError(ExplanationMetric):
     degenerate: Tensor
     skipped: Tensor
 
-    def __init__(self, alpha: float | None = None, largest_component: bool = False) -> None:
+    @checked
+    def __init__(self, alpha: Annotated[float, Range()] | None = None, largest_component: bool = False) -> None:
         super().__init__()
-        if alpha is not None and not math.isfinite(alpha):
-            raise ValueError(f"alpha is {alpha}; give a finite number, or none.")
         self.alpha, self.largest_component = alpha, largest_component
         self.alphas = LOCALIZATION_ALPHAS if alpha is None else (*LOCALIZATION_ALPHAS, alpha)
         self.add_state("failures", torch.zeros(len(self.alphas), dtype=torch.float64), dist_reduce_fx="sum")
@@ -46,10 +56,10 @@ class LocalizationError(ExplanationMetric):
             self.add_sum(name)
 
     def update(self, explanation: Explanation, batch: Batch) -> None:
-        """Takes in one batch; the explained classes are ``explanation.target``."""
+        """Updates the state with one batch that has ``boxes``; the classes are ``explanation.target``."""
         maps = explanation.aggregate()[:, 0].detach()
         boxes = boxes_of_classes(batch, explanation.target)
-        annotated = torch.tensor([len(found) > 0 for found in boxes], dtype=torch.bool, device=maps.device)
+        annotated = torch.tensor([len(of_image) > 0 for of_image in boxes], dtype=torch.bool, device=maps.device)
         ious = localization_ious(maps, boxes, self.alphas, largest_component=self.largest_component)[annotated]
         self.failures += (~(ious > REQUIRED_IOU)).sum(dim=0)
         self.measured += annotated.sum()
@@ -57,16 +67,16 @@ class LocalizationError(ExplanationMetric):
         self.skipped += (~annotated).sum()
 
     def compute(self) -> dict[str, Tensor]:
-        """The error and its α, the lowest error of all and the lowest α that has it, and two counts."""
+        """The error and its α, the lowest error and the lowest α that has it, and the two counts."""
         curve = self.error_curve()
         best = curve.argmin()
         best_alpha = torch.tensor(LOCALIZATION_ALPHAS, device=curve.device)[best].masked_fill(
             curve[best].isnan(), torch.nan
         )
-        given = self.alpha is not None
+        is_fixed = self.alpha is not None
         figures = {
-            "localization/error": self.failures[-1] / self.measured if given else curve[best],
-            "localization/alpha": torch.full_like(best_alpha, self.alpha or 0.0) if given else best_alpha,
+            "localization/error": self.failures[-1] / self.measured if is_fixed else curve[best],
+            "localization/alpha": torch.full_like(best_alpha, self.alpha or 0.0) if is_fixed else best_alpha,
             "localization/best_error": curve[best],
             "localization/best_alpha": best_alpha,
             "localization/degenerate": self.degenerate,
@@ -75,5 +85,5 @@ class LocalizationError(ExplanationMetric):
         return {name: value.float() for name, value in figures.items()}
 
     def error_curve(self) -> Tensor:
-        """(21,) float64: the error at each α = 0, 0.5 … 10 over what this metric has taken in (figure 6 of the paper)."""
+        """(21,) float64: the error at each α = 0, 0.5 … 10 over the images so far (figure 6 of the paper)."""
         return self.failures[: len(LOCALIZATION_ALPHAS)] / self.measured

@@ -1,4 +1,4 @@
-"""Whether what heatmaps show is enough to classify by (tables 2b and 4 of Qi, Khorram and Li, 2018)."""
+"""Masked accuracy: classification from the pixels that the heatmaps show (tables 2b and 4 of Qi, Khorram and Li, 2018)."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -8,35 +8,49 @@ from torch import Tensor
 
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
+from vitrine.core.options import NonNegative, OptionError, Share, checked
 from vitrine.data.preprocessing import Preprocessing
-from vitrine.metrics.base import Borrowed, ExplanationMetric
-from vitrine.metrics.masked_images import check_filling, kept_pixels, masked_inputs, speaking_maps
+from vitrine.metrics.base import ExplanationMetric, SharedClassifier
+from vitrine.metrics.masked_images import Fill, Inpainting, Radius, display_maps, kept_pixels, masked_inputs
 
 GAMMAS = (0.01, 0.05, 0.1, 0.3)
 
 
 class MaskedAccuracy(ExplanationMetric):
-    """Accuracy on images of which only the pixels are left where any heatmap reaches γ of its highest response.
+    """Accuracy on images of which only the pixels are kept where any heatmap reaches γ of its highest response.
 
-    The others are painted black and then inpainted from those that are left. An image of which nothing is left stays black,
-    is classified as it is, and is counted apart as well. Of the same explanation, a larger γ shows less to the classifier;
-    a map that keeps everything has the accuracy of the original images and a kept area of 1, so the two belong together.
+    The other pixels are painted black and then inpainted from the kept ones. An image without kept pixels stays black, is
+    classified as it is, and is also counted separately. Of the same explanation a larger γ keeps fewer pixels; a map that
+    keeps all of them has the accuracy of the original images and a kept area of 1, so report the two together.
 
-    The network is borrowed: it is no part of the metric's state, copies of the metric share it, and a pickled metric leaves
-    it behind.
+    The network is no part of the metric's state: copies of the metric share it, and pickles leave it out.
 
     Args:
-        classify: maps (B, 3, H, W) images as the backbone takes them to (B, C) logits, such as
-            ``lambda images: backbone(images).logits``; an ``nn.Module`` is put behind glass.
-        preprocessing: of these images.
-        gammas: one or more different thresholds γ, from 0 to 1.
-        fill: ``inpaint`` or ``black``, as in `vitrine.metrics.masked_images.mask_images`.
-        method: of inpainting, ``telea`` or ``navier_stokes``.
-        radius: of inpainting, in pixels.
-        sigma: of the Gaussian that heatmaps are blurred by, see `vitrine.metrics.masked_images.speaking_maps`.
+        classify: maps (B, 3, H, W) images, normalised for the backbone, to (B, C) logits, such as
+            ``lambda images: backbone(images).logits``; an ``nn.Module`` runs under `eval_guard`.
+        preprocessing: that of the images.
+        gammas: one or more different thresholds γ, in [0, 1].
+        fill: ``inpaint`` or ``black``, see `vitrine.metrics.masked_images.mask_images`.
+        method: inpainting method, ``telea`` or ``navier_stokes``.
+        radius: of inpainting, in pixels, 1 to 100.
+        sigma: of the Gaussian blur of the heatmaps in pixels, see `vitrine.metrics.masked_images.display_maps`.
 
     Raises:
-        ValueError: for other options.
+        OptionError: for other options.
+
+    Example:
+        >>> maps = torch.zeros(1, 1, 8, 8)
+        >>> maps[..., :4] = 1
+        >>> label = torch.tensor([1])
+        >>> explanation = Explanation(maps, torch.ones(1, 1), [["all"]], label, label, torch.zeros(1, 2))
+        >>> def classify(images):  # class 1 where the left half is bright
+        ...     left = images[..., :4].mean(dim=(1, 2, 3))
+        ...     return torch.stack([0 * left, left], dim=1)
+        >>> metric = MaskedAccuracy(classify, Preprocessing(size=8, resize=8), gammas=(0.5,), fill="black", sigma=0)
+        >>> metric.update(explanation, Batch(image=torch.ones(1, 3, 8, 8), label=label))
+        >>> figures = metric.compute()
+        >>> figures["masked_accuracy/50"].item(), figures["masked_accuracy/kept_area_50"].item()
+        (1.0, 0.5)
     """
 
     higher_is_better = True
@@ -46,21 +60,21 @@ class MaskedAccuracy(ExplanationMetric):
     kept_area: Tensor
     blank: Tensor
 
+    @checked
     def __init__(
         self,
         classify: Callable[[Tensor], Tensor],
         preprocessing: Preprocessing,
-        gammas: Sequence[float] = GAMMAS,
-        fill: str = "inpaint",
-        method: str = "navier_stokes",
-        radius: int = 3,
-        sigma: float | None = None,
+        gammas: Sequence[Share] = GAMMAS,
+        fill: Fill = "inpaint",
+        method: Inpainting = "navier_stokes",
+        radius: Radius = 3,
+        sigma: NonNegative | None = None,
     ) -> None:
         super().__init__()
-        self.sigma = sigma
         check_gammas(gammas)
-        check_filling(fill, method, radius)
-        self.classify = Borrowed(classify, type(self).__name__)
+        self.sigma = sigma
+        self.classify = SharedClassifier(classify, type(self).__name__)
         self.gammas = tuple(gammas)
         self.masked = partial(masked_inputs, preprocessing=preprocessing, fill=fill, method=method, radius=radius)
         for name in ("measured", "right", "blank"):
@@ -69,24 +83,24 @@ class MaskedAccuracy(ExplanationMetric):
             self.add_state(name, torch.zeros(len(self.gammas), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, explanation: Explanation, batch: Batch) -> None:
-        """Takes in one batch with its ``image`` and ``label``; of several labels, any is right.
+        """Updates the state with one batch that has ``image`` and ``label``; of several labels, any is right.
 
         Raises:
-            ValueError: for heatmaps that are not of the images' size, and for a metric that was pickled.
+            ValueError: for heatmaps of another size than the images, and for a metric that was unpickled.
         """
         images, labels = batch["image"], batch["label"]
         self.measured += len(images)
         self.right += hits(self.classify(images), labels).sum()
-        maps = speaking_maps(explanation, self.sigma)
+        maps = display_maps(explanation, self.sigma)
         for index, gamma in enumerate(self.gammas):
             kept = kept_pixels(maps, gamma).to(images.device)
             self.masked_right[index] += hits(self.classify(self.masked(images, kept)), labels).sum()
             self.kept_area[index] += kept.flatten(1).double().mean(dim=1).sum()
-        # A map with anything positive keeps its maximum at every γ up to 1, so that any of them tells.
+        # A map with a positive value keeps its maximum at every γ up to 1, so an image is blank at all γ or at none.
         self.blank += (~kept.flatten(1).any(dim=1)).sum()
 
     def compute(self) -> dict[str, Tensor]:
-        """Accuracies in [0, 1], the mean share of pixels kept, by γ in percent, and how many images have none."""
+        """Accuracies and mean shares of kept pixels, in [0, 1], by γ in percent; and the number of blank images."""
         figures = {"masked_accuracy/original": self.right / self.measured}
         for index, gamma in enumerate(self.gammas):
             figures[f"masked_accuracy/{percent(gamma)}"] = self.masked_right[index] / self.measured
@@ -96,18 +110,23 @@ class MaskedAccuracy(ExplanationMetric):
 
 
 def hits(logits: Tensor, labels: Tensor) -> Tensor:
-    """(B,) bool: whether the highest of (B, C) logits is that of the (B,) label, or one of the (B, C) multi-hot ones."""
+    """(B,) bool: whether the highest of (B, C) logits is that of the (B,) label, or of one of the (B, C) multi-hot ones.
+
+    Example:
+        >>> hits(torch.eye(3), torch.tensor([0, 2, 2])).tolist()
+        [True, False, True]
+    """
     predictions, labels = logits.argmax(dim=1), labels.to(logits.device)
     return predictions == labels if labels.ndim == 1 else labels.gather(1, predictions[:, None])[:, 0] > 0
 
 
 def percent(gamma: float) -> str:
-    """γ in percent as it stands in the figures' names: 5 for 0.05, 0.5 for 0.005."""
+    """γ in percent as in the names of the results: ``5`` for 0.05, ``0.5`` for 0.005."""
     return f"{100 * gamma:g}"
 
 
-def check_gammas(gammas: Sequence[float]) -> None:
-    """Raises ValueError unless there are some, all different, from 0 to 1."""
-    names = {percent(gamma) for gamma in gammas if 0 <= gamma <= 1}
-    if not gammas or len(names) < len(gammas):
-        raise ValueError(f"gammas must be one or more different numbers from 0 to 1, got {tuple(gammas)}.")
+@checked
+def check_gammas(gammas: Sequence[Share]) -> None:
+    """Raises OptionError unless there are one or more different thresholds in [0, 1]."""
+    if not gammas or len({percent(gamma) for gamma in gammas}) < len(gammas):
+        raise OptionError("gammas", tuple(gammas), "one or more different numbers from 0 to 1")

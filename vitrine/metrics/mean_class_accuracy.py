@@ -1,4 +1,4 @@
-"""Accuracy with the same weight for each class (section 4.1 of Oramas et al., ICLR 2019)."""
+"""Mean class accuracy: accuracy with equal weight for each class (section 4.1 of Oramas et al., ICLR 2019)."""
 
 import torch
 from torch import Tensor
@@ -7,10 +7,16 @@ from torchmetrics.utilities import dim_zero_cat
 
 
 class MeanClassAccuracy(Metric):
-    """Mean over classes of the share of the class's images that are classified rightly.
+    """Mean over classes of the share of the class's images that are classified correctly.
 
-    It is the mean over the classes that have an image; torchmetrics' macro average counts a class without one as missed where
-    an image was taken for it.
+    The mean is over the classes that have an image. (torchmetrics' macro average counts a class without an image as
+    accuracy 0 where some image was predicted as it.)
+
+    Example:
+        >>> metric = MeanClassAccuracy()
+        >>> metric.update(torch.eye(3)[[0, 0, 1, 2]], torch.tensor([0, 0, 0, 2]))  # logits (4, 3), labels (4,)
+        >>> round(metric.compute().item(), 4)  # 2 of 3 images of class 0 and 1 of 1 of class 2
+        0.8333
     """
 
     full_state_update = False
@@ -19,12 +25,12 @@ class MeanClassAccuracy(Metric):
 
     def __init__(self) -> None:
         super().__init__()
-        # Class and outcome of each image, end to end: what torchmetrics gathers from a rank without a batch is a flat
-        # tensor without elements, of the metric's own dtype.
+        # Label and outcome of each image in one flat tensor: for a rank without a batch torchmetrics gathers an empty
+        # one-dimensional tensor of the metric's own dtype.
         self.add_state("outcomes", [], dist_reduce_fx="cat")
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Takes in (B, C) logits and (B,) classes.
+        """Updates the state with (B, C) logits and (B,) labels.
 
         Raises:
             ValueError: for multi-hot labels.
@@ -38,7 +44,7 @@ class MeanClassAccuracy(Metric):
         self.outcomes.append(torch.stack([labels, hits], dim=1).flatten().to(self.dtype))
 
     def compute(self) -> Tensor:
-        """() in [0, 1]; NaN where nothing was taken in."""
+        """() in [0, 1]; NaN without images."""
         outcomes = dim_zero_cat(self.outcomes) if len(self.outcomes) else torch.zeros(0, device=self.device)
         labels, hits = outcomes.reshape(-1, 2).unbind(dim=1)
         totals = torch.bincount(labels.long())

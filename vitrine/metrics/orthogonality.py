@@ -1,11 +1,11 @@
-"""How far the heatmaps of different x-features fall on different places (section 4.1 of Qi et al.)."""
+"""Orthogonality of x-features: how little the heatmaps of different x-features overlap (section 4.1 of Qi et al.)."""
 
 import torch
 from torch import Tensor
 
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
-from vitrine.metrics.base import RowMetric, present_heatmaps
+from vitrine.metrics.base import PerFeatureMetric, heatmaps_by_image
 from vitrine.metrics.functional import (
     MapMoments,
     map_moments,
@@ -15,21 +15,29 @@ from vitrine.metrics.functional import (
 )
 
 
-class Orthogonality(RowMetric):
-    """O₁ and O₂ (`vitrine.metrics.functional.orthogonality`) of each class's heatmaps, and their mean over classes.
+class Orthogonality(PerFeatureMetric):
+    """O₁ and O₂ (`vitrine.metrics.functional.orthogonality`) of each class's heatmaps, averaged over classes.
 
-    To a class belong the images for which it is explained, ``explanation.target``. As in the paper the vector of an x-feature
-    is made of its heatmaps on them, each scaled to `pixel_probabilities`. A heatmap without a positive value, or with NaN or
-    infinity in it, is a map of zeros there, and is counted as degenerate. So is, but uncounted, a heatmap that is absent (its
-    label is the empty string). An x-feature that shows nothing on any image of a class is none of its x-features; unless it
-    is absent on all of them, it is counted as silent.
+    The images of a class are those for which it is explained, ``explanation.target``. As in the paper the vector of an
+    x-feature consists of its heatmaps on these images, each normalised to `pixel_probabilities`. A heatmap without a positive
+    value, or with NaN or infinity, is replaced by zeros and counted as degenerate; one that is not valid is set to
+    zero as well, without being counted. An x-feature that is zero on all images of a class is left out of that class and,
+    unless it is valid on none of them, counted as inactive.
 
-    A class whose P is singular has O₂ = ∞: it is counted, and left out of the mean of O₂ alone. A class in which an x-feature
-    shows the same everywhere has no variance and is undefined: it is counted, and left out of both. So is a class with one
-    x-feature, as where an explainer draws one map an image: it has nothing to be orthogonal to, and its zeros would pass for
-    the best figure.
+    A class whose correlation matrix P is singular has O₂ = ∞: it is counted, and left out of the mean of O₂ only. A class
+    with an x-feature of no variance is undefined: it is counted and left out of both means. So is a class with a single
+    x-feature, as where an explainer draws one map an image: its O₁ = O₂ = 0 would be the best value without any merit.
 
-    The state is K² + 2K + 3 numbers an image, however large the heatmaps are.
+    The state is K² + 2K + 3 numbers an image, whatever the size of the heatmaps.
+
+    Example:
+        >>> maps = torch.zeros(1, 2, 8, 8)  # two x-features on the two halves of the image
+        >>> maps[0, 0, :, :4], maps[0, 1, :, 4:] = 1, 1
+        >>> label = torch.tensor([0])
+        >>> metric = Orthogonality()
+        >>> metric.update(Explanation(maps, torch.ones(1, 2), [["a", "b"]], label, label, torch.zeros(1, 10)), Batch())
+        >>> round(metric.compute()["orthogonality/o1"].item(), 4)  # their correlation is −1: √4 − √2
+        0.5858
     """
 
     higher_is_better = False
@@ -40,56 +48,55 @@ class Orthogonality(RowMetric):
         self.add_sum("degenerate")
 
     def update(self, explanation: Explanation, batch: Batch) -> None:  # noqa: ARG002
-        """Takes in one batch; K is the same in all of them."""
-        for _, label, maps, present in present_heatmaps(explanation):
+        """Updates the state with one batch; K must be the same in all batches."""
+        for _, label, maps, valid in heatmaps_by_image(explanation):
             probabilities = pixel_probabilities(maps)
-            self.degenerate += (present & probabilities.isnan().any(dim=(1, 2))).sum()
-            counted = probabilities.nan_to_num(0) * present[:, None, None]
-            pixels, mean, scatter = (value[0] for value in map_moments(counted[None]))
-            head = mean.new_tensor([len(maps), label])
-            self.rows.append(torch.cat([head, pixels[None], present, mean, scatter.flatten()]).to(self.device))
+            self.degenerate += (valid & probabilities.isnan().any(dim=(1, 2))).sum()
+            usable = probabilities.nan_to_num(0) * valid[:, None, None]
+            pixels, mean, scatter = (value[0] for value in map_moments(usable[None]))
+            header = mean.new_tensor([len(maps), label])
+            self.records.append(torch.cat([header, pixels[None], valid, mean, scatter.flatten()]).to(self.device))
 
     def compute(self) -> dict[str, Tensor]:
-        """Means of O₁ and O₂ over the classes where they are finite, and how many classes and heatmaps were not measured."""
-        found, silent = self._by_class()
-        figures = torch.stack(list(found.values())) if found else torch.zeros(0, 2, device=self.device)
+        """Means of O₁ and O₂ over the classes where they are finite, and the numbers of classes and heatmaps left out."""
+        by_class, inactive = self._by_class()
+        figures = torch.stack(list(by_class.values())) if by_class else torch.zeros(0, 2, device=self.device)
         o1, o2 = figures.unbind(dim=1)
         return {
             "orthogonality/o1": o1[o1.isfinite()].mean().float(),
             "orthogonality/o2": o2[o2.isfinite()].mean().float(),
             "orthogonality/singular": o2.isposinf().sum().float(),
             "orthogonality/undefined": o2.isnan().sum().float(),
-            "orthogonality/inactive": torch.tensor(float(silent), device=self.device),
+            "orthogonality/inactive": torch.tensor(float(inactive), device=self.device),
             "orthogonality/degenerate": self.degenerate.float(),
         }
 
     def by_class(self) -> dict[int, Tensor]:
-        """(2,) float64 O₁ and O₂ of each explained class, over all ranks, all of which have to call it."""
+        """(2,) float64 O₁ and O₂ of each explained class, over all ranks; a collective."""
         with self.sync_context():
             return self._by_class()[0]
 
     def _by_class(self) -> tuple[dict[int, Tensor], int]:
-        """O₁ and O₂ of each class, and how many x-features are silent."""
-        flat = self.flat_rows()
+        """O₁ and O₂ of each class, and the number of inactive x-features."""
+        flat = self.flat_records()
         if len(flat) == 0:
             return {}, 0
         n = int(flat[0])
         widths = [1, 1, 1, n, n, n * n]
-        _, labels, pixels, present, mean, scatter = torch.split(flat.reshape(-1, sum(widths)), widths, dim=1)
+        _, labels, pixels, valid, mean, scatter = torch.split(flat.reshape(-1, sum(widths)), widths, dim=1)
         moments = MapMoments(pixels[:, 0], mean, scatter.reshape(-1, n, n))
-        found, silent = {}, 0
+        by_class, inactive = {}, 0
         for label in torch.unique(labels).tolist():
-            own = labels[:, 0] == label
-            shows = (mean[own] != 0).any(dim=0)  # maps are not negative
-            silent += int((present[own].any(dim=0) & ~shows).sum())
-            found[int(label)] = _of_class(MapMoments(*(value[own] for value in moments)), shows)
-        return found, silent
+            of_class = labels[:, 0] == label
+            active = (mean[of_class] != 0).any(dim=0)  # the maps are not negative
+            inactive += int((valid[of_class].any(dim=0) & ~active).sum())
+            by_class[int(label)] = _orthogonality(MapMoments(*(value[of_class] for value in moments)), active)
+        return by_class, inactive
 
 
-def _of_class(moments: MapMoments, shows: Tensor) -> Tensor:
-    """(2,) O₁ and O₂ of the x-features of a class that show anything, from the moments of its images."""
-    if int(shows.sum()) < 2:
+def _orthogonality(moments: MapMoments, active: Tensor) -> Tensor:
+    """(2,) O₁ and O₂ of a class's active x-features, from the moments of its images."""
+    if int(active.sum()) < 2:
         return moments.mean.new_full((2,), torch.nan)
     pixels, mean, scatter = pooled_moments(moments)
-    kept = MapMoments(pixels, mean[shows], scatter[shows][:, shows])
-    return torch.stack(orthogonality_of_moments(kept))
+    return torch.stack(orthogonality_of_moments(MapMoments(pixels, mean[active], scatter[active][:, active])))

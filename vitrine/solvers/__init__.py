@@ -1,4 +1,4 @@
-"""The ℓ1-ball projection, and the μ-Lasso with a certificate."""
+"""Sparse linear solvers: projection onto the ℓ1 ball, and the μ-Lasso with a certified duality gap."""
 
 from vitrine.solvers.mu_lasso import MuLassoSolution, solve_mu_lasso, solve_mu_lasso_rows
 from vitrine.solvers.projection import project_l1_ball

@@ -1,4 +1,4 @@
-"""Linear systems on the active columns of a Gram matrix, which come and go one by one."""
+"""Linear systems on the active columns of a Gram matrix, with rank-one updates as columns are added and removed."""
 
 import numpy as np
 import torch
@@ -6,19 +6,19 @@ import torch
 from vitrine.solvers.least_squares import Floats, Indices
 
 DEPENDENT = 1e-11
-"""A column whose squared distance to the span of others is at most this share of its squared length depends on them."""
+"""A column depends linearly on others if its squared distance to their span is at most this share of its squared norm."""
 
 _EPSILON = float(np.finfo(np.float64).eps)
-_DOUBTFUL = 1e-5
+_INACCURATE = 1e-5
 _EXACT = 1e-9
-_MOST_REFINEMENTS = 3
+_MAX_REFINEMENTS = 3
 
 
 class ActiveColumns:
-    """Some columns A of G = Xᵀ X, with the inverse of G_AA at hand.
+    """A set A of columns of G = Xᵀ X with the inverse of G_AA.
 
-    A column that joins or leaves changes the inverse by a matrix of rank one; solutions are refined, and where that does not
-    help, the inverse is computed anew.
+    Adding or removing a column updates the inverse by a matrix of rank one. Solutions are refined iteratively; where that
+    does not make them accurate, the inverse is recomputed.
 
     Args:
         gram: (p, p) G.
@@ -27,25 +27,25 @@ class ActiveColumns:
 
     def __init__(self, gram: Floats, columns: Indices) -> None:
         self.gram = gram
-        self.places = columns
+        self.columns = columns
         self._lengths = np.sqrt(gram.diagonal().clip(min=0))
-        room = 2 * len(columns) + 32
-        self._inverse, self._rows = np.empty((room, room)), np.empty((room, len(gram)))
+        capacity = 2 * len(columns) + 32
+        self._inverse, self._rows = np.empty((capacity, capacity)), np.empty((capacity, len(gram)))
         self._rows[: len(columns)] = gram[columns]
         self._invert()
 
     def product(self, values: Floats) -> Floats:
         """(p,) G w of (k,) weights on A."""
-        product: Floats = values @ self._rows[: len(self.places)]
+        product: Floats = values @ self._rows[: len(self.columns)]
         return product
 
     def rounding(self, cross: Floats, values: Floats) -> float:
-        """What correlations (p,) b − G w that are 0 may look like, to first order."""
-        length = self._lengths[self.places] @ np.abs(values)
+        """Bound of the rounding error of the correlations (p,) b − G w, to first order."""
+        length = self._lengths[self.columns] @ np.abs(values)
         return 4 * _EPSILON * float(np.abs(cross).max() + self._lengths.max() * length)
 
     def solve(self, right: Floats) -> tuple[Floats, Floats]:
-        """The (k,) w with (G w)_A = right, and (p,) G w: as good as float64 allows, which the caller has to look at."""
+        """The (k,) w with (G w)_A = right, and (p,) G w; as accurate as float64 allows, which the caller has to check."""
         solution, product = self._refined(right)
         if not self._is_exact(right, solution, product):
             self._invert()
@@ -53,72 +53,72 @@ class ActiveColumns:
         return solution, product
 
     def nearest(self, column: int) -> tuple[Floats, float]:
-        """The (k,) u with X_A u nearest to another column, and their squared distance."""
-        inverse = self._inverse[: len(self.places), : len(self.places)]
-        right, length = self.gram[column, self.places], float(self.gram[column, column])
+        """The (k,) u with X_A u nearest to another column, and the squared distance of the two."""
+        inverse = self._inverse[: len(self.columns), : len(self.columns)]
+        right, length = self.gram[column, self.columns], float(self.gram[column, column])
         u = inverse @ right
         distance = length - right @ u
-        if distance <= _DOUBTFUL * length:  # so small a difference needs a better u
-            u = u + inverse @ (right - self.product(u)[self.places])
-            distance = length - right @ u - u @ (right - self.product(u)[self.places])
+        if distance <= _INACCURATE * length:  # a difference this small needs a more accurate u
+            u = u + inverse @ (right - self.product(u)[self.columns])
+            distance = length - right @ u - u @ (right - self.product(u)[self.columns])
         return u, float(distance)
 
-    def join(self, column: int, u: Floats, distance: float) -> None:
-        """Takes in a column, of which `nearest` said u and distance."""
-        count = len(self.places)
-        self._make_room(count + 1)
+    def add(self, column: int, u: Floats, distance: float) -> None:
+        """Adds a column to A, with u and distance from `nearest`."""
+        count = len(self.columns)
+        self._reserve(count + 1)
         _add_outer(self._inverse[:count, :count], u, 1 / distance)
         self._inverse[count, :count] = self._inverse[:count, count] = -u / distance
         self._inverse[count, count] = 1 / distance
         self._rows[count] = self.gram[column]
-        self.places = np.append(self.places, column)
+        self.columns = np.append(self.columns, column)
 
-    def leave(self, place: int) -> Indices:
-        """Lets the column at a place go; returns the (k - 1,) places that the others had, since the last one takes its."""
-        last = len(self.places) - 1
+    def remove(self, position: int) -> Indices:
+        """Removes a column of A; the last one takes its position. Returns the (k − 1,) old positions of those that stay."""
+        last = len(self.columns) - 1
         inverse, rows = self._inverse[: last + 1, : last + 1], self._rows
-        column = inverse[:, place].copy()
-        _add_outer(inverse, column, -1 / float(column[place]))
-        inverse[place], rows[place] = inverse[last], rows[last]
-        inverse[:, place] = inverse[:, last]
+        column = inverse[:, position].copy()
+        _add_outer(inverse, column, -1 / float(column[position]))
+        inverse[position], rows[position] = inverse[last], rows[last]
+        inverse[:, position] = inverse[:, last]
         order = np.arange(last)
-        if place < last:
-            order[place] = last
-        self.places = self.places[order]
+        if position < last:
+            order[position] = last
+        self.columns = self.columns[order]
         return order
 
     def _refined(self, right: Floats) -> tuple[Floats, Floats]:
-        inverse = self._inverse[: len(self.places), : len(self.places)]
+        inverse = self._inverse[: len(self.columns), : len(self.columns)]
         solution = inverse @ right
         product = self.product(solution)
-        for _ in range(_MOST_REFINEMENTS):
+        for _ in range(_MAX_REFINEMENTS):
             if self._is_exact(right, solution, product):
                 break
-            solution = solution + inverse @ (right - product[self.places])
+            solution = solution + inverse @ (right - product[self.columns])
             product = self.product(solution)
         return solution, product
 
     def _is_exact(self, right: Floats, solution: Floats, product: Floats) -> bool:
-        lengths = self._lengths[self.places]
+        lengths = self._lengths[self.columns]
         attainable = 4 * _EPSILON * (lengths @ np.abs(solution)) * lengths
-        return bool((np.abs(right - product[self.places]) <= _EXACT * np.abs(right).max() + attainable).all())
+        return bool((np.abs(right - product[self.columns]) <= _EXACT * np.abs(right).max() + attainable).all())
 
     def _invert(self) -> None:
-        count = len(self.places)
-        block = self._rows[:count, self.places]
+        count = len(self.columns)
+        block = self._rows[:count, self.columns]
         try:
             self._inverse[:count, :count] = np.linalg.inv(block)
         except np.linalg.LinAlgError:
             self._inverse[:count, :count] = np.linalg.pinv(block, hermitian=True)
 
-    def _make_room(self, count: int) -> None:
+    def _reserve(self, count: int) -> None:
         if count > len(self._inverse):
-            inverse, rows, had = self._inverse, self._rows, count - 1
+            inverse, rows, old = self._inverse, self._rows, count - 1
             self._inverse, self._rows = np.empty((2 * count, 2 * count)), np.empty((2 * count, rows.shape[1]))
-            self._inverse[:had, :had], self._rows[:had] = inverse[:had, :had], rows[:had]
+            self._inverse[:old, :old], self._rows[:old] = inverse[:old, :old], rows[:old]
 
 
 def _add_outer(matrix: Floats, vector: Floats, factor: float) -> None:
-    """Adds factor · v vᵀ in place; NumPy would write it down first, which takes four times as long."""
+    """Adds factor · v vᵀ in place; NumPy would allocate the product first and take four times as long."""
     shared = torch.from_numpy(vector)
     torch.from_numpy(matrix).addr_(shared, shared, alpha=factor)

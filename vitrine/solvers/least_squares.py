@@ -1,4 +1,4 @@
-"""Least squares under an ℓ1 bound, from sums or rows, and the duality gap that certifies a solution."""
+"""Least-squares problems of the μ-Lasso, given by their sums or by their data."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -16,12 +16,12 @@ Indices = NDArray[np.intp]
 Pair = tuple[Indices, Indices]
 
 _BLOCK_ELEMENTS = 1 << 21
-_SMALL_ELEMENTS = 1 << 27
-_WIDEST_EIGENVALUES = 2000
+_MAX_IN_MEMORY_ELEMENTS = 1 << 27
+_MAX_EIGENVALUES = 2000
 
 
 class Fit(NamedTuple):
-    """What weights of some classes leave unexplained.
+    """Residual of the weights of J classes.
 
     Attributes:
         correlations: (m, J) c = X (l − Xᵀw), half the negative gradient.
@@ -33,12 +33,12 @@ class Fit(NamedTuple):
 
 
 class LeastSquares(ABC):
-    """min ‖Xᵀw − l‖² for every class, all in float64.
+    """The problems min ‖Xᵀw − l‖² of C classes, in float64.
 
     Attributes:
         cross: (m, C) X l of each class.
         label_sq: (C,) ‖l‖² of each class.
-        norms: (m,) length of each filter's row of X.
+        norms: (m,) ℓ2 norm of each filter's responses, a row of X.
     """
 
     cross: Floats
@@ -51,21 +51,21 @@ class LeastSquares(ABC):
 
     @abstractmethod
     def fit(self, weights: Floats, classes: Indices) -> Fit:
-        """What (m, J) weights of these classes leave unexplained."""
+        """The residual of (m, J) weights of J classes."""
 
     @cached_property
     def spectrum(self) -> tuple[Floats, Floats]:
-        """Eigenvalues and eigenvectors of X Xᵀ that are not 0 up to rounding; none where that would take too long."""
-        if len(self.norms) > _WIDEST_EIGENVALUES:
+        """Eigenvalues of X Xᵀ above rounding and their eigenvectors; none where computing them would take too long."""
+        if len(self.norms) > _MAX_EIGENVALUES:
             return np.zeros(0), np.zeros((len(self.norms), 0))
-        everything = np.arange(len(self.norms))
-        values, vectors = np.linalg.eigh(self.gram_blocks([(everything, everything)])[0])
-        kept = values > len(values) * np.finfo(np.float64).eps * values.max(initial=0)
-        return values[kept], vectors[:, kept]
+        filters = np.arange(len(self.norms))
+        values, vectors = np.linalg.eigh(self.gram_blocks([(filters, filters)])[0])
+        significant = values > len(values) * np.finfo(np.float64).eps * values.max(initial=0)
+        return values[significant], vectors[:, significant]
 
 
 class GramLeastSquares(LeastSquares):
-    """The problems by their sums.
+    """Least-squares problems given by their sums.
 
     Args:
         gram: (m, m) X Xᵀ.
@@ -90,8 +90,8 @@ class GramLeastSquares(LeastSquares):
         return Fit(correlations, objective.clip(min=0))
 
 
-class RowLeastSquares(LeastSquares):
-    """The problems by their data, read in blocks of samples; products are taken in float64 on the device of ``x``.
+class DataLeastSquares(LeastSquares):
+    """Least-squares problems given by their data, read in blocks of samples; products are float64, on the device of ``x``.
 
     Args:
         x: (N, m) floating-point responses; may be memory-mapped.
@@ -100,8 +100,8 @@ class RowLeastSquares(LeastSquares):
 
     def __init__(self, x: Tensor, labels: Tensor) -> None:
         self.x = x.detach()
-        # A filter's responses lie side by side, so that some filters are quickly taken out of many.
-        self._whole = self.x.double().T.contiguous() if x.numel() <= _SMALL_ELEMENTS else None
+        # Transposed, so that each filter's responses are contiguous and a few filters are selected fast.
+        self._whole = self.x.double().T.contiguous() if x.numel() <= _MAX_IN_MEMORY_ELEMENTS else None
         self.labels = labels.detach().to(x.device, torch.float64).T.contiguous()
         self.label_sq = as_float64((self.labels**2).sum(dim=1))
         cross = self._zeros(labels.shape[1], x.shape[1])
@@ -113,28 +113,28 @@ class RowLeastSquares(LeastSquares):
 
     @override
     def gram_blocks(self, pairs: Sequence[Pair]) -> list[Floats]:
-        """One pass over the data for all pairs: each by itself or, where that is less work, all in one product."""
+        """One pass over the data for all pairs, with one product for each or, where that is less work, for all together."""
         rows, columns = (np.unique(np.concatenate(side)) for side in zip(*pairs, strict=True))
         if len(rows) * len(columns) <= sum(len(row) * len(column) for row, column in pairs):
             (shared,) = self._products([(rows, columns)])
-            places = [(np.searchsorted(rows, row), np.searchsorted(columns, column)) for row, column in pairs]
-            return [shared[np.ix_(row, column)] for row, column in places]
+            positions = [(np.searchsorted(rows, row), np.searchsorted(columns, column)) for row, column in pairs]
+            return [shared[np.ix_(row, column)] for row, column in positions]
         return self._products(pairs)
 
     @override
     def fit(self, weights: Floats, classes: Indices) -> Fit:
         used = np.flatnonzero(weights.any(axis=1))
-        columns, picked = self._on_device(used), self._on_device(classes)
+        filters, labels = self._on_device(used), self._on_device(classes)
         w = self._on_device(weights[used].T)
         correlations, objective = self._zeros(len(classes), len(weights)), self._zeros(len(classes))
         for samples, block in self._blocks():
-            residual = self.labels[picked, samples] - w @ block.index_select(0, columns)
+            residual = self.labels[labels, samples] - w @ block.index_select(0, filters)
             correlations.addmm_(residual, block.T)
             objective += (residual**2).sum(dim=1)
         return Fit(as_float64(correlations.T), as_float64(objective))
 
     def _blocks(self) -> Iterator[tuple[slice, Tensor]]:
-        """All samples, (m, n) at a time in float64; a block lives until the next one."""
+        """Slices of samples and their (m, n) float64 blocks; a block is valid until the next one."""
         if self._whole is not None:
             yield slice(None), self._whole
             return
@@ -163,54 +163,3 @@ def as_float64(tensor: Tensor) -> Floats:
     """The tensor as a float64 array."""
     array: Floats = tensor.detach().cpu().double().numpy()
     return array
-
-
-_EPSILON = float(np.finfo(np.float64).eps)
-
-
-class Certificate(NamedTuple):
-    """Bounds for one class, from all columns and in float64.
-
-    Attributes:
-        correlations: (m,) c = X (l − Xᵀw).
-        objective: ‖Xᵀw − l‖².
-        gap: the objective is above its minimum by no more than this.
-        rounding: (m,) what rounding may add to each correlation, to first order; ``gap`` has it in it.
-        rounding_gap: that part of ``gap``.
-    """
-
-    correlations: Floats
-    objective: float
-    gap: float
-    rounding: Floats
-    rounding_gap: float
-
-
-def certify(problem: LeastSquares, weights: Floats, classes: Indices, mu: Floats) -> list[Certificate]:
-    """The duality gap 2 (μ ‖c‖∞ − cᵀw) (Jaggi, Revisiting Frank-Wolfe, ICML 2013) of (m, J) weights for (J,) μ."""
-    correlations, objective = problem.fit(weights, classes)
-    sizes, moved = np.abs(correlations), (correlations * weights).sum(axis=0)
-    lengths = problem.norms @ np.abs(weights)
-    errors = _EPSILON * (np.sqrt(problem.label_sq[classes]) + lengths)
-    rounding = np.multiply.outer(errors, problem.norms).T
-    exact = 2 * (mu * sizes.max(axis=0) - moved).clip(min=0)
-    gap = exact + 2 * (mu * ((sizes + rounding).max(axis=0) - sizes.max(axis=0)) + lengths * errors)
-    columns = (correlations.T, objective.tolist(), gap.tolist(), rounding.T, (gap - exact).tolist())
-    return [Certificate(*parts) for parts in zip(*columns, strict=True)]
-
-
-def least_squares_gap(problem: LeastSquares, certificate: Certificate, mu: float) -> float:
-    """A bound that stays small for a large μ, where w is a least-squares solution and correlations are rounding.
-
-    No w is better by more than cᵀG⁺c. Directions in which G is 0 up to rounding have no part in G⁺; along these, the
-    objective falls by no more than 2 ‖c‖∞ a unit of ‖w‖₁.
-    """
-    correlations, rounding = certificate.correlations, certificate.rounding
-    values, vectors = problem.spectrum
-    along = vectors.T @ correlations
-    across = correlations - vectors @ along
-    spread = np.linalg.norm(rounding) / np.sqrt(values.min(initial=np.inf))
-    gap = (np.sqrt((along**2 / values).sum()) + spread) ** 2
-    if len(values) == len(correlations):
-        return float(gap)
-    return float(gap + 4 * mu * (np.abs(across) + rounding).max())

@@ -1,4 +1,4 @@
-"""The μ-Lasso of all classes: min ‖Xᵀw − l‖² subject to ‖w‖₁ ≤ μ (equation 1 in Oramas, Wang, Tuytelaars, ICLR 2019)."""
+"""μ-Lasso: min ‖Xᵀw − l‖² subject to ‖w‖₁ ≤ μ for many classes (equation 1 of Oramas et al., ICLR 2019)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,23 +7,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vitrine.solvers.lasso_path import Advance, LassoPaths
-from vitrine.solvers.least_squares import Floats, GramLeastSquares, RowLeastSquares, as_float64
+from vitrine.core.options import OptionError, Positive, check_value
+from vitrine.solvers.least_squares import DataLeastSquares, Floats, GramLeastSquares, as_float64
+from vitrine.solvers.working_set import Advance, LassoPaths
 
 Mu = float | Sequence[float] | Tensor
 
 
 @dataclass(frozen=True)
 class MuLassoSolution:
-    """Weights of C classes, with a certificate for each and the paths that led to them.
+    """Weights of C classes, each with a certified duality gap, and the solution paths.
 
     Attributes:
         weights: (m, C) float64, on the CPU.
-        mu: (C,) bound of each column's ℓ1 norm.
+        mu: (C,) bound of the ℓ1 norm of each column of ``weights``.
         objective: (C,) ‖Xᵀw − l‖².
         gap: (C,) certified duality gap: no w within the bound has an objective that is lower by more than this, rounding
             in float64 included.
-        tol: share of the objective that a gap is allowed.
+        tol: largest gap at which a class has converged, as a share of its objective.
+
+    Example:
+        >>> solution = solve_mu_lasso_rows(torch.rand(50, 8), torch.rand(50, 3), mu=2.0)
+        >>> solution.weights.shape, bool(solution.converged.all())
+        (torch.Size([8, 3]), True)
+        >>> bool((solution.at(1.0).weights.abs().sum(dim=0) <= 1 + 1e-12).all())
+        True
     """
 
     weights: Tensor
@@ -35,29 +43,29 @@ class MuLassoSolution:
 
     @property
     def relative_gap(self) -> Tensor:
-        """(C,) gap over objective; 0 where both are 0, infinite where the objective alone is."""
+        """(C,) gap over objective; 0 where both are 0, infinite where only the objective is 0."""
         return torch.where(self.gap == 0, 0.0, self.gap / self.objective)
 
     @property
     def converged(self) -> Tensor:
         """(C,) bool: the gap is at most ``tol`` of the objective.
 
-        Not so where rounding stands in the way: an objective that is 0, or next to it, beside the labels' own norm.
+        Rounding can prevent it: for an objective that is 0, or tiny compared with ‖l‖².
         """
         return self.gap <= self.tol * self.objective
 
     def at(self, mu: Mu, advance: Advance = lambda: None) -> "MuLassoSolution":
-        """The solution for another μ, from what is known of the paths.
+        """The solution for another μ, from the stored paths.
 
-        The solution is piecewise linear in ‖w‖₁. A smaller μ is read off the kept path; for a larger one the path goes on
-        from where it ended. Either is certified anew, by one product with the data.
+        The solution is piecewise linear in ‖w‖₁. A smaller μ is interpolated on the stored path; for a larger one the path is
+        extended from its end. Either is certified anew, by one product with the data.
 
         Args:
-            mu: one number for all classes, or one a class.
+            mu: one number for all classes, or one for each class.
             advance: called after each class.
 
         Raises:
-            ValueError: μ is not a finite number above 0.
+            OptionError: where μ is not a finite number above 0.
         """
         return _solve(self.paths, mu, self.tol, advance)
 
@@ -65,26 +73,34 @@ class MuLassoSolution:
 def solve_mu_lasso(
     gram: Tensor, cross: Tensor, label_sq: Tensor, mu: Mu, tol: float = 1e-6, *, advance: Advance = lambda: None
 ) -> MuLassoSolution:
-    """Solves the μ-Lasso of every class from sums over the data, as `MuLassoSums` gathers them.
+    """Solves the μ-Lasso of every class from sums over the data, as accumulated by `MuLassoSums`.
 
     Minimises ‖Xᵀw − l‖² subject to ‖w‖₁ ≤ μ, without ½, 1/N or intercept, by the Lasso's homotopy on a working set of
-    columns, which an active-set method mends where columns all but depend on each other. All in float64.
+    columns, with an active-set method where columns are nearly dependent. All in float64.
 
     Args:
         gram: (m, m) X Xᵀ.
         cross: (m, C) X l of each class.
         label_sq: (C,) ‖l‖² of each class.
-        mu: bound of ‖w‖₁: one number for all classes, or one a class.
+        mu: bound of ‖w‖₁: one number for all classes, or one for each class.
         tol: largest duality gap, as a share of the objective.
         advance: called after each class.
 
     Returns:
-        The solution. A filter that never responds has weight 0, and of filters that depend on each other as few as
-        needed have weights. Whether a class reached ``tol`` is in ``converged``.
+        The solution. Filters that never respond have weight 0, and of linearly dependent filters as few as possible have
+        other weights. Whether a class reached ``tol`` is in ``converged``.
 
     Raises:
-        ValueError: shapes do not fit, NaN or infinity in the sums, sums that cannot be of the same data, or μ or ``tol``
-            is not a finite number above 0.
+        OptionError: where μ or ``tol`` is not a finite number above 0.
+        ValueError: where shapes do not fit, for NaN or infinity in the sums, and for sums that cannot be of the same data.
+
+    Example:
+        >>> from vitrine.solvers import MuLassoSums
+        >>> sums = MuLassoSums(num_filters=8, num_classes=3)
+        >>> sums.update(torch.rand(50, 8), torch.rand(50, 3))
+        >>> solution = solve_mu_lasso(sums.gram, sums.cross, sums.label_sq, mu=2.0)
+        >>> solution.weights.shape, bool(solution.converged.all())
+        (torch.Size([8, 3]), True)
     """
     gram, cross, label_sq = gram.detach(), cross.detach(), label_sq.detach()
     _check_sums(gram, cross, label_sq)
@@ -94,36 +110,40 @@ def solve_mu_lasso(
 def solve_mu_lasso_rows(
     x: Tensor, labels: Tensor, mu: Mu, tol: float = 1e-6, *, advance: Advance = lambda: None
 ) -> MuLassoSolution:
-    """`solve_mu_lasso` from the data itself, without ever forming the whole X Xᵀ: for more filters than samples, or too many.
+    """`solve_mu_lasso` from the samples themselves, without the whole X Xᵀ: for more filters than samples, or very many.
 
-    Data of more than a gibibyte in float64 is read in blocks, once a round of some ten, so that it may be
-    memory-mapped; products are taken on the device of ``x``.
+    Data of more than a gibibyte in float64 is read in blocks, once in each of about ten rounds, so that it may be
+    memory-mapped; products are computed on the device of ``x``.
 
     Args:
         x: (N, m) responses, of any floating-point type.
         labels: (N, C).
-        mu: bound of ‖w‖₁: one number for all classes, or one a class.
+        mu: bound of ‖w‖₁: one number for all classes, or one for each class.
         tol: largest duality gap, as a share of the objective.
         advance: called after each class.
 
     Raises:
-        ValueError: shapes do not fit, NaN or infinity in the data, or μ or ``tol`` is not a finite number above 0.
+        OptionError: where μ or ``tol`` is not a finite number above 0.
+        ValueError: where shapes do not fit, and for NaN or infinity in the data.
+
+    Example:
+        >>> solve_mu_lasso_rows(torch.rand(20, 100), torch.rand(20, 3), mu=[1.0, 2.0, 0.5]).weights.shape
+        torch.Size([100, 3])
     """
     if x.dim() != 2 or labels.dim() != 2 or len(x) != len(labels) or not x.numel() or not labels.numel():
         shapes = f"{tuple(x.shape)} and {tuple(labels.shape)}"
-        raise ValueError(f"Responses (N, m) and labels (N, C) are of the same N ≥ 1 samples, not {shapes}.")
+        raise ValueError(f"x and labels are of shapes {shapes}; give (N, m) and (N, C) of the same N ≥ 1 samples.")
     _check_finite("labels", labels)
-    problem = RowLeastSquares(x, labels)
+    problem = DataLeastSquares(x, labels)
     if not np.isfinite(problem.norms).all():
-        column = int(np.flatnonzero(~np.isfinite(problem.norms))[0])
-        raise ValueError(f"Responses of filter {column} have NaN or infinity in them.")
+        filter_index = int(np.flatnonzero(~np.isfinite(problem.norms))[0])
+        raise ValueError(f"x holds NaN or infinity in the responses of filter {filter_index}; give finite numbers.")
     return _solve(LassoPaths(problem), mu, tol, advance)
 
 
 def _solve(paths: LassoPaths, mu: Mu, tol: float, advance: Advance) -> MuLassoSolution:
     bounds = _bounds(mu, len(paths.paths))
-    if not 0 < tol < np.inf:
-        raise ValueError(f"The tolerance is a number above 0, not {tol}.")
+    check_value("tol", tol, Positive)
     weights, objective, gap = (torch.from_numpy(array) for array in paths.solve(bounds, tol, advance))
     return MuLassoSolution(weights.contiguous(), torch.from_numpy(bounds), objective, gap, tol, paths)
 
@@ -132,29 +152,31 @@ def _bounds(mu: Mu, num_classes: int) -> Floats:
     """(C,) μ of each class."""
     bounds = as_float64(torch.as_tensor(mu, dtype=torch.float64))
     if bounds.shape not in {(), (num_classes,)}:
-        raise ValueError(f"μ is one number, or one for each of the {num_classes} classes, not of shape {bounds.shape}.")
+        raise ValueError(
+            f"mu is of shape {bounds.shape}; give one number, or one for each of the {num_classes} classes."
+        )
     if not (np.isfinite(bounds) & (bounds > 0)).all():
-        raise ValueError(f"μ is a finite number above 0, not {mu}; a large one gives least squares.")
+        raise OptionError("mu", mu, "a number above 0; a large one gives least squares")
     return np.broadcast_to(bounds, num_classes).copy()
 
 
 def _check_finite(name: str, tensor: Tensor) -> None:
     if not tensor.isfinite().all():
-        raise ValueError(f"The {name} of the μ-Lasso have NaN or infinity in them.")
+        raise ValueError(f"{name} holds NaN or infinity; give finite numbers.")
 
 
 def _check_sums(gram: Tensor, cross: Tensor, label_sq: Tensor) -> None:
-    """Shapes, symmetry, and (X l)ᵢ² ≤ ‖xᵢ‖² ‖l‖², which sums of different data are not likely to keep."""
+    """Checks shapes, symmetry, and (X l)ᵢ² ≤ ‖xᵢ‖² ‖l‖², which sums of different data are likely to violate."""
     m, classes = cross.shape if cross.dim() == 2 else (0, 0)
     if not m * classes or gram.shape != (m, m) or label_sq.shape != (classes,):
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in (gram, cross, label_sq))
-        raise ValueError(f"The sums are of shapes (m, m), (m, C) and (C,), not {shapes}.")
+        raise ValueError(f"gram, cross and label_sq are of shapes {shapes}; give (m, m), (m, C) and (C,).")
     for name, tensor in (("gram", gram), ("cross", cross), ("label_sq", label_sq)):
         _check_finite(name, tensor)
     squares = gram.diagonal().double().cpu()
     largest = float(squares.abs().max())
     if float((gram - gram.T).abs().max()) > 1e-6 * largest:
-        raise ValueError("The matrix gram is not symmetric: it is X Xᵀ.")
+        raise ValueError("gram is not symmetric; give X Xᵀ.")
     allowed = (squares + 1e-6 * largest)[:, None] * label_sq.double().cpu()
     if float(squares.min()) < -1e-6 * largest or (cross.double().cpu() ** 2 > allowed * (1 + 1e-6)).any():
-        raise ValueError("The sums gram, cross and label_sq are not of the same responses and labels.")
+        raise ValueError("gram, cross and label_sq are not of the same samples; give sums over one set of samples.")

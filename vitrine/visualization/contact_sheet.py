@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from vitrine.filters.averages import AverageImage
+from vitrine.filters.average_images import AverageImage
 from vitrine.visualization.grid import captioned_grid
 from vitrine.visualization.overlays import colours, overlay, picture, positive_strength
 

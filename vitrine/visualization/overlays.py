@@ -42,7 +42,7 @@ def positive_strength(heatmap: Tensor, sigma: float | None = None) -> Tensor | N
 
     Args:
         heatmap: (H, W), of any float type and scale.
-        sigma: Of the Gaussian, in pixels; 2 % of the longer side where it is not given.
+        sigma: of the Gaussian, in pixels; 2 % of the longer side where it is not given.
 
     Returns:
         ``None`` where the map is constant, not finite, or nowhere positive: there is nothing to draw.
@@ -63,7 +63,7 @@ def heat_layer(heatmap: Tensor, *, sigma: float | None = None) -> Image.Image | 
 
     Args:
         heatmap: (H, W), of any float type and scale.
-        sigma: Of the Gaussian for display, in pixels; 2 % of the longer side where it is not given.
+        sigma: of the Gaussian for display, in pixels; 2 % of the longer side where it is not given.
 
     Returns:
         ``None`` where the map shows no positive evidence, as ``positive_strength`` says.
@@ -99,12 +99,12 @@ def overlay(
     Args:
         image: (3, H, W) float in [0, 1].
         heatmap: (H, W), of any float type and scale; its positive part is shown, scaled by its own maximum.
-        opacity: Of the heatmap at its maximum, in [0, 1].
-        sigma: Of the Gaussian for display, in pixels of the image; 2 % of the longer side where it is not given.
-        side: Pixels of the picture's longer side; the image's own where it is not given.
+        opacity: of the heatmap at its maximum, in [0, 1].
+        sigma: of the Gaussian for display, in pixels of the image; 2 % of the longer side where it is not given.
+        side: pixels of the picture's longer side; the image's own where it is not given.
 
     Raises:
-        ValueError: If the sizes of the image and the heatmap differ, or the opacity is not in [0, 1].
+        ValueError: where the sizes of the image and the heatmap differ, or the opacity is not in [0, 1].
     """
     if image.shape[-2:] != heatmap.shape[-2:]:
         raise ValueError(f"heatmap {tuple(heatmap.shape)} and image {tuple(image.shape)} must have the same H and W")

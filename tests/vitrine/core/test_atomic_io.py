@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from vitrine.core.atomic_io import atomic_file, atomic_folder, begin, finish, staging_of
+from vitrine.core.atomic_io import (
+    atomic_file,
+    atomic_folder,
+    finish_atomic_folder,
+    staging_folder,
+    start_atomic_folder,
+)
 
 
 def test_the_folder_appears_at_the_end_only(tmp_path: Path) -> None:
@@ -28,10 +34,10 @@ def test_an_exception_leaves_the_earlier_folder(tmp_path: Path) -> None:
 
 def test_what_an_interrupted_run_left_is_cleared(tmp_path: Path) -> None:
     folder = tmp_path / "report"
-    (begin(folder, "index.html") / "left.txt").write_text("half")
-    begin(folder, "index.html")
-    assert not any(staging_of(folder).iterdir())
-    finish(folder)
+    (start_atomic_folder(folder, "index.html") / "left.txt").write_text("half")
+    start_atomic_folder(folder, "index.html")
+    assert not any(staging_folder(folder).iterdir())
+    finish_atomic_folder(folder)
     assert [path.name for path in tmp_path.iterdir()] == ["report"]
 
 
@@ -55,7 +61,7 @@ def test_what_is_not_ours_is_not_replaced(tmp_path: Path, kind: str) -> None:
     ):
         pass
     assert (place if kind == "file" else place / "thesis.txt").read_text() == "mine"
-    assert not staging_of(place).exists()
+    assert not staging_folder(place).exists()
 
 
 def test_a_file_appears_at_the_end_only(tmp_path: Path) -> None:

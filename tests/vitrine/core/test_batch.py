@@ -2,7 +2,7 @@
 
 import torch
 
-from vitrine.core.batch import Batch, one_row_a_class
+from vitrine.core.batch import Batch, repeat_per_class
 
 
 def test_each_image_comes_once_for_each_of_its_classes() -> None:
@@ -12,7 +12,7 @@ def test_each_image_comes_once_for_each_of_its_classes() -> None:
         label=torch.tensor([[0.0, 1, 1], [0, 0, 0], [1, 0, 0]]),
         boxes=[torch.zeros(1, 4), torch.zeros(0, 4), torch.zeros(2, 4)],
     )
-    repeated, classes = one_row_a_class(batch)
+    repeated, classes = repeat_per_class(batch)
     assert classes.tolist() == [1, 2, 0]
     assert repeated["key"] == ["a", "a", "c"]
     assert repeated["image"][:, 0, 0, 0].tolist() == [0, 0, 2]
@@ -21,6 +21,6 @@ def test_each_image_comes_once_for_each_of_its_classes() -> None:
 
 
 def test_images_without_classes_leave_nothing() -> None:
-    repeated, classes = one_row_a_class(Batch(key=["a"], label=torch.zeros(1, 3)))
+    repeated, classes = repeat_per_class(Batch(key=["a"], label=torch.zeros(1, 3)))
     assert repeated["key"] == []
     assert classes.shape == (0,)

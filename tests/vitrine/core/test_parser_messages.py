@@ -33,7 +33,10 @@ def test_parameters_with_those_that_are_passed_on() -> None:
         ("unrecognized arguments: --root.modee", ["root.modee", "did you mean mode?"]),
         ("unrecognized arguments: --root.inner.epoch", ["root.inner.epoch", "did you mean epochs?"]),
         ("unrecognized arguments: --stray", ["stray"]),
-        ("Parser key \"root.mode\":\n  Expected a <class 'int'>. Got value: fast", ["root.mode", "'fast'", "int"]),
+        (
+            "Parser key \"root.mode\":\n  Expected a <class 'int'>. Got value: fast",
+            ["root.mode", "'fast'", "a whole number"],
+        ),
         (
             "Parser key \"data\": Expected a typing.Literal['a', 'b']. Got value: c",
             ["data", "'c'", "'a' or 'b'"],
@@ -62,4 +65,4 @@ def test_of_several_types_the_reason_that_goes_deepest_is_told() -> None:
     sentence = one_sentence(message)
     assert "model" in sentence
     assert "'fast'" in sentence
-    assert "int or null" in sentence
+    assert "a whole number or null" in sentence

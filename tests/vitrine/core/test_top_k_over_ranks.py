@@ -99,8 +99,8 @@ def test_half_precision_responses_are_kept_as_they_are() -> None:
     assert top[0][0].response == torch.tensor(0.1, dtype=torch.bfloat16).item()
 
 
-def test_count_below_one() -> None:
-    with pytest.raises(ValueError, match="count is 0; keep at least 1"):
+def test_top_k_below_one() -> None:
+    with pytest.raises(ValueError, match="top_k is 0; give"):
         TopImages(0, 1)
 
 

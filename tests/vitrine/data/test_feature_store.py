@@ -60,16 +60,16 @@ def test_multi_hot_labels_are_kept(tmp_path: Path) -> None:
 def test_several_processes_fill_their_own_rows(tmp_path: Path) -> None:
     first, second = FeatureStore(tmp_path, FACTS, 4), FeatureStore(tmp_path, FACTS, 4)
     filled(first, [0, 2])
-    assert second.missing_rows().tolist() == [False, True, False, True]
+    assert second.missing_samples().tolist() == [False, True, False, True]
     filled(second, [3, 1])  # allocates again, which leaves what is there
-    assert not first.missing_rows().any()
+    assert not first.missing_samples().any()
     first.finish(samples="train")
     assert second.read().batch(torch.arange(4))["label"].tolist() == [0, 1, 2, 3]
 
 
 def test_what_was_computed_before_a_breakdown_counts(tmp_path: Path) -> None:
     store = FeatureStore(tmp_path, FACTS, 4)
-    assert store.missing_rows().all()
+    assert store.missing_samples().all()
     store.allocate(4, 2, ())
 
     def breaking() -> Any:
@@ -78,15 +78,15 @@ def test_what_was_computed_before_a_breakdown_counts(tmp_path: Path) -> None:
 
     with pytest.raises(RuntimeError, match="killed"):
         store.fill(breaking(), Sums(), CPU)
-    assert store.missing_rows().tolist() == [True, False, True, True]
+    assert store.missing_samples().tolist() == [True, False, True, True]
     assert not store.is_complete
 
 
-def test_missing_rows_are_told_with_the_split(tmp_path: Path) -> None:
+def test_missing_samples_are_told_with_the_split(tmp_path: Path) -> None:
     store = filled(FeatureStore(tmp_path, FACTS, 5), [0, 1, 3])
     with pytest.raises(
         ValueError,
-        match=r"^2 of 5 samples of data/train gave no features, the first of them row 2; run .* data/train\.$",
+        match=r"^2 of 5 samples of data/train have no features, the first is sample 2; run .* data/train\.$",
     ):
         store.finish(samples="data/train")
     assert not store.is_complete
@@ -115,7 +115,7 @@ def test_keys_are_never_cut(tmp_path: Path) -> None:
     assert store.read().batch(torch.tensor([0]))["key"] == [f"{longest} 0"]
     with pytest.raises(ValueError, match=rf"key {longest}é 1 is longer than {KEY_BYTES} bytes"):
         store.fill([batch_of([1], f"{longest}é")], Sums(), CPU)
-    assert store.missing_rows().tolist() == [False, True]
+    assert store.missing_samples().tolist() == [False, True]
 
 
 def test_a_table_maps_its_files(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+import math
 from typing import Any
 
 import pytest
@@ -193,10 +194,12 @@ def test_keys_tell_preprocessings_apart() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"size": 0}, "size is 0; give the side"),
-        ({"size": 64, "resize": 32}, "resize is 32, less than size 64; give at least as much, or null"),
+        ({"size": 0}, "size is 0; give 1 or more"),
+        ({"size": 64, "resize": 32}, "resize is 32; give the size 64 or more, or null"),
         ({"mean": (0.5,)}, r"mean is \(0.5,\)"),
-        ({"std": (1.0, 0.0, 1.0)}, r"std \(1.0, 0.0, 1.0\)"),
+        ({"std": (1.0, 0.0, 1.0)}, r"std\[1\] is 0\.0; give a number above 0"),
+        ({"mean": (0.5, math.nan, 0.5)}, r"mean\[1\] is nan"),
+        ({"std": (1.0, 1.0, math.inf)}, r"std\[2\] is inf"),
     ],
 )
 def test_wrong_sizes_are_named(options: dict[str, Any], message: str) -> None:

@@ -131,14 +131,14 @@ class AboveFloor(GuidedBackprop):
         return super().cotangent((output - self.floor).clamp(min=0) if output.ndim > 2 else output, indices)
 
 
-def test_a_map_starts_from_what_stands_out_above_its_floor(model: Branches, images: Tensor) -> None:
-    """Each image's and each filter's own; fully connected layers have no floor."""
-    floors = torch.tensor([[0.3, 0.1, -0.2, 9.0], [0.0, 0.2, 0.1, 9.0], [9.0, 0.4, 0.2, 0.1]], dtype=torch.float64)
-    found = filter_heatmaps(GuidedBackprop(model), images, ROWS, floors=floors)
+def test_a_map_starts_from_what_stands_out_above_its_threshold(model: Branches, images: Tensor) -> None:
+    """Each image's and each filter's own; fully connected layers have no threshold."""
+    thresholds = torch.tensor([[0.3, 0.1, -0.2, 9.0], [0.0, 0.2, 0.1, 9.0], [9.0, 0.4, 0.2, 0.1]], dtype=torch.float64)
+    found = filter_heatmaps(GuidedBackprop(model), images, ROWS, thresholds=thresholds)
     for number, row in enumerate(ROWS):
         for place, (layer, channel) in enumerate(row):
             method = AboveFloor(model, layer)
-            method.floor = float(floors[number, place])
+            method.floor = float(thresholds[number, place])
             expected = method.attribute(images[number : number + 1], channel=channel)[0]
             torch.testing.assert_close(found[number, place], expected)
     assert not found[1, 3].any()
@@ -258,8 +258,8 @@ def test_the_model_and_the_images_stay_as_they_were(model: Branches, images: Ten
 @pytest.mark.parametrize(
     ("filters", "message"),
     [
-        ([[("left", 0)]] * 2, "filters must be 3 rows of equal length"),
-        ([[("left", 0)], [("left", 0)], []], "filters must be 3 rows of equal length"),
+        ([[("left", 0)]] * 2, "filters must be 3 lists of equal length"),
+        ([[("left", 0)], [("left", 0)], []], "filters must be 3 lists of equal length"),
         ([[("left", 7)]] * 3, "Layer 'left' has channels 0 to 5, not 7"),
         ([[("left", -1)]] * 3, "Layer 'left' has channels 0 to 5, not -1"),
         ([[("lefd", 0)]] * 3, "no layer 'lefd'; near names: left"),

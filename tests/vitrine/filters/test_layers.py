@@ -207,7 +207,7 @@ def test_a_gray_image() -> None:
 
 
 ERRORS: list[tuple[Any, str]] = [
-    ("every", r"layers 'every' is unknown; choose 'all', 'conv' or a list of names"),
+    ("every", r"layers is 'every'; give 'all', 'conv' or a list of names"),
     (["frist"], r"The model has no layer 'frist'; near names: first"),
     (["first", "unused"], r"Layer 'unused' gives no tensor \(B, …\) that depends on the image"),
     ([], r"Functional has no layers for \[\]"),

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vitrine.filters import relevance
+from vitrine.filters.layer_selection import selection_by_layer
 from vitrine.filters.layers import ResponseLayer
-from vitrine.filters.picks import share_of_picks
-from vitrine.filters.relevance import RelevantFilter, relevance_rows, write_picks, write_relevance
+from vitrine.filters.relevance import RelevantFilter, filters_by_relevance, write_layer_selection, write_relevance
 
 LAYERS = [
     ResponseLayer("features.0", "conv", 1, 3, 0, spatial=True),
@@ -33,7 +33,7 @@ def weights() -> torch.Tensor:
 
 
 def test_rows_fall_by_size_and_keep_their_sign(weights: torch.Tensor) -> None:
-    rows = relevance_rows(weights, LAYERS, CLASSES)
+    rows = filters_by_relevance(weights, LAYERS, CLASSES)
     assert [(row.class_name, row.rank, row.layer.name, row.filter, row.weight) for row in rows] == [
         ("ant", 1, "features.0", 1, -0.5),  # of equals the first
         ("ant", 2, "features.2", 1, 0.5),
@@ -54,7 +54,7 @@ def test_rows_fall_by_size_and_keep_their_sign(weights: torch.Tensor) -> None:
 @settings(max_examples=60)
 def test_rows_against_a_loop(columns: list[list[float]]) -> None:
     matrix = np.array(columns).T
-    rows = relevance_rows(torch.tensor(matrix), LAYERS)
+    rows = filters_by_relevance(torch.tensor(matrix), LAYERS)
     expected = [
         (j, rank, int(i), float(matrix[i, j]))
         for j in range(matrix.shape[1])
@@ -66,7 +66,7 @@ def test_rows_against_a_loop(columns: list[list[float]]) -> None:
 
 
 def test_the_files_can_be_read_back(weights: torch.Tensor, tmp_path: Path) -> None:
-    rows = relevance_rows(weights, LAYERS, CLASSES)
+    rows = filters_by_relevance(weights, LAYERS, CLASSES)
     write_relevance(tmp_path / "run", rows)
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["relevance.csv", "relevance.json"]
     with (tmp_path / "run" / "relevance.csv").open(newline="", encoding="utf-8") as file:
@@ -83,8 +83,8 @@ def test_the_files_can_be_read_back(weights: torch.Tensor, tmp_path: Path) -> No
 
 
 def test_the_picks_can_be_read_back(weights: torch.Tensor, tmp_path: Path) -> None:
-    picks = share_of_picks(weights, LAYERS)
-    write_picks(tmp_path, picks)
+    picks = selection_by_layer(weights, LAYERS)
+    write_layer_selection(tmp_path, picks)
     with (tmp_path / "picks.csv").open(newline="", encoding="utf-8") as file:
         table = list(csv.DictReader(file))
     assert [(line["layer"], int(line["picks"]), float(line["pick_share"])) for line in table] == [
@@ -95,7 +95,7 @@ def test_the_picks_can_be_read_back(weights: torch.Tensor, tmp_path: Path) -> No
 
 
 def test_no_relevant_filter_gives_a_table_without_rows(tmp_path: Path) -> None:
-    write_relevance(tmp_path, relevance_rows(torch.zeros(8, 2), LAYERS, CLASSES))
+    write_relevance(tmp_path, filters_by_relevance(torch.zeros(8, 2), LAYERS, CLASSES))
     assert (tmp_path / "relevance.csv").read_text().split() == ["class,rank,layer_number,layer,kind,filter,weight"]
     assert json.loads((tmp_path / "relevance.json").read_text()) == []
 
@@ -103,7 +103,7 @@ def test_no_relevant_filter_gives_a_table_without_rows(tmp_path: Path) -> None:
 def test_after_an_error_both_files_are_what_they_were(
     weights: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_relevance(tmp_path, relevance_rows(weights, LAYERS, CLASSES))
+    write_relevance(tmp_path, filters_by_relevance(weights, LAYERS, CLASSES))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
     def fails(row: RelevantFilter) -> dict[str, Any]:
@@ -111,10 +111,10 @@ def test_after_an_error_both_files_are_what_they_were(
 
     monkeypatch.setattr(relevance, "record", fails)
     with pytest.raises(OSError, match="classifier"):
-        write_relevance(tmp_path, relevance_rows(weights, LAYERS, CLASSES)[-1:])
+        write_relevance(tmp_path, filters_by_relevance(weights, LAYERS, CLASSES)[-1:])
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_weights_of_another_network() -> None:
-    with pytest.raises(ValueError, match=r"weights must be \(8, C\), one row a filter of the layers, got \(7, 2\)"):
-        relevance_rows(torch.zeros(7, 2), LAYERS)
+    with pytest.raises(ValueError, match=r"weights must be \(8, C\) for the filters of these layers, got \(7, 2\)"):
+        filters_by_relevance(torch.zeros(7, 2), LAYERS)

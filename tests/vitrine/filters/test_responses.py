@@ -248,9 +248,9 @@ def test_gradients_flow_to_the_image() -> None:
 
 def test_errors_say_what_is_wrong() -> None:
     backbone = FrozenBackbone(Net())
-    with pytest.raises(ValueError, match="norm 'l1' is unknown; choose one of l2, squared"):
+    with pytest.raises(ValueError, match="norm is 'l1'; give 'l2' or 'squared'"):
         FilterResponses(backbone, norm="l1", image_size=8)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="normalization 'none' is unknown; choose one of layer, whole"):
+    with pytest.raises(ValueError, match="normalization is 'none'; give 'layer' or 'whole'"):
         FilterResponses(backbone, normalization="none", image_size=8)  # type: ignore[arg-type]
     flat = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Flatten(), nn.LazyLinear(2))
     flat(torch.zeros(1, 3, 8, 8))

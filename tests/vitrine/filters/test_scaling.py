@@ -99,5 +99,5 @@ def test_it_comes_back_from_its_state() -> None:
 
 
 def test_an_unknown_scaling() -> None:
-    with pytest.raises(ValueError, match="scaling 'none' is unknown; choose one of paper, width, unit, standardized"):
+    with pytest.raises(ValueError, match="scaling is 'none'; give 'paper', 'width', 'unit' or 'standardized'"):
         ResponseScaling(7, "none")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from vitrine.metrics import BoxOcclusion
-from vitrine.metrics.box_occlusion import SHARES, box_occlusion, covered_area, drawing_order, first_cover
+from vitrine.metrics.box_occlusion import SHARES, box_occlusion, covered_area, first_cover, sampling_order
 
 SIDE = 24
 
@@ -53,8 +53,8 @@ KEYS = ["a", "b", "c", "d", "e"]
 
 def test_covering_what_the_network_looks_at_costs_its_confidence(images: Tensor) -> None:
     model = Corner().eval()
-    on = box_occlusion(model, images, region(slice(8), slice(8)), ONES, patch=4, keys=KEYS)
-    off = box_occlusion(model, images, region(slice(12, 24), slice(12, 24)), ONES, patch=4, keys=KEYS)
+    on = box_occlusion(model, images, region(slice(8), slice(8)), ONES, patch_size=4, keys=KEYS)
+    off = box_occlusion(model, images, region(slice(12, 24), slice(12, 24)), ONES, patch_size=4, keys=KEYS)
     assert on.shape == (5, len(SHARES))
     assert bool((on[:, 0] > 0.95).all())
     torch.testing.assert_close(off[:, :4], on[:, :1].expand(5, 4))  # 15 % of the image is less than that region
@@ -81,7 +81,7 @@ def test_a_constant_map_is_covered_at_random() -> None:
     """Each pixel away from the border is covered as often as any other, and constants of any height alike."""
     count = 400
     keys = [str(number) for number in range(count)]
-    covered = covered_area(first_cover(drawing_order(torch.ones(count, SIDE, SIDE), 0, keys), 3), 0.3).double()
+    covered = covered_area(first_cover(sampling_order(torch.ones(count, SIDE, SIDE), 0, keys), 3), 0.3).double()
     inner = covered[:, 1:-1, 1:-1].mean(dim=0)
     assert float(covered.mean()) == pytest.approx(0.3, abs=0.01)
     share = float(inner.mean())
@@ -89,7 +89,7 @@ def test_a_constant_map_is_covered_at_random() -> None:
     assert float((inner - share).abs().max()) < 5 * error
     assert float(inner.std()) == pytest.approx(error, rel=0.15)
     for value in (7.0, 0.0, -1.0):
-        assert torch.equal(drawing_order(torch.full((2, 8, 8), value), 0), drawing_order(torch.ones(2, 8, 8), 0))
+        assert torch.equal(sampling_order(torch.full((2, 8, 8), value), 0), sampling_order(torch.ones(2, 8, 8), 0))
 
 
 # The order of the draws
@@ -98,7 +98,7 @@ def test_a_constant_map_is_covered_at_random() -> None:
 def test_the_first_centre_is_drawn_from_the_map() -> None:
     weights = torch.tensor([[1.0, 2.0, 0.0], [5.0, -3.0, 2.0]])
     keys = [str(number) for number in range(4000)]
-    order = drawing_order(weights.expand(4000, 2, 3), 0, keys).flatten(1)
+    order = sampling_order(weights.expand(4000, 2, 3), 0, keys).flatten(1)
     first = torch.bincount(order.argmin(dim=1), minlength=6).double() / 4000
     assert first.tolist() == pytest.approx([0.1, 0.2, 0, 0.5, 0, 0.2], abs=0.03)
     # Without replacement: of those where 3 came first, the next is drawn from what is left.
@@ -109,7 +109,7 @@ def test_the_first_centre_is_drawn_from_the_map() -> None:
 
 def test_pixels_without_a_positive_part_come_last() -> None:
     maps = torch.randn(20, 9, 7, generator=torch.Generator().manual_seed(0))
-    order = drawing_order(maps, 0, [str(number) for number in range(20)])
+    order = sampling_order(maps, 0, [str(number) for number in range(20)])
     positive = (maps > 0).flatten(1).sum(dim=1)
     assert torch.equal(order < positive[:, None, None], maps > 0)
     assert torch.equal(order.flatten(1).sort(dim=1).values, torch.arange(63).expand(20, 63))
@@ -117,14 +117,14 @@ def test_pixels_without_a_positive_part_come_last() -> None:
 
 def test_the_draws_depend_on_seed_and_key_alone() -> None:
     maps = torch.rand(5, 8, 8)
-    order = drawing_order(maps, 3, KEYS)
-    alone = torch.cat([drawing_order(maps[row : row + 1], 3, [key]) for row, key in enumerate(KEYS)])
+    order = sampling_order(maps, 3, KEYS)
+    alone = torch.cat([sampling_order(maps[row : row + 1], 3, [key]) for row, key in enumerate(KEYS)])
     assert torch.equal(alone, order)
-    assert torch.equal(drawing_order(1000 * maps.flip(0), 3, KEYS[::-1]).flip(0), order)
-    assert not torch.equal(drawing_order(maps, 4, KEYS), order)
-    same = drawing_order(maps[:1].expand(2, 8, 8), 3, ["a", "b"])
+    assert torch.equal(sampling_order(1000 * maps.flip(0), 3, KEYS[::-1]).flip(0), order)
+    assert not torch.equal(sampling_order(maps, 4, KEYS), order)
+    same = sampling_order(maps[:1].expand(2, 8, 8), 3, ["a", "b"])
     assert not torch.equal(same[0], same[1])
-    shared = drawing_order(maps[:1].expand(2, 8, 8), 3)
+    shared = sampling_order(maps[:1].expand(2, 8, 8), 3)
     assert torch.equal(shared[0], shared[1])
 
 
@@ -156,7 +156,7 @@ def test_it_is_patch_after_patch(seed: int, size: tuple[int, int], patch: int, s
 
 @pytest.mark.parametrize("patch", [1, 4, 5])
 def test_shares_are_reached_to_within_a_patch_and_nested(patch: int) -> None:
-    covered_by = first_cover(drawing_order(torch.rand(6, 30, 20), 0), patch)
+    covered_by = first_cover(sampling_order(torch.rand(6, 30, 20), 0), patch)
     before = torch.zeros(6, 30, 20, dtype=torch.bool)
     for share in SHARES:
         covered = covered_area(covered_by, share)
@@ -168,7 +168,7 @@ def test_shares_are_reached_to_within_a_patch_and_nested(patch: int) -> None:
 
 
 def test_a_pixel_wide_patch_covers_so_many_pixels_and_no_more() -> None:
-    covered = covered_area(first_cover(drawing_order(torch.rand(1, 5, 6), 0), 1), 0.1)
+    covered = covered_area(first_cover(sampling_order(torch.rand(1, 5, 6), 0), 1), 0.1)
     assert int(covered.sum()) == 3
 
 
@@ -195,8 +195,8 @@ def test_the_model_and_the_inputs_stay_as_they_were(images: Tensor) -> None:
 
 def test_one_image_does_not_depend_on_its_batch(images: Tensor) -> None:
     model, maps = Corner().eval(), torch.rand(5, SIDE, SIDE)
-    whole = box_occlusion(model, images, maps, ONES, patch=5, seed=2, keys=KEYS)
-    one = box_occlusion(model, images[3:4], maps[3:4], ONES[:1], patch=5, seed=2, keys=["d"])
+    whole = box_occlusion(model, images, maps, ONES, patch_size=5, seed=2, keys=KEYS)
+    one = box_occlusion(model, images[3:4], maps[3:4], ONES[:1], patch_size=5, seed=2, keys=["d"])
     torch.testing.assert_close(one, whole[3:4])
 
 
@@ -216,10 +216,10 @@ def test_probabilities_are_float32_also_of_a_network_in_half_precision(images: T
 
 def test_wrong_options(images: Tensor) -> None:
     model, maps = Corner(), torch.rand(5, SIDE, SIDE)
-    with pytest.raises(ValueError, match=r"patch must be 1 or more and shares from 0 to 1, got 0 and"):
-        box_occlusion(model, images, maps, ONES, patch=0)
-    with pytest.raises(ValueError, match=r"patch must be 1 or more and shares from 0 to 1, got 4 and \(0, 1.5\)"):
-        box_occlusion(model, images, maps, ONES, patch=4, shares=(0, 1.5))
+    with pytest.raises(ValueError, match=r"patch_size is 0; give 1 or more"):
+        box_occlusion(model, images, maps, ONES, patch_size=0)
+    with pytest.raises(ValueError, match=r"shares\[1\] is 1\.5; give a number from 0 to 1"):
+        box_occlusion(model, images, maps, ONES, patch_size=4, shares=(0, 1.5))
     with pytest.raises(ValueError, match=r"heatmaps must be \(5, 24, 24\), got \(5, 1, 24, 24\)"):
         box_occlusion(model, images, maps[:, None], ONES)
 
@@ -258,7 +258,7 @@ def test_two_halves_merge_into_the_whole(cut: int) -> None:
 
 def test_shares_of_the_metric_begin_with_the_whole_image() -> None:
     for wrong in ((0.1, 0.2), (0,), ()):
-        with pytest.raises(ValueError, match="shares must begin with 0"):
+        with pytest.raises(ValueError, match=r"shares is \(.*the first is 0"):
             BoxOcclusion(wrong)
 
 

@@ -131,7 +131,7 @@ def test_images_do_not_depend_on_their_batch_nor_on_how_many_go_at_once(
     for row in range(3):
         alone = curve(network, images[row : row + 1], maps[row : row + 1], torch.tensor([row]), 7)
         torch.testing.assert_close(alone[0], together[row])
-    monkeypatch.setattr("vitrine.metrics.functional.insertion_deletion.IMAGES_AT_ONCE", 1)
+    monkeypatch.setattr("vitrine.metrics.functional.insertion_deletion.MAX_FORWARD_BATCH", 1)
     torch.testing.assert_close(curve(network, images, maps, torch.tensor([0, 1, 2]), 7), together)
 
 
@@ -153,8 +153,8 @@ def test_a_network_is_behind_glass() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"steps": 0}, "steps of insertion and deletion must be 1 or more, got 0"),
-        ({"blur": -1.0}, "blur of insertion must be 0 pixels or more, got -1.0"),
+        ({"steps": 0}, "steps is 0; give 1 or more"),
+        ({"blur": -1.0}, "blur is -1.0; give 0 or more"),
     ],
 )
 def test_wrong_options(options: dict[str, Any], message: str) -> None:
@@ -221,7 +221,7 @@ def test_a_pickled_metric_keeps_its_figures_and_leaves_its_network_behind() -> N
     assert not list(metric.parameters())
     again = pickle.loads(pickle.dumps(metric))
     assert values(again) == values(metric)
-    with pytest.raises(ValueError, match="pickled InsertionDeletion has left its network behind"):
+    with pytest.raises(ValueError, match="pickled InsertionDeletion has no network any more"):
         take(again, slice(0, 2))
     assert values(take(copy.deepcopy(metric), slice(0, 5))) == pytest.approx(
         values(metric) | {"insertion_deletion/degenerate": 4}

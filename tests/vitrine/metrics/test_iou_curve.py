@@ -101,7 +101,7 @@ def test_own_thresholds() -> None:
     assert torch.equal(iou_at_thresholds(maps, masks, own), expected)
     assert torch.equal(iou_curve(maps, masks, torch.tensor(own, dtype=torch.float64)), expected.mean(dim=0))
     for wrong in ([0.5, 0.5], [0.5, 0.1], [0.1, math.nan], 0.5):
-        with pytest.raises(ValueError, match="thresholds must be a list of rising numbers"):
+        with pytest.raises(ValueError, match=r"thresholds are .*; give a list of increasing numbers"):
             iou_at_thresholds(maps, masks, wrong)  # type: ignore[arg-type]
 
 

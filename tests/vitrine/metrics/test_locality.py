@@ -202,7 +202,7 @@ def test_absent_heatmaps_are_left_out() -> None:
 
 def test_objects_are_held_sparsely() -> None:
     metric = take(ObjectLocality())
-    assert sum(rows.numel() for rows in metric.rows) < IMAGES * 3 * 4 * 7
+    assert sum(rows.numel() for rows in metric.records) < IMAGES * 3 * 4 * 7
 
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")
@@ -213,7 +213,7 @@ def test_nothing_taken_in_is_not_a_number() -> None:
 
 
 def test_an_unknown_annotation() -> None:
-    with pytest.raises(ValueError, match="annotation is 'masks': give 'parts' or 'objects'"):
+    with pytest.raises(ValueError, match="annotation is 'masks'; give 'parts' or 'objects'"):
         Locality("masks")  # type: ignore[arg-type]
 
 
@@ -228,7 +228,7 @@ def test_states_survive_pickling_and_moves_and_reset(annotation: str) -> None:
     metric = take(METRICS[annotation]())
     again = pickle.loads(pickle.dumps(metric)).to("cpu").float()
     assert values(again) == values(metric)
-    assert {rows.dtype for rows in again.rows} == {torch.float64}
+    assert {rows.dtype for rows in again.records} == {torch.float64}
     again.reset()
     assert values(take(again)) == values(metric)
 

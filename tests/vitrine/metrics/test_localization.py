@@ -331,5 +331,5 @@ def test_sets_with_boxes_have_it() -> None:
 
 @pytest.mark.parametrize("alpha", [math.nan, math.inf])
 def test_a_wrong_alpha_is_named(alpha: float) -> None:
-    with pytest.raises(ValueError, match=rf"alpha is {alpha}; give a finite number, or none\."):
+    with pytest.raises(ValueError, match=rf"alpha is {alpha}; give a number"):
         LocalizationError(alpha)

@@ -290,7 +290,7 @@ def test_the_state_does_not_grow_with_the_images_size() -> None:
     for side in (8, 64):
         metric = Orthogonality()
         metric.update(explain(torch.rand(2, 3, side, side), [0, 1]), Batch())
-        sizes.append(sum(rows.numel() for rows in metric.rows))
+        sizes.append(sum(rows.numel() for rows in metric.records))
     assert sizes == [2 * (9 + 6 + 3)] * 2
 
 
@@ -298,7 +298,7 @@ def test_states_survive_pickling_and_moves_and_reset() -> None:
     metric = take(Orthogonality())
     again = pickle.loads(pickle.dumps(metric)).to("cpu").float()
     assert values(again) == values(metric)
-    assert {rows.dtype for rows in again.rows} == {torch.float64}
+    assert {rows.dtype for rows in again.records} == {torch.float64}
     again.reset()
     assert values(take(again)) == values(metric)
 

@@ -84,7 +84,7 @@ def test_a_negative_alpha_is_refused() -> None:
 
 
 def test_what_does_not_converge_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vitrine.solvers.lasso.MOST_STEPS", 2)
+    monkeypatch.setattr("vitrine.solvers.lasso.MAX_STEPS", 2)
     with pytest.raises(ValueError, match=r"did not converge for alpha 0\.01"):
         solve_lasso(*moments(*problem(15, 40)), 0.01)
 

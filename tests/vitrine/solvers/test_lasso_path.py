@@ -13,7 +13,7 @@ from torch import Tensor
 from vitrine.solvers import solve_mu_lasso_rows
 from vitrine.solvers.homotopy import Homotopy, first_knot
 from vitrine.solvers.lasso_path import LassoPath
-from vitrine.solvers.least_squares import GramLeastSquares, RowLeastSquares
+from vitrine.solvers.least_squares import DataLeastSquares, GramLeastSquares
 
 Make = Callable[..., tuple[Tensor, Tensor]]
 MUS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
@@ -58,7 +58,7 @@ def test_each_class_may_have_another_mu(make: Make) -> None:
 def test_a_smaller_mu_takes_no_step(make_responses: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     solution = solve_mu_lasso_rows(*make_responses(200, 80, 3), 20.0)
     monkeypatch.setattr(Homotopy, "step", refused)
-    monkeypatch.setattr(RowLeastSquares, "gram_blocks", refused)
+    monkeypatch.setattr(DataLeastSquares, "gram_blocks", refused)
     assert solution.at(20.0).converged.all()
     for mu in (1.0, 3.3, 12.0):
         assert solution.at(mu).converged.all()

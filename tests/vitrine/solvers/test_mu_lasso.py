@@ -263,7 +263,7 @@ def test_rows_and_sums_agree(make: Make, dtype: torch.dtype, block: int, monkeyp
     x, labels = make(90, 130, 3)
     x = x.to(dtype)
     monkeypatch.setattr("vitrine.solvers.least_squares._BLOCK_ELEMENTS", block)
-    monkeypatch.setattr("vitrine.solvers.least_squares._SMALL_ELEMENTS", 0)
+    monkeypatch.setattr("vitrine.solvers.least_squares._MAX_IN_MEMORY_ELEMENTS", 0)
     labels = labels.to(dtype)
     for mu in (1.0, 5.0):
         first, second = from_sums(x, labels, mu, 1e-10), solve_mu_lasso_rows(x, labels, mu, 1e-10)
@@ -312,10 +312,10 @@ BAD = torch.tensor([[1.0, torch.nan, 2], [1, 2, 3]])
 @pytest.mark.parametrize(
     ("mu", "message"),
     [
-        (0.0, "above 0, not 0.0"),
+        (0.0, "mu is 0.0; give a number above 0"),
         (-1.0, "above 0"),
         (float("nan"), "above 0"),
-        (float("inf"), "finite"),
+        (float("inf"), "mu is inf; give"),
         ([1.0, 0.0], "above 0"),
         ([1.0, 2.0, 3.0], "one for each of the 2 classes"),
     ],
@@ -330,20 +330,20 @@ def test_mu_is_positive(solve: Solve, mu: Any, message: str) -> None:
 @BOTH
 @pytest.mark.parametrize("tol", [0.0, -1.0, float("nan"), float("inf")])
 def test_the_tolerance_is_positive(solve: Solve, tol: float) -> None:
-    with pytest.raises(ValueError, match="tolerance"):
+    with pytest.raises(ValueError, match=r"tol is .*; give a number above 0"):
         solve(X, LABELS, 1.0, tol)
 
 
 @pytest.mark.parametrize(
     ("x", "labels", "message"),
     [
-        (X, LABELS[:4], r"not \(5, 3\) and \(4, 2\)"),
+        (X, LABELS[:4], r"\(5, 3\) and \(4, 2\); give"),
         (X, LABELS[:, 0], r"\(5,\)"),
         (X[:0], LABELS[:0], r"\(0, 3\)"),
         (X[:, :0], LABELS, r"\(5, 0\)"),
         (X, LABELS[:, :0], r"\(5, 0\)"),
-        (BAD, LABELS[:2], "filter 1 have NaN"),
-        (X[:2], BAD, "labels .* NaN"),
+        (BAD, LABELS[:2], "NaN .* of filter 1"),
+        (X[:2], BAD, "labels holds NaN"),
     ],
 )
 def test_rows_fit_together(x: Tensor, labels: Tensor, message: str) -> None:
@@ -357,14 +357,14 @@ GRAM, CROSS, SQUARES = X.T @ X, X.T @ LABELS, LABELS.square().sum(dim=0)
 @pytest.mark.parametrize(
     ("gram", "cross", "label_sq", "message"),
     [
-        (GRAM[:2], CROSS, SQUARES, r"not \(2, 3\), \(3, 2\), \(2,\)"),
+        (GRAM[:2], CROSS, SQUARES, r"\(2, 3\), \(3, 2\), \(2,\); give"),
         (GRAM, CROSS[:, 0], SQUARES, "shapes"),
         (GRAM, CROSS, SQUARES[:1], "shapes"),
         (GRAM, CROSS[:, :0], SQUARES[:0], "shapes"),
         (GRAM.tril(), CROSS, SQUARES, "symmetric"),
-        (-GRAM, CROSS, SQUARES, "not of the same"),
+        (-GRAM, CROSS, SQUARES, "not of the same samples"),
         (GRAM, CROSS, SQUARES / 100, "not of the same"),
-        (GRAM.clone().fill_diagonal_(torch.nan), CROSS, SQUARES, "gram .* NaN"),
+        (GRAM.clone().fill_diagonal_(torch.nan), CROSS, SQUARES, "gram holds NaN"),
     ],
 )
 def test_sums_fit_together(gram: Tensor, cross: Tensor, label_sq: Tensor, message: str) -> None:

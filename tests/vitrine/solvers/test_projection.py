@@ -106,12 +106,12 @@ def test_nothing_to_project() -> None:
 @pytest.mark.parametrize(
     ("w", "radius", "message"),
     [
-        (torch.ones(3), -1.0, "0 or more, not -1"),
-        (torch.ones(3, 4), torch.ones(3), r"shape \(3,\) do not fit vectors of shape \(4,\)"),
-        (torch.ones(3), float("nan"), "0 or more, not nan"),
+        (torch.ones(3), -1.0, "radius is -1.*; give 0 or more"),
+        (torch.ones(3, 4), torch.ones(3), r"radius is of shape \(3,\); give .* \(4,\)"),
+        (torch.ones(3), float("nan"), "radius is nan; give 0 or more"),
         (torch.tensor([1.0, float("nan")]), 1.0, "NaN or infinity"),
         (torch.tensor([1.0, float("inf")]), 1.0, "NaN or infinity"),
-        (torch.ones(3, dtype=torch.long), 1.0, "not torch.int64"),
+        (torch.ones(3, dtype=torch.long), 1.0, "w is of type torch.int64"),
     ],
 )
 def test_what_cannot_be_projected_is_refused(w: Tensor, radius: float | Tensor, message: str) -> None:

@@ -21,7 +21,7 @@ def sums_of(x: Tensor, labels: Tensor, *sizes: int) -> MuLassoSums:
 
 
 def assert_equal(sums: MuLassoSums, others: MuLassoSums) -> None:
-    assert sums.count == others.count
+    assert sums.n_samples == others.n_samples
     for name in SUMS:
         torch.testing.assert_close(getattr(sums, name), getattr(others, name), msg=name)
 
@@ -40,7 +40,7 @@ def test_sums_are_what_their_names_say() -> None:
     torch.testing.assert_close(sums.label_sq, (labels**2).sum(dim=0))
     torch.testing.assert_close(sums.total, x.sum(dim=0))
     torch.testing.assert_close(sums.label_total, labels.sum(dim=0))
-    assert sums.count == 12
+    assert sums.n_samples == 12
 
 
 @pytest.mark.parametrize("centre", [False, True])
@@ -74,14 +74,14 @@ def sums_on_rank(rank: int) -> dict[str, Any]:
     sums = sums_of(x[own], labels[own])
     merged, again = sums.over_ranks(), sums.over_ranks()
     assert_equal(merged, again)
-    assert sums.count == len(x[own])
-    return {name: getattr(merged, name) for name in (*SUMS, "count")}
+    assert sums.n_samples == len(x[own])
+    return {name: getattr(merged, name) for name in (*SUMS, "n_samples")}
 
 
 def test_two_ranks_with_uneven_shares_equal_one(ranks: RankPool) -> None:
     alone = sums_of(*data()).over_ranks()
     for found in ranks.run(sums_on_rank):
-        assert found.pop("count") == alone.count == 12
+        assert found.pop("n_samples") == alone.n_samples == 12
         for name, tensor in found.items():
             torch.testing.assert_close(tensor, getattr(alone, name), msg=name)
 
@@ -90,16 +90,16 @@ def test_the_sums_over_one_rank_are_a_copy() -> None:
     sums = sums_of(*data())
     merged = sums.over_ranks()
     merged.update(*data())
-    assert (sums.count, merged.count) == (12, 24)
+    assert (sums.n_samples, merged.n_samples) == (12, 24)
     assert_equal(sums, sums_of(*data()))
 
 
 @pytest.mark.parametrize(
     ("x", "labels", "message"),
     [
-        (torch.ones(2, 4), torch.ones(2, 3), r"responses \(B, 5\) and labels \(B, 3\), not \(2, 4\) and \(2, 3\)"),
-        (torch.ones(2, 5), torch.ones(3, 3), r"not \(2, 5\) and \(3, 3\)"),
-        (torch.ones(2, 5), torch.ones(2), r"not \(2, 5\) and \(2,\)"),
+        (torch.ones(2, 4), torch.ones(2, 3), r"\(2, 4\) and \(2, 3\); give \(B, 5\) and \(B, 3\)"),
+        (torch.ones(2, 5), torch.ones(3, 3), r"\(2, 5\) and \(3, 3\); give"),
+        (torch.ones(2, 5), torch.ones(2), r"\(2, 5\) and \(2,\); give"),
         (torch.full((2, 5), torch.nan), torch.ones(2, 3), "NaN or infinity"),
         (torch.ones(2, 5), torch.full((2, 3), torch.inf), "NaN or infinity"),
     ],
@@ -112,7 +112,7 @@ def test_a_batch_that_does_not_fit_changes_nothing(x: Tensor, labels: Tensor, me
 
 
 def test_scaling_asks_for_a_number_a_filter() -> None:
-    with pytest.raises(ValueError, match=r"The factor is of shape \(5,\), not \(4,\)"):
+    with pytest.raises(ValueError, match=r"factor is of shape \(4,\); give \(5,\)"):
         sums_of(*data()).scaled(torch.zeros(5), torch.ones(4), centre=False)
-    with pytest.raises(ValueError, match="no batch was added"):
+    with pytest.raises(ValueError, match="no sums to scale"):
         MuLassoSums(5, 3).scaled(torch.zeros(5), torch.ones(5), centre=True)

@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vitrine.filters.averages import AverageImage
+from vitrine.filters.average_images import AverageImage
 from vitrine.filters.layers import ResponseLayer
-from vitrine.filters.peaks import WantedFilter
+from vitrine.filters.maxima import TargetFilter
 from vitrine.visualization import overlays
 from vitrine.visualization.contact_sheet import average_sheet
 
@@ -24,7 +24,7 @@ def average(colour: float, *, size: tuple[int, int] = (8, 8), places: bool = Tru
     ramp = torch.linspace(0, heat, size[0] * size[1], dtype=torch.float64).view(size)
     activation = ramp.flip(0) if places else None
     return AverageImage(
-        WantedFilter(layer, 12), [], torch.full((3, *size), colour, dtype=torch.float64), activation, ramp, ramp
+        TargetFilter(layer, 12), [], torch.full((3, *size), colour, dtype=torch.float64), activation, ramp, ramp
     )
 
 

@@ -1,4 +1,4 @@
-"""The turntable: the plant turns before a camera and a sun that stand still."""
+"""Camera rays: a camera and a sun that are fixed relative to each other and circle the plant."""
 
 from dataclasses import dataclass
 
@@ -14,12 +14,12 @@ _FIELD_OF_VIEW = 30.0
 _SUN = np.array([-0.62, 0.70, 1.30])
 """Direction of the sun: right, toward the camera, up."""
 _SUN_RADIUS = 0.06
-"""Half the sun's width over its distance: how soft shadows are."""
+"""Radius of the sun over its distance: softness of shadows."""
 
 
 @dataclass(frozen=True)
 class View:
-    """One frame: the camera's place on the circle, the frame's size, and its sub-samples."""
+    """One frame: the camera's azimuth, the frame's size, and its supersampling."""
 
     azimuth: float
     """Degrees."""
@@ -31,18 +31,18 @@ class View:
 
 @dataclass(frozen=True)
 class Rays:
-    """One ray a sub-sample, row by row."""
+    """One ray for each sub-sample, in row-major order."""
 
     origins: Floats
     """(N, 3)"""
     directions: Floats
     """(N, 3) unit length."""
     sun: Floats
-    """(N, 3) unit vectors to a point of the sun; those of a pixel's sub-samples are spread over its disc."""
+    """(N, 3) unit vectors to a point of the sun; those of a pixel's sub-samples are spread over the sun's disc."""
 
 
 def camera_rays(view: View) -> Rays:
-    """The rays of a view, n × n of them with n = size · supersampling."""
+    """The n × n rays of a view, n = size · supersampling."""
     angle, rise = np.deg2rad(view.azimuth), np.deg2rad(_ELEVATION)
     outward = np.array([np.cos(angle), np.sin(angle), 0.0])
     eye = _TARGET + _DISTANCE * (np.cos(rise) * outward + (0, 0, np.sin(rise)))
@@ -54,7 +54,7 @@ def camera_rays(view: View) -> Rays:
     directions = forward + across[None, :, None] * right - across[:, None, None] * up
     origins = np.broadcast_to(eye, directions.shape)
     sun = _SUN[0] * right + _SUN[1] * outward + _SUN[2] * np.array([0, 0, 1])
-    return Rays(_rows(origins), _normalised(directions), _normalised(_soft_sun(sun, view)))
+    return Rays(_flat(origins), _normalised(directions), _normalised(_soft_sun(sun, view)))
 
 
 def _soft_sun(direction: NDArray[np.float64], view: View) -> NDArray[np.float64]:
@@ -70,9 +70,9 @@ def _soft_sun(direction: NDArray[np.float64], view: View) -> NDArray[np.float64]
     return np.tile(block, (view.size, view.size, 1))
 
 
-def _rows(vectors: NDArray[np.float64]) -> Floats:
+def _flat(vectors: NDArray[np.float64]) -> Floats:
     return np.ascontiguousarray(vectors.reshape(-1, 3), np.float32)
 
 
 def _normalised(vectors: NDArray[np.float64]) -> Floats:
-    return _rows(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True))
+    return _flat(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True))

@@ -1,4 +1,4 @@
-"""``python -m vitrine.an8flower``: generates a variant of an8Flower."""
+"""Command line of ``python -m vitrine.an8flower``, which generates a variant of an8Flower."""
 
 import argparse
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from rich.console import Console
 
+from vitrine.core.options import Count, check_value
 from vitrine.data.an8flower.settings import FlowerSettings
 from vitrine.data.an8flower.variants import VARIANTS
 
@@ -18,7 +19,7 @@ _HELP = {
     "crops": "crops of a frame, 1 to 5: the centre, then the corners",
     "rotations": "rotations of a crop, 1 to 5: by 5, 10, 15, 20 and 25 degrees",
     "crop_size": "side of a crop in pixels",
-    "folds": "number of folds; views are dealt to them in turn",
+    "folds": "number of folds; view v belongs to fold v mod folds",
     "test_fold": "the fold that is the test split",
     "supersampling": "sub-samples along each side of a pixel",
     "seed": "of the plant's small irregularities and of the shards' order",
@@ -31,7 +32,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; 0 where all is well, 2 after a user's error, told in one sentence on stderr."""
+    """Runs the command and returns its exit code: 0, or 2 after a user error, with one sentence on stderr."""
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
         _run(_parser().parse_args(arguments), console)
@@ -43,11 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, console: Console) -> None:
     settings = FlowerSettings(**{field.name: getattr(options, field.name) for field in fields(FlowerSettings)})
-    if options.workers is not None and options.workers < 1:
-        raise ValueError(f"workers is {options.workers}: give 1 or more processes.")
+    check_value("workers", options.workers, Count | None)
     for package in ("trimesh", "embreex"):
         if find_spec(package) is None:
-            raise ValueError(f"The package {package} is absent: run pip install 'vitrine[synthetic]'.")
+            raise ValueError(f"The package {package} is not installed; run pip install 'vitrine[synthetic]'.")
     from vitrine.data.an8flower.generate import generate  # noqa: PLC0415 - needs the packages looked for above
 
     written = generate(settings, options.out, workers=options.workers, if_missing=options.if_missing)
@@ -65,6 +65,6 @@ def _parser() -> argparse.ArgumentParser:
         if field.default is not MISSING:
             option = f"--{field.name.replace('_', '-')}"
             parser.add_argument(option, type=int, default=field.default, help=f"{_HELP[field.name]} (%(default)s)")
-    parser.add_argument("--workers", type=int, help="processes (as many as there are CPUs)")
-    parser.add_argument("--if-missing", action="store_true", help="do nothing where the set is there already")
+    parser.add_argument("--workers", type=int, help="processes (one for each CPU)")
+    parser.add_argument("--if-missing", action="store_true", help="do nothing if the set exists")
     return parser

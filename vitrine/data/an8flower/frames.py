@@ -1,4 +1,4 @@
-"""From sub-samples to pixels: colouring, anti-aliasing and exact masks."""
+"""Frames: colours, anti-aliased pixels, exact masks and boxes from sub-samples."""
 
 from functools import cache
 from typing import Any
@@ -10,11 +10,11 @@ from vitrine.data.an8flower.renderer import Layer
 from vitrine.data.an8flower.variants import Part
 
 _LEVELS = 4095
-"""Steps of linear light; whole numbers, so that sums over sub-samples are exact in any order."""
+"""Quantisation levels of linear light; integers, so that sums over sub-samples are exact in any order."""
 
 
 def colour(layer: Layer, palette: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """(n, n, 3) linear light of each sub-sample: palette (P, 3) of the part · light + highlight, cut at white."""
+    """(n, n, 3) linear light of each sub-sample: (P, 3) palette[part] · light + highlight, clipped at white."""
     light = palette[layer.part] * layer.light + layer.highlight[..., None]
     return np.asarray(np.rint(np.clip(light, 0, 1) * _LEVELS), np.uint16)
 
@@ -26,12 +26,12 @@ def resolve(linear: NDArray[np.uint16], supersampling: int) -> NDArray[np.uint8]
 
 
 def part_mask(parts: NDArray[np.uint8], part: Part, supersampling: int) -> NDArray[np.bool_]:
-    """(H, W) pixels of which any sub-sample lies on the part."""
+    """(H, W) bool: pixels with any sub-sample on the part."""
     return np.asarray(_blocks(parts == part, supersampling).any(axis=(1, 3)))
 
 
 def tight_box(mask: NDArray[np.bool_]) -> list[int] | None:
-    """x0, y0, x1, y1 (half open) around all that is on, or ``None`` where nothing is."""
+    """x0, y0, x1, y1 (half open) of the box around a mask, or ``None`` for an empty mask."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
         return None

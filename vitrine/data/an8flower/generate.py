@@ -1,4 +1,4 @@
-"""Renders a variant and writes it as train and test shards."""
+"""Generates a variant of an8Flower: renders it and writes it as train and test shards."""
 
 import io
 import os
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vitrine.core.atomic_io import check_vacant
-from vitrine.data.an8flower.augmentation import Crop, make_crops, take
+from vitrine.core.options import CountOrZero, checked
+from vitrine.data.an8flower.augmentation import Crop, crop_samples, make_crops
 from vitrine.data.an8flower.camera import View
 from vitrine.data.an8flower.frames import colour, part_mask, resolve, tight_box
 from vitrine.data.an8flower.renderer import Layer, Renderer
@@ -30,32 +31,34 @@ SPLITS = ("train", "test")
 
 @dataclass(frozen=True)
 class ViewTask:
-    """One view to render, in all classes."""
+    """One view to render, for all classes."""
 
     settings: FlowerSettings
     view: int
     folder: Path
-    """Where the images and masks go."""
+    """Folder for the images and masks."""
 
 
+@checked
 def generate(
-    settings: FlowerSettings, out: Path, *, workers: int | None = None, if_missing: bool = False
+    settings: FlowerSettings, out: Path, *, workers: CountOrZero | None = None, if_missing: bool = False
 ) -> list[Path]:
-    """Writes ``out/train`` and ``out/test``, and ``out/settings.json``; the same settings give the same bytes.
+    """Writes ``out/train``, ``out/test`` and ``out/settings.json``; equal settings produce equal bytes.
 
     Args:
-        settings: What to render.
-        out: The folder of both splits.
-        workers: Processes; 0 and 1 work in this one, ``None`` takes as many as there are CPUs.
-        if_missing: Leave splits alone that are there with the same settings.
+        settings: what to render.
+        out: folder of both splits.
+        workers: number of processes; 0 and 1 work in this one, None uses one for each CPU.
+        if_missing: whether existing splits with the same settings are kept.
 
     Returns:
-        The folders of the splits that were written.
+        Folders of the splits that were written.
 
     Raises:
-        FileExistsError: A split is there already, and ``if_missing`` is off.
-        FileNotFoundError: Splits are there without a record of their settings.
-        ValueError: The splits there have other settings.
+        FileExistsError: where a split exists and ``if_missing`` is off.
+        FileNotFoundError: for existing splits without recorded settings.
+        OptionError: for a negative number of workers.
+        ValueError: for existing splits with other settings.
     """
     splits = _missing(settings, out) if if_missing else list(SPLITS)
     for split in splits:
@@ -80,7 +83,7 @@ def _missing(settings: FlowerSettings, out: Path) -> list[str]:
 
 
 def _render(settings: FlowerSettings, splits: Sequence[str], folder: Path, workers: int) -> dict[int, list[Sample]]:
-    """Samples of each view of the splits."""
+    """The samples of each view of the splits."""
     views = [view for split in splits for view in settings.views_of(split)]
     classes = VARIANTS[settings.variant]
     rendered = run_tasks(
@@ -109,14 +112,14 @@ def _write_split(
 
 
 def cast_views(settings: FlowerSettings, view: int) -> dict[frozenset[Part], Layer]:
-    """Casts one view for each set of extras that a class of the variant has: once, where no class has any."""
+    """Renders one view for each set of extras of the variant's classes: once, where no class has any."""
     renderer = _renderer(settings.seed)
-    place = View(360 * view / settings.views, settings.size, settings.supersampling)
-    return renderer.cast(place, {flower.extras for flower in VARIANTS[settings.variant]})
+    position = View(360 * view / settings.views, settings.size, settings.supersampling)
+    return renderer.cast(position, {flower.extras for flower in VARIANTS[settings.variant]})
 
 
 def render_frame(settings: FlowerSettings, view: int, label: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """One frame as it is before augmentation: image (H, W, 3) and mask (H, W)."""
+    """One frame before augmentation: image (H, W, 3) and mask (H, W)."""
     flower = VARIANTS[settings.variant][label]
     layer = cast_views(settings, view)[flower.extras]
     image = resolve(colour(layer, flower.palette), settings.supersampling)
@@ -124,7 +127,7 @@ def render_frame(settings: FlowerSettings, view: int, label: int) -> tuple[NDArr
 
 
 def render_view(task: ViewTask, advance: Advance) -> list[Sample]:
-    """Renders one view in all classes, crops and rotations, into PNG files in the task's folder."""
+    """Renders one view for all classes, crops and rotations to PNG files in the task's folder."""
     layers = cast_views(task.settings, task.view)
     samples = []
     for label, flower in enumerate(VARIANTS[task.settings.variant]):
@@ -140,12 +143,12 @@ def _write_sample(
     task: ViewTask, label: int, crop: Crop, linear: NDArray[np.uint16], parts: NDArray[np.uint8]
 ) -> Sample:
     s, flower = task.settings.supersampling, VARIANTS[task.settings.variant][label]
-    mask = part_mask(take(parts, crop, s), flower.part, s)
+    mask = part_mask(crop_samples(parts, crop, s), flower.part, s)
     box = tight_box(mask)
     key = f"{flower.name}-view{task.view:04d}-{crop.name}"
     return Sample(
         key=key,
-        image=_save(resolve(take(linear, crop, s), s), task.folder / f"{key}.png"),
+        image=_save(resolve(crop_samples(linear, crop, s), s), task.folder / f"{key}.png"),
         label=label,
         boxes=[] if box is None else [box],
         mask=_save(mask.astype(np.uint8) * 255, task.folder / f"{key}.mask.png"),

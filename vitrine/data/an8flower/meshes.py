@@ -1,4 +1,4 @@
-"""Shapes that the flower is made of: grids, tubes, turned profiles and balls, as trimesh meshes with tones."""
+"""Meshes of the flower: grids, tubes, surfaces of revolution and balls, with a brightness for each vertex."""
 
 from dataclasses import dataclass
 
@@ -16,12 +16,12 @@ Floats = NDArray[np.float64]
 
 _BLADE_GRID = (19, 13)
 BLADE_NEAR_TIP = 16 * _BLADE_GRID[1] + _BLADE_GRID[1] // 2
-"""Index of a blade's vertex on the midrib, a bit before the tip."""
+"""Index of a blade's vertex on the midrib, near the tip."""
 
 
 @dataclass(frozen=True)
 class Surface:
-    """A mesh that belongs to one part; ``tone`` (V,) scales the part's colour at each vertex."""
+    """A mesh of one part; ``tone`` (V,) scales the part's colour at each vertex."""
 
     part: Part
     mesh: trimesh.Trimesh
@@ -58,7 +58,7 @@ def grid(part: Part, points: Floats, tone: Floats | float = 1.0, *, closed: bool
 
 
 def turned(part: Part, profile: Floats, segments: int = 96) -> Surface:
-    """The surface that an (R, 2) profile of (radius, height) makes when it is turned about the z axis."""
+    """The surface of revolution of an (R, 2) profile of (radius, height) about the z axis."""
     angle = np.linspace(0, 2 * np.pi, segments, endpoint=False)
     radius, height = profile[:, :1], profile[:, 1:]
     points = np.stack(
@@ -85,12 +85,12 @@ def blade(
     """A petal or a leaf from the origin along +x.
 
     Args:
-        part: the part that it belongs to.
+        part: its part.
         length: its length.
         width: its half width at the widest place.
-        bend: how far it bends, in degrees from base to tip; upwards where positive.
-        fold: how much the edges rise over the midrib, as a share of the half width.
-        shape: where it is widest; 1 in the middle, less than 1 nearer to the base, more nearer to the tip.
+        bend: its bend from base to tip in degrees, upwards where positive.
+        fold: height of the edges over the midrib, as a share of the half width.
+        shape: position of the widest place: 1 in the middle, less nearer to the base, more nearer to the tip.
         veins: number of darker lines from base to tip.
         shade: how much darker the base is than the tip.
     """

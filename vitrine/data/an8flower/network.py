@@ -1,16 +1,21 @@
-"""A small network that learns an8Flower in a minute or two on a CPU."""
+"""FlowerNet: a small CNN that learns an8Flower in a minute or two on a CPU."""
 
 from torch import Tensor, nn
 
 
 class FlowerNet(nn.Module):
-    """All-ReLU convolutions with max pooling, global average pooling and two linear layers; no batch norm.
+    """Convolutions with ReLU and max pooling, global average pooling and two linear layers, without batch norm.
 
-    ``features`` gives (B, 4·width, H/4, W/4) non-negative maps; with the default width 64 of them.
+    ``features`` outputs (B, 4·width, H/4, W/4) non-negative maps, 64 with the default width.
 
     Args:
-        num_classes: Number of logits.
-        width: Channels of the first convolution.
+        num_classes: number of logits.
+        width: number of channels of the first convolution.
+
+    Example:
+        >>> import torch
+        >>> FlowerNet(num_classes=6)(torch.rand(2, 3, 80, 80)).shape
+        torch.Size([2, 6])
     """
 
     def __init__(self, num_classes: int = 6, width: int = 16) -> None:
@@ -29,7 +34,7 @@ class FlowerNet(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised images, H and W from 64, to (B, num_classes) logits."""
+        """(B, num_classes) logits of (B, 3, H, W) normalised images, H and W 64 or more."""
         logits: Tensor = self.classifier(self.pool(self.features(image)))
         return logits
 

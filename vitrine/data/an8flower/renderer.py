@@ -1,7 +1,6 @@
-"""Ray casting with embree: for each sub-sample its part, the light that falls on it and its highlight.
+"""Renderer: part, light and highlight of each sub-sample of a view, without colour.
 
-Colour is not in here. A view is cast once and coloured once for each class, so that what two classes share is the
-same bits and not merely the same numbers to some tolerance.
+A view is rendered once and coloured for each class, so that what two classes share is identical bit for bit.
 """
 
 from collections.abc import Collection
@@ -12,16 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitrine.data.an8flower.camera import Rays, View, camera_rays
-from vitrine.data.an8flower.scene import Geometry, Scene
+from vitrine.data.an8flower.ray_casting import SURFACE_OFFSET, Floats, Hits, RayCaster, dot, sky_visibility, unit
+from vitrine.data.an8flower.scene import Scene
 from vitrine.data.an8flower.variants import MATERIALS, Part
-
-try:
-    from embreex.mesh_construction import TriangleMesh
-    from embreex.rtcore_scene import EmbreeScene
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError("Rendering an8Flower needs embreex: pip install 'vitrine[synthetic]'") from error
-
-Floats = NDArray[np.float32]
 
 _SUN = np.array([0.88, 0.82, 0.72], np.float32)
 _SKY = np.array([0.38, 0.43, 0.51], np.float32)
@@ -31,146 +23,99 @@ _WALL_LOW = np.array([0.78, 0.75, 0.70], np.float32)
 _WALL_HIGH = np.array([0.28, 0.45, 0.56], np.float32)
 _TABLE_END = (2.2, 9.0)
 """Distances from the pot between which the table fades into the wall."""
-_LIFT = 2e-3
-"""How far secondary rays start from the surface; less lets surfaces shadow themselves."""
-_AMBIENT_REACH = 1.3
-_AMBIENT_RAYS = 40
 
 
 @dataclass(frozen=True)
 class Layer:
-    """What the rays of one view meet, n × n sub-samples."""
+    """The n × n sub-samples of one view."""
 
     part: NDArray[np.uint8]
-    """(n, n) id of the part, ``BACKGROUND`` where nothing is met."""
+    """(n, n) id of the part, ``BACKGROUND`` where the ray hits nothing."""
     depth: Floats
-    """(n, n) distance along the ray, infinite where nothing is met."""
+    """(n, n) distance along the ray, infinite where it hits nothing."""
     light: Floats
-    """(n, n, 3) what the colour of the part is multiplied by."""
+    """(n, n, 3) light by which the part's colour is multiplied."""
     highlight: Floats
-    """(n, n) what is added on top, the same in all channels."""
-
-
-@dataclass(frozen=True)
-class _Hits:
-    at: NDArray[np.int64]
-    face: NDArray[np.int64]
-    weights: Floats
-    depth: Floats
-    origin: Floats
-    direction: Floats
-
-    @property
-    def points(self) -> Floats:
-        return self.origin + self.depth[:, None] * self.direction
-
-
-class _Caster:
-    """One geometry, ready for rays."""
-
-    def __init__(self, geometry: Geometry) -> None:
-        self.geometry = geometry
-        self._scene = EmbreeScene()
-        TriangleMesh(self._scene, geometry.vertices[geometry.faces])
-
-    def hits(self, origins: Floats, directions: Floats) -> _Hits:
-        """The rays that meet the geometry, and where."""
-        found = self._scene.run(origins, directions, output=True)
-        at = np.flatnonzero(found["primID"] >= 0)
-        u, v = found["u"][at], found["v"][at]
-        return _Hits(
-            at,
-            found["primID"][at].astype(np.int64),
-            np.stack([1 - u - v, u, v], -1).astype(np.float32),
-            found["tfar"][at].astype(np.float32),
-            origins[at],
-            directions[at],
-        )
-
-    def blocked(self, origins: Floats, directions: Floats, reach: float = 1e30) -> NDArray[np.bool_]:
-        """(N,) whether anything is on the way within ``reach``."""
-        limits = np.full(len(origins), reach, np.float32)
-        met = self._scene.run(origins, directions, limits, query="INTERSECT")
-        return np.asarray(met) >= 0
-
-    def interpolate(self, hits: _Hits, values: Floats) -> Floats:
-        """Values at vertices (V, K), blended to the hits (N, K)."""
-        corners = values[self.geometry.faces[hits.face]]
-        return np.asarray((hits.weights[:, :, None] * corners).sum(axis=1), np.float32)
+    """(n, n) highlight that is added to all channels."""
 
 
 class Renderer:
-    """Casts views of a scene.
+    """Renders views of a scene.
 
-    Extras are cast apart from what is always there and laid over it by depth. They take shadow and cast none: in this
-    way no sub-sample of the base depends on which extras a class has.
+    Extras are rendered separately from the base and composited by depth. They receive shadows but cast none, so that no
+    sub-sample of the base depends on a class's extras.
     """
 
     def __init__(self, scene: Scene) -> None:
-        self._base = _Caster(scene.base)
-        self._extras = {part: _Caster(geometry) for part, geometry in scene.extras.items()}
+        self._base = RayCaster(scene.base)
+        self._extras = {part: RayCaster(geometry) for part, geometry in scene.extras.items()}
 
     @cached_property
-    def _openness(self) -> dict[Part | None, Floats]:
-        """Share of the sky that the two sides (V, 2) of each vertex see; ``None`` stands for the base."""
+    def _sky_visibility(self) -> dict[Part | None, Floats]:
+        """(V, 2) share of the sky that is visible from both sides of each vertex; ``None`` is the base."""
         casters = [(None, self._base), *self._extras.items()]
-        return {key: _openness(self._base, caster.geometry) for key, caster in casters}
+        return {key: sky_visibility(self._base, caster.geometry) for key, caster in casters}
 
     def cast(self, view: View, choices: Collection[frozenset[Part]]) -> dict[frozenset[Part], Layer]:
-        """What the camera sees of the base with each choice of extras laid over it, lit and without colour."""
+        """Renders the base with each choice of extras, lit and without colour."""
         rays = camera_rays(view)
         base = self._layer(None, self._base, rays)
         extras = {part: self._layer(part, self._extras[part], rays) for part in frozenset().union(*choices)}
         return {choice: reduce(_nearer, (extras[part] for part in sorted(choice)), base) for choice in choices}
 
-    def _layer(self, key: Part | None, caster: _Caster, rays: Rays) -> Layer:
+    def _layer(self, key: Part | None, caster: RayCaster, rays: Rays) -> Layer:
         hits = caster.hits(rays.origins, rays.directions)
         parts = caster.geometry.parts[hits.face]
-        light, highlight = self._shade(key, caster, hits, parts, rays.sun[hits.at])
+        light, highlight = self._shade(key, caster, hits, parts, rays.sun[hits.ray])
         count, side = len(rays.origins), round(len(rays.origins) ** 0.5)
         part, depth = np.zeros(count, np.uint8), np.full(count, np.inf, np.float32)
         all_light, all_highlight = _wall(rays.directions), np.zeros(count, np.float32)
-        part[hits.at], depth[hits.at], all_light[hits.at], all_highlight[hits.at] = parts, hits.depth, light, highlight
+        part[hits.ray], depth[hits.ray], all_light[hits.ray], all_highlight[hits.ray] = (
+            parts,
+            hits.depth,
+            light,
+            highlight,
+        )
         shape = (side, side)
         return Layer(
             part.reshape(shape), depth.reshape(shape), all_light.reshape(*shape, 3), all_highlight.reshape(shape)
         )
 
     def _shade(
-        self, key: Part | None, caster: _Caster, hits: _Hits, parts: NDArray[np.uint8], sun: Floats
+        self, key: Part | None, caster: RayCaster, hits: Hits, parts: NDArray[np.uint8], sun: Floats
     ) -> tuple[Floats, Floats]:
         geometry = caster.geometry
-        values = np.concatenate([geometry.normals, geometry.tones[:, None], self._openness[key]], axis=1)
+        values = np.concatenate([geometry.normals, geometry.tones[:, None], self._sky_visibility[key]], axis=1)
         blended = caster.interpolate(hits, values)
-        back = _dot(blended[:, :3], hits.direction) > 0
-        normal = _unit(np.where(back[:, None], -blended[:, :3], blended[:, :3]))
-        openness = np.where(back, blended[:, 5], blended[:, 4])
-        toward = _dot(normal, sun)
-        lift = np.where(toward[:, None] > 0, normal, -normal) * np.float32(_LIFT)
-        lit = ~self._base.blocked(hits.points + lift, sun)
-        light = _sunlight(parts, toward * lit) + _ambient(normal, openness)
+        back = dot(blended[:, :3], hits.direction) > 0
+        normal = unit(np.where(back[:, None], -blended[:, :3], blended[:, :3]))
+        visibility = np.where(back, blended[:, 5], blended[:, 4])
+        toward = dot(normal, sun)
+        offset = np.where(toward[:, None] > 0, normal, -normal) * np.float32(SURFACE_OFFSET)
+        lit = ~self._base.occluded(hits.points + offset, sun)
+        light = _sunlight(parts, toward * lit) + _ambient(normal, visibility)
         light = _fade_table(light * blended[:, 3:4], parts, hits)
         return light, _highlight(parts, normal, sun - hits.direction) * (toward > 0) * lit
 
 
 def _sunlight(parts: NDArray[np.uint8], toward: Floats) -> Floats:
-    """Lambert's law in front; behind, the share that a thin sheet lets through."""
+    """Lambert's law on the lit side; on the other, the share that a thin sheet transmits."""
     through = _of_parts("translucency")[parts] * np.maximum(-toward, 0)
     return np.asarray((np.maximum(toward, 0) + through)[:, None] * _SUN, np.float32)
 
 
-def _ambient(normal: Floats, openness: Floats) -> Floats:
+def _ambient(normal: Floats, visibility: Floats) -> Floats:
     up = 0.5 + 0.5 * normal[:, 2:3]
-    return np.asarray((up * _SKY + (1 - up) * _BOUNCE) * openness[:, None], np.float32)
+    return np.asarray((up * _SKY + (1 - up) * _BOUNCE) * visibility[:, None], np.float32)
 
 
 def _highlight(parts: NDArray[np.uint8], normal: Floats, halfway: Floats) -> Floats:
-    cosine = np.maximum(_dot(normal, _unit(halfway)), 0)
+    cosine = np.maximum(dot(normal, unit(halfway)), 0)
     return np.asarray(_of_parts("gloss")[parts] * cosine ** _of_parts("shininess")[parts], np.float32)
 
 
-def _fade_table(light: Floats, parts: NDArray[np.uint8], hits: _Hits) -> Floats:
-    """Gives the table its colour and lets it end in the wall without an edge."""
+def _fade_table(light: Floats, parts: NDArray[np.uint8], hits: Hits) -> Floats:
+    """Colours the table and fades it into the wall."""
     table = parts == Part.GROUND
     near, far = _TABLE_END
     share = np.clip((np.linalg.norm(hits.points[table, :2], axis=1) - near) / (far - near), 0, 1)[:, None]
@@ -180,7 +125,7 @@ def _fade_table(light: Floats, parts: NDArray[np.uint8], hits: _Hits) -> Floats:
 
 
 def _wall(directions: Floats) -> Floats:
-    """(N, 3) backdrop, a gradient by height."""
+    """(N, 3) colours of the wall, a vertical gradient."""
     height = np.clip((directions[:, 2:3] + 0.30) / 0.42, 0, 1)
     height = height * height * (3 - 2 * height)
     return np.asarray((1 - height) * _WALL_LOW + height * _WALL_HIGH, np.float32)
@@ -196,41 +141,7 @@ def _nearer(below: Layer, above: Layer) -> Layer:
     )
 
 
-def _openness(occluders: _Caster, geometry: Geometry) -> Floats:
-    """(V, 2) cosine-weighted share of the hemisphere that is free, in front of each vertex and behind it."""
-    sides = [_free_share(occluders, geometry.vertices, normals) for normals in (geometry.normals, -geometry.normals)]
-    return np.stack(sides, -1)
-
-
-def _free_share(occluders: _Caster, vertices: Floats, normals: Floats) -> Floats:
-    helper = np.where(np.abs(normals[:, :1]) < 0.9, np.eye(3, dtype=np.float32)[0], np.eye(3, dtype=np.float32)[1])
-    first = _unit(np.cross(normals, helper))
-    second = np.cross(normals, first)
-    blocked = np.zeros(len(vertices), np.float32)
-    origins = (vertices + _LIFT * normals).astype(np.float32)
-    for x, y, z in _hemisphere(_AMBIENT_RAYS):
-        directions = (x * first + y * second + z * normals).astype(np.float32)
-        blocked += occluders.blocked(origins, directions, _AMBIENT_REACH)
-    return np.asarray(1 - blocked / _AMBIENT_RAYS, np.float32)
-
-
-def _hemisphere(count: int) -> Floats:
-    """(count, 3) directions about +z, as dense as the cosine of their angle (Vogel's spiral, lifted from the disc)."""
-    index = np.arange(count)
-    radius, angle = np.sqrt((index + 0.5) / count), index * np.pi * (3 - 5**0.5)
-    return np.stack([radius * np.cos(angle), radius * np.sin(angle), np.sqrt(1 - radius**2)], -1).astype(np.float32)
-
-
 @cache
 def _of_parts(name: str) -> Floats:
-    """(P,) one property of all materials, indexed by part."""
+    """(P,) a property of all materials, by part."""
     return np.array([getattr(MATERIALS[part], name) for part in Part], np.float32)
-
-
-def _dot(a: Floats, b: Floats) -> Floats:
-    return np.asarray((a * b).sum(axis=1), np.float32)
-
-
-def _unit(vectors: Floats) -> Floats:
-    length = np.sqrt((vectors * vectors).sum(axis=1, keepdims=True))
-    return np.asarray(vectors / np.maximum(length, 1e-12), np.float32)

@@ -1,4 +1,4 @@
-"""The potted flower: ground, pot, soil, stem, leaves and head, and the parts that a variant may add."""
+"""Scene: the geometry of the potted flower, and of the parts that classes of a variant add to it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from vitrine.data.an8flower.meshes import (
 from vitrine.data.an8flower.variants import Part
 
 EXTRAS = (Part.BALL, Part.THORN)
-"""Parts that are there in some classes only; they cast no shadow, so that nothing outside them tells of them."""
+"""Parts that only some classes have; they cast no shadow, so that no pixel outside them depends on the class."""
 
 _HEAD_TILT = 29.0
 _PETALS = ((13, 0.78, 0.165, 0.0, 8.0), (10, 0.58, 0.15, 14.0, 22.0))
@@ -30,7 +30,7 @@ _PETALS = ((13, 0.78, 0.165, 0.0, 8.0), (10, 0.58, 0.15, 14.0, 22.0))
 
 @dataclass(frozen=True)
 class Geometry:
-    """Surfaces joined into one triangle soup with shared vertices."""
+    """Triangles of several surfaces, with the vertices of each surface shared."""
 
     vertices: NDArray[np.float32]
     """(V, 3)"""
@@ -46,14 +46,14 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Scene:
-    """What is always there, and what a class may add."""
+    """The geometry that all classes share, and that of each extra part."""
 
     base: Geometry
     extras: dict[Part, Geometry]
 
 
 def build_scene(seed: int) -> Scene:
-    """Makes the plant; ``seed`` draws its small irregularities (petals, leaves, soil)."""
+    """Builds the plant; ``seed`` determines its small irregularities (petals, leaves, soil)."""
     rng = np.random.default_rng(seed)
     petals = _petals(rng)
     head = [*_disc(rng), *petals, *_sepals()]
@@ -63,7 +63,7 @@ def build_scene(seed: int) -> Scene:
 
 
 def join(surfaces: Iterable[Surface]) -> Geometry:
-    """One geometry of all surfaces, in their order."""
+    """Concatenates surfaces to one geometry."""
     surfaces = list(surfaces)
     offsets = np.cumsum([0, *(len(s.mesh.vertices) for s in surfaces)])
     faces = [np.asarray(s.mesh.faces, np.int64) for s in surfaces]
@@ -101,7 +101,7 @@ def _ground() -> list[Surface]:
 
 
 def _pot() -> list[Surface]:
-    # Each profile is a surface of its own: normals are smooth within one and break between two.
+    # Each profile is a separate surface: normals are smooth within a surface and have edges between surfaces.
     wall = np.linspace((0.345, 0.0), (0.455, 0.60), 14)
     profiles = (
         wall,
@@ -168,7 +168,7 @@ def _sepals() -> list[Surface]:
 
 
 def _flower_balls(petals: list[Surface]) -> Surface:
-    """A ball near the tip of each outer petal, half sunk into it so that it is seen from both sides."""
+    """A ball near the tip of each outer petal, half inside it so that it is visible from both sides."""
     outer = petals[: _PETALS[0][0]]
     centres = np.stack([petal.mesh.vertices[BLADE_NEAR_TIP] for petal in outer])
     return balls(Part.BALL, centres, np.full(len(outer), 0.068), np.ones(len(outer)), 3)

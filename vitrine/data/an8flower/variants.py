@@ -1,14 +1,15 @@
-"""The parts of a flower, and the variants of the set: which part tells which classes apart."""
+"""Parts of the flower, and variants of an8Flower: their classes and discriminative parts."""
 
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 
 class Part(IntEnum):
-    """Ids of the id buffer."""
+    """Ids of the parts."""
 
     BACKGROUND = 0
     GROUND = 1
@@ -25,14 +26,14 @@ class Part(IntEnum):
 
 @dataclass(frozen=True)
 class Material:
-    """How a part takes light; its colour is the class's affair."""
+    """Reflection of a part; its colour depends on the class."""
 
     gloss: float = 0.0
     """Strength of the highlight."""
     shininess: float = 20.0
     """Exponent of the highlight (Blinn–Phong)."""
     translucency: float = 0.0
-    """Share of sunlight that a thin sheet lets through; 0 for solids."""
+    """Share of sunlight that a thin sheet transmits; 0 for solids."""
 
 
 MATERIALS: dict[Part, Material] = {
@@ -80,7 +81,7 @@ class FlowerClass:
 
     name: str
     part: Part
-    """The discriminative part: the class's mask is where it is seen."""
+    """The discriminative part, whose visible pixels are the class's mask."""
     colours: dict[Part, str] = field(default_factory=dict)
     """Colours (sRGB) that differ from the neutral plant."""
     extras: frozenset[Part] = frozenset()
@@ -100,17 +101,19 @@ def _added(part: Part, name: str) -> FlowerClass:
     return FlowerClass(name, part, extras=frozenset({part}))
 
 
-VARIANTS: dict[str, tuple[FlowerClass, ...]] = {
+Variant = Literal["single-6c", "double-12c", "part-2c"]
+
+VARIANTS: dict[Variant, tuple[FlowerClass, ...]] = {
     "single-6c": _coloured(Part.PETAL, ""),
     "double-12c": _coloured(Part.PETAL, "petals-") + _coloured(Part.STEM, "stem-"),
     "part-2c": (_added(Part.BALL, "balls"), _added(Part.THORN, "thorns")),
 }
-"""single-6c: the petals' colour. double-12c: a colour and whether petals or stem have it, the other part being neutral.
-part-2c: balls on the petals, or thorns on the stem."""
+"""Classes differ in: single-6c, the colour of the petals; double-12c, a colour and whether petals or stem have it, the
+other being neutral; part-2c, balls on the petals or thorns on the stem."""
 
 
 def linear(colour: str) -> tuple[float, float, float]:
-    """Linear light, 0 to 1, of an sRGB colour such as ``#ff8000``."""
+    """Linear RGB, 0 to 1, of an sRGB colour such as ``#ff8000``."""
     encoded = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in encoded)
     return red, green, blue

@@ -1,4 +1,4 @@
-"""WebDataset shards: their schema, the writer, the verifier, and one converter per data set.
+"""WebDataset shards: schema, writer, verifier, and a converter for each data set.
 
 ``python -m vitrine.shards --help`` is the command line.
 """

@@ -1,35 +1,37 @@
-"""What a converter is: it lists the samples of a data set, and the writer does the rest."""
+"""Converters: what the converter of a data set declares, and the functions that all converters share."""
 
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from vitrine.core.options import OptionError, check_value
 from vitrine.data.shards.sample import Sample
-from vitrine.data.shards.schema import ShardIndex
+from vitrine.data.shards.schema import Annotation, ShardIndex
 from vitrine.data.shards.writer import write_shards
 
 
 @dataclass(frozen=True)
 class SampleSet:
-    """A split of a data set as its converter lists it."""
+    """A split of a data set, as listed by its converter."""
 
     dataset: str
     split: str
     classes: Sequence[str]
     samples: Sequence[Sample]
-    annotations: Sequence[str] = field(default=())
+    annotations: Sequence[Annotation] = field(default=())
     multi_label: bool = False
     part_names: Sequence[str] | None = None
     object_names: Sequence[str] | None = None
-    """Position i names object id i + 1."""
+    """Entry i is the name of object id i + 1."""
     notes: Sequence[str] = ()
-    """What whoever converts should know, a sentence each: such as how many images were left out."""
+    """Sentences for the user, such as how many images were left out."""
 
 
 @dataclass(frozen=True)
 class Converter:
-    """A data set's sub-command: ``add_arguments`` declares its options, ``list_samples`` reads them."""
+    """Sub-command of a data set: ``add_arguments`` declares its options, ``list_samples`` lists a split by them."""
 
     name: str
     help: str
@@ -37,18 +39,18 @@ class Converter:
     list_samples: Callable[[Namespace], SampleSet]
 
 
-def write_set(listed: SampleSet, out: Path, *, shard_size: int, workers: int | None, seed: int) -> ShardIndex:
-    """Writes a listed split; see ``write_shards``."""
+def write_set(samples: SampleSet, out: Path, *, shard_size: int, workers: int | None, seed: int) -> ShardIndex:
+    """Writes a listed split; the other arguments are those of `write_shards`."""
     return write_shards(
-        listed.samples,
+        samples.samples,
         out,
-        dataset=listed.dataset,
-        split=listed.split,
-        classes=listed.classes,
-        annotations=listed.annotations,
-        multi_label=listed.multi_label,
-        part_names=listed.part_names,
-        object_names=listed.object_names,
+        dataset=samples.dataset,
+        split=samples.split,
+        classes=samples.classes,
+        annotations=samples.annotations,
+        multi_label=samples.multi_label,
+        part_names=samples.part_names,
+        object_names=samples.object_names,
         shard_size=shard_size,
         workers=workers,
         seed=seed,
@@ -56,11 +58,33 @@ def write_set(listed: SampleSet, out: Path, *, shard_size: int, workers: int | N
 
 
 def require_folder(path: Path) -> Path:
-    """Gives the path back.
+    """Returns the path.
 
     Raises:
-        FileNotFoundError: It is no folder.
+        FileNotFoundError: where it is not a folder.
     """
     if not path.is_dir():
         raise FileNotFoundError(f"{path} is no folder: give the folder that holds the data set.")
     return path
+
+
+def number_type(annotation: Any) -> Callable[[str], int]:
+    """A type for argparse options: whole numbers that an annotation such as `vitrine.core.options.Count` allows.
+
+    Example:
+        >>> from vitrine.core.options import Count
+        >>> number_type(Count)("12")
+        12
+    """
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+            check_value("", value, annotation)
+        except OptionError as error:
+            raise ArgumentTypeError(f"is {text}; give {error.wanted}") from None
+        except ValueError:
+            raise ArgumentTypeError(f"is {text!r}; give a whole number") from None
+        return value
+
+    return parse

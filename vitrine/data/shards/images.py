@@ -1,4 +1,4 @@
-"""Image files of a data set: which there are, whether they decode, and how large they are."""
+"""Encoding and decoding of images, masks and object maps for shards."""
 
 import io
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-_KEPT_FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png"}  # an MPO is a JPEG with further pictures after it
+_STORED_FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png"}  # an MPO is a JPEG followed by further images
 _PNG_MODES = frozenset({"1", "L", "LA", "I;16", "P", "RGB", "RGBA"})
 
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """An image as a shard stores it."""
+    """An image as it is stored in a shard."""
 
     data: bytes
     extension: str
@@ -27,10 +27,10 @@ class EncodedImage:
 
 
 def decode(data: bytes, name: str) -> Image.Image:
-    """Decodes every pixel of an image.
+    """Decodes an image completely.
 
     Raises:
-        ValueError: The bytes are no image, or not a whole one; the message opens with ``name``.
+        ValueError: where the bytes are not a complete image; the message starts with ``name``.
     """
     try:
         picture = Image.open(io.BytesIO(data))
@@ -43,37 +43,37 @@ def decode(data: bytes, name: str) -> Image.Image:
 
 
 def encode_image(data: bytes, name: str) -> EncodedImage:
-    """Keeps the bytes of a JPEG or PNG, in any colour mode, and turns every other format into PNG.
+    """Encodes an image: the bytes of a JPEG or PNG are kept, in any colour mode; other formats become PNG.
 
     Raises:
-        ValueError: The image is broken.
+        ValueError: where the image is broken.
     """
     picture = decode(data, name)
-    extension = _KEPT_FORMATS.get(picture.format or "")
+    extension = _STORED_FORMATS.get(picture.format or "")
     if extension is None:
         data, extension = _to_png(_in_png_mode(picture, name)), "png"
     return EncodedImage(data, extension, *picture.size)
 
 
 def encode_mask(data: bytes, name: str) -> EncodedImage:
-    """Gives a binary mask as an 8-bit grey PNG; one that is that already keeps its bytes.
+    """Encodes a binary mask as 8-bit grey PNG; the bytes of such a file are kept.
 
     Raises:
-        ValueError: The mask is broken, or has values other than 0 and 1, or 0 and 255.
+        ValueError: where the mask is broken, or has values other than 0 and 1, or 0 and 255.
     """
     picture = decode(data, name)
     grey = picture if picture.mode == "L" else picture.convert("L")
     if not is_binary(grey):
         raise ValueError(f"{name} has values other than 0 and 255 (or 0 and 1): threshold the mask first.")
-    keep = picture.format == "PNG" and picture.mode == "L"
-    return EncodedImage(data if keep else _to_png(grey), "png", *picture.size)
+    is_encoded = picture.format == "PNG" and picture.mode == "L"
+    return EncodedImage(data if is_encoded else _to_png(grey), "png", *picture.size)
 
 
 def encode_objects(data: bytes, name: str) -> EncodedImage:
-    """Gives a map of object ids as a 16-bit grey PNG; one that is that already keeps its bytes.
+    """Encodes a map of object ids as 16-bit grey PNG; the bytes of such a file are kept.
 
     Raises:
-        ValueError: The map is broken, has several channels, or ids outside 0 … 65535.
+        ValueError: where the map is broken, has several channels, or ids outside 0 … 65535.
     """
     picture = decode(data, name)
     ids = np.asarray(picture)
@@ -85,13 +85,13 @@ def encode_objects(data: bytes, name: str) -> EncodedImage:
 
 
 def is_binary(mask: Image.Image) -> bool:
-    """Whether a grey image holds 0 and one of 1 and 255 alone."""
+    """Whether the values of a grey image are 0 and 1, or 0 and 255."""
     values = {value for value, count in enumerate(mask.histogram()) if count}
     return values <= {0, 1} or values <= {0, 255}
 
 
 def is_16_bit_png(picture: Image.Image) -> bool:
-    """Whether a decoded picture came from a 16-bit grey PNG (mode "I" in older releases of Pillow)."""
+    """Whether an image was decoded from a 16-bit grey PNG (mode "I" in older releases of Pillow)."""
     return picture.format == "PNG" and picture.mode in {"I;16", "I"}
 
 
@@ -111,16 +111,16 @@ def _to_png(picture: Image.Image) -> bytes:
 
 
 def read_size(path: Path) -> tuple[int, int]:
-    """Width and height in pixels, from the head of an image file.
+    """Width and height in pixels, from the header of an image file.
 
     Raises:
-        FileNotFoundError: The file is absent.
-        ValueError: It is no image.
+        FileNotFoundError: where the file is absent.
+        ValueError: where it is no image.
     """
     try:
         with Image.open(path) as picture:
             return picture.size
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path} does not exist: restore the file, or remove its row from the set.") from None
+        raise FileNotFoundError(f"{path} does not exist: restore the file, or remove it from the set.") from None
     except UnidentifiedImageError:
         raise ValueError(f"{path} is no image that Pillow can read: replace or remove it.") from None

@@ -1,4 +1,4 @@
-"""What a sample's record must satisfy, checked alike when a shard is written and when it is verified."""
+"""Rules of sample records, checked by both the writer and the verifier."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ def _is_index(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_row(value: object, length: int) -> TypeGuard[Sequence[float]]:
+def _is_numbers(value: object, length: int) -> TypeGuard[Sequence[float]]:
     return (
         isinstance(value, Sequence)
         and len(value) == length
@@ -24,7 +24,13 @@ def _is_row(value: object, length: int) -> TypeGuard[Sequence[float]]:
 
 @dataclass(frozen=True)
 class RecordRules:
-    """The split's side of the bargain: classes, annotations and parts that every record must agree with."""
+    """The declarations of a split that each of its records has to agree with: classes, annotations and parts.
+
+    Example:
+        >>> rules = RecordRules(num_classes=2, multi_label=False, annotations=frozenset({"boxes"}))
+        >>> rules.problems({"label": 5, "width": 8, "height": 6, "boxes": []})
+        ['label 5 is outside the 2 classes (0 to 1)']
+    """
 
     num_classes: int
     multi_label: bool
@@ -32,7 +38,7 @@ class RecordRules:
     num_parts: int | None = None
 
     def label_problems(self, label: object) -> list[str]:
-        """What is wrong with a label: its type, its range, or a repetition."""
+        """Problems of a label: its type, its range, repeated classes."""
         if not self.multi_label:
             return self._range_problems([label])
         if not isinstance(label, list):
@@ -41,18 +47,18 @@ class RecordRules:
         return self._range_problems(label) + repeated
 
     def problems(self, record: Mapping[str, Any]) -> list[str]:
-        """What is wrong with a whole record, a phrase each; empty where nothing is."""
+        """Problems of a record, as phrases; empty for a valid record."""
         size = (record.get("width"), record.get("height"))
         if not all(_is_index(side) and side > 0 for side in size):
             return [f"width and height are {size[0]!r} and {size[1]!r}, no positive whole numbers"]
-        found = self.label_problems(record.get("label"))
-        found += [
+        problems = self.label_problems(record.get("label"))
+        problems += [
             f"{name} are {'absent' if name in self.annotations else 'not among the annotations of the split'}"
             for name in RECORD_ANNOTATIONS
             if (name in record) != (name in self.annotations)
         ]
-        found += _box_problems(record.get("boxes", []), record["width"], record["height"])
-        return found + self._box_entry_problems(record) + self._part_problems(record)
+        problems += _box_problems(record.get("boxes", []), record["width"], record["height"])
+        return problems + self._box_entry_problems(record) + self._part_problems(record)
 
     def _range_problems(self, labels: Sequence[object]) -> list[str]:
         return [
@@ -74,7 +80,7 @@ class RecordRules:
             return []
         parts = record["parts"]
         if not isinstance(parts, Sequence) or (self.num_parts is not None and len(parts) != self.num_parts):
-            return [f"parts are not a list of {self.num_parts} rows"]
+            return [f"parts are not a list of {self.num_parts} parts"]
         return [
             f"part {number} {part!r} is no x, y, visible near the {record['width']} x {record['height']} image"
             for number, part in enumerate(parts)
@@ -92,19 +98,19 @@ def _are_indices(values: object, boxes: object, count: int) -> bool:
 
 
 def _is_part(part: object, width: int, height: int) -> bool:
-    """Annotators do click beside an image; a click farther off than the image is large is another image's, or a bug."""
-    if not _is_row(part, 3) or part[2] not in {0, 1}:
+    """Annotated parts may be somewhat outside the image; farther than its size, they are an error."""
+    if not _is_numbers(part, 3) or part[2] not in {0, 1}:
         return False
     return part[2] == 0 or (-width <= part[0] <= 2 * width and -height <= part[1] <= 2 * height)
 
 
 def _box_problems(boxes: object, width: int, height: int) -> list[str]:
-    """CUB has boxes that end a pixel outside their image, so a box need only overlap it."""
+    """Boxes have to overlap the image; some of CUB end a pixel outside of it."""
     if not isinstance(boxes, Sequence):
         return [f"boxes {boxes!r} are no list"]
     return [
         f"box {number} {box!r} is no x0 < x1, y0 < y1 that overlaps the {width} x {height} image"
         for number, box in enumerate(boxes)
-        if not _is_row(box, 4)
+        if not _is_numbers(box, 4)
         or not (box[0] < box[2] and box[1] < box[3] and box[0] < width and box[1] < height and min(box[2:]) > 0)
     ]

@@ -1,4 +1,4 @@
-"""One sample on its way into a shard."""
+"""Samples as converters list them, and their encoding as members of a shard."""
 
 import json
 import operator
@@ -12,27 +12,33 @@ from vitrine.data.shards.rules import RecordRules
 from vitrine.data.shards.schema import SampleRecord
 
 Source = Path | bytes | Callable[[], bytes]
-"""Where the bytes of an image come from: a file, memory, or (generated sets) an importable callable."""
+"""Source of an image's bytes: a file, the bytes, or an importable function that returns them."""
 
 _RESERVED = frozenset(SampleRecord.__annotations__)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What a converter says about one sample; ``None`` is "the set has no such annotation"."""
+    """One sample of a data set; None for annotations that the set does not have.
+
+    Example:
+        >>> sample = Sample(make_key("birds/a.jpg"), Path("birds/a.jpg"), label=3, boxes=[(0, 0, 40, 30)])
+        >>> sample.key, sample.labels
+        ('birds__a', [3])
+    """
 
     key: str
-    """Unique in the split, without dots and slashes; see ``make_key``."""
+    """Unique in the split, without dots and slashes; see `make_key`."""
     image: Source
     label: int | Sequence[int]
     boxes: Sequence[Sequence[float]] | None = None
-    """x0, y0, x1, y1 in pixels, half open; an empty sequence where an image of a set with boxes has none."""
+    """x0, y0, x1, y1 in pixels, half open; empty for an image without boxes in a set that has boxes."""
     box_labels: Sequence[int] | None = None
-    """Class index of each box; all samples of a split have these, or none."""
+    """Class index of each box; all samples of a split have it, or none."""
     box_difficult: Sequence[float] | None = None
-    """0 or 1 for each box; all samples of a split have these, or none."""
+    """0 or 1 for each box; all samples of a split have it, or none."""
     parts: Sequence[Sequence[float]] | None = None
-    """x, y, visible in the split's order of parts."""
+    """x, y, visible of each part, in the split's order of parts."""
     mask: Source | None = None
     objects: Source | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -40,7 +46,7 @@ class Sample:
 
     @property
     def name(self) -> str:
-        """How messages call the sample: by its image file, else by its key."""
+        """Name for messages: the image file, else the key."""
         return str(self.image) if isinstance(self.image, Path) else f"sample {self.key!r}"
 
     @property
@@ -50,30 +56,30 @@ class Sample:
 
 
 def make_key(relative: str | PurePath) -> str:
-    """Turns a file's path inside its data set, without its extension, into a key without dots and slashes."""
+    """A key without dots and slashes from a file's path inside its data set, without its extension."""
     return PurePath(relative).with_suffix("").as_posix().replace("/", "__").replace(".", "_")
 
 
 def declared_problems(sample: Sample, rules: RecordRules) -> list[str]:
-    """What can be seen to be wrong with a sample before any file is opened."""
-    found = rules.label_problems(_plain_label(sample))
+    """Problems of a sample that are found without opening its files."""
+    problems = rules.label_problems(_plain_label(sample))
     if not sample.key or "." in sample.key or "/" in sample.key:
-        found.append(f"the key {sample.key!r} is empty or holds a dot or slash")
+        problems.append(f"the key {sample.key!r} is empty or holds a dot or slash")
     if reserved := sorted(_RESERVED & sample.extra.keys()):
-        found.append(f"the extra entry {reserved[0]!r} is a name of the schema")
+        problems.append(f"the extra entry {reserved[0]!r} is a name of the schema")
     for name in ("boxes", "mask", "objects", "parts"):
         if (getattr(sample, name) is not None) != (name in rules.annotations):
             state = "lacks" if name in rules.annotations else "has undeclared"
-            found.append(f"it {state} {name}")
-    return found
+            problems.append(f"it {state} {name}")
+    return problems
 
 
 def encode_sample(sample: Sample, rules: RecordRules) -> dict[str, bytes]:
-    """Gives the members of a sample, by their names in the tar, in a fixed order.
+    """The members of a sample by their names in the tar, in a fixed order.
 
     Raises:
-        FileNotFoundError: A file of the sample is absent.
-        ValueError: A file is broken, sizes differ, or the record breaks a rule.
+        FileNotFoundError: where a file of the sample is absent.
+        ValueError: where a file is broken, sizes differ, or the record breaks a rule.
     """
     image = encode_image(_read(sample.image, sample.name), sample.name)
     record = _record(sample, image)
@@ -108,7 +114,7 @@ def _record(sample: Sample, image: EncodedImage) -> dict[str, Any]:
 
 
 def _plain_flag(flag: float) -> float:
-    """0 and 1 as whole numbers; anything else stays as it is, for the rules to refuse."""
+    """0 and 1 as integers; other values unchanged, to be refused by the rules."""
     return int(flag) if flag in {0, 1} else float(flag)
 
 
@@ -120,7 +126,7 @@ def _read(source: Source, name: str) -> bytes:
     try:
         return source.read_bytes()
     except FileNotFoundError:
-        raise FileNotFoundError(f"{name} does not exist: restore the file, or remove its row from the set.") from None
+        raise FileNotFoundError(f"{name} does not exist: restore the file, or remove it from the set.") from None
 
 
 def _same_size(encoded: EncodedImage, image: EncodedImage, name: str) -> bytes:

@@ -1,15 +1,16 @@
-"""The on-disk schema of a split: ``index.json`` beside its tar shards, and a JSON record in them for each sample."""
+"""Schema of a split on disk: ``index.json`` beside tar shards, which hold a JSON record for each sample."""
 
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict, get_args
 
 SCHEMA_VERSION = 1
 INDEX_FILE = "index.json"
-ANNOTATIONS = ("boxes", "mask", "objects", "parts")
+Annotation = Literal["boxes", "mask", "objects", "parts"]
+ANNOTATIONS = get_args(Annotation)
 BOX_ENTRIES = ("box_labels", "box_difficult")
-"""What a record may say of each box; all samples of a split have the same of these."""
+"""Optional entries of a record with one value for each box; all samples of a split have the same ones."""
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png")
 
 _FIELD_TYPES = {
@@ -26,19 +27,19 @@ _OPTIONAL_LISTS = ("part_names", "object_names")
 
 
 class SampleRecord(TypedDict):
-    """``{key}.json``; further entries that a converter adds stand beside these."""
+    """Entries of ``{key}.json``; converters may add others."""
 
     label: int | list[int]
     """Class index, or the indices of all classes in the image (multi-label)."""
     width: int
-    """Pixels of the stored image, as its file holds them: a rotation flag (EXIF) is not applied."""
+    """Pixels of the stored image, without applying a rotation flag (EXIF)."""
     height: int
     boxes: NotRequired[list[list[float]]]
     """x0, y0, x1, y1 in pixels of the stored image, half open: x0 ≤ x < x1."""
     box_labels: NotRequired[list[int]]
     """Class index of each box, in the order of ``boxes``; absent where all boxes are of the image's one class."""
     box_difficult: NotRequired[list[int]]
-    """Of each box 1 where the object is hard to recognise, else 0."""
+    """1 for each box whose object is difficult to recognise, else 0."""
     parts: NotRequired[list[list[float]]]
     """x, y, visible (0 or 1) of each part, in the order of ``part_names``."""
 
@@ -54,25 +55,25 @@ class ShardEntry:
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """``index.json``: what a split holds and where."""
+    """Contents of ``index.json``: what a split holds and where."""
 
     dataset: str
     split: str
     classes: list[str]
     multi_label: bool
     annotations: list[str]
-    """Sorted subset of ``ANNOTATIONS``: what every sample of the split has."""
+    """Annotations of every sample of the split: a sorted subset of ``ANNOTATIONS``."""
     count: int
     class_counts: list[int]
-    """Samples of each class; with several labels a sample counts once for each."""
+    """Number of samples of each class; a sample with several labels counts for each."""
     shards: list[ShardEntry]
     part_names: list[str] | None = None
     object_names: list[str] | None = None
-    """Position i names object id i + 1; empty where the set has no name, as has an id beyond the list."""
+    """Entry i is the name of object id i + 1, empty where the set has no name for it; ids may exceed the list."""
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
-        """The text of ``index.json``."""
+        """Text of ``index.json``."""
         entries = asdict(self)
         for name in _OPTIONAL_LISTS:
             if entries[name] is None:
@@ -81,11 +82,11 @@ class ShardIndex:
 
 
 def parse_index(folder: Path) -> ShardIndex:
-    """Reads ``folder/index.json`` without a look at the shards that it lists.
+    """Reads ``folder/index.json`` without checking the shards that it lists.
 
     Raises:
-        FileNotFoundError: The folder holds no ``index.json``.
-        ValueError: The file is not JSON, or not an index of this schema version.
+        FileNotFoundError: where the folder has no ``index.json``.
+        ValueError: where the file is not JSON, or not an index of this schema version.
     """
     path = Path(folder) / INDEX_FILE
     if not path.is_file():
@@ -103,11 +104,11 @@ def parse_index(folder: Path) -> ShardIndex:
 
 
 def read_index(folder: Path) -> ShardIndex:
-    """Reads ``folder/index.json`` and checks that every shard that it lists is there.
+    """Reads ``folder/index.json`` and checks that every listed shard exists.
 
     Raises:
-        FileNotFoundError: The index or a shard that it lists is absent.
-        ValueError: The index is not JSON, or not of this schema version.
+        FileNotFoundError: where the index or a listed shard is absent.
+        ValueError: where the index is not JSON, or not of this schema version.
     """
     index = parse_index(folder)
     for shard in index.shards:

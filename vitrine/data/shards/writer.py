@@ -1,4 +1,4 @@
-"""Writes a list of samples as shuffled tar shards with an index, reproducibly and all or nothing."""
+"""Shard writer: writes samples as shuffled tar shards with an index, reproducibly and atomically."""
 
 import hashlib
 import io
@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vitrine.core.atomic_io import atomic_new_folder, check_vacant
+from vitrine.core.options import Count, CountOrZero, checked
 from vitrine.data.shards.pool import Advance, run_tasks
 from vitrine.data.shards.rules import RecordRules
 from vitrine.data.shards.sample import Sample, declared_problems, encode_sample, make_key
-from vitrine.data.shards.schema import ANNOTATIONS, BOX_ENTRIES, INDEX_FILE, ShardEntry, ShardIndex
+from vitrine.data.shards.schema import BOX_ENTRIES, INDEX_FILE, Annotation, ShardEntry, ShardIndex
 
 __all__ = ["Sample", "make_key", "write_shards"]
 
@@ -26,6 +27,7 @@ class _ShardTask:
     rules: RecordRules
 
 
+@checked
 def write_shards(
     samples: Sequence[Sample],
     out: Path,
@@ -33,42 +35,44 @@ def write_shards(
     dataset: str,
     split: str,
     classes: Sequence[str],
-    annotations: Sequence[str],
+    annotations: Sequence[Annotation],
     multi_label: bool = False,
     part_names: Sequence[str] | None = None,
     object_names: Sequence[str] | None = None,
-    shard_size: int = 1000,
-    workers: int | None = None,
+    shard_size: Count = 1000,
+    workers: CountOrZero | None = None,
     seed: int = 0,
 ) -> ShardIndex:
-    """Writes ``samples`` as a split folder ``out``, which appears when it is whole or not at all.
+    """Writes samples as a split folder, which exists only once it is complete.
 
-    Samples are ordered by key, then shuffled with ``seed``, so that a shard mixes classes and the same samples give
-    the same bytes, whatever their order, on any number of workers.
+    Samples are sorted by key and shuffled with ``seed``, so that shards mix classes, and equal samples produce equal bytes in
+    any order and with any number of workers.
 
     Args:
-        samples: The samples; each has the declared annotations and no others.
-        out: The split's folder; must not exist, or be empty.
-        dataset: Name of the data set.
-        split: Name of the split.
-        classes: Class names, in the order of the labels.
-        annotations: Subset of mask, boxes, parts, objects.
-        multi_label: Labels are lists of class indices.
-        part_names: Names of the parts, in the order of ``Sample.parts``.
-        object_names: Names of the object ids 1, 2 and so on; empty where one has no name.
-        shard_size: Samples a shard; the last one has the rest.
-        workers: Processes; 0 and 1 work in this one, ``None`` takes as many as there are CPUs.
-        seed: Seed of the shuffle.
+        samples: each with exactly the declared annotations.
+        out: the split's folder; must not exist, or be empty.
+        dataset: name of the data set.
+        split: name of the split.
+        classes: class names, in the order of the labels.
+        annotations: subset of mask, boxes, parts, objects.
+        multi_label: whether labels are lists of class indices.
+        part_names: names of the parts, in the order of ``Sample.parts``.
+        object_names: names of the object ids 1, 2 and so on; empty for ids without a name.
+        shard_size: number of samples in a shard; the last one may have fewer.
+        workers: number of processes; 0 and 1 work in this one, None uses one for each CPU.
+        seed: seed of the shuffle.
 
     Raises:
-        FileExistsError: ``out`` holds something.
-        FileNotFoundError: A file of a sample is absent.
-        ValueError: A sample is broken or breaks a rule of the schema, or two share a key.
+        FileExistsError: where ``out`` is not empty.
+        FileNotFoundError: where a file of a sample is absent.
+        OptionError: for a number out of range, or an unknown annotation.
+        ValueError: where a sample is broken or breaks a rule of the schema, or two share a key.
     """
     out = Path(out)
     check_vacant(out)
     rules = _make_rules(samples, classes, annotations, part_names, multi_label=multi_label)
-    _check_arguments(samples, out, annotations, shard_size)
+    if not samples:
+        raise ValueError(f"There are no samples to write to {out}; give at least one.")
     _check_samples(samples, rules)
     with atomic_new_folder(out) as partial:
         tasks = _plan(samples, partial, rules, shard_size, seed)
@@ -103,33 +107,24 @@ def _make_rules(
     return RecordRules(len(classes), multi_label, frozenset(annotations), None if parts is None else len(parts))
 
 
-def _check_arguments(samples: Sequence[Sample], out: Path, annotations: Sequence[str], shard_size: int) -> None:
-    if not samples:
-        raise ValueError(f"There are no samples to write to {out}: give at least one.")
-    if shard_size < 1:
-        raise ValueError(f"shard_size is {shard_size}: give 1 or more samples a shard.")
-    if unknown := sorted(set(annotations) - set(ANNOTATIONS)):
-        raise ValueError(f"{unknown[0]!r} is no annotation: take them from {', '.join(ANNOTATIONS)}.")
-
-
 def _check_samples(samples: Sequence[Sample], rules: RecordRules) -> None:
-    seen: dict[str, Sample] = {}
+    by_key: dict[str, Sample] = {}
     for sample in samples:
         if problems := declared_problems(sample, rules):
             raise ValueError(f"{sample.name}: {problems[0]}.")
-        if first := seen.get(sample.key):
+        if first := by_key.get(sample.key):
             raise ValueError(f"{first.name} and {sample.name} share the key {sample.key!r}: rename one of them.")
         for name in BOX_ENTRIES:
             if (getattr(sample, name) is None) != (getattr(samples[0], name) is None):
                 raise ValueError(
                     f"{samples[0].name} and {sample.name} differ in having {name}: give them to all or none."
                 )
-        seen[sample.key] = sample
+        by_key[sample.key] = sample
 
 
 def _plan(samples: Sequence[Sample], folder: Path, rules: RecordRules, shard_size: int, seed: int) -> list[_ShardTask]:
     ordered = sorted(samples, key=lambda sample: sample.key)
-    random.Random(seed).shuffle(ordered)  # noqa: S311 - no secret hangs on the order
+    random.Random(seed).shuffle(ordered)  # noqa: S311 - not for cryptography
     starts = range(0, len(ordered), shard_size)
     return [
         _ShardTask(folder / f"shard-{number:06d}.tar", ordered[start : start + shard_size], rules)
@@ -151,7 +146,7 @@ def _write_shard(task: _ShardTask, advance: Advance) -> ShardEntry:
 
 
 def _add_member(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    """A fresh ``TarInfo`` has no time, no owner and a fixed mode: nothing of the machine gets into the bytes."""
+    """Adds a member without time and owner and with a fixed mode, so that the bytes do not depend on the machine."""
     member = tarfile.TarInfo(name)
     member.size = len(data)
     tar.addfile(member, io.BytesIO(data))

@@ -12,7 +12,7 @@ from vitrine.core.options import Options, Positive
 from vitrine.explainers.mu_lasso.explainer import MuLassoExplainer
 from vitrine.filters.scaling import ResponseScaling
 from vitrine.solvers import MuLassoSolution, MuLassoSums, solve_mu_lasso, solve_mu_lasso_rows
-from vitrine.solvers.lasso_path import Advance
+from vitrine.solvers.working_set import Advance
 
 LEARNED_SCALINGS = ("unit", "standardized")
 """Those that depend on the samples."""
@@ -112,7 +112,7 @@ class MuLassoFit:
         self.explainer.weights.copy_(solution.weights)
 
     def _from_sums(self, sums: MuLassoSums, mu: float, tol: float, advance: Advance) -> MuLassoSolution:
-        scaling = fit_scaling(self.explainer, sums.count, sums.total, sums.gram.diagonal(), sums.label_total)
+        scaling = fit_scaling(self.explainer, sums.n_samples, sums.total, sums.gram.diagonal(), sums.label_total)
         scaled = sums.scaled(scaling.shift.cpu(), scaling.factor.cpu(), centre=scaling.has_intercept)
         return solve_mu_lasso(scaled.gram, scaled.cross, scaled.label_sq, mu, tol, advance=advance)
 

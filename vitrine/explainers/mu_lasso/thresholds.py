@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vitrine.core.distributed import gather_over_ranks, world_size
 from vitrine.explainers.mu_lasso.explainer import MuLassoExplainer
-from vitrine.filters.peaks import WantedFilter, peaks
+from vitrine.filters.maxima import TargetFilter, filter_maxima
 
 
 @torch.no_grad()
@@ -22,7 +22,7 @@ def learn_activation_thresholds(explainer: MuLassoExplainer, batches: Iterable[T
         batches: of this process's training images, (B, 3, H, W); no more are drawn than needed.
         num_images: images of all processes together, at most.
     """
-    selected = [WantedFilter(*explainer.responses.filter_of(index)) for index in explainer.relevant_indices()]
+    selected = [TargetFilter(*explainer.responses.filter_of(index)) for index in explainer.relevant_indices()]
     indices = [filter_.index for filter_ in selected]
     device, share = explainer.weights.device, -(-num_images // world_size())
     maxima: list[Tensor] = []
@@ -30,7 +30,7 @@ def learn_activation_thresholds(explainer: MuLassoExplainer, batches: Iterable[T
         left = share - sum(map(len, maxima))
         if left <= 0:
             break
-        maxima.append(peaks(explainer.responses, images[:left].to(device), selected).maxima.cpu())
+        maxima.append(filter_maxima(explainer.responses, images[:left].to(device), selected).maxima.cpu())
     all_maxima = torch.cat(gather_over_ranks(torch.cat(maxima) if maxima else torch.zeros(0, len(selected))))
     if len(all_maxima):
         medians = all_maxima.median(dim=0).values

@@ -20,6 +20,12 @@ def pull_away(embedding: Tensor, *, over: str = "images", across_ranks: bool = F
 
     Raises:
         ValueError: for another value of ``over``.
+
+    Example:
+        >>> pull_away(torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])).item()  # (N, n): two orthogonal x-features
+        0.0
+        >>> pull_away(torch.rand(5, 32, 4)).shape  # (J, N, n)
+        torch.Size([5])
     """
     if over == "images":
         gram = _total(embedding.mT @ embedding, across_ranks)
@@ -54,6 +60,11 @@ def sparse_reconstruction(
 
     Raises:
         ValueError: where q is not positive.
+
+    Example:
+        >>> decoded, target = torch.zeros(4, 2), torch.tensor([[0.0, 1.0]] * 4)  # (N, D): Q = 0 and 1
+        >>> round(sparse_reconstruction(decoded, target, q=9.0).item(), 4)  # (log 1 + log 10) / 2
+        1.1513
     """
     if not q > 0:
         raise ValueError(f"q is {q}; the log penalty needs q > 0")

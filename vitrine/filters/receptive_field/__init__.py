@@ -1,1 +1,1 @@
-"""Receptive fields: which pixels an output depends on, followed operator by operator."""
+"""Receptive fields: which pixels an output depends on, propagated operator by operator."""

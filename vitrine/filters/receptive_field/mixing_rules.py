@@ -1,17 +1,18 @@
-"""Rules for operators that compute: place by place, or over all places of some dimensions."""
+"""Rules for arithmetic, activations, norms, reductions, matrix products and attention."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from vitrine.filters.receptive_field.region import Demand, Operator, Region, Rule, aligned, whole, whole_of
+from vitrine.filters.receptive_field.operators import Demand, Operator, Rule
+from vitrine.filters.receptive_field.region import Region, aligned, whole, whole_of
 
 
 def elementwise(operator: Operator) -> Rule:
-    """An element of the output needs that element of every operand."""
+    """Each output element depends on the same element of every operand."""
     return lambda demand: [None if shape is None else aligned(demand.region, shape) for shape in operator.operands]
 
 
 def unknown(operator: Operator) -> Rule:
-    """Anything may need everything."""
+    """Every output element may depend on all elements of all operands."""
     return lambda demand: [None if shape is None else whole_of(shape, demand.clip) for shape in operator.operands]
 
 
@@ -24,12 +25,12 @@ def _mixed(region: Region, shape: Sequence[int], dimensions: Iterable[int], clip
 
 
 def _mixing(operator: Operator, dimensions: Sequence[int]) -> Rule:
-    """The output has the operand's shape, and needs all of some dimensions."""
-    return lambda demand: operator.alone(_mixed(demand.region, operator.operand, dimensions, demand.clip))
+    """For an output of the operand's shape that depends on all indices of some dimensions."""
+    return lambda demand: operator.first_only(_mixed(demand.region, operator.operand, dimensions, demand.clip))
 
 
 def batch_norm(operator: Operator) -> Rule:
-    """Place by place with the kept statistics, over all places with those of the batch."""
+    """Elementwise with running statistics; over all dimensions but the channels with batch statistics."""
     others = [dimension for dimension in range(len(operator.operand)) if dimension != 1]
     return _mixing(operator, others if operator.arguments["training"] else [])
 
@@ -40,7 +41,7 @@ def layer_norm(operator: Operator) -> Rule:
 
 
 def group_norm(operator: Operator) -> Rule:
-    """Over all places of a group of channels."""
+    """Over all locations of a group of channels, taken as all channels."""
     return _mixing(operator, range(1, len(operator.operand)))
 
 
@@ -50,26 +51,26 @@ def softmax(operator: Operator) -> Rule:
 
 
 def reduction(operator: Operator) -> Rule:
-    """Over the dimensions that are gone, or are left with one index."""
+    """Over the dimensions that are removed, or kept with size 1."""
     shape = operator.operand
-    given = operator.arguments.get("dim")
-    named = (given,) if isinstance(given, int) else given or range(len(shape))
-    reduced = {dimension % len(shape) for dimension in named}
+    dim = operator.arguments.get("dim")
+    dims = (dim,) if isinstance(dim, int) else dim or range(len(shape))
+    reduced = {dimension % len(shape) for dimension in dims}
 
     def rule(demand: Demand) -> Sequence[Region | None]:
         region = demand.region
         if len(region) < len(shape):
-            rest = iter(region)
-            region = tuple(whole(1, clip=True) if index in reduced else next(rest) for index in range(len(shape)))
-        return operator.alone(_mixed(region, shape, reduced, demand.clip))
+            remaining = iter(region)
+            region = tuple(whole(1, clip=True) if index in reduced else next(remaining) for index in range(len(shape)))
+        return operator.first_only(_mixed(region, shape, reduced, demand.clip))
 
     return rule
 
 
 def matrix_product(first: int) -> Callable[[Operator], Rule]:
-    """Rows of the left and columns of the right operand; those before ``first`` are added to the product."""
+    """Rows of the left and columns of the right operand; operands before ``first`` are added to the product."""
 
-    def compiled(operator: Operator) -> Rule:
+    def rule_of(operator: Operator) -> Rule:
         left, right = operator.operands[first : first + 2]
 
         def rule(demand: Demand) -> Sequence[Region | None]:
@@ -82,7 +83,7 @@ def matrix_product(first: int) -> Callable[[Operator], Rule]:
 
         return rule
 
-    return compiled
+    return rule_of
 
 
 def attention(operator: Operator) -> Rule:
@@ -94,7 +95,7 @@ def attention(operator: Operator) -> Rule:
             None
             if shape is None
             else (batch, *whole_of(shape[1:], clip))
-            if shape[0] == count  # a mask may be one for all
+            if shape[0] == count  # a mask may be shared by the batch
             else whole_of(shape, clip)
             for shape in operator.operands
         ]
@@ -126,7 +127,7 @@ MIXING_RULES: Mapping[str, Callable[[Operator], Rule]] = {
     "NativeGroupNorm": group_norm,
     **dict.fromkeys(("Softmax", "LogSoftmax", "SafeSoftmax"), softmax),
 }
-"""Of operators with one operand."""
+"""For operators with one operand."""
 
 COMBINING_RULES: Mapping[str, Callable[[Operator], Rule]] = {
     **dict.fromkeys((*_ARITHMETIC, *_ACTIVATIONS, *_COPIES), elementwise),
@@ -143,4 +144,4 @@ COMBINING_RULES: Mapping[str, Callable[[Operator], Rule]] = {
         attention,
     ),
 }
-"""Of operators with several operands."""
+"""For operators with several operands."""

@@ -1,16 +1,8 @@
-"""The pure functions under the metrics."""
+"""Functional metrics: the pure functions that the metric classes are made of."""
 
 from vitrine.core.image_ops import degenerate
 from vitrine.metrics.functional.components import connected_components, largest_component
-from vitrine.metrics.functional.faithfulness import (
-    MapMoments,
-    absolute_difference,
-    decision_kept,
-    map_moments,
-    orthogonality,
-    orthogonality_of_moments,
-    pooled_moments,
-)
+from vitrine.metrics.functional.faithfulness import absolute_difference, decision_kept
 from vitrine.metrics.functional.insertion_deletion import (
     check_insertion_deletion,
     curve_area,
@@ -38,21 +30,30 @@ from vitrine.metrics.functional.localization import (
     tightest_boxes,
 )
 from vitrine.metrics.functional.masks import (
-    BETA_SQUARED,
     IOU_THRESHOLDS,
     MAPS_AT_ONCE,
-    SALIENCY_LEVELS,
-    SaliencyCurves,
-    SaliencyScores,
     area_under_iou,
     energy_inside,
     iou_at_thresholds,
     iou_curve,
     iou_curve_area,
+)
+from vitrine.metrics.functional.orthogonality import (
+    MapMoments,
+    map_moments,
+    orthogonality,
+    orthogonality_of_moments,
+    pooled_moments,
+)
+from vitrine.metrics.functional.pointing import is_difficult, maximum_point, pointing_hit
+from vitrine.metrics.functional.saliency_detection import (
+    BETA_SQUARED,
+    SALIENCY_LEVELS,
+    SaliencyCurves,
+    SaliencyScores,
     saliency_curves,
     saliency_scores,
 )
-from vitrine.metrics.functional.pointing import is_difficult, maximum_point, pointing_hit
 
 __all__ = [
     "BETA_SQUARED",

@@ -1,4 +1,4 @@
-"""Connected components of pixels."""
+"""Connected components of binary images, with 8-connectivity."""
 
 import torch
 import torch.nn.functional as F
@@ -6,48 +6,61 @@ from torch import Tensor
 
 
 def connected_components(on: Tensor) -> Tensor:
-    """The component of each pixel that is on; pixels that share a side or a corner are connected (8-connectivity).
+    """Labels the connected components of the pixels that are on; pixels that share a side or a corner are connected.
 
     Args:
         on: (B, H, W) bool.
 
     Returns:
-        (B, H, W) int64: the row-order index of the component's first pixel, H · W where a pixel is off.
+        (B, H, W) int64: the row-major index of the component's first pixel; H · W where a pixel is off.
+
+    Example:
+        >>> connected_components(torch.tensor([[[True, False, False], [False, True, False], [False, False, False]]]))
+        tensor([[[0, 9, 9],
+                 [9, 0, 9],
+                 [9, 9, 9]]])
     """
-    nothing = on[0].numel()
-    flat, pixels = on.flatten(1), torch.arange(nothing, device=on.device)
-    first = torch.where(flat, pixels, nothing)
+    off = on[0].numel()
+    flat, pixels = on.flatten(1), torch.arange(off, device=on.device)
+    first = torch.where(flat, pixels, off)
     while True:
-        nearest = torch.where(flat, _least_around(first.reshape(on.shape)).flatten(1), nothing)
-        # A pixel tells what it hears to the pixel that it names, and then names what that one does: so a component of any
-        # shape is joined in a few rounds, and not in as many as it is long.
-        told = F.pad(nearest, (0, 1), value=nothing).scatter_reduce(1, first, nearest, "amin")
-        joined = told.gather(1, told)[:, :-1]
-        if torch.equal(joined, first):
+        smallest = torch.where(flat, _neighbourhood_minimum(first.reshape(on.shape)).flatten(1), off)
+        # Hooking and pointer jumping: each pixel passes the smallest label of its neighbourhood on to the pixel that its
+        # own label names, and then takes the label of that pixel. So components of any shape are labelled in a few rounds,
+        # not in as many as they are long.
+        hooked = F.pad(smallest, (0, 1), value=off).scatter_reduce(1, first, smallest, "amin")
+        jumped = hooked.gather(1, hooked)[:, :-1]
+        if torch.equal(jumped, first):
             return first.reshape(on.shape)
-        first = joined
+        first = jumped
 
 
-def _least_around(numbers: Tensor) -> Tensor:
-    """(B, H, W): the least in each pixel's 3 × 3 neighbourhood; torch's pooling takes no integers."""
+def _neighbourhood_minimum(values: Tensor) -> Tensor:
+    """(B, H, W): the minimum over each pixel's 3 × 3 neighbourhood; torch's pooling does not take integers."""
     for dim in (1, 2):
-        last = numbers.shape[dim] - 1
-        before, after = numbers.narrow(dim, 0, last), numbers.narrow(dim, 1, last)
-        least = numbers.clone()
-        least.narrow(dim, 1, last).copy_(torch.minimum(least.narrow(dim, 1, last), before))
-        least.narrow(dim, 0, last).copy_(torch.minimum(least.narrow(dim, 0, last), after))
-        numbers = least
-    return numbers
+        last = values.shape[dim] - 1
+        before, after = values.narrow(dim, 0, last), values.narrow(dim, 1, last)
+        minimum = values.clone()
+        minimum.narrow(dim, 1, last).copy_(torch.minimum(minimum.narrow(dim, 1, last), before))
+        minimum.narrow(dim, 0, last).copy_(torch.minimum(minimum.narrow(dim, 0, last), after))
+        values = minimum
+    return values
 
 
 def largest_component(on: Tensor) -> Tensor:
-    """Only the component of the most pixels, the first in row order where several have as many.
+    """Keeps the component of the most pixels alone, the first in row-major order of several of that size.
 
     Args:
         on: (B, H, W) bool.
 
     Returns:
         (B, H, W) bool.
+
+    Example:
+        >>> largest_component(torch.tensor([[[True, False, False], [False, False, False], [True, True, False]]])).int()
+        tensor([[[0, 0, 0],
+                 [0, 0, 0],
+                 [1, 1, 0]]], dtype=torch.int32)
     """
     first = connected_components(on).flatten(1)
     counts = torch.zeros(len(on), first.shape[1] + 1, dtype=torch.int64, device=on.device)

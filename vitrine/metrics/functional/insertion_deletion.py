@@ -1,4 +1,4 @@
-"""What a class gains and loses as an image's pixels come and go by their saliency (Petsiuk, Das and Saenko, BMVC 2018)."""
+"""Insertion and deletion curves of heatmaps (Petsiuk, Das and Saenko, RISE, BMVC 2018)."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -8,114 +8,149 @@ from torch import Tensor, nn
 
 from vitrine.backbones.guard import eval_guard
 from vitrine.core.image_ops import degenerate, gaussian_blur
+from vitrine.core.options import Count, NonNegative, checked
 from vitrine.core.precision import in_full
 
-IMAGES_AT_ONCE = 64
-"""Bounds the memory of a curve by the images in a forward pass; changes no result."""
+MAX_FORWARD_BATCH = 64
+"""Largest number of images in a forward pass: bounds the memory, and changes no result."""
 
 Classify = Callable[[Tensor], Tensor]
-"""Takes (B, 3, H, W) images as the backbone takes them to (B, C) logits; an ``nn.Module`` is put behind glass."""
+"""Maps (B, 3, H, W) images, normalised for the backbone, to (B, C) logits; an ``nn.Module`` runs under `eval_guard`."""
 
 
+@checked
 def insertion_curve(
-    classify: Classify, images: Tensor, maps: Tensor, targets: Tensor, steps: int = 50, blur: float = 11.0
+    classify: Classify, images: Tensor, maps: Tensor, targets: Tensor, steps: Count = 50, blur: NonNegative = 11.0
 ) -> Tensor:
-    """Probability of a class while the pixels of an image come into its blurred copy, the most salient first.
+    """Probability of a class while the pixels of an image are inserted into its blurred copy, the most salient first.
 
-    Of equal pixels the first in row order comes first. After step s of S, ⌊s · H · W / S⌋ pixels have come.
+    Of equally salient pixels the first in row-major order comes first. After step s of S, ⌊s · H · W / S⌋ pixels are
+    inserted.
 
     Args:
         classify: the network.
-        images: (B, 3, H, W) as it takes them.
+        images: (B, 3, H, W), normalised for the network.
         maps: (B, H, W).
-        targets: (B,) the classes.
-        steps: S, the groups of pixels.
+        targets: (B,) classes.
+        steps: S, the number of groups of pixels.
         blur: σ in pixels of the Gaussian that blurs the image.
 
     Returns:
-        (B, S + 1) softmax probabilities at the shares of pixels that `step_shares` gives; NaN for a degenerate map.
+        (B, S + 1) softmax probabilities at the shares of pixels from `step_shares`; NaN for a degenerate map.
 
     Raises:
-        ValueError: for steps below 1, a negative blur, or maps that do not fit the images.
+        OptionError: for ``steps`` below 1 or a negative ``blur``.
+        ValueError: for maps of another size than the images.
+
+    Example:
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 10))
+        >>> images, maps, targets = torch.rand(2, 3, 8, 8), torch.rand(2, 8, 8), torch.tensor([3, 7])
+        >>> curve = insertion_curve(model, images, maps, targets, steps=4, blur=2.0)
+        >>> curve.shape
+        torch.Size([2, 5])
+        >>> torch.allclose(curve[:, -1], model(images).softmax(dim=1)[torch.arange(2), targets])
+        True
     """
-    check_insertion_deletion(steps, blur)
     return _curve(classify, gaussian_blur(images, blur), images, maps, targets, steps)
 
 
+@checked
 def deletion_curve(
     classify: Classify,
     images: Tensor,
     maps: Tensor,
     targets: Tensor,
-    steps: int = 50,
+    steps: Count = 50,
     background: float | Tensor = 0.0,
 ) -> Tensor:
-    """Probability of a class while the pixels of an image give way to the background, the most salient first.
+    """Probability of a class while the pixels of an image are replaced by the background, the most salient first.
 
-    The order, the result and the errors are those of `insertion_curve`.
+    The order of the pixels, the result and the errors are those of `insertion_curve`.
 
     Args:
         classify: the network.
-        images: (B, 3, H, W) as it takes them.
+        images: (B, 3, H, W), normalised for the network.
         maps: (B, H, W).
-        targets: (B,) the classes.
-        steps: S, the groups of pixels.
-        background: a number or a tensor that broadcasts to the images; 0 is the mean colour of normalised ones.
+        targets: (B,) classes.
+        steps: S, the number of groups of pixels.
+        background: a number or a tensor that broadcasts to the images; 0 is the mean colour of normalised images.
+
+    Example:
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 10))
+        >>> images, maps, targets = torch.rand(2, 3, 8, 8), torch.rand(2, 8, 8), torch.tensor([3, 7])
+        >>> deletion_curve(model, images, maps, targets, steps=4).shape
+        torch.Size([2, 5])
     """
-    check_insertion_deletion(steps)
     fill = torch.as_tensor(background, dtype=images.dtype, device=images.device).expand_as(images)
     return _curve(classify, images, fill, maps, targets, steps)
 
 
-def curve_area(curve: Tensor, pixels: int) -> Tensor:
-    """Area under curves of insertion or deletion over the share of pixels, by the trapezoid rule.
+def curve_area(curve: Tensor, num_pixels: int) -> Tensor:
+    """Area under insertion or deletion curves over the share of pixels, by the trapezoidal rule.
 
     Args:
         curve: (B, S + 1).
-        pixels: H · W of the images.
+        num_pixels: H · W of the images.
 
     Returns:
         (B,) float64 in [0, 1].
+
+    Example:
+        >>> curve_area(torch.tensor([[1.0, 0.5, 0.0]]), num_pixels=64).item()
+        0.5
     """
-    return torch.trapezoid(curve.double(), step_shares(pixels, curve.shape[1] - 1).to(curve.device))
+    return torch.trapezoid(curve.double(), step_shares(num_pixels, curve.shape[1] - 1).to(curve.device))
 
 
-def step_shares(pixels: int, steps: int) -> Tensor:
-    """(S + 1,) float64 from 0 to 1: the share of pixels that have come, or gone, after each step."""
-    return _step_counts(pixels, steps).double() / pixels
+def step_shares(num_pixels: int, steps: int) -> Tensor:
+    """(S + 1,) float64 from 0 to 1: the share of pixels that are inserted or deleted after each step.
+
+    Example:
+        >>> step_shares(num_pixels=10, steps=4).tolist()
+        [0.0, 0.2, 0.5, 0.7, 1.0]
+    """
+    return _step_counts(num_pixels, steps).double() / num_pixels
 
 
 def _curve(classify: Classify, start: Tensor, end: Tensor, maps: Tensor, targets: Tensor, steps: int) -> Tensor:
-    """(B, S + 1): the probabilities of targets while pixels of ``start`` become those of ``end``."""
+    """(B, S + 1): the targets' probabilities while pixels of ``start`` are replaced by those of ``end``."""
     if maps.shape != (len(start), *start.shape[2:]):
         raise ValueError(f"maps must be {(len(start), *start.shape[2:])}, got {tuple(maps.shape)}.")
     ranks, targets = saliency_ranks(maps.detach().to(start.device)), targets.to(start.device)
-    counts = _step_counts(ranks[0].numel(), steps).to(start.device)
-    columns = []
+    step_counts = _step_counts(ranks[0].numel(), steps).to(start.device)
+    parts = []
     with eval_guard(classify) if isinstance(classify, nn.Module) else nullcontext(), torch.no_grad():
-        for some in torch.split(counts, max(1, IMAGES_AT_ONCE // len(start))):
-            changed = ranks[:, None] < some[:, None, None]
-            mixed = torch.where(changed[:, :, None], end[:, None], start[:, None])
+        for counts in torch.split(step_counts, max(1, MAX_FORWARD_BATCH // len(start))):
+            replaced = ranks[:, None] < counts[:, None, None]
+            mixed = torch.where(replaced[:, :, None], end[:, None], start[:, None])
             probabilities = in_full(classify(mixed.flatten(0, 1))).softmax(dim=1)
-            explained = probabilities.gather(1, targets.repeat_interleave(len(some))[:, None])
-            columns.append(explained.reshape(len(start), len(some)))
-    return torch.cat(columns, dim=1).masked_fill(degenerate(maps).to(start.device)[:, None], torch.nan)
+            of_targets = probabilities.gather(1, targets.repeat_interleave(len(counts))[:, None])
+            parts.append(of_targets.reshape(len(start), len(counts)))
+    return torch.cat(parts, dim=1).masked_fill(degenerate(maps).to(start.device)[:, None], torch.nan)
 
 
 def saliency_ranks(maps: Tensor) -> Tensor:
-    """(B, H, W) int64: the place of each pixel in falling order, 0 first; of equal ones the first in row order."""
+    """(B, H, W) int64: rank of each pixel by falling value, 0 first; equal ones in row-major order.
+
+    Example:
+        >>> saliency_ranks(torch.tensor([[[1.0, 3.0], [3.0, 2.0]]])).tolist()
+        [[[3, 0], [1, 2]]]
+    """
     order = maps.flatten(1).argsort(dim=1, descending=True, stable=True)
-    places = torch.arange(order.shape[1], device=maps.device).expand_as(order)
-    return torch.empty_like(order).scatter_(1, order, places).reshape(maps.shape)
+    ranks = torch.arange(order.shape[1], device=maps.device).expand_as(order)
+    return torch.empty_like(order).scatter_(1, order, ranks).reshape(maps.shape)
 
 
-def _step_counts(pixels: int, steps: int) -> Tensor:
-    return torch.arange(steps + 1) * pixels // steps
+def _step_counts(num_pixels: int, steps: int) -> Tensor:
+    return torch.arange(steps + 1) * num_pixels // steps
 
 
-def check_insertion_deletion(steps: int, blur: float = 0.0) -> None:
-    """Raises ValueError for options that the curves do not know."""
-    if steps < 1:
-        raise ValueError(f"steps of insertion and deletion must be 1 or more, got {steps}.")
-    if not blur >= 0:
-        raise ValueError(f"blur of insertion must be 0 pixels or more, got {blur}.")
+@checked
+def check_insertion_deletion(steps: Count, blur: NonNegative = 0.0) -> None:
+    """Raises OptionError for options that the curves do not take.
+
+    Example:
+        >>> check_insertion_deletion(steps=0)
+        Traceback (most recent call last):
+        vitrine.core.options.OptionError: steps is 0; give 1 or more.
+    """

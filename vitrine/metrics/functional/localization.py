@@ -1,4 +1,4 @@
-"""Localisation: the tightest box of what is on in a heatmap, against annotated boxes."""
+"""Weakly supervised localisation: the tightest box of a thresholded heatmap against annotated boxes."""
 
 from collections.abc import Sequence
 
@@ -7,11 +7,22 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from vitrine.core.image_ops import degenerate
-from vitrine.metrics.functional.components import largest_component as only_largest
+from vitrine.metrics.functional.components import largest_component as largest_component_of
+
+LOCALIZATION_ALPHAS = tuple(step / 2 for step in range(21))
+"""α = 0, 0.5 … 10."""
+
+REQUIRED_IOU = 0.5
+"""A localisation is a success where its IoU is above this."""
 
 
 def box_region(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """(H, W) bool: the union of (k, 4) half-open boxes x0, y0, x1, y1; a pixel counts by its centre."""
+    """(H, W) bool: the union of (k, 4) half-open boxes x0, y0, x1, y1; a pixel is inside by its centre.
+
+    Example:
+        >>> box_region(torch.tensor([[0.0, 0.0, 2.0, 1.0]]), (2, 3)).int().tolist()
+        [[1, 1, 0], [0, 0, 0]]
+    """
     height, width = size
     y = torch.arange(height, device=boxes.device)[:, None] + 0.5
     x = torch.arange(width, device=boxes.device) + 0.5
@@ -19,23 +30,22 @@ def box_region(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     return ((x >= x0) & (x < x1) & (y >= y0) & (y < y1)).any(dim=0)
 
 
-LOCALIZATION_ALPHAS = tuple(step / 2 for step in range(21))
-"""α = 0, 0.5 … 10."""
-
-REQUIRED_IOU = 0.5
-"""A localisation is a success above it."""
-
-
 def tightest_box(map: Tensor, alpha: float, *, largest_component: bool = False) -> Tensor:  # noqa: A002 - the paper's word
-    """The tightest box of all pixels that are on: map > α · mean(map) (section 4.2 of Du et al., KDD 2018).
+    """The tightest box around all pixels that are on: map > α · mean(map) (section 4.2 of Du et al., KDD 2018).
 
     Args:
-        map: (H, W), made for values that are not negative.
+        map: (H, W), not negative.
         alpha: α.
-        largest_component: whether only the largest 8-connected component counts, the first in row order of several.
+        largest_component: whether only the largest 8-connected component is on, the first in row-major order of several.
 
     Returns:
-        (4,) float64 x0, y0, x1, y1, half open; NaN where nothing is on, and for a degenerate map.
+        (4,) float64 x0, y0, x1, y1, half open; NaN where no pixel is on, and for a degenerate map.
+
+    Example:
+        >>> map = torch.zeros(8, 8)
+        >>> map[2:4, 1:6] = 1
+        >>> tightest_box(map, alpha=1.0).tolist()
+        [1.0, 2.0, 6.0, 4.0]
     """
     return tightest_boxes(map[None], (alpha,), largest_component=largest_component)[0, 0]
 
@@ -52,21 +62,25 @@ def tightest_boxes(
 
     Returns:
         (B, A, 4) float64.
+
+    Example:
+        >>> tightest_boxes(torch.rand(2, 8, 8)).shape
+        torch.Size([2, 21, 4])
     """
     values = maps.detach().double()
-    pixels = values[0].numel() if len(values) else 1
-    # Without a division: values · pixels > α · sum is exact for float32 maps, so that equal is never above.
-    scaled, total = values * pixels, values.sum(dim=(1, 2))
+    num_pixels = values[0].numel() if len(values) else 1
+    # Multiplied, not divided: values · pixels > α · sum is exact for float32 maps, so that equal values are never above.
+    scaled, total = values * num_pixels, values.sum(dim=(1, 2))
     if largest_component:
-        rows, columns = _sides_of_largest(scaled, total, alphas)
+        rows_on, columns_on = _sides_of_largest_component(scaled, total, alphas)
     else:
-        # A row has a pixel that is on where its maximum is: no pixel is looked at A times.
+        # A row has a pixel that is on where its maximum is on: this reads each pixel once, not A times.
         levels = (torch.tensor(alphas, dtype=torch.float64, device=maps.device) * total[:, None])[..., None]
-        rows, columns = scaled.amax(dim=2)[:, None] > levels, scaled.amax(dim=1)[:, None] > levels
-    (x0, x1), (y0, y1) = _ends(columns), _ends(rows)
+        rows_on, columns_on = scaled.amax(dim=2)[:, None] > levels, scaled.amax(dim=1)[:, None] > levels
+    (x0, x1), (y0, y1) = _first_and_end(columns_on), _first_and_end(rows_on)
     boxes = torch.stack([x0, y0, x1, y1], dim=2).double()
-    nothing = ~rows.any(dim=2) | degenerate(values)[:, None]
-    return boxes.masked_fill(nothing[..., None], torch.nan)
+    undefined = ~rows_on.any(dim=2) | degenerate(values)[:, None]
+    return boxes.masked_fill(undefined[..., None], torch.nan)
 
 
 def localization_ious(
@@ -76,22 +90,28 @@ def localization_ious(
     *,
     largest_component: bool = False,
 ) -> Tensor:
-    """How well the tightest box of each map fits at each α: its highest IoU with any of the image's boxes.
+    """Highest IoU of the tightest box of each map, at each α, with any of the image's boxes.
 
     Args:
         maps: (B, H, W).
-        boxes: (k, 4) half-open x0, y0, x1, y1 for each map; without one (k = 0) the IoU is 0.
+        boxes: B tensors (k, 4) of half-open x0, y0, x1, y1; without a box (k = 0) the IoU is 0.
         alphas: A values of α.
         largest_component: as in `tightest_box`.
 
     Returns:
-        (B, A) float64 in [0, 1]: 0 at an α at which nothing is on, NaN throughout for a degenerate map.
+        (B, A) float64 in [0, 1]: 0 at an α at which no pixel is on, NaN throughout for a degenerate map.
+
+    Example:
+        >>> maps = torch.zeros(1, 8, 8)
+        >>> maps[:, 2:4, 0:4] = 1
+        >>> localization_ious(maps, [torch.tensor([[0.0, 2.0, 8.0, 4.0]])], alphas=(1.0, 2.0)).tolist()
+        [[0.5, 0.5]]
     """
-    found = tightest_boxes(maps, alphas, largest_component=largest_component)
-    ious = found.new_zeros(found.shape[:2])
-    for row, (own, truth) in enumerate(zip(found, boxes, strict=True)):
-        if len(truth):
-            ious[row] = box_iou(own, truth.to(own)).amax(dim=1).nan_to_num(0)
+    predicted = tightest_boxes(maps, alphas, largest_component=largest_component)
+    ious = predicted.new_zeros(predicted.shape[:2])
+    for image, (of_map, annotated) in enumerate(zip(predicted, boxes, strict=True)):
+        if len(annotated):
+            ious[image] = box_iou(of_map, annotated.to(of_map)).amax(dim=1).nan_to_num(0)
     return ious.masked_fill(degenerate(maps)[:, None], torch.nan)
 
 
@@ -104,6 +124,12 @@ def localization_success(
 
     Returns:
         (B,) float64: 1 for a success, 0 for a failure, NaN for a degenerate map.
+
+    Example:
+        >>> maps = torch.zeros(1, 8, 8)
+        >>> maps[:, 2:4, 0:5] = 1
+        >>> localization_success(maps, [torch.tensor([[0.0, 2.0, 8.0, 4.0]])], alpha=1.0).tolist()  # IoU 5/8
+        [1.0]
     """
     ious = localization_ious(maps, boxes, (alpha,), largest_component=largest_component)[:, 0]
     return (ious > REQUIRED_IOU).double().masked_fill(ious.isnan(), torch.nan)
@@ -112,29 +138,35 @@ def localization_success(
 def localization_error(
     maps: Tensor, boxes: Sequence[Tensor], alpha: float, *, largest_component: bool = False
 ) -> Tensor:
-    """Share of images that are not localised, of those with a box; a degenerate map is a failure.
+    """Share of failures of `localization_success` among the images with a box; a degenerate map is a failure.
 
     The arguments are those of `localization_ious`, at one α.
 
     Returns:
-        () float64 in [0, 1]; NaN where no image has a box.
+        () float64 in [0, 1]; NaN without an image that has a box.
+
+    Example:
+        >>> maps = torch.zeros(2, 8, 8)
+        >>> maps[0, 2:4, 0:5] = 1  # the second map is degenerate
+        >>> localization_error(maps, [torch.tensor([[0.0, 2.0, 8.0, 4.0]])] * 2, alpha=1.0).item()
+        0.5
     """
     success = localization_success(maps, boxes, alpha, largest_component=largest_component)
-    annotated = torch.tensor([len(truth) > 0 for truth in boxes], dtype=torch.bool, device=maps.device)
-    return (success[annotated] != 1).double().mean()
+    has_box = torch.tensor([len(of_image) > 0 for of_image in boxes], dtype=torch.bool, device=maps.device)
+    return (success[has_box] != 1).double().mean()
 
 
-def _sides_of_largest(scaled: Tensor, total: Tensor, alphas: Sequence[float]) -> tuple[Tensor, Tensor]:
-    """(B, A, H) and (B, A, W) bool: which rows and columns the largest component at each α is in."""
-    rows, columns = [], []
+def _sides_of_largest_component(scaled: Tensor, total: Tensor, alphas: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """(B, A, H) and (B, A, W) bool: the rows and columns of the largest component at each α."""
+    rows_on, columns_on = [], []
     for alpha in alphas:
-        on = only_largest(scaled > (alpha * total)[:, None, None])
-        rows.append(on.any(dim=2))
-        columns.append(on.any(dim=1))
-    return torch.stack(rows, dim=1), torch.stack(columns, dim=1)
+        on = largest_component_of(scaled > (alpha * total)[:, None, None])
+        rows_on.append(on.any(dim=2))
+        columns_on.append(on.any(dim=1))
+    return torch.stack(rows_on, dim=1), torch.stack(columns_on, dim=1)
 
 
-def _ends(on: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, A) each: the first of (B, A, N) that is on, and one behind the last."""
-    numbers = on.to(torch.uint8)
-    return numbers.argmax(dim=2), on.shape[2] - numbers.flip(2).argmax(dim=2)
+def _first_and_end(on: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, A) each: the first of (B, A, N) that is on, and one past the last."""
+    integers = on.to(torch.uint8)
+    return integers.argmax(dim=2), on.shape[2] - integers.flip(2).argmax(dim=2)

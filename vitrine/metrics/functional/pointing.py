@@ -1,4 +1,4 @@
-"""The pointing game of Zhang et al. (ECCV 2016)."""
+"""Pointing game: hits of a heatmap's maximum, and the difficult subset (Zhang et al., ECCV 2016)."""
 
 from collections.abc import Sequence
 
@@ -10,37 +10,49 @@ from vitrine.metrics.functional.localization import box_region
 
 
 def maximum_point(maps: Tensor) -> Tensor:
-    """The pixel at each map's maximum, the first in row order where several share it.
+    """The pixel of each map's maximum, the first in row-major order of several.
 
     Args:
         maps: (B, H, W).
 
     Returns:
         (B, 2) int64: x, y.
+
+    Example:
+        >>> maximum_point(torch.tensor([[[0.0, 0.0, 3.0], [1.0, 0.0, 0.0]]])).tolist()
+        [[2, 0]]
     """
     index = maps.flatten(1).argmax(dim=1)
     return torch.stack([index % maps.shape[2], index // maps.shape[2]], dim=1)
 
 
 def pointing_hit(maps: Tensor, boxes: Sequence[Tensor | None], tolerance: float = 15.0) -> Tensor:
-    """Whether each map's maximum lies in a box or near one (the pointing game of Zhang et al., ECCV 2016).
+    """Whether each map's maximum lies in a box or within a tolerance of one (Zhang et al., ECCV 2016).
 
-    With p the `maximum_point`, a hit is min ‖p − q‖₂ ≤ tolerance over all pixels q that a box touches: a disc of that radius
-    around p meets a box. A half-open box x0 … x1 touches the columns ⌊x0⌋ … ⌈x1⌉ − 1.
+    With p the `maximum_point`, a hit is min ‖p − q‖₂ ≤ tolerance over all pixels q that a box touches. A half-open box
+    x0 … x1 touches the columns ⌊x0⌋ … ⌈x1⌉ − 1.
 
     Args:
         maps: (B, H, W).
-        boxes: (k, 4) half-open x0, y0, x1, y1 for each map; without one (k = 0, or None) nothing can be hit.
-        tolerance: pixels.
+        boxes: B tensors (k, 4) of half-open x0, y0, x1, y1; without a box (k = 0, or None) there is no hit.
+        tolerance: in pixels.
 
     Returns:
         (B,) float: 1 for a hit, 0 for a miss, NaN for a degenerate map.
+
+    Example:
+        >>> maps = torch.zeros(1, 32, 32)
+        >>> maps[0, 10, 10] = 1
+        >>> pointing_hit(maps, [torch.tensor([[12.0, 8.0, 20.0, 20.0]])], tolerance=1).item()
+        0.0
+        >>> pointing_hit(maps, [torch.tensor([[12.0, 8.0, 20.0, 20.0]])], tolerance=2).item()
+        1.0
     """
     points = maximum_point(maps).double()
     hits = torch.zeros(len(maps), device=maps.device)
-    for row, (point, near) in enumerate(zip(points, boxes, strict=True)):
-        if near is not None:
-            hits[row] = (_distances(point, near.double()) <= tolerance).any()
+    for image, (point, of_image) in enumerate(zip(points, boxes, strict=True)):
+        if of_image is not None:
+            hits[image] = (_distances(point, of_image.double()) <= tolerance).any()
     return hits.masked_fill(degenerate(maps), torch.nan)
 
 
@@ -57,20 +69,25 @@ def is_difficult(
     size: tuple[int, int],
     box_difficult: Tensor | None = None,
 ) -> bool:
-    """Whether an (image, class) pair is of the pointing game's difficult subset (Zhang et al., ECCV 2016).
+    """Whether an (image, class) pair belongs to the pointing game's difficult subset (Zhang et al., ECCV 2016).
 
-    It is where the union of the class's boxes covers less than a quarter of the image, and another class is in the image.
-    A class is in the image if it has an object that is not flagged difficult; to the union all of its objects count. These
-    details reproduce the published subset of VOC 2007.
+    It does where the union of the class's boxes covers less than a quarter of the image, and another class is present. A
+    class is present if it has an object that is not flagged difficult; the union is that of all of its objects. These details
+    reproduce the published subset of VOC 2007.
 
     Args:
         boxes: (k, 4) half-open x0, y0, x1, y1 of all objects in the image.
-        box_labels: (k,) the class of each.
+        box_labels: (k,) class of each.
         label: the pair's class.
         size: height and width of the image.
-        box_difficult: (k,) bool, whether an object is flagged difficult; none is where this is absent.
+        box_difficult: (k,) bool: whether an object is flagged difficult; none is without it.
+
+    Example:
+        >>> boxes, classes = torch.tensor([[0.0, 0.0, 3.0, 3.0], [3.0, 3.0, 10.0, 10.0]]), torch.tensor([4, 7])
+        >>> is_difficult(boxes, classes, 4, (10, 10)), is_difficult(boxes, classes, 7, (10, 10))
+        (True, False)
     """
     present = box_labels if box_difficult is None else box_labels[~box_difficult]
-    own = box_region(boxes[box_labels == label], size)
-    small = 4 * int(own.sum()) < own.numel()
-    return small and bool((present == label).any()) and bool((present != label).any())
+    covered = box_region(boxes[box_labels == label], size)
+    is_small = 4 * int(covered.sum()) < covered.numel()
+    return is_small and bool((present == label).any()) and bool((present != label).any())

@@ -54,7 +54,7 @@ def test_what_annotators_do_passes(good: dict[str, Any]) -> None:
         ({"box_difficult": [2]}, "box_difficult [2] are no whole numbers from 0 to 1, one for each box"),
         ({"box_difficult": [True]}, "box_difficult [True] are no"),
         ({"box_difficult": [0, 0]}, "box_difficult [0, 0] are no"),
-        ({"parts": [[1, 1, 1]]}, "parts are not a list of 2 rows"),
+        ({"parts": [[1, 1, 1]]}, "parts are not a list of 2 parts"),
         ({"parts": [[1, 1, 2], [1, 1, 0]]}, "part 0 [1, 1, 2]"),
         ({"parts": [[1, 1, 0], [21, 1, 1]]}, "part 1"),
         ({"parts": [[1, 1, 0], [1, float("inf"), 1]]}, "part 1"),

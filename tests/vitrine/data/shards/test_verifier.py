@@ -156,12 +156,12 @@ def test_a_key_in_two_shards_is_found(split: Path) -> None:
         names = tar.getnames()
     key = names[0].partition(".")[0]
     edit_shard(split, lambda members: [(f"{key}.png", members[0][1]), (f"{key}.json", members[1][1]), *members[2:]])
-    assert problems(split) == [f"shard-000001.tar: key {key!r} stands in {SHARD} too"]
+    assert problems(split) == [f"shard-000001.tar: key {key!r} is in {SHARD} too"]
 
 
 def test_a_sample_torn_apart_is_found(split: Path) -> None:
     edit_shard(split, lambda members: [*members[1:], members[0]])
-    assert any("stands in shard-000000.tar too" in problem for problem in problems(split))
+    assert any("is in shard-000000.tar too" in problem for problem in problems(split))
 
 
 def test_absent_and_stray_shards_are_named(split: Path) -> None:

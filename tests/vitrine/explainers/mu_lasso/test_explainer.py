@@ -397,7 +397,7 @@ def test_another_mu_along_the_path(network: nn.Module, samples: Samples) -> None
     other.update(samples.x, samples.labels)
     other.finish(mu=4.0)
     torch.testing.assert_close(given.weights, explainer.weights, atol=1e-4, rtol=1e-3)
-    with pytest.raises(ValueError, match="above 0, not 0"):
+    with pytest.raises(ValueError, match=r"mu is 0\.0; give a number above 0"):
         other.finish(mu=0.0)
 
 

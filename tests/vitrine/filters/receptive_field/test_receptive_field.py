@@ -413,7 +413,7 @@ def test_errors_name_what_is_wrong() -> None:
         ValueError, match=r"Location \(8, 0\) is outside of the map of layer 'body.0', which has \(8, 9\)"
     ):
         receptive_field(net, "body.0", (8, 0), (3, 8, 9))
-    with pytest.raises(ValueError, match=r"Layer 'body.3' has no places; give location=None"):
+    with pytest.raises(ValueError, match=r"Layer 'body.3' has no spatial map; give location=None"):
         receptive_field(net, "body.3", (0, 0), (3, 8, 8))
     with pytest.raises(ValueError, match=r"Layer 'body.0' has a map of \(8, 8\); give \(row, column\)"):
         receptive_field(net, "body.0", None, (3, 8, 8))

@@ -1,1 +1,1 @@
-"""One converter per data set: what lists its samples, from its official folders, for the shard writer."""
+"""Converters of data sets to shards, one for each data set."""

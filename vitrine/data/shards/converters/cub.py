@@ -1,4 +1,4 @@
-"""Caltech-UCSD Birds-200-2011 in its official layout: label, box and 15 parts of each image."""
+"""Converter of Caltech-UCSD Birds-200-2011: label, box and 15 parts of each image."""
 
 from argparse import ArgumentParser
 from pathlib import Path
@@ -12,24 +12,24 @@ _PART_LOCATIONS = "parts/part_locs.txt"
 
 
 def list_cub(root: Path, split: str) -> SampleSet:
-    """Lists the images of ``CUB_200_2011`` that belong to a split.
+    """Lists the images of a split of ``CUB_200_2011``, in its official layout.
 
-    Boxes (x, y, width, height) become half-open corners; labels are positions in ``classes.txt``; class names lose
-    their number.
+    Boxes (x, y, width, height) become half-open corners; labels are positions in ``classes.txt``; the numbers before class
+    names are removed.
 
     Args:
-        root: The folder with ``images.txt``.
+        root: the folder with ``images.txt``.
         split: "train" or "test".
 
     Raises:
-        FileNotFoundError: A table or an image is absent.
-        ValueError: A row is malformed, doubled, or absent from another table.
+        FileNotFoundError: where a table or an image is absent.
+        ValueError: where a line is malformed, repeated, or absent from another table.
     """
     require_folder(root)
     classes, parts = _read_names(root / "classes.txt"), _read_names(root / "parts" / "parts.txt")
     positions = {identifier: position for position, identifier in enumerate(classes)}
     images = _read_names(root / "images.txt")
-    tables = {name: _read_rows(root / name, keys, values) for name, keys, values in _TABLES}
+    tables = {name: _read_table(root / name, keys, values) for name, keys, values in _TABLES}
     samples = []
     for image, relative in images.items():
         _require_image(root / "images" / relative, root)
@@ -59,16 +59,16 @@ def _make_sample(root: Path, relative: str, label: int, box: list[str], location
 
 
 def _read_names(path: Path) -> dict[str, str]:
-    """Reads rows of a number and a name, which may hold spaces ("left eye")."""
-    return {key[0]: values[0] for key, values in _read_rows(path, 1, 1, names=True).items()}
+    """Reads lines of a number and a name, which may contain spaces ("left eye")."""
+    return {key[0]: values[0] for key, values in _read_table(path, 1, 1, names=True).items()}
 
 
-def _read_rows(path: Path, keys: int, values: int, *, names: bool = False) -> dict[tuple[str, ...], list[str]]:
+def _read_table(path: Path, keys: int, values: int, *, names: bool = False) -> dict[tuple[str, ...], list[str]]:
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} does not exist: give the folder CUB_200_2011 of the official archive as --root."
         )
-    rows: dict[tuple[str, ...], list[str]] = {}
+    entries: dict[tuple[str, ...], list[str]] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         fields = line.strip().split(None, 1 if names else -1)
         if not fields:
@@ -76,17 +76,17 @@ def _read_rows(path: Path, keys: int, values: int, *, names: bool = False) -> di
         if len(fields) != keys + values:
             raise ValueError(f"{path}, line {number}, has {len(fields)} entries in place of {keys + values}: {line!r}.")
         key = tuple(fields[:keys])
-        if key in rows:
-            raise ValueError(f"{path}, line {number}, repeats the row of {' '.join(key)}: remove one of them.")
-        rows[key] = fields[keys:]
-    return rows
+        if key in entries:
+            raise ValueError(f"{path}, line {number}, repeats the line of {' '.join(key)}: remove one of them.")
+        entries[key] = fields[keys:]
+    return entries
 
 
-def _look_up(path: Path, rows: dict[tuple[str, ...], list[str]], key: tuple[str, ...]) -> list[str]:
-    if key not in rows:
+def _look_up(path: Path, entries: dict[tuple[str, ...], list[str]], key: tuple[str, ...]) -> list[str]:
+    if key not in entries:
         what = f"image {key[0]}" if len(key) == 1 else f"part {key[1]} of image {key[0]}"
-        raise ValueError(f"{path} has no row for {what}, which images.txt lists: unpack the official archive again.")
-    return rows[key]
+        raise ValueError(f"{path} has no line for {what}, which images.txt lists: unpack the official archive again.")
+    return entries[key]
 
 
 def _require_image(path: Path, root: Path) -> None:

@@ -1,4 +1,4 @@
-"""Any data set with one folder of images a class."""
+"""Converter of image folders: any data set with a folder of images for each class."""
 
 import os
 from argparse import ArgumentParser
@@ -13,18 +13,18 @@ SPLITS = ("train", "val", "test")
 
 
 def list_folder(root: Path, split: str | None = None) -> SampleSet:
-    """Lists the images under a folder's class folders, which are sorted by name; hidden files are left out.
+    """Lists the images in a folder's class folders, which are sorted by name; hidden files are left out.
 
-    Where ``root`` has split folders, classes are those of all of them together, so that a class without images in
-    one split has the same index in every split.
+    Where ``root`` has split folders, the classes are those of all splits together, so that a class has the same index in
+    every split.
 
     Args:
-        root: Holds the class folders, or the folders train, val, test that hold them.
-        split: The split folder to list; without split folders merely the split's name, "all" where it is ``None``.
+        root: folder of the class folders, or of the split folders train, val, test that hold them.
+        split: the split folder to list; without split folders only the name of the split, "all" by default.
 
     Raises:
-        FileNotFoundError: ``root``, its split folder or its class folders are absent, or a class has no images.
-        ValueError: ``root`` has split folders and no split was named.
+        FileNotFoundError: where ``root``, its split folder or its class folders are absent, or a class has no images.
+        ValueError: where ``root`` has split folders and no split is given.
     """
     require_folder(root)
     splits = [name for name in SPLITS if (root / name).is_dir()]
@@ -53,7 +53,7 @@ def _split_folder(root: Path, split: str | None, splits: list[str]) -> Path:
 def _class_folders(base: Path) -> list[Path]:
     folders = [path for path in base.iterdir() if path.is_dir() and not path.name.startswith(".")]
     if not folders:
-        raise FileNotFoundError(f"{base} holds no class folders: give a folder with one folder of images a class.")
+        raise FileNotFoundError(f"{base} holds no class folders: give a folder with a folder of images for each class.")
     return folders
 
 
@@ -65,7 +65,7 @@ def _list_images(base: Path, name: str) -> list[Path]:
 
 
 def _walk(base: Path, folder: Path) -> Iterator[Path]:
-    """Follows links to folders, as class folders are often links into a larger set."""
+    """Image files, following links to folders, as class folders are often links into a larger set."""
     for path, folders, files in os.walk(folder, followlinks=True, onerror=_raise):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
@@ -78,10 +78,13 @@ def _raise(error: OSError) -> None:
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--root", type=Path, required=True, help="folder with one folder of images a class")
+    parser.add_argument("--root", type=Path, required=True, help="folder with a folder of images for each class")
     parser.add_argument("--split", help="folder under --root to convert (train, val, test), or the name of the split")
 
 
 CONVERTER = Converter(
-    "folder", "any set with one folder a class: label", _add_arguments, lambda args: list_folder(args.root, args.split)
+    "folder",
+    "any set with a folder for each class: label",
+    _add_arguments,
+    lambda args: list_folder(args.root, args.split),
 )

@@ -1,4 +1,4 @@
-"""Annotation files of ImageNet: the wnids of its classes, and boxes in XML."""
+"""Annotation files of ImageNet: lists of wnids, and boxes in XML."""
 
 import re
 from collections import Counter
@@ -11,38 +11,38 @@ _WNID = re.compile(r"n\d{8}")
 
 
 def is_wnid(text: str) -> bool:
-    """Whether a text is a WordNet id."""
+    """Whether a text is a WordNet id, such as n01440764."""
     return _WNID.fullmatch(text) is not None
 
 
 def read_wnids(path: Path) -> dict[str, str]:
-    """Reads rows of a wnid and, where there is one, what it stands for, in their order.
+    """Reads lines of a wnid and, optionally, its words, in their order.
 
     ``LOC_synset_mapping.txt``, ``words.txt`` and ``wnids.txt`` are such files.
 
     Raises:
-        FileNotFoundError: The file is absent.
-        ValueError: A row opens with no wnid, a wnid is doubled, or there is none at all.
+        FileNotFoundError: where the file is absent.
+        ValueError: where a line does not start with a wnid, a wnid is repeated, or there is none.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: give a file with a wnid such as n01440764 in each row.")
-    found: dict[str, str] = {}
+        raise FileNotFoundError(f"{path} does not exist: give a file with a wnid such as n01440764 in each line.")
+    words_of: dict[str, str] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         wnid, _, words = line.strip().replace("\t", " ").partition(" ")
         if not wnid:
             continue
         if not is_wnid(wnid):
-            raise ValueError(f"{path}, line {number}, opens with {wnid!r}, which is no wnid such as n01440764.")
-        if wnid in found:
-            raise ValueError(f"{path}, line {number}, repeats {wnid}: remove one of the rows.")
-        found[wnid] = words.strip()
-    if not found:
-        raise ValueError(f"{path} is empty: give a file with a wnid such as n01440764 in each row.")
-    return found
+            raise ValueError(f"{path}, line {number}, starts with {wnid!r}, which is no wnid such as n01440764.")
+        if wnid in words_of:
+            raise ValueError(f"{path}, line {number}, repeats {wnid}: remove one of the lines.")
+        words_of[wnid] = words.strip()
+    if not words_of:
+        raise ValueError(f"{path} is empty: give a file with a wnid such as n01440764 in each line.")
+    return words_of
 
 
 def name_classes(wnids: Iterable[str], words: Mapping[str, str]) -> list[str]:
-    """A name for each class: the first of its words, with the wnid where others share it ("crane"), or the wnid alone."""
+    """Names of classes: the first of their words, with the wnid where several share it ("crane"), or the wnid alone."""
     firsts = {wnid: words.get(wnid, "").partition(",")[0].strip() for wnid in wnids}
     shared = Counter(firsts.values())
     return [f"{name} ({wnid})" if name and shared[name] > 1 else name or wnid for wnid, name in firsts.items()]
@@ -54,34 +54,34 @@ _AGAIN = "unpack the official archive again"
 
 @dataclass(frozen=True)
 class AnnotatedObject:
-    """An object's class and box."""
+    """Class and box of an object."""
 
     name: str
-    """A wnid; some training files have a plain name such as "Scottish_deerhound" in its place."""
+    """A wnid; in some training files a plain name such as "Scottish_deerhound"."""
     box: Box
-    """Half open, from 0."""
+    """x0, y0, x1, y1, half open, from 0."""
 
 
 @dataclass(frozen=True)
 class AnnotationFile:
-    """What an XML file says of its image."""
+    """Contents of an XML file."""
 
     size: tuple[float, float]
-    """Width and height of the picture that was annotated; 0 where the file does not say."""
+    """Width and height of the annotated image; 0 where the file lacks them."""
     objects: Sequence[AnnotatedObject]
 
 
 def read_annotation(path: Path) -> AnnotationFile:
     """Reads an XML file of ``Annotations/CLS-LOC``.
 
-    ILSVRC's boxes count pixels from 0 and hold both of their ends (an object that reaches the right edge of 500 pixels has
-    xmax 499); here they become half open.
+    ILSVRC's boxes count pixels from 0 and include both ends (an object at the right edge of 500 pixels has xmax 499); the
+    result is half open.
 
     Raises:
-        ValueError: The file is broken, or a number in it cannot be read.
+        ValueError: where the file is broken, or a number in it cannot be read.
     """
     try:
-        root = ET.parse(path).getroot()  # noqa: S314 - the official archive's, and expat stops entity bombs
+        root = ET.parse(path).getroot()  # noqa: S314 - an official archive, and expat limits entity expansion
     except ET.ParseError as error:
         raise ValueError(f"{path} is broken XML ({error}): {_AGAIN}.") from None
     width, height = _numbers([root.findtext(f"size/{side}", "0") for side in ("width", "height")], path, "size")
@@ -89,11 +89,11 @@ def read_annotation(path: Path) -> AnnotationFile:
 
 
 def scaled(box: Box, annotated: tuple[float, float], size: tuple[int, int]) -> Box:
-    """A box of an annotated picture in an image that is of another size, as a few of the set are."""
+    """A box, scaled from the size of the annotated image to that of the stored one; they differ for a few images."""
     if annotated == size or not all(annotated):
         return box
-    across, down = size[0] / annotated[0], size[1] / annotated[1]
-    return box[0] * across, box[1] * down, box[2] * across, box[3] * down
+    x_scale, y_scale = size[0] / annotated[0], size[1] / annotated[1]
+    return box[0] * x_scale, box[1] * y_scale, box[2] * x_scale, box[3] * y_scale
 
 
 def _read_object(element: ET.Element, path: Path) -> AnnotatedObject:

@@ -1,4 +1,4 @@
-"""Sets of salient objects: pairs of an image and a mask, without classes."""
+"""Converter of salient object sets (MSRA-B, ECSSD, DUTS): pairs of an image and a mask, without classes."""
 
 import io
 from argparse import ArgumentParser
@@ -25,41 +25,42 @@ _IMAGE_FORMATS, _MASK_FORMATS = frozenset({".jpg", ".jpeg"}), frozenset({".png",
 
 
 def list_saliency(root: Path, split: str = "test") -> SampleSet:
-    """Lists images and masks in the layouts of MSRA-B, ECSSD and DUTS; which of them it is, the folders tell.
+    """Lists images and masks in the layouts of MSRA-B, ECSSD and DUTS, which are recognised by their folders.
 
     MSRA-B has ``NAME.jpg`` and ``NAME.png`` in one folder, ECSSD ``images`` and ``ground_truth_mask``, DUTS
-    ``DUTS-TE-Image`` and ``DUTS-TE-Mask``, with TR for training. Masks are on where they are half of white or more.
+    ``DUTS-TE-Image`` and ``DUTS-TE-Mask``, with TR for training. Masks are thresholded at half of white.
 
-    There are no classes: the split lists none, and each image's list of labels is empty.
+    The split has no classes, and the list of labels of each image is empty.
 
     Args:
-        root: The folder with all of this.
-        split: "train", "val" or "test". Only DUTS has training images; another layout takes the name that it is given.
+        root: the folder of the set.
+        split: "train", "val" or "test". Only DUTS has training images; other layouts have one split of any name.
 
     Raises:
-        FileNotFoundError: No layout is found, or an image has no mask, or a mask no image.
-        ValueError: A mask is of another size than its image.
+        FileNotFoundError: where no layout is recognised, an image has no mask, or a mask no image.
+        ValueError: where a mask has another size than its image.
     """
     require_folder(root)
     images, masks, base = _find_pairs(root, split)
-    for one, other, what in ((images, masks, "mask"), (masks, images, "image")):
-        if lone := next((path for stem, path in sorted(one.items()) if stem not in other), None):
-            raise FileNotFoundError(f"{lone} has no {what} of the same name: add that, or remove the file.")
+    for files, counterparts, what in ((images, masks, "mask"), (masks, images, "image")):
+        unpaired = next((path for stem, path in sorted(files.items()) if stem not in counterparts), None)
+        if unpaired is not None:
+            raise FileNotFoundError(f"{unpaired} has no {what} of the same name: add that, or remove the file.")
     samples = [_make_sample(path, masks[stem], base) for stem, path in sorted(images.items())]
     return SampleSet("saliency", split, (), samples, ("mask",), multi_label=True)
 
 
 def has_split(root: Path, split: str) -> bool:
-    """Whether there are images of a split; a set without splits is for tests."""
+    """Whether there are images of a split; a set without splits has ``test`` alone."""
     return _find_folders(root, split) is not None or (split == "test" and not _has_folders(root))
 
 
-def half_on(path: Path) -> bytes:
-    """A mask as a PNG of 0 and 255, on where its grey value is 128 or more; a set of 0 and 1 alone is on at 1."""
+def binary_mask(path: Path) -> bytes:
+    """A mask as a PNG of 0 and 255, on where its grey value is 128 or more, or 1 in a mask of 0 and 1."""
     grey = decode(path.read_bytes(), str(path)).convert("L")
-    least = 1 if grey.getextrema()[1] == 1 else 128
+    threshold = 1 if grey.getextrema()[1] == 1 else 128
     buffer = io.BytesIO()
-    grey.point([255 * (value >= least) for value in range(256)]).save(buffer, format="PNG")
+    grey.point([255 * (value >= threshold) for value in range(256)]).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
@@ -73,8 +74,8 @@ def _find_pairs(root: Path, split: str) -> tuple[_Files, _Files, Path]:
         return _by_stem(images, EXTENSIONS), _by_stem(masks, EXTENSIONS), root
     if _has_folders(root):
         raise FileNotFoundError(f"{root} has no images of the split {split}: unpack their archive there.")
-    if found := _by_stem(root, _IMAGE_FORMATS):
-        return found, _by_stem(root, _MASK_FORMATS), root
+    if images_beside := _by_stem(root, _IMAGE_FORMATS):
+        return images_beside, _by_stem(root, _MASK_FORMATS), root
     raise FileNotFoundError(
         f"{root} holds no pairs of NAME.jpg and NAME.png, nor images and ground_truth_mask, nor DUTS-TE-Image and"
         " DUTS-TE-Mask: give the folder that does."
@@ -91,23 +92,23 @@ def _has_folders(root: Path) -> bool:
 
 
 def _by_stem(folder: Path, kinds: Iterable[str]) -> _Files:
-    found: _Files = {}
+    by_stem: _Files = {}
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.suffix.lower() not in kinds:
             continue
-        if path.stem in found:
-            raise ValueError(f"{found[path.stem]} and {path} have one name: rename or remove one of them.")
-        found[path.stem] = path
-    return found
+        if path.stem in by_stem:
+            raise ValueError(f"{by_stem[path.stem]} and {path} have one name: rename or remove one of them.")
+        by_stem[path.stem] = path
+    return by_stem
 
 
 def _make_sample(image: Path, mask: Path, base: Path) -> Sample:
-    size, of_mask = read_size(image), read_size(mask)
-    if size != of_mask:
-        raise ValueError(f"{mask} is {of_mask[0]} x {of_mask[1]}, its image {size[0]} x {size[1]}.")
+    size, mask_size = read_size(image), read_size(mask)
+    if size != mask_size:
+        raise ValueError(f"{mask} is {mask_size[0]} x {mask_size[1]}, its image {size[0]} x {size[1]}.")
     relative = image.relative_to(base)
     return Sample(
-        make_key(relative.name), image, [], mask=partial(half_on, mask), extra={"source": relative.as_posix()}
+        make_key(relative.name), image, [], mask=partial(binary_mask, mask), extra={"source": relative.as_posix()}
     )
 
 

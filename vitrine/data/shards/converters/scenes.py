@@ -1,4 +1,4 @@
-"""Names of scene categories, which Places365 and ADE20K spell in several ways."""
+"""Scene categories of Places365 and ADE20K: their names in a canonical spelling."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -8,22 +8,27 @@ ROOMS = (
     "bathroom", "bedroom", "conference_room", "dining_room", "home_office", "hotel_room", "kitchen", "living_room",
     "office", "waiting_room",
 )  # fmt: skip
-"""The ten kinds of rooms that Qi, Khorram and Li explain (section 4.2)."""
+"""The ten room categories of section 4.2 of Qi, Khorram and Li."""
 
 
 def canonical(name: str) -> str:
-    """One spelling of a category: "/b/booth/indoor", "booth/indoor", "booth-indoor" and "booth__indoor" are booth_indoor."""
+    """The canonical spelling of a category.
+
+    Example:
+        >>> canonical("/b/booth/indoor"), canonical("booth-indoor"), canonical("booth__indoor")
+        ('booth_indoor', 'booth_indoor', 'booth_indoor')
+    """
     return re.sub(r"[-/_ ]+", "_", re.sub(r"^/[a-z]/", "", name.strip())).strip("_")
 
 
 def read_categories(path: Path) -> list[str]:
-    """The classes of a network in the order of its logits, from rows of a name and, where there is one, its index.
+    """The classes of a network in the order of its logits, from lines of a name and, optionally, its index.
 
-    ``categories_places365.txt`` is such a file ("/a/airfield 0"); the letter folder before a name is taken away.
+    ``categories_places365.txt`` is such a file ("/a/airfield 0"); the letter folder before a name is removed.
 
     Raises:
-        FileNotFoundError: The file is absent.
-        ValueError: A name is doubled, or the indices are not 0, 1, 2 and so on.
+        FileNotFoundError: where the file is absent.
+        ValueError: where a name is repeated, or the indices are not 0, 1, 2 and so on.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: give a file of class names, such as categories_places365.txt.")
@@ -32,33 +37,33 @@ def read_categories(path: Path) -> list[str]:
     for number, line in enumerate(filter(None, map(str.strip, path.read_text(encoding="utf-8").splitlines()))):
         name, index = re.fullmatch(r"(.*?)(?:\s+(\d+))?", line).groups()  # type: ignore[union-attr]
         if index is not None and int(index) != number:
-            raise ValueError(f"{path}: {name} has the index {index} in place of {number}: sort the rows by index.")
+            raise ValueError(f"{path}: {name} has the index {index} in place of {number}: sort the lines by index.")
         if canonical(name) in seen:
-            raise ValueError(f"{path} lists {name} twice: remove one of the rows.")
+            raise ValueError(f"{path} lists {name} twice: remove one of the lines.")
         seen.add(canonical(name))
         names.append(re.sub(r"^/[a-z]/", "", name))
     if not names:
-        raise ValueError(f"{path} is empty: give a file with a class name a row.")
+        raise ValueError(f"{path} is empty: give a file with a class name in each line.")
     return names
 
 
-def positions(names: Iterable[str]) -> dict[str, int]:
-    """The place of each name, by its canonical spelling."""
-    return {canonical(name): place for place, name in enumerate(names)}
+def index_by_name(names: Iterable[str]) -> dict[str, int]:
+    """Index of each name, by its canonical spelling."""
+    return {canonical(name): index for index, name in enumerate(names)}
 
 
-def find_scenes(wanted: Iterable[str], known: Mapping[str, int], source: Path) -> list[int]:
-    """The places of the wanted scenes among the known ones, sorted.
+def find_scenes(scenes: Iterable[str], known: Mapping[str, int], source: Path) -> list[int]:
+    """The sorted indices of scenes among the known ones.
 
     Args:
-        wanted: Names of scenes, in any spelling.
-        known: Places by canonical name, see ``positions``.
-        source: Where the known ones are from, for the message.
+        scenes: names in any spelling.
+        known: indices by canonical name, see `index_by_name`.
+        source: where the known ones are from, for the message.
 
     Raises:
-        ValueError: A wanted scene is not among them.
+        ValueError: where a scene is not among them.
     """
-    unknown = [name for name in wanted if canonical(name) not in known]
+    unknown = [name for name in scenes if canonical(name) not in known]
     if unknown:
         raise ValueError(f"{unknown[0]!r} is no scene category of {source}: give names such as {', '.join(ROOMS[:3])}.")
-    return sorted({known[canonical(name)] for name in wanted})
+    return sorted({known[canonical(name)] for name in scenes})

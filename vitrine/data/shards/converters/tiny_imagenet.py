@@ -1,4 +1,4 @@
-"""Tiny ImageNet in its original layout: 200 of ILSVRC's classes at 64 x 64 pixels, with a box of each image."""
+"""Converter of Tiny ImageNet: 200 of ILSVRC's classes at 64 x 64 pixels, with a box for each image."""
 
 from argparse import ArgumentParser
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -16,36 +16,36 @@ _AGAIN = "unpack the official archive again"
 
 
 def list_tiny_imagenet(root: Path, split: str, class_index: str = "own", wnids: Path | None = None) -> SampleSet:
-    """Lists the images of a split with their boxes, which hold both of their ends and become half open here.
+    """Lists the images of a split with their boxes, which are made half open.
 
     Args:
-        root: The folder ``tiny-imagenet-200``, with ``wnids.txt``, ``train`` and ``val``.
-        split: "train" or "val"; the images of ``test`` have neither class nor box.
-        class_index: "own": labels are places in ``wnids.txt``. "imagenet": places among the 1,000 classes of ILSVRC, so that
-            a network that was trained on them can be explained as it is.
-        wnids: The wnids of those 1,000 classes, one a row, such as ``LOC_synset_mapping.txt``; needed with "imagenet".
+        root: the folder ``tiny-imagenet-200``, with ``wnids.txt``, ``train`` and ``val``.
+        split: "train" or "val"; the images of ``test`` have no class and no box.
+        class_index: "own": labels are positions in ``wnids.txt``. "imagenet": positions among the 1,000 classes of ILSVRC,
+            for networks that were trained on them.
+        wnids: the wnids of those 1,000 classes, one in each line, such as ``LOC_synset_mapping.txt``; needed with "imagenet".
 
     Raises:
-        FileNotFoundError: A table or an image is absent.
-        ValueError: A row is malformed, or a class is not in the list of classes.
+        FileNotFoundError: where a table or an image is absent.
+        ValueError: where a line is malformed, or a class is not in the list of classes.
     """
     require_folder(root)
-    own = read_wnids(root / _WNIDS)
-    listed = _imagenet(wnids) if class_index == "imagenet" else own
+    own_classes = read_wnids(root / _WNIDS)
+    classes = _imagenet(wnids) if class_index == "imagenet" else own_classes
     if class_index == "own" and wnids is not None:
         raise ValueError(f"{wnids} is for the class index imagenet: choose that, or leave the file out.")
-    positions = {wnid: place for place, wnid in enumerate(listed)}
+    positions = {wnid: index for index, wnid in enumerate(classes)}
     samples = []
-    for image, wnid, box in _train_rows(root, own) if split == "train" else _val_rows(root):
-        for known, source in ((own, root / _WNIDS), (listed, wnids)):
+    for image, wnid, box in _train_entries(root, own_classes) if split == "train" else _val_entries(root):
+        for known, source in ((own_classes, root / _WNIDS), (classes, wnids)):
             if wnid not in known:
-                raise ValueError(f"{image} is of the class {wnid}, which {source} does not list: mend one of them.")
+                raise ValueError(f"{image} is of the class {wnid}, which {source} does not list: correct one of them.")
         extra = {"source": image.relative_to(root).as_posix(), "wnid": wnid}
         samples.append(Sample(image.stem, image, positions[wnid], boxes=[box], extra=extra))
-    return SampleSet("tiny-imagenet", split, name_classes(listed, _words(root, listed)), samples, ("boxes",))
+    return SampleSet("tiny-imagenet", split, name_classes(classes, _words(root, classes)), samples, ("boxes",))
 
 
-_Row = tuple[Path, str, tuple[float, ...]]
+_Entry = tuple[Path, str, tuple[float, ...]]
 
 
 def _imagenet(path: Path | None) -> dict[str, str]:
@@ -53,29 +53,29 @@ def _imagenet(path: Path | None) -> dict[str, str]:
         raise ValueError(
             "The class index imagenet needs the wnids of ILSVRC: give a file such as LOC_synset_mapping.txt with --wnids."
         )
-    listed = read_wnids(path)
-    if len(listed) != _IMAGENET_COUNT:
-        raise ValueError(f"{path} lists {len(listed)} wnids: give all {_IMAGENET_COUNT} of ILSVRC.")
-    return dict(sorted(listed.items()))
+    classes = read_wnids(path)
+    if len(classes) != _IMAGENET_COUNT:
+        raise ValueError(f"{path} lists {len(classes)} wnids: give all {_IMAGENET_COUNT} of ILSVRC.")
+    return dict(sorted(classes.items()))
 
 
-def _words(root: Path, listed: Mapping[str, str]) -> dict[str, str]:
-    """What the wnids stand for: as their list says, else as the set's own file does, which has all of WordNet."""
+def _words(root: Path, classes: Mapping[str, str]) -> dict[str, str]:
+    """Words of the wnids, from their list or else from the set's own file, which has all of WordNet."""
     words = read_wnids(root / _WORDS) if (root / _WORDS).is_file() else {}
-    return words | {wnid: text for wnid, text in listed.items() if text}
+    return words | {wnid: text for wnid, text in classes.items() if text}
 
 
-def _train_rows(root: Path, wnids: Collection[str]) -> Iterator[_Row]:
+def _train_entries(root: Path, wnids: Collection[str]) -> Iterator[_Entry]:
     folder = require_folder(root / "train")
-    if strange := next((path for path in sorted(folder.iterdir()) if path.is_dir() and path.name not in wnids), None):
-        raise ValueError(f"{strange} is the folder of a class that {root / _WNIDS} does not list: mend one of them.")
+    if unknown := next((path for path in sorted(folder.iterdir()) if path.is_dir() and path.name not in wnids), None):
+        raise ValueError(f"{unknown} is the folder of a class that {root / _WNIDS} does not list: correct one of them.")
     for wnid in wnids:
         table = folder / wnid / f"{wnid}_boxes.txt"
         for name, *box in _read_table(table, 5):
             yield _image(folder / wnid / "images" / name, table), wnid, _half_open(box, table, name)
 
 
-def _val_rows(root: Path) -> Iterator[_Row]:
+def _val_entries(root: Path) -> Iterator[_Entry]:
     table = root / "val" / "val_annotations.txt"
     for name, wnid, *box in _read_table(table, 6):
         yield _image(root / "val" / "images" / name, table), wnid, _half_open(box, table, name)
@@ -117,7 +117,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
         "--wnids",
         type=Path,
         metavar="FILE",
-        help="the 1,000 wnids of ImageNet-1k, one a row, for --class-index imagenet",
+        help="the 1,000 wnids of ImageNet-1k, one in each line, for --class-index imagenet",
     )
 
 

@@ -1,4 +1,4 @@
-"""PASCAL VOC in its official layout: the classes in each image, and a box with class and difficult flag of each object."""
+"""Converter of PASCAL VOC: the classes of each image, and box, class and difficult flag of each object."""
 
 from argparse import ArgumentParser
 from collections.abc import Iterator
@@ -20,18 +20,18 @@ _AGAIN = "unpack the official archive again"
 def list_voc(root: Path, split: str, year: int = 2007) -> SampleSet:
     """Lists the images that ``ImageSets/Main/{split}.txt`` names.
 
-    VOC's boxes count pixels from 1 and hold both of their ends; here they become half open from 0. An image's labels are
-    all classes that have an object in it. Where all of a class's objects are flagged ``difficult``, VOC's own evaluation
-    counts the image neither for nor against the class; here it is a positive like others, and ``box_difficult`` tells.
+    VOC's boxes count pixels from 1 and include both ends; the results are half open from 0. The labels of an image are all
+    classes with an object in it. Where all objects of a class are flagged ``difficult``, VOC's own evaluation ignores the
+    image for that class; here it is a positive, and ``box_difficult`` has the flags.
 
     Args:
-        root: The folder VOCdevkit, or the folder of a year within it.
+        root: the folder VOCdevkit, or the folder of a year within it.
         split: "train", "val", "trainval" or "test".
-        year: Which year's folder of VOCdevkit to take; of no account where ``root`` is a year's folder itself.
+        year: the year's folder of VOCdevkit; ignored where ``root`` is a year's folder itself.
 
     Raises:
-        FileNotFoundError: The list of the split, an annotation file or an image is absent.
-        ValueError: An annotation file is broken, or names a class that is not one of the 20.
+        FileNotFoundError: where the list of the split, an annotation file or an image is absent.
+        ValueError: where an annotation file is broken, or names a class that is not one of the 20.
     """
     folder = year_folder(root, year)
     path = split_list(folder, split)
@@ -42,10 +42,10 @@ def list_voc(root: Path, split: str, year: int = 2007) -> SampleSet:
 
 
 def year_folder(root: Path, year: int = 2007) -> Path:
-    """The folder with ``ImageSets``: ``root`` itself, or its sub-folder of a year.
+    """The folder with ``ImageSets``: ``root``, or its sub-folder of a year.
 
     Raises:
-        FileNotFoundError: There is neither.
+        FileNotFoundError: where neither has ``ImageSets``.
     """
     require_folder(root)
     for folder in (root, root / f"VOC{year}"):
@@ -57,7 +57,7 @@ def year_folder(root: Path, year: int = 2007) -> Path:
 
 
 def split_list(folder: Path, split: str) -> Path:
-    """The file that lists a split's images, whether it is there or not."""
+    """Path of the file that lists a split's images."""
     return folder / "ImageSets" / "Main" / f"{split}.txt"
 
 
@@ -87,11 +87,11 @@ def _make_sample(folder: Path, name: str, listed_in: Path) -> Sample:
 
 def _read_objects(path: Path) -> Iterator[_Object]:
     try:
-        root = ET.parse(path).getroot()  # noqa: S314 - the official archive's, and expat stops entity bombs
+        root = ET.parse(path).getroot()  # noqa: S314 - an official archive, and expat limits entity expansion
     except ET.ParseError as error:
         raise ValueError(f"{path} is broken XML ({error}): {_AGAIN}.") from None
     for number, element in enumerate(root.findall("object"), start=1):
-        # A person's parts (head, hands) stand within its object, with names and boxes of their own.
+        # The parts of a person (head, hands) are nested in its object, with their own names and boxes.
         name = element.findtext("name", "").strip()
         if name not in CLASSES:
             raise ValueError(f"{path}: object {number} is a {name!r}, none of the 20 classes of VOC: {_AGAIN}.")

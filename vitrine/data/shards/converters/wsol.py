@@ -1,4 +1,4 @@
-"""Images with boxes in the text format of the evaluation sets for weakly supervised object localisation."""
+"""Converter of sets in the text format for weakly supervised object localisation (Choe et al., CVPR 2020)."""
 
 from argparse import ArgumentParser
 from collections import defaultdict
@@ -15,34 +15,34 @@ IDS, LABELS, BOXES, SIZES = "image_ids.txt", "class_labels.txt", "localization.t
 def list_wsol(
     root: Path, split: str = "test", metadata: Path | None = None, classes_from: Path | None = None
 ) -> SampleSet:
-    """Lists images whose labels, sizes and boxes stand in rows "path,…" of text files (Choe et al., CVPR 2020).
+    """Lists images whose labels, sizes and boxes are lines "path,…" of text files.
 
-    A box's row is "path,x0,y0,x1,y1", and an image may have several. Boxes hold both of their ends (one that reaches the
-    right edge of 500 pixels has x1 = 499); here they become half open.
+    A box is a line "path,x0,y0,x1,y1", and an image may have several. Boxes include both ends (one at the right edge of 500
+    pixels has x1 = 499) and are made half open.
 
     Args:
-        root: The folder below which the images are, at their paths or by their names alone.
-        split: Name of the split.
-        metadata: The folder with ``class_labels.txt``, ``localization.txt``, ``image_sizes.txt`` and, where only some images
-            are wanted, ``image_ids.txt``; ``root`` without it.
-        classes_from: Wnids in the order of the labels, with names where there are some, such as
-            ``LOC_synset_mapping.txt``; without it classes are called by their numbers, up to the highest that occurs.
+        root: folder of the images, at their paths or by their names alone.
+        split: name of the split.
+        metadata: the folder with ``class_labels.txt``, ``localization.txt``, ``image_sizes.txt`` and, for a subset of the
+            images, ``image_ids.txt``; ``root`` without it.
+        classes_from: wnids in the order of the labels, optionally with names, such as
+            ``LOC_synset_mapping.txt``; without it the names are the labels, up to the highest one.
 
     Raises:
-        FileNotFoundError: A file of rows or an image is absent.
-        ValueError: A row is malformed, an image has no row, no class or another size than its row says.
+        FileNotFoundError: where a text file or an image is absent.
+        ValueError: where a line is malformed, or an image has no line, no class or another size than its line.
     """
     base = require_folder(root if metadata is None else metadata)
     labels = {name: _number(label, base / LABELS, name) for name, (label,) in _single(base / LABELS, 1).items()}
-    sizes, boxes = _single(base / SIZES, 2), _read_rows(base / BOXES, 4)
+    sizes, boxes = _single(base / SIZES, 2), _read_entries(base / BOXES, 4)
     names = _names(base) or list(labels)
     for table, path in ((labels, LABELS), (sizes, SIZES), (boxes, BOXES)):
         if absent := next((name for name in names if name not in table), None):
-            raise ValueError(f"{base / path} has no row for {absent}: add it, or leave the image out of {IDS}.")
+            raise ValueError(f"{base / path} has no line for {absent}: add it, or leave the image out of {IDS}.")
     classes = _classes(classes_from, max(labels[name] for name in names))
-    if strange := next((name for name in names if labels[name] >= len(classes)), None):
+    if unknown := next((name for name in names if labels[name] >= len(classes)), None):
         raise ValueError(
-            f"{base / LABELS} gives {strange} the label {labels[strange]}, but {classes_from} lists {len(classes)} classes."
+            f"{base / LABELS} gives {unknown} the label {labels[unknown]}, but {classes_from} lists {len(classes)} classes."
         )
     samples = [_make_sample(root, base, name, labels[name], sizes[name], boxes[name]) for name in names]
     return SampleSet("wsol", split, classes, samples, ("boxes",))
@@ -66,9 +66,9 @@ def _make_sample(root: Path, base: Path, name: str, label: int, size: list[str],
             f"{root / name} does not exist though {base / LABELS} lists it: give the images' folder."
         )
     width, height = (_number(side, base / SIZES, name) for side in size)
-    if (width, height) != (found := read_size(image)):
+    if (width, height) != (actual := read_size(image)):
         raise ValueError(
-            f"{base / SIZES} says that {name} is {width} x {height}, but {image} is {found[0]} x {found[1]}: its boxes"
+            f"{base / SIZES} says that {name} is {width} x {height}, but {image} is {actual[0]} x {actual[1]}: its boxes"
             " would be off."
         )
     corners = [_half_open(box, base / BOXES, name) for box in boxes]
@@ -90,26 +90,28 @@ def _number(text: str, path: Path, name: str) -> int:
 
 
 def _single(path: Path, values: int) -> dict[str, list[str]]:
-    rows = _read_rows(path, values)
-    if repeated := next((name for name, found in rows.items() if len(found) > 1), None):
-        raise ValueError(f"{path} repeats the row of {repeated}: remove one of them.")
-    return {name: found[0] for name, found in rows.items()}
+    entries = _read_entries(path, values)
+    if repeated := next((name for name, lines in entries.items() if len(lines) > 1), None):
+        raise ValueError(f"{path} repeats the line of {repeated}: remove one of them.")
+    return {name: lines[0] for name, lines in entries.items()}
 
 
-def _read_rows(path: Path, values: int) -> dict[str, list[list[str]]]:
+def _read_entries(path: Path, values: int) -> dict[str, list[list[str]]]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: give the folder of the text files, with --metadata or --root.")
-    rows: dict[str, list[list[str]]] = defaultdict(list)
+    entries: dict[str, list[list[str]]] = defaultdict(list)
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         if not line.strip():
             continue
         name, *fields = line.strip().rsplit(",", values) if values else [line.strip()]
         if len(fields) != values:
-            raise ValueError(f"{path}, line {number}, is {line!r} and no path with {values} further entries: mend it.")
-        rows[name].append(fields)
-    if not rows:
+            raise ValueError(
+                f"{path}, line {number}, is {line!r} and no path with {values} further entries: correct it."
+            )
+        entries[name].append(fields)
+    if not entries:
         raise ValueError(f"{path} is empty: give the text files of the set.")
-    return dict(rows)
+    return dict(entries)
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -117,7 +119,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--split", default="test", help="name of the split (test)")
     parser.add_argument("--metadata", type=Path, metavar="DIR", help=f"folder of {LABELS} and so on (--root)")
     parser.add_argument(
-        "--classes-from", type=Path, metavar="FILE", help="wnids, with names where there are some, in the labels' order"
+        "--classes-from", type=Path, metavar="FILE", help="wnids, optionally with names, in the order of the labels"
     )
 
 

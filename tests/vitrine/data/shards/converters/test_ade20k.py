@@ -164,8 +164,12 @@ BROKEN: dict[str, tuple[str, Any, str]] = {
     "folder": ("full", lambda root: shutil.rmtree(root / "images"), "holds neither images/ADE (full format) nor"),
     "no scenes": ("challenge", remove("sceneCategories.txt"), "sceneCategories.txt does not exist: give a file"),
     "no names": ("challenge", remove("objectInfo150.txt"), "objectInfo150.txt does not exist: unpack"),
-    "names": ("challenge", write("objectInfo150.txt", "Idx\nwall\n"), "objectInfo150.txt has the row 'wall'"),
-    "row": ("challenge", write("sceneCategories.txt", "ADE_train_00000001 bedroom\n"), "no row for ADE_train_00000002"),
+    "names": ("challenge", write("objectInfo150.txt", "Idx\nwall\n"), "objectInfo150.txt has the line 'wall'"),
+    "row": (
+        "challenge",
+        write("sceneCategories.txt", "ADE_train_00000001 bedroom\n"),
+        "no line for ADE_train_00000002",
+    ),
     "scene": (
         "challenge",
         write("sceneCategories.txt", "ADE_train_00000001\n"),
@@ -202,8 +206,8 @@ def test_a_grey_map_of_the_full_format_is_refused(full: Path, tmp_path: Path) ->
     ("options", "told"),
     [
         ({"scenes": ["bedrom"]}, "'bedrom' is no scene category of"),
-        ({"classes": ["airfield"]}, "has no image of the wanted scenes in split all"),
-        ({"scenes": ["apse_indoor"], "split": "validation"}, "has no image of the wanted scenes in split validation"),
+        ({"classes": ["airfield"]}, "has no image of these scenes in split all"),
+        ({"scenes": ["apse_indoor"], "split": "validation"}, "has no image of these scenes in split validation"),
     ],
 )
 def test_unknown_scenes_are_named(full: Path, options: dict[str, Any], told: str) -> None:

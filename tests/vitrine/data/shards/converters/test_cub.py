@@ -51,10 +51,10 @@ def test_the_test_split_holds_the_rest(cub_root: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "row", "message"),
     [
-        ("image_class_labels.txt", "3 2\n", "image_class_labels.txt has no row for image 3"),
-        ("train_test_split.txt", "3 1\n", "train_test_split.txt has no row for image 3"),
-        ("bounding_boxes.txt", "3 2.0 1.0 3.0 5.0\n", "bounding_boxes.txt has no row for image 3"),
-        ("parts/part_locs.txt", "3 2 3.5 2.0 1\n", "part_locs.txt has no row for part 2 of image 3"),
+        ("image_class_labels.txt", "3 2\n", "image_class_labels.txt has no line for image 3"),
+        ("train_test_split.txt", "3 1\n", "train_test_split.txt has no line for image 3"),
+        ("bounding_boxes.txt", "3 2.0 1.0 3.0 5.0\n", "bounding_boxes.txt has no line for image 3"),
+        ("parts/part_locs.txt", "3 2 3.5 2.0 1\n", "part_locs.txt has no line for part 2 of image 3"),
     ],
 )
 def test_a_row_absent_from_a_table_is_named(cub_root: Path, table: str, row: str, message: str) -> None:
@@ -69,7 +69,7 @@ def test_a_row_absent_from_a_table_is_named(cub_root: Path, table: str, row: str
         ("image_class_labels.txt", "3 2\n", "3 9\n", "gives image 3 the class 9, absent from classes.txt"),
         ("bounding_boxes.txt", "3 2.0 1.0 3.0 5.0", "3 2.0 1.0 3.0", "bounding_boxes.txt, line 3, has 4 entries"),
         ("bounding_boxes.txt", "3 2.0 1.0", "3 2.0 x", r"'2\.0 x 3\.0 5\.0' for 002\.Laysan_Albatross/L_1\.jpg"),
-        ("train_test_split.txt", "4 1\n", "3 1\n", "train_test_split.txt, line 4, repeats the row of 3"),
+        ("train_test_split.txt", "4 1\n", "3 1\n", "train_test_split.txt, line 4, repeats the line of 3"),
     ],
 )
 def test_a_bad_row_is_named(cub_root: Path, table: str, old: str, new: str, message: str) -> None:

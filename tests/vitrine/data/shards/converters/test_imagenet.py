@@ -7,8 +7,9 @@ import pytest
 from tests.helpers import image_sets as sets
 from vitrine.data.shards.cli import main
 from vitrine.data.shards.converter import write_set
-from vitrine.data.shards.converters.imagenet import Extras, list_imagenet, read_ground_truth
+from vitrine.data.shards.converters.imagenet import ImageNetOptions, list_imagenet
 from vitrine.data.shards.converters.imagenet_annotation import scaled
+from vitrine.data.shards.converters.imagenet_layout import read_ground_truth
 from vitrine.data.shards.sample import Sample
 from vitrine.data.shards.verifier import verify
 
@@ -30,7 +31,7 @@ def plain(root: Path, tmp_path: Path) -> Path:
 
 
 def by_key(root: Path, split: str, **extras: object) -> dict[str, Sample]:
-    return {sample.key: sample for sample in list_imagenet(root, split, Extras(**extras)).samples}  # type: ignore[arg-type]
+    return {sample.key: sample for sample in list_imagenet(root, split, ImageNetOptions(**extras)).samples}  # type: ignore[arg-type]
 
 
 def labels(root: Path, split: str, **extras: object) -> list[tuple[str, object]]:
@@ -78,7 +79,7 @@ def test_classes_of_flat_images_come_from_a_given_file(root: Path, row: str) -> 
     ):
         list_imagenet(root, "val")
     assert labels(root, "val", ground_truth=truth) == VAL_LABELS
-    assert list_imagenet(root, "val", Extras(ground_truth=truth)).annotations == ()
+    assert list_imagenet(root, "val", ImageNetOptions(ground_truth=truth)).annotations == ()
 
 
 def test_class_folders_without_boxes(plain: Path) -> None:
@@ -131,11 +132,11 @@ def test_a_number_beyond_the_validation_images_is_refused(root: Path, number: st
     blacklist = sets.write_text(root / "blacklist.txt", f"7\n{number}\n")
     message = rf"blacklist\.txt, entry 2, is '{number}' and no number from 1 to 50000"
     with pytest.raises(ValueError, match=message):
-        list_imagenet(root, "val", Extras(blacklist=blacklist))
+        list_imagenet(root, "val", ImageNetOptions(blacklist=blacklist))
     with pytest.raises(ValueError, match="about validation images: leave it out with the split train"):
-        list_imagenet(root, "train", Extras(blacklist=blacklist))
+        list_imagenet(root, "train", ImageNetOptions(blacklist=blacklist))
     with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
-        list_imagenet(root, "val", Extras(blacklist=Path("nowhere")))
+        list_imagenet(root, "val", ImageNetOptions(blacklist=Path("nowhere")))
 
 
 def test_a_draw_of_each_class_is_part_of_a_larger_one(root: Path) -> None:
@@ -163,9 +164,9 @@ def edit(path: Path, old: str, new: str) -> None:
         ("Annotations/CLS-LOC/val/{2}.xml", "<xmin>2<", "<xmin>left<", "{2}.xml: the box of n01440764 cannot be read"),
         ("Annotations/CLS-LOC/val/{2}.xml", "<width>12<", "<width>x<", "{2}.xml: the size cannot be read"),
         ("../LOC_synset_mapping.txt", "n02012849", "n99999999", "{3}.JPEG is of the class n02012849, which LOC_synset_ma"),
-        ("../LOC_synset_mapping.txt", "n02012849", "crane", "line 2, opens with 'crane', which is no wnid such as"),
-        ("../LOC_synset_mapping.txt", "n02012849", "n01440764", "line 2, repeats n01440764: remove one of the rows"),
-        ("../LOC_val_solution.csv", "{3},", "{4},", "LOC_val_solution.csv has no row for {3}: give the ground truth"),
+        ("../LOC_synset_mapping.txt", "n02012849", "crane", "line 2, starts with 'crane', which is no wnid such as"),
+        ("../LOC_synset_mapping.txt", "n02012849", "n01440764", "line 2, repeats n01440764: remove one of the lines"),
+        ("../LOC_val_solution.csv", "{3},", "{4},", "LOC_val_solution.csv has no line for {3}: give the ground truth"),
         ("../LOC_val_solution.csv", "{3},n02012849 5 5 5 8", "490", "line 4, is '490' and no image's name with its wnid"),
         ("../LOC_val_solution.csv", "{3},n02012849", "{3},3", "gives {3} the label 3, but 3 classes are known"),
         ("Annotations/CLS-LOC/val/{4}.xml", "<xmin>1<", "<xmin>12<", "{4}.JPEG: box 0 [12.0, 2.0, 9.0, 10.0] is no x0"),

@@ -27,7 +27,7 @@ def test_rows_of_wnids_and_words(tmp_path: Path) -> None:
     path.write_text("n01440764 tench, Tinca tinca\nn02012849\tcrane\n\nn03126707\n")
     assert read_wnids(path) == {"n01440764": "tench, Tinca tinca", "n02012849": "crane", "n03126707": ""}
     for text, message in (
-        ("tench\n", "line 1, opens with 'tench'"),
+        ("tench\n", "line 1, starts with 'tench'"),
         ("n01440764\nn01440764\n", "repeats"),
         ("", "empty"),
     ):

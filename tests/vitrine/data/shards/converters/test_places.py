@@ -7,7 +7,7 @@ import torchvision
 
 from tests.helpers import scene_sets
 from vitrine.data.shards.cli import main
-from vitrine.data.shards.converters.places import Share, list_places
+from vitrine.data.shards.converters.places import PlacesSelection, list_places
 from vitrine.data.shards.converters.scenes import ROOMS, canonical, read_categories
 from vitrine.data.shards.schema import read_index
 
@@ -24,8 +24,8 @@ def listed(tmp_path: Path) -> Path:
     return Path(scene_sets.write_listed_places(tmp_path / "places365", CLASSES, train=4, val=2))
 
 
-def sources(root: Path, split: str, share: Share) -> list[str]:
-    return sorted(sample.extra["source"] for sample in list_places(root, split, share).samples)
+def sources(root: Path, split: str, selection: PlacesSelection) -> list[str]:
+    return sorted(sample.extra["source"] for sample in list_places(root, split, selection).samples)
 
 
 def test_easyformat(easy: Path) -> None:
@@ -86,23 +86,23 @@ def test_images_and_labels_are_those_that_torchvision_reads(
 @pytest.mark.parametrize("kind", ["easy", "listed"])
 def test_shares_are_drawn_by_the_seed(kind: str, request: pytest.FixtureRequest) -> None:
     root = request.getfixturevalue(kind)
-    three = sources(root, "train", Share(per_class=3))
+    three = sources(root, "train", PlacesSelection(per_class=3))
     assert len(three) == 15
-    assert three == sources(root, "train", Share(per_class=3))
-    assert set(sources(root, "train", Share(per_class=2))) < set(three)
-    assert len({tuple(sources(root, "train", Share(per_class=2, seed=seed))) for seed in range(5)}) > 1
-    rest = sources(root, "train", Share(per_class=3, skip=3))
-    assert sorted(three + rest) == sources(root, "train", Share())
+    assert three == sources(root, "train", PlacesSelection(per_class=3))
+    assert set(sources(root, "train", PlacesSelection(per_class=2))) < set(three)
+    assert len({tuple(sources(root, "train", PlacesSelection(per_class=2, seed=seed))) for seed in range(5)}) > 1
+    rest = sources(root, "train", PlacesSelection(per_class=3, skip=3))
+    assert sorted(three + rest) == sources(root, "train", PlacesSelection())
 
 
 @pytest.mark.parametrize("kind", ["easy", "listed"])
 def test_some_scenes_keep_their_labels(kind: str, request: pytest.FixtureRequest) -> None:
     root = request.getfixturevalue(kind)
-    found = list_places(root, "train", Share(["field_wild", "bedroom"], per_class=3, others=1))
+    found = list_places(root, "train", PlacesSelection(["field_wild", "bedroom"], per_class=3, others=1))
     assert len(found.classes) == 5
     counts = [sum(sample.labels == [label] for sample in found.samples) for label in range(5)]
     assert counts == [1, 1, 3, 3, 1]
-    alone = list_places(root, "train", Share(["bedroom"]))
+    alone = list_places(root, "train", PlacesSelection(["bedroom"]))
     assert [sample.labels for sample in alone.samples] == [[2]] * 4
 
 
@@ -189,7 +189,7 @@ def test_an_unknown_scene_is_named(easy: Path) -> None:
     with pytest.raises(
         ValueError, match=r"'bedrooms' is no scene category of .*places365_standard: give names such as"
     ):
-        list_places(easy, "train", Share(["bedrooms"]))
+        list_places(easy, "train", PlacesSelection(["bedrooms"]))
 
 
 @pytest.mark.parametrize("name", ["/b/booth/indoor", "booth/indoor", "booth-indoor", "booth__indoor", "booth_indoor"])

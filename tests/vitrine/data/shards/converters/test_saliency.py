@@ -10,7 +10,7 @@ from PIL import Image
 from tests.helpers import image_sets as sets
 from vitrine.data.shards.cli import main
 from vitrine.data.shards.converter import write_set
-from vitrine.data.shards.converters.saliency import half_on, has_split, list_saliency
+from vitrine.data.shards.converters.saliency import binary_mask, has_split, list_saliency
 from vitrine.data.shards.verifier import verify
 
 
@@ -50,7 +50,7 @@ def test_the_splits_of_duts_lie_side_by_side(tmp_path: Path) -> None:
 )
 def test_masks_are_on_from_half_of_white(values: tuple[int, ...], on: tuple[int, ...], tmp_path: Path) -> None:
     size = (len(values), 2)
-    mask = half_on(sets.write_mask(tmp_path / "mask.png", values, size))
+    mask = binary_mask(sets.write_mask(tmp_path / "mask.png", values, size))
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(mask))), [[255 * value for value in on]] * 2)
 
 
@@ -59,7 +59,7 @@ def test_a_mask_in_colours_is_read_by_its_grey(tmp_path: Path) -> None:
     grey = Image.open(sets.write_mask(tmp_path / "grey.png", (0, 255)))
     for mode in ("RGB", "RGBA", "P", "1"):
         grey.convert(mode).save(tmp_path / "other.png")
-        assert half_on(tmp_path / "other.png") == half_on(tmp_path / "grey.png")
+        assert binary_mask(tmp_path / "other.png") == binary_mask(tmp_path / "grey.png")
 
 
 @pytest.mark.parametrize(

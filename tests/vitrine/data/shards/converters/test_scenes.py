@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from vitrine.data.shards.converters.scenes import ROOMS, canonical, find_scenes, positions, read_categories
+from vitrine.data.shards.converters.scenes import ROOMS, canonical, find_scenes, index_by_name, read_categories
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ def test_categories_are_read_in_their_order(tmp_path: Path) -> None:
     path = tmp_path / "categories.txt"
     path.write_text("/a/airfield 0\n\n/b/booth/indoor 1\nkitchen\n")
     assert read_categories(path) == ["airfield", "booth/indoor", "kitchen"]
-    assert positions(read_categories(path)) == {"airfield": 0, "booth_indoor": 1, "kitchen": 2}
+    assert index_by_name(read_categories(path)) == {"airfield": 0, "booth_indoor": 1, "kitchen": 2}
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_a_list_that_cannot_be_used(text: str, message: str, tmp_path: Path) -> 
 
 
 def test_scenes_are_found_in_any_spelling_and_sorted() -> None:
-    known = positions([*reversed(ROOMS), "booth/indoor"])
+    known = index_by_name([*reversed(ROOMS), "booth/indoor"])
     assert find_scenes(["booth-indoor", "bathroom", "/b/bathroom"], known, Path("x")) == [len(ROOMS) - 1, len(ROOMS)]
     with pytest.raises(ValueError, match="'cellar' is no scene category of x: give names such as bathroom"):
         find_scenes(["bathroom", "cellar"], known, Path("x"))

@@ -63,12 +63,12 @@ def test_classes_come_from_a_file_of_wnids(root: Path, tmp_path: Path) -> None:
     [
         ("image_sizes.txt", "a.JPEG,12,10", "a.JPEG,10,12", "val/a.JPEG is 10 x 12, but {}/val/a.JPEG is 12 x 10: its boxes"),
         ("image_sizes.txt", "a.JPEG,12,10\n", "a.JPEG,12\n", "line 1, is 'val/a.JPEG,12' and no path with 2 further"),
-        ("image_sizes.txt", "a.JPEG,12,10\n", "", "image_sizes.txt has no row for val/b.JPEG"),
+        ("image_sizes.txt", "a.JPEG,12,10\n", "", "image_sizes.txt has no line for val/b.JPEG"),
         ("class_labels.txt", "a.JPEG,3", "a.JPEG,n01440764", "has 'n01440764' for val/a.JPEG, which is no whole number"),
-        ("class_labels.txt", "a.JPEG,3", "b.JPEG,3", "class_labels.txt repeats the row of val/b.JPEG: remove one"),
-        ("class_labels.txt", "a.JPEG", "c.JPEG", "image_sizes.txt has no row for val/c.JPEG: add it"),
+        ("class_labels.txt", "a.JPEG,3", "b.JPEG,3", "class_labels.txt repeats the line of val/b.JPEG: remove one"),
+        ("class_labels.txt", "a.JPEG", "c.JPEG", "image_sizes.txt has no line for val/c.JPEG: add it"),
         ("localization.txt", "b.JPEG,2", "b.JPEG,x", "has the box 'x,3,4,5' for val/b.JPEG, which are no numbers"),
-        ("localization.txt", "val/b.JPEG,2,3,4,5\n", "", "localization.txt has no row for val/b.JPEG"),
+        ("localization.txt", "val/b.JPEG,2,3,4,5\n", "", "localization.txt has no line for val/b.JPEG"),
         ("localization.txt", "b.JPEG,2,3", "b.JPEG,12,3", "b.JPEG: box 0 [12.0, 3.0, 5.0, 6.0] is no x0 < x1"),
     ],
 )  # fmt: skip
@@ -76,7 +76,7 @@ def test_a_bad_row_is_one_sentence(
     root: Path, table: str, old: str, new: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = (root / table).read_text().replace(old, new, 1)
-    if message.startswith("image_sizes.txt has no row for val/b"):
+    if message.startswith("image_sizes.txt has no line for val/b"):
         text = "val/a.JPEG,12,10\n"
     sets.write_text(root / table, text)
     assert main(["wsol", "--root", str(root), "--out", str(root / "out"), "--workers", "1"]) == 2

@@ -1,4 +1,4 @@
-"""How the optimisations of inversion masks went."""
+"""Convergence of inversion masks: how many optimisations converged, their steps and final losses."""
 
 import torch
 from torch import Tensor
@@ -8,11 +8,21 @@ from vitrine.attribution.inversion import InversionResult
 from vitrine.metrics.functional import degenerate
 
 
-class InversionCourse(Metric):
-    """Counts masks that are not to be relied on, and takes the means of the others' steps and losses, over all ranks.
+class InversionConvergence(Metric):
+    """Counts masks that did not converge or are degenerate, and averages the steps and final losses, over all ranks.
 
-    A mask has not come to rest where the last of its steps still changed it by more than the tolerance; without a step there
-    is nothing to come to rest. A degenerate mask is constant, or has NaN in it.
+    A mask has not converged where its last step still changed it by more than the tolerance; masks without any step are not
+    counted. A degenerate mask is constant or holds NaN or infinity.
+
+    Example:
+        >>> metric = InversionConvergence()
+        >>> result = InversionResult(
+        ...     weights=torch.rand(2, 16), masks=torch.rand(2, 1, 8, 8), loss=torch.tensor([0.1, 0.3]),
+        ...     steps=torch.tensor([40, 60]), converged=torch.tensor([True, False]),
+        ... )
+        >>> metric.update(result)
+        >>> {name: round(value.item(), 3) for name, value in metric.compute().items()}
+        {'inversion/not_converged': 1.0, 'inversion/degenerate': 0.0, 'inversion/steps': 50.0, 'inversion/loss': 0.2}
     """
 
     full_state_update = False
@@ -29,7 +39,7 @@ class InversionCourse(Metric):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, result: InversionResult) -> None:
-        """Takes in the masks of R rows."""
+        """Updates the state with the masks of one batch."""
         finite = result.loss.isfinite()
         self.masks += len(result.masks)
         self.not_converged += (~result.converged & (result.steps > 0)).sum()
@@ -39,10 +49,10 @@ class InversionCourse(Metric):
         self.losses += finite.sum()
 
     def compute(self) -> dict[str, Tensor]:
-        """Counts ``inversion/not_converged`` and ``inversion/degenerate``, means ``inversion/steps`` and ``inversion/loss``.
+        """Counts ``inversion/not_converged`` and ``inversion/degenerate``; means ``inversion/steps`` and ``inversion/loss``.
 
-        The loss is that before each mask's last step, without those that are no finite number; there is none where no step
-        was made.
+        The loss is that before each mask's last step; losses that are not finite are left out, and without a finite loss,
+        as where no step was made, there is no ``inversion/loss``.
         """
         figures = {
             "inversion/not_converged": self.not_converged,

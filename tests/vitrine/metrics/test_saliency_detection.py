@@ -231,7 +231,7 @@ def test_nothing_taken_in_is_not_a_number() -> None:
     for metric in (SaliencyDetection(), take(SaliencyDetection(), ROWS[-2:])):
         found = values(metric)
         assert all(
-            math.isnan(value) for name, value in found.items() if name.split("_")[1] not in {"degenerate", "skipped"}
+            math.isnan(value) for name, value in found.items() if name.split("/")[1] not in {"degenerate", "skipped"}
         )
 
 

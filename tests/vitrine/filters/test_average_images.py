@@ -13,10 +13,10 @@ from vitrine.attribution import GuidedBackprop
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.batch import Batch
 from vitrine.core.top_k import Location
-from vitrine.filters import averages as module
-from vitrine.filters.averages import AverageImage, average_images, find_top_images
-from vitrine.filters.patches import FilterPainter
-from vitrine.filters.peaks import WantedFilter, of_its_class, peaks
+from vitrine.filters import average_images as module
+from vitrine.filters.average_images import AverageImage, average_images
+from vitrine.filters.heatmaps import FilterVisualizer
+from vitrine.filters.maxima import TargetFilter, filter_maxima, find_top_images, restrict_to_classes
 from vitrine.filters.responses import FilterResponses
 
 SIZE = 12
@@ -60,9 +60,9 @@ def responses() -> FilterResponses:
     return FilterResponses(FrozenBackbone(Detector()), layers=["first", "second", "hidden"], image_size=SIZE)
 
 
-def wanted(responses: FilterResponses, *pairs: tuple[str, int], of_class: int | None = None) -> list[WantedFilter]:
+def wanted(responses: FilterResponses, *pairs: tuple[str, int], of_class: int | None = None) -> list[TargetFilter]:
     layers = {layer.name: layer for layer in responses.layers}
-    return [WantedFilter(layers[name], channel, of_class) for name, channel in pairs]
+    return [TargetFilter(layers[name], channel, of_class) for name, channel in pairs]
 
 
 def streamed(images: Tensor, batch_size: int = 4, labels: Tensor | None = None) -> Callable[[], Iterator[Batch]]:
@@ -79,7 +79,7 @@ def streamed(images: Tensor, batch_size: int = 4, labels: Tensor | None = None) 
 
 
 def averaged(
-    responses: FilterResponses, wanted: list[WantedFilter], stream: Callable[[], Iterable[Batch]], **options: Any
+    responses: FilterResponses, wanted: list[TargetFilter], stream: Callable[[], Iterable[Batch]], **options: Any
 ) -> list[AverageImage]:
     return average_images(stream, responses, wanted, (3, SIZE, SIZE), **options)
 
@@ -118,7 +118,7 @@ def test_a_patch_over_the_border_is_padded(
     expected[:, rows] = 0
     expected[:, :, columns] = 0
     images = planted(place)
-    at = peaks(responses, images, wanted(responses, ("first", 0)))
+    at = filter_maxima(responses, images, wanted(responses, ("first", 0)))
     assert tuple(at.locations[0, 0].tolist()) == place
     (average,) = averaged(responses, wanted(responses, ("first", 0)), streamed(images))
     assert torch.equal(average.pixels, expected)
@@ -127,9 +127,9 @@ def test_a_patch_over_the_border_is_padded(
 def test_only_the_top_images_are_averaged(responses: FilterResponses) -> None:
     images = noise(9)
     filters = wanted(responses, ("second", 2))
-    at = peaks(responses, images, filters)
+    at = filter_maxima(responses, images, filters)
     best = at.responses[:, 0].argsort(descending=True)[:2].tolist()
-    (average,) = averaged(responses, filters, streamed(images), top=2)
+    (average,) = averaged(responses, filters, streamed(images), top_k=2)
     assert [image.key for image in average.images] == [f"{n:03d}" for n in best]
     fields = [field_of("second", tuple(at.locations[n, 0].tolist())) for n in best]
     patches = [
@@ -143,7 +143,7 @@ def test_ranked_by_the_signed_maximum(responses: FilterResponses) -> None:
     images = noise(9)
     filters = wanted(responses, ("second", 2), ("hidden", 0))
     outputs = responses.backbone(images, taps=["second", "hidden"]).taps
-    found = averaged(responses, filters, streamed(images), top=4, rank_by="maximum")
+    found = averaged(responses, filters, streamed(images), top_k=4, rank_by="maximum")
     for average, values in zip(found, (outputs["second"][:, 2].amax(dim=(1, 2)), outputs["hidden"][:, 0]), strict=True):
         expected = [n for n in values.argsort(descending=True).tolist()[:4] if values[n] > 0]
         assert [int(image.key) for image in average.images] == expected
@@ -153,7 +153,7 @@ def test_ranked_by_the_signed_maximum(responses: FilterResponses) -> None:
         find_top_images(streamed(-images)(), responses, filters)[1]
         != find_top_images(streamed(-images)(), responses, filters, rank_by="maximum")[1]
     )
-    with pytest.raises(ValueError, match="rank_by 'mean' is unknown; choose one of response, maximum"):
+    with pytest.raises(ValueError, match="rank_by is 'mean'; give 'response' or 'maximum'"):
         averaged(responses, filters, streamed(images), rank_by="mean")
 
 
@@ -193,8 +193,8 @@ def naive(
 @pytest.mark.parametrize("side", [96, 4])
 def test_all_four_against_a_loop_over_images(responses: FilterResponses, side: int) -> None:
     images = noise(11)
-    found = averaged(responses, wanted(responses, *FILTERS), streamed(images, 5), top=6, side=side)
-    assert [(average.wanted.layer.name, average.wanted.channel) for average in found] == list(FILTERS)
+    found = averaged(responses, wanted(responses, *FILTERS), streamed(images, 5), top_k=6, side=side)
+    assert [(average.target.layer.name, average.target.channel) for average in found] == list(FILTERS)
     for average, (name, channel) in zip(found, FILTERS, strict=True):
         expected = naive(responses, images, name, channel, 6, side)
         assert (average.activation is None) == (name == "hidden")
@@ -228,7 +228,7 @@ def test_a_field_larger_than_the_image_is_cut_about_its_middle() -> None:
 
 def same(first: list[AverageImage], second: list[AverageImage]) -> None:
     for one, other in zip(first, second, strict=True):
-        assert one.wanted == other.wanted
+        assert one.target == other.target
         assert [(image.key, image.location) for image in one.images] == [
             (image.key, image.location) for image in other.images
         ]
@@ -241,15 +241,15 @@ def test_batches_and_what_is_drawn_at_once_do_not_matter(
     responses: FilterResponses, batch_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     filters, images = wanted(responses, *FILTERS), noise(13)
-    expected = averaged(responses, filters, streamed(images), top=5)
+    expected = averaged(responses, filters, streamed(images), top_k=5)
     monkeypatch.setattr(module, "FILTERS_AT_ONCE", 2)
     monkeypatch.setattr(module, "IMAGES_AT_ONCE", 3)
-    same(averaged(responses, filters, streamed(images, batch_size), top=5), expected)
+    same(averaged(responses, filters, streamed(images, batch_size), top_k=5), expected)
 
 
 def test_filters_that_never_respond_have_no_average(responses: FilterResponses) -> None:
     found = averaged(responses, wanted(responses, ("first", 3), ("first", 0)), streamed(noise(4)))
-    assert [average.wanted.channel for average in found] == [0]
+    assert [average.target.channel for average in found] == [0]
 
 
 def test_images_of_the_class_alone(responses: FilterResponses) -> None:
@@ -265,7 +265,7 @@ def test_images_of_the_class_alone(responses: FilterResponses) -> None:
 def test_a_response_of_another_class_counts_as_none(responses: FilterResponses) -> None:
     filters = [*wanted(responses, ("first", 0), of_class=1), *wanted(responses, ("first", 1))]
     table = torch.rand(3, 2) + 0.1
-    limited = of_its_class(table, torch.tensor([1, 0, 1]), filters)
+    limited = restrict_to_classes(table, torch.tensor([1, 0, 1]), filters)
     assert limited[1, 0] == 0
     assert torch.equal(limited[[0, 2]], table[[0, 2]])
     assert torch.equal(limited[:, 1], table[:, 1])
@@ -278,7 +278,7 @@ def test_an_image_that_comes_twice_counts_once(responses: FilterResponses) -> No
     def twice() -> Iterator[Batch]:
         return (batch for _ in range(2) for batch in stream())
 
-    same(averaged(responses, filters, twice, top=4), averaged(responses, filters, stream, top=4))
+    same(averaged(responses, filters, twice, top_k=4), averaged(responses, filters, stream, top_k=4))
 
 
 def test_other_images_the_second_time_are_refused(responses: FilterResponses) -> None:
@@ -287,7 +287,7 @@ def test_other_images_the_second_time_are_refused(responses: FilterResponses) ->
     def stream() -> Iterator[Batch]:
         return next(streams)()
 
-    with pytest.raises(ValueError, match="gave 3 of the 6 images that the first one chose; stream the same images"):
+    with pytest.raises(ValueError, match="gave 3 of the 6 images that the first one found; stream the same images"):
         averaged(responses, wanted(responses, ("second", 0)), stream)
 
 
@@ -300,14 +300,14 @@ def test_progress_counts_the_images_of_both_passes(responses: FilterResponses) -
 def test_only_chosen_images_are_drawn(responses: FilterResponses, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second pass costs what the chosen images cost, whatever the data set's size."""
     drawn: list[int] = []
-    usual = FilterPainter.__call__
+    usual = FilterVisualizer.__call__
 
-    def counted(painter: FilterPainter, images: Tensor, filters: Any) -> Tensor:
+    def counted(visualizer: FilterVisualizer, images: Tensor, filters: Any) -> Tensor:
         drawn.append(len(images) * len(filters[0]))
-        return usual(painter, images, filters)
+        return usual(visualizer, images, filters)
 
-    monkeypatch.setattr(FilterPainter, "__call__", counted)
-    averaged(responses, wanted(responses, ("first", 0), ("second", 1)), streamed(noise(40)), top=3)
+    monkeypatch.setattr(FilterVisualizer, "__call__", counted)
+    averaged(responses, wanted(responses, ("first", 0), ("second", 1)), streamed(noise(40)), top_k=3)
     assert sum(drawn) == 6
 
 
@@ -339,7 +339,7 @@ def test_the_model_is_left_as_it_was(responses: FilterResponses, fails: bool) ->
     assert torch.equal(images, kept)
 
 
-def problem() -> tuple[FilterResponses, list[WantedFilter], Tensor]:
+def problem() -> tuple[FilterResponses, list[TargetFilter], Tensor]:
     torch.manual_seed(0)
     responses = FilterResponses(FrozenBackbone(Detector()), layers=["first", "second", "hidden"], image_size=SIZE)
     return responses, wanted(responses, *FILTERS, ("first", 3)), noise(9)
@@ -349,13 +349,13 @@ def averages_on_rank(rank: int) -> list[Any]:
     responses, filters, images = problem()
     batches = list(streamed(images, 2)())
     uneven = batches[:1] if rank == 0 else batches[:1] + batches[1:]  # the first batch comes to both
-    found = averaged(responses, filters, lambda: uneven, top=4)
+    found = averaged(responses, filters, lambda: uneven, top_k=4)
     return [(a.pixels, a.activation, a.guided_backprop, a.heatmap, [i[:3] for i in a.images]) for a in found]
 
 
 def test_two_ranks_average_what_one_averages(ranks: RankPool) -> None:
     responses, filters, images = problem()
-    expected = averaged(responses, filters, streamed(images), top=4)
+    expected = averaged(responses, filters, streamed(images), top_k=4)
     for found in ranks.run(averages_on_rank):
         for (*patches, chosen), average in zip(found, expected, strict=True):
             assert [(key, location) for _, key, location in chosen] == [(i.key, i.location) for i in average.images]
@@ -366,7 +366,7 @@ def test_two_ranks_average_what_one_averages(ranks: RankPool) -> None:
 
 def test_the_first_pass_alone(responses: FilterResponses) -> None:
     filters, images = wanted(responses, *FILTERS), noise(10)
-    top = find_top_images(streamed(images)(), responses, filters, count=3)
+    top = find_top_images(streamed(images)(), responses, filters, top_k=3)
     x = responses(images)["features"][:, [filter_.index for filter_ in filters]]
     for number, column in enumerate(x.T):
         expected = column.sort(descending=True)
@@ -394,7 +394,7 @@ def test_the_place_of_the_maximum_where_channels_come_last() -> None:
     responses = FilterResponses(FrozenBackbone(ChannelsLast()), layers=["norm"], image_size=SIZE)
     (layer,) = responses.layers
     images = noise(3)
-    at = peaks(responses, images, [WantedFilter(layer, 4)])
+    at = filter_maxima(responses, images, [TargetFilter(layer, 4)])
     maps = responses.backbone(images, taps=["norm"]).taps["norm"][..., 4]
     for image in range(3):
         row, column = at.locations[image, 0].tolist()

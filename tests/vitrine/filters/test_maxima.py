@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.filters import FilterResponses
-from vitrine.filters.peaks import WantedFilter, of_its_class, peaks
+from vitrine.filters.maxima import TargetFilter, filter_maxima, restrict_to_classes
 
 
 class Net(nn.Module):
@@ -35,8 +35,8 @@ IMAGES = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 
 def test_maxima_and_their_places(responses: FilterResponses) -> None:
     spatial, flat = responses.layers
-    wanted = [WantedFilter(spatial, 2), WantedFilter(flat, 4), WantedFilter(spatial, 0)]
-    found = peaks(responses, IMAGES, wanted)
+    wanted = [TargetFilter(spatial, 2), TargetFilter(flat, 4), TargetFilter(spatial, 0)]
+    found = filter_maxima(responses, IMAGES, wanted)
     outputs = responses.backbone(IMAGES, taps=["map", "hidden"]).taps
     for number, channel in ((0, 2), (2, 0)):
         for image in range(3):
@@ -50,7 +50,7 @@ def test_maxima_and_their_places(responses: FilterResponses) -> None:
 
 
 def test_of_equal_maxima_the_first_in_row_order_counts(responses: FilterResponses) -> None:
-    found = peaks(responses, torch.zeros(1, 3, 8, 8), [WantedFilter(responses.layers[0], 1)])
+    found = filter_maxima(responses, torch.zeros(1, 3, 8, 8), [TargetFilter(responses.layers[0], 1)])
     row, column = found.locations[0, 0].tolist()
     channel_map = responses.backbone(torch.zeros(1, 3, 8, 8), taps=["map"]).taps["map"][0, 1]
     assert row * 8 + column == int((channel_map == channel_map.max()).flatten().nonzero()[0])
@@ -61,9 +61,9 @@ def test_a_filter_that_is_wanted_on_a_class_responds_to_that_class_alone(
     labels: Tensor, responses: FilterResponses
 ) -> None:
     layer = responses.layers[0]
-    wanted = [WantedFilter(layer, 0), WantedFilter(layer, 1, of_class=0), WantedFilter(layer, 2, of_class=1)]
+    wanted = [TargetFilter(layer, 0), TargetFilter(layer, 1, of_class=0), TargetFilter(layer, 2, of_class=1)]
     given = torch.ones(3, 3)
-    limited = of_its_class(given, labels, wanted)
+    limited = restrict_to_classes(given, labels, wanted)
     hot = labels if labels.ndim == 2 else F.one_hot(labels, 2)
     torch.testing.assert_close(limited, torch.cat([torch.ones(3, 1), hot.float()], dim=1))
     assert (given == 1).all()
