@@ -95,7 +95,7 @@ class HeatmapPanel(pl.Callback):
 
     @override
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Lets go of the images."""
+        """Frees the images."""
         self._batch = None
 
     def _show(self, run: Run) -> None:

@@ -1,4 +1,4 @@
-"""What every run leaves in its folder: configuration, checkpoints, metrics and the exported explainer."""
+"""Run folder: the configuration, checkpoints, metrics and exported explainer that every run writes."""
 
 import json
 import math
@@ -21,7 +21,7 @@ NAME = "last.ckpt"
 
 
 class RunCheckpoint(Checkpoint):
-    """Writes ``checkpoints/last.ckpt`` in the run's folder; the earlier one stands until the new one is whole.
+    """Writes ``checkpoints/last.ckpt`` in the run's folder; the earlier one is kept until the new one is complete.
 
     To keep the best of several, add Lightning's own ModelCheckpoint to ``trainer.callbacks``.
 
@@ -57,7 +57,7 @@ class RunCheckpoint(Checkpoint):
 
 
 def last_checkpoint(run_folder: str | Path) -> Path:
-    """Where a run's checkpoint stands."""
+    """Path of a run's checkpoint."""
     return Path(run_folder, FOLDER, NAME)
 
 
@@ -65,7 +65,7 @@ def save(trainer: Trainer) -> None:
     """Writes the checkpoint under another name and renames it; all ranks take part."""
     path = last_checkpoint(trainer.default_root_dir)
     partial = path.with_name(f".{NAME}.partial")
-    trainer.save_checkpoint(partial, weights_only=False)  # said aloud: with None Lightning prints that it is False
+    trainer.save_checkpoint(partial, weights_only=False)  # with None Lightning prints that it is False
     if trainer.is_global_zero:
         partial.replace(path)
     trainer.strategy.barrier("checkpoint")
@@ -74,8 +74,8 @@ def save(trainer: Trainer) -> None:
 class EpochMetrics(Callback):
     """Computes an epoch's logged metrics on all ranks, before the progress bar asks for them on rank zero alone.
 
-    Computing them is a collective, which Lightning puts off until somebody asks and whose result it keeps. It has to
-    stand before the progress bar among the trainer's callbacks.
+    Computing them is a collective, which Lightning puts off until they are read, and whose result it keeps. It has to come
+    before the progress bar among the trainer's callbacks.
     """
 
     @override
@@ -87,7 +87,7 @@ METRICS_NAME = "metrics.json"
 
 
 class MetricsFile(Callback):
-    """Leaves ``metrics.json`` in the run's folder after a test: one flat object of names and numbers, null for NaN."""
+    """Writes ``metrics.json`` into the run's folder after a test: one flat object of names and numbers, null for NaN."""
 
     @override
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -101,7 +101,7 @@ class MetricsFile(Callback):
 
 
 class RunConfig(SaveConfigCallback):
-    """Leaves ``config-fit.yaml`` (or -test, …) in the run's folder, and the same values with the logger.
+    """Writes ``config-fit.yaml`` (or -test, …) into the run's folder, and sends the same values to the logger.
 
     Lightning's own callback writes into the logger's shared folder and stops a second run there; the run's folder is the
     run's own, so here a second run of the same stage replaces the first one's file.

@@ -1,5 +1,7 @@
+import random
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -46,3 +48,46 @@ def test_a_gradient_given_within_is_taken_back(network: nn.Sequential) -> None:
     with eval_guard(network):
         network[5].weight.grad = torch.ones(2, 16)
     assert network[5].weight.grad is None
+
+
+def test_without_freezing_parameters_start_without_a_gradient_and_drop_theirs(network: nn.Sequential) -> None:
+    required = [parameter.requires_grad for parameter in network.parameters()]
+    grad = network[0].weight.grad
+    with eval_guard(network, freeze=False):
+        assert [parameter.requires_grad for parameter in network.parameters()] == required
+        assert all(parameter.grad is None for parameter in network.parameters())
+        use(network)
+        assert network[5].weight.grad is not None
+    assert network[0].weight.grad is grad
+    torch.testing.assert_close(grad, torch.ones(4, 3, 3, 3))
+    assert all(parameter.grad is None for parameter in list(network.parameters())[1:])
+
+
+def draws() -> tuple[float, float, float]:
+    return random.random(), float(np.random.rand()), float(torch.rand(()))  # noqa: NPY002, S311 - the global ones
+
+
+def seed() -> None:
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 - the global one
+    torch.manual_seed(0)
+
+
+def draw_and_fail() -> None:
+    draws()
+    raise RuntimeError("within")
+
+
+def test_random_numbers_of_python_and_numpy_are_kept_where_asked_for(network: nn.Sequential) -> None:
+    seed()
+    expected = draws()
+    seed()
+    with eval_guard(network, every_generator=True):
+        draws()
+    with pytest.raises(RuntimeError), eval_guard(network, every_generator=True):
+        draw_and_fail()
+    assert draws() == expected
+    seed()
+    with eval_guard(network):
+        draws()
+    assert draws()[:2] != expected[:2]
