@@ -24,18 +24,22 @@ ENTRIES = st.lists(
 
 def naive(entries: list[tuple[int, tuple[int, str]]], count: int) -> dict[int, list[str]]:
     """The first places of each group, each key once."""
-    groups = defaultdict(list)
-    for group, (place, key) in sorted(entries):
+    groups: dict[int, list[str]] = defaultdict(list)
+    for group, (_, key) in sorted(entries):
         if key not in groups[group] and len(groups[group]) < count:
             groups[group].append(key)
-        del place
     return dict(groups)
 
 
 def shares_of(monkeypatch: pytest.MonkeyPatch, ranks: list[Candidates[int, Entry]]) -> list[Any]:
     """What each rank's `share` gives, where all of them meet."""
     standings: list[Any] = []
-    monkeypatch.setattr(callbacks.candidates, "gather_over_ranks", lambda own: (standings.append(own), [own])[1])
+
+    def recorded(own: Any) -> list[Any]:
+        standings.append(own)
+        return [own]
+
+    monkeypatch.setattr(callbacks.candidates, "gather_over_ranks", recorded)
     for rank in ranks:
         rank.share()
     monkeypatch.setattr(callbacks.candidates, "gather_over_ranks", lambda _own: standings)

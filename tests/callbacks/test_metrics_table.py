@@ -59,9 +59,9 @@ def test_patterns_match_any_threshold_and_method() -> None:
 def test_every_metric_is_known() -> None:
     """Each metric of explanations has a figure in the table, and its counts have words."""
     names = {figure.name.partition("/")[0] for group in FIGURES.values() for figure in group}
-    kinds = [kind for kinds in metrics.METRICS_BY_ANNOTATION.values() for kind in kinds]
-    for kind in [*kinds, metrics.Orthogonality]:
-        metric: ExplanationMetric = kind()
+    annotated = metrics.metrics_for(metrics.METRICS_BY_ANNOTATION)
+    metric: ExplanationMetric
+    for metric in [*annotated, metrics.Orthogonality()]:
         with pytest.warns(UserWarning, match="compute"):  # nothing was taken in
             found = metric.compute()
         assert {name.partition("/")[0] for name in found} <= names

@@ -13,6 +13,8 @@ from safetensors import safe_open
 from callbacks.file_names import safe_path, slug
 from callbacks.predictions import PredictionWriter
 from tests.helpers import explaining_fakes as fakes
+from vitrine.core.batch import Batch
+from vitrine.core.explanation import Explanation
 from vitrine.visualization.overlays import overlay
 
 
@@ -75,9 +77,9 @@ def test_a_second_run_replaces_the_first_whole(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_run_leaves_the_earlier_one(tmp_path: Path) -> None:
-    class Failing(fakes.FakeModule):  # type: ignore[name-defined, misc]
-        def predict_step(self, batch: object, batch_idx: int) -> object:
-            if batch_idx == 2:
+    class Failing(fakes.FakeModule):
+        def predict_step(self, batch: Batch) -> Explanation:
+            if len(self.explainer.seen) == 2:
                 raise RuntimeError("power cut")
             return super().predict_step(batch)
 

@@ -76,7 +76,7 @@ def test_a_wandb_run_can_be_read_back(
     for record in found:
         config |= values(record.run.config.update) | values(record.config.update)
     assert config["model"]["init_args"]["training"]["beta"] == 0.5
-    assert config["data"]["init_args"]["batch_size"] == 4
+    assert config["data"]["init_args"]["loading"]["batch_size"] == 4
     assert config["model"]["class_path"].endswith("SRAEModule")
 
     (artifact,) = (record.request.log_artifact.artifact if record.HasField("request") else record.artifact
