@@ -10,11 +10,12 @@ from typing_extensions import override
 
 from callbacks.evaluation import EvaluationCallback
 from callbacks.loggers import Table, log_tables
-from callbacks.run_access import Run, satisfies
+from callbacks.run_access import Run
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.atomic_io import atomic_file
 from vitrine.core.batch import Batch
 from vitrine.core.options import Count, checked
+from vitrine.data.contracts import satisfies
 from vitrine.filters.heatmaps import Filter
 from vitrine.filters.responses import FilterResponses
 from vitrine.metrics.ablation import ablated, random_filters

@@ -117,7 +117,7 @@ class AverageImages(pl.Callback):
         """The rows with their average images; a filter that several classes want is averaged once."""
         targets = {row: self._target(row) for row in rows}
         channels, height, width = run.datamodule.panel(1)["image"].shape[1:]
-        passes = 2 * math.ceil(run.datamodule.num_samples(self.split) / run.trainer.world_size)
+        passes = 2 * math.ceil(run.training_data.num_samples(self.split) / run.trainer.world_size)
         with progress_bar("Average images", passes, shown=run.trainer.is_global_zero) as advance:
             averages = average_images(
                 self._stream(run),
@@ -138,7 +138,7 @@ class AverageImages(pl.Callback):
 
     def _stream(self, run: Run) -> Callable[[], Iterable[Batch]]:
         def stream() -> Iterable[Batch]:
-            for batch in run.datamodule.every_image(self.split):
+            for batch in run.training_data.every_image(self.split):
                 batch["image"] = run.trainer.precision_plugin.convert_input(batch["image"])
                 yield batch
 

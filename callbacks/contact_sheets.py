@@ -12,10 +12,11 @@ from callbacks.candidates import Candidates, Shares
 from callbacks.evaluation import EvaluationCallback
 from callbacks.file_names import safe_name
 from callbacks.loggers import log_image
-from callbacks.run_access import Run, satisfies
+from callbacks.run_access import Run
 from vitrine.core.atomic_io import atomic_folder
 from vitrine.core.batch import Batch
 from vitrine.core.options import Count, checked
+from vitrine.data.contracts import satisfies
 from vitrine.explainers import Explainer
 from vitrine.explainers.names import NAMES_NAME
 from vitrine.visualization.contact_sheet import ContactTile, contact_pixels, contact_sheet, place_of

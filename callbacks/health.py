@@ -8,8 +8,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_info
 from typing_extensions import override
 
-from callbacks.run_access import satisfies
 from vitrine.core.options import Count, CountOrZero, Range, Share, checked
+from vitrine.data.contracts import satisfies
 from vitrine.explainers import SRAEExplainer
 from vitrine.explainers.srae.heads import SeparateHeads, SharedHeads
 from vitrine.metrics.alive_features import AliveFeatures, dead_features, dead_heads

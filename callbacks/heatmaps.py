@@ -10,13 +10,14 @@ from torch import Tensor
 from typing_extensions import override
 
 from callbacks.loggers import log_image
-from callbacks.run_access import Run, satisfies
+from callbacks.run_access import Run
 from vitrine.backbones.guard import eval_guard
 from vitrine.core.atomic_io import atomic_file
 from vitrine.core.batch import Batch
 from vitrine.core.distributed import gather_on_zero
 from vitrine.core.explanation import Explanation
 from vitrine.core.options import Count, checked
+from vitrine.data.contracts import satisfies
 from vitrine.explainers.srae.x_features import LOGIT_MAP, logit_maps
 from vitrine.visualization.panel import panel
 

@@ -9,7 +9,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from callbacks.loggers import Table, log_tables
-from callbacks.run_access import Run, satisfies
+from callbacks.run_access import Run
+from vitrine.data.contracts import satisfies
 from vitrine.filters.layer_selection import selection_by_layer
 from vitrine.filters.relevance import (
     COLUMNS,

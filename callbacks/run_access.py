@@ -1,56 +1,27 @@
 """Run access: what a callback asks of the trainer, its datamodule and its module."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, TypeVar, cast
 
-import numpy as np
 import pytorch_lightning as pl
-from numpy.typing import NDArray
 from torch import Tensor
-from typing_extensions import get_protocol_members
 
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
 from vitrine.core.near_names import near_names
-from vitrine.data.preprocessing import Preprocessing
+from vitrine.data.contracts import (
+    ExplainingModule,
+    ExplanationData,
+    TrainingData,
+    explanation_data,
+    satisfies,
+    training_data,
+)
 from vitrine.explainers.srae.x_features import OnBackbone
 
-
-class ImageData(Protocol):
-    """What callbacks read of a datamodule."""
-
-    preprocessing: Preprocessing
-
-    @property
-    def classes(self) -> Sequence[str]:
-        """Class names, in the order of the labels."""
-
-    def panel(self, count: int) -> Batch:
-        """A fixed batch of so many images, the same on every rank."""
-
-    def rows_of(self, name: str) -> NDArray[np.bool_]:
-        """(rows,) true for the images of a split that belong to it."""
-
-    def every_image(self, name: str) -> Iterable[Batch]:
-        """This rank's share of the images of a split, each once over all ranks."""
-
-
-class HasDatamodule(Protocol):
-    """A trainer that may have been given a datamodule."""
-
-    @property
-    def datamodule(self) -> ImageData | None:
-        """The datamodule, where it was given one."""
-
-
-class HasExplainer(Protocol):
-    """A module that explains."""
-
-    @property
-    def explainer(self) -> object:
-        """The explainer."""
+D = TypeVar("D", bound=ExplanationData)
 
 
 class NamesClasses(Protocol):
@@ -59,17 +30,6 @@ class NamesClasses(Protocol):
     @property
     def classes(self) -> Sequence[str]:
         """The names, empty where they are not known."""
-
-
-def satisfies(value: object, contract: type) -> bool:
-    """Whether a value has all members of a protocol.
-
-    ``isinstance`` of a runtime-checkable protocol does not see the submodules, parameters and buffers of an ``nn.Module``
-    from Python 3.12 on.
-    """
-    own, kind = vars(value) if hasattr(value, "__dict__") else {}, type(value)
-    absent = [name for name in get_protocol_members(contract) if not (name in own or hasattr(kind, name))]
-    return not absent or set(absent) <= set(dir(value))
 
 
 @dataclass(frozen=True)
@@ -97,13 +57,24 @@ class Run:
         return Path(self.trainer.default_root_dir)
 
     @property
-    def datamodule(self) -> ImageData:
+    def datamodule(self) -> ExplanationData:
         """The run's datamodule.
 
         Raises:
             ValueError: where the trainer was given loaders alone, which cannot say how to undo their preprocessing.
         """
-        datamodule = cast("HasDatamodule", self.trainer).datamodule if satisfies(self.trainer, HasDatamodule) else None
+        return self._given(explanation_data(self.trainer))
+
+    @property
+    def training_data(self) -> TrainingData:
+        """The run's datamodule, which gives whole splits.
+
+        Raises:
+            ValueError: where the trainer was given loaders alone, and for a datamodule that cannot do it.
+        """
+        return self._given(training_data(self.trainer))
+
+    def _given(self, datamodule: D | None) -> D:
         if datamodule is None:
             raise ValueError(f"{self.asker} needs a datamodule; pass datamodule=… to the trainer, not loaders.")
         return datamodule
@@ -111,7 +82,7 @@ class Run:
     @property
     def explainer(self) -> object:
         """The module's explainer, None where it has none."""
-        return cast("HasExplainer", self.module).explainer if satisfies(self.module, HasExplainer) else None
+        return cast("ExplainingModule", self.module).explainer if satisfies(self.module, ExplainingModule) else None
 
     def backbone_explainer(self) -> OnBackbone:
         """The module's explainer, which has a frozen backbone.

@@ -18,6 +18,7 @@ from callbacks.contact_sheets import ContactSheets
 from callbacks.file_names import safe_name
 from lightning_modules.base import ExplainerModule
 from tests.helpers import explaining_fakes as fakes
+from tests.helpers.image_data import ImageData
 from tests.helpers.ranks import RankPool
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.explanation import Explanation
@@ -73,10 +74,10 @@ class Shades:
         return (images * 0.25 + 0.5).clamp(0, 1)
 
 
-class ColourData(pl.LightningDataModule):
+class ColourData(ImageData):
     """Images of random colours, in some order and batches of some size."""
 
-    classes, annotations, preprocessing = CLASSES, (), Shades()
+    classes, preprocessing = CLASSES, Shades()
 
     def __init__(self, batch_size: int = 4, *, backwards: bool = False) -> None:
         super().__init__()

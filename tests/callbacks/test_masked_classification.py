@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from callbacks.masked_classification import MaskedClassification
 from callbacks.run_folder import MetricsFile
+from tests.helpers.image_data import ImageData
 from tests.helpers.ranks import RankPool
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.batch import Batch
@@ -69,7 +70,7 @@ class Module(pl.LightningModule):
         return explainer.explain(batch["image"])
 
 
-class Data(pl.LightningDataModule):
+class Data(ImageData):
     """Eleven smooth images, which two ranks cannot share evenly; the backbone is right about some of them."""
 
     def __init__(self, *, multi_label: bool = False) -> None:

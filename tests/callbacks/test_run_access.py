@@ -1,14 +1,13 @@
 """What callbacks ask of the trainer: its datamodule, an explanation, names of classes, images without normalisation."""
 
 from types import SimpleNamespace
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
 
-from callbacks.run_access import Run, satisfies
+from callbacks.run_access import Run
 from tests.helpers.explaining_fakes import CLASSES, FakeData, FakeModule
 from vitrine.core.batch import Batch
 
@@ -62,28 +61,3 @@ def test_images_as_they_were_before_normalisation(run: Run) -> None:
     shown = run.plain_images(Batch(image=images), [2, 0])
     torch.testing.assert_close(shown, (images[[2, 0]].detach() * 0.25 + 0.5).clamp(0, 1))
     assert not shown.requires_grad
-
-
-class HasParts(Protocol):
-    @property
-    def part(self) -> nn.Module: ...
-
-    @property
-    def weight(self) -> Tensor: ...
-
-    def act(self) -> None: ...
-
-
-def test_submodules_parameters_and_methods_satisfy_a_protocol() -> None:
-    class Whole(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.part, self.weight = nn.Identity(), nn.Parameter(torch.zeros(1))
-
-        def act(self) -> None: ...
-
-    whole = Whole()
-    assert satisfies(whole, HasParts)
-    del whole.part
-    assert not satisfies(whole, HasParts)
-    assert not satisfies(None, HasParts)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from tests.helpers.image_data import ImageData
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
 
@@ -81,7 +82,7 @@ class FakePreprocessing:
         return (images * 0.25 + 0.5).clamp(0, 1)
 
 
-class FakeData(pl.LightningDataModule):
+class FakeData(ImageData):
     """Nine images, which two ranks cannot share evenly, in two folders that share their stems; keys in no order."""
 
     def __init__(self, *, multi_label: bool = False) -> None:

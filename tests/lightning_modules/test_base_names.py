@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from callbacks import Export
 from lightning_modules.base import ExplainerModule
+from tests.helpers.image_data import ImageData
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
@@ -53,11 +54,8 @@ class Module(ExplainerModule):
         return self.explainer.weight * batch["image"].mean()
 
 
-class Data(pl.LightningDataModule):
-    classes, annotations, preprocessing, multi_label = CLASSES, frozenset[str](), None, False
-
-    def panel(self, count: int) -> Batch:
-        raise NotImplementedError
+class Data(ImageData):
+    classes = CLASSES
 
     def loader(self) -> DataLoader[Any]:
         images = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))

@@ -13,22 +13,17 @@ from torch.optim import AdamW
 from torch.utils.data import DataLoader
 
 from lightning_modules import ClassifierModule
+from tests.helpers.image_data import ImageData
 from vitrine.backbones.classifier_layer import classifier_layer, replace_classifier
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch
-from vitrine.data.preprocessing import Preprocessing
 
 CLASSES = ["ant", "bee", "cat"]
 
 
-class ColouredImages(pl.LightningDataModule):
+class ColouredImages(ImageData):
     """Class c is bright in channel c; with several labels, an image is bright in each of its channels."""
-
-    preprocessing, annotations = Preprocessing(32, 32), frozenset[str]()
-
-    def panel(self, count: int) -> Batch:
-        raise NotImplementedError
 
     def __init__(self, multi_label: bool = False) -> None:
         super().__init__()

@@ -1,23 +1,19 @@
-"""Contracts in writing: what modules, datamodules and callbacks of a training run ask of each other.
+"""Contracts: what modules, datamodules and callbacks of a training run ask of each other.
 
-None of them inherits from another; whoever has the members of a protocol satisfies it. Whether it does is looked up without
-evaluating properties, of which some fail before there is data, and with the submodules of an ``nn.Module``: ``isinstance``
-of a runtime-checkable protocol does not do both in every release of Python.
+Nobody has to inherit from a protocol: whoever has its members satisfies it.
 """
 
+import functools
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Protocol, cast
 
-import torch
 from torch import Tensor
+from typing_extensions import get_protocol_members
 
 from vitrine.core.batch import Batch
 from vitrine.data.feature_store import FeatureExtractor
 from vitrine.data.preprocessing import Preprocessing
-
-ExplainerT_co = TypeVar("ExplainerT_co", covariant=True)
 
 
 class ExplanationData(Protocol):
@@ -90,20 +86,21 @@ class FittedModule(Protocol):
         """The classes that have a head to be fitted; empty where all classes are fitted together."""
 
 
-class ExplainingModule(Protocol[ExplainerT_co]):
+class ExplainingModule(Protocol):
     """What callbacks ask of a module that explains, beside what a LightningModule has."""
 
     @property
-    def explainer(self) -> ExplainerT_co:
+    def explainer(self) -> object:
         """The explainer."""
 
-    @property
-    def names_file(self) -> Path:
-        """Where a person writes names for the heatmaps."""
 
-    @property
-    def device(self) -> torch.device:
-        """Where the explainer is."""
+def satisfies(value: object, contract: type) -> bool:
+    """Whether a value has all members of a protocol.
+
+    No property is evaluated, as some fail before there is data, and submodules of an ``nn.Module`` are seen: ``isinstance``
+    of a runtime-checkable protocol evaluates them up to Python 3.11, and does not see submodules from 3.12 on.
+    """
+    return not _missing(value, contract)
 
 
 def explanation_data(trainer: object) -> ExplanationData | None:
@@ -125,7 +122,7 @@ def training_data(trainer: object) -> TrainingData | None:
 
 
 def fitted_module(module: object) -> FittedModule | None:
-    """A module that says how it is fitted; None for one that says nothing of it.
+    """A module that says how it is fitted; None for one that does not.
 
     Raises:
         ValueError: where it has some of what `FittedModule` declares, and lacks the rest.
@@ -137,16 +134,6 @@ def fitted_module(module: object) -> FittedModule | None:
     return cast("FittedModule", module)
 
 
-def explaining_module(module: object) -> ExplainingModule[Any]:
-    """A module that explains.
-
-    Raises:
-        ValueError: where it lacks what `ExplainingModule` declares.
-    """
-    _refuse(module, _missing(module, ExplainingModule), ExplainingModule, "inherit ExplainerModule")
-    return cast("ExplainingModule[Any]", module)
-
-
 def _datamodule(trainer: object, contract: type) -> object:
     datamodule = getattr(trainer, "datamodule", None)  # a trainer has none before it is given one
     if datamodule is not None:
@@ -154,17 +141,16 @@ def _datamodule(trainer: object, contract: type) -> object:
     return datamodule
 
 
-def _members(contract: type) -> list[str]:
-    """Names that a protocol and its bases declare."""
-    declaring = [base for base in contract.__mro__ if base not in {Protocol, Generic, object}]
-    return [name for base in declaring for name in vars(base) if not name.startswith("_")]
+@functools.cache
+def _members(contract: type) -> frozenset[str]:
+    return frozenset(get_protocol_members(contract))
 
 
 def _missing(value: object, contract: type) -> list[str]:
-    """Names that a protocol declares and a value lacks."""
+    """Names that a protocol declares and a value lacks, in alphabetical order."""
     own, kind = vars(value) if hasattr(value, "__dict__") else {}, type(value)
     absent = [name for name in _members(contract) if not (name in own or hasattr(kind, name))]
-    return [name for name in absent if name not in dir(value)]  # submodules stand in dir alone
+    return sorted(set(absent) - set(dir(value))) if absent else []  # submodules are in dir alone
 
 
 def _refuse(value: object, missing: Sequence[str], contract: type, remedy: str) -> None:
