@@ -23,7 +23,7 @@ from datamodules.stream import ShardStream
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.filters.responses import FilterResponses
-from vitrine.filters.scaling import SCALINGS, ResponseScaling
+from vitrine.filters.scaling import SCALINGS, ResponseScaling, Scaling
 from vitrine.metrics.faithfulness import ClassReconstruction
 from vitrine.solvers import solve_mu_lasso_rows
 
@@ -59,7 +59,7 @@ def responses_of(network: FilterResponses, folder: Path, device: str) -> Respons
     return Responses(torch.cat(x), torch.nn.functional.one_hot(torch.cat(labels), len(split.index.classes)).double())
 
 
-def measure(scaling: str, network: FilterResponses, train: Responses, test: Responses) -> list[dict[str, Any]]:
+def measure(scaling: Scaling, network: FilterResponses, train: Responses, test: Responses) -> list[dict[str, Any]]:
     """A row of figures for each μ, all from one path."""
     x = train.x.double()
     affine = ResponseScaling(network.num_filters, scaling)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from types import MappingProxyType
+from typing import Literal
 
 import torch
 from rich.progress import track
@@ -15,17 +16,18 @@ from benchmarks.an8flower.reading import Reading, area, best_reading
 from vitrine.attribution.gradient.deconvnet import GuidedBackprop
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.taps import captured
-from vitrine.core.explanation import Explanation
+from vitrine.core.explanation import Aggregation, Explanation
 from vitrine.core.image_ops import upsampled
 from vitrine.explainers import MuLassoExplainer, MuLassoFit
 from vitrine.explainers.mu_lasso.explainer import MuLassoOptions
 from vitrine.filters.heatmaps import Filter, filter_heatmaps
+from vitrine.filters.scaling import Scaling
 
 MEANS = ("Upsampled activation", "Deconv+GB", "Ours")
 """Those of the paper."""
 RECTIFIED = MAP_LAYERS[:5]
 LAYERS = (RECTIFIED[1:], RECTIFIED[2:], RECTIFIED[3:])
-MUS = {
+MUS: dict[Scaling, tuple[float, ...]] = {
     "paper": (10.0, 30.0),
     "width": (1.0,),
     "unit": (10.0,),
@@ -35,7 +37,7 @@ MUS = {
 COUNTS = (2, 3, 5)
 FLOORS = (0.5, 1.0)
 """In units of a filter's usual maximum."""
-AGGREGATIONS = ("maximum", "sum")
+AGGREGATIONS: tuple[Aggregation, ...] = ("maximum", "sum")
 FIRST_LOOK = Reading()
 LOOKED_INTO = 5
 
@@ -44,11 +46,11 @@ LOOKED_INTO = 5
 class Selection:
     """How filters are selected, and their maps joined."""
 
-    layers: tuple[str, ...] | str
-    scaling: str
+    layers: tuple[str, ...] | Literal["all"]
+    scaling: Scaling
     mu: float
     count: int
-    aggregation: str
+    aggregation: Aggregation
 
 
 PAPER = Selection("all", "paper", 10.0, 5, "maximum")
@@ -86,7 +88,7 @@ class Selector:
             scores, indices = strength.topk(min(selection.count, strength.shape[1]), dim=1)
         return scores.cpu(), [[explainer.filter(index) for index in row] for row in indices.tolist()]
 
-    def _fit(self, layers: tuple[str, ...] | str, scaling: str) -> list[tuple[float, MuLassoExplainer]]:
+    def _fit(self, layers: tuple[str, ...] | Literal["all"], scaling: Scaling) -> list[tuple[float, MuLassoExplainer]]:
         first, *others = MUS[scaling]
         explainer = self._new(layers, scaling, first)
         fit = MuLassoFit(explainer, len(self.train.labels))
@@ -102,7 +104,7 @@ class Selector:
             fitted.append((mu, other))
         return fitted
 
-    def _new(self, layers: tuple[str, ...] | str, scaling: str, mu: float) -> MuLassoExplainer:
+    def _new(self, layers: tuple[str, ...] | Literal["all"], scaling: Scaling, mu: float) -> MuLassoExplainer:
         names = layers if isinstance(layers, str) else list(layers)
         return MuLassoExplainer(
             self.backbone, MuLassoOptions(layers=names, scaling=scaling, mu=mu, image_size=self.size)
@@ -156,7 +158,7 @@ class FilterMaps:
                 [self.floor * float(self.usual[layer][channel]) for layer, channel in picks] if self.floor else None
             )
             drawn = filter_heatmaps(
-                self.method, image, [picks], floors=None if floors is None else torch.tensor([floors])
+                self.method, image, [picks], thresholds=None if floors is None else torch.tensor([floors])
             )
             return drawn[0].abs().amax(dim=1).cpu()
         with torch.no_grad(), captured(self.network, sorted({layer for layer, _ in picks})) as outputs:
@@ -180,7 +182,7 @@ def usual_maxima(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
     return {layer: torch.cat(parts).median(dim=0).values.cpu() for layer, parts in found.items()}
 
 
-def joined(maps: Tensor, scores: Tensor, aggregation: str) -> Tensor:
+def joined(maps: Tensor, scores: Tensor, aggregation: Aggregation) -> Tensor:
     """(M, H, W): the K maps of each image as one."""
     nothing = torch.zeros(len(maps), dtype=torch.int64)
     labels = [[""] * scores.shape[1]] * len(maps)

@@ -20,7 +20,7 @@ from benchmarks.inversion_experiments.pictures import laid_over, plain, shown, w
 from benchmarks.inversion_experiments.rows import add_steps
 from vitrine.attribution import InversionMask, Saliency
 from vitrine.attribution.inversion import InvertedNetwork, inversion_layers
-from vitrine.attribution.inversion.settings import VARIANTS
+from vitrine.attribution.inversion.settings import VARIANTS, Variant
 from vitrine.backbones.guard import eval_guard
 from vitrine.data.preprocessing import Preprocessing
 
@@ -75,7 +75,7 @@ def _images(args: argparse.Namespace) -> Tensor:
     return found
 
 
-def _mask(model: torch.nn.Module, variant: str, args: argparse.Namespace) -> InversionMask:
+def _mask(model: torch.nn.Module, variant: Variant, args: argparse.Namespace) -> InversionMask:
     steps = args.steps or (None, None)
     return InversionMask(
         model, variant=variant, internal_batch_size=max(args.batches), inversion_steps=steps[0], class_steps=steps[1]

@@ -9,7 +9,8 @@ from typing_extensions import override
 from benchmarks.method_table import Entry
 from vitrine.attribution import Method
 from vitrine.attribution.targets import Target
-from vitrine.explainers.base import Explainer, load, read_config
+from vitrine.explainers.base import Explainer
+from vitrine.explainers.loading import load, read_config
 
 
 class NamedFolder(NamedTuple):

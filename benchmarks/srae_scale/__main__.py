@@ -119,7 +119,7 @@ def parser() -> argparse.ArgumentParser:
     )
     for name, default, told in (
         ("features", 4096, "d, size of the features"),
-        ("x-features", 5, "n, x-features a class"),
+        ("num-features", 5, "n, x-features a class"),
         ("rows", 512, "training samples"),
         ("held-out", 512, "samples that faithfulness is measured on"),
         ("batch-size", 64, "samples a step"),

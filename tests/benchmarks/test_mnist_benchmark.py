@@ -26,7 +26,7 @@ from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.explainers.mu_lasso.fit import MuLassoFit
 from vitrine.filters.layers import response_layers
 from vitrine.filters.responses import FilterResponses
-from vitrine.filters.scaling import SCALINGS
+from vitrine.filters.scaling import SCALINGS, Scaling
 
 COUNTS = {"train": 300, "t10k": 40}
 
@@ -205,7 +205,7 @@ def test_another_mu_is_that_of_a_fit_of_its_own(
     responses: Tensor,
     digits: Digits,
     selections: dict[str, Selection],
-    scaling: str,
+    scaling: Scaling,
     mu: float,
 ) -> None:
     selection = selections[scaling]

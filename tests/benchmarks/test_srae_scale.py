@@ -27,7 +27,7 @@ def test_both_fit_the_same_heads_to_the_same_weights() -> None:
     heads = [module.heads.get_submodule(str(row)) for row in range(3)]
     plain = made_heads(3, SMALL)
     for head, own in zip(plain, heads, strict=True):
-        head.load_state_dict({name: value for name, value in own.state_dict().items() if name != "live"})
+        head.load_state_dict({name: value for name, value in own.state_dict().items() if name != "alive"})
     fit_plain(plain, range(3), Batches(train, SMALL, epochs=3, warm=2), SMALL)
     begun = [head.get_parameter("encoder.0.weight").detach().clone() for head in heads]
     fit_ours(module, FLOAT32, Batches(train, SMALL, epochs=3, warm=2), SMALL)
@@ -87,7 +87,7 @@ def test_faithfulness_is_judged_by_the_spread() -> None:
 
 def test_a_small_run(tmp_path: Path) -> None:
     out = tmp_path / "figures.json"
-    sizes = ["--features=24", "--hidden", "12", "8", "--x-features=3", "--rows=40", "--held-out=20", "--batch-size=8"]
+    sizes = ["--features=24", "--hidden", "12", "8", "--num-features=3", "--rows=40", "--held-out=20", "--batch-size=8"]
     few = ["--at-once=2", "--rounds=2", "--quality-heads=2", "--quality-epochs=2", "--trunk-epochs=3", "--seeds=2"]
     classes = ["--classes", "1", "3", "--quality-classes", "3", "5"]
     found = benchmark.main([*sizes, *few, *classes, "--skip", "memory", "--device", "cpu", "--out", str(out)])
@@ -106,7 +106,7 @@ def test_a_small_run(tmp_path: Path) -> None:
 
 def test_memory_of_heads_in_a_process_of_their_own(tmp_path: Path) -> None:
     out = tmp_path / "figures.json"
-    sizes = ["--features=1500", "--hidden", "500", "8", "--x-features=3", "--rows=16", "--held-out=2", "--batch-size=8"]
+    sizes = ["--features=1500", "--hidden", "500", "8", "--num-features=3", "--rows=16", "--held-out=2", "--batch-size=8"]
     benchmark.main(
         [*sizes, "--at-once=2", "--classes=4", "--skip", "time", "quality", "--device", "cpu", "--out", str(out)]
     )

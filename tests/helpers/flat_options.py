@@ -24,4 +24,6 @@ def make_flat(kind: type[M], backbone: BackboneOptions, /, **options: Any) -> M:
         options["optimizer"] = lambda weights: SGD(weights, lr=lr, momentum=momentum, nesterov=momentum > 0)
     elif lr is not None:
         options["optimizer"] = lambda parameters: Adam(parameters, lr=lr, fused=True)
-    return kind(backbone, **grouped(kind, options))
+    make: Any = kind  # whose constructor takes a backbone, unlike that of its base
+    module: M = make(backbone, **grouped(kind, options))
+    return module

@@ -79,7 +79,7 @@ def separate_srae(backbone: FrozenBackbone) -> Saved:
     options = SRAEOptions("features", explained_classes=[0, 2], num_features=3, hidden=(7, 5), image_size=64)
     explainer = SRAEExplainer(backbone, options, CLASSES, PREPROCESSING)
     randomised(explainer)
-    explainer.heads.drop(torch.tensor([[True, False, False], [False, False, True]]))  # type: ignore[operator]
+    explainer.heads.drop(torch.tensor([[True, False, False], [False, False, True]]))
     flat = {
         "layer": "features",
         "explained_classes": [0, 2],
@@ -103,7 +103,7 @@ def shared_srae(backbone: FrozenBackbone) -> Saved:
     )  # fmt: skip
     explainer = SRAEExplainer(backbone, options, CLASSES, PREPROCESSING)
     randomised(explainer)
-    explainer.heads.drop(torch.tensor([[True, False], [False, False]]))  # type: ignore[operator]
+    explainer.heads.drop(torch.tensor([[True, False], [False, False]]))
     flat = {
         "layer": "features.5",
         "explained_classes": [2, 1],
