@@ -106,7 +106,16 @@ def test_a_small_run(tmp_path: Path) -> None:
 
 def test_memory_of_heads_in_a_process_of_their_own(tmp_path: Path) -> None:
     out = tmp_path / "figures.json"
-    sizes = ["--features=1500", "--hidden", "500", "8", "--num-features=3", "--rows=16", "--held-out=2", "--batch-size=8"]
+    sizes = [
+        "--features=1500",
+        "--hidden",
+        "500",
+        "8",
+        "--num-features=3",
+        "--rows=16",
+        "--held-out=2",
+        "--batch-size=8",
+    ]
     benchmark.main(
         [*sizes, "--at-once=2", "--classes=4", "--skip", "time", "quality", "--device", "cpu", "--out", str(out)]
     )

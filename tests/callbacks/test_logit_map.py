@@ -111,9 +111,9 @@ def test_interleaved_maps_restores_the_order(world: int) -> None:
 
 
 def test_the_panel_callback_draws_the_maps_beside(network: nn.Module, tmp_path: Path) -> None:
-    model, data = fakes.module(lr=0.0), fakes.FakeData()
-    explainer: Any = model.explainer
-    explainer.backbone, explainer.options = FrozenBackbone(network), Options()
+    model: Any = fakes.module(lr=0.0)
+    data = fakes.FakeData()
+    model.explainer.backbone, model.explainer.options = FrozenBackbone(network), Options()
     callback = HeatmapPanel(num_images=3, logit_map=True)
     fakes.trainer(tmp_path, callback, max_epochs=1).fit(model, datamodule=data)
     batch = data.panel(3)
@@ -128,9 +128,9 @@ def test_the_panel_callback_draws_the_maps_beside(network: nn.Module, tmp_path: 
 def test_the_report_shows_the_map_of_drawn_images_only(
     network: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, data = fakes.module(), fakes.FakeData()
-    explainer: Any = model.explainer
-    explainer.backbone, explainer.options = FrozenBackbone(network), Options()
+    model: Any = fakes.module()
+    data = fakes.FakeData()
+    model.explainer.backbone, model.explainer.options = FrozenBackbone(network), Options()
     asked: list[int] = []
 
     def counted(explainer: Any, images: Tensor, target: Tensor) -> Tensor:

@@ -187,7 +187,7 @@ def test_degenerate_masks_and_losses_that_are_none() -> None:
 def test_predict_says_how_many_masks_are_not_to_be_relied_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", logger="pytorch_lightning.utilities.rank_zero"):
         trainer_of(tmp_path).predict(make_module(tolerance=0.0), loader(make_batches()))
-    assert "8 masks did not come to rest within their steps, 0 say nothing." in caplog.text
+    assert "8 masks did not converge within their steps, 0 are constant." in caplog.text
 
 
 @pytest.mark.parametrize("bar", [TQDMProgressBar, RichProgressBar])

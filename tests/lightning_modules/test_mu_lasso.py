@@ -302,7 +302,7 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(flower_shards: Path, tm
     )  # fmt: skip
     assert len(keep.kept) == (12 if kept else 8)
     for path in keep.kept[:-1:2]:
-        resumed = fakes.make_module(solver="sgd")
+        resumed: Any = fakes.make_module(solver="sgd")
         resumed._learn_scaling = lambda: pytest.fail("the scaling was learned again")
         data = fakes.make_data(flower_shards, tmp_path / "features", **options)
         fakes.fit(resumed, data, ckpt_path=path, max_epochs=4)

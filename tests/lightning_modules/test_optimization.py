@@ -11,7 +11,7 @@ from torch.optim import SGD, Adam
 from torch.optim.lr_scheduler import StepLR
 
 from lightning_modules.optimization import CosineToZero, check_optimizer, configured
-from vitrine.core.options import OptionError
+from vitrine.core.options import OptionError, Range
 
 
 def parameters() -> list[nn.Parameter]:
@@ -66,9 +66,27 @@ def test_a_negative_number_of_epochs_is_refused() -> None:
         ({"lr": math.nan}, r"optimizer\.init_args\.lr is nan"),
         ({"lr": 1.0, "weight_decay": math.inf}, r"optimizer\.init_args\.weight_decay is inf"),
         ({"lr": 1.0, "momentum": math.inf}, r"optimizer\.init_args\.momentum is inf"),
+        ({"lr": 1.0, "momentum": 1.0}, r"optimizer\.init_args\.momentum is 1\.0; give 0 or more and below 1"),
+        ({"lr": -0.5}, r"optimizer\.init_args\.lr is -0\.5; give 0 or more"),  # torch's own refusals, with the key
+        ({"lr": 1.0, "weight_decay": -0.5}, r"optimizer\.init_args\.weight_decay is -0\.5; give 0 or more"),
+        ({"lr": 1.0, "momentum": -0.5}, r"optimizer\.init_args\.momentum is -0\.5; give 0 or more and below 1"),
     ],
 )
-def test_numbers_that_make_no_sense_are_refused(options: dict[str, float], told: str) -> None:
+def test_numbers_that_make_no_sense_are_refused(options: dict[str, Any], told: str) -> None:
     with pytest.raises(OptionError, match=told):
         check_optimizer(lambda weights: SGD(weights, **options))
     check_optimizer(lambda weights: SGD(weights, lr=0.0))
+
+
+def test_a_learning_rate_of_zero_may_be_refused() -> None:
+    with pytest.raises(OptionError, match=r"optimizer\.init_args\.lr is 0\.0; give a number above 0"):
+        check_optimizer(lambda weights: SGD(weights, lr=0.0), lr=Range(above=0))
+
+
+def test_other_refusals_of_an_optimizer_keep_its_words() -> None:
+    with pytest.raises(ValueError, match=r"optimizer\.init_args: Nesterov momentum requires .*; give other numbers"):
+        check_optimizer(lambda weights: SGD(weights, lr=0.1, nesterov=True))
+    with pytest.raises(ValueError, match=r"optimizer\.init_args: Invalid beta parameter at index 0: 1\.5; give other"):
+        check_optimizer(lambda weights: Adam(weights, betas=(1.5, 0.9)))
+    with pytest.raises(OptionError, match="optimizer is null; give a class of optimizers"):
+        check_optimizer(None)

@@ -46,6 +46,7 @@ def test_the_lasso_is_validated(tmp_path: Path) -> None:
     trainer = srae_fakes.fit(module, batches, 3, val=batches[:2], default_root_dir=tmp_path)
     features, logits = (torch.cat([b[name] for b in batches[:2]]) for name in ("features", "logits"))
     estimates = module.explainer.reconstruct_logits(features)
+    assert estimates is not None
     expected = float((estimates - logits[:, srae_fakes.EXPLAINED]).abs().mean())
     assert float(trainer.callback_metrics["val/f_reg"]) == pytest.approx(expected, rel=1e-5)
     (figures,) = trainer.validate(module, srae_fakes.Batches(batches[:2]), verbose=False)

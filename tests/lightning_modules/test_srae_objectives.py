@@ -76,7 +76,7 @@ def test_the_predictor_of_an_autoencoder_is_weighted_least_squares(tmp_path: Pat
 
 def test_x_features_that_say_the_same_share_the_weight(tmp_path: Path) -> None:
     """And one that never fires gets none."""
-    module = srae_fakes.make_module(objective="cae", lr=0.0)
+    module: Any = srae_fakes.make_module(objective="cae", lr=0.0)
     last = module.heads[0].encoder[-2]
     last.weight.data[1] = last.weight.data[0] * (1 + 1e-7)
     last.weight.data[2], last.bias.data[2] = 0, -1
@@ -88,8 +88,8 @@ def test_x_features_that_say_the_same_share_the_weight(tmp_path: Path) -> None:
 
 
 def test_an_autoencoder_is_trained_without_the_logits(tmp_path: Path) -> None:
-    batches = srae_fakes.make_batches()
-    others = [{**batch, "logits": -batch["logits"]} for batch in batches]
+    batches: list[Any] = srae_fakes.make_batches()
+    others: list[Any] = [{**batch, "logits": -batch["logits"]} for batch in batches]
     encoders = []
     for chosen in (batches, others):
         module = srae_fakes.make_module(objective="cae")
@@ -118,7 +118,7 @@ def test_heads_of_another_objective_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stop", [{"max_steps": 3}, {"limit_train_batches": 1}], ids=str)
-def test_a_shortened_fit_has_predictors_too(tmp_path: Path, stop: dict[str, int]) -> None:
+def test_a_shortened_fit_has_predictors_too(tmp_path: Path, stop: dict[str, Any]) -> None:
     module = srae_fakes.make_module(objective="cae")
     before = module.heads.predictors().detach().clone()
     srae_fakes.fit(module, srae_fakes.make_batches(), 2, default_root_dir=tmp_path, **stop)
@@ -190,13 +190,16 @@ def test_pretraining_leaves_epochs_for_the_rest() -> None:
 )
 def test_a_head_is_trained_as_if_there_were_no_other_samples(tmp_path: Path, options: dict[str, Any]) -> None:
     together = srae_fakes.make_module(**options)
-    start, batches = srae_fakes.state_of(together), srae_fakes.make_batches(sampled=True)
+    start = srae_fakes.state_of(together)
+    batches: list[Any] = srae_fakes.make_batches(sampled=True)
     srae_fakes.fit(together, batches, 3, default_root_dir=tmp_path)
     found = srae_fakes.state_of(together)
     for row, index in enumerate(srae_fakes.EXPLAINED):
-        alone = srae_fakes.make_module(**{**options, "explained_classes": [index]})
+        alone: Any = srae_fakes.make_module(**{**options, "explained_classes": [index]})
         alone.heads[0].load_state_dict({n[2:]: v for n, v in start.items() if n.startswith(f"{row}.")})
-        own = [{n: v[batch["sampled"][:, row]] for n, v in batch.items() if n != "sampled"} for batch in batches]
+        own: list[Any] = [
+            {n: v[batch["sampled"][:, row]] for n, v in batch.items() if n != "sampled"} for batch in batches
+        ]
         srae_fakes.fit(alone, own, 3, default_root_dir=tmp_path)
         for name, value in alone.heads[0].state_dict().items():
             torch.testing.assert_close(found[f"{row}.{name}"], value, atol=1e-5, rtol=1e-4)

@@ -165,12 +165,14 @@ def test_a_union_allows_what_one_of_its_members_does() -> None:
 
 @pytest.mark.parametrize("annotation", [Sequence[Count], list[Count], tuple[Count, ...]])
 def test_the_entry_of_a_sequence_is_named(annotation: Any) -> None:
-    for value in ([], [1, 2], (3,)):
+    valid: tuple[Sequence[int], ...] = ([], [1, 2], (3,))
+    for value in valid:
         check_value("hidden", value, annotation)
     assert refusal([8, 0], annotation, "hidden") == "hidden[1] is 0; give 1 or more."
     assert "hidden[0] is null" in refusal([None], annotation, "hidden")
-    for value in ("8", 8, None, {8}):
-        assert refusal(value, annotation, "hidden").endswith("; give a list, each entry a whole number, 1 or more.")
+    invalid: tuple[object, ...] = ("8", 8, None, {8})
+    for wrong in invalid:
+        assert refusal(wrong, annotation, "hidden").endswith("; give a list, each entry a whole number, 1 or more.")
 
 
 def test_a_tuple_of_fixed_length() -> None:
@@ -232,7 +234,7 @@ def test_a_dataclass_checks_its_fields_when_it_is_made() -> None:
         ({"later": 3}, "later is 3; give StepOptions or null."),
     ):
         with pytest.raises(OptionError) as caught:
-            FitOptions(**options)  # type: ignore[arg-type]
+            FitOptions(**options)
         assert str(caught.value) == told
 
 
