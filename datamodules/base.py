@@ -13,7 +13,7 @@ from datamodules.class_samples import ClassSamples
 from datamodules.feature_batches import OrderedFeatures
 from datamodules.feature_cache import FeatureCache
 from datamodules.images import ImageFolder, folder_loader
-from datamodules.loaders import EpochLoader, EvenLoader, image_loader
+from datamodules.loaders import EpochLoader, EvenLoader, WholeLoader, image_loader
 from datamodules.options import FeatureCacheOptions, LoadingOptions, SamplingOptions
 from datamodules.ranks import RankShare
 from datamodules.shard_set import ShardSet
@@ -108,7 +108,7 @@ class ShardDataModule(ShardSet):
         return self.every_image("test")
 
     @override
-    def predict_dataloader(self) -> Iterable[Batch]:
+    def predict_dataloader(self) -> WholeLoader:
         if self.predict_root is None:
             raise ValueError("data.init_args.predict_root is not given; name the folder of images to predict.")
         return folder_loader(ImageFolder(self.predict_root, self.preprocessing), self.loading, self._share)

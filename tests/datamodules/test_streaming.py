@@ -110,10 +110,13 @@ def test_augmentation_depends_on_seed_epoch_and_row_alone(flower_shards: Path) -
 
 def test_spawned_workers_can_read_every_set(few: Path) -> None:
     data = fakes.at(fakes.module_of(few, predict_root=few.parent / "set_test_images", augment=True), rank=1, world=2)
-    dataset = data.test_dataloader().dataset
+    streamed = data.test_dataloader()
+    assert isinstance(streamed, DataLoader)
+    dataset: Any = streamed.dataset
     spawned = DataLoader(dataset, batch_size=None, num_workers=1, multiprocessing_context="spawn")
     assert fakes.keys_of(spawned) == fakes.keys_of(dataset)
     loader = data.predict_dataloader().batches
+    assert isinstance(loader, DataLoader)
     images, collate = pickle.loads(pickle.dumps((loader.dataset, loader.collate_fn)))
     assert fakes.keys_of([collate([images[0]])]) == [["image_001.png"]]
 

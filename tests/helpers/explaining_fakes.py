@@ -15,12 +15,16 @@ from torch.utils.data import DataLoader
 from tests.helpers.image_data import ImageData
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
+from vitrine.core.options import Options
 
 SIZE, CLASSES, IMAGES = 12, ["loon", "tern", "<b>gull</b> & co"], 9
 
 
 class FakeExplainer(nn.Module):
     """Three heatmaps an image, a function of the image and the head; greedy for random numbers, gradients and modes."""
+
+    options: Options
+    """Set by tests of logit maps."""
 
     def __init__(self) -> None:
         super().__init__()

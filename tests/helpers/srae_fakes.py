@@ -7,7 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import override
 
 from lightning_modules import SRAEModule
@@ -15,6 +15,7 @@ from lightning_modules.selected_features import SelectedFeaturesModule
 from tests.helpers.flat_options import make_flat
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch
+from vitrine.explainers.srae.heads import SeparateHeads, SRAEHead
 
 EXPLAINED = [0, 1, 3]
 WIDTH = 64
@@ -36,6 +37,19 @@ def make_module(**options: Any) -> SRAEModule:
     return make_flat(
         SRAEModule, backbone, **{"explained_classes": EXPLAINED, "positive_weight": 5.0, **settings, **options}
     )
+
+
+def separate_heads(module: SRAEModule) -> SeparateHeads:
+    """The module's heads, which share no trunk."""
+    assert isinstance(module.heads, SeparateHeads)
+    return module.heads
+
+
+def feature_layer(head: SRAEHead) -> nn.Linear:
+    """The layer that gives the x-features, before its ReLU."""
+    layer = head.encoder[-2]
+    assert isinstance(layer, nn.Linear)
+    return layer
 
 
 def make_selection(**options: Any) -> SelectedFeaturesModule:
