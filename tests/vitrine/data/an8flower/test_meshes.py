@@ -9,7 +9,9 @@ from vitrine.data.an8flower.variants import Part
 
 def test_a_flat_grid_has_its_area_and_its_tones() -> None:
     y, x = np.mgrid[0:3, 0:5]
-    surface = grid(Part.LEAF, np.stack([x, y, np.zeros_like(x)], -1).astype(float), np.arange(15, dtype=np.float64).reshape(3, 5))
+    surface = grid(
+        Part.LEAF, np.stack([x, y, np.zeros_like(x)], -1).astype(float), np.arange(15, dtype=np.float64).reshape(3, 5)
+    )
     assert surface.mesh.area == pytest.approx(8)
     assert len(surface.mesh.faces) == 2 * 2 * 4
     assert surface.tone.tolist() == list(range(15))
