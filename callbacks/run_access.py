@@ -21,40 +21,7 @@ from vitrine.data.contracts import (
 )
 from vitrine.explainers.srae.x_features import OnBackbone
 
-
-class ImageData(Protocol):
-    """What callbacks read of a datamodule."""
-
-    preprocessing: Preprocessing
-
-    @property
-    def classes(self) -> Sequence[str]:
-        """Class names, in the order of the labels."""
-
-    def panel(self, count: int) -> Batch:
-        """A fixed batch of so many images, the same on every rank."""
-
-    def num_samples(self, split: str) -> int:
-        """Number of samples of a split over all ranks."""
-
-    def every_image(self, name: str) -> Iterable[Batch]:
-        """This rank's share of the images of a split, each once over all ranks."""
-
-
-class HasDatamodule(Protocol):
-    """A trainer that may have been given a datamodule."""
-
-    @property
-    def datamodule(self) -> ImageData | None:
-        """The datamodule, where it was given one."""
-
-
-class HasExplainer(Protocol):
-    """A module that explains."""
-
-    @property
-    def explainer(self) -> object:
-        """The explainer."""
+D = TypeVar("D", bound=ExplanationData)
 
 
 class NamesClasses(Protocol):

@@ -34,7 +34,8 @@ class SanityCheck(pl.Callback):
     It runs before the first test batch, on a few fixed images, and logs ``test/sanity/METHOD/absolute_correlation`` and
     ``…/correlation`` (once all layers are re-drawn), ``…/similarity``, by which the method passes or fails
     (`SanityReport.similarity`), and ``…/degenerate``, the number of images whose last map is degenerate. ``sanity.json`` in
-    the run's folder has all stages, by method; entries of other methods in it are kept. A method that fails is warned of. All ranks share the images out among them; rank zero writes. The module is not changed by it.
+    the run's folder has all stages, by method; entries of other methods in it are kept. A method that fails is warned of.
+    All ranks share the images out among them; rank zero writes. The module is not changed by it.
 
     Args:
         method: Name of an attribution method, such as ``GuidedBackprop``, which explains the backbone's predictions; null

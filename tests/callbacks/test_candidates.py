@@ -24,8 +24,8 @@ ENTRIES = st.lists(
 
 def naive(entries: list[tuple[int, tuple[int, str]]], count: int) -> dict[int, list[str]]:
     """The first places of each group, each key once."""
-    groups: defaultdict[int, list[str]] = defaultdict(list)
-    for group, (place, key) in sorted(entries):
+    groups: dict[int, list[str]] = defaultdict(list)
+    for group, (_, key) in sorted(entries):
         if key not in groups[group] and len(groups[group]) < count:
             groups[group].append(key)
     return dict(groups)
@@ -35,11 +35,11 @@ def shares_of(monkeypatch: pytest.MonkeyPatch, ranks: list[Candidates[int, Entry
     """What each rank's `share` gives, where all of them meet."""
     standings: list[Any] = []
 
-    def alone(own: Any) -> list[Any]:
+    def recorded(own: Any) -> list[Any]:
         standings.append(own)
         return [own]
 
-    monkeypatch.setattr(callbacks.candidates, "gather_over_ranks", alone)
+    monkeypatch.setattr(callbacks.candidates, "gather_over_ranks", recorded)
     for rank in ranks:
         rank.share()
     monkeypatch.setattr(callbacks.candidates, "gather_over_ranks", lambda _own: standings)

@@ -1,6 +1,5 @@
 """The table of a test's figures in the terminal: what is in it, and that all figures are in the file."""
 
-import itertools
 import json
 import math
 from collections.abc import Mapping
@@ -60,10 +59,9 @@ def test_patterns_match_any_threshold_and_method() -> None:
 def test_every_metric_is_known() -> None:
     """Each metric of explanations has a figure in the table, and its counts have words."""
     names = {figure.name.partition("/")[0] for group in FIGURES.values() for figure in group}
-    annotated = itertools.chain.from_iterable(metrics.METRICS_BY_ANNOTATION.values())
-    kinds: list[type[ExplanationMetric]] = [*annotated, metrics.Orthogonality]
-    for kind in kinds:
-        metric = kind()
+    annotated = metrics.metrics_for(metrics.METRICS_BY_ANNOTATION)
+    metric: ExplanationMetric
+    for metric in [*annotated, metrics.Orthogonality()]:
         with pytest.warns(UserWarning, match="compute"):  # nothing was taken in
             found = metric.compute()
         assert {name.partition("/")[0] for name in found} <= names

@@ -78,8 +78,8 @@ def test_a_second_run_replaces_the_first_whole(tmp_path: Path) -> None:
 
 def test_an_interrupted_run_leaves_the_earlier_one(tmp_path: Path) -> None:
     class Failing(fakes.FakeModule):
-        def predict_step(self, batch: Batch, batch_idx: int = 0) -> Explanation:
-            if batch_idx == 2:
+        def predict_step(self, batch: Batch) -> Explanation:
+            if len(self.explainer.seen) == 2:
                 raise RuntimeError("power cut")
             return super().predict_step(batch)
 

@@ -66,7 +66,7 @@ def test_fitting_tells_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 def test_needs_an_explanation(tmp_path: Path) -> None:
     class Silent(fakes.FakeModule):
-        def test_step(self, batch: Any) -> Any:
+        def test_step(self, batch: Any) -> torch.Tensor:  # type: ignore[override]  # what is to be refused
             return batch["image"].sum()
 
     with pytest.raises(ValueError, match="ReportGallery needs a test_step that returns an Explanation, got Tensor"):

@@ -1,6 +1,5 @@
 """Modules from options by their names alone, put into the dataclasses that their constructors take."""
 
-from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -25,5 +24,6 @@ def make_flat(kind: type[M], backbone: BackboneOptions, /, **options: Any) -> M:
         options["optimizer"] = lambda weights: SGD(weights, lr=lr, momentum=momentum, nesterov=momentum > 0)
     elif lr is not None:
         options["optimizer"] = lambda parameters: Adam(parameters, lr=lr, fused=True)
-    construct: Callable[..., M] = kind  # of a backbone, where the base takes an explainer
-    return construct(backbone, **grouped(kind, options))
+    make: Any = kind  # whose constructor takes a backbone, unlike that of its base
+    module: M = make(backbone, **grouped(kind, options))
+    return module

@@ -165,8 +165,6 @@ def refused(field: Field, value: object) -> OptionError:
 
 def test_all_of_them_are_here() -> None:
     """A new dataclass of options needs its rows above."""
-    assert lightning_modules.InversionModule is not None
-    assert vitrine.explainers.SRAEExplainer is not None
     assert set(ALL) == set(OUTSIDE)
     assert {(field.declared, field.name) for field in NUMBERS} == {
         (declared, name) for declared, rows in OUTSIDE.items() for name in rows

@@ -81,14 +81,11 @@ def test_groups_train_heads_as_runs_of_their_own_do(tmp_path: Path, at_once: int
     assert watch.rates == pytest.approx([1e-2, 5e-3] * len(groups))
     together = srae_fakes.state_of(module)
     for row, index in enumerate(srae_fakes.EXPLAINED):
-        alone = srae_fakes.make_module(explained_classes=[index])
-        srae_fakes.separate_heads(alone)[0].load_state_dict(
-            {n[2:]: v for n, v in start.items() if n.startswith(f"{row}.")}
-        )
+        alone: Any = srae_fakes.make_module(explained_classes=[index])
+        alone.heads[0].load_state_dict({n[2:]: v for n, v in start.items() if n.startswith(f"{row}.")})
         srae_fakes.fit(alone, batches, EPOCHS, default_root_dir=tmp_path)
         assert_same(
-            {n[2:]: v for n, v in together.items() if n.startswith(f"{row}.")},
-            dict(srae_fakes.separate_heads(alone)[0].state_dict()),
+            {n[2:]: v for n, v in together.items() if n.startswith(f"{row}.")}, dict(alone.heads[0].state_dict())
         )
 
 
@@ -305,8 +302,8 @@ def test_wrong_options_of_restarts(options: dict[str, Any], message: str) -> Non
 
 
 def test_idle_x_features_are_dropped_in_their_own_group(tmp_path: Path) -> None:
-    module = srae_fakes.make_module(classes_at_once=1, lr=1e-6)
-    for head in srae_fakes.separate_heads(module):
+    module: Any = srae_fakes.make_module(classes_at_once=1, lr=1e-6)
+    for head in module.heads:
         head.predictor.weight.data[0, 0] = 0
     live: list[list[bool]] = []
 
@@ -323,10 +320,9 @@ def test_idle_x_features_are_dropped_in_their_own_group(tmp_path: Path) -> None:
 
 
 def test_a_degenerate_head_is_restarted_in_its_own_group(tmp_path: Path) -> None:
-    module = srae_fakes.make_module(classes_at_once=1)
-    layers = [srae_fakes.feature_layer(head) for head in srae_fakes.separate_heads(module)]
+    module: Any = srae_fakes.make_module(classes_at_once=1)
     for row in (1, 2):
-        layers[row].bias.data.fill_(-1000.0)
+        module.heads[row].encoder[-2].bias.data.fill_(-1000.0)
     epochs: dict[int, int] = {}
 
     class Record(Checkpoint):
@@ -339,7 +335,7 @@ def test_a_degenerate_head_is_restarted_in_its_own_group(tmp_path: Path) -> None
     srae_fakes.fit(module, srae_fakes.make_batches(), EPOCHS, restart, Record(), default_root_dir=tmp_path)
     assert epochs[1] == EPOCHS
     assert epochs[2] == 2 * EPOCHS
-    assert all(layers[row].bias.abs().max() < 100 for row in (1, 2))
+    assert all(module.heads[row].encoder[-2].bias.abs().max() < 100 for row in (1, 2))
 
 
 # Two ranks

@@ -292,9 +292,7 @@ class KeepAll(Checkpoint):
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_a_resumed_run_equals_one_that_was_never_stopped(
-    flower_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, kept: bool
-) -> None:
+def test_a_resumed_run_equals_one_that_was_never_stopped(flower_shards: Path, tmp_path: Path, *, kept: bool) -> None:
     options = {"cache": kept, "batch_size": 8, "shuffle_buffer": 5}
     keep = KeepAll(tmp_path)
     whole = fakes.make_module(solver="sgd")
@@ -304,8 +302,8 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(
     )  # fmt: skip
     assert len(keep.kept) == (12 if kept else 8)
     for path in keep.kept[:-1:2]:
-        resumed = fakes.make_module(solver="sgd")
-        monkeypatch.setattr(resumed, "_learn_scaling", lambda: pytest.fail("the scaling was learned again"))
+        resumed: Any = fakes.make_module(solver="sgd")
+        resumed._learn_scaling = lambda: pytest.fail("the scaling was learned again")
         data = fakes.make_data(flower_shards, tmp_path / "features", **options)
         fakes.fit(resumed, data, ckpt_path=path, max_epochs=4)
         assert_same_heads(head_of(resumed), head_of(whole), atol=0)

@@ -13,8 +13,6 @@ from typing_extensions import override
 from callbacks.run_folder import RunCheckpoint, last_checkpoint
 from lightning_modules import SRAEModule
 from tests.helpers import srae_fakes
-from vitrine.core.batch import Batch
-from vitrine.explainers.srae.heads import SharedHeads
 
 
 @pytest.mark.parametrize(
@@ -78,20 +76,20 @@ def test_the_predictor_of_an_autoencoder_is_weighted_least_squares(tmp_path: Pat
 
 def test_x_features_that_say_the_same_share_the_weight(tmp_path: Path) -> None:
     """And one that never fires gets none."""
-    module = srae_fakes.make_module(objective="cae", lr=0.0)
-    last = srae_fakes.feature_layer(srae_fakes.separate_heads(module)[0])
+    module: Any = srae_fakes.make_module(objective="cae", lr=0.0)
+    last = module.heads[0].encoder[-2]
     last.weight.data[1] = last.weight.data[0] * (1 + 1e-7)
     last.weight.data[2], last.bias.data[2] = 0, -1
     srae_fakes.fit(module, srae_fakes.make_batches(), 1, default_root_dir=tmp_path)
-    one, two, dead = srae_fakes.separate_heads(module)[0].predictor.weight[0].tolist()
+    one, two, dead = module.heads[0].predictor.weight[0].tolist()
     assert one == pytest.approx(two, rel=1e-3)
     assert abs(one) < 100
     assert dead == 0
 
 
 def test_an_autoencoder_is_trained_without_the_logits(tmp_path: Path) -> None:
-    batches = srae_fakes.make_batches()
-    others: list[Batch] = [{**batch, "logits": -batch["logits"]} for batch in batches]
+    batches: list[Any] = srae_fakes.make_batches()
+    others: list[Any] = [{**batch, "logits": -batch["logits"]} for batch in batches]
     encoders = []
     for chosen in (batches, others):
         module = srae_fakes.make_module(objective="cae")
@@ -131,7 +129,7 @@ def test_a_shortened_fit_has_predictors_too(tmp_path: Path, stop: dict[str, Any]
 
 
 def layers_of(module: SRAEModule, part: str) -> list[nn.Linear]:
-    network = module.heads if isinstance(module.heads, SharedHeads) else module.heads[0]
+    network = module.heads if module.explainer.options.trunk == "shared" else module.heads[0]  # type: ignore[index]
     return [layer for layer in network.get_submodule(part).modules() if isinstance(layer, nn.Linear)]
 
 
@@ -197,13 +195,11 @@ def test_a_head_is_trained_as_if_there_were_no_other_samples(tmp_path: Path, opt
     srae_fakes.fit(together, batches, 3, default_root_dir=tmp_path)
     found = srae_fakes.state_of(together)
     for row, index in enumerate(srae_fakes.EXPLAINED):
-        alone = srae_fakes.make_module(**{**options, "explained_classes": [index]})
-        srae_fakes.separate_heads(alone)[0].load_state_dict(
-            {n[2:]: v for n, v in start.items() if n.startswith(f"{row}.")}
-        )
+        alone: Any = srae_fakes.make_module(**{**options, "explained_classes": [index]})
+        alone.heads[0].load_state_dict({n[2:]: v for n, v in start.items() if n.startswith(f"{row}.")})
         own: list[Any] = [
             {n: v[batch["sampled"][:, row]] for n, v in batch.items() if n != "sampled"} for batch in batches
         ]
         srae_fakes.fit(alone, own, 3, default_root_dir=tmp_path)
-        for name, value in srae_fakes.separate_heads(alone)[0].state_dict().items():
+        for name, value in alone.heads[0].state_dict().items():
             torch.testing.assert_close(found[f"{row}.{name}"], value, atol=1e-5, rtol=1e-4)

@@ -170,7 +170,8 @@ def test_the_entry_of_a_sequence_is_named(annotation: Any) -> None:
         check_value("hidden", value, annotation)
     assert refusal([8, 0], annotation, "hidden") == "hidden[1] is 0; give 1 or more."
     assert "hidden[0] is null" in refusal([None], annotation, "hidden")
-    for wrong in ("8", 8, None, {8}):
+    invalid: tuple[object, ...] = ("8", 8, None, {8})
+    for wrong in invalid:
         assert refusal(wrong, annotation, "hidden").endswith("; give a list, each entry a whole number, 1 or more.")
 
 

@@ -122,13 +122,13 @@ def test_the_same_whatever_mode_it_is_called_in(model: Branches, images: Tensor,
     assert torch.equal(found, expected)
 
 
-class AboveThreshold(GuidedBackprop):
-    """Starts from what stands out above a threshold."""
+class AboveFloor(GuidedBackprop):
+    """Starts from what stands out above a floor."""
 
-    threshold = 0.0
+    floor = 0.0
 
     def cotangent(self, output: Tensor, indices: Tensor) -> Tensor:
-        return super().cotangent((output - self.threshold).clamp(min=0) if output.ndim > 2 else output, indices)
+        return super().cotangent((output - self.floor).clamp(min=0) if output.ndim > 2 else output, indices)
 
 
 def test_a_map_starts_from_what_stands_out_above_its_threshold(model: Branches, images: Tensor) -> None:
@@ -137,8 +137,8 @@ def test_a_map_starts_from_what_stands_out_above_its_threshold(model: Branches, 
     found = filter_heatmaps(GuidedBackprop(model), images, ROWS, thresholds=thresholds)
     for number, row in enumerate(ROWS):
         for place, (layer, channel) in enumerate(row):
-            method = AboveThreshold(model, layer)
-            method.threshold = float(thresholds[number, place])
+            method = AboveFloor(model, layer)
+            method.floor = float(thresholds[number, place])
             expected = method.attribute(images[number : number + 1], channel=channel)[0]
             torch.testing.assert_close(found[number, place], expected)
     assert not found[1, 3].any()

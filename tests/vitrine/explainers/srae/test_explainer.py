@@ -157,4 +157,4 @@ def test_pooling(network: nn.Module) -> None:
     with pytest.raises(ValueError, match="'none' does not turn into vectors"):
         SRAEExplainer(FrozenBackbone(network), SRAEOptions("features", "none", image_size=8))
     with pytest.raises(ValueError, match="pooling is 'max'; give"):
-        SRAEExplainer(FrozenBackbone(network), SRAEOptions("features", "max", image_size=8))  # type: ignore[arg-type]  # what is tested
+        SRAEExplainer(FrozenBackbone(network), SRAEOptions("features", "max", image_size=8))  # type: ignore[arg-type]

@@ -1,6 +1,6 @@
 """Linear predictors in one pass: weighted least squares of each head, and mean contributions."""
 
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,15 +8,13 @@ import torch
 from torch import Tensor
 
 from tests.helpers.ranks import RankPool
-from tests.helpers.srae_fakes import feature_layer
 from vitrine.explainers.srae.heads import SeparateHeads, SharedHeads
 from vitrine.explainers.srae.predictor_fit import PredictorSamples, fit_predictors
 
-HeadsT = TypeVar("HeadsT", bound=SeparateHeads | SharedHeads)
 CLASSES, WIDTH, COUNT = 2, 6, 3
 
 
-def make_heads(kind: type[HeadsT]) -> HeadsT:
+def make_heads(kind: type[SeparateHeads] | type[SharedHeads]) -> SeparateHeads | SharedHeads:
     torch.manual_seed(0)
     return kind(CLASSES, WIDTH, COUNT, (5,))
 
@@ -68,8 +66,8 @@ def test_a_class_without_images_has_no_mean_contribution() -> None:
 
 
 def test_x_features_that_are_the_same_share_the_weight() -> None:
-    heads = make_heads(SeparateHeads)
-    last = feature_layer(heads[0])
+    heads: Any = make_heads(SeparateHeads)
+    last = heads[0].encoder[-2]
     with torch.no_grad():
         last.weight[1] = last.weight[0]
         last.bias[1] = last.bias[0]
