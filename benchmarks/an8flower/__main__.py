@@ -28,7 +28,7 @@ from benchmarks.an8flower.pictures import picture_of
 from benchmarks.common import add_common_options, show, write_figures
 from vitrine.data.an8flower.generate import generate
 from vitrine.data.an8flower.settings import SETTINGS_FILE, FlowerSettings
-from vitrine.data.an8flower.variants import VARIANTS
+from vitrine.data.an8flower.variants import VARIANTS, Variant
 
 
 def trained(fold: Folds, classes: int, path: Path, args: argparse.Namespace, seed: int) -> nn.Module:
@@ -45,7 +45,7 @@ def trained(fold: Folds, classes: int, path: Path, args: argparse.Namespace, see
     return network.to(args.device)
 
 
-def run_variant(variant: str, args: argparse.Namespace) -> list[FoldRun]:
+def run_variant(variant: Variant, args: argparse.Namespace) -> list[FoldRun]:
     """All folds of a variant."""
     folder = args.data / variant
     if not (folder / SETTINGS_FILE).is_file():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitrine.filters.scaling import SCALINGS, ResponseScaling
+from vitrine.filters.scaling import SCALINGS, ResponseScaling, Scaling
 
 WIDTHS = torch.tensor([3, 3, 3, 4, 4, 4, 4])
 
@@ -20,14 +20,14 @@ def responses(count: int = 50) -> Tensor:
     return x
 
 
-def fitted(scaling: str, x: Tensor, widths: Tensor = WIDTHS) -> ResponseScaling:
+def fitted(scaling: Scaling, x: Tensor, widths: Tensor = WIDTHS) -> ResponseScaling:
     module = ResponseScaling(x.shape[1], scaling)
     wide = x.double()
     module.fit(len(x), wide.sum(dim=0), (wide**2).sum(dim=0), widths)
     return module
 
 
-def in_numpy(scaling: str, x: Any) -> Any:
+def in_numpy(scaling: Scaling, x: Any) -> Any:
     with np.errstate(invalid="ignore", divide="ignore"):
         match scaling:
             case "paper":
@@ -43,7 +43,7 @@ def in_numpy(scaling: str, x: Any) -> Any:
 
 
 @pytest.mark.parametrize("scaling", SCALINGS)
-def test_numpy_gives_the_same(scaling: str) -> None:
+def test_numpy_gives_the_same(scaling: Scaling) -> None:
     x = responses()
     found = fitted(scaling, x)(x)
     torch.testing.assert_close(
@@ -100,4 +100,4 @@ def test_it_comes_back_from_its_state() -> None:
 
 def test_an_unknown_scaling() -> None:
     with pytest.raises(ValueError, match="scaling is 'none'; give 'paper', 'width', 'unit' or 'standardized'"):
-        ResponseScaling(7, "none")
+        ResponseScaling(7, "none")  # type: ignore[arg-type]

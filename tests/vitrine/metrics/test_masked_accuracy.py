@@ -49,7 +49,7 @@ def values(metric: MaskedAccuracy) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("fill", ["inpaint", "black"])
-def test_what_a_network_looks_at_is_enough_for_it_and_what_it_does_not_is_not(fill: str) -> None:
+def test_what_a_network_looks_at_is_enough_for_it_and_what_it_does_not_is_not(fill: Any) -> None:
     batch = coloured(torch.tensor([0, 1, 2, 1]))
     patch, ground = torch.zeros(4, 1, SIZE, SIZE), torch.ones(4, 1, SIZE, SIZE)
     patch[:, 0, *PATCH] = 1
@@ -88,7 +88,7 @@ def rows() -> tuple[Explanation, Batch]:
     return explanation_of(heatmaps, labels), Batch(image=inputs, label=answers)
 
 
-def metric_of(fill: str = "inpaint") -> MaskedAccuracy:
+def metric_of(fill: Any = "inpaint") -> MaskedAccuracy:
     backbone = FrozenBackbone(network())
     return MaskedAccuracy(lambda images: backbone(images).logits, PREPROCESSING, GAMMAS, fill, sigma=0)
 
@@ -99,7 +99,7 @@ def take(metric: MaskedAccuracy, start: int, stop: int) -> MaskedAccuracy:
     return metric
 
 
-def expected_values(fill: str = "inpaint") -> dict[str, float]:
+def expected_values(fill: Any = "inpaint") -> dict[str, float]:
     """One image after the other."""
     explanation, batch = rows()
     right: dict[str, list[float]] = {"masked_accuracy/original": []}
@@ -115,7 +115,7 @@ def expected_values(fill: str = "inpaint") -> dict[str, float]:
 
 
 @pytest.mark.parametrize("fill", ["inpaint", "black"])
-def test_it_is_the_loop_over_the_plain_functions(fill: str) -> None:
+def test_it_is_the_loop_over_the_plain_functions(fill: Any) -> None:
     expected = expected_values(fill)
     assert values(take(metric_of(fill), 0, 11)) == pytest.approx(expected)
     assert expected["masked_accuracy/original"] == pytest.approx(8 / 11)

@@ -123,7 +123,7 @@ def pictures(count: int = 3, size: int = 20) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64])
-def test_kept_pixels_stay_bit_for_bit_and_the_rest_is_opencvs(method: str, dtype: torch.dtype) -> None:
+def test_kept_pixels_stay_bit_for_bit_and_the_rest_is_opencvs(method: Any, dtype: torch.dtype) -> None:
     images, kept = pictures()
     own = images if dtype == torch.uint8 else images.to(dtype) / 255 + 1e-4 * torch.rand(images.shape, dtype=dtype)
     own = own if dtype == torch.uint8 else own.clamp(0, 1)
@@ -143,7 +143,7 @@ def test_kept_pixels_stay_bit_for_bit_and_the_rest_is_opencvs(method: str, dtype
 
 @pytest.mark.parametrize("fill", ["inpaint", "black"])
 @pytest.mark.parametrize("method", METHODS)
-def test_nothing_of_what_is_masked_shows_through(fill: str, method: str) -> None:
+def test_nothing_of_what_is_masked_shows_through(fill: Any, method: Any) -> None:
     images, kept = pictures()
     others = torch.where(kept[:, None], images, 255 - images)
     assert torch.equal(mask_images(images, kept, fill, method), mask_images(others, kept, fill, method))
@@ -151,7 +151,7 @@ def test_nothing_of_what_is_masked_shows_through(fill: str, method: str) -> None
 
 @pytest.mark.parametrize(("method", "off"), [("navier_stokes", 0), ("telea", 12)])
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-def test_one_pixel_gives_a_constant_image_back(dtype: torch.dtype, method: str, off: int) -> None:
+def test_one_pixel_gives_a_constant_image_back(dtype: torch.dtype, method: Any, off: int) -> None:
     constant = torch.tensor([10, 200, 77], dtype=torch.uint8)[:, None, None].expand(3, 30, 40)
     images = (constant if dtype == torch.uint8 else constant.float() / 255)[None]
     for y, x in ((20, 31), (0, 0), (29, 20)):
@@ -173,7 +173,7 @@ def test_a_hole_in_a_ramp_is_closed_by_the_ramp() -> None:
 
 
 @pytest.mark.parametrize("fill", ["inpaint", "black"])
-def test_degenerate_masks(fill: str) -> None:
+def test_degenerate_masks(fill: Any) -> None:
     images, _ = pictures(2)
     everything = torch.ones(2, 20, 20, dtype=torch.bool)
     assert torch.equal(mask_images(images, everything, fill), images)
@@ -188,7 +188,7 @@ def test_black_is_black_where_nothing_is_kept() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_neither_batch_nor_threads_nor_a_second_run_change_anything(
-    method: str, monkeypatch: pytest.MonkeyPatch
+    method: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images, kept = pictures(5)
     kept[3] = False

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vitrine.data.an8flower.settings import FlowerSettings
+from vitrine.data.an8flower.variants import Variant
 
 SMALL = {"views": 5, "size": 40, "crops": 2, "rotations": 2, "crop_size": 32}
 
@@ -27,7 +28,7 @@ class StoredSample:
 
 @pytest.fixture
 def small() -> Callable[..., FlowerSettings]:
-    def make(variant: str = "single-6c", **changes: int) -> FlowerSettings:
+    def make(variant: Variant = "single-6c", **changes: int) -> FlowerSettings:
         return FlowerSettings(variant, **{**SMALL, **changes})
 
     return make

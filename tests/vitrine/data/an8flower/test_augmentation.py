@@ -9,7 +9,7 @@ from vitrine.data.an8flower.augmentation import Crop, crop_samples, make_crops
 from vitrine.data.an8flower.frames import colour, part_mask, resolve
 from vitrine.data.an8flower.generate import cast_views
 from vitrine.data.an8flower.settings import FlowerSettings
-from vitrine.data.an8flower.variants import VARIANTS
+from vitrine.data.an8flower.variants import VARIANTS, Variant
 
 
 def test_there_are_crops_times_rotations_and_all_differ() -> None:
@@ -39,7 +39,7 @@ def test_a_turn_shows_nothing_from_outside_the_frame_but_its_edge() -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_the_augmented_mask_follows_the_image(small: Callable[..., FlowerSettings], variant: str) -> None:
+def test_the_augmented_mask_follows_the_image(small: Callable[..., FlowerSettings], variant: Variant) -> None:
     settings, s = small(variant, size=48, crop_size=40), 3
     flower = VARIANTS[variant][-1]
     layer = cast_views(settings, 1)[flower.extras]

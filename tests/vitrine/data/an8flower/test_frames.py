@@ -13,14 +13,14 @@ from vitrine.data.an8flower.generate import cast_views, render_frame
 from vitrine.data.an8flower.renderer import Layer, Renderer
 from vitrine.data.an8flower.scene import build_scene
 from vitrine.data.an8flower.settings import FlowerSettings
-from vitrine.data.an8flower.variants import VARIANTS, Part
+from vitrine.data.an8flower.variants import VARIANTS, Part, Variant
 
 Make = Callable[..., FlowerSettings]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("view", [0, 3])
-def test_two_classes_are_the_same_bits_outside_their_masks(small: Make, variant: str, view: int) -> None:
+def test_two_classes_are_the_same_bits_outside_their_masks(small: Make, variant: Variant, view: int) -> None:
     settings = small(variant, size=64)
     frames = [render_frame(settings, view, label) for label in range(len(VARIANTS[variant]))]
     for (image, mask), (other, other_mask) in combinations(frames, 2):

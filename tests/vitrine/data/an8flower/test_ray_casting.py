@@ -63,5 +63,5 @@ def test_the_sky_is_seen_in_front_of_a_vertex_and_not_behind_it() -> None:
 
 def test_vectors() -> None:
     vectors = np.array([[3.0, 0, 4], [0, 0, 0]], np.float32)
-    np.testing.assert_allclose(unit(vectors), [[0.6, 0, 0.8], [0, 0, 0]], rtol=1e-6)
+    np.testing.assert_allclose(unit(vectors), np.array([[0.6, 0, 0.8], [0, 0, 0]]), rtol=1e-6)
     np.testing.assert_allclose(dot(vectors, vectors), [25, 0])

@@ -4,7 +4,7 @@ import json
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -173,7 +173,7 @@ def test_absent_and_stray_shards_are_named(split: Path) -> None:
 
 
 def test_a_mask_must_be_binary_and_objects_16_bit(tmp_path: Path, picture: Callable[..., bytes]) -> None:
-    kinds = ["mask", "objects"]
+    kinds: list[Literal["mask", "objects"]] = ["mask", "objects"]
     blank = picture(0, mode="1")
     sample = Sample("a", picture(1), 0, mask=blank, objects=picture(2, mode="L"))
     write_shards(
