@@ -19,7 +19,7 @@ from vitrine.core.options import Count, checked
 from vitrine.data.contracts import satisfies
 from vitrine.explainers import Explainer
 from vitrine.explainers.names import NAMES_NAME
-from vitrine.visualization.contact_sheet import ContactTile, contact_pixels, contact_sheet, place_of
+from vitrine.visualization.contact_sheet import ContactTile, contact_pixels, contact_sheet, sort_key_of
 from vitrine.visualization.report.contact_page import SheetEntry, contact_page
 
 FOLDER, PAGE = "x_features", "index.html"
@@ -89,7 +89,7 @@ class ContactSheets(EvaluationCallback[Shares[Slot, ContactTile]]):
                 continue
             scores, heatmaps = explanation.scores[row].tolist(), explanation.valid_heatmaps(row)
             slots = {k: (index, number) for k, number in zip(heatmaps, explainer.heatmap_numbers(index), strict=True)}
-            places = {k: place_of(scores[k], key, run.trainer.global_rank) for k in slots if abs(scores[k]) > 0}
+            places = {k: sort_key_of(scores[k], key, run.trainer.global_rank) for k in slots if abs(scores[k]) > 0}
             wanted = {
                 slots[k]: (scores[k], k) for k, place in places.items() if self._tiles.wants(slots[k], place, key)
             }
@@ -102,7 +102,7 @@ class ContactSheets(EvaluationCallback[Shares[Slot, ContactTile]]):
         for slot, (score, k) in wanted.items():
             pixels = contact_pixels(image, heatmaps[k], self.tile_size)
             tile = ContactTile(score, key, run.trainer.global_rank, pixels)
-            self._tiles.offer(slot, tile.place, tile)
+            self._tiles.offer(slot, tile.sort_key, tile)
 
     @override
     def share(self, run: Run) -> Shares[Slot, ContactTile]:

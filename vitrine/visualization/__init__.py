@@ -1,1 +1,1 @@
-"""Pictures: overlays, panels, grids, contact sheets, and the HTML report."""
+"""Visualisation: overlays, panels, grids, contact sheets, and the HTML report."""

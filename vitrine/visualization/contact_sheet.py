@@ -1,4 +1,4 @@
-"""Contact sheets: the images of an x-feature, and the average images of a class's filters."""
+"""Contact sheets: the top images of an x-feature, and the average images of a class's filters."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -12,53 +12,53 @@ from vitrine.filters.average_images import AverageImage
 from vitrine.visualization.grid import captioned_grid
 from vitrine.visualization.overlays import colours, overlay, picture, positive_strength
 
-Place = tuple[float, str, int]
-"""What tiles are sorted by: −|contribution|, key, rank."""
+SortKey = tuple[float, str, int]
+"""−|contribution|, key, rank: by falling contribution."""
 
 
 class ContactTile(NamedTuple):
-    """An image on which an x-feature contributes, under its heatmap."""
+    """An image to whose prediction an x-feature contributes, under its heatmap."""
 
     contribution: float
     """vᵢEᵢ."""
     key: str
-    """The image's."""
+    """Key of the image."""
     rank: int
-    """The process that saw the image."""
+    """Rank of the process that read the image."""
     pixels: NDArray[np.uint8]
-    """(h, w, 3): all that a sheet needs."""
+    """(h, w, 3)."""
 
     @property
-    def place(self) -> Place:
-        """The largest contributions come first, ties by key."""
-        return place_of(self.contribution, self.key, self.rank)
+    def sort_key(self) -> SortKey:
+        """Largest contributions first, ties by key."""
+        return sort_key_of(self.contribution, self.key, self.rank)
 
     @property
     def caption(self) -> str:
-        """Contribution, and below it the last part of the key."""
+        """The contribution, and below it the last part of the key."""
         return f"{self.contribution:+.2f}\n{self.key.rpartition('/')[2]}"
 
 
-def place_of(contribution: float, key: str, rank: int) -> Place:
-    """The place of an image among all on which an x-feature contributes.
+def sort_key_of(contribution: float, key: str, rank: int) -> SortKey:
+    """Sort key of an image among all to whose prediction an x-feature contributes.
 
-    By size, as x-features that speak against their class contribute nothing or less than that.
+    Contributions are compared by absolute value, as those of x-features against their class are negative.
     """
     return -abs(contribution), key, rank
 
 
 def contact_pixels(image: Tensor, heatmap: Tensor, cell: int) -> NDArray[np.uint8]:
-    """(h, w, 3): a (3, H, W) image in [0, 1] under its (H, W) heatmap, brought to a longer side of ``cell`` pixels."""
+    """(h, w, 3): a (3, H, W) image in [0, 1] under its (H, W) heatmap, with a longer side of ``cell`` pixels."""
     return np.asarray(overlay(image, heatmap, side=cell))
 
 
 def contact_sheet(title: str, tiles: Sequence[ContactTile], columns: int) -> Image.Image:
-    """The tiles in rows below a title, in their order.
+    """A grid of tiles below a title, in their order.
 
     Args:
-        title: what the tiles have in common.
-        tiles: of one size.
-        columns: tiles a row.
+        title: of the sheet.
+        tiles: all of one size.
+        columns: number of tiles in a row.
 
     Raises:
         ValueError: where there is no tile.
@@ -77,15 +77,15 @@ def average_sheet(
     *,
     cell: int = 160,
 ) -> Image.Image:
-    """One row a feature: pixels, upsampled activation, deconvnet with guided backprop, and the paper's heatmap.
+    """A row of pictures for each filter: pixels, upsampled activation, guided backprop, and the paper's heatmap.
 
-    The pixels stand under the feature's label, the maps under their names. Of a map its positive part is drawn, over its
-    own maximum. A layer without places leaves the cell of its activation empty, as in the paper's figure 13.
+    The filter's label is the caption of the pixels. Maps are drawn by their positive part, divided by its maximum. The cell
+    of the activation is empty for a non-spatial layer, as in the paper's figure 13.
 
     Args:
-        averages: in the order of the rows, the most relevant first.
-        labels: one for each, such as `RelevantFilter.label`.
-        denormalize: takes (B, 3, h, w) as the backbone takes them to colours in [0, 1].
+        averages: in the order of the rows.
+        labels: of the filters, such as `RelevantFilter.label`.
+        denormalize: maps (B, 3, h, w) normalised images to images in [0, 1].
         cell: side of a square cell in pixels.
 
     Raises:
@@ -114,7 +114,7 @@ def _map_cell(name: str, map_: Tensor | None, cell: int) -> Cell:
 
 
 def _tile(image: Image.Image, cell: int) -> Image.Image:
-    """The picture as large as fits, in the middle of a white square."""
+    """The image, resized to fit and centred in a white square."""
     scale = cell / max(image.size)
     width, height = (max(1, round(scale * length)) for length in image.size)
     tile = Image.new("RGB", (cell, cell), "white")

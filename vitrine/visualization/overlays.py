@@ -1,4 +1,4 @@
-"""Heatmaps as pictures: colours, and overlays on their images."""
+"""Heatmap overlays: the colour map, transparent layers, and heatmaps over their images."""
 
 import numpy as np
 import torch
@@ -23,10 +23,10 @@ _LMS_TO_RGB = np.array(
 
 
 def colours(strength: Tensor) -> NDArray[np.uint8]:
-    """Maps strengths in [0, 1], of any shape, to sRGB bytes of the same shape with 3 channels behind.
+    """The colour map: sRGB bytes (…, 3) of strengths (…) in [0, 1].
 
-    Lightness and hue run straight from violet over red to yellow at constant chroma in OKLab (Ottosson 2020), which
-    makes the map perceptually uniform by construction, and readable in greyscale.
+    Lightness and hue change linearly from violet over red to yellow at constant chroma in OKLab (Ottosson 2020), so that
+    the map is perceptually uniform and readable in greyscale.
     """
     t = strength.double().numpy()
     lightness, hue, chroma = 0.3 + 0.6 * t, np.deg2rad(290 + 170 * t), 0.165
@@ -38,35 +38,35 @@ def colours(strength: Tensor) -> NDArray[np.uint8]:
 
 
 def positive_strength(heatmap: Tensor, sigma: float | None = None) -> Tensor | None:
-    """The blurred map's positive part over its own maximum, (H, W) in [0, 1].
+    """The positive part of the blurred map, divided by its maximum: (H, W) in [0, 1].
 
     Args:
         heatmap: (H, W), of any float type and scale.
         sigma: of the Gaussian, in pixels; 2 % of the longer side where it is not given.
 
     Returns:
-        ``None`` where the map is constant, not finite, or nowhere positive: there is nothing to draw.
+        None where the map is constant, not finite, or nowhere positive.
     """
     values = heatmap.detach().cpu().float()
     if values.ndim != 2:
         raise ValueError(f"a heatmap must be (H, W), got {tuple(values.shape)}")
     if not values.isfinite().all() or values.max() == values.min():
         return None
-    scaled = values / values.abs().max()  # maps of any scale: those at the pixels may be all but denormal
+    scaled = values / values.abs().max()  # of any scale: gradients at the pixels may be almost denormal
     blurred = display_blur(scaled, sigma)
     positive = blurred.clamp(min=0)
     return positive / positive.max() if positive.max() > 0 else None
 
 
 def heat_layer(heatmap: Tensor, *, sigma: float | None = None) -> Image.Image | None:
-    """The heatmap as an RGBA layer to lay over its image: transparent at zero, the less so the stronger.
+    """The heatmap as an RGBA layer over its image: transparent at zero, more opaque for higher values.
 
     Args:
         heatmap: (H, W), of any float type and scale.
         sigma: of the Gaussian for display, in pixels; 2 % of the longer side where it is not given.
 
     Returns:
-        ``None`` where the map shows no positive evidence, as ``positive_strength`` says.
+        None where the map has no positive evidence, see `positive_strength`.
     """
     strength = positive_strength(heatmap, sigma)
     if strength is None:
@@ -76,7 +76,7 @@ def heat_layer(heatmap: Tensor, *, sigma: float | None = None) -> Image.Image | 
 
 
 def picture(image: Tensor) -> Image.Image:
-    """An RGB picture of a (3, H, W) float image in [0, 1]."""
+    """A PIL image of a (3, H, W) float image in [0, 1]."""
     if image.ndim != 3 or image.shape[0] != 3:
         raise ValueError(f"an image must be (3, H, W), got {tuple(image.shape)}")
     values = image.detach().cpu().float().nan_to_num().clamp(0, 1).permute(1, 2, 0)
@@ -84,7 +84,7 @@ def picture(image: Tensor) -> Image.Image:
 
 
 def signed_picture(heatmap: Tensor) -> Image.Image:
-    """An RGB picture of an (H, W) map of both signs: white at 0, red above, blue below, by the 99.5 % quantile of |map|."""
+    """A PIL image of an (H, W) signed map: white at 0, red above, blue below, scaled by the 99.5 % quantile of |map|."""
     values = heatmap.detach().cpu().double().nan_to_num(0, 0, 0)
     scaled = (values / values.abs().flatten().quantile(0.995).clamp(min=torch.finfo(values.dtype).tiny)).clamp(-1, 1)
     white = 1 - scaled.abs()
@@ -94,14 +94,14 @@ def signed_picture(heatmap: Tensor) -> Image.Image:
 def overlay(
     image: Tensor, heatmap: Tensor, *, opacity: float = 0.8, sigma: float | None = None, side: int | None = None
 ) -> Image.Image:
-    """Lays a heatmap over its image; a map without positive evidence gives the plain image and a note.
+    """A heatmap over its image; for a map without positive evidence the plain image with a note.
 
     Args:
         image: (3, H, W) float in [0, 1].
-        heatmap: (H, W), of any float type and scale; its positive part is shown, scaled by its own maximum.
+        heatmap: (H, W), of any float type and scale; its positive part is shown, divided by its maximum.
         opacity: of the heatmap at its maximum, in [0, 1].
         sigma: of the Gaussian for display, in pixels of the image; 2 % of the longer side where it is not given.
-        side: pixels of the picture's longer side; the image's own where it is not given.
+        side: longer side of the result in pixels; that of the image without it.
 
     Raises:
         ValueError: where the sizes of the image and the heatmap differ, or the opacity is not in [0, 1].
@@ -112,12 +112,13 @@ def overlay(
         raise ValueError(f"opacity must be in [0, 1], got {opacity}")
     plain, layer = picture(image), heat_layer(heatmap, sigma=sigma)
     if layer is None:
-        return _noted(_resized(plain, side), NO_EVIDENCE)
+        return _with_note(resized(plain, side), NO_EVIDENCE)
     layer.putalpha(layer.getchannel("A").point(lambda alpha: round(alpha * opacity)))
-    return _resized(Image.alpha_composite(plain.convert("RGBA"), layer).convert("RGB"), side)
+    return resized(Image.alpha_composite(plain.convert("RGBA"), layer).convert("RGB"), side)
 
 
-def _resized(image: Image.Image, side: int | None) -> Image.Image:
+def resized(image: Image.Image, side: int | None) -> Image.Image:
+    """The image with a longer side of so many pixels; unchanged for None."""
     if side is None:
         return image
     scale = side / max(image.size)
@@ -125,8 +126,8 @@ def _resized(image: Image.Image, side: int | None) -> Image.Image:
     return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def _noted(image: Image.Image, text: str) -> Image.Image:
-    """Writes a line on a dark strip along the picture's lower edge."""
+def _with_note(image: Image.Image, text: str) -> Image.Image:
+    """The image with a line of text on a dark strip along its lower edge."""
     size = max(8, min(14, image.width // 13))
     strip = Image.new("RGBA", image.size)
     top = image.height - round(1.6 * size)

@@ -1,4 +1,4 @@
-"""A panel: images with their predictions, heatmaps and contributions, a row an image."""
+"""Panels: images with their predictions, heatmaps and contributions, one row for each image."""
 
 from collections.abc import Sequence
 
@@ -6,11 +6,11 @@ from PIL import Image
 from torch import Tensor
 
 from vitrine.core.explanation import Explanation, class_name
-from vitrine.visualization.grid import LINE, _draw, _Sheet
-from vitrine.visualization.overlays import _resized, overlay, picture
+from vitrine.visualization.grid import LINE, GridLayout, draw_cell
+from vitrine.visualization.overlays import overlay, picture, resized
 
 LAYER_COLOURS = {"conv": "#1a7f37", "pool": "#1a7f37", "norm": "#1a7f37", "linear": "#d0307f"}
-"""Of a heatmap's caption by the kind of its layer: green for convolutional ones, pink for fully-connected ones."""
+"""Colours of heatmaps' captions by the kind of their layer: green for convolutional, pink for fully connected ones."""
 
 
 def panel(
@@ -25,23 +25,23 @@ def panel(
     opacity: float = 0.8,
     sigma: float | None = None,
 ) -> Image.Image:
-    """One row an image: the image under its prediction, then its heatmaps under their labels and contributions.
+    """Draws one row for each image: the image under its prediction, then its heatmaps under labels and contributions.
 
     Heatmaps that are not valid are left out.
 
     Args:
         images: (B, 3, H, W) float in [0, 1].
-        explanation: Of these B images.
-        classes: Names of the classes, as far as they have any.
-        heatmaps: At most so many heatmaps an image; all where it is not given.
-        by_score: Draws the heatmaps of an image by falling score; in the explanation's order otherwise.
-        beside: Label and (B, 1, H, W) maps of the explained logit itself, drawn between image and heatmaps with the logit.
-        cell: Pixels of a picture's longer side.
-        opacity: Of a heatmap at its maximum, in [0, 1].
-        sigma: Of the Gaussian for display, in pixels of the images; 2 % of the longer side where it is not given.
+        explanation: of these B images.
+        classes: names of the first classes, of all or fewer.
+        heatmaps: maximum number of heatmaps of an image; all without it.
+        by_score: whether the heatmaps of an image are sorted by falling score; in the explanation's order otherwise.
+        beside: label and (B, 1, H, W) maps of the explained logit, drawn between image and heatmaps with the logit.
+        cell: longer side of a picture in pixels.
+        opacity: of a heatmap at its maximum, in [0, 1].
+        sigma: of the Gaussian for display, in pixels of the images; 2 % of the longer side without it.
 
     Raises:
-        ValueError: If images, explanation and maps beside them differ in number, or there is none.
+        ValueError: where images, explanation and maps beside them differ in number, or there are none.
     """
     if not len(images) or len(images) != len(explanation):
         raise ValueError(f"a panel needs as many images as explanations, got {len(images)} and {len(explanation)}")
@@ -50,29 +50,29 @@ def panel(
     explanation = explanation.cpu()
     shown = [_order(explanation, row, by_score=by_score)[:heatmaps] for row in range(len(images))]
     first = 1 if beside is None else 2
-    width, height = _resized(picture(images[0]), cell).size
+    width, height = resized(picture(images[0]), cell).size
     lines = 3 if bool((explanation.target != explanation.prediction).any()) else 2
-    sheet = _Sheet(len(images), first + max(map(len, shown)), width, height, caption=LINE * lines + 4)
-    canvas = Image.new("RGB", sheet.size, "white")
+    layout = GridLayout(len(images), first + max(map(len, shown)), width, height, caption=LINE * lines + 4)
+    canvas = Image.new("RGB", layout.size, "white")
     for row, image in enumerate(images):
-        _draw(canvas, sheet.corner(row, 0), _resized(picture(image), cell), _predicted(explanation, row, classes))
+        draw_cell(canvas, layout.corner(row, 0), resized(picture(image), cell), _predicted(explanation, row, classes))
         if beside is not None:
             tile = overlay(image, beside[1][row, 0], opacity=opacity, sigma=sigma, side=cell)
-            _draw(canvas, sheet.corner(row, 1), tile, [beside[0], f"{explained_logit(explanation, row):+.2f}"])
+            draw_cell(canvas, layout.corner(row, 1), tile, [beside[0], f"{explained_logit(explanation, row):+.2f}"])
         for column, index in enumerate(shown[row], start=first):
             tile = overlay(image, explanation.heatmaps[row, index], opacity=opacity, sigma=sigma, side=cell)
             caption = [explanation.labels[row][index], f"{explanation.scores[row, index].item():+.2f}"]
-            _draw(canvas, sheet.corner(row, column), tile, caption, layer_colour(explanation, row, index))
+            draw_cell(canvas, layout.corner(row, column), tile, caption, layer_colour(explanation, row, index))
     return canvas
 
 
-def layer_colour(explanation: Explanation, row: int, index: int) -> str | None:
-    """Colour for the caption of a heatmap that comes from a layer of a known kind; None for others."""
-    return None if explanation.kinds is None else LAYER_COLOURS.get(explanation.kinds[row][index])
+def layer_colour(explanation: Explanation, image: int, index: int) -> str | None:
+    """Colour of the caption of a heatmap of a layer; None where the kind of the layer is unknown."""
+    return None if explanation.kinds is None else LAYER_COLOURS.get(explanation.kinds[image][index])
 
 
 def _predicted(explanation: Explanation, row: int, classes: Sequence[str]) -> list[str]:
-    """Name of the predicted class, its softmax probability, and the class explained where that is another."""
+    """The predicted class, its softmax probability, and the explained class where it is another one."""
     prediction, target = int(explanation.prediction[row]), int(explanation.target[row])
     lines = [class_name(classes, prediction), f"{100 * probability_of(explanation, row):.1f} %"]
     return lines if target == prediction else [*lines, f"explains {class_name(classes, target)}"]
@@ -89,8 +89,8 @@ def explained_logit(explanation: Explanation, row: int) -> float:
 
 
 def _order(explanation: Explanation, row: int, *, by_score: bool) -> list[int]:
-    places = explanation.valid_heatmaps(row)
+    valid = explanation.valid_heatmaps(row)
     if not by_score:
-        return places
+        return valid
     falling = explanation.scores[row].argsort(descending=True, stable=True).tolist()
-    return [index for index in falling if index in places]
+    return [index for index in falling if index in valid]

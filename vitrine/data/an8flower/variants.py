@@ -103,7 +103,7 @@ def _added(part: Part, name: str) -> FlowerClass:
 
 Variant = Literal["single-6c", "double-12c", "part-2c"]
 
-VARIANTS: dict[Variant, tuple[FlowerClass, ...]] = {
+VARIANTS: dict[str, tuple[FlowerClass, ...]] = {
     "single-6c": _coloured(Part.PETAL, ""),
     "double-12c": _coloured(Part.PETAL, "petals-") + _coloured(Part.STEM, "stem-"),
     "part-2c": (_added(Part.BALL, "balls"), _added(Part.THORN, "thorns")),

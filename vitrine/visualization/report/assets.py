@@ -1,4 +1,4 @@
-"""The gallery's style sheet and script, kept in Python so that the page needs no other file."""
+"""Style sheet and script of the gallery, embedded in its page."""
 
 STYLE = """
 :root {

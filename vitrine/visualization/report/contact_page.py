@@ -1,4 +1,4 @@
-"""The page of all contact sheets, class by class, on which a person finds names for x-features."""
+"""HTML page of all contact sheets, on which people find names for x-features."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,31 +10,31 @@ from vitrine.visualization.report.page import document
 
 @dataclass(frozen=True)
 class SheetEntry:
-    """One x-feature's place on the page."""
+    """One x-feature on the page."""
 
     class_name: str
     number: int
-    """Of the x-feature within its class, from 1."""
+    """Number of the x-feature within its class, from 1."""
     name: str | None
-    """What a person has named it; None without a name."""
+    """Name given by a person; None without one."""
     picture: str | None
-    """Address of its sheet, relative to the page; None where it contributes to no image."""
+    """URL of its sheet, relative to the page; None where it contributes to no image."""
     size: tuple[int, int] = (0, 0)
     """Width and height of the sheet, in pixels."""
 
     @property
     def label(self) -> str:
-        """Its number in words."""
+        """Label with the number."""
         return f"x-feature {self.number}"
 
 
 def contact_page(title: str, entries: Sequence[SheetEntry], names_file: str) -> str:
-    """The whole page; entries of one class must follow each other.
+    """The page; entries of one class must be consecutive.
 
     Args:
         title: heading of the page.
         entries: the x-features.
-        names_file: path of the file that names are written into.
+        names_file: path of the file for the names.
     """
     groups = groupby(entries, key=lambda entry: entry.class_name)
     sections = "\n".join(_section(name, list(members), names_file) for name, members in groups)

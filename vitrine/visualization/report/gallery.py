@@ -1,4 +1,4 @@
-"""Writes the gallery: ``index.html`` and the pictures beside it."""
+"""HTML gallery: writes ``index.html`` and its pictures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,11 +23,11 @@ class GalleryEntry:
     image: Tensor
     """(3, H, W) float in [0, 1]."""
     labels: tuple[int, ...]
-    """The true classes: one, several in a multi-label set, none where they are unknown."""
+    """The true classes: one, several in a multi-label set, or none where they are unknown."""
     explanation: Explanation
-    """Of this one image: B = 1."""
+    """Explanation of this image alone, B = 1."""
     logit_map: tuple[str, Tensor] | None = None
-    """Label and (H, W) map of the explained logit itself, shown beside the heatmaps."""
+    """Label and (H, W) map of the explained logit, shown beside the heatmaps."""
 
 
 def write_gallery(
@@ -40,21 +40,21 @@ def write_gallery(
     settings: Mapping[str, str] | None = None,
     sigma: float | None = None,
 ) -> Path:
-    """Writes a static page with its pictures, and returns the path of its ``index.html``.
+    """Writes a static page with its pictures and returns the path of its ``index.html``.
 
-    The page needs no network. Heatmaps are transparent layers over their image, so that the reader sets their opacity.
+    The page loads nothing from the network. Heatmaps are transparent layers over their image with adjustable opacity.
 
     Args:
-        folder: Place of the gallery; an earlier gallery there is replaced as a whole, at the end.
-        entries: The images; the page sorts them by first label, then key.
-        title: Heading of the page.
-        metrics: Figures for the table on top.
-        class_names: Names of the classes, as far as they have any.
-        settings: What else a reader should know, such as the explainer and its data; shown beside the metrics.
-        sigma: Of the Gaussian for display, in pixels of the images; 2 % of the longer side where it is not given.
+        folder: of the gallery; an earlier gallery is replaced atomically.
+        entries: the images, which the page sorts by first label and key.
+        title: heading of the page.
+        metrics: values of the table at the top.
+        class_names: names of the first classes, of all or fewer.
+        settings: further information, such as the explainer and its data, shown beside the metrics.
+        sigma: of the Gaussian for display, in pixels of the images; 2 % of the longer side without it.
 
     Raises:
-        ValueError: If an entry holds more or less than one image, or ``folder`` holds something else than a gallery.
+        ValueError: where an entry holds more or less than one image, or ``folder`` holds something other than a gallery.
     """
     ordered = sorted(entries, key=lambda entry: (not entry.labels, entry.labels[:1], entry.key))
     with atomic_folder(folder, "index.html") as staging:
@@ -66,7 +66,8 @@ def write_gallery(
 
 
 def _card(folder: Path, name: str, entry: GalleryEntry, class_names: Sequence[str], sigma: float | None) -> Card:
-    explanation = replace(entry.explanation, heatmaps=entry.explanation.heatmaps.float())  # half cannot hold their sums
+    # Sums may overflow in half precision.
+    explanation = replace(entry.explanation, heatmaps=entry.explanation.heatmaps.float())
     if len(explanation) != 1:
         raise ValueError(f"entry {entry.key!r} must hold the explanation of one image, got {len(explanation)}")
     prediction = int(explanation.prediction[0])
@@ -78,7 +79,7 @@ def _card(folder: Path, name: str, entry: GalleryEntry, class_names: Sequence[st
         explained=class_name(class_names, int(explanation.target[0])),
         probability=probability_of(explanation, 0),
         right=prediction in entry.labels if entry.labels else None,
-        photo=_saved(folder, name, photo),
+        photo=_save(folder, name, photo),
         size=photo.size,
         tiles=[
             *_logit_tiles(folder, name, entry.logit_map, explained_logit(explanation, 0), sigma),
@@ -88,7 +89,7 @@ def _card(folder: Path, name: str, entry: GalleryEntry, class_names: Sequence[st
 
 
 def _tiles(folder: Path, name: str, explanation: Explanation, sigma: float | None) -> list[Tile]:
-    """One tile a heatmap that is no padding; the aggregate behind, where there is more than one to aggregate."""
+    """A tile for each valid heatmap, and one for their aggregate where there are several."""
     tiles = [
         Tile(
             explanation.labels[0][k],
@@ -100,8 +101,8 @@ def _tiles(folder: Path, name: str, explanation: Explanation, sigma: float | Non
     ]
     if len(tiles) < 2:
         return tiles
-    together = _layer(folder, f"{name}-all", explanation.aggregate()[0, 0], sigma)
-    return [*tiles, Tile("all together", sum(tile.score for tile in tiles), together, kind="aggregate")]
+    aggregate = _layer(folder, f"{name}-all", explanation.aggregate()[0, 0], sigma)
+    return [*tiles, Tile("all together", sum(tile.score for tile in tiles), aggregate, kind="aggregate")]
 
 
 def _logit_tiles(
@@ -115,11 +116,11 @@ def _logit_tiles(
 
 def _layer(folder: Path, name: str, heatmap: Tensor, sigma: float | None) -> str | None:
     layer = heat_layer(heatmap, sigma=sigma)
-    return None if layer is None else _saved(folder, name, layer)
+    return None if layer is None else _save(folder, name, layer)
 
 
-def _saved(folder: Path, name: str, image: Image.Image) -> str:
-    """Saves a picture and returns its address relative to the page."""
-    address = f"images/{name}.webp"
-    image.save(folder / address, quality=85)
-    return address
+def _save(folder: Path, name: str, image: Image.Image) -> str:
+    """Saves an image and returns its URL relative to the page."""
+    url = f"images/{name}.webp"
+    image.save(folder / url, quality=85)
+    return url

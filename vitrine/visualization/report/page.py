@@ -1,4 +1,4 @@
-"""The gallery's HTML. Everything that is not markup goes through ``escape``."""
+"""HTML of the gallery; all text is escaped."""
 
 import json
 import math
@@ -22,11 +22,11 @@ class Tile:
     label: str
     score: float
     layer: str | None
-    """Address of the transparent layer; ``None`` where there is no positive evidence."""
+    """URL of the transparent layer; None without positive evidence."""
     kind: Literal["heatmap", "aggregate", "logit"] = "heatmap"
-    """One of the heatmaps, all of them together, or the map of the explained logit itself, whose score is that logit."""
+    """One of the heatmaps, their aggregate, or the map of the explained logit, whose score is that logit."""
     colour: str | None = None
-    """Of the label, where the heatmap comes from a layer of a known kind."""
+    """Colour of the label, for a heatmap of a layer of a known kind."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class Card:
 
     @property
     def classes(self) -> Sequence[str]:
-        """What the card is filtered by; it stands under the heading of the first."""
+        """Classes by which the card is filtered; it is listed under the first."""
         return self.labels or ("unlabelled",)
 
 
 def page(*, title: str, metrics: Mapping[str, float], settings: Mapping[str, str], cards: Sequence[Card]) -> str:
-    """The whole page; cards of one class must follow each other."""
+    """The page; cards of one class must be consecutive."""
     groups = [(name, list(members)) for name, members in groupby(cards, key=lambda card: card.classes[0])]
     sections = "\n".join(_section(name, members) for name, members in groups) or "<p>The gallery is empty.</p>"
     beside = any(tile.kind == "logit" for card in cards for tile in card.tiles)
@@ -72,7 +72,7 @@ it, to see it without its heatmap.</p>
 
 
 def document(title: str, body: str) -> str:
-    """A page around a body, in the gallery's style; it needs no other file but pictures."""
+    """A page with a body, in the gallery's style; it needs no other files than its pictures."""
     return f"""<!doctype html>
 <html lang="en">
 <head>
