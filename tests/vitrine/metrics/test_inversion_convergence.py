@@ -15,7 +15,7 @@ MASKS[3], MASKS[4, 0, 0, 0] = 0.5, torch.nan
 LOSSES = torch.tensor([0.1, 0.3, torch.nan, 0.5, torch.inf])
 STEPS = torch.tensor([40, 60, 0, 10, 20])
 CONVERGED = torch.tensor([True, False, False, True, False])
-EXPECTED = {"not_converged": 2, "degenerate_masks": 2, "inversion_steps": 26, "final_loss": 0.3}
+EXPECTED = {"inversion/not_converged": 2, "inversion/degenerate": 2, "inversion/steps": 26, "inversion/loss": 0.3}
 
 
 def result_of(rows: slice, **changes: Tensor) -> InversionResult:
@@ -45,7 +45,7 @@ def test_masks_without_steps_are_not_counted_nor_losses_that_are_no_numbers() ->
 
 
 def test_without_a_finite_loss_there_is_none() -> None:
-    assert set(figures_of(slice(2, 3))) == set(EXPECTED) - {"final_loss"}
+    assert set(figures_of(slice(2, 3))) == set(EXPECTED) - {"inversion/loss"}
 
 
 @pytest.mark.parametrize("cut", [2, 5])

@@ -7,6 +7,8 @@ from sklearn.linear_model import lars_path_gram
 from vitrine.solvers.homotopy import BrokenPathError, Homotopy, Knot, first_knot
 from vitrine.solvers.least_squares import Floats
 
+pytestmark = pytest.mark.filterwarnings("ignore:(divide by zero|invalid value) encountered in divide")
+
 
 def weights_of(knot: Knot, columns: int) -> Floats:
     weights = np.zeros(columns)
