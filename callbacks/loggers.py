@@ -1,7 +1,8 @@
 """Logger adapter: pictures, tables and artifacts for Weights & Biases, pictures for TensorBoard."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,41 +29,44 @@ def log_image(trainer: pl.Trainer, name: str, image: Image.Image) -> bool:
         name: of the picture.
         image: RGB.
     """
-    step, sent = trainer.global_step, False
-    for logger in trainer.loggers:
-        if isinstance(logger, WandbLogger):
-            import wandb  # noqa: PLC0415 - starts slowly, and only runs with this logger need it
-
-            logger.experiment.log({name: wandb.Image(image), STEP: step})
-            sent = True
-        elif isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_image(name, np.asarray(image), step, dataformats="HWC")
-            sent = True
-    return sent
+    boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+    for board in boards:
+        board.experiment.add_image(name, np.asarray(image), trainer.global_step, dataformats="HWC")
+    return _log_to_wandb(trainer, lambda wandb: {name: wandb.Image(image)}) or bool(boards)
 
 
 def log_tables(trainer: pl.Trainer, tables: Mapping[str, Table]) -> None:
     """Sends tables at the trainer's step, by name, to each W&B logger."""
-    for logger in trainer.loggers:
-        if isinstance(logger, WandbLogger):
-            import wandb  # noqa: PLC0415 - the same
-
-            sent = {
-                name: wandb.Table(list(table.columns), [list(row) for row in table.rows])
-                for name, table in tables.items()
-            }
-            logger.experiment.log({**sent, STEP: trainer.global_step})
+    _log_to_wandb(
+        trainer,
+        lambda wandb: {
+            name: wandb.Table(list(table.columns), [list(row) for row in table.rows]) for name, table in tables.items()
+        },
+    )
 
 
 def log_artifact(trainer: pl.Trainer, path: Path) -> None:
     """Sends a file or a folder to each W&B logger, as an artifact of its name's kind: ``explainer``, ``classifier``."""
-    for logger in trainer.loggers:
-        if isinstance(logger, WandbLogger):
-            import wandb  # noqa: PLC0415 - the same
+    for logger in _wandb_loggers(trainer):
+        import wandb  # noqa: PLC0415 - starts slowly, and only runs with this logger need it
 
-            artifact = wandb.Artifact(f"{path.stem}-{logger.experiment.id}", type=path.stem)
-            if path.is_dir():
-                artifact.add_dir(str(path))
-            else:
-                artifact.add_file(str(path))
-            logger.experiment.log_artifact(artifact)
+        artifact = wandb.Artifact(f"{path.stem}-{logger.experiment.id}", type=path.stem)
+        if path.is_dir():
+            artifact.add_dir(str(path))
+        else:
+            artifact.add_file(str(path))
+        logger.experiment.log_artifact(artifact)
+
+
+def _log_to_wandb(trainer: pl.Trainer, values: Callable[[ModuleType], Mapping[str, object]]) -> bool:
+    """Sends what is made with the module ``wandb`` to each W&B logger; False where there is none."""
+    loggers = _wandb_loggers(trainer)
+    for logger in loggers:
+        import wandb  # noqa: PLC0415 - the same
+
+        logger.experiment.log({**values(wandb), STEP: trainer.global_step})
+    return bool(loggers)
+
+
+def _wandb_loggers(trainer: pl.Trainer) -> list[WandbLogger]:
+    return [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
