@@ -683,11 +683,8 @@ def test_what_the_srae_is_compared_with_runs(options: list[str], workplace: Path
     assert "first" in (folder / "report" / "index.html").read_text()
 
 
-SELECTION = [
-    "-c", "configs/quickstart.yaml", "--model=SelectedFeaturesModule", "--model.init_args.features.layer=features",
-    "--model.init_args.features.image_size=80", "--model.init_args.features.num_features=4", *SMALL,
-]  # fmt: skip
-"""The baselines that choose dimensions of Z, with the backbone of an SRAE's configuration."""
+SELECTION = ["-c", "configs/quickstart.yaml", "--model=SelectedFeaturesModule", *SMALL]
+"""The baselines that choose dimensions of Z, with the layer and backbone of an SRAE's configuration."""
 
 
 def test_dimensions_that_a_lasso_selects(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -698,7 +695,7 @@ def test_dimensions_that_a_lasso_selects(workplace: Path, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize(
-    "options", [["random"], ["logit", "--model.init_args.features.layer=classifier"]], ids=" ".join
+    "options", [["random"], ["logit", "--model.init_args.srae.layer=classifier"]], ids=" ".join
 )
 def test_dimensions_that_need_no_fit(options: list[str], workplace: Path) -> None:
     run("test", *SELECTION, f"--model.init_args.selection.kind={options[0]}", *options[1:])
