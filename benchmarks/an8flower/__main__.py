@@ -20,11 +20,10 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from benchmarks.an8flower.baselines import NAMES
 from benchmarks.an8flower.data import Folds, folds, read_flowers
-from benchmarks.an8flower.fold import SRAE, FoldRun
+from benchmarks.an8flower.fold import SRAE, FoldRun, picture_of
+from benchmarks.an8flower.methods import NAMES
 from benchmarks.an8flower.network import FlowerCNN, train
-from benchmarks.an8flower.pictures import picture_of
 from benchmarks.common import add_common_options, show, write_figures
 from vitrine.data.an8flower.generate import generate
 from vitrine.data.an8flower.settings import SETTINGS_FILE, FlowerSettings

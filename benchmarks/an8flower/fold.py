@@ -1,16 +1,16 @@
-"""All methods on one fold: choices on its training views, figures on its test views."""
+"""One fold: all methods tuned on its training views and measured on its test views, with pictures."""
 
 import argparse
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from PIL import Image
 from torch import Tensor, nn
 
-from benchmarks.an8flower.baselines import NAMES, Choice, choices, is_slow
 from benchmarks.an8flower.data import Flowers, Folds, spread
+from benchmarks.an8flower.methods import LAYER, NAMES, Choice, Reading, area, best_reading, choices, fit_srae, is_slow
 from benchmarks.an8flower.network import logits_of
-from benchmarks.an8flower.reading import Reading, area, best_reading
 from benchmarks.an8flower.selected import (
     FLOORS,
     MEANS,
@@ -24,7 +24,18 @@ from benchmarks.an8flower.selected import (
     selections,
     usual_maxima,
 )
-from benchmarks.an8flower.srae import LAYER, fit_srae
+from vitrine.visualization.grid import captioned_grid
+from vitrine.visualization.overlays import picture
+
+SIDE = 128
+FIRST = ("Upsampled activation", "Deconv+GB", "Grad-CAM", "Guided Grad-CAM", "Ours", "Ours, above the usual")
+"""As in figure 8 of the paper; the other methods follow."""
+
+
+def _grey(values: Tensor) -> Tensor:
+    """(3, H, W) of (H, W)."""
+    return values.expand(3, -1, -1)
+
 
 OURS = MEANS[-1]
 SRAE = "SRAE"
@@ -141,3 +152,14 @@ class FoldRun:
 def _on(flowers: Flowers, device: str) -> Flowers:
     """Images as float32 on a device; masks stay, as maps are read on the CPU."""
     return flowers._replace(images=flowers.images.float().to(device))
+
+
+def picture_of(run: FoldRun) -> Image.Image:
+    """A row a class: the first test image, its mask, and each method's map as it is read."""
+    names = [*FIRST, *(name for name in run.shown if name not in FIRST)]
+    rows = []
+    for label, row in enumerate(run.first):
+        cells = [("image", run.test.images[row].cpu() / 2 + 0.5), ("mask", _grey(run.test.masks[row].float()))]
+        cells += [(name, _grey(run.shown[name][label])) for name in names if name in run.shown]
+        rows.append([(name, picture(pixels).resize((SIDE, SIDE))) for name, pixels in cells])
+    return captioned_grid(rows)

@@ -10,9 +10,8 @@ import torch
 from rich.progress import track
 from torch import Tensor, nn
 
-from benchmarks.an8flower.baselines import MAP_LAYERS
 from benchmarks.an8flower.data import Flowers
-from benchmarks.an8flower.reading import Reading, area, best_reading
+from benchmarks.an8flower.methods import MAP_LAYERS, Reading, area, best_reading
 from vitrine.attribution.gradient.deconvnet import GuidedBackprop
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.taps import captured

@@ -21,10 +21,8 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from benchmarks.common import NamedWeights, add_common_options, add_networks, write_figures
-from benchmarks.cub.fitting import build, explainer_of, fit, quiet
-from benchmarks.cub.images import Birds
-from benchmarks.cub.measures import faithfulness_of, measure
-from benchmarks.cub.settings import APPROACHES, LASSO_ALPHAS, Approach
+from benchmarks.cub.fitting import APPROACHES, LASSO_ALPHAS, Approach, build, explainer_of, fit, quiet
+from benchmarks.cub.measures import Birds, faithfulness_of, measure
 from benchmarks.cub.tables import show_tables
 from vitrine.core.atomic_io import atomic_file
 from vitrine.data.preprocessing import Preprocessing

@@ -1,17 +1,26 @@
-"""The figures of one fitted approach."""
+"""Birds in memory, their features, and the measures of a fitted approach."""
 
 from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
+from torch.utils.data import DataLoader
 
-from benchmarks.cub.images import Birds
+from benchmarks.common import FeatureLoader
+from datamodules.split import Split
+from datamodules.stream import ShardStream
+from vitrine.backbones.features import TappedFeatures
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
 from vitrine.data.preprocessing import Preprocessing
+from vitrine.data.shards.converter import write_set
+from vitrine.data.shards.converters.cub import list_cub
+from vitrine.data.shards.schema import INDEX_FILE
 from vitrine.explainers.srae.x_features import XFeatureExplainer
 from vitrine.metrics import (
     ClassificationFaithfulness,
@@ -20,6 +29,54 @@ from vitrine.metrics import (
     Orthogonality,
     RegressionFaithfulness,
 )
+
+BATCH = 32
+
+
+class Birds:
+    """Images of CUB-200-2011 with their annotation, in batches, and what layers give for them.
+
+    Args:
+        batches: the images, in order.
+        classes: names of the classes.
+    """
+
+    def __init__(self, batches: Sequence[Batch], classes: Sequence[str]) -> None:
+        self.batches = batches
+        self.classes = classes
+        self.labels = torch.cat([batch["label"] for batch in batches])
+        self.computed: dict[str, tuple[Tensor, Tensor]] = {}
+
+    @classmethod
+    def read(cls, root: Path, shards: Path, split: str, preprocessing: Preprocessing) -> "Birds":
+        """Reads a split.
+
+        Args:
+            root: folder ``CUB_200_2011`` of the official archive.
+            shards: where the shards are, or are to be.
+            split: train or test.
+            preprocessing: makes images ready for the network.
+        """
+        folder = shards / split
+        if not (folder / INDEX_FILE).is_file():
+            write_set(list_cub(root, split), folder, shard_size=1000, workers=None, seed=0)
+        opened = Split.read(folder)
+        stream = ShardStream(opened, preprocessing, BATCH)
+        return cls(list(DataLoader(stream, batch_size=None)), list(opened.index.classes))
+
+    def features(self, extractor: TappedFeatures) -> tuple[Tensor, Tensor]:
+        """Z (N, D) and logits (N, C) of all images."""
+        if extractor.key not in self.computed:
+            with torch.no_grad():
+                parts = [extractor(batch["image"]) for batch in self.batches]
+            features = torch.cat([part["features"] for part in parts])
+            self.computed[extractor.key] = features, torch.cat([part["logits"] for part in parts])
+        return self.computed[extractor.key]
+
+    def loader(self, extractor: TappedFeatures, seed: int) -> FeatureLoader:
+        """Shuffled batches of features to fit on."""
+        return FeatureLoader(*self.features(extractor), self.labels, seed)
+
 
 IDLE = 0.01
 """Share of a class's absolute contributions below which an x-feature is idle."""

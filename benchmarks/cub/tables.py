@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.common import show
-from benchmarks.cub.settings import APPROACHES
+from benchmarks.cub.fitting import APPROACHES
 
 Runs = Mapping[str, Mapping[str, Any]]
 """Figures by seed."""

@@ -14,10 +14,8 @@ from typing import Any
 import pytorch_lightning as pl
 
 from benchmarks.common import add_common_options, add_networks, show, write_figures
-from benchmarks.cub.fitting import build, fit, quiet
-from benchmarks.cub.images import Birds
-from benchmarks.cub.measures import faithfulness_of
-from benchmarks.cub.settings import APPROACHES
+from benchmarks.cub.fitting import APPROACHES, build, fit, quiet
+from benchmarks.cub.measures import Birds, faithfulness_of
 from vitrine.data.preprocessing import Preprocessing
 
 

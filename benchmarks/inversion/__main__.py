@@ -20,12 +20,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.common import NamedWeights, add_common_options, add_networks, read_images, write_figures
-from benchmarks.inversion.report import figures_of, goals_of, show_warm, show_ways, warm_figures_of
-from benchmarks.inversion.timing import timed
-from benchmarks.inversion.warm import explainer_of, warm_runs
-from benchmarks.inversion.ways import Problem
-from benchmarks.srae_scale.goals import Goal
-from benchmarks.srae_scale.report import show_goals
+from benchmarks.inversion.timing import figures_of, goals_of, show_warm, show_ways, timed, warm_figures_of
+from benchmarks.inversion.ways import Problem, explainer_of, warm_runs
+from benchmarks.srae_scale.report import Goal, show_goals
 from vitrine.data.preprocessing import Preprocessing
 
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from benchmarks.common import NamedWeights, add_common_options, add_networks, machine, read_images, show, write_figures
 from benchmarks.inversion.timing import timed
+from benchmarks.inversion_experiments.methods import add_steps
 from benchmarks.inversion_experiments.pictures import laid_over, plain, shown, write_rows
-from benchmarks.inversion_experiments.rows import add_steps
 from vitrine.attribution import InversionMask, Saliency
 from vitrine.attribution.inversion import InvertedNetwork, inversion_layers
 from vitrine.attribution.inversion.settings import VARIANTS, Variant

@@ -23,12 +23,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.common import add_common_options, machine, show, write_figures
-from benchmarks.inversion_experiments.agreement import correlations, overlaps
 from benchmarks.inversion_experiments.discrimination import add_canvas
-from benchmarks.inversion_experiments.fgsm import Attacked, attack
-from benchmarks.inversion_experiments.pairs import half_boxes, pairs
-from benchmarks.inversion_experiments.pictures import laid_over, plain, shown, write_rows
-from benchmarks.inversion_experiments.rows import (
+from benchmarks.inversion_experiments.methods import (
     INVERSIONS,
     Explained,
     add_rows,
@@ -38,6 +34,7 @@ from benchmarks.inversion_experiments.rows import (
     mean,
     show_refused,
 )
+from benchmarks.inversion_experiments.pictures import laid_over, plain, shown, write_rows
 from benchmarks.inversion_experiments.sources import (
     Picked,
     Scene,
@@ -47,6 +44,7 @@ from benchmarks.inversion_experiments.sources import (
     recognised,
     sources_of,
 )
+from benchmarks.inversion_experiments.stimuli import Attacked, attack, correlations, half_boxes, overlaps, pairs
 from benchmarks.localization.outcomes import Outcomes, error_of, tuned
 from benchmarks.method_table import Entry
 from vitrine.metrics.functional import box_region, degenerate, energy_inside

@@ -16,10 +16,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.common import add_common_options, machine, show, write_figures
-from benchmarks.inversion_experiments.agreement import correlations
-from benchmarks.inversion_experiments.pairs import CANVASES, Pair, first_pairs, half_boxes, pairs
-from benchmarks.inversion_experiments.pictures import laid_over, plain, shown, write_rows
-from benchmarks.inversion_experiments.rows import (
+from benchmarks.inversion_experiments.methods import (
     INVERSIONS,
     RELEASED_STAGE_1,
     STAGE_1,
@@ -32,7 +29,9 @@ from benchmarks.inversion_experiments.rows import (
     mean,
     show_refused,
 )
+from benchmarks.inversion_experiments.pictures import laid_over, plain, shown, write_rows
 from benchmarks.inversion_experiments.sources import Source, add_sources, check_sources, recognised, sources_of
+from benchmarks.inversion_experiments.stimuli import CANVASES, Pair, correlations, first_pairs, half_boxes, pairs
 from benchmarks.method_table import Entry
 from vitrine.metrics.functional import box_region, degenerate, energy_inside, pointing_hit
 

@@ -1,9 +1,9 @@
-"""Rows of images and maps as PNG files."""
+"""Pictures of the experiments: rows of images and maps, and curves of errors, as PNG files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from rich.console import Console
 from torch import Tensor
 
@@ -38,3 +38,36 @@ def write_rows(folder: Path, name: str, rows: Sequence[Cells], title: str) -> Pa
     captioned_grid(rows, title).save(path)
     Console(stderr=True).print(f"wrote {path}", markup=False, highlight=False)
     return path
+
+
+COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22")
+LEFT, TOP, WIDTH, HEIGHT = 50, 20, 480, 300
+
+
+def draw_curves(path: Path, across: Sequence[float], curves: Mapping[str, Sequence[float]]) -> None:
+    """Draws shares in [0, 1] over values that rise, a line a name, with a legend beside."""
+    font = ImageFont.load_default(12)
+    canvas = Image.new("RGB", (LEFT + WIDTH + 200, TOP + HEIGHT + 45), "white")
+    draw = ImageDraw.Draw(canvas)
+
+    def place(value: float, share: float) -> tuple[float, float]:
+        along = (value - across[0]) / (across[-1] - across[0])
+        return LEFT + WIDTH * along, TOP + HEIGHT * (1 - share)
+
+    for tenth in range(0, 11, 2):
+        start, end = place(across[0], tenth / 10), place(across[-1], tenth / 10)
+        draw.line([start, end], fill="#dddddd")
+        draw.text((start[0] - 8, start[1]), f"{10 * tenth}", fill="black", font=font, anchor="rm")
+    for value in across[:: max(len(across) // 10, 1)]:
+        x, y = place(value, 0)
+        draw.text((x, y + 6), f"{value:g}", fill="black", font=font, anchor="mt")
+    draw.text(
+        (LEFT + WIDTH / 2, TOP + HEIGHT + 24), "alpha; localisation error in %", fill="black", font=font, anchor="mt"
+    )
+    for number, (name, shares) in enumerate(curves.items()):
+        colour = COLOURS[number % len(COLOURS)]
+        draw.line([place(*point) for point in zip(across, shares, strict=True)], fill=colour, width=2)
+        draw.text((LEFT + WIDTH + 12, TOP + 18 * number), name, fill=colour, font=font)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    canvas.save(path)
+    Console(stderr=True).print(f"wrote {path}", markup=False, highlight=False)

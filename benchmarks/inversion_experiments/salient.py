@@ -16,8 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.common import add_common_options, add_networks, machine, show, write_figures
-from benchmarks.inversion_experiments.pictures import laid_over, plain, shown, write_rows
-from benchmarks.inversion_experiments.rows import (
+from benchmarks.inversion_experiments.methods import (
     RELEASED_STAGE_1,
     STAGE_1,
     Explained,
@@ -27,6 +26,7 @@ from benchmarks.inversion_experiments.rows import (
     maps_of,
     show_refused,
 )
+from benchmarks.inversion_experiments.pictures import laid_over, plain, shown, write_rows
 from benchmarks.inversion_experiments.sources import probabilities
 from benchmarks.localization.images import path_of
 from benchmarks.method_maps import spread

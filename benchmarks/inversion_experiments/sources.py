@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from benchmarks.common import NamedWeights, add_networks
 from benchmarks.localization.__main__ import sets_of
-from benchmarks.localization.images import LocalizationSet, batches
-from benchmarks.localization.tiny_imagenet import read_wnids
+from benchmarks.localization.images import LocalizationSet, batches, read_wnids
 from datamodules.images import ImageFolder
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.data.shards.sample import Sample

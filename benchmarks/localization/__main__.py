@@ -26,15 +26,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.common import NamedWeights, add_common_options, add_networks
-from benchmarks.localization.birds import read_birds
-from benchmarks.localization.explainers import NamedFolder
-from benchmarks.localization.figures_file import FiguresFile
-from benchmarks.localization.images import LocalizationSet
+from benchmarks.localization.images import LocalizationSet, read_birds, read_tiny_imagenet
 from benchmarks.localization.measuring import measure_all
-from benchmarks.localization.rows import ROWS
+from benchmarks.localization.methods import ROWS, NamedFolder
+from benchmarks.localization.report import FiguresFile, show_tables
 from benchmarks.localization.subjects import Subject, all_explained
-from benchmarks.localization.tables import show_tables
-from benchmarks.localization.tiny_imagenet import read_tiny_imagenet
 from benchmarks.method_maps import add_method_options
 
 

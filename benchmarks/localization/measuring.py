@@ -8,11 +8,10 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks.localization.baselines import whole_image_ious
-from benchmarks.localization.figures_file import FiguresFile
 from benchmarks.localization.images import batches, fingerprint
+from benchmarks.localization.methods import Row, whole_image_ious
 from benchmarks.localization.outcomes import Outcomes, figures, tuned
-from benchmarks.localization.rows import Row
+from benchmarks.localization.report import FiguresFile
 from benchmarks.localization.subjects import Subject
 from benchmarks.method_maps import smoothed, spread, timed_maps
 from benchmarks.method_table import Entry

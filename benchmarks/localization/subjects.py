@@ -9,9 +9,8 @@ import torch
 from torch import nn
 
 from benchmarks.common import NamedWeights
-from benchmarks.localization.explainers import NamedFolder
 from benchmarks.localization.images import LocalizationSet, batches
-from benchmarks.localization.rows import ROWS, Row
+from benchmarks.localization.methods import ROWS, NamedFolder, Row
 from vitrine.attribution.target_layer import target_layer
 from vitrine.backbones.frozen import weight_digest
 from vitrine.data.preprocessing import Preprocessing

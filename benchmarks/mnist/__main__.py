@@ -21,10 +21,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.common import add_common_options, write_figures
-from benchmarks.mnist.ablation import Ablation, beginnings
-from benchmarks.mnist.data import CLASSES, PREPROCESSING, Digits, read_digits
-from benchmarks.mnist.network import trained_network
-from benchmarks.mnist.reconstruction import reconstruction_curve
+from benchmarks.mnist.data import CLASSES, PREPROCESSING, Digits, read_digits, trained_network
 from benchmarks.mnist.report import (
     PAPER_FILTERS,
     report_ablation,
@@ -33,6 +30,7 @@ from benchmarks.mnist.report import (
     report_selection,
 )
 from benchmarks.mnist.selection import LAYER_SETS, Selection, explainer_of, responses_of, selections_of
+from benchmarks.mnist.worth import Ablation, beginnings, reconstruction_curve
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.visualization.panel import panel
 

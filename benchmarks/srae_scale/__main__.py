@@ -20,12 +20,18 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks.common import add_common_options, machine, write_figures
-from benchmarks.srae_scale.goals import Goal, memory_goals, quality_goals, speed_goals
-from benchmarks.srae_scale.memory import memory_of
-from benchmarks.srae_scale.quality import quality_of
-from benchmarks.srae_scale.report import show_goals, show_memories, show_qualities, show_timings
-from benchmarks.srae_scale.settings import BFLOAT16, FLOAT32, PLAIN, SHARED, WAYS, Settings
-from benchmarks.srae_scale.timing import timings_of
+from benchmarks.srae_scale.measures import memory_of, quality_of, timings_of
+from benchmarks.srae_scale.problem import BFLOAT16, FLOAT32, PLAIN, SHARED, WAYS, Settings
+from benchmarks.srae_scale.report import (
+    Goal,
+    memory_goals,
+    quality_goals,
+    show_goals,
+    show_memories,
+    show_qualities,
+    show_timings,
+    speed_goals,
+)
 
 PARTS = ("time", "memory", "quality")
 

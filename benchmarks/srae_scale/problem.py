@@ -1,13 +1,59 @@
-"""Features as a layer might give them, logits that depend on them, and batches of both."""
+"""Problem of the scale benchmark: settings, features that a layer might give with logits, and a network of that size."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from benchmarks.srae_scale.settings import Settings
 from vitrine.core.batch import Batch
+
+PLAIN = "one by one"
+FLOAT32 = "float32"
+BFLOAT16 = "bf16"
+SHARED = "shared"
+WAYS = {
+    PLAIN: "a module a class, fitted one after the other in plain PyTorch with Adam as it comes",
+    FLOAT32: "SRAEModule, groups of classes, float32",
+    BFLOAT16: "SRAEModule, groups of classes, bf16-mixed",
+    SHARED: "SRAEModule, all classes on one trunk, float32",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Sizes of the problem and of the heads, the same for every way to fit them.
+
+    Args:
+        features: d, size of Z.
+        hidden: widths of the encoders between Z and the x-features.
+        num_features: n, a class.
+        rows: N, training samples.
+        held_out: samples that faithfulness is measured on.
+        rank: dimensions of what lies behind Z.
+        batch_size: samples a step.
+        at_once: classes that SRAEModule fits together.
+        device: ``cpu`` or ``cuda``.
+        seed: of problem, order and heads.
+    """
+
+    features: int = 4096
+    hidden: tuple[int, ...] = (800, 100)
+    num_features: int = 5
+    rows: int = 1024
+    held_out: int = 512
+    rank: int = 32
+    batch_size: int = 64
+    at_once: int = 16
+    device: str = "cpu"
+    seed: int = 0
+
+    beta: float = 5.0
+    eta: float = 0.5
+    q: float = 1.0
+    decay: float = 1e-5
+    lr: float = 1e-3
 
 
 class Samples(NamedTuple):
@@ -91,3 +137,22 @@ class Batches:
                 logits=logits,
                 label=logits.argmax(dim=1),
             )
+
+
+class Net(nn.Module):
+    """A layer ``features`` of d ReLUs, and C logits on it.
+
+    Args:
+        features: d.
+        num_classes: C.
+    """
+
+    def __init__(self, features: int, num_classes: int) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Linear(3, features), nn.ReLU())
+        self.classifier = nn.Linear(features, num_classes)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) to (B, C)."""
+        logits: Tensor = self.classifier(self.features(image.mean(dim=(2, 3))))
+        return logits

@@ -1,14 +1,99 @@
-"""The tables."""
+"""Goals that the measurements are compared with, and the tables."""
 
 import statistics
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from benchmarks.common import show
-from benchmarks.srae_scale.goals import Goal, speedup
-from benchmarks.srae_scale.memory import Memory
-from benchmarks.srae_scale.quality import Quality
-from benchmarks.srae_scale.settings import PLAIN
-from benchmarks.srae_scale.timing import Timing
+from benchmarks.srae_scale.measures import Memory, Quality, Timing
+from benchmarks.srae_scale.problem import BFLOAT16, FLOAT32, PLAIN, SHARED
+
+
+class Goal(NamedTuple):
+    """One line of the judgement."""
+
+    name: str
+    found: str
+    wanted: str
+    met: bool
+
+
+def speedup(timings: Sequence[Timing], classes: int, way: str, over: str) -> float:
+    """How often a way fits into the time of another: median over rounds of what was measured side by side."""
+    mine, other = (_one(timings, classes, name).whole for name in (way, over))
+    return statistics.median(slow / fast for fast, slow in zip(mine, other, strict=True))
+
+
+def speed_goals(timings: Sequence[Timing], epochs: int, trunk_epochs: int) -> list[Goal]:
+    """Of the most classes that were timed.
+
+    Args:
+        timings: of all ways.
+        epochs: that separate heads are given.
+        trunk_epochs: that the shared trunk needs to be as faithful.
+    """
+    classes = max(timing.classes for timing in timings)
+    pairs = ((FLOAT32, PLAIN, 1.1), (BFLOAT16, PLAIN, 1.7))
+    goals = [
+        _at_least(f"{classes}: speed of {way} over {over}", speedup(timings, classes, way, over), least)
+        for way, over, least in pairs
+    ]
+    ratio = speedup(timings, classes, SHARED, FLOAT32)
+    told = f"{classes}: speed of {SHARED} over {FLOAT32}"
+    return [
+        *goals,
+        _at_least(told, ratio, 10),
+        _at_least(f"{told}, {trunk_epochs} epochs : {epochs}", ratio * epochs / trunk_epochs, 10),
+    ]
+
+
+def memory_goals(memories: Sequence[Memory], at_once: int) -> list[Goal]:
+    """What stands beside the weights, of the most classes over the fewest that fill a group."""
+    mine = sorted((one for one in memories if one.way == FLOAT32 and one.classes >= at_once), key=lambda o: o.classes)
+    if len(mine) < 2:
+        return []
+    few, many = mine[0], mine[-1]
+    growth = many.rest / few.rest
+    name = f"memory beside weights, {many.classes} : {few.classes}"
+    return [Goal(name, f"{growth:.2f}", "≤ 1.10", growth <= 1.1)]
+
+
+def quality_goals(qualities: Sequence[Quality]) -> list[Goal]:
+    """Differences of means over seeds, against the spread of separate heads in float32 between seeds."""
+    goals = []
+    for other in qualities:
+        own = next((one for one in qualities if one.way == FLOAT32 and one.classes == other.classes), None)
+        if own is None:
+            continue
+        if other.way == BFLOAT16:
+            goals += [_equal(other, own, "F_reg", 3), _equal(other, own, "F_cls", 4)]
+        if other.way == SHARED:
+            goals.append(_no_worse(other, own))
+    return goals
+
+
+def _equal(other: Quality, own: Quality, name: str, digits: int) -> Goal:
+    mine, others = (getattr(quality, name.lower()) for quality in (own, other))
+    difference = abs(statistics.fmean(others) - statistics.fmean(mine))
+    spread = max(mine) - min(mine)
+    title = f"{own.classes}: {name} of {other.way}"
+    found, wanted = f"{difference:.{digits}f} apart", f"≤ {spread:.{digits}f} (seeds)"
+    return Goal(title, found, wanted, difference <= spread)
+
+
+def _no_worse(other: Quality, own: Quality) -> Goal:
+    least = statistics.fmean(own.f_cls) - (max(own.f_cls) - min(own.f_cls))
+    found = statistics.fmean(other.f_cls)
+    title = f"{own.classes}: F_cls of {other.way}"
+    return Goal(title, f"{found:.4f}", f"≥ {least:.4f} (seeds)", found >= least)
+
+
+def _at_least(name: str, found: float, least: float) -> Goal:
+    return Goal(name, f"{found:.2f}", f"≥ {least:.1f}", found >= least)
+
+
+def _one(timings: Sequence[Timing], classes: int, way: str) -> Timing:
+    return next(timing for timing in timings if (timing.classes, timing.way) == (classes, way))
 
 
 def show_timings(timings: Sequence[Timing], title: str) -> None:

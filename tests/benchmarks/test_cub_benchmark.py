@@ -12,8 +12,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from benchmarks.cub import __main__ as benchmark
-from benchmarks.cub.images import Birds
-from benchmarks.cub.settings import LASSO_ALPHAS, LAYERS
+from benchmarks.cub.fitting import LASSO_ALPHAS, LAYERS
+from benchmarks.cub.measures import Birds
 from benchmarks.cub.tables import cell
 from vitrine.attribution import ExcitationBackprop
 from vitrine.backbones.networks import build_network

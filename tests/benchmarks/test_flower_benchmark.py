@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from benchmarks.an8flower import __main__ as benchmark
-from benchmarks.an8flower.baselines import NAMES, choices
 from benchmarks.an8flower.data import Flowers, folds, spread
-from benchmarks.an8flower.reading import Reading, area, best_reading
+from benchmarks.an8flower.methods import NAMES, Reading, area, best_reading, choices
 from benchmarks.method_table import METHODS
 from vitrine.data.an8flower.generate import generate
 from vitrine.data.an8flower.settings import FlowerSettings

@@ -7,10 +7,20 @@ import pytest
 import torch
 
 from benchmarks.inversion import __main__ as benchmark
-from benchmarks.inversion.report import apart, goals_of
-from benchmarks.inversion.timing import Timing, speed, timed
-from benchmarks.inversion.warm import ALONE, BEGUN, RESTING, WHOLE, explainer_of
-from benchmarks.inversion.ways import BFLOAT16, FLOAT32, LITERAL, RELEASED, WAYS, Found
+from benchmarks.inversion.timing import Timing, apart, goals_of, speed, timed
+from benchmarks.inversion.ways import (
+    ALONE,
+    BEGUN,
+    BFLOAT16,
+    FLOAT32,
+    LITERAL,
+    RELEASED,
+    RESTING,
+    WAYS,
+    WHOLE,
+    Found,
+    explainer_of,
+)
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.explainers import InversionExplainer
 from vitrine.explainers.inversion.explainer import InversionOptions

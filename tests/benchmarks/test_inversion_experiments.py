@@ -15,12 +15,19 @@ from typing_extensions import override
 from benchmarks.inversion_experiments import attack as attacks
 from benchmarks.inversion_experiments import discrimination, salient
 from benchmarks.inversion_experiments.__main__ import EXPERIMENTS, main
-from benchmarks.inversion_experiments.agreement import correlations, overlaps
-from benchmarks.inversion_experiments.candidates import mask_layers
-from benchmarks.inversion_experiments.fgsm import attack, moved
-from benchmarks.inversion_experiments.pairs import canvas_of, first_pairs, half_boxes, pairs
-from benchmarks.inversion_experiments.rows import ROWS, STAGE_1, cell, mean, with_steps
+from benchmarks.inversion_experiments.layers import mask_layers
+from benchmarks.inversion_experiments.methods import ROWS, STAGE_1, cell, mean, with_steps
 from benchmarks.inversion_experiments.sources import Picked, Scene, recognised
+from benchmarks.inversion_experiments.stimuli import (
+    attack,
+    canvas_of,
+    correlations,
+    first_pairs,
+    half_boxes,
+    moved,
+    overlaps,
+    pairs,
+)
 from benchmarks.method_table import Entry
 from vitrine.attribution import Method
 from vitrine.attribution.targets import Target

@@ -14,11 +14,9 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from benchmarks.localization.__main__ import main
-from benchmarks.localization.birds import read_birds
-from benchmarks.localization.images import batches
+from benchmarks.localization.images import batches, read_birds, read_tiny_imagenet, read_wnids
+from benchmarks.localization.methods import ROWS
 from benchmarks.localization.outcomes import Outcomes, wilson_interval
-from benchmarks.localization.rows import ROWS
-from benchmarks.localization.tiny_imagenet import read_tiny_imagenet, read_wnids
 from benchmarks.method_maps import smoothed
 from benchmarks.method_table import Entry
 from vitrine.attribution import Method

@@ -17,11 +17,9 @@ from torch import Tensor
 from torchvision.datasets import MNIST
 
 from benchmarks.mnist import __main__ as benchmark
-from benchmarks.mnist.ablation import Ablation, beginnings, overlap
-from benchmarks.mnist.data import Digits, read_digits, read_idx
-from benchmarks.mnist.network import DigitCNN, trained_network
-from benchmarks.mnist.reconstruction import mean_auc, reconstruction_curve
+from benchmarks.mnist.data import DigitCNN, Digits, read_digits, read_idx, trained_network
 from benchmarks.mnist.selection import LAYER_SETS, Selection, explainer_of, paper_unit, responses_of, selections_of
+from benchmarks.mnist.worth import Ablation, beginnings, mean_auc, overlap, reconstruction_curve
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.explainers.mu_lasso.fit import MuLassoFit
 from vitrine.filters.layers import response_layers

@@ -8,14 +8,10 @@ import pytest
 import torch
 
 from benchmarks.srae_scale import __main__ as benchmark
-from benchmarks.srae_scale.goals import memory_goals, quality_goals, speed_goals, speedup
-from benchmarks.srae_scale.memory import Memory
-from benchmarks.srae_scale.ours import fit_ours, made_module
-from benchmarks.srae_scale.plain import fit_plain, made_heads
-from benchmarks.srae_scale.problem import Batches, made_problem
-from benchmarks.srae_scale.quality import Quality
-from benchmarks.srae_scale.settings import BFLOAT16, FLOAT32, PLAIN, SHARED, WAYS, Settings
-from benchmarks.srae_scale.timing import Timing
+from benchmarks.srae_scale.fitting import fit_ours, fit_plain, made_heads, made_module
+from benchmarks.srae_scale.measures import Memory, Quality, Timing
+from benchmarks.srae_scale.problem import BFLOAT16, FLOAT32, PLAIN, SHARED, WAYS, Batches, Settings, made_problem
+from benchmarks.srae_scale.report import memory_goals, quality_goals, speed_goals, speedup
 
 SMALL = Settings(features=24, hidden=(12, 8), num_features=3, rows=40, held_out=20, rank=4, batch_size=8, at_once=2)
 

@@ -1,4 +1,4 @@
-"""The methods that are compared, how their maps are made, and the options that say so."""
+"""Methods that are compared, how their maps are made, and their command-line options."""
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +11,7 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from benchmarks.common import NamedWeights
-from benchmarks.localization.baselines import GaussianCentre
+from benchmarks.localization.methods import GaussianCentre
 from benchmarks.method_maps import CLASS_METHODS, smoothed, timed_maps
 from benchmarks.method_table import METHODS, Entry
 from vitrine.attribution import InversionMask

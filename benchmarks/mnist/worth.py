@@ -1,14 +1,41 @@
-"""What the network loses with the selected filters, and with as many others of the same layers (figure 4)."""
+"""Worth of the selected filters: reconstruction of the labels over μ (figure 9) and ablation (figure 4)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from benchmarks.mnist.data import Digits
+from benchmarks.mnist.data import CLASSES, Digits
+from benchmarks.mnist.selection import Selection, filters_of
 from vitrine.filters.heatmaps import Filter
+from vitrine.metrics import ClassReconstruction
 from vitrine.metrics.ablation import accuracies_without, random_filters
+
+
+def reconstruction_curve(
+    selection: Selection, mus: Sequence[float], splits: Mapping[str, tuple[Tensor, Tensor]]
+) -> list[dict[str, Any]]:
+    """For each μ the number of filters, and the mean area under the ROC curves on each split.
+
+    Args:
+        selection: whose kept path is read.
+        mus: in the paper's units.
+        splits: (N, m) responses of All and (N,) labels, by name.
+    """
+    rows = []
+    for mu in mus:
+        row = {"mu": mu, "filters": filters_of(selection.use(mu))}
+        rows.append(row | {name: mean_auc(selection, *split) for name, split in splits.items()})
+    return rows
+
+
+def mean_auc(selection: Selection, responses: Tensor, labels: Tensor) -> float:
+    """Mean over classes of the area under the ROC curve, with the weights in use."""
+    metric = ClassReconstruction(len(CLASSES))
+    metric.update(selection.scores(responses), labels)
+    return float(metric.compute()["reconstruction_auc"])
+
 
 BATCH = 500
 COUNTS = (1, 2, 5, 10, 20, 30, 40, 50, 60, 80, 100, 150, 200)
