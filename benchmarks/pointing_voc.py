@@ -86,9 +86,9 @@ class Game:
 
 def outcome(game: PointingGame) -> dict[str, float | int | None]:
     """Shares and counts by name; None for a share of no pairs."""
-    computed = {name.removeprefix("pointing_"): float(value) for name, value in game.compute().items()}
+    computed = {name.removeprefix("pointing_game/"): float(value) for name, value in game.compute().items()}
     counts = {name: int(computed[name]) for name in COUNTS}
-    played = {"all": computed["game"], "difficult": computed["game_difficult"]}
+    played = {"all": computed["pointing_game"], "difficult": computed["difficult"]}
     known = {name: None if math.isnan(share) else share for name, share in played.items()}
     return {"pairs": sum(counts.values()) - counts["skipped"], **known, **counts}
 

@@ -92,7 +92,7 @@ def one_run(
     """Fits and measures one approach with one seed."""
     pl.seed_everything(seed, verbose=False)
     train, test = birds["train"], birds["test"]
-    alphas = LASSO_ALPHAS if approach.options.get("selection") == "lasso" else ()
+    alphas = LASSO_ALPHAS if approach.options.get("kind") == "lasso" else ()
     table = []
     for alpha in alphas:
         explainer = fit(build(network, approach, train, args.size, alpha=alpha), train, 1, seed)

@@ -124,7 +124,7 @@ def figures_of(maps: Tensor, masks: Tensor) -> dict[str, Any]:
         heat, torch.ones(len(maps), 1), [["map"]] * len(maps), none, none, torch.zeros(len(maps), 1)
     )
     metric.update(explanation, Batch(mask=masks[:, None]))
-    found = {name.removeprefix("saliency_"): float(value) for name, value in metric.compute().items()}
+    found = {name.removeprefix("saliency/"): float(value) for name, value in metric.compute().items()}
     return {name: found[name] for name in (*FIGURES, "mean_f", "degenerate", "skipped")}
 
 
