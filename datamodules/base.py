@@ -75,7 +75,7 @@ class ShardDataModule(ShardSet):
         """Number of samples of a split over all ranks, for ``train`` without those held out for validation."""
         return int(self._samples_of(split).sum())
 
-    def every_image(self, split: str) -> Iterable[Batch]:
+    def every_image(self, split: str) -> DataLoader[Batch]:
         """The images of a split, each once over all ranks, in the order of the shards; this rank's share."""
         return self._stream(self.split(split), self._samples_of(split))
 
@@ -104,7 +104,7 @@ class ShardDataModule(ShardSet):
         return self._in_order("train", self._held_out) if self.loading.val_fraction else []
 
     @override
-    def test_dataloader(self) -> Iterable[Batch]:
+    def test_dataloader(self) -> DataLoader[Batch]:
         return self.every_image("test")
 
     @override

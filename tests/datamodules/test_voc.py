@@ -32,7 +32,7 @@ def by_key(data: VOCDataModule) -> dict[str, dict[str, torch.Tensor]]:
     data.setup("test")
     names = ("label", "boxes", "box_labels", "box_difficult")
     return {
-        key: {name: batch[name][row] for name in names}  # type: ignore[literal-required]
+        key: {name: batch[name][row] for name in names}
         for batch in data.test_dataloader()
         for row, key in enumerate(batch["key"])
     }
