@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from datamodules.split import Split
 from tests.helpers.shard_fakes import write_split
 
 
@@ -17,3 +18,9 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """150 training images and 97 test images, two in each shard."""
     shards = write_split(tmp_path_factory.mktemp("many") / "set", "train", 150, 2)
     return write_split(shards, "test", 97, 2)
+
+
+@pytest.fixture
+def split(few: Path) -> Split:
+    """The 43 training images."""
+    return Split.read(few / "train")

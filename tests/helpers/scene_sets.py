@@ -96,3 +96,20 @@ def write_categories(path: Path, classes: Sequence[str]) -> None:
     """``categories_places365.txt``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"/{name[0]}/{name} {place}\n" for place, name in enumerate(classes)))
+
+
+FULL = [
+    ("training", "home_or_hotel/bedroom", "ADE_train_00000001"),
+    ("training", "home_or_hotel/bedroom", "ADE_frame_00000004"),
+    ("training", "urban/street", "ADE_train_00000002"),
+    ("training", "cultural/apse__indoor", "ADE_train_00000003"),
+    ("validation", "home_or_hotel/bedroom", "ADE_val_00000001"),
+    ("validation", "rural/street", "ADE_val_00000002"),
+]
+
+
+CHALLENGE = [
+    ("training", "bedroom", "ADE_train_00000001"),
+    ("training", "apse_indoor", "ADE_train_00000002"),
+    ("validation", "bedroom", "ADE_val_00000001"),
+]

@@ -149,3 +149,15 @@ def run(rank: int, shards: Path, images: Path, out: Path, devices: int) -> None:
         trainer.predict(module, datamodule=data, return_predictions=False)
         seen = {**module.seen, "weight": module.head.weight.detach().tolist()}
         (out / f"{name}_{trainer.global_rank}.json").write_text(json.dumps(seen), encoding="utf-8")
+
+
+def fit_once(data: Any, extractor: Any) -> Recorder:
+    """One epoch of a recorder with a feature extractor."""
+    module = Recorder(extractor)
+    pl.Trainer(max_epochs=1, **QUIET).fit(module, datamodule=data)
+    return module
+
+
+def stores_of(data: Any) -> list[Path]:
+    """The folders in which a datamodule keeps features."""
+    return sorted(data.features.folder.iterdir())

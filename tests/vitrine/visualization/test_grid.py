@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vitrine.visualization.grid import LINE, captioned_grid
+from vitrine.visualization.grid import LINE, WIDEST_TITLE, captioned_grid
 
 RED, BLUE = Image.new("RGB", (30, 20), "#ff0000"), Image.new("RGB", (30, 20), "#0000ff")
 GAP, CAPTION = 10, LINE + 4
@@ -36,6 +36,16 @@ def test_a_title_is_above_all() -> None:
     assert titled.height == plain.height + 2 * LINE
     x0, y0, x1, y1 = pixels_of(plain, (255, 0, 0))
     assert pixels_of(titled, (255, 0, 0)) == (x0, y0 + 2 * LINE, x1, y1 + 2 * LINE)
+
+
+def test_a_title_is_readable_above_a_single_small_picture() -> None:
+    tile = ("+1.0", Image.new("RGB", (40, 40)))
+    plain = captioned_grid([[tile]])
+    short, long, longest = (captioned_grid([[tile]], "n" * count) for count in (1, 30, 500))
+    assert short.width == plain.width < long.width < longest.width == WIDEST_TITLE
+    ink = np.asarray(long)[: long.height - plain.height].min(axis=(0, 2)) < 128
+    assert ink[plain.width :].any()
+    assert np.array_equal(np.asarray(long)[-plain.height :, : plain.width], np.asarray(plain))
 
 
 @pytest.mark.parametrize("rows", [[], [[]]])

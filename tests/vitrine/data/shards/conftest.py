@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from vitrine.data.shards.sample import Sample
+from vitrine.data.shards.writer import write_shards
 
 PixelBytes = Callable[..., bytes]
 MakeSamples = Callable[[int], list[Sample]]
@@ -72,3 +73,11 @@ def class_folders(tmp_path: Path, picture: PixelBytes) -> Path:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(picture(number))
     return root
+
+
+@pytest.fixture
+def split(tmp_path: Path, make_samples: MakeSamples) -> Path:
+    """Six samples with boxes in two shards."""
+    options = {"dataset": "pets", "split": "train", "classes": ["cat", "dog"], "annotations": ["boxes"]}
+    write_shards(make_samples(6), tmp_path / "out", shard_size=3, workers=1, **options)  # type: ignore[arg-type]
+    return tmp_path / "out"

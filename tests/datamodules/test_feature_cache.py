@@ -1,3 +1,5 @@
+"""The feature cache: computed once, by one process or two, and read back as it was streamed."""
+
 import itertools
 import json
 from pathlib import Path
@@ -5,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 import torch
 
 from tests.helpers import shard_fakes as fakes
@@ -13,23 +14,13 @@ from tests.helpers.ranks import RankPool
 from vitrine.data.preprocessing import Preprocessing
 
 
-def fit(data: Any, extractor: Any) -> Any:
-    module = fakes.Recorder(extractor)
-    pl.Trainer(max_epochs=1, **fakes.QUIET).fit(module, datamodule=data)
-    return module
-
-
-def stores(data: Any) -> list[Path]:
-    return sorted(data.features.folder.iterdir())
-
-
 @pytest.mark.parametrize("workers", [0, 2])
 def test_features_are_computed_once(few: Path, tmp_path: Path, workers: int) -> None:
     extractor = fakes.MeanColour()
     data = fakes.module_of(few, folder=tmp_path, num_workers=workers)
-    module = fit(data, extractor)
+    module = fakes.fit_once(data, extractor)
     assert extractor.images == 43 + 1  # one image tells their width
-    fit(fakes.module_of(few, folder=tmp_path), extractor)
+    fakes.fit_once(fakes.module_of(few, folder=tmp_path), extractor)
     assert extractor.images == 44
     train, val = (set(itertools.chain(*module.seen[name])) for name in ("train", "val"))
     assert len(train) == 39
@@ -39,39 +30,39 @@ def test_features_are_computed_once(few: Path, tmp_path: Path, workers: int) -> 
 
 def test_augmented_or_unwanted_features_are_not_kept(few: Path, tmp_path: Path) -> None:
     extractor = fakes.MeanColour()
-    fit(fakes.module_of(few, folder=tmp_path, augment=True), extractor)
-    fit(fakes.module_of(few, folder=tmp_path, cache=False), extractor)
+    fakes.fit_once(fakes.module_of(few, folder=tmp_path, augment=True), extractor)
+    fakes.fit_once(fakes.module_of(few, folder=tmp_path, cache=False), extractor)
     assert extractor.images == 0
     assert not list(tmp_path.iterdir())
 
 
 def test_other_weights_images_or_preprocessing_make_other_stores(few: Path, many: Path, tmp_path: Path) -> None:
     data = fakes.module_of(few, folder=tmp_path)
-    fit(data, fakes.MeanColour())
-    fit(data, fakes.MeanColour("other weights"))
-    assert len(stores(data)) == 2
-    fit(fakes.module_of(few, folder=tmp_path, preprocessing=Preprocessing(8, None)), fakes.MeanColour())
-    assert len(stores(data)) == 3
-    fit(fakes.module_of(many, folder=tmp_path), fakes.MeanColour())
-    assert len(stores(data)) == 4
+    fakes.fit_once(data, fakes.MeanColour())
+    fakes.fit_once(data, fakes.MeanColour("other weights"))
+    assert len(fakes.stores_of(data)) == 2
+    fakes.fit_once(fakes.module_of(few, folder=tmp_path, preprocessing=Preprocessing(8, None)), fakes.MeanColour())
+    assert len(fakes.stores_of(data)) == 3
+    fakes.fit_once(fakes.module_of(many, folder=tmp_path), fakes.MeanColour())
+    assert len(fakes.stores_of(data)) == 4
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_interrupted_pass_computes_the_rest_only(few: Path, tmp_path: Path, workers: int) -> None:
     data = fakes.module_of(few, folder=tmp_path / "cut", num_workers=workers)
     with pytest.raises(RuntimeError, match="killed"):
-        fit(data, fakes.MeanColour(limit=1 + 5 * 4))
-    (folder,) = stores(data)
+        fakes.fit_once(data, fakes.MeanColour(limit=1 + 5 * 4))
+    (folder,) = fakes.stores_of(data)
     done = np.load(folder / "done.npy")
     assert done.sum() == 20
     assert not (folder / "manifest.json").exists()
     extractor = fakes.MeanColour()
-    fit(fakes.module_of(few, folder=tmp_path / "cut"), extractor)
+    fakes.fit_once(fakes.module_of(few, folder=tmp_path / "cut"), extractor)
     assert extractor.images == 1 + 23
     whole = fakes.module_of(few, folder=tmp_path / "whole")
-    fit(whole, fakes.MeanColour())
+    fakes.fit_once(whole, fakes.MeanColour())
     for name in ("features", "logits", "labels", "keys"):
-        assert np.array_equal(np.load(folder / f"{name}.npy"), np.load(stores(whole)[0] / f"{name}.npy"))
+        assert np.array_equal(np.load(folder / f"{name}.npy"), np.load(fakes.stores_of(whole)[0] / f"{name}.npy"))
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
@@ -80,7 +71,7 @@ def test_kept_features_are_those_of_the_streamed_images(tmp_path: Path, *, multi
     shards = fakes.write_split(shards, "val", 7, multi_label=multi_label)
     data = fakes.module_of(shards, val_fraction=0.0)
     extractor = fakes.MeanColour()
-    fit(data, extractor)
+    fakes.fit_once(data, extractor)
     kept = itertools.chain(data.train_dataloader(), data.val_dataloader())
     by_key = {key: (batch, place) for batch in kept for place, key in enumerate(batch["key"])}
     assert len(by_key) == 27
@@ -101,33 +92,6 @@ def test_labels_of_several_classes_are_multi_hot(tmp_path: Path) -> None:
     labels = {key: row.tolist() for batch in data.test_dataloader() for key, row in
               zip(batch["key"], batch["label"], strict=True)}  # fmt: skip
     assert [labels[f"test_{number:03d}"] for number in range(3)] == [[0, 0, 0], [1, 0, 0], [1, 1, 0]]
-
-
-def test_orders_of_kept_features_share_evenly(few: Path, tmp_path: Path) -> None:
-    from datamodules.feature_batches import OrderedFeatures, ShuffledFeatures
-    from datamodules.ranks import RankShare
-    from vitrine.data.feature_store import FeatureTable
-
-    data = fakes.module_of(few, folder=tmp_path)
-    fit(data, fakes.MeanColour())
-    table = FeatureTable(stores(data)[0])
-    assert len(table) == 43
-    rows = torch.arange(3, 43)
-    for world in (1, 2, 3):
-        shares = [RankShare(rank, world) for rank in range(world)]
-        loaders = [ShuffledFeatures(table, rows, 4, share) for share in shares]
-        epochs = [[fakes.keys_of(loader.epoch(number)) for loader in loaders] for number in (0, 0, 1)]
-        assert epochs[0] == epochs[1] != epochs[2]
-        assert len({len(loader) for loader in loaders}) == 1
-        assert [len(batches) for batches in epochs[0]] == [len(loader) for loader in loaders]
-        keys = list(itertools.chain(*itertools.chain(*epochs[0])))
-        assert len(keys) == len(set(keys)) == 40 - 40 % world
-        assert fakes.keys_of(loaders[0].epoch(0, 2)) == epochs[0][0][2:]
-        once = itertools.chain(*(OrderedFeatures(table, rows, 4, share) for share in shares))
-        assert sorted(itertools.chain(*fakes.keys_of(once))) == sorted(key.decode() for key in table.keys[3:].tolist())
-    none = OrderedFeatures(table, rows[:1], 4, RankShare(1, 2))
-    assert len(none) == 1  # a loader of length 0 would be skipped, with the hooks in which the other ranks wait
-    assert list(none) == []
 
 
 @pytest.fixture(scope="module")

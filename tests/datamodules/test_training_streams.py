@@ -1,3 +1,5 @@
+"""Streams of training, validation and test: every sample in its share, in orders that seed and epoch decide."""
+
 import itertools
 import pickle
 import random
