@@ -694,9 +694,7 @@ def test_dimensions_that_a_lasso_selects(workplace: Path, capsys: pytest.Capture
     assert "was trained with kind: lasso, not random; set model.init_args.selection.kind: lasso" in told
 
 
-@pytest.mark.parametrize(
-    "options", [["random"], ["logit", "--model.init_args.srae.layer=classifier"]], ids=" ".join
-)
+@pytest.mark.parametrize("options", [["random"], ["logit", "--model.init_args.srae.layer=classifier"]], ids=" ".join)
 def test_dimensions_that_need_no_fit(options: list[str], workplace: Path) -> None:
     run("test", *SELECTION, f"--model.init_args.selection.kind={options[0]}", *options[1:])
     metrics = json.loads((workplace / "runs" / "quickstart" / "metrics.json").read_text())

@@ -47,8 +47,8 @@ def test_what_counts_computes_something_in_eval_mode() -> None:
     for module in (nn.Conv2d(3, 4, 3), nn.ReLU(), nn.LayerNorm(4)):
         assert is_leaf(module)
         assert counts_as_layer(module)
-    for module in (nn.Identity(), nn.Dropout2d(), nn.Flatten(), Permute([0, 2, 1]), nn.Sequential(nn.ReLU())):
-        assert not counts_as_layer(module)
+    for other in (nn.Identity(), nn.Dropout2d(), nn.Flatten(), Permute([0, 2, 1]), nn.Sequential(nn.ReLU())):
+        assert not counts_as_layer(other)
 
 
 @pytest.mark.parametrize(
