@@ -1,6 +1,5 @@
 """Builds a network by its name: from torchvision, timm, or a class of your own."""
 
-import difflib
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ import torchvision
 from torch import nn
 
 from vitrine.backbones.weight_files import WEIGHT_FILE_SUFFIXES, load_weights, recorded_num_classes
+from vitrine.core.near_names import near_names
 from vitrine.core.options import Count, Options
 
 MOVED_CLASSES = {"vitrine.an8flower.network:FlowerNet": "vitrine.data.an8flower.network:FlowerNet"}
@@ -70,7 +70,7 @@ def build_network(
 def _build_torchvision(name: str, entry: str | None, keywords: dict[str, Any]) -> nn.Module:
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=8) or known
+        near = near_names(name, known, 8)
         raise ValueError(
             f"torchvision has no classifier named {name!r}; near names: {', '.join(near)};"
             " a timm model is 'timm:NAME', a class of your own 'package.module:Class'."

@@ -1,12 +1,13 @@
 """Taps: the outputs of named layers, collected during a forward pass."""
 
-import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
+
+from vitrine.core.near_names import near_names
 
 
 @contextmanager
@@ -78,5 +79,5 @@ def resolve_layer(model: nn.Module, layer: str | nn.Module) -> str:
 
 def _unknown_layer(name: str, modules: dict[str, nn.Module]) -> str:
     known = [known for known in modules if known]
-    near = difflib.get_close_matches(name, known, n=5, cutoff=0.3) or known[:5]
+    near = near_names(name, known)
     return f"The model has no layer {name!r}; near names: {', '.join(near) or '(it has no submodules)'}."

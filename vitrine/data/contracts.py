@@ -148,8 +148,8 @@ def _members(contract: type) -> frozenset[str]:
 
 def _missing(value: object, contract: type) -> list[str]:
     """Names that a protocol declares and a value lacks, in alphabetical order."""
-    own, kind = vars(value) if hasattr(value, "__dict__") else {}, type(value)
-    absent = [name for name in _members(contract) if not (name in own or hasattr(kind, name))]
+    attributes, kind = vars(value) if hasattr(value, "__dict__") else {}, type(value)
+    absent = [name for name in _members(contract) if not (name in attributes or hasattr(kind, name))]
     return sorted(set(absent) - set(dir(value))) if absent else []  # submodules are in dir alone
 
 

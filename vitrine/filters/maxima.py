@@ -116,10 +116,10 @@ def find_top_images(
     """
     top_images = TopImages(top_k, len(filters))
     for batch in batches:
-        found = filter_maxima(responses, batch["image"].to(device), filters)
-        values = found.responses if rank_by == "response" else found.maxima
+        maxima = filter_maxima(responses, batch["image"].to(device), filters)
+        values = maxima.responses if rank_by == "response" else maxima.maxima
         restricted = restrict_to_classes(values, batch["label"], filters) if "label" in batch else values
-        top_images.update(restricted, batch["key"], found.locations)
+        top_images.update(restricted, batch["key"], maxima.locations)
         if advance is not None:
             advance(len(batch["key"]))
     top_images.merge_over_ranks()

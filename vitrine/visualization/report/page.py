@@ -168,9 +168,9 @@ def _photo_alt(card: Card) -> str:
 def _tile(card: Card, tile: Tile, largest: float) -> str:
     share = min(100.0, 100 * abs(tile.score) / largest) if math.isfinite(tile.score) and largest > 0 else 0.0
     sign = "negative" if tile.score < 0 else "positive"
-    own = tile.kind == "heatmap"
-    bar = f'<i class="bar {sign}" style="width:{share:.0f}%"></i>' if own else ""
-    kind = "" if own else f' class="{tile.kind}"'
+    is_heatmap = tile.kind == "heatmap"
+    bar = f'<i class="bar {sign}" style="width:{share:.0f}%"></i>' if is_heatmap else ""
+    kind = "" if is_heatmap else f' class="{tile.kind}"'
     colour = f' style="color:{tile.colour}"' if tile.colour else ""
     return f"""<figure{kind}><figcaption><b{colour} title="{escape(tile.label)}">{escape(tile.label)}</b>
 <span class="score">{_contribution(tile)}</span></figcaption>
