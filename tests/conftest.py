@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from PIL import Image
 from torch import distributed
 
+from tests.helpers import image_sets as sets
 from tests.helpers import scene_sets
 from tests.helpers.ranks import RankPool
 from tests.helpers.voc_sets import write_voc
@@ -106,6 +107,18 @@ def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def image_sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ImageNet and Tiny ImageNet with three classes, three among a thousand names of classes, and MSRA-B."""
+    folder = tmp_path_factory.mktemp("sets")
+    sets.write_imagenet(folder / "ImageNet", per_class=4)
+    sets.write_tiny_imagenet(folder / "tiny-imagenet-200", per_class=4)
+    sets.write_saliency(folder / "MSRA-B", count=5)
+    others = [f"n{number:08d}" for number in range(1000 - len(sets.WNIDS))]
+    (folder / "wnids.txt").write_text("".join(f"{wnid}\n" for wnid in [*others, *sets.WNIDS]))
+    return folder
+
+
 @pytest.fixture
 def workplace(
     tmp_path: Path,
@@ -114,6 +127,7 @@ def workplace(
     class_folder: Path,
     voc_root: Path,
     rooms: Path,
+    image_sets: Path,
 ) -> Path:
     """A folder to run the command line in, that has what the configs name."""
     monkeypatch.chdir(tmp_path)
@@ -126,9 +140,31 @@ def workplace(
         (tmp_path / "data" / name).symlink_to(flower_shards)
     (tmp_path / "data" / "images").symlink_to(class_folder)
     (tmp_path / "data" / "VOCdevkit").symlink_to(voc_root)
-    for path in rooms.iterdir():
+    for path in [*rooms.iterdir(), *image_sets.iterdir()]:
         (tmp_path / "data" / path.name).symlink_to(path)
     return tmp_path
+
+
+@pytest.fixture
+def weights(workplace: Path) -> Path:
+    """Stand-ins for the weights that the configs take from elsewhere."""
+    import torchvision
+    from safetensors.torch import save_file
+
+    from tests.helpers.thin_networks import ThinVGG19
+
+    torch.manual_seed(0)
+    for name, network, classes in (
+        ("cub_mobilenet_classifier", torchvision.models.mobilenet_v2, 6),
+        ("cub_squeezenet_classifier", torchvision.models.squeezenet1_0, 6),
+        ("folder_classifier", torchvision.models.resnet18, 2),
+        ("voc_vgg19_classifier", ThinVGG19, 20),
+    ):
+        state = network(num_classes=classes).state_dict()
+        path = workplace / "runs" / name / "classifier.safetensors"
+        path.parent.mkdir(parents=True)
+        save_file(state, path, metadata={"num_classes": str(classes)})
+    return workplace
 
 
 @pytest.fixture(autouse=True)
