@@ -10,11 +10,16 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 
 import pytest
 
+from datamodules.options import FeatureCacheOptions, LoadingOptions, SamplingOptions
 from lightning_modules.inversion import InversionRuns
 from vitrine.attribution.inversion import InversionSettings
 from vitrine.attribution.inversion.settings import VARIANTS
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.options import OptionError, Options
+from vitrine.data.an8flower.settings import FlowerSettings
+from vitrine.data.preprocessing import Preprocessing
+from vitrine.data.shards.converters.imagenet import ImageNetOptions
+from vitrine.data.shards.converters.places import PlacesSelection
 from vitrine.explainers import (
     InversionOptions,
     MuLassoOptions,
@@ -79,6 +84,34 @@ OUTSIDE: dict[type[Options], dict[str, list[Any]]] = {
         "tolerance": NOT_NEGATIVE,
     },
     InversionRuns: {"inversion_share": NOT_NEGATIVE, "localization_alpha": NOT_NEGATIVE, "internal_batch_size": COUNT},
+    LoadingOptions: {
+        "batch_size": COUNT,
+        "num_workers": COUNT_OR_ZERO,
+        "shuffle_buffer": COUNT,
+        "seed": SEED,
+        "val_fraction": [-0.1, 0.6],
+    },
+    FeatureCacheOptions: {},
+    SamplingOptions: {"positives_per_class": COUNT, "negatives_per_class": COUNT},
+    Preprocessing: {
+        "size": COUNT,
+        "resize": COUNT,
+        "mean": [0.5, [0.5, 0.5], [math.nan, 0.5, 0.5]],
+        "std": [0.5, [0.5, 0.5], [0.0, 0.5, 0.5], [math.inf, 0.5, 0.5]],
+    },
+    ImageNetOptions: {"per_class": COUNT, "seed": SEED},
+    PlacesSelection: {"per_class": COUNT_OR_ZERO, "others": COUNT_OR_ZERO, "skip": COUNT_OR_ZERO, "seed": SEED},
+    FlowerSettings: {
+        "views": [1, 3601, 2.5],
+        "size": [7, 4097, 8.5],
+        "crops": COUNT,
+        "rotations": COUNT,
+        "crop_size": [7, 8.5],
+        "folds": [1, 2.5],
+        "test_fold": COUNT_OR_ZERO,
+        "supersampling": COUNT,
+        "seed": COUNT_OR_ZERO,
+    },
 }
 """By dataclass and number, values that it must refuse, beside NaN and infinity."""
 NULL: dict[type[Options], set[str]] = {
@@ -88,6 +121,10 @@ NULL: dict[type[Options], set[str]] = {
     SRAETraining: {"classes_at_once"},
     InversionOptions: {"inversion_layer"},
     InversionRuns: {"localization_alpha"},
+    SamplingOptions: {"positives_per_class", "negatives_per_class"},
+    Preprocessing: {"resize"},
+    ImageNetOptions: {"annotations", "ground_truth", "blacklist", "per_class"},
+    PlacesSelection: {"scenes", "per_class"},
 }
 """What may be null."""
 NEVER = [math.nan, math.inf, -math.inf]
@@ -109,12 +146,14 @@ class Field(NamedTuple):
 
 def needed(declared: type[Options]) -> dict[str, Any]:
     """What has no default."""
+    if issubclass(declared, FlowerSettings):
+        return {"variant": "single-6c"}
     return {"layer": "features"} if issubclass(declared, XFeatureOptions) else {}
 
 
 def subclasses(declared: type[Options]) -> Iterator[type[Options]]:
     for one in declared.__subclasses__():
-        if one.__module__.startswith(("vitrine.", "lightning_modules.")):
+        if one.__module__.startswith(("vitrine.", "lightning_modules.", "datamodules.", "callbacks.")):
             yield one
         yield from subclasses(one)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-NEEDS_SYNTHETIC = {"frames", "generate", "meshes", "renderer", "scene"}
+NEEDS_SYNTHETIC = {"frames", "generate", "meshes", "ray_casting", "renderer", "scene"}
 
 
 @pytest.mark.slow
