@@ -169,7 +169,8 @@ class MuLassoExplainer(Explainer):
     def explain_batch(self, images: Tensor, target: Target) -> Explanation:
         """K heatmaps an image, with r = w_ĵ ∘ x as scores, in falling order; see `Explainer.explain`.
 
-        Where fewer than K filters speak for the class, what is left has score 0, a heatmap of zeros and no kind of layer.
+        Where fewer than K filters speak for the class, what is left is not valid: score 0, a heatmap of
+        zeros, and neither label nor kind of layer.
         """
         with torch.no_grad():
             seen: Features = self.responses(images)
