@@ -4,7 +4,7 @@ from torch import nn
 from torchvision.models.vgg import VGG, cfgs, make_layers
 
 
-class ThinVGG(VGG):
+class ThinVGG(VGG):  # type: ignore[misc]  # torchvision has no types
     """A VGG with a thirty-second of the channels, and hidden layers of 32."""
 
     def __init__(self, configuration: str, num_classes: int) -> None:
