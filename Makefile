@@ -3,12 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/quickstart
 
-.PHONY: help quickstart test test-fast lint clean
+.PHONY: help quickstart test test-fast slow-tests lint clean
 
 help:
 	@echo "make quickstart   render flowers, explain a small CNN, write $(RUN)/report/index.html"
 	@echo "make test         run the tests (VITRINE_REAL_DATA=DIR adds those on real images)"
 	@echo "make test-fast    run the tests that take less than half a second each"
+	@echo "make slow-tests   run all tests and list those that take longer, in tests/slow_tests.txt"
 	@echo "make lint         ruff and mypy"
 	@echo "make clean        remove .venv, runs and rendered data"
 
@@ -34,6 +35,9 @@ test: .venv/.test
 
 test-fast: .venv/.test
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow" --durations=10
+
+slow-tests: .venv/.test
+	$(BIN)/python -m pytest -n auto --dist worksteal --record-slow
 
 lint: .venv/.test
 	$(BIN)/ruff check .

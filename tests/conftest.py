@@ -16,6 +16,7 @@ from torch import distributed
 from tests.helpers import image_sets as sets
 from tests.helpers import scene_sets
 from tests.helpers.ranks import RankPool
+from tests.helpers.slow_tests import SlowTestRecorder, slow_tests
 from tests.helpers.voc_sets import write_voc
 
 torch.set_num_threads(1)  # the tests run on all cores, a process each
@@ -27,14 +28,32 @@ settings.register_profile("random", derandomize=False, **NO_DEADLINE)
 settings.load_profile("repeatable")
 
 
-SLOW_FILE = "\npytestmark = pytest.mark.slow\n"
+SLOW = slow_tests()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--record-slow`` measures which tests are slow."""
+    parser.addoption("--record-slow", action="store_true", help="write tests/slow_tests.txt from this run")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Measures on the controller, to which workers report."""
+    if config.getoption("--record-slow") and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(SlowTestRecorder())
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Where slow tests are left out, a file of slow tests alone is not imported: some import for longer than others run."""
     if config.getoption("markexpr") != "not slow" or collection_path.suffix != ".py":
         return None
-    return SLOW_FILE in collection_path.read_text(encoding="utf-8") or None
+    return collection_path.relative_to(config.rootpath).as_posix() in SLOW or None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests of the list."""
+    for item in items:
+        if item.nodeid in SLOW or item.nodeid.partition("::")[0] in SLOW:
+            item.add_marker(pytest.mark.slow)
 
 
 DISTRIBUTED_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
