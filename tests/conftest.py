@@ -50,9 +50,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the tests of the list."""
+    """Marks the tests of the list, and those that need two ranks, which start for longer than they run."""
     for item in items:
-        if item.nodeid in SLOW or item.nodeid.partition("::")[0] in SLOW:
+        needs_ranks = "ranks" in getattr(item, "fixturenames", ())
+        if needs_ranks or item.nodeid in SLOW or item.nodeid.partition("::")[0] in SLOW:
             item.add_marker(pytest.mark.slow)
 
 
