@@ -27,14 +27,14 @@ class LockOwner:
         host: name of the machine.
         pid: process on that machine.
         since: Unix time at which it was taken, by that machine's clock.
-        token: unique to this holder.
+        nonce: unique to this holder.
     """
 
     purpose: str
     host: str
     pid: int
     since: float
-    token: str
+    nonce: str
 
     def __str__(self) -> str:
         minutes = max(time.time() - self.since, 0) / 60

@@ -16,7 +16,7 @@ from vitrine.core.locks import LockHeldError, LockOwner, file_lock, read_owner
 
 
 def _write(path: Path, **changes: object) -> None:
-    owner = {"purpose": "fit", "host": "elsewhere", "pid": 1, "since": time.time(), "token": "t"}
+    owner = {"purpose": "fit", "host": "elsewhere", "pid": 1, "since": time.time(), "nonce": "t"}
     path.write_text(json.dumps(owner | changes), encoding="utf-8")
 
 
@@ -84,17 +84,17 @@ def test_the_heartbeat_keeps_a_lock_from_lapsing(tmp_path: Path, monkeypatch: py
 def test_a_holder_whose_lock_was_taken_over_leaves_that_of_the_other(tmp_path: Path) -> None:
     path = tmp_path / ".lock"
     with file_lock(path, "fit"):
-        _write(path, token="other")
+        _write(path, nonce="other")
     assert read_owner(path) is not None
 
 
 def test_a_stale_lock_that_another_took_meanwhile_is_put_back(tmp_path: Path) -> None:
     path = tmp_path / ".lock"
-    _write(path, token="new")
+    _write(path, nonce="new")
     locks._remove_stale(path, LockOwner("fit", "elsewhere", 1, 0.0, "old"))
     owner = read_owner(path)
     assert owner is not None
-    assert owner.token[:1] == "n"
+    assert owner.nonce[:1] == "n"
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
