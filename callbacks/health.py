@@ -34,8 +34,7 @@ class TrainsHeads(Protocol):
     def knows_contributions(self) -> bool:
         """Whether this epoch measures contributions."""
 
-    @property
-    def epochs_done_share(self) -> float:
+    def share_done(self) -> float:
         """Share of their training that the heads have behind them at the end of this epoch."""
 
     def restart_head(self, row: int, generator: torch.Generator) -> None:
@@ -82,7 +81,7 @@ class RestartDeadHeads(Callback):
             return
         # A collective: every rank computes the same counts and so restarts the same heads with the same weights.
         means = module.alive_features.compute()
-        if module.epochs_done_share > self.until:
+        if module.share_done() > self.until:
             return
         for row in dead_heads(means):
             if self.restarts.get(row, 0) < self.max_restarts:
@@ -142,7 +141,7 @@ class DropDeadFeatures(Callback):
         if module is None:
             return
         means = module.alive_features.compute()  # a collective: every rank drops the same
-        if module.epochs_done_share < self.start:
+        if module.share_done() < self.start:
             return
         dead = dead_features(means, module.heads.alive, self.threshold, self.min_features)
         module.heads.drop(dead)

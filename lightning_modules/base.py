@@ -6,20 +6,19 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from pytorch_lightning import LightningModule
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_warn
-from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Adam
 from torchmetrics import Metric, MetricCollection
 from typing_extensions import override
 
 from lightning_modules.heads import check_classes, check_image_size, first_difference, meaning_of, take_over_heads
-from lightning_modules.optimization import RANGES, RENAMED_OPTIMIZATION, CosineToZero, check_optimizer, configured
+from lightning_modules.metric_states import computed, was_updated
+from lightning_modules.optimization import RANGES, RENAMED_OPTIMIZATION, CosineToZero, check_optimizer
+from lightning_modules.resumable import ResumableModule
 from vitrine.core.batch import Batch
-from vitrine.core.distributed import sum_over_ranks
 from vitrine.core.explanation import Explanation
 from vitrine.core.options import Range, option_path
 from vitrine.data.contracts import ExplanationData, TrainingData, explanation_data, training_data
@@ -38,7 +37,7 @@ EXPORTED = "explainer"
 """Folder of the exported explainer in the run's folder."""
 
 
-class ExplainerModule(LightningModule):
+class ExplainerModule(ResumableModule):
     """Trains, validates, tests and applies one explainer.
 
     A subclass gives the losses (``training_step``, ``validation_step``) and the optimizer's groups; what a test measures
@@ -96,11 +95,6 @@ class ExplainerModule(LightningModule):
         return enough_steps or enough_epochs or trainer.should_stop
 
     @property
-    def checkpoint_name(self) -> str:
-        """The checkpoint that the trainer reads, as a message calls it."""
-        return str((self._trainer and self._trainer.ckpt_path) or "The checkpoint")
-
-    @property
     def feature_extractor(self) -> FeatureExtractor | None:
         """What a datamodule may compute once and keep in place of images; None where images must be streamed."""
         return self.explainer.cacheable_features
@@ -130,8 +124,10 @@ class ExplainerModule(LightningModule):
         """Where a person writes names for the heatmaps: the option's file, else that of the run's exported explainer."""
         return Path(self.trainer.default_root_dir, EXPORTED, NAMES_NAME) if self.names is None else Path(self.names)
 
+    @override
     def setup(self, stage: str) -> None:
         """Takes over the data set's classes and preprocessing, names, and the metrics that its annotation allows."""
+        super().setup(stage)
         if self.data is not None:
             self._take_over_data(self.data, stage)
         if stage != "predict":
@@ -168,17 +164,21 @@ class ExplainerModule(LightningModule):
         metrics = metrics_for(annotations, same_heatmaps=bool(counts))
         return [*metrics, Orthogonality()] if max(counts, default=0) > 1 else metrics
 
+    @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the class names, which `predict` shows also where the data set itself is not at hand."""
+        super().on_save_checkpoint(checkpoint)
         checkpoint["classes"] = self.explainer.classes
         checkpoint["meaning_of_heads"] = self.meaning_of_heads()
 
+    @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes over the class names, unless they came with a data set.
 
         Raises:
             ValueError: for heads of something else, whose numbers may fit nevertheless.
         """
+        super().on_load_checkpoint(checkpoint)
         meaning = self.meaning_of_heads()
         for name, value in checkpoint.get("meaning_of_heads", {}).items():
             if name in meaning and value != meaning[name]:
@@ -210,28 +210,23 @@ class ExplainerModule(LightningModule):
                 " which stand in config-fit.yaml of its run, or another --ckpt_path or trainer.default_root_dir."
             ) from error
 
-    def parameter_groups(self) -> Iterable[dict[str, Any]]:
-        """The optimizer's groups; a subclass sets weight decays here."""
+    @override
+    def parameter_groups(self) -> Iterable[nn.Parameter] | Iterable[dict[str, Any]]:
         return [{"params": list(self.explainer.parameters())}]
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimizer over `parameter_groups`, with its schedule."""
-        return configured(self.optimizer, self.lr_scheduler, self.parameter_groups(), self.scheduled_epochs)
-
-    @property
-    def scheduled_epochs(self) -> int:
-        """Epochs over which the learning rate falls."""
-        return self.trainer.max_epochs or 1
-
     def features_of(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(B, d) features and (B, C) logits: those kept from an earlier pass, else computed from the images."""
+        """(B, d) features and (B, C) logits: those kept from an earlier pass, else computed from the images.
+
+        In the last batch of an epoch B may be 0, on a rank for which no sample is left.
+        """
         if "features" in batch:
             return batch["features"], batch["logits"]
         if self.feature_extractor is None:
             raise ValueError(f"{type(self.explainer).__name__} reads no features; stream images instead.")
-        with torch.no_grad():
-            computed = self.feature_extractor(batch["image"])
-        return computed["features"], computed["logits"]
+        images = batch["image"]
+        with torch.no_grad():  # networks that reshape do not take empty batches
+            computed = self.feature_extractor(images if len(images) else images.new_zeros(1, *images.shape[1:]))
+        return computed["features"][: len(images)], computed["logits"][: len(images)]
 
     def explanation_of(self, batch: Batch) -> Explanation:
         """What a test measures and a prediction gives; a subclass says here what is explained of each image."""
@@ -254,8 +249,14 @@ class ExplainerModule(LightningModule):
                 continue
             prefix = "" if isinstance(metric, MetricCollection) else "test/"
             # Computed on all ranks together by torchmetrics, so every rank logs the same figure.
-            self.log_dict({f"{prefix}{name}": value for name, value in metric.compute().items()}, rank_zero_only=True)
+            self.log_dict({f"{prefix}{name}": value for name, value in computed(metric).items()}, rank_zero_only=True)
             metric.reset()
+
+    def log_faithfulness(self, metrics: MetricCollection) -> None:
+        """Logs F_reg and F_cls at an epoch's end, on all ranks, also those that had no batch to log them in."""
+        if was_updated(metrics):
+            self.log_dict(computed(metrics), rank_zero_only=True)
+        metrics.reset()
 
     def predict_step(self, batch: Batch) -> Explanation:
         """Explains a batch."""
@@ -270,14 +271,6 @@ class ExplainerModule(LightningModule):
     def metadata(self) -> dict[str, Any]:
         """Figures of the training run that go into the exported explainer."""
         return {"epochs": self.trainer.current_epoch}
-
-
-def was_updated(metric: Metric | MetricCollection) -> bool:
-    """Whether a metric has taken in anything on any rank; an explainer that estimates no logits leaves faithfulness out."""
-    members = list(metric.values()) if isinstance(metric, MetricCollection) else [metric]
-    updates = sum(member.update_count for member in members)
-    # Computing is a collective: a rank without a batch has to take part.
-    return bool(sum_over_ranks(torch.tensor(float(updates), device=members[0].device)))
 
 
 def faithfulness_metrics(stage: str) -> MetricCollection:

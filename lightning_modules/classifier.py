@@ -1,12 +1,11 @@
 """ClassifierModule: trains or fine-tunes the classifier that is to be explained."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pytorch_lightning import LightningModule
+import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
-from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,19 +16,23 @@ from torchmetrics.classification import (
     MultilabelAccuracy,
     MultilabelAveragePrecision,
 )
+from typing_extensions import override
 
-from lightning_modules.optimization import RENAMED_OPTIMIZATION, CosineToZero, check_optimizer, configured
+from lightning_modules.metric_states import computed, was_updated
+from lightning_modules.optimization import RENAMED_OPTIMIZATION, CosineToZero, check_optimizer
+from lightning_modules.resumable import ResumableModule
 from vitrine.backbones.classifier_layer import classifier_layer, replace_classifier
 from vitrine.backbones.networks import BackboneOptions, build_network
 from vitrine.core.atomic_io import atomic_file
 from vitrine.core.batch import Batch
+from vitrine.core.distributed import share_of_mean, sum_over_ranks, world_size
 from vitrine.core.options import Share, checked
 from vitrine.data.contracts import explanation_data
 
 WEIGHTS_NAME = "classifier.safetensors"
 
 
-class ClassifierModule(LightningModule):
+class ClassifierModule(ResumableModule):
     """A network with one logit a class, under cross entropy (one label an image) or binary cross entropy (several).
 
     The last layer is replaced where the data set has another number of classes than the weights. After fitting, the run's
@@ -73,7 +76,8 @@ class ClassifierModule(LightningModule):
         self.multi_label = False
         self.metrics = nn.ModuleDict()
 
-    def setup(self, stage: str) -> None:  # noqa: ARG002
+    @override
+    def setup(self, stage: str) -> None:
         """Fits the last layer and the metrics to the data set's classes.
 
         Raises:
@@ -91,10 +95,7 @@ class ClassifierModule(LightningModule):
             self.network.get_submodule(classifier_layer(self.network)).requires_grad_()
         metrics = _classification_metrics(len(self.classes), multi_label=self.multi_label)
         self.metrics = nn.ModuleDict({part: metrics.clone(prefix=f"{part}/") for part in ("val", "test")})
-
-    def on_train_epoch_start(self) -> None:
-        """Sets the modes: the trainer itself leaves those that it finds."""
-        self.train()
+        super().setup(stage)
 
     def train(self, mode: bool = True) -> "ClassifierModule":
         """Leaves what is not trained in eval mode, so that its statistics and dropout stand still."""
@@ -102,9 +103,8 @@ class ClassifierModule(LightningModule):
         if self.trainable == "last_layer":
             self.network.eval()
         elif self.freeze_batch_norm:
-            for module in self.network.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):  # noqa: SLF001
-                    module.eval()
+            for module in self._batch_norms():
+                module.eval()
         return self
 
     def forward(self, images: Tensor) -> Tensor:
@@ -119,18 +119,23 @@ class ClassifierModule(LightningModule):
         return F.cross_entropy(logits, label, label_smoothing=self.label_smoothing)
 
     def training_step(self, batch: Batch) -> Tensor:
-        """The loss of one batch."""
-        loss = self.loss(self(batch["image"]), batch["label"])
+        """The loss of one batch: this rank's part of the mean over the global batch, of which it may have none."""
+        images, label = batch["image"], batch["label"]
+        share = share_of_mean(label) * len(label)
+        if len(images):
+            loss = self.loss(self(images), label)
+        else:  # networks do not take empty batches, and DistributedDataParallel waits for each parameter
+            loss = torch.stack([value.flatten()[0] * 0 for value in self.parameter_groups()]).sum()
         self.log(
             "train/loss",
-            loss,
+            loss.detach(),
             prog_bar=True,
             on_step=False,
             on_epoch=True,
             batch_size=len(batch["label"]),
             sync_dist=True,
         )
-        return loss
+        return loss * share
 
     def validation_step(self, batch: Batch) -> None:
         """Accuracy over the validation images."""
@@ -149,12 +154,56 @@ class ClassifierModule(LightningModule):
         metrics = self.metrics[part]
         if isinstance(metrics, MetricCollection):
             metrics.update(self(batch["image"]), batch["label"].int())
-            self.log_dict(dict(metrics.items(keep_base=False)), on_step=False, on_epoch=True, prog_bar=True)
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimizer over what is trained, with its schedule."""
-        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        return configured(self.optimizer, self.lr_scheduler, trained, self.trainer.max_epochs or 1)
+    @override
+    def on_validation_start(self) -> None:
+        self.average_running_statistics()
+
+    @override
+    def on_validation_epoch_end(self) -> None:
+        self._log("val")
+
+    @override
+    def on_test_epoch_end(self) -> None:
+        self._log("test")
+
+    def _log(self, part: str) -> None:
+        """Logs at the epoch's end, on all ranks, also those that had no batch to log it in."""
+        metrics = self.metrics[part]
+        if isinstance(metrics, MetricCollection):
+            if was_updated(metrics):
+                self.log_dict(computed(metrics), prog_bar=True, rank_zero_only=True)
+            metrics.reset()
+
+    @override
+    def parameter_groups(self) -> list[nn.Parameter]:
+        return [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+
+    @override
+    def on_train_epoch_end(self) -> None:
+        self.average_running_statistics()
+
+    @override
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        self.average_running_statistics()  # in place, so that the state dict that stands in the checkpoint has them too
+
+    @torch.no_grad()
+    def average_running_statistics(self) -> None:
+        """Gives all ranks the mean of the running statistics that batch norms have seen on each of them; a collective.
+
+        They are means over batches, so that the mean over ranks is that of all samples.
+        """
+        if world_size() == 1 or self.trainable == "last_layer" or self.freeze_batch_norm:
+            return
+        for module in self._batch_norms():
+            for statistic in (module.running_mean, module.running_var):
+                if statistic is not None:
+                    statistic.copy_(sum_over_ranks(statistic) / world_size())
+
+    def _batch_norms(self) -> Iterable[nn.modules.batchnorm._BatchNorm]:
+        kind = nn.modules.batchnorm._BatchNorm  # noqa: SLF001 - the base of all of them
+        return (module for module in self.network.modules() if isinstance(module, kind))
 
     def export(self, folder: Path) -> Path:
         """Writes the network's state dict, with its name and classes as metadata. Returns the file."""
@@ -176,11 +225,13 @@ def _classification_metrics(num_classes: int, *, multi_label: bool) -> MetricCol
             {
                 "accuracy": MultilabelAccuracy(num_classes),
                 "mean_average_precision": MultilabelAveragePrecision(num_classes),
-            }
+            },
+            compute_groups=False,
         )
     return MetricCollection(
         {
             "accuracy": MulticlassAccuracy(num_classes, average="micro"),
             "mean_class_accuracy": MulticlassAccuracy(num_classes, average="macro"),
-        }
+        },
+        compute_groups=False,  # groups are formed by the first batch, which a rank may not have
     )

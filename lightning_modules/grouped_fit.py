@@ -13,7 +13,7 @@ from typing_extensions import override
 from lightning_modules.base import ExplainerModule
 from lightning_modules.class_groups import ClassGroups, amount, fit_bytes, free_bytes
 from vitrine.core.batch import Batch
-from vitrine.core.distributed import cat_over_ranks, gather_over_ranks, global_rank, world_size
+from vitrine.core.distributed import cat_batches_over_ranks, gather_over_ranks, global_rank, world_size
 from vitrine.explainers.srae.x_features import XFeatureExplainer
 
 
@@ -84,18 +84,13 @@ class GroupedFitModule(ExplainerModule):
 
     @property
     @override
-    def scheduled_epochs(self) -> int:
+    def scheduled_epochs(self) -> int | None:
         return self.epochs_of_group or super().scheduled_epochs
 
     @property
-    def epoch_of_group(self) -> int:
-        """How many epochs the heads in training have behind them."""
+    @override
+    def epoch_of_schedule(self) -> int:
         return self.trainer.current_epoch - self.group * (self.epochs_of_group or 0)
-
-    @property
-    def epochs_done_share(self) -> float:
-        """Share of their training that the heads in training have behind them at the end of this epoch."""
-        return (self.epoch_of_group + 1) / max(self.scheduled_epochs, 1)
 
     # The run
 
@@ -118,7 +113,7 @@ class GroupedFitModule(ExplainerModule):
         self.epochs_of_group = epochs
         self.trainer.fit_loop.max_epochs = epochs * self.groups.count
         heads = [name for name, value in self.named_parameters() if value is not self.unused]
-        self._ddp_params_and_buffers_to_ignore = heads  # the name that torch reads
+        self._ddp_params_and_buffers_to_ignore += heads
         self._train_active_only()
 
     def _train_active_only(self) -> None:
@@ -135,6 +130,7 @@ class GroupedFitModule(ExplainerModule):
         Raises:
             ValueError: where more memory is needed than is free.
         """
+        super().on_fit_start()
         parameters = list(self.explainer.parameters())
         total = sum(value.numel() for value in parameters)
         trained = sum(value.numel() for value in parameters if value.requires_grad)
@@ -156,7 +152,17 @@ class GroupedFitModule(ExplainerModule):
             )
 
     @override
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        self._begin_group()  # a fit that goes on within an epoch calls no hook at its start
+
+    @override
     def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        self._begin_group()
+
+    def _begin_group(self) -> None:
+        """Goes on to the group of the current epoch, if that is another."""
         group = self.trainer.current_epoch // self.epochs_of_group if self.epochs_of_group else 0
         if group != self.group:
             self.share_heads()
@@ -258,7 +264,7 @@ class GroupedFitModule(ExplainerModule):
         if "sampled" in batch:
             tensors["sampled"] = batch["sampled"]
         if self.is_grouped:
-            tensors = {name: cat_over_ranks(value) for name, value in tensors.items()}
+            tensors = cat_batches_over_ranks(tensors)
         rows = torch.tensor(self.active_rows, dtype=torch.int64, device=features.device)
         sampled = tensors.get("sampled")
         return Samples(

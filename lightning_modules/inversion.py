@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from typing_extensions import override
 
-from lightning_modules.base import ExplainerModule, was_updated
+from lightning_modules.base import ExplainerModule
+from lightning_modules.metric_states import computed, was_updated
 from lightning_modules.step_progress import show_beside_bar
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.guard import eval_guard
@@ -120,6 +121,7 @@ class InversionModule(ExplainerModule):
 
     @override
     def on_fit_end(self) -> None:
+        super().on_fit_end()
         self.explainer.settings = self.settings
 
     @override
@@ -212,6 +214,9 @@ class InversionModule(ExplainerModule):
     def losses_of(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(R,) inversion losses and (R,) class losses of the predicted ω of what `rows_of` gives."""
         rows = self.rows_of(batch)
+        if not len(rows["image"]):  # of a rank for which no sample is left in the last batch of an epoch
+            none = sum(value.flatten()[:0].sum() for value in self.explainer.parameters()) + rows["image"].new_zeros(0)
+            return none, none
         with eval_guard(self.explainer.backbone.model):
             objective, _, start = self.explainer.problem(rows["image"], self.target_of(rows))
             return objective.inversion_loss(start), objective.class_loss(start)
@@ -245,7 +250,7 @@ class InversionModule(ExplainerModule):
             return
         for name, metric in zip(LOSSES, self.val_losses, strict=True):
             if was_updated(metric):
-                self.log(f"val/{name}", metric.compute(), prog_bar=True)
+                self.log(f"val/{name}", computed(metric), prog_bar=True)
                 metric.reset()
 
 

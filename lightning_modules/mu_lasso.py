@@ -9,16 +9,17 @@ import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.utilities import rank_zero_info
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import SGD
 from typing_extensions import override
 
-from lightning_modules.base import ExplainerModule, was_updated
-from lightning_modules.optimization import CosineToZero, configured
+from lightning_modules.base import ExplainerModule
+from lightning_modules.metric_states import computed, was_updated
+from lightning_modules.optimization import CosineToZero
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch
-from vitrine.core.distributed import sum_over_ranks
+from vitrine.core.distributed import share_of_mean, sum_over_ranks
 from vitrine.core.explanation import Explanation
 from vitrine.core.options import Range
 from vitrine.core.precision import without_autocast
@@ -113,11 +114,16 @@ class MuLassoModule(ExplainerModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         if self.one_pass:
             return None
-        return configured(self.optimizer, self.lr_scheduler, [self.explainer.weights], self.scheduled_epochs)
+        return super().configure_optimizers()
+
+    @override
+    def parameter_groups(self) -> Iterable[nn.Parameter]:
+        return [self.explainer.weights]
 
     @override
     def on_train_start(self) -> None:
         """Begins the exact fit anew, or learns the scaling that the steps of sgd need."""
+        super().on_train_start()
         if self.one_pass:
             self.unsolved = MuLassoFit(self.explainer, self._count())
             return
@@ -137,10 +143,11 @@ class MuLassoModule(ExplainerModule):
         labels = label_matrix(batch["label"], self.explainer.num_classes)
         if not self.curvature:
             self.curvature.copy_(largest_curvature(self.explainer.scaling(responses)))
-        error = (self.explainer.class_scores(responses) - labels).square().sum() / len(labels)
-        figures = {"train/squared_error": error.detach()}
+        error = (self.explainer.class_scores(responses) - labels).square().sum()
+        figures = {"train/squared_error": error.detach() / max(len(labels), 1)}
         self.log_dict(figures, on_step=False, on_epoch=True, batch_size=len(labels), sync_dist=True)
-        loss: Tensor = error / self.curvature  # a step of 1 is then the longest that is stable
+        # A step of 1 is then the longest that is stable.
+        loss: Tensor = error * share_of_mean(labels) / self.curvature
         return loss
 
     @override
@@ -260,7 +267,7 @@ class MuLassoModule(ExplainerModule):
     def _log_reconstruction(self, stage: str, metric: ClassReconstruction) -> None:
         if not was_updated(metric):
             return
-        for name, value in metric.compute().items():
+        for name, value in computed(metric).items():
             self.log(f"{stage}/{name}", value, rank_zero_only=True)
         metric.reset()
 

@@ -1,7 +1,8 @@
 """Optimizers and learning rate schedules of LightningModules, injected as LightningCLI does it."""
 
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -9,11 +10,12 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from typing_extensions import override
 
 from vitrine.core.options import OptionError, Range
 
-ALL_EPOCHS = 0
+WHOLE_FIT = 0
 RENAMED_OPTIMIZATION = {
     "lr": "optimizer.init_args.lr",
     "momentum": "optimizer.init_args.momentum",
@@ -25,41 +27,87 @@ RANGES = {"lr": Range(at_least=0), "weight_decay": Range(at_least=0), "momentum"
 """Of the numbers that optimizers share."""
 TORCH_REFUSES = re.compile(r"Invalid (learning rate|momentum|weight_decay)(?: value)?: ([-+.\w]+)")
 
+ShareDone = Callable[[], float]
+"""The share of a fit that is done, from 0 to 1."""
 
-class CosineToZero(CosineAnnealingLR):
-    """Cosine annealing of the learning rate to 0.
+
+class CosineToZero(LRScheduler):
+    """Cosine annealing of the learning rate to 0: lr = ½ lr₀ (1 + cos πs), where s is the share of the fit that is done.
+
+    The rate is a function of s alone, so that a fit that is resumed with more epochs goes on where the longer fit would be.
 
     Args:
         optimizer: whose learning rates fall.
-        T_max: epochs until they are 0; 0 stands for all epochs of the fit.
+        T_max: epochs until they are 0; 0 stands for the whole fit, be it bounded by epochs, steps or time.
+
+    Raises:
+        OptionError: for a negative number of epochs.
     """
 
-    def __init__(self, optimizer: Optimizer, T_max: int = ALL_EPOCHS) -> None:  # noqa: N803 - torch's name
+    def __init__(self, optimizer: Optimizer, T_max: int = WHOLE_FIT) -> None:  # noqa: N803 - torch's name
         if T_max < 0:
             raise OptionError("lr_scheduler.init_args.T_max", T_max, "a whole number of epochs, 0 for all of the fit")
-        super().__init__(optimizer, T_max)
+        self.T_max = T_max
+        self.share_done: ShareDone | None = None
+        super().__init__(optimizer)
+
+    @override
+    def get_lr(self) -> list[Any]:
+        if self.share_done is not None and self.last_epoch:
+            share = self.share_done()
+        else:
+            share = self.last_epoch / self.T_max if self.T_max else 0.0
+        return [rate * (1 + math.cos(math.pi * min(share, 1))) / 2 for rate in self.base_lrs]
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {"last_epoch": self.last_epoch}
+
+    @override
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Takes over how far the schedule is; how long it is, and from what rate, says the fit that goes on."""
+        self.last_epoch = state_dict["last_epoch"]
+        self.apply()
+
+    def apply(self) -> None:
+        """Sets the rates that belong to the present share."""
+        for group, rate in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
+            group["lr"] = rate
+        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
 
 def configured(
     optimizer: OptimizerCallable,
     lr_scheduler: LRSchedulerCallable | None,
     parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]],
-    epochs: int,
+    *,
+    epochs: int | None = None,
+    steps: int | None = None,
+    share_done: ShareDone | None = None,
 ) -> OptimizerLRScheduler:
     """What ``configure_optimizers`` returns: the optimizer over the parameters or groups, with its schedule.
 
+    A schedule steps once an epoch. `CosineToZero` over the whole fit falls over its epochs, or, after each step of the
+    optimizer, over its steps or as ``share_done`` says.
+
     Args:
         optimizer: makes the optimizer.
-        lr_scheduler: makes the schedule, which steps once an epoch; a constant learning rate without it.
+        lr_scheduler: makes the schedule; a constant learning rate without it.
         parameters: parameters, or groups of them.
-        epochs: of the fit, over which `CosineToZero` falls.
+        epochs: of the fit, where they bound it.
+        steps: of the fit, where they bound it.
+        share_done: says how much of the fit is done, where it is bounded by time.
     """
     made = optimizer(list(parameters))
     if lr_scheduler is None:
         return made
     schedule = lr_scheduler(made)
-    if isinstance(schedule, CosineToZero) and schedule.T_max == ALL_EPOCHS:
-        schedule.T_max = max(epochs, 1)
+    if isinstance(schedule, CosineToZero) and schedule.T_max == WHOLE_FIT:
+        if epochs is not None:
+            schedule.T_max = max(epochs, 1)
+        else:
+            schedule.T_max, schedule.share_done = steps or WHOLE_FIT, share_done
+            return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
     if isinstance(schedule, ReduceLROnPlateau):
         return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "monitor": getattr(schedule, "monitor", "")}}
     return [made], [schedule]

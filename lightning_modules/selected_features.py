@@ -74,6 +74,7 @@ class SelectedFeaturesModule(ExplainerModule):
 
     @override
     def on_train_start(self) -> None:
+        super().on_train_start()
         if self.selection.kind == "lasso":
             width = self.explainer.width * self.explainer.positions
             self.fit = LassoSelection(len(self.explainer.explained_classes), width, self.device)
@@ -107,7 +108,10 @@ class SelectedFeaturesModule(ExplainerModule):
             return
         explained = torch.tensor(self.explainer.explained_classes, device=logits.device)
         self.val_faithfulness.update(estimates, logits, explained)
-        self.log_dict(dict(self.val_faithfulness.items(keep_base=False)), on_step=False, on_epoch=True)
+
+    @override
+    def on_validation_epoch_end(self) -> None:
+        self.log_faithfulness(self.val_faithfulness)
 
     @override
     def meaning_of_heads(self) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """SRAEModule: trains the heads of sparse reconstruction autoencoders (Qi, Khorram and Li 2018), and their baselines."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
+from torchmetrics import Metric
 from typing_extensions import override
 
 from lightning_modules.base import faithfulness_metrics
@@ -236,7 +237,7 @@ class SRAEModule(GroupedFitModule):
         """Which layer of the autoencoders is trained in this epoch; None where all are trained together."""
         if not self.train_options.pretraining_epochs:
             return None
-        layer = self.epoch_of_group // self.train_options.pretraining_epochs
+        layer = self.epoch_of_schedule // self.train_options.pretraining_epochs
         return layer if layer <= len(self.explainer.options.hidden) else None
 
     def _pretraining_loss(self, samples: Samples) -> Tensor:
@@ -273,10 +274,10 @@ class SRAEModule(GroupedFitModule):
         self.log_dict(dict(self.train_faithfulness.items(keep_base=False)), on_step=False, on_epoch=True)
         self.alive_features.update(contributions, samples.positive, rows)
 
-    def on_train_epoch_start(self) -> None:
-        """Counts contributions anew each epoch."""
-        super().on_train_epoch_start()
-        self.alive_features.reset()
+    @override
+    def training_metrics(self) -> Mapping[str, Metric]:
+        faithfulness = {name: metric for name, metric in self.train_faithfulness.items() if isinstance(metric, Metric)}
+        return {**faithfulness, "alive_features": self.alive_features}
 
     def on_train_epoch_end(self) -> None:
         """Logs how many x-features are alive, and how many heads are dead; fits predictors that were left out."""
@@ -302,7 +303,10 @@ class SRAEModule(GroupedFitModule):
         features, logits = self.features_of(batch)
         rows = self.groups.begun(self.group)
         self.val_faithfulness.update(self.heads.estimates(features)[:, rows], logits, self.explained[rows])
-        self.log_dict(dict(self.val_faithfulness.items(keep_base=False)), on_step=False, on_epoch=True)
+
+    @override
+    def on_validation_epoch_end(self) -> None:
+        self.log_faithfulness(self.val_faithfulness)
 
     @property
     def knows_contributions(self) -> bool:

@@ -22,10 +22,13 @@ class TrainingModule(pl.LightningModule):
         super().__init__()
         torch.manual_seed(0)
         self.heads = (SharedHeads if shared else SeparateHeads)(3, 4, 3, (5,))
-        self.knows_contributions, self.epochs_done_share = known, share
+        self.knows_contributions, self.share = known, share
         self.explainer = SimpleNamespace(explained_classes=[4, 5, 6], class_name=lambda index: f"class {index}")
         self.alive_features = SimpleNamespace(compute=lambda: means)
         self.restarted: list[tuple[int, float]] = []
+
+    def share_done(self) -> float:
+        return self.share
 
     def restart_head(self, row: int, generator: torch.Generator) -> None:
         self.restarted.append((row, float(torch.rand((), generator=generator))))

@@ -10,7 +10,8 @@ from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 
 from lightning_modules import MuLassoModule
-from lightning_modules.base import faithfulness_metrics, was_updated
+from lightning_modules.base import faithfulness_metrics
+from lightning_modules.metric_states import was_updated
 from lightning_modules.mu_lasso import largest_curvature
 from lightning_modules.optimization import CosineToZero
 from tests.helpers import mu_lasso_fakes as fakes
@@ -193,7 +194,7 @@ def test_a_test_measures_the_reconstruction_and_no_faithfulness(flower_shards: P
 def test_what_was_updated_on_another_rank_is_computed_on_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
     metrics = faithfulness_metrics("test")
     assert not was_updated(metrics)
-    monkeypatch.setattr("lightning_modules.base.sum_over_ranks", lambda count: count + 3)
+    monkeypatch.setattr("lightning_modules.metric_states.sum_over_ranks", lambda count: count + 3)
     assert was_updated(metrics)
 
 

@@ -32,7 +32,9 @@ def test_groups_of_parameters_keep_their_learning_rates() -> None:
 
 @pytest.mark.parametrize(("t_max", "epochs", "steps"), [(0, 4, 4), (2, 4, 2), (0, 0, 1)])
 def test_the_cosine_falls_to_zero_over_the_fit_or_as_told(t_max: int, epochs: int, steps: int) -> None:
-    made: Any = configured(lambda w: SGD(w, lr=2.0), lambda o: CosineToZero(o, T_max=t_max), parameters(), epochs)
+    made: Any = configured(
+        lambda w: SGD(w, lr=2.0), lambda o: CosineToZero(o, T_max=t_max), parameters(), epochs=epochs
+    )
     (optimizer,), (schedule,) = made
     for step in range(steps):
         assert optimizer.param_groups[0]["lr"] == pytest.approx(1 + math.cos(math.pi * step / steps))
@@ -42,13 +44,13 @@ def test_the_cosine_falls_to_zero_over_the_fit_or_as_told(t_max: int, epochs: in
 
 
 def test_another_schedule_is_handed_on() -> None:
-    made: Any = configured(lambda w: SGD(w, lr=2.0), lambda o: StepLR(o, 1), parameters(), 5)
+    made: Any = configured(lambda w: SGD(w, lr=2.0), lambda o: StepLR(o, 1), parameters(), epochs=5)
     assert isinstance(made[1][0], StepLR)
 
 
 def test_a_plateau_has_what_it_watches() -> None:
     made: Any = configured(
-        lambda w: SGD(w, lr=2.0), lambda o: ReduceLROnPlateau(o, monitor="val/loss"), parameters(), 5
+        lambda w: SGD(w, lr=2.0), lambda o: ReduceLROnPlateau(o, monitor="val/loss"), parameters(), epochs=5
     )
     assert made["lr_scheduler"]["monitor"] == "val/loss"
     assert made["lr_scheduler"]["scheduler"].optimizer is made["optimizer"]

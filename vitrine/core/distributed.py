@@ -1,5 +1,6 @@
 """Collectives of a distributed run: differentiable sums, concatenation and gathering over ranks."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -59,13 +60,33 @@ def global_rank() -> int:
     return dist.get_rank() if world_size() > 1 else 0
 
 
-def cat_over_ranks(tensor: Tensor) -> Tensor:
-    """Concatenates the (N, …) tensors of all ranks, which must have one shape, in rank order; without gradient."""
+def share_of_mean(rows: Tensor) -> Tensor:
+    """(): what a sum over this rank's rows is to be multiplied with to be its part of the mean over all ranks' rows.
+
+    DistributedDataParallel takes the mean over ranks, which weighs ranks alike, however many rows they have; so the sum is
+    divided by the mean number of rows.
+    """
+    count = torch.tensor(float(len(rows)), device=rows.device)
+    return world_size() / sum_over_ranks(count)
+
+
+def cat_batches_over_ranks(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Concatenates a batch's (N, …) tensors over all ranks, in rank order; N may differ between ranks. Without gradient."""
     if world_size() == 1:
-        return tensor
-    parts = [torch.empty_like(tensor) for _ in range(world_size())]
-    dist.all_gather(parts, tensor.contiguous())
-    return torch.cat(parts)
+        return dict(batch)
+    rows = next(iter(batch.values()))
+    counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(world_size())]
+    dist.all_gather(counts, torch.full_like(counts[0], len(rows)))
+    return {name: _cat(tensor, [int(count) for count in counts]) for name, tensor in batch.items()}
+
+
+def _cat(tensor: Tensor, counts: Sequence[int]) -> Tensor:
+    """The tensors of all ranks, of which rank r has counts[r] rows: collectives want one shape, so they are padded."""
+    padded = tensor.new_zeros(max(counts), *tensor.shape[1:])
+    padded[: len(tensor)] = tensor
+    parts = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(parts, padded)
+    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
 
 def gather_over_ranks(value: T) -> list[T]:

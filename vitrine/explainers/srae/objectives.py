@@ -148,7 +148,7 @@ def head_terms(
         pull_away_over: see `vitrine.explainers.srae.losses.pull_away`.
         across_ranks: whether the images of all ranks are meant.
     """
-    positions = len(output.local) // len(weights)
+    positions = len(output.local) // max(len(weights), 1) or 1
     local_weights = weights if positions == 1 else weights.repeat_interleave(positions)
     faithful = reconstruction = orthogonal = weights.new_zeros(())
     if objective.faithful:
@@ -188,7 +188,7 @@ def terms_of_heads(
     if objective.faithful:
         faithful = faithfulness(estimates.float(), logits, weights=weights, across_ranks=across_ranks).sum()
     if objective.orthogonal:
-        taking_part = (weights > 0).repeat_interleave(len(local) // len(weights), dim=0)
+        taking_part = (weights > 0).repeat_interleave(len(local) // max(len(weights), 1), dim=0)
         if pull_away_over == "images":
             by_head = (local.float() * taking_part.unsqueeze(2)).transpose(0, 1)
             orthogonal = pull_away(by_head, across_ranks=across_ranks).sum()

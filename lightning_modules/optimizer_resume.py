@@ -1,0 +1,86 @@
+"""Optimizers after a resume: options changed since the checkpoint hold, and another optimizer is refused."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pytorch_lightning import Trainer
+from pytorch_lightning.utilities import rank_zero_info
+from torch.optim import Optimizer
+
+from lightning_modules.optimization import CosineToZero
+
+Options = dict[str, Any]
+"""Of one group of parameters, by name."""
+OF_SCHEDULES = frozenset({"params", "lr", "initial_lr"})
+"""Entries of a group that are no options of the optimizer, or that schedules change."""
+OF_HARDWARE = frozenset({"fused", "foreach", "capturable", "differentiable"})
+"""Options that change how steps are computed, and not what."""
+
+
+def class_of(optimizer: Optimizer) -> str:
+    """The optimizer's class, as a configuration names it."""
+    return f"{type(optimizer).__module__}.{type(optimizer).__qualname__}"
+
+
+def options_of(optimizer: Optimizer) -> list[Options]:
+    """The options of each group as they were configured, before any step; ``lr`` is the rate before any schedule."""
+    return [
+        {name: value for name, value in group.items() if name not in OF_SCHEDULES}
+        | {"lr": group.get("initial_lr", group["lr"])}
+        for group in optimizer.param_groups
+    ]
+
+
+def check_same_optimizer(saved: str | None, configured: str, checkpoint: str) -> None:
+    """Refuses to go on with another optimizer than the one whose state a checkpoint holds.
+
+    Raises:
+        ValueError: where their classes differ.
+    """
+    if saved is not None and saved != configured:
+        raise ValueError(
+            f"{checkpoint} was trained with the optimizer {saved}, not {configured}; go on with"
+            f" model.init_args.optimizer.class_path: {saved}, or begin anew from its heads with model.init_args.init_from."
+        )
+
+
+def take_over_changes(trainer: Trainer, saved: Sequence[Options], configured: Sequence[Options], epoch: int) -> None:
+    """Gives the restored optimizer the options that are configured otherwise than they were for the checkpoint.
+
+    A restored optimizer has the options of the checkpoint, so that a new learning rate on the command line would be lost.
+    The rates that a schedule has reached are scaled with a new rate.
+
+    Args:
+        trainer: with the restored optimizer and schedules.
+        saved: options of each group in the fit that wrote the checkpoint.
+        configured: those of this fit.
+        epoch: that begins or goes on now, as schedules count it.
+    """
+    (optimizer,) = trainer.optimizers
+    told: dict[str, tuple[Any, Any]] = {}
+    for group, before, now in zip(optimizer.param_groups, saved, configured, strict=True):
+        group.update({name: now[name] for name in OF_HARDWARE & now.keys()})
+        for name in now.keys() - OF_HARDWARE:
+            if name not in before or now[name] == before[name]:
+                continue
+            told[name] = before[name], now[name]
+            if name != "lr":
+                group[name] = now[name]
+                continue
+            group["lr"] = group["lr"] * now["lr"] / before["lr"] if before["lr"] else now["lr"]
+            if "initial_lr" in group:
+                group["initial_lr"] = now["lr"]
+    _reset_schedules(trainer, optimizer, epoch)
+    for name, (old, new) in sorted(told.items()):
+        rank_zero_info(f"The fit goes on with {name} {new}, which was {old}.")
+
+
+def _reset_schedules(trainer: Trainer, optimizer: Optimizer, epoch: int) -> None:
+    for config in trainer.lr_scheduler_configs:
+        schedule = config.scheduler
+        if "initial_lr" in optimizer.param_groups[0] and hasattr(schedule, "base_lrs"):
+            schedule.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
+        if isinstance(schedule, CosineToZero):
+            # The fit may be bounded otherwise than the one that wrote the checkpoint.
+            schedule.last_epoch = epoch if config.interval == "epoch" else trainer.global_step
+            schedule.apply()

@@ -1,0 +1,196 @@
+"""ResumableModule: a LightningModule whose fit goes on from a checkpoint as if it had never stopped."""
+
+import os
+import random
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningModule
+from pytorch_lightning.callbacks import Timer
+from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import nn
+from torchmetrics import Metric
+from typing_extensions import override
+
+from lightning_modules.metric_states import summed_state, take_over_state
+from lightning_modules.optimization import configured
+from lightning_modules.optimizer_resume import Options, check_same_optimizer, class_of, options_of, take_over_changes
+from vitrine.core.distributed import gather_over_ranks
+
+Resumed = dict[str, Any]
+"""What a checkpoint holds beside the weights and the trainer's own state."""
+
+
+class ResumableModule(LightningModule):
+    """What the fits of all modules have in common, so that stopping and resuming changes nothing.
+
+    - The random numbers of a step (dropout, noise) follow from the seed of the fit, the number of the step and the rank.
+    - Metrics that are accumulated over a training epoch are in the checkpoint, summed over ranks.
+    - Modes are set when training begins: Lightning calls no epoch hook where a fit goes on within an epoch.
+    - Options of the optimizer that are configured anew hold from the resume on; another optimizer is refused.
+    - DistributedDataParallel sends no buffers around: those that differ between ranks are the module's own business, and a
+      rank without a validation batch would leave the others waiting.
+    """
+
+    optimizer: OptimizerCallable
+    lr_scheduler: LRSchedulerCallable | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._fit_seed: int | None = None
+        self._configured: list[Options] = []
+        self._optimizer_class = ""
+        self._resumed: Resumed = {}
+
+    # How long a fit is
+
+    @property
+    def checkpoint_name(self) -> str:
+        """The checkpoint that the trainer reads, as a message calls it."""
+        return str((self._trainer and self._trainer.ckpt_path) or "The checkpoint")
+
+    @property
+    def scheduled_epochs(self) -> int | None:
+        """Epochs that bound the fit; None where steps or time do."""
+        epochs = self.trainer.max_epochs
+        return None if self.trainer.max_steps >= 0 or epochs is None or epochs < 0 else epochs
+
+    @property
+    def scheduled_steps(self) -> int | None:
+        """Steps of the optimizer that bound the fit; None where epochs or time do."""
+        trainer = self.trainer
+        if trainer.max_steps < 0:
+            return None
+        bounded_by_both = trainer.max_epochs is not None and trainer.max_epochs >= 0
+        return int(trainer.estimated_stepping_batches) if bounded_by_both else trainer.max_steps
+
+    @property
+    def epoch_of_schedule(self) -> int:
+        """The epoch that begins or goes on now, as the schedule counts it."""
+        return self.trainer.current_epoch
+
+    def share_done(self) -> float:
+        """The share of the fit that is done when the current epoch ends, from 0 to 1; 0 for a fit without a bound."""
+        if self.scheduled_epochs is not None:
+            return (self.epoch_of_schedule + 1) / max(self.scheduled_epochs, 1)
+        if self.scheduled_steps is not None:
+            return self.trainer.global_step / max(self.scheduled_steps, 1)
+        return self._share_of_time()
+
+    def _share_of_time(self) -> float:
+        timers = (callback for callback in self.trainer.callbacks if isinstance(callback, Timer))  # type: ignore[attr-defined]
+        remaining = [(timer.time_elapsed(), timer.time_remaining()) for timer in timers]
+        bounded = [elapsed / max(elapsed + left, 1e-9) for elapsed, left in remaining if left is not None]
+        return min(max(bounded, default=0.0), 1.0)
+
+    # The optimizer
+
+    def parameter_groups(self) -> Iterable[nn.Parameter] | Iterable[dict[str, Any]]:
+        """The parameters that are trained, or the optimizer's groups of them."""
+        return [value for value in self.parameters() if value.requires_grad]
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimizer over `parameter_groups`, with its schedule."""
+
+        def optimizer(parameters: Any) -> torch.optim.Optimizer:
+            made = self.optimizer(parameters)
+            if self.trainer.gradient_clip_val and getattr(self.trainer.precision_plugin, "scaler", None) is not None:
+                _unscale_outside(made)
+            return made
+
+        built = configured(
+            optimizer,
+            self.lr_scheduler,
+            self.parameter_groups(),  # type: ignore[arg-type]
+            epochs=self.scheduled_epochs,
+            steps=self.scheduled_steps,
+            share_done=self._share_of_time,
+        )
+        made = _optimizer_of(built)
+        self._configured, self._optimizer_class = options_of(made), class_of(made)
+        return built
+
+    # The run
+
+    @override
+    def setup(self, stage: str) -> None:
+        if stage == "fit":
+            # The name that torch reads.
+            self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
+
+    @override
+    def on_train_start(self) -> None:
+        self.train()
+        if self._fit_seed is None:
+            self._fit_seed = self._drawn_seed()
+        if self._resumed and self.trainer.optimizers and self._configured:
+            of_ranks = self._resumed.get("optimizer_options") or [self._configured]
+            saved = of_ranks[self.global_rank if len(of_ranks) == self.trainer.world_size else 0]
+            take_over_changes(self.trainer, saved, self._configured, self.epoch_of_schedule)
+        self._resumed = {}
+
+    def _drawn_seed(self) -> int:
+        given = os.environ.get("PL_GLOBAL_SEED")
+        seed = int(given) if given else torch.initial_seed()
+        return int(self.trainer.strategy.broadcast(seed))
+
+    @override
+    def on_train_epoch_start(self) -> None:
+        for metric in self.training_metrics().values():
+            metric.reset()
+
+    @override
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        step = self.trainer.fit_loop.epoch_loop.batch_progress.total.ready
+        entropy = [(self._fit_seed or 0) % 2**63, step, self.global_rank]
+        (seed,) = np.random.SeedSequence(entropy).generate_state(1, np.uint64).tolist()
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002 - what a step calls may draw from the global one
+
+    def training_metrics(self) -> Mapping[str, Metric]:
+        """Metrics of sums that are accumulated over a training epoch, by a name of their own."""
+        return {}
+
+    # Checkpoints
+
+    @override
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["fit"] = {
+            "seed": self._fit_seed,
+            "optimizer": self._optimizer_class,
+            "optimizer_options": gather_over_ranks(self._configured),  # a rank may have heads of its own
+            "training_metrics": {name: summed_state(metric) for name, metric in self.training_metrics().items()},
+        }
+
+    @override
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._resumed = checkpoint.get("fit", {})
+        self._fit_seed = self._resumed.get("seed")
+        states = self._resumed.get("training_metrics", {})
+        for name, metric in self.training_metrics().items():
+            if name in states:
+                take_over_state(metric, states[name])
+
+    @override
+    def on_fit_start(self) -> None:
+        if self._resumed:
+            check_same_optimizer(self._resumed.get("optimizer"), self._optimizer_class, self.checkpoint_name)
+
+
+def _unscale_outside(optimizer: torch.optim.Optimizer) -> None:
+    """Takes the fused step off an optimizer: it unscales gradients itself, too late for them to be clipped."""
+    for group in optimizer.param_groups:
+        if group.get("fused"):
+            group["fused"] = False
+    optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]  # noqa: SLF001 - what GradScaler asks
+
+
+def _optimizer_of(built: Any) -> torch.optim.Optimizer:
+    if isinstance(built, torch.optim.Optimizer):
+        return built
+    made: torch.optim.Optimizer = built["optimizer"] if isinstance(built, dict) else built[0][0]
+    return made
