@@ -126,15 +126,7 @@ class ClassifierModule(ResumableModule):
             loss = self.loss(self(images), label)
         else:  # networks do not take empty batches, and DistributedDataParallel waits for each parameter
             loss = torch.stack([value.flatten()[0] * 0 for value in self.parameter_groups()]).sum()
-        self.log(
-            "train/loss",
-            loss.detach(),
-            prog_bar=True,
-            on_step=False,
-            on_epoch=True,
-            batch_size=len(batch["label"]),
-            sync_dist=True,
-        )
+        self.log_means({"train/loss": loss.detach()}, len(label), prog_bar=True)
         return loss * share
 
     def validation_step(self, batch: Batch) -> None:

@@ -109,6 +109,11 @@ class GroupedFitModule(ExplainerModule):
             )
         if self.trainer.max_steps >= 0:
             raise ValueError("training.classes_at_once counts epochs; leave trainer.max_steps out, or classes_at_once.")
+        if world_size() > 1 and self.trainer.gradient_clip_val and self.trainer.gradient_clip_algorithm != "value":
+            raise ValueError(
+                "training.classes_at_once gives each rank heads of its own, whose gradients have no norm in common; set"
+                " trainer.gradient_clip_algorithm: value, or leave trainer.gradient_clip_val out."
+            )
         self.group = 0
         self.epochs_of_group = epochs
         self.trainer.fit_loop.max_epochs = epochs * self.groups.count

@@ -144,8 +144,7 @@ class MuLassoModule(ExplainerModule):
         if not self.curvature:
             self.curvature.copy_(largest_curvature(self.explainer.scaling(responses)))
         error = (self.explainer.class_scores(responses) - labels).square().sum()
-        figures = {"train/squared_error": error.detach() / max(len(labels), 1)}
-        self.log_dict(figures, on_step=False, on_epoch=True, batch_size=len(labels), sync_dist=True)
+        self.log_means({"train/squared_error": error.detach() / max(len(labels), 1)}, len(labels))
         # A step of 1 is then the longest that is stable.
         loss: Tensor = error * share_of_mean(labels) / self.curvature
         return loss
@@ -247,7 +246,7 @@ class MuLassoModule(ExplainerModule):
             return
         with progress_bar("Scaling", self._count(), shown=self.trainer.is_global_zero) as advance:
             for batch in self._training_samples():
-                moved = self.trainer.strategy.batch_to_device(batch, self.device)
+                moved = self.moved(batch)
                 fit.update(self.features_of(moved)[0], batch["label"])
                 advance(len(batch["label"]))
         fit.finish()

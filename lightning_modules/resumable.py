@@ -3,15 +3,16 @@
 import os
 import random
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from pytorch_lightning import LightningModule
 from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from pytorch_lightning.plugins.precision import MixedPrecision
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
-from torch import nn
+from torch import Tensor, nn
 from torchmetrics import Metric
 from typing_extensions import override
 
@@ -19,6 +20,8 @@ from lightning_modules.metric_states import summed_state, take_over_state
 from lightning_modules.optimization import configured
 from lightning_modules.optimizer_resume import Options, check_same_optimizer, class_of, options_of, take_over_changes
 from vitrine.core.distributed import gather_over_ranks
+
+T = TypeVar("T")
 
 Resumed = dict[str, Any]
 """What a checkpoint holds beside the weights and the trainer's own state."""
@@ -97,7 +100,7 @@ class ResumableModule(LightningModule):
 
         def optimizer(parameters: Any) -> torch.optim.Optimizer:
             made = self.optimizer(parameters)
-            if self.trainer.gradient_clip_val and getattr(self.trainer.precision_plugin, "scaler", None) is not None:
+            if self.trainer.gradient_clip_val and isinstance(self.trainer.precision_plugin, MixedPrecision):
                 _unscale_outside(made)
             return made
 
@@ -117,7 +120,18 @@ class ResumableModule(LightningModule):
 
     @override
     def setup(self, stage: str) -> None:
+        """Prepares a fit.
+
+        Raises:
+            ValueError: for half precision weights, whose steps would be lost.
+        """
         if stage == "fit":
+            if self.trainer.precision in {"16-true", "bf16-true"}:
+                raise ValueError(
+                    f"trainer.precision {self.trainer.precision} cannot train: steps smaller than the weights' rounding are"
+                    f" lost; set trainer.precision: {self.trainer.precision.replace('true', 'mixed')}, which keeps weights in"
+                    " float32, or use it in test and predict alone."
+                )
             # The name that torch reads.
             self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
 
@@ -150,6 +164,24 @@ class ResumableModule(LightningModule):
         torch.manual_seed(seed)
         random.seed(seed)
         np.random.seed(seed % 2**32)  # noqa: NPY002 - what a step calls may draw from the global one
+
+    def log_means(self, means: Mapping[str, Tensor], count: int, *, prog_bar: bool = False) -> None:
+        """Logs means over the training epoch and all ranks, of values that are means over this rank's part of a batch.
+
+        Args:
+            means: values by name, the same names on every rank.
+            count: what a value counts for: the samples of this rank's part, of which there may be none.
+            prog_bar: whether the progress bar shows them.
+        """
+        # Lightning takes the mean of whole numbers of samples over ranks and rounds it down; these divide evenly.
+        weight = count * self.trainer.world_size
+        self.log_dict(dict(means), prog_bar=prog_bar, on_step=False, on_epoch=True, batch_size=weight, sync_dist=True)
+
+    def moved(self, batch: T) -> T:
+        """A batch of the module's own pass over the data, on its device and in the trainer's precision."""
+        converted = self.trainer.precision_plugin.convert_input(batch)
+        moved: T = self.trainer.strategy.batch_to_device(converted, self.device)
+        return moved
 
     def training_metrics(self) -> Mapping[str, Metric]:
         """Metrics of sums that are accumulated over a training epoch, by a name of their own."""

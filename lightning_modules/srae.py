@@ -224,8 +224,10 @@ class SRAEModule(GroupedFitModule):
         """Each training sample once over all ranks, for predictors that are fitted afterwards."""
         weights = torch.tensor([self.balance(row, sampled=False) for row in range(len(self.explained))])
         for batch in self.training_samples():
-            moved = self.trainer.strategy.batch_to_device(batch, self.device)
+            moved = self.moved(batch)
             features, logits = self.features_of(moved)
+            if not len(features):
+                continue
             positive = self.positives(moved["label"])
             balanced = torch.where(positive, weights.to(self.device), 1.0)
             yield PredictorSamples(features, logits[:, self.explained], positive, balanced)
@@ -263,7 +265,7 @@ class SRAEModule(GroupedFitModule):
         heads = len(self.active_rows)
         means = {f"train/{name}": value.detach() / max(heads, 1) for name, value in sums.items()}
         # In groups, ranks may have different numbers of heads, and the last one none.
-        self.log_dict(means, on_step=False, on_epoch=True, batch_size=len(samples.features) * heads, sync_dist=True)
+        self.log_means(means, len(samples.features) * heads)
 
     def _measure(self, contributions: Tensor, estimates: Tensor, samples: Samples) -> None:
         rows = self.active_rows
