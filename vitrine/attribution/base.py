@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vitrine.attribution.targets import Indices, Target, index_tensor
+from vitrine.backbones.compiled import uncompiled
 from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.taps import captured, resolve_layer
 from vitrine.core.options import Count, checked
@@ -78,8 +79,8 @@ class Method(ABC):
     def __init__(
         self, model: nn.Module, layer: str | nn.Module | None = None, *, internal_batch_size: Count | None = None
     ) -> None:
-        self.model = model
-        self.layer = None if layer is None else resolve_layer(model, layer)
+        self.model = uncompiled(model)
+        self.layer = None if layer is None else resolve_layer(self.model, layer)
         self.internal_batch_size = internal_batch_size
 
     def attribute(self, inputs: Tensor, target: Indices | None = None, channel: Indices | None = None) -> Tensor:

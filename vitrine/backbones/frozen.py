@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from vitrine.backbones.compiled import uncompiled
 from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.networks import BackboneOptions, build_network
 from vitrine.backbones.taps import captured
@@ -60,6 +61,7 @@ class FrozenBackbone(nn.Module):
     ) -> None:
         super().__init__()
         if isinstance(network, nn.Module):
+            network = uncompiled(network)
             name = f"{type(network).__module__}:{type(network).__qualname__}"
             model = copy.deepcopy(network)
             if weights is not None:

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from vitrine.backbones.compiled import plain_name
 from vitrine.core.near_names import near_names
 
 
@@ -32,9 +33,9 @@ def captured(model: nn.Module, layers: Sequence[str], clone: bool = True) -> Ite
     handles: list[RemovableHandle] = []
     try:
         for name in layers:
-            if name not in modules:
+            if plain_name(name) not in modules:
                 raise ValueError(_unknown_layer(name, modules))
-            handles.append(modules[name].register_forward_hook(_keeper(outputs, name, clone=clone)))
+            handles.append(modules[plain_name(name)].register_forward_hook(_keeper(outputs, name, clone=clone)))
         yield outputs
     finally:
         for handle in handles:
@@ -68,9 +69,9 @@ def resolve_layer(model: nn.Module, layer: str | nn.Module) -> str:
     """
     modules = dict(model.named_modules())
     if isinstance(layer, str):
-        if layer not in modules:
+        if plain_name(layer) not in modules:
             raise ValueError(_unknown_layer(layer, modules))
-        return layer
+        return plain_name(layer)
     for name, module in modules.items():
         if module is layer:
             return str(name)

@@ -1,0 +1,42 @@
+"""Compiled networks: what torch.compile wraps, whose layers can be looked into."""
+
+from torch import nn
+
+WRAPPED = "_orig_mod"
+"""The name under which torch.compile keeps the network that it wraps."""
+
+
+def uncompiled(model: nn.Module) -> nn.Module:
+    """The network itself, where it was given as ``torch.compile(model)``: compiled code shows neither layers nor operators.
+
+    Args:
+        model: a network, compiled or not. It is not changed.
+
+    Raises:
+        ValueError: for a network of which only parts are compiled.
+
+    Example:
+        >>> import torch
+        >>> network = nn.Sequential(nn.Linear(2, 2))
+        >>> uncompiled(torch.compile(network)) is network
+        True
+    """
+    while WRAPPED in model._modules:
+        model = model.get_submodule(WRAPPED)
+    for name, module in model.named_modules():
+        if WRAPPED in module._modules:
+            raise ValueError(
+                f"The model's layer {name!r} is compiled by itself, so that what is in it cannot be seen; give the model"
+                " before torch.compile, or compile it as a whole."
+            )
+    return model
+
+
+def plain_name(layer: str) -> str:
+    """A layer's dotted name without what torch.compile puts before it.
+
+    Example:
+        >>> plain_name("_orig_mod.features.3")
+        'features.3'
+    """
+    return layer.removeprefix(f"{WRAPPED}.")
