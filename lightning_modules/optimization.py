@@ -106,7 +106,7 @@ def configured(
         if epochs is not None:
             schedule.T_max = max(epochs, 1)
         else:
-            schedule.T_max, schedule.share_done = steps or WHOLE_FIT, share_done
+            schedule.T_max, schedule.share_done = steps or WHOLE_FIT, None if steps else share_done
             return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
     if isinstance(schedule, ReduceLROnPlateau):
         return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "monitor": getattr(schedule, "monitor", "")}}

@@ -26,7 +26,9 @@ def fits(rank: int, world: int, folder: Path, cases: dict[str, dict[str, Any]]) 
         module = srae_fakes.make_module(**{key: value for key, value in options.items() if key != "trainer"})
         batches = srae_fakes.share(ragged_batches(), rank, world)
         val = srae_fakes.share(srae_fakes.make_batches(count=1, size=1), rank, world)
-        of_rank = WholeLoader([batch for batch in val if len(batch["label"])], length=1)  # of one sample: some have none
+        of_rank = WholeLoader(
+            [batch for batch in val if len(batch["label"])], length=1
+        )  # of one sample: some have none
         trainer = {"strategy": "ddp" if world > 1 else "auto", "devices": world, "use_distributed_sampler": False}
         trainer |= {"default_root_dir": folder, **options.get("trainer", {})}
         fitted = pl.Trainer(max_epochs=3, **{**srae_fakes.QUIET, **trainer})
@@ -38,4 +40,6 @@ def fits(rank: int, world: int, folder: Path, cases: dict[str, dict[str, Any]]) 
 
 def largest_difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     assert one.keys() == other.keys()
-    return max(float((torch.as_tensor(one[name]).float() - torch.as_tensor(other[name]).float()).abs().max()) for name in one)
+    return max(
+        float((torch.as_tensor(one[name]).float() - torch.as_tensor(other[name]).float()).abs().max()) for name in one
+    )

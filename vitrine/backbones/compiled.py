@@ -21,10 +21,10 @@ def uncompiled(model: nn.Module) -> nn.Module:
         >>> uncompiled(torch.compile(network)) is network
         True
     """
-    while WRAPPED in model._modules:
+    while WRAPPED in dict(model.named_children()):
         model = model.get_submodule(WRAPPED)
     for name, module in model.named_modules():
-        if WRAPPED in module._modules:
+        if WRAPPED in dict(module.named_children()):
             raise ValueError(
                 f"The model's layer {name!r} is compiled by itself, so that what is in it cannot be seen; give the model"
                 " before torch.compile, or compile it as a whole."
