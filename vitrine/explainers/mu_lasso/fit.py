@@ -202,7 +202,7 @@ def label_matrix(labels: Tensor, num_classes: int) -> Tensor:
     if labels.ndim == 2:
         check_label_classes(labels.shape[1], num_classes, multi_label=True)
         return labels.float()
-    check_label_classes(int(labels.max()) + 1, num_classes)
+    check_label_classes(int(labels.max()) + 1 if len(labels) else 0, num_classes)
     return F.one_hot(labels, num_classes).float()
 
 
