@@ -107,7 +107,7 @@ class ResumableModule(LightningModule):
         built = configured(
             optimizer,
             self.lr_scheduler,
-            self.parameter_groups(),  # type: ignore[arg-type]
+            self.parameter_groups(),
             epochs=self.scheduled_epochs,
             steps=self.scheduled_steps,
             share_done=self._share_of_time,

@@ -10,8 +10,6 @@ from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 
 from lightning_modules import MuLassoModule
-from lightning_modules.base import faithfulness_metrics
-from lightning_modules.metric_states import was_updated
 from lightning_modules.mu_lasso import largest_curvature
 from lightning_modules.optimization import CosineToZero
 from tests.helpers import mu_lasso_fakes as fakes
@@ -189,13 +187,6 @@ def test_a_test_measures_the_reconstruction_and_no_faithfulness(flower_shards: P
 
     expected = roc_auc_score(label_matrix(torch.cat(labels), 6), torch.cat(scores).detach(), average="macro")
     assert figures["test/reconstruction_auc"] == pytest.approx(expected, abs=1e-6)
-
-
-def test_what_was_updated_on_another_rank_is_computed_on_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    metrics = faithfulness_metrics("test")
-    assert not was_updated(metrics)
-    monkeypatch.setattr("lightning_modules.metric_states.sum_over_ranks", lambda count: count + 3)
-    assert was_updated(metrics)
 
 
 def test_the_backbone_stays_behind_glass(flower_shards: Path, tmp_path: Path) -> None:

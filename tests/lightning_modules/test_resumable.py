@@ -1,6 +1,5 @@
 """Fits that are stopped at any step and go on are those that never stopped, also with dropout, batch norm and restarts."""
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import torch
 from pytorch_lightning.callbacks import Timer
 from torch import Tensor, nn
 from torch.optim import SGD, Adam
-from torch.optim.lr_scheduler import StepLR
 from typing_extensions import override
 
 from callbacks.health import DropDeadFeatures, RestartDeadHeads
@@ -18,6 +16,7 @@ from lightning_modules import ClassifierModule
 from lightning_modules.optimization import CosineToZero
 from tests.helpers import ragged_fits, srae_fakes
 from tests.helpers.image_data import ImageData
+from tests.helpers.learning_rates import cosine, rates
 from tests.helpers.ranks import RankPool
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch
@@ -97,6 +96,7 @@ def test_a_frozen_batch_norm_stands_still_after_a_resume_within_an_epoch(
     batch_norm = network.get_submodule("features.1")
     assert isinstance(batch_norm, nn.BatchNorm2d)
     assert batch_norm.num_batches_tracked == 0
+    assert batch_norm.running_mean is not None
     assert torch.equal(batch_norm.running_mean, torch.zeros(8))
 
 
@@ -127,71 +127,7 @@ def test_the_figures_of_an_epoch_hold_what_was_measured_before_the_resume(tmp_pa
         assert resumed.callback_metrics[name] == whole.callback_metrics[name]
 
 
-# Learning rates
-
-
-class Rates(pl.Callback):
-    """The learning rate of each step."""
-
-    def __init__(self) -> None:
-        self.rates: list[float] = []
-
-    @override
-    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
-
-
-def rates(
-    epochs: int, folder: Path, ckpt: Path | None = None, trainer: dict[str, Any] | None = None, **options: Any
-) -> Any:
-    """Learning rates of all steps of an SRAE fit of two batches an epoch, and where its checkpoints are."""
-    keep, watch = srae_fakes.KeepAll(folder), Rates()
-    module = srae_fakes.make_module(**options)
-    settings: dict[str, Any] = {"default_root_dir": folder, **(trainer or {})}
-    srae_fakes.fit(module, srae_fakes.make_batches(), epochs, keep, watch, ckpt=ckpt, **settings)
-    return watch.rates, keep.kept
-
-
-def cosine(share: float, rate: float = 1e-2) -> float:
-    return rate * (1 + math.cos(math.pi * share)) / 2
-
-
-def test_a_fit_that_goes_on_for_more_epochs_follows_the_schedule_of_the_longer_fit(tmp_path: Path) -> None:
-    short, kept = rates(2, tmp_path)
-    assert short == pytest.approx([cosine(0), cosine(0), cosine(1 / 2), cosine(1 / 2)])
-    longer, _ = rates(4, tmp_path, ckpt=kept[-1])
-    assert longer == pytest.approx([cosine(2 / 4), cosine(2 / 4), cosine(3 / 4), cosine(3 / 4)])
-
-
-def test_a_new_learning_rate_holds_after_a_resume(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    _, kept = rates(4, tmp_path)
-    (path,) = [path for path in kept if path.name == "4_epoch.ckpt"]
-    with caplog.at_level("INFO", "pytorch_lightning"):
-        resumed, _ = rates(4, tmp_path, ckpt=path, lr=0.5)
-    assert resumed == pytest.approx([cosine(s, 0.5) for s in (2 / 4, 2 / 4, 3 / 4, 3 / 4)])
-    assert "lr 0.5, which was 0.01" in caplog.text
-
-
-def test_a_new_learning_rate_scales_that_of_another_schedule(tmp_path: Path) -> None:
-    options: dict[str, Any] = {"lr_scheduler": lambda optimizer: StepLR(optimizer, 1, 0.5)}
-    _, kept = rates(4, tmp_path, lr=None, optimizer=lambda weights: Adam(weights, lr=0.25), **options)
-    (path,) = [path for path in kept if path.name == "4_epoch.ckpt"]
-    resumed, _ = rates(4, tmp_path, ckpt=path, lr=None, optimizer=lambda weights: Adam(weights, lr=1.0), **options)
-    assert resumed == pytest.approx([0.25, 0.25, 0.125, 0.125])
-
-
-def test_a_new_weight_decay_holds_and_what_was_not_changed_stays(tmp_path: Path) -> None:
-    _, kept = rates(2, tmp_path)
-    module = srae_fakes.make_module(encoder_decay=0.5)
-    trainer = srae_fakes.fit(module, srae_fakes.make_batches(), 3, ckpt=kept[-1], default_root_dir=tmp_path)
-    assert [group["weight_decay"] for group in trainer.optimizers[0].param_groups] == [1.0, 2e-5, 2e-5]
-
-
-def test_another_optimizer_is_refused(tmp_path: Path) -> None:
-    _, kept = rates(1, tmp_path)
-    told = r"\.ckpt was trained with the optimizer torch\.optim\.adam\.Adam, not torch\.optim\.sgd\.SGD"
-    with pytest.raises(ValueError, match=told):
-        rates(2, tmp_path, ckpt=kept[-1], lr=None, optimizer=lambda weights: SGD(weights, lr=0.1))
+# How long a fit is
 
 
 def test_a_fit_bounded_by_steps_falls_to_zero_over_its_steps(tmp_path: Path) -> None:

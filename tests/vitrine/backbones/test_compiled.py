@@ -1,5 +1,7 @@
 """Networks that a user has compiled are explained as they are without torch.compile."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -14,9 +16,13 @@ def network() -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))
 
 
+def compiled(network: nn.Module) -> Any:
+    return torch.compile(network)
+
+
 def test_a_backbone_has_the_layers_and_logits_of_the_network_itself() -> None:
     plain, images = network(), torch.rand(2, 3, 8, 8)
-    backbone = FrozenBackbone(torch.compile(plain))
+    backbone = FrozenBackbone(compiled(plain))
     assert backbone.digest == FrozenBackbone(plain).digest
     assert backbone.options.name == FrozenBackbone(plain).options.name
     logits, taps = backbone(images, taps=["1", "_orig_mod.1"])
@@ -28,11 +34,11 @@ def test_a_backbone_has_the_layers_and_logits_of_the_network_itself() -> None:
 @pytest.mark.parametrize("layer", ["1", "_orig_mod.1"])
 def test_methods_give_the_maps_of_the_network_itself(layer: str) -> None:
     plain, images = network(), torch.rand(2, 3, 8, 8)
-    compiled = torch.compile(plain)
+    wrapped = compiled(plain)
     for method in (GradCAM, GuidedBackprop):
         expected = method(plain, layer="1").attribute(images, 2)
-        assert torch.equal(method(compiled, layer=layer).attribute(images, 2), expected)
-    assert torch.equal(GradCAM(compiled, layer=plain[1]).attribute(images, 2), GradCAM(plain, "1").attribute(images, 2))
+        assert torch.equal(method(wrapped, layer=layer).attribute(images, 2), expected)
+    assert torch.equal(GradCAM(wrapped, layer=plain[1]).attribute(images, 2), GradCAM(plain, "1").attribute(images, 2))
 
 
 def test_a_network_that_was_compiled_in_place() -> None:
@@ -45,7 +51,7 @@ def test_a_network_that_was_compiled_in_place() -> None:
 
 
 def test_a_network_with_a_compiled_part_is_refused() -> None:
-    mixed = nn.Sequential(nn.Sequential(torch.compile(nn.Conv2d(3, 4, 3))), nn.Flatten())  # type: ignore[arg-type]
+    mixed = nn.Sequential(nn.Sequential(compiled(nn.Conv2d(3, 4, 3))), nn.Flatten())
     with pytest.raises(ValueError, match=r"layer '0\.0' is compiled"):
         uncompiled(mixed)
     with pytest.raises(ValueError, match=r"layer '0\.0' is compiled"):
@@ -57,7 +63,7 @@ def test_a_network_with_a_compiled_part_is_refused() -> None:
 def test_channels_last_changes_no_map() -> None:
     plain, images = network().double(), torch.rand(2, 3, 8, 8).double()
     expected = GradCAM(plain, "1").attribute(images, 1)
-    last = network().double().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    last = network().double().to(memory_format=torch.channels_last)
     found = GradCAM(last, "1").attribute(images.to(memory_format=torch.channels_last), 1)
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
 
