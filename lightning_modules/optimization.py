@@ -1,8 +1,10 @@
 """Optimizers and learning rate schedules of LightningModules, injected as LightningCLI does it."""
 
+import inspect
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -111,6 +113,32 @@ def configured(
     if isinstance(schedule, ReduceLROnPlateau):
         return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "monitor": getattr(schedule, "monitor", "")}}
     return [made], [schedule]
+
+
+@dataclass(frozen=True)
+class ConstructorDefault:
+    """Stands in a pickle for the default of a constructor's argument: those are lambdas, which do not pickle.
+
+    Args:
+        kind: the class.
+        name: of the argument.
+    """
+
+    kind: type
+    name: str
+
+    @classmethod
+    def of(cls, value: object, kind: type, name: str) -> "ConstructorDefault | None":
+        """What stands for a value that is the default of a class or of one of its bases; None for any other."""
+        for base in kind.__mro__:
+            parameter = inspect.signature(base.__init__).parameters.get(name) if "__init__" in vars(base) else None
+            if parameter is not None and parameter.default is value:
+                return cls(base, name)
+        return None
+
+    def value(self) -> Any:
+        """The default itself."""
+        return inspect.signature(self.kind.__init__).parameters[self.name].default  # type: ignore[misc]
 
 
 def check_optimizer(optimizer: OptimizerCallable | None, lr: Range = RANGES["lr"]) -> None:

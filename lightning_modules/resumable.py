@@ -17,11 +17,12 @@ from torchmetrics import Metric
 from typing_extensions import override
 
 from lightning_modules.metric_states import summed_state, take_over_state
-from lightning_modules.optimization import configured
+from lightning_modules.optimization import ConstructorDefault, configured
 from lightning_modules.optimizer_resume import Options, check_same_optimizer, class_of, options_of, take_over_changes
 from vitrine.core.distributed import gather_over_ranks
 
 T = TypeVar("T")
+INJECTED = ("optimizer", "lr_scheduler")
 
 Resumed = dict[str, Any]
 """What a checkpoint holds beside the weights and the trainer's own state."""
@@ -47,6 +48,16 @@ class ResumableModule(LightningModule):
         self._configured: list[Options] = []
         self._optimizer_class = ""
         self._resumed: Resumed = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For processes that are spawned, as ``ddp_spawn`` does."""
+        state: dict[str, Any] = super().__getstate__()
+        defaults = {name: ConstructorDefault.of(state[name], type(self), name) for name in INJECTED if name in state}
+        return {**state, **{name: default for name, default in defaults.items() if default is not None}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        defaults = {name: value.value() for name, value in state.items() if isinstance(value, ConstructorDefault)}
+        super().__setstate__({**state, **defaults})
 
     # How long a fit is
 

@@ -1,5 +1,6 @@
 """Fits that are stopped at any step and go on are those that never stopped, also with dropout, batch norm and restarts."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from typing_extensions import override
 from callbacks.health import DropDeadFeatures, RestartDeadHeads
 from lightning_modules import ClassifierModule
 from lightning_modules.optimization import CosineToZero
-from tests.helpers import ragged_fits, srae_fakes
+from tests.helpers import mu_lasso_fakes, ragged_fits, srae_fakes
 from tests.helpers.image_data import ImageData
 from tests.helpers.learning_rates import cosine, rates
 from tests.helpers.ranks import RankPool
@@ -192,6 +193,17 @@ def test_gradients_are_clipped_under_mixed_precision() -> None:
     assert not any(group["fused"] for group in trainer.optimizers[0].param_groups)
     squares = [value.grad.square().sum() for value in module.heads.parameters() if value.grad is not None]
     assert torch.stack(squares).sum().sqrt() <= 1e-3 * (1 + 1e-5)
+
+
+# Other processes
+
+
+@pytest.mark.parametrize("make", [lambda: srae_fakes.make_module(lr=None), mu_lasso_fakes.make_module, classifier])
+def test_a_module_pickles_with_its_default_optimizer(make: Any) -> None:
+    module = make()
+    copy = pickle.loads(pickle.dumps(module))
+    assert type(copy.optimizer([nn.Parameter(torch.ones(1))])) is type(module.optimizer([nn.Parameter(torch.ones(1))]))
+    assert isinstance(copy.lr_scheduler(Adam([nn.Parameter(torch.ones(1))])), CosineToZero)
 
 
 # Ranks
