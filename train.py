@@ -26,14 +26,19 @@ from typing_extensions import override
 import callbacks  # classes can be named without their module once it is imported
 import datamodules
 import lightning_modules
+from callbacks.checkpoint import RunCheckpoint
+from callbacks.launch import check_strategy, slurm_plugins
 from callbacks.metrics_table import MetricsTable
-from callbacks.run_folder import EpochMetrics, MetricsFile, RunCheckpoint, RunConfig, last_checkpoint
+from callbacks.run_folder import EpochMetrics, MetricsFile, RunConfig
+from callbacks.run_start import checkpoint_of_fit, checkpoint_to_read, folder_lock
+from callbacks.stop_signals import StopSignals
 from vitrine.core.distributed import leave_process_group
 from vitrine.core.options import with_full_key
 from vitrine.core.parser_messages import one_sentence
+from vitrine.core.rank_failures import is_told_first, shared_failures
 
 DEFAULTS = Path(__file__).parent / "configs" / "trainer" / "default.yaml"
-ROOTS = {"trainer": Trainer, "checkpoint": RunCheckpoint}
+ROOTS = {"trainer": Trainer, "checkpoint": RunCheckpoint, "signals": StopSignals}
 USER_ERRORS = (
     ValueError,
     FileNotFoundError,
@@ -77,18 +82,22 @@ class TrainCLI(LightningCLI):
     @override
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(StopSignals, "signals")
 
     @override
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         if subcommand in {"validate", "test"}:
             parser.set_defaults(verbose=False)  # MetricsTable shows what matters; Lightning's own table shows all
+        if subcommand == "fit":
+            parser.add_argument("--overwrite", type=bool, default=False, help="remove the run that the folder holds")
         return parser
 
     @override
     def before_instantiate_classes(self) -> None:
         """Puts loggers without a place of their own into the run's folder."""
         trainer = self.config[self.subcommand].trainer
+        check_strategy(trainer.strategy)
         loggers = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
         for logger in loggers:
             options = getattr(logger, "init_args", None)
@@ -114,6 +123,7 @@ class TrainCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         # Under inference mode a test could take no gradient; without gradients being asked for, no_grad is as fast.
         kwargs["inference_mode"] = False
+        kwargs["plugins"] = slurm_plugins(self._get(self.config_init, "trainer").get("plugins"))
         try:
             trainer = super().instantiate_trainer(**kwargs)
         except TypeError as error:  # Lightning's own for values such as --trainer.devices x
@@ -133,27 +143,26 @@ class TrainCLI(LightningCLI):
     @override
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         kwargs = super()._prepare_subcommand_kwargs(subcommand)
+        trainer, wanted = self.trainer, kwargs.get("ckpt_path")
+        folder = Path(trainer.default_root_dir)
         if subcommand == "predict":
             kwargs["return_predictions"] = False  # callbacks write them; kept, they would fill the memory
-        if subcommand != "fit" and kwargs.get("ckpt_path") is None:
-            kwargs["ckpt_path"] = trained_checkpoint(self.trainer.default_root_dir, needed=self.model.needs_checkpoint)
+        if subcommand != "fit":
+            kwargs["ckpt_path"] = checkpoint_to_read(folder, wanted, needed=self.model.needs_checkpoint)
+        elif not trainer.fast_dev_run:
+            overwrite = self._get(self.config, "overwrite")
+            kwargs["ckpt_path"] = checkpoint_of_fit(
+                folder, wanted, overwrite=overwrite, is_first=trainer.is_global_zero
+            )
         return kwargs
 
-
-def trained_checkpoint(run_folder: str | Path, *, needed: bool) -> Path | None:
-    """The checkpoint that ``fit`` left in the run's folder; None where there is none and none is needed.
-
-    Raises:
-        FileNotFoundError: where there is none and the heads would be those drawn at random, which explain nothing.
-    """
-    path = last_checkpoint(run_folder)
-    if path.is_file():
-        return path
-    if needed:
-        raise FileNotFoundError(
-            f"{path} does not exist; run 'fit' first, or give --ckpt_path or model.init_args.init_from."
-        )
-    return None
+    @override
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Runs it while no other run is at work in the run's folder, and stops it where a signal says so."""
+        folder = Path(self.trainer.default_root_dir)
+        signals = next(one for one in self.trainer.callbacks if isinstance(one, StopSignals))  # type: ignore[attr-defined]
+        with folder_lock(folder, subcommand, held=self.trainer.is_global_zero), signals.handled(self.trainer):
+            super()._run_subcommand(subcommand)
 
 
 def known_classes() -> list[str]:
@@ -162,8 +171,10 @@ def known_classes() -> list[str]:
 
 
 def fail(message: str) -> NoReturn:
-    """Ends the program with one sentence and exit code 2."""
-    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+    """Ends the program with one sentence, of one rank where several fail, and exit code 2."""
+    if is_told_first(2):
+        sys.stderr.write(f"error: {' '.join(message.split())}\n")
+        sys.stderr.flush()
     raise SystemExit(2)
 
 
@@ -208,4 +219,5 @@ def main(args: ArgsType = None) -> TrainCLI:
 
 if __name__ == "__main__":
     atexit.register(leave_process_group)
-    main()
+    with shared_failures():
+        main()

@@ -1,4 +1,4 @@
-"""Run folder: the configuration, checkpoints, metrics and exported explainer that every run writes."""
+"""Run folder: the configuration, metrics and exported explainer that every run writes."""
 
 import json
 import math
@@ -7,68 +7,12 @@ from typing import Protocol, cast
 
 import yaml
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.cli import SaveConfigCallback
 from pytorch_lightning.trainer.states import TrainerFn
 from typing_extensions import override
 
 from callbacks.loggers import log_artifact
 from vitrine.core.atomic_io import atomic_file
-from vitrine.core.options import Count, checked
-
-FOLDER = "checkpoints"
-NAME = "last.ckpt"
-
-
-class RunCheckpoint(Checkpoint):
-    """Writes ``checkpoints/last.ckpt`` in the run's folder; the earlier one is kept until the new one is complete.
-
-    To keep the best of several, add Lightning's own ModelCheckpoint to ``trainer.callbacks``.
-
-    Args:
-        every_n_epochs: how often; after the last epoch always.
-        every_n_steps: also within an epoch, where given.
-
-    Raises:
-        ValueError: for a number below 1.
-    """
-
-    @checked
-    def __init__(self, every_n_epochs: Count = 10, every_n_steps: Count | None = None) -> None:
-        self.every_n_epochs = every_n_epochs
-        self.every_n_steps = every_n_steps
-
-    @override
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
-    ) -> None:
-        # A fit without optimiser steps stays at step 0.
-        if self.every_n_steps and trainer.global_step and trainer.global_step % self.every_n_steps == 0:
-            save(trainer)
-
-    @override
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if (trainer.current_epoch + 1) % self.every_n_epochs == 0:
-            save(trainer)
-
-    @override
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        save(trainer)
-
-
-def last_checkpoint(run_folder: str | Path) -> Path:
-    """Path of a run's checkpoint."""
-    return Path(run_folder, FOLDER, NAME)
-
-
-def save(trainer: Trainer) -> None:
-    """Writes the checkpoint under another name and renames it; all ranks take part."""
-    path = last_checkpoint(trainer.default_root_dir)
-    partial = path.with_name(f".{NAME}.partial")
-    trainer.save_checkpoint(partial, weights_only=False)  # with None Lightning prints that it is False
-    if trainer.is_global_zero:
-        partial.replace(path)
-    trainer.strategy.barrier("checkpoint")
 
 
 class EpochMetrics(Callback):
@@ -83,20 +27,26 @@ class EpochMetrics(Callback):
         _ = trainer.callback_metrics
 
 
-METRICS_NAME = "metrics.json"
+METRICS_NAME, LIMITED_METRICS_NAME = "metrics.json", "metrics-limited.json"
 
 
 class MetricsFile(Callback):
-    """Writes ``metrics.json`` into the run's folder after a test: one flat object of names and numbers, null for NaN."""
+    """Writes ``metrics.json`` into the run's folder after a test: one flat object of names and numbers, null for NaN.
+
+    A test under ``limit_test_batches`` writes ``metrics-limited.json`` instead, and one of a ``fast_dev_run`` nothing.
+    """
 
     @override
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Asked for on all ranks: what Lightning has not computed by now is a collective.
-        values = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        if not trainer.is_global_zero:
+        values = {metric: float(value) for metric, value in trainer.callback_metrics.items()}
+        if not trainer.is_global_zero or trainer.fast_dev_run:
             return
-        finite = {name: value if math.isfinite(value) else None for name, value in sorted(values.items())}
-        with atomic_file(Path(trainer.default_root_dir, METRICS_NAME)) as partial:
+        limit = trainer.limit_test_batches
+        is_whole = isinstance(limit, float) and limit == 1  # a whole number counts batches
+        name = METRICS_NAME if is_whole else LIMITED_METRICS_NAME
+        finite = {metric: value if math.isfinite(value) else None for metric, value in sorted(values.items())}
+        with atomic_file(Path(trainer.default_root_dir, name)) as partial:
             partial.write_text(json.dumps(finite, indent=2) + "\n", encoding="utf-8")
 
 
@@ -113,7 +63,9 @@ class RunConfig(SaveConfigCallback):
     @override
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         name = f"config-{TrainerFn(stage).value}.yaml"
-        text = self.parser.dump(self.config, skip_unset=False)
+        config = self.config.clone()
+        config.pop("overwrite", None)  # repeated from this file, a fit is not to remove this run
+        text = self.parser.dump(config, skip_unset=False)
         with atomic_file(Path(trainer.default_root_dir, name)) as partial:
             partial.write_text(text, encoding="utf-8")
         for logger in trainer.loggers:
@@ -139,7 +91,7 @@ class Export(Callback):
 
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.is_global_zero:
+        if not trainer.is_global_zero or trainer.fast_dev_run:
             return
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,51 +1,17 @@
-"""What the callbacks of every run leave in its folder, and that nothing half-written takes a whole file's place."""
+"""What every run leaves in its folder, and that nothing half-written or of a part takes a whole file's place."""
 
 import json
-import math
 from pathlib import Path
 
 import pytest
-import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 import train
 import vitrine
-from callbacks.health import RestartDeadHeads
-from callbacks.run_folder import MetricsFile, RunCheckpoint, last_checkpoint
+from callbacks.run_folder import MetricsFile
+from tests.helpers.line_fit import Line, numbers, trainer
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.weight_files import recorded_num_classes
-
-
-class Line(pl.LightningModule):
-    """Fits y = wx, and logs what cannot be written as a JSON number."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(1, 1)
-
-    def training_step(self, batch: Tensor) -> Tensor:
-        loss: Tensor = self.layer(batch).square().mean()
-        return loss
-
-    def test_step(self, batch: Tensor) -> None:
-        self.log_dict({"test/b": math.nan, "test/a": 1.5, "test/c": math.inf}, batch_size=len(batch))
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), lr=0.1)
-
-
-def trainer(folder: Path, *callbacks: pl.Callback, epochs: int = 3) -> pl.Trainer:
-    return pl.Trainer(
-        accelerator="cpu", max_epochs=epochs, logger=False, enable_progress_bar=False, enable_model_summary=False,
-        enable_checkpointing=any(isinstance(callback, RunCheckpoint) for callback in callbacks),
-        default_root_dir=folder, callbacks=list(callbacks),
-    )  # fmt: skip
-
-
-def numbers() -> DataLoader[Tensor]:
-    return DataLoader(torch.ones(4, 1), batch_size=2)  # type: ignore[arg-type]
 
 
 def test_metrics_are_one_flat_sorted_object_with_null_for_what_is_not_finite(tmp_path: Path) -> None:
@@ -56,47 +22,14 @@ def test_metrics_are_one_flat_sorted_object_with_null_for_what_is_not_finite(tmp
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["metrics.json"]
 
 
-@pytest.mark.parametrize(("every", "steps", "expected"), [(2, None, [4, 6]), (10, None, [6]), (10, 3, [3, 6, 6])])
-def test_a_checkpoint_comes_every_so_often_and_at_the_end(
-    every: int, steps: int | None, expected: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    saved = []
-    original = pl.Trainer.save_checkpoint
-
-    def save(self: pl.Trainer, path: Path, *args: object, **kwargs: object) -> None:
-        saved.append(self.global_step)
-        original(self, path, *args, **kwargs)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(pl.Trainer, "save_checkpoint", save)
-    trainer(tmp_path, RunCheckpoint(every, steps)).fit(Line(), numbers())
-    assert saved == expected
-    assert torch.load(last_checkpoint(tmp_path))["global_step"] == 6
-    assert [path.name for path in last_checkpoint(tmp_path).parent.iterdir()] == ["last.ckpt"]
-
-
-def test_the_earlier_checkpoint_stands_while_the_next_one_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trainer(tmp_path, RunCheckpoint(), epochs=1).fit(Line(), numbers())
-    before = last_checkpoint(tmp_path).read_bytes()
-
-    def half(self: pl.Trainer, path: Path, *args: object, **kwargs: object) -> None:
-        Path(path).write_bytes(before[:100])
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(pl.Trainer, "save_checkpoint", half)
-    with pytest.raises(OSError, match="No space"):
-        trainer(tmp_path, RunCheckpoint(1)).fit(Line(), numbers())
-    assert last_checkpoint(tmp_path).read_bytes() == before
-
-
-def test_restarts_are_counted_on_after_a_checkpoint(tmp_path: Path) -> None:
-    health = RestartDeadHeads()
-    health.restarts = {3: 2}
-    trainer(tmp_path, health, RunCheckpoint(), epochs=1).fit(Line(), numbers())
-    resumed = RestartDeadHeads()
-    trainer(tmp_path, resumed, RunCheckpoint(), epochs=2).fit(Line(), numbers(), ckpt_path=last_checkpoint(tmp_path))
-    assert resumed.restarts == {3: 2}
+def test_a_part_of_a_test_does_not_replace_the_metrics(tmp_path: Path) -> None:
+    trainer(tmp_path, MetricsFile()).test(Line(), numbers(), verbose=False)
+    whole = (tmp_path / "metrics.json").read_bytes()
+    trainer(tmp_path, MetricsFile(), fast_dev_run=True).test(Line(), numbers(), verbose=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
+    trainer(tmp_path, MetricsFile(), limit_test_batches=1).test(Line(), numbers(), verbose=False)
+    assert (tmp_path / "metrics.json").read_bytes() == whole
+    assert json.loads((tmp_path / "metrics-limited.json").read_text())["test/a"] == 1.5
 
 
 def test_an_interrupted_export_leaves_the_earlier_explainer(
@@ -111,7 +44,7 @@ def test_an_interrupted_export_leaves_the_earlier_explainer(
 
     monkeypatch.setattr("vitrine.explainers.base.save_file", fail)
     with pytest.raises(OSError, match="No space"):
-        train.main(["fit", *small_run, "--model.init_args.training.beta", "0.5"])
+        train.main(["fit", *small_run, "--model.init_args.training.beta", "0.5", "--overwrite", "true"])
     assert {path.name: path.read_bytes() for path in (folder / "explainer").iterdir()} == before
     assert not [path for path in folder.iterdir() if "partial" in path.name]
 

@@ -6,8 +6,9 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 
-from callbacks.run_folder import RunCheckpoint, last_checkpoint
+from callbacks.checkpoint import RunCheckpoint
 from tests.helpers import shard_fakes as fakes
+from vitrine.core.checkpoint_files import last_checkpoint
 
 
 class KeepAll(Checkpoint):

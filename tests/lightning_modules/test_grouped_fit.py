@@ -11,12 +11,13 @@ from torch import Tensor
 from typing_extensions import override
 
 from callbacks import RestartDeadHeads
+from callbacks.checkpoint import RunCheckpoint
 from callbacks.health import DropDeadFeatures
-from callbacks.run_folder import RunCheckpoint, last_checkpoint
 from lightning_modules import SRAEModule
 from lightning_modules.class_groups import ClassGroups, amount, fit_bytes
 from tests.helpers import srae_fakes
 from tests.helpers.ranks import RankPool
+from vitrine.core.checkpoint_files import last_checkpoint
 
 EPOCHS = 2
 

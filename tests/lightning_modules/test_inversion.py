@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from typing_extensions import override
 
-from callbacks.run_folder import RunCheckpoint
+from callbacks.checkpoint import RunCheckpoint
 from lightning_modules import InversionModule
 from lightning_modules.inversion import first_of_each_image
 from lightning_modules.step_progress import show_beside_bar

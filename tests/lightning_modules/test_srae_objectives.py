@@ -10,9 +10,10 @@ import torch
 from torch import nn
 from typing_extensions import override
 
-from callbacks.run_folder import RunCheckpoint, last_checkpoint
+from callbacks.checkpoint import RunCheckpoint
 from lightning_modules import SRAEModule
 from tests.helpers import srae_fakes
+from vitrine.core.checkpoint_files import last_checkpoint
 
 
 @pytest.mark.parametrize(

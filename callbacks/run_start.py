@@ -1,0 +1,153 @@
+"""Start of a run: the lock of its folder, the checkpoint it goes on from, and what an earlier run left there."""
+
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from pytorch_lightning.utilities import rank_zero_info
+
+from vitrine.core.checkpoint_files import (
+    FOLDER,
+    PREEMPTED,
+    checkpoint_files,
+    checkpoint_named,
+    last_checkpoint,
+    newest_whole,
+)
+from vitrine.core.locks import STALE_SECONDS, LockHeldError, file_lock
+
+LOCK = ".lock"
+LEARNED = ("explainer", "classifier.safetensors")
+"""What a fit exports; the next fit replaces it as a whole when it ends, and keeps the names that a person gave."""
+WRITTEN = (
+    "config-*.yaml", "metrics*.json", "report", "x_features", "predictions", "panels", "average_images",
+    "masked", "relevance.csv", "picks.csv", "ablation.csv", "sanity.json",
+)  # fmt: skip
+"""What else a run writes; loggers keep each run in a place of its own."""
+
+
+@contextmanager
+def folder_lock(folder: Path, command: str, *, held: bool) -> Iterator[None]:
+    """Holds the lock of a run's folder.
+
+    The lock of a process on another machine that may have been killed a moment ago is waited for until it lapses.
+
+    Args:
+        folder: of the run.
+        command: that writes into it: fit, validate, test or predict.
+        held: whether this process is the one of the run that holds it.
+
+    Raises:
+        LockHeldError: where another run is at work in it.
+    """
+    end = time.monotonic() + 1.5 * STALE_SECONDS
+    with ExitStack() as stack:
+        while held:
+            try:
+                stack.enter_context(file_lock(folder / LOCK, f"{command} in {folder}"))
+                break
+            except LockHeldError as error:
+                elsewhere = error.owner is not None and error.owner.host != socket.gethostname()
+                if not elsewhere or time.monotonic() > end or _is_beating(folder / LOCK):
+                    raise
+        yield
+
+
+def _is_beating(lock: Path) -> bool:
+    """Whether a lock's owner gives a sign of life within the next seconds."""
+    try:
+        before = lock.stat().st_mtime_ns
+        for _ in range(15):
+            time.sleep(1)
+            if lock.stat().st_mtime_ns != before:
+                return True
+    except FileNotFoundError:
+        pass
+    return False
+
+
+def checkpoint_of_fit(folder: Path, wanted: str | None, *, overwrite: bool, is_first: bool) -> Path | None:
+    """The checkpoint that a fit goes on from; None where it begins from the start.
+
+    A job that SLURM has requeued goes on from the newest, whatever its command says.
+
+    Args:
+        folder: of the run.
+        wanted: ``--ckpt_path``.
+        overwrite: removes what an earlier run left.
+        is_first: whether this process is the first of the run, which alone looks at what the folder holds and removes it.
+
+    Raises:
+        FileExistsError: where the folder holds a run that this one would write over.
+        FileNotFoundError: where the checkpoint is not there.
+        ValueError: where it is not whole, and for ``--ckpt_path`` and ``--overwrite`` together.
+    """
+    if int(os.environ.get("SLURM_RESTART_COUNT") or 0):
+        wanted, overwrite = "auto", False
+    if overwrite and wanted is not None:
+        raise ValueError(f"--overwrite true would remove what --ckpt_path {wanted} goes on from; give one of them.")
+    if overwrite and is_first:
+        remove_run(folder)
+    path = None if wanted is None else checkpoint_named(folder, wanted, rank_zero_info)
+    if is_first and not overwrite:
+        _check_continues(folder, wanted, path)
+    return path
+
+
+def _check_continues(folder: Path, wanted: str | None, path: Path | None) -> None:
+    """Refuses a fit that would write over the run that a folder holds, which is none that goes on with it."""
+    if path is not None and _is_within(path, folder):
+        return
+    held = next((place for place in (folder / name for name in LEARNED) if place.exists()), None)
+    if wanted != "auto":  # a run that was killed before its first checkpoint begins again
+        held = next(iter(checkpoint_files(folder)), None) or held or _if_there(folder / "config-fit.yaml")
+    if held is not None:
+        raise FileExistsError(
+            f"trainer.default_root_dir {folder} holds a run ({held.relative_to(folder)}); go on with it by --ckpt_path auto,"
+            " give another trainer.default_root_dir, or remove it by --overwrite true."
+        )
+
+
+def _if_there(path: Path) -> Path | None:
+    return path if path.exists() else None
+
+
+def _is_within(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve())
+
+
+def remove_run(folder: Path) -> None:
+    """Removes what a run wrote into its folder, but for logs, and the export that the next fit replaces."""
+    shutil.rmtree(folder / FOLDER, ignore_errors=True)
+    for pattern in (PREEMPTED, *WRITTEN):
+        for path in folder.glob(pattern):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+def checkpoint_to_read(folder: Path, wanted: str | None, *, needed: bool) -> Path | None:
+    """The checkpoint that a test, validation or prediction reads; None where there is none and none is needed.
+
+    Args:
+        folder: of the run.
+        wanted: ``--ckpt_path``; without one the newest whole one that ``fit`` left.
+        needed: whether the module means nothing without one.
+
+    Raises:
+        FileNotFoundError: where there is none and the heads would be those drawn at random, which explain nothing.
+        ValueError: where it is not whole.
+    """
+    if wanted not in {None, "auto"}:
+        return checkpoint_named(folder, str(wanted), rank_zero_info)
+    path = newest_whole(folder, rank_zero_info)
+    if path is None and needed:
+        raise FileNotFoundError(
+            f"{last_checkpoint(folder)} does not exist; run 'fit' first, or give --ckpt_path or model.init_args.init_from."
+        )
+    return path
