@@ -3,16 +3,13 @@
 import json
 from pathlib import Path
 
+import pytest
 import torch
 import yaml
 
 import vitrine
-from tests.helpers.commands import (
-    SMALL,
-    SMALL_SRAE,
-    fit_quickstart,
-    run,
-)
+from tests.helpers.commands import QUICKSTART, SMALL, SMALL_SRAE, fit_quickstart, refusal, run
+from vitrine.core.checkpoint_files import checkpoint_files
 
 
 def test_a_run_from_fit_to_predict(workplace: Path, class_folder: Path) -> None:
@@ -48,16 +45,75 @@ def test_predicting_needs_no_shards(workplace: Path, class_folder: Path) -> None
     assert {row.split(",")[2] for row in rows} <= known
 
 
-def test_a_second_run_in_the_same_folder_works(workplace: Path) -> None:
+def test_a_second_fit_in_the_same_folder_has_to_say_what_it_means(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     fit_quickstart()
-    fit_quickstart("--model.init_args.training.beta", "0.5")
-    saved = yaml.safe_load((workplace / "runs" / "quickstart" / "config-fit.yaml").read_text())
+    folder = workplace / "runs" / "quickstart"
+    before = contents(folder)
+    options = [*QUICKSTART, *SMALL, *SMALL_SRAE, "--model.init_args.training.beta", "0.5"]
+    for more in ([], ["--trainer.max_epochs=0"], ["--trainer.limit_train_batches=1"]):
+        told = refusal(capsys, *options, *more)
+        for part in ("runs/quickstart holds a run", "--ckpt_path auto", "trainer.default_root_dir", "--overwrite true"):
+            assert part in told
+    run(*options, "--trainer.fast_dev_run=true")
+    assert contents(folder) == before
+    assert "give one of them" in refusal(capsys, *options, "--overwrite=true", "--ckpt_path=auto")
+    (folder / "metrics.json").write_text("{}")
+    run(*options, "--overwrite", "true")
+    saved = yaml.safe_load((folder / "config-fit.yaml").read_text())
     assert saved["model"]["init_args"]["training"]["beta"] == 0.5
+    assert "overwrite" not in saved
+    assert not (folder / "metrics.json").exists()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All files of a run but its logs."""
+    files = [path for path in folder.rglob("*") if path.is_file() and "logs" not in path.parts]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def test_auto_goes_on_from_the_newest_whole_checkpoint(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fit_quickstart("--ckpt_path", "auto").trainer.ckpt_path is None
+    newest, before = checkpoint_files("runs/quickstart")[:2] or (None, None)
+    assert newest is not None
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    told = refusal(capsys, *QUICKSTART, *SMALL, *SMALL_SRAE, "--ckpt_path", str(newest))
+    assert f"{newest} is damaged" in told
+    cli = run("test", "-c", "configs/quickstart.yaml", *SMALL, *SMALL_SRAE)
+    assert cli.trainer.ckpt_path == before
+    resumed = fit_quickstart("--ckpt_path", "last", "--trainer.max_epochs", "3")
+    assert resumed.trainer.current_epoch == 3
+    assert "no checkpoint" not in capsys.readouterr().err
+
+
+def test_last_and_best_have_to_be_there(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("last", "best", "nowhere.ckpt"):
+        told = refusal(capsys, *QUICKSTART, *SMALL, *SMALL_SRAE, "--ckpt_path", name)
+        assert f"--ckpt_path {name}: " in told
+        assert "does not exist" in told
+
+
+def test_the_best_is_tested(workplace: Path) -> None:
+    monitor = ["--checkpoint.monitor=val/f_reg", "--checkpoint.mode=min"]
+    fit_quickstart(*monitor)
+    cli = run("test", "-c", "configs/quickstart.yaml", *SMALL, *SMALL_SRAE, "--ckpt_path", "best")
+    assert str(cli.trainer.ckpt_path).endswith("checkpoints/best.ckpt")
+
+
+def test_a_requeued_job_goes_on_by_itself(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit_quickstart("--overwrite", "true", "--trainer.max_epochs", "1")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    cli = fit_quickstart("--overwrite", "true", "--trainer.max_epochs", "2")
+    assert str(cli.trainer.ckpt_path).endswith("last.ckpt")
+    assert cli.trainer.current_epoch == 2
 
 
 def test_a_saved_config_repeats_the_run(workplace: Path) -> None:
     first = fit_quickstart()
-    again = run("fit", "-c", "runs/quickstart/config-fit.yaml")
+    again = run("fit", "-c", "runs/quickstart/config-fit.yaml", "--trainer.default_root_dir=runs/again")
     for one, two in zip(first.model.explainer.parameters(), again.model.explainer.parameters(), strict=True):
         assert torch.equal(one, two)
 
@@ -73,7 +129,9 @@ def test_a_checkpoint_does_not_override_the_command_line(workplace: Path) -> Non
 
 
 def test_a_resumed_run_equals_one_that_was_never_stopped(workplace: Path) -> None:
-    whole = fit_quickstart("--trainer.max_epochs", "4", "--model.init_args.lr_scheduler", "null")
+    whole = fit_quickstart(
+        "--trainer.max_epochs", "4", "--model.init_args.lr_scheduler", "null", "--trainer.default_root_dir=runs/whole"
+    )  # fmt: skip
     fit_quickstart("--trainer.max_epochs", "2", "--model.init_args.lr_scheduler", "null")
     resumed = fit_quickstart(
         "--trainer.max_epochs", "4", "--model.init_args.lr_scheduler", "null",

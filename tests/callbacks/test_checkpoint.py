@@ -7,6 +7,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from callbacks.checkpoint import RunCheckpoint
 from callbacks.health import RestartDeadHeads
@@ -33,7 +34,7 @@ def test_a_checkpoint_comes_every_so_often_and_at_the_end(
     trainer(tmp_path, RunCheckpoint(every, steps)).fit(Line(), numbers())
     assert saved == expected
     assert torch.load(last_checkpoint(tmp_path))["global_step"] == 6
-    assert len(names(tmp_path)) == 3  # last.ckpt, the file that it is a name of, and the one before
+    assert len(names(tmp_path)) == min(1 + len(expected), 3)
 
 
 def test_the_last_ones_are_kept(tmp_path: Path) -> None:
@@ -49,7 +50,7 @@ def test_nothing_is_written_of_a_fast_dev_run(tmp_path: Path) -> None:
 
 def test_gradients_that_are_summed_up_are_in_no_checkpoint(tmp_path: Path, saved: list[tuple[int, int]]) -> None:
     """Four batches to a step: the three after it stand at the same step, and are not saved once more."""
-    batches = [torch.ones(2, 1)] * 8
+    batches = DataLoader(torch.ones(8, 1))  # type: ignore[arg-type]
     trainer(tmp_path, RunCheckpoint(10, 1), epochs=1, accumulate_grad_batches=4).fit(Line(), batches)
     assert saved == [(4, 1), (8, 2), (8, 2)]
 
