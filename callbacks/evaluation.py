@@ -22,8 +22,8 @@ class EvaluationCallback(pl.Callback, ABC, Generic[S]):
     """Looks at each batch and what its step returned; measures, gathers and writes when all have been seen.
 
     A subclass fills in what it needs of `check`, `begin`, `take`, `figures`, `share` and `write`. All but `write` run on
-    every rank, so that they may compute and gather together; `write` runs on rank zero alone. The base tells where the
-    result is when the run is over.
+    every rank, so that they may compute and gather together; `write` runs on rank zero alone, and in no ``fast_dev_run``.
+    The base tells where the result is when the run is over.
     """
 
     stage: ClassVar[Literal["test", "predict"]] = "test"
@@ -130,5 +130,5 @@ class EvaluationCallback(pl.Callback, ABC, Generic[S]):
     def _finish(self, run: Run, stage: str) -> None:
         if stage == self.stage:
             shares = gather_on_zero(self.share(run))
-            if run.trainer.is_global_zero:
+            if run.trainer.is_global_zero and not run.trainer.fast_dev_run:
                 self.result = self.write(run, [share for share in shares if share is not None])

@@ -2,11 +2,13 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from pytorch_lightning import LightningModule, Trainer
 from safetensors.torch import save_file
 from torch import Tensor
 from typing_extensions import override
@@ -14,7 +16,7 @@ from typing_extensions import override
 from callbacks.evaluation import EvaluationCallback
 from callbacks.file_names import safe_path, slug
 from callbacks.run_access import Run
-from vitrine.core.atomic_io import finish_atomic_folder, staging_folder, start_atomic_folder
+from vitrine.core.atomic_io import finish_atomic_folder, start_atomic_folder
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation, class_name
 from vitrine.core.options import Share, checked
@@ -91,21 +93,21 @@ class PredictionWriter(EvaluationCallback[Sequence[Row]]):
         super().__init__()
         self.opacity = opacity
         self._rows: list[Row] = []
+        self._staging: Path | None = None  # where all ranks of this run write, until it is complete
 
     @override
     def begin(self, run: Run) -> None:
         """Makes the folder to write in; the other ranks wait for it."""
         _ = run.datamodule  # an error without one, before anything is written
         self._rows = []
-        if run.trainer.is_global_zero:
-            start_atomic_folder(run.folder / FOLDER, TABLE)
-        run.trainer.strategy.barrier("predictions")
+        staging = start_atomic_folder(run.folder / FOLDER, TABLE) if run.trainer.is_global_zero else None
+        self._staging = run.trainer.strategy.broadcast(staging)
 
     @override
     def take(self, run: Run, batch: Batch, outputs: object) -> None:
         """Writes the batch's images."""
         explanation, class_names = run.explanation(outputs), run.class_names
-        images, staging = run.plain_images(batch, range(len(explanation))), staging_folder(run.folder / FOLDER)
+        images, staging = run.plain_images(batch, range(len(explanation))), self._begun()
         for row, key in enumerate(batch["key"]):
             of_image = explanation[row : row + 1]
             write_image(staging / safe_path(key), key, images[row], of_image, opacity=self.opacity)
@@ -120,9 +122,21 @@ class PredictionWriter(EvaluationCallback[Sequence[Row]]):
     def write(self, run: Run, shares: Sequence[Sequence[Row]]) -> Path:
         """Writes the table over all ranks and gives the folder its name."""
         unique = {row.key: row for share in shares for row in share}  # samplers may double a sample to even out
-        write_table(staging_folder(run.folder / FOLDER) / TABLE, [unique[key] for key in sorted(unique)])
-        finish_atomic_folder(run.folder / FOLDER)
+        write_table(self._begun() / TABLE, [unique[key] for key in sorted(unique)])
+        finish_atomic_folder(self._begun(), run.folder / FOLDER)
+        self._staging = None
         return run.folder / FOLDER
+
+    def _begun(self) -> Path:
+        if self._staging is None:
+            raise RuntimeError("PredictionWriter writes between a prediction's start and its end.")
+        return self._staging
+
+    @override
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leaves an earlier ``predictions/`` as it was, and nothing of this one."""
+        if self._staging is not None and trainer.is_global_zero:
+            shutil.rmtree(self._staging, ignore_errors=True)
 
 
 def write_table(path: Path, rows: Sequence[Row]) -> None:

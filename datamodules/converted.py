@@ -42,6 +42,7 @@ class ConvertedDataModule(ShardDataModule):
                 continue
             listed = self.list_split(raw, split)
             if listed is not None:
-                write_set(listed, self.shards / split, shard_size=1000, workers=None, seed=0)
+                # Another node or run may have written them since.
+                write_set(listed, self.shards / split, shard_size=1000, workers=None, seed=0, reuse=True)
                 for note in listed.notes:
                     rank_zero_info(f"{self.shards / split}: {note}")

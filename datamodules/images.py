@@ -9,6 +9,7 @@ from datamodules.loaders import WholeLoader
 from datamodules.options import LoadingOptions
 from datamodules.ranks import RankShare
 from datamodules.samples import Sample, SampleError, collate
+from vitrine.core.worker_signals import leave_signals_to_parent
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.data.shards.converters.folder import EXTENSIONS
 
@@ -51,5 +52,11 @@ class ImageFolder(Dataset[Sample]):
 def folder_loader(images: ImageFolder, loading: LoadingOptions, share: RankShare) -> WholeLoader:
     """Batches of a folder's images, each once over all ranks; this rank's share."""
     own = Subset(images, range(share.rank, len(images), share.world_size))
-    loader = DataLoader(own, loading.batch_size, num_workers=loading.num_workers, collate_fn=collate)
+    loader = DataLoader(
+        own,
+        loading.batch_size,
+        num_workers=loading.num_workers,
+        collate_fn=collate,
+        worker_init_fn=leave_signals_to_parent,
+    )
     return WholeLoader(loader, share.most_batches(len(images), loading.batch_size))

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 from datamodules.options import LoadingOptions
 from datamodules.stream import ShardStream
 from vitrine.core.batch import Batch
+from vitrine.core.worker_signals import leave_signals_to_parent
 
 Progress = Callable[[], tuple[int, bool]]
 """The trainer's epoch, and whether the current batch is its last."""
@@ -106,4 +107,5 @@ def _empty_like(batch: Batch) -> Batch:
 def image_loader(stream: ShardStream, loading: LoadingOptions) -> DataLoader[Batch]:
     """Reads a stream in as many worker processes as the options say."""
     # A generator of its own: without it each pass would draw from the process's own random numbers.
-    return DataLoader(stream, batch_size=None, num_workers=loading.num_workers, generator=torch.Generator())
+    options: dict[str, Any] = {"num_workers": loading.num_workers, "worker_init_fn": leave_signals_to_parent}
+    return DataLoader(stream, batch_size=None, generator=torch.Generator(), **options)

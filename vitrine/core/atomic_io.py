@@ -1,11 +1,16 @@
 """Atomic file and folder writes: a file or folder appears under its name once it is complete, or not at all."""
 
+import glob
 import os
+import re
 import secrets
 import shutil
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from vitrine.core.locks import is_running
 
 
 @contextmanager
@@ -15,7 +20,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     Missing parent folders are made; an earlier file of that name is replaced.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.partial-{_unique()}{path.suffix}")
+    partial = _beside(path, "partial", path.suffix)
     try:
         yield partial
         partial.replace(path)
@@ -42,7 +47,8 @@ def atomic_new_folder(out: Path) -> Iterator[Path]:
     """
     out = out.resolve()
     check_vacant(out)
-    partial = out.with_name(f".{out.name}.partial-{_unique()}")
+    _remove_leftovers(out)
+    partial = _beside(out, "partial")
     try:
         partial.mkdir(parents=True)
         yield partial
@@ -62,19 +68,16 @@ def atomic_folder(folder: Path, marker: str) -> Iterator[Path]:
     staging = start_atomic_folder(folder, marker)
     try:
         yield staging
+        finish_atomic_folder(staging, folder)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
-    finish_atomic_folder(folder)
-
-
-def staging_folder(folder: Path) -> Path:
-    """The hidden sibling in which ``folder`` is written before it is renamed."""
-    return folder.with_name(f".{folder.name}.partial")
 
 
 def start_atomic_folder(folder: Path, marker: str) -> Path:
-    """Makes an empty staging folder for ``folder`` and returns it; leftovers of an interrupted run are removed.
+    """Makes an empty staging folder beside ``folder``, of this process alone, and returns it.
+
+    What processes of this machine that are no more have left of the same kind is removed.
 
     Args:
         folder: the final path.
@@ -85,21 +88,33 @@ def start_atomic_folder(folder: Path, marker: str) -> Path:
     """
     if not (folder / marker).is_file():
         check_vacant(folder)
-    staging = staging_folder(folder)
-    shutil.rmtree(staging, ignore_errors=True)
+    _remove_leftovers(folder)
+    staging = _beside(folder, "partial")
     staging.mkdir(parents=True)
     return staging
 
 
-def finish_atomic_folder(folder: Path) -> None:
-    """Renames the staging folder to ``folder``, in place of an earlier one."""
-    old = folder.with_name(f".{folder.name}.replaced")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
+def finish_atomic_folder(staging: Path, folder: Path) -> None:
+    """Renames a staging folder to ``folder``, in place of an earlier one."""
+    old = _beside(folder, "replaced")
+    with suppress(FileNotFoundError):
         folder.rename(old)
-    staging_folder(folder).rename(folder)
+    staging.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _unique() -> str:
-    return f"{os.getpid()}-{secrets.token_hex(4)}"
+def _beside(path: Path, kind: str, suffix: str = "") -> Path:
+    """A hidden name beside a path, which tells whose process it is of."""
+    stem = path.name.removesuffix(suffix)
+    return path.with_name(f".{stem}.{kind}-{_host()}-{os.getpid()}-{secrets.token_hex(4)}{suffix}")
+
+
+def _remove_leftovers(folder: Path) -> None:
+    for path in folder.parent.glob(f".{glob.escape(folder.name)}.*-{_host()}-*"):
+        told = re.fullmatch(r"\.(?:partial|replaced)-.*-(\d+)-[0-9a-f]{8}", path.name[len(folder.name) + 1 :])
+        if told is not None and not is_running(int(told[1])):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _host() -> str:
+    return re.sub(r"[^\w.]", "_", socket.gethostname())

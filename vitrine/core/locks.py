@@ -16,6 +16,8 @@ HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0
 """Age of the last heartbeat after which an owner on another machine is taken for dead."""
 POLL_SECONDS = 0.2
+HEARTBEAT = "heartbeat of "
+"""How the names of threads that renew locks begin; they do nothing that a forked process could be caught in."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def file_lock(
                 on_wait = None
             time.sleep(POLL_SECONDS)
     released = threading.Event()
-    beat = threading.Thread(target=_beat, args=(path, owner, released), name=f"heartbeat of {path.name}", daemon=True)
+    beat = threading.Thread(target=_beat, args=(path, owner, released), name=f"{HEARTBEAT}{path.name}", daemon=True)
     beat.start()
     try:
         yield
@@ -127,7 +129,7 @@ def _beat(path: Path, owner: LockOwner, released: threading.Event) -> None:
 
 
 def _is_stale(path: Path, holder: LockOwner | None) -> bool:
-    if holder is not None and holder.host == socket.gethostname() and not _is_running(holder.pid):
+    if holder is not None and holder.host == socket.gethostname() and not is_running(holder.pid):
         return True
     return _age(path) > STALE_SECONDS
 
@@ -144,7 +146,8 @@ def _age(path: Path) -> float:
         probe.unlink(missing_ok=True)
 
 
-def _is_running(pid: int) -> bool:
+def is_running(pid: int) -> bool:
+    """Whether this machine has a process of that number."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,5 +1,9 @@
 """Nothing half-written is ever seen under its final name."""
 
+import re
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +12,6 @@ from vitrine.core.atomic_io import (
     atomic_file,
     atomic_folder,
     finish_atomic_folder,
-    staging_folder,
     start_atomic_folder,
 )
 
@@ -32,13 +35,23 @@ def test_an_exception_leaves_the_earlier_folder(tmp_path: Path) -> None:
     assert (folder / "index.html").read_text() == "old"
 
 
-def test_what_an_interrupted_run_left_is_cleared(tmp_path: Path) -> None:
+def test_what_a_dead_process_left_is_cleared_and_what_others_write_is_not(tmp_path: Path) -> None:
     folder = tmp_path / "report"
-    (start_atomic_folder(folder, "index.html") / "left.txt").write_text("half")
-    start_atomic_folder(folder, "index.html")
-    assert not any(staging_folder(folder).iterdir())
-    finish_atomic_folder(folder)
-    assert [path.name for path in tmp_path.iterdir()] == ["report"]
+    script = f"from vitrine.core.atomic_io import *; start_atomic_folder(Path({str(folder)!r}), 'index.html')"
+    subprocess.run([sys.executable, "-c", script], check=True)
+    (left,) = tmp_path.iterdir()
+    elsewhere = left.with_name(left.name.replace(re.sub(r"[^\w.]", "_", socket.gethostname()), "elsewhere"))
+    elsewhere.mkdir()
+    other = start_atomic_folder(folder, "index.html")
+    (other / "index.html").write_text("other")
+    own = start_atomic_folder(folder, "index.html")
+    (own / "index.html").write_text("own")
+    assert not left.exists()
+    finish_atomic_folder(own, folder)
+    assert (folder / "index.html").read_text() == "own"
+    finish_atomic_folder(other, folder)
+    assert (folder / "index.html").read_text() == "other"
+    assert set(tmp_path.iterdir()) == {folder, elsewhere}
 
 
 def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
@@ -61,7 +74,7 @@ def test_what_is_not_ours_is_not_replaced(tmp_path: Path, kind: str) -> None:
     ):
         pass
     assert (place if kind == "file" else place / "thesis.txt").read_text() == "mine"
-    assert not staging_folder(place).exists()
+    assert list(tmp_path.iterdir()) == [place]
 
 
 def test_a_file_appears_at_the_end_only(tmp_path: Path) -> None:

@@ -39,7 +39,9 @@ class Converter:
     list_samples: Callable[[Namespace], SampleSet]
 
 
-def write_set(samples: SampleSet, out: Path, *, shard_size: int, workers: int | None, seed: int) -> ShardIndex:
+def write_set(
+    samples: SampleSet, out: Path, *, shard_size: int, workers: int | None, seed: int, reuse: bool = False
+) -> ShardIndex:
     """Writes a listed split; the other arguments are those of `write_shards`."""
     return write_shards(
         samples.samples,
@@ -54,6 +56,7 @@ def write_set(samples: SampleSet, out: Path, *, shard_size: int, workers: int | 
         shard_size=shard_size,
         workers=workers,
         seed=seed,
+        reuse=reuse,
     )
 
 

@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.synchronize import Event
 from typing import Any, TypeVar
 
+from vitrine.core.locks import HEARTBEAT
 from vitrine.core.progress import progress_bar
 
 TaskT = TypeVar("TaskT")
@@ -81,7 +82,8 @@ def _run_in_pool(
 
 def _start_method() -> str:
     """Fork, which also works for scripts without a ``__main__`` guard; spawn beside other threads and on macOS."""
-    return "fork" if sys.platform == "linux" and threading.active_count() == 1 else "spawn"
+    others = [thread for thread in threading.enumerate() if not thread.name.startswith(HEARTBEAT)]
+    return "fork" if sys.platform == "linux" and len(others) == 1 else "spawn"
 
 
 def _wait_for(futures: Sequence[Future[Any]], num_done: Callable[[], int], advance: Callable[[int], None]) -> None:

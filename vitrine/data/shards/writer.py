@@ -4,18 +4,21 @@ import hashlib
 import io
 import os
 import random
+import sys
 import tarfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from vitrine.core.atomic_io import atomic_new_folder, check_vacant
+from vitrine.core.locks import LockOwner, file_lock
 from vitrine.core.options import Count, CountOrZero, checked
 from vitrine.data.shards.pool import Advance, run_tasks
 from vitrine.data.shards.rules import RecordRules
 from vitrine.data.shards.sample import Sample, declared_problems, encode_sample, make_key
-from vitrine.data.shards.schema import BOX_ENTRIES, INDEX_FILE, Annotation, ShardEntry, ShardIndex
+from vitrine.data.shards.schema import BOX_ENTRIES, INDEX_FILE, Annotation, ShardEntry, ShardIndex, read_index
 
 __all__ = ["Sample", "make_key", "write_shards"]
 
@@ -42,8 +45,12 @@ def write_shards(
     shard_size: Count = 1000,
     workers: CountOrZero | None = None,
     seed: int = 0,
+    reuse: bool = False,
 ) -> ShardIndex:
     """Writes samples as a split folder, which exists only once it is complete.
+
+    Another process that writes the same folder, also on another machine of the file system, is waited for, and what it wrote
+    is taken.
 
     Samples are sorted by key and shuffled with ``seed``, so that shards mix classes, and equal samples produce equal bytes in
     any order and with any number of workers.
@@ -61,6 +68,7 @@ def write_shards(
         shard_size: number of samples in a shard; the last one may have fewer.
         workers: number of processes; 0 and 1 work in this one, None uses one for each CPU.
         seed: seed of the shuffle.
+        reuse: takes a split that is there already, in place of an error.
 
     Raises:
         FileExistsError: where ``out`` is not empty.
@@ -69,12 +77,16 @@ def write_shards(
         ValueError: where a sample is broken or breaks a rule of the schema, or two share a key.
     """
     out = Path(out)
-    check_vacant(out)
+    if not reuse:
+        check_vacant(out)
     rules = _make_rules(samples, classes, annotations, part_names, multi_label=multi_label)
     if not samples:
         raise ValueError(f"There are no samples to write to {out}; give at least one.")
     _check_samples(samples, rules)
-    with atomic_new_folder(out) as partial:
+    with _alone(out) as waited, ExitStack() as stack:
+        if (reuse or waited) and (out / INDEX_FILE).is_file():
+            return read_index(out)
+        partial = stack.enter_context(atomic_new_folder(out))
         tasks = _plan(samples, partial, rules, shard_size, seed)
         workers = (os.cpu_count() or 1) if workers is None else workers
         shards = run_tasks(_write_shard, tasks, workers=workers, total=len(samples), title=f"{dataset} {split}")
@@ -93,6 +105,19 @@ def write_shards(
         )
         (partial / INDEX_FILE).write_text(index.to_json(), encoding="utf-8")
     return index
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[bool]:
+    """Holds the lock of a split that is being written; gives whether another process had it first."""
+    waited: list[LockOwner | None] = []
+
+    def wait(owner: LockOwner | None) -> None:
+        waited.append(owner)
+        sys.stderr.write(f"{out} is being written by {owner or 'another process'}: waits for it.\n")
+
+    with file_lock(out.with_name(f".{out.name}.lock"), f"shards of {out}", wait=True, on_wait=wait):
+        yield bool(waited)
 
 
 def _make_rules(

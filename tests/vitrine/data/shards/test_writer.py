@@ -1,5 +1,6 @@
 import io
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -312,3 +313,36 @@ def test_what_is_said_of_boxes_must_be_said_by_all(tmp_path: Path, make_samples:
     with pytest.raises(ValueError, match=f"sample 's000' and sample 's001' differ in having {name}: give them to all"):
         write([replace(one, **told), *others], tmp_path / "some")
     assert not (tmp_path / "some").exists()
+
+
+def _write_slowly(samples: list[Sample], out: Path, ready: Any) -> None:
+    from vitrine.data.shards import writer
+
+    original = writer._plan
+
+    def plan(*args: Any) -> Any:
+        ready.set()
+        time.sleep(1)
+        return original(*args)
+
+    writer._plan = plan  # type: ignore[assignment]
+    write(samples, out)
+
+
+def test_a_second_process_waits_and_takes_what_the_first_wrote(
+    tmp_path: Path, make_samples: MakeSamples, capsys: pytest.CaptureFixture[str]
+) -> None:
+    context = multiprocessing.get_context("fork")
+    ready = context.Event()
+    first = context.Process(target=_write_slowly, args=(make_samples(6), tmp_path / "train", ready))
+    first.start()
+    assert ready.wait(30)
+    index = write(make_samples(6), tmp_path / "train")
+    first.join()
+    assert first.exitcode == 0
+    assert f"{tmp_path / 'train'} is being written by process {first.pid}" in capsys.readouterr().err
+    assert index == read_index(tmp_path / "train")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["train"]
+    with pytest.raises(FileExistsError, match="train exists"):
+        write(make_samples(6), tmp_path / "train")
+    assert write(make_samples(6), tmp_path / "train", reuse=True) == index
