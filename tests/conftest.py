@@ -1,8 +1,9 @@
 """Small sets that several tests read, made once a session."""
 
 import os
+import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,19 @@ def ranks() -> Iterator[RankPool]:
     """Runs a function on two ranks, in processes that all tests share: ``ranks.run(function, *arguments)``."""
     with RankPool() as pool:
         yield pool
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """Gives a port that nobody listens on."""
+
+    def find() -> int:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            port: int = listener.getsockname()[1]
+            return port
+
+    return find
 
 
 @pytest.fixture(scope="session")

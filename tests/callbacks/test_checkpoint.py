@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from callbacks.checkpoint import RunCheckpoint
 from callbacks.health import RestartDeadHeads
-from tests.helpers.line_fit import Line, numbers, trainer
+from tests.helpers.line_fit import Line, Numbers, numbers, trainer
 from vitrine.core.checkpoint_files import best_checkpoint, damage_of, last_checkpoint
 
 
@@ -140,28 +140,6 @@ class Recorded(Line):
     def validation_step(self, batch: Tensor) -> None:
         self.seen.append(("val", float(batch)))
         super().validation_step(batch)
-
-
-class Numbers:
-    """Batches of one number each; a checkpoint keeps the place, as loaders of datamodules do."""
-
-    def __init__(self, count: int = 3) -> None:
-        self.count, self.place, self.skip = count, 0, 0
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __iter__(self) -> Any:
-        begin, self.skip = self.skip, 0
-        for number in range(begin, self.count):
-            self.place = number + 1
-            yield torch.tensor([[float(number)]])
-
-    def state_dict(self) -> dict[str, int]:
-        return {"place": self.place % self.count}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        self.skip = state["place"]
 
 
 class StopAt(pl.Callback):

@@ -9,15 +9,17 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 import torch.distributed as dist
 
-KEY, SEEN = "vitrine/failure", "vitrine/failure/seen"
+from vitrine.core.distributed import leave_process_group
+
+KEY, SEEN, DONE = "vitrine/failure", "vitrine/failure/seen", "vitrine/done"
 POLL_SECONDS = 0.5
-GRACE_SECONDS = 3.0
+GRACE_SECONDS = 5.0
 """How long a rank that learns of a failure has to end by itself."""
 LINGER_SECONDS = 10.0
 """How long the rank that failed waits for the others: the store may live in it."""
@@ -29,7 +31,7 @@ class _Watch:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.store: dist.Store | None = None
-        self.rank = 0
+        self.rank, self.world_size = 0, 1
         self.failed_rank: int | None = None
         self.code = 0
         self.over = threading.Event()
@@ -49,7 +51,7 @@ class _Watch:
             # A connection of its own: the other one may be waiting.
             store = dist.distributed_c10d._get_default_store().clone()  # noqa: SLF001 - there is no public way
             store.set_timeout(timedelta(seconds=LINGER_SECONDS))
-            self.store, self.rank = store, dist.get_rank()
+            self.store, self.rank, self.world_size = store, dist.get_rank(), dist.get_world_size()
         return self.store is not None
 
     def ask(self) -> bool:
@@ -82,27 +84,54 @@ class _Watch:
         return self.failed_rank != self.rank
 
     def linger(self) -> None:
-        """Waits until the other ranks know, and until rank zero has ended where it started this process.
+        """Waits until the other ranks know, lets go of them, and waits for the end of a rank zero that started this process.
 
         Lightning kills the process of rank zero when one that it started has ended with an error.
         """
-        end = time.monotonic() + LINGER_SECONDS
-        started_by_zero = "LOCAL_RANK" in os.environ and not {"TORCHELASTIC_RUN_ID", "SLURM_JOB_ID"} & set(os.environ)
         with suppress(RuntimeError):
             self.connect()
-        while self.store is not None and time.monotonic() < end:
-            if started_by_zero and self.rank > 0:
-                if os.getppid() != self.parent:
-                    return
-            elif self._all_know():
-                return
-            time.sleep(POLL_SECONDS / 5)
+        if self.store is None:
+            return
+        self.stop()
+        _wait_until(lambda: self.failed_rank is None or self._count(SEEN) >= self.world_size)
+        if dist.get_backend() == "gloo":  # others that wait in a collective then end by themselves
+            leave_process_group()
+        if self.rank and "LOCAL_RANK" in os.environ and not {"TORCHELASTIC_RUN_ID", "SLURM_JOB_ID"} & set(os.environ):
+            _wait_until(lambda: os.getppid() != self.parent)
 
-    def _all_know(self) -> bool:
+    def finish(self) -> int:
+        """Exit code of a rank that came to its end well: rank zero, where the store may live, waits for the others."""
+        with suppress(RuntimeError):
+            if self.connect() and self.store is not None:
+                self.store.add(DONE, 1)
+                if self.rank == 0:
+                    _wait_until(lambda: self.ask() or self._count(DONE) >= self.world_size)
+        return self.code
+
+    def _count(self, key: str) -> int:
+        """Ranks that have counted themselves; all of them where the store is gone."""
         try:
-            return self.store is None or self.failed_rank is None or self.store.add(SEEN, 0) >= dist.get_world_size()
+            return self.world_size if self.store is None else self.store.add(key, 0)
         except RuntimeError:
-            return True
+            return self.world_size
+
+    def end_in_time(self, code: int) -> None:
+        """Ends this process in any case: leaving a group whose other ranks wait may take for ever."""
+        if self.store is not None:
+            timer = threading.Timer(LINGER_SECONDS, end_process, (code,))
+            timer.daemon = True
+            timer.start()
+
+    def stop(self) -> None:
+        """Ends the thread, which would ask a store that may be gone."""
+        self.over.set()
+        self.thread.join(1)
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + LINGER_SECONDS
+    while not condition() and time.monotonic() < end:
+        time.sleep(POLL_SECONDS / 5)
 
 
 _watch: _Watch | None = None
@@ -126,15 +155,18 @@ def shared_failures() -> Iterator[None]:
     except SystemExit as error:
         if error.code:
             watch.linger()
-            _end_in_time(error.code if isinstance(error.code, int) else 1)
+            watch.end_in_time(error.code if isinstance(error.code, int) else 1)
         raise
     except BaseException as error:  # noqa: BLE001 - shown below; Ctrl-C ends all ranks as well
         code = _code_of(error, watch)
-        _end_in_time(code)
+        watch.end_in_time(code)
         raise SystemExit(code) from None
+    else:
+        watch.stop()
+        if code := watch.finish():
+            raise SystemExit(code)
     finally:
-        watch.over.set()
-        watch.thread.join(1)
+        watch.stop()
         _watch = None
 
 
@@ -148,14 +180,6 @@ def _code_of(error: BaseException, watch: _Watch) -> int:
         sys.stderr.flush()
         watch.linger()
     return watch.code or code
-
-
-def _end_in_time(code: int) -> None:
-    """Ends this process in any case: leaving a group whose other ranks wait may take for ever."""
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        timer = threading.Timer(LINGER_SECONDS, end_process, (code,))
-        timer.daemon = True
-        timer.start()
 
 
 def is_told_first(code: int) -> bool:

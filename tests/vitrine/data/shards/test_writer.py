@@ -21,6 +21,7 @@ from PIL import Image
 
 import vitrine
 from vitrine.core.atomic_io import atomic_new_folder
+from vitrine.core.locks import HEARTBEAT
 from vitrine.data.shards.pool import _start_method, run_tasks
 from vitrine.data.shards.sample import Sample, make_key
 from vitrine.data.shards.schema import ShardIndex, read_index
@@ -291,11 +292,12 @@ def test_a_target_filled_meanwhile_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_process_with_other_threads_is_not_forked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
-    for threads, method in ((1, "fork"), (2, "spawn")):
-        monkeypatch.setattr(threading, "active_count", lambda threads=threads: threads)
+    main, beat, other = (threading.Thread(name=name) for name in ("main", f"{HEARTBEAT}.lock", "other"))
+    for threads, method in (([main], "fork"), ([main, beat], "fork"), ([main, other], "spawn")):
+        monkeypatch.setattr(threading, "enumerate", lambda threads=threads: threads)
         assert _start_method() == method
     monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr(threading, "active_count", lambda: 1)
+    monkeypatch.setattr(threading, "enumerate", lambda: [main])
     assert _start_method() == "spawn"
 
 
