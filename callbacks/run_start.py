@@ -18,9 +18,11 @@ from vitrine.core.checkpoint_files import (
     last_checkpoint,
     newest_whole,
 )
-from vitrine.core.locks import STALE_SECONDS, LockHeldError, file_lock
+from vitrine.core.locks import HEARTBEAT_SECONDS, STALE_SECONDS, LockHeldError, file_lock
 
 LOCK = ".lock"
+BEAT_SECONDS = 3 * HEARTBEAT_SECONDS
+"""How long a lock that is held elsewhere is watched for a sign of life."""
 LEARNED = ("explainer", "classifier.safetensors")
 """What a fit exports; the next fit replaces it as a whole when it ends, and keeps the names that a person gave."""
 WRITTEN = (
@@ -61,8 +63,9 @@ def _is_beating(lock: Path) -> bool:
     """Whether a lock's owner gives a sign of life within the next seconds."""
     try:
         before = lock.stat().st_mtime_ns
-        for _ in range(15):
-            time.sleep(1)
+        end = time.monotonic() + BEAT_SECONDS
+        while time.monotonic() < end:
+            time.sleep(0.2)
             if lock.stat().st_mtime_ns != before:
                 return True
     except FileNotFoundError:
