@@ -26,7 +26,7 @@ help:
 quickstart: .venv/.quickstart
 	$(BIN)/python -m vitrine.an8flower --variant single-6c --out data/an8flower-small --views 20 --size 96 --crops 2 \
 		--rotations 2 --crop-size 80 --if-missing
-	$(BIN)/python train.py fit -c configs/quickstart.yaml
+	$(BIN)/python train.py fit -c configs/quickstart.yaml --overwrite true
 	$(BIN)/python train.py test -c configs/quickstart.yaml
 	@echo "Open $(CURDIR)/$(RUN)/report/index.html"
 

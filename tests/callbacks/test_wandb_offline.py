@@ -98,6 +98,27 @@ def _is_artifact(record: Record) -> bool:
     return record.WhichOneof("record_type") == "artifact" or record.request.HasField("log_artifact")
 
 
+def test_wandb_gets_each_checkpoint(workplace: Path, small_run: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    folder = workplace / "checkpointed"
+    options = [f"--trainer.default_root_dir={folder}", "--trainer.logger.init_args.log_model=all"]
+    train.main(
+        ["fit", *small_run, "-c", "configs/trainer/wandb.yaml", *options, "--checkpoint.monitor=val/f_reg"]
+        + ["--checkpoint.every_n_epochs=1"]
+    )  # fmt: skip
+    wandb.finish()
+    wandb.teardown()
+    (path,) = (folder / "wandb").glob("offline-run-*/*.wandb")
+    artifacts = [
+        record.request.log_artifact.artifact if record.HasField("request") else record.artifact
+        for record in records(path) if _is_artifact(record)
+    ]  # fmt: skip
+    models = [artifact for artifact in artifacts if artifact.type == "model"]
+    assert len(models) >= 3
+    assert "best" in {alias for artifact in models for alias in artifact.aliases}
+    assert all(entry.path == "model.ckpt" for artifact in models for entry in artifact.manifest.contents)
+
+
 def test_tensorboard_gets_the_panel(workplace: Path, small_run: list[str], panels: str) -> None:
     train.main(["fit", *small_run, "-c", panels, "-c", "configs/trainer/tensorboard.yaml"])
     (path,) = (workplace / "runs" / "quickstart" / "logs").rglob("events.out.tfevents.*")

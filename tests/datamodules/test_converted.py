@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+from typing_extensions import override
 
-from datamodules import ImageNetDataModule, SaliencyDataModule, TinyImageNetDataModule
+from datamodules import FolderDataModule, ImageNetDataModule, SaliencyDataModule, TinyImageNetDataModule
 from datamodules.base import ShardDataModule
-from tests.helpers.image_datamodules import ready
+from tests.helpers.image_datamodules import OPTIONS, counts, ready
+from vitrine.data.shards.converter import SampleSet, write_set
 
 SETS = Path(__file__).parents[1] / "vitrine" / "data" / "shards" / "image_sets.py"
 
@@ -22,3 +24,20 @@ SETS = Path(__file__).parents[1] / "vitrine" / "data" / "shards" / "image_sets.p
 def test_without_root_and_shards_the_remedy_is_named(kind: type[ShardDataModule], command: str, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=rf"python -m vitrine\.shards {command} --out {tmp_path}/shards/test"):
         ready(kind(tmp_path / "shards"))
+
+
+class OvertakenDataModule(FolderDataModule):
+    """Another node writes each split while this one lists it."""
+
+    @override
+    def list_split(self, root: Path, split: str) -> SampleSet | None:
+        listed = super().list_split(root, split)
+        if listed is not None:
+            write_set(listed, self.shards / split, shard_size=5, workers=0, seed=1)
+        return listed
+
+
+def test_what_another_node_has_written_meanwhile_is_read(class_folder: Path, tmp_path: Path) -> None:
+    data = ready(OvertakenDataModule(tmp_path / "shards", class_folder, **OPTIONS), "fit")
+    assert counts(data) == {"train": 12, "test": 4}
+    assert data.splits["train"].index.shards[0].count == 5
