@@ -29,6 +29,7 @@ import lightning_modules
 from callbacks.checkpoint import RunCheckpoint
 from callbacks.launch import check_strategy, slurm_plugins
 from callbacks.metrics_table import MetricsTable
+from callbacks.run_access import is_trial
 from callbacks.run_folder import EpochMetrics, MetricsFile, RunConfig
 from callbacks.run_start import checkpoint_of_fit, checkpoint_to_read, folder_lock
 from callbacks.stop_signals import StopSignals
@@ -149,7 +150,7 @@ class TrainCLI(LightningCLI):
             kwargs["return_predictions"] = False  # callbacks write them; kept, they would fill the memory
         if subcommand != "fit":
             kwargs["ckpt_path"] = checkpoint_to_read(folder, wanted, needed=self.model.needs_checkpoint)
-        elif not trainer.fast_dev_run:
+        elif not is_trial(trainer):
             overwrite = self._get(self.config, "overwrite")
             kwargs["ckpt_path"] = checkpoint_of_fit(
                 folder, wanted, overwrite=overwrite, is_first=trainer.is_global_zero

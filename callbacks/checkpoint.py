@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 from typing_extensions import override
 
+from callbacks.run_access import is_trial
 from vitrine.core.checkpoint_files import OF_A_STEP, best_checkpoint, checkpoint_of, last_checkpoint
 from vitrine.core.options import Count, checked
 
@@ -108,7 +109,7 @@ class RunCheckpoint(Checkpoint):
     def save(self, trainer: Trainer) -> None:
         """Writes a checkpoint; all ranks take part. Nothing is written of a ``fast_dev_run``."""
         self._due = False
-        if trainer.fast_dev_run:
+        if is_trial(trainer):
             return
         path = checkpoint_of(trainer.default_root_dir, trainer.current_epoch, trainer.global_step)
         partial = path.with_name(f".{path.name}.partial")

@@ -10,7 +10,7 @@ from rich.console import Console
 from torch import Tensor
 from typing_extensions import override
 
-from callbacks.run_access import Run
+from callbacks.run_access import Run, is_trial
 from vitrine.core.batch import Batch
 from vitrine.core.distributed import gather_on_zero
 
@@ -130,5 +130,5 @@ class EvaluationCallback(pl.Callback, ABC, Generic[S]):
     def _finish(self, run: Run, stage: str) -> None:
         if stage == self.stage:
             shares = gather_on_zero(self.share(run))
-            if run.trainer.is_global_zero and not run.trainer.fast_dev_run:
+            if run.trainer.is_global_zero and not is_trial(run.trainer):
                 self.result = self.write(run, [share for share in shares if share is not None])

@@ -24,6 +24,11 @@ from vitrine.explainers.srae.x_features import OnBackbone
 D = TypeVar("D", bound=ExplanationData)
 
 
+def is_trial(trainer: pl.Trainer) -> bool:
+    """Whether this is a ``fast_dev_run``, which writes over nothing."""
+    return bool(vars(trainer).get("fast_dev_run"))
+
+
 class NamesClasses(Protocol):
     """An explainer that may know the names of the backbone's classes."""
 

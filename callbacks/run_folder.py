@@ -12,6 +12,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from typing_extensions import override
 
 from callbacks.loggers import log_artifact
+from callbacks.run_access import is_trial
 from vitrine.core.atomic_io import atomic_file
 
 
@@ -40,7 +41,7 @@ class MetricsFile(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Asked for on all ranks: what Lightning has not computed by now is a collective.
         values = {metric: float(value) for metric, value in trainer.callback_metrics.items()}
-        if not trainer.is_global_zero or trainer.fast_dev_run:
+        if not trainer.is_global_zero or is_trial(trainer):
             return
         limit = trainer.limit_test_batches
         is_whole = isinstance(limit, float) and limit == 1  # a whole number counts batches
@@ -91,7 +92,7 @@ class Export(Callback):
 
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.is_global_zero or trainer.fast_dev_run:
+        if not trainer.is_global_zero or is_trial(trainer):
             return
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)

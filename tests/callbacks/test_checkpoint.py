@@ -50,7 +50,7 @@ def test_nothing_is_written_of_a_fast_dev_run(tmp_path: Path) -> None:
 
 def test_gradients_that_are_summed_up_are_in_no_checkpoint(tmp_path: Path, saved: list[tuple[int, int]]) -> None:
     """Four batches to a step: the three after it stand at the same step, and are not saved once more."""
-    batches = DataLoader(torch.ones(8, 1))  # type: ignore[arg-type]
+    batches: DataLoader[Tensor] = DataLoader(torch.ones(8, 1))  # type: ignore[arg-type]
     trainer(tmp_path, RunCheckpoint(10, 1), epochs=1, accumulate_grad_batches=4).fit(Line(), batches)
     assert saved == [(4, 1), (8, 2), (8, 2)]
 

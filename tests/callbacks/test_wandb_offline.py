@@ -102,10 +102,8 @@ def test_wandb_gets_each_checkpoint(workplace: Path, small_run: list[str], monke
     monkeypatch.setenv("WANDB_SILENT", "true")
     folder = workplace / "checkpointed"
     options = [f"--trainer.default_root_dir={folder}", "--trainer.logger.init_args.log_model=all"]
-    train.main(
-        ["fit", *small_run, "-c", "configs/trainer/wandb.yaml", *options, "--checkpoint.monitor=val/f_reg"]
-        + ["--checkpoint.every_n_epochs=1"]
-    )  # fmt: skip
+    options += ["--checkpoint.monitor=val/f_reg", "--checkpoint.every_n_epochs=1"]
+    train.main(["fit", *small_run, "-c", "configs/trainer/wandb.yaml", *options])
     wandb.finish()
     wandb.teardown()
     (path,) = (folder / "wandb").glob("offline-run-*/*.wandb")

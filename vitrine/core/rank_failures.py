@@ -12,10 +12,14 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import torch.distributed as dist
 
 from vitrine.core.distributed import leave_process_group
+
+if TYPE_CHECKING:  # a torch without distributed has none
+    from torch._C._distributed_c10d import Store
 
 KEY, SEEN, DONE = "vitrine/failure", "vitrine/failure/seen", "vitrine/done"
 POLL_SECONDS = 0.5
@@ -30,7 +34,7 @@ class _Watch:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.store: dist.Store | None = None
+        self.store: Store | None = None
         self.rank, self.world_size = 0, 1
         self.failed_rank: int | None = None
         self.code = 0
@@ -69,7 +73,7 @@ class _Watch:
                 self._take(self.store, self.store.compare_set(KEY, "", own).decode())
         return self.failed_rank is None or self.failed_rank == self.rank
 
-    def _take(self, store: dist.Store, record: str) -> None:
+    def _take(self, store: "Store", record: str) -> None:
         rank, code = record.split()
         self.failed_rank, self.code = int(rank), int(code)
         store.add(SEEN, 1)

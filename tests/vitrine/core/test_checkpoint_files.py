@@ -70,13 +70,15 @@ def test_auto_takes_the_one_before_where_the_newest_is_not_whole(tmp_path: Path)
 
 
 def test_what_is_not_there_or_not_whole_is_refused(tmp_path: Path) -> None:
+    told: list[str] = []
+    tell = told.append
     with pytest.raises(FileNotFoundError, match=r"--ckpt_path last: .*last\.ckpt does not exist"):
-        checkpoint_named(tmp_path, "last", str)
+        checkpoint_named(tmp_path, "last", tell)
     with pytest.raises(FileNotFoundError, match=r"--ckpt_path best: .*--checkpoint\.monitor"):
-        checkpoint_named(tmp_path, "best", str)
+        checkpoint_named(tmp_path, "best", tell)
     path = tmp_path / "mine.ckpt"
     with pytest.raises(FileNotFoundError, match=r"mine\.ckpt does not exist"):
-        checkpoint_named(tmp_path, str(path), str)
+        checkpoint_named(tmp_path, str(path), tell)
     path.write_bytes(b"PK")
     with pytest.raises(ValueError, match=r"mine\.ckpt is torn"):
-        checkpoint_named(tmp_path, str(path), str)
+        checkpoint_named(tmp_path, str(path), tell)

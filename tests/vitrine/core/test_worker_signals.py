@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from multiprocessing.connection import Connection
+from typing import Any
 
 from torch.utils.data import DataLoader
 
@@ -19,7 +20,8 @@ def _signal_the_others(connection: Connection, others: list[int]) -> None:
 
 
 def test_a_worker_outlives_signals_that_do_not_come_from_its_parent() -> None:
-    loader = DataLoader(range(64), batch_size=4, num_workers=2, worker_init_fn=leave_signals_to_parent)  # type: ignore[arg-type]
+    samples: Any = range(64)
+    loader: DataLoader[int] = DataLoader(samples, batch_size=4, num_workers=2, worker_init_fn=leave_signals_to_parent)
     batches = iter(loader)
     next(batches)
     workers = [worker.pid for worker in mp.active_children() if worker.pid]
