@@ -150,7 +150,9 @@ class TrainCLI(LightningCLI):
             kwargs["return_predictions"] = False  # callbacks write them; kept, they would fill the memory
         if subcommand != "fit":
             kwargs["ckpt_path"] = checkpoint_to_read(folder, wanted, needed=self.model.needs_checkpoint)
-        elif not is_trial(trainer):
+        elif is_trial(trainer):
+            kwargs["ckpt_path"] = None  # tries one batch of each; Lightning does not let it go on with more epochs
+        else:
             overwrite = self._get(self.config, "overwrite")
             kwargs["ckpt_path"] = checkpoint_of_fit(
                 folder, wanted, overwrite=overwrite, is_first=trainer.is_global_zero

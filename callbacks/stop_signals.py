@@ -8,11 +8,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, cast
+from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from torch import distributed
 from typing_extensions import override
 
@@ -70,6 +71,9 @@ class StopSignals(Checkpoint):
         self._process, self._in_loop = os.getpid(), False
         try:
             yield
+        except BaseException:
+            end_waiting_ranks(trainer)
+            raise
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -120,7 +124,9 @@ class StopSignals(Checkpoint):
     def _save_and_stop(self, trainer: Trainer) -> None:
         # A fit that has not stepped sums up over one pass, of which a checkpoint keeps nothing.
         if trainer.global_step:
-            cast("RunCheckpoint", trainer.checkpoint_callback).save(trainer)
+            for callback in trainer.checkpoint_callbacks:
+                if isinstance(callback, RunCheckpoint):
+                    callback.save(trainer)
         self._stop_all(trainer)
 
     def _stop_all(self, trainer: Trainer) -> None:
@@ -169,6 +175,13 @@ class StopSignals(Checkpoint):
         job = slurm_job()
         if signum == signal.SIGUSR1 and self.requeue and job is not None:
             requeue_job(job)
+
+
+def end_waiting_ranks(trainer: Trainer) -> None:
+    """Ends the processes that Lightning started, where they would wait for a group that does not come about."""
+    launcher = trainer.strategy.launcher
+    if isinstance(launcher, _SubprocessScriptLauncher) and not distributed.is_initialized():
+        launcher.kill(signal.SIGKILL)
 
 
 def slurm_job() -> str | None:

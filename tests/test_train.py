@@ -57,6 +57,7 @@ def test_a_second_fit_in_the_same_folder_has_to_say_what_it_means(
         for part in ("runs/quickstart holds a run", "--ckpt_path auto", "trainer.default_root_dir", "--overwrite true"):
             assert part in told
     run(*options, "--trainer.fast_dev_run=true")
+    run(*options, "--trainer.fast_dev_run=true", "--ckpt_path=auto")
     assert contents(folder) == before
     assert "give one of them" in refusal(capsys, *options, "--overwrite=true", "--ckpt_path=auto")
     (folder / "metrics.json").write_text("{}")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 
 from callbacks.checkpoint import RunCheckpoint
 from callbacks.stop_signals import Stopped, StopSignals, slurm_job
@@ -69,6 +70,12 @@ def test_a_fit_stops_after_its_step_and_goes_on_exactly(
     resumed, run = fit(tmp_path, validating=validating)
     assert run.global_step == 9
     assert torch.equal(resumed.layer.weight, whole.layer.weight)
+
+
+def test_a_checkpoint_callback_of_lightning_beside_it_does_no_harm(tmp_path: Path) -> None:
+    with pytest.raises(Stopped):
+        fit(tmp_path, ModelCheckpoint(tmp_path / "own"), SignalAt("on_train_batch_start", 2))
+    assert torch.load(last_checkpoint(tmp_path))["global_step"] == 2
 
 
 def test_gradients_are_not_lost_where_they_are_summed_up(tmp_path: Path) -> None:
