@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -71,14 +72,41 @@ def module_of(shards: Path, **options: Any) -> ShardDataModule:
     return ShardDataModule(shards, **grouped(ShardDataModule, small | cache | options))
 
 
-def at(data: ShardDataModule, rank: int = 0, world: int = 1, epoch: int = 0) -> ShardDataModule:
+def at(data: ShardDataModule, rank: int = 0, world: int = 1, epoch: int = 0, setup: str = "fit") -> ShardDataModule:
     """The datamodule as it is on one of several ranks, in one epoch, without an extractor."""
-    loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=SimpleNamespace(is_last_batch=False)))
-    place = {"global_rank": rank, "world_size": world, "current_epoch": epoch}
+    progress = SimpleNamespace(
+        is_last_batch=False, current=SimpleNamespace(ready=0, started=0, processed=0, completed=0)
+    )
+    epochs = SimpleNamespace(ready=1, started=1, completed=0)
+    loop = SimpleNamespace(
+        epoch_loop=SimpleNamespace(batch_progress=progress),
+        epoch_progress=SimpleNamespace(current=epochs, total=epochs),
+    )
+    place = {"global_rank": rank, "world_size": world, "current_epoch": epoch, "overfit_batches": 0}
     trainer: Any = SimpleNamespace(**place, lightning_module=None, fit_loop=loop)
     data.trainer = trainer
-    data.setup("fit")
+    data.setup(setup)
     return data
+
+
+@dataclass
+class StandingProgress:
+    """A trainer's progress that stays where it is put."""
+
+    epoch: int = 0
+    trained_batches: int | None = 0
+    is_complete: bool = False
+    repeats_epoch: bool = False
+    limit: int = 1000
+
+    def limited(self, batches: int) -> int:
+        return min(batches, self.limit)
+
+    def resume_after(self, batches: int) -> None:
+        self.trained_batches = batches
+
+    def begin_epoch(self) -> None:
+        pass
 
 
 def keys_of(batches: Iterable[Any]) -> list[list[str]]:
