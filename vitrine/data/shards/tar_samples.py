@@ -41,7 +41,8 @@ class SampleOffsets:
     Args:
         starts: (n,) offset of each sample's first header.
         ends: (n,) offset behind each sample's last byte.
-        problem: why the file could not be read any further, where it could not.
+        problem: why the file could not be read any further, where it could not. The last sample before that is left out,
+            since the damage may hide some of its members.
     """
 
     starts: NDArray[np.int64]
@@ -85,6 +86,7 @@ def read_sample(descriptor: int, start: int, end: int) -> tuple[str, dict[str, b
         end: the same.
     """
     data = _read_all(descriptor, start, end - start)
+    data += bytes(-len(data) % BLOCK)
     members = list(_members(lambda at, count: data[at : at + count], len(data)))
     key = _key(members[0]) if members else ""
     return key, {_split_name(one.name)[1]: data[one.data : one.data + one.size] for one in members}

@@ -1,6 +1,5 @@
 """A reader of single samples: few open files, known offsets, and what it says of damaged shards."""
 
-import os
 import pickle
 from pathlib import Path
 
@@ -24,7 +23,7 @@ def reader(files: list[Path], samples: int = 3) -> ShardReader:
 
 
 def open_files() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def test_samples_in_any_order(tmp_path: Path) -> None:
@@ -70,9 +69,9 @@ def test_a_cut_shard_is_refused_as_a_whole_or_from_the_cut_on(tmp_path: Path) ->
     cut = reader(files)
     with pytest.raises(ShardError, match=rf"{files[0]} is broken .*convert the set again"):
         cut.read(0, 0)
-    assert cut.read(0, 1, whole=False)[0] == "0-1"
+    assert cut.read(0, 0, whole=False)[0] == "0-0"
     with pytest.raises(ShardError, match="is broken"):
-        cut.read(0, 2, whole=False)
+        cut.read(0, 1, whole=False)
 
 
 def test_another_number_of_samples_than_the_index_lists(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def test_a_flipped_byte_in_a_header_is_a_problem(tmp_path: Path) -> None:
     with opened(path) as descriptor:
         found = find_samples(descriptor)
     assert found.problem == "no header at byte 1536"
-    assert len(found) == 1
+    assert len(found) == 0
 
 
 @pytest.mark.parametrize(("mode", "kind"), [("w:gz", "gzip"), ("w:bz2", "bzip2"), ("w:xz", "xz")])
