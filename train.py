@@ -28,6 +28,7 @@ import datamodules
 import lightning_modules
 from callbacks.metrics_table import MetricsTable
 from callbacks.run_folder import EpochMetrics, MetricsFile, RunCheckpoint, RunConfig, last_checkpoint
+from callbacks.skipped_samples import SkippedSamples
 from vitrine.core.distributed import leave_process_group
 from vitrine.core.options import with_full_key
 from vitrine.core.parser_messages import one_sentence
@@ -193,7 +194,7 @@ def main(args: ArgsType = None) -> TrainCLI:
             subclass_mode_data=True,
             auto_configure_optimizers=False,
             save_config_callback=RunConfig,
-            trainer_defaults={"callbacks": [MetricsFile(), MetricsTable()]},
+            trainer_defaults={"callbacks": [MetricsFile(), MetricsTable(), SkippedSamples()]},
             seed_everything_default=0,
             parser_class=OneSentenceParser,
             parser_kwargs={"parser_mode": "omegaconf+", **exact, **commands},

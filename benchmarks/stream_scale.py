@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from datamodules.epoch_order import Rows
+from datamodules.split import Rows
 
 
 class ShuffleQuality(NamedTuple):

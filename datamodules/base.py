@@ -18,6 +18,7 @@ from datamodules.options import FeatureCacheOptions, LoadingOptions, SamplingOpt
 from datamodules.ranks import RankShare
 from datamodules.shard_set import ShardSet
 from datamodules.split import SampleMask, Split
+from datamodules.split_sources import ShardsOption
 from datamodules.trainer_progress import TrainerProgress
 from datamodules.training import ImageLoading
 from vitrine.core.batch import Batch
@@ -25,6 +26,7 @@ from vitrine.core.options import checked
 from vitrine.data.contracts import FittedModule, fitted_module
 from vitrine.data.feature_store import FeatureExtractor, FeatureTable
 from vitrine.data.preprocessing import Preprocessing
+from vitrine.data.streams.shard_cache import ShardCacheOptions
 
 
 class ShardDataModule(ShardSet):
@@ -34,12 +36,15 @@ class ShardDataModule(ShardSet):
     features in place of images. Test and prediction always stream images.
 
     Args:
-        shards: folder with the split folders ``train``, ``test`` and, where there is one, ``val``.
+        shards: folder with the split folders ``train``, ``test`` and, where there is one, ``val``; or one split folder, a
+            tar file or a pattern such as ``train-{000..099}.tar``; each local, at a URL (``http://``, and ``s3://`` and the
+            like with the extra ``remote``), or the output of a command (``pipe:``). Or one of these under each split's name.
         preprocessing: makes images ready for the backbone.
         loading: how samples are read, shuffled and put into batches.
         features: whether and where features are cached.
         sampling: how many training images each explained class is fitted on.
         predict_root: folder of images for prediction.
+        shard_cache: copies of shards that are not local.
 
     Raises:
         OptionError: for options that make no sense.
@@ -48,16 +53,17 @@ class ShardDataModule(ShardSet):
     @checked
     def __init__(
         self,
-        shards: str | Path,
+        shards: ShardsOption,
         preprocessing: Preprocessing = Preprocessing(),  # noqa: B008 - frozen, as those below
         loading: LoadingOptions = LoadingOptions(),  # noqa: B008
         features: FeatureCacheOptions = FeatureCacheOptions(),  # noqa: B008
         sampling: SamplingOptions = SamplingOptions(),  # noqa: B008
         predict_root: str | Path | None = None,
+        shard_cache: ShardCacheOptions = ShardCacheOptions(),  # noqa: B008
     ) -> None:
-        super().__init__(shards, preprocessing, predict_root)
+        super().__init__(shards, preprocessing, predict_root, shard_cache)
         self.loading, self.features, self.sampling = loading, features, sampling
-        self.skipped = SkippedSamples()
+        self.skipped = SkippedSamples(loading.on_error == "skip")
         """Damaged samples that this rank has left out, where ``loading.on_error`` is ``skip``."""
         self._cache = FeatureCache(features, preprocessing, self._stream)
         self._class_samples: ClassSamples | None = None

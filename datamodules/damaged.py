@@ -57,9 +57,14 @@ def empty_like(batch: Batch) -> Batch:
 
 
 class SkippedSamples:
-    """The damaged samples that this rank has left out in each stage since they were last asked for."""
+    """The damaged samples that this rank has left out in each stage since they were last asked for.
 
-    def __init__(self) -> None:
+    Args:
+        counted: whether any may be left out.
+    """
+
+    def __init__(self, counted: bool = True) -> None:
+        self.counted = counted
         self._names: dict[str, dict[str, None]] = {}
 
     def add(self, stage: str, damaged: Sequence[Damaged]) -> None:

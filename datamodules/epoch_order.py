@@ -6,12 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from datamodules.ranks import RankShare
-
-Rows = NDArray[np.int64]
-"""Rows of samples in a split."""
+from datamodules.split import Rows
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from datamodules.class_samples import ClassSamples
-from datamodules.epoch_order import EpochOrder, EvaluationBatches, Rows, TrainingBatches
+from datamodules.epoch_order import EpochOrder, EvaluationBatches, TrainingBatches
 from datamodules.ranks import RankShare
+from datamodules.split import Rows
 from vitrine.core.batch import Batch
 from vitrine.data.feature_store import FeatureTable
 

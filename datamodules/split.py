@@ -1,7 +1,8 @@
 """One split of a sharded data set: its index, its undecoded samples, and masks that select some of them."""
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -14,7 +15,10 @@ from datamodules.samples import RawSample, Sample, SampleError, decode
 from vitrine.data.shards.reader import LocalFiles, ShardFiles, ShardReader
 from vitrine.data.shards.schema import ShardIndex, read_index
 from vitrine.data.shards.tar_samples import ShardError
+from vitrine.data.streams.cached_files import CachedFiles, prefetched
 
+Rows = NDArray[np.int64]
+"""Rows of samples in a split."""
 SampleMask = NDArray[np.bool_]
 """(samples,) true for the selected samples of a split."""
 
@@ -49,6 +53,18 @@ class Split:
         entries = self.index.shards
         files = self.files or LocalFiles([Path(self.folder) / entry.file for entry in entries])
         return ShardReader(files, [entry.count for entry in entries], f"python -m vitrine.shards verify {self.folder}")
+
+    def prefetched(self, batches: Sequence[Rows]) -> AbstractContextManager[Callable[[int], object]]:
+        """Has the shards of batches fetched in the background where they are not local, in the order of the batches.
+
+        Yields:
+            To be called with the number of each batch that is read.
+        """
+        if not isinstance(self.files, CachedFiles):
+            return nullcontext(lambda _: None)
+        starts = np.asarray(self.first_rows)
+        needed = [np.unique(np.searchsorted(starts, rows, side="right") - 1).tolist() for rows in batches]
+        return prefetched(self.files.fetch, needed)
 
     def every_sample(self) -> SampleMask:
         """(samples,) true for every sample."""

@@ -54,7 +54,7 @@ class ImageLoading:
             stage: under which damaged samples are counted.
         """
         batches = EvaluationBatches(np.flatnonzero(selected), self.loading.batch_size, self.share)
-        read = ImageBatches(self.images(split), batches, self.loading.num_workers, self.skipped, stage)
+        read = ImageBatches(self.images(split), batches, self.loading.num_workers, self.skipped, stage, split=split)
         return WholeLoader(read, batches.most)
 
     def once(self, split: Split, selected: SampleMask) -> EvenLoader:
@@ -75,7 +75,7 @@ class ImageLoading:
         def epoch(number: int, skip: int) -> Iterable[Batch]:
             images = self.images(split, hash((options.seed, number)) % 2**63 if options.augment else None)
             batches = TrainingBatches(order.of_epoch(number)[skip:], options.batch_size, self.share)
-            return ImageBatches(images, batches, options.num_workers, self.skipped, "train", images.empty_batch)
+            return ImageBatches(images, batches, options.num_workers, self.skipped, "train", images.empty_batch, split)
 
         return EpochLoader(epoch, progress, len(order), self.share.global_batch(options.batch_size))
 

@@ -65,11 +65,12 @@ def write_split(
     return shards
 
 
-def module_of(shards: Path, **options: Any) -> ShardDataModule:
-    """A datamodule over tiny images; options are given by their names alone."""
+def module_of(folder: Path, /, **options: Any) -> ShardDataModule:
+    """A datamodule over tiny images in a folder, or where ``shards`` says; options are given by their names alone."""
     small = {"preprocessing": TINY, "num_workers": 0, "batch_size": 4, "shuffle_buffer": 7}
-    cache = {"folder": shards.parent / "features"}
-    return ShardDataModule(shards, **grouped(ShardDataModule, small | cache | options))
+    cache = {"folder": folder.parent / "features"}
+    arguments = {"shards": folder} | small | cache | options
+    return ShardDataModule(**grouped(ShardDataModule, arguments))
 
 
 def at(data: ShardDataModule, rank: int = 0, world: int = 1, epoch: int = 0, setup: str = "fit") -> ShardDataModule:

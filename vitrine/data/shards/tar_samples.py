@@ -143,6 +143,8 @@ def _plain_members(read: Read, size: int) -> list[_Member]:
         elif header[156:157] != tarfile.DIRTYPE:
             raise _ExtendedHeaderError
         position = data + -(-count // BLOCK) * BLOCK
+    if position > size:
+        raise _TruncatedError("unexpected end of data", members)
     return members
 
 

@@ -8,7 +8,7 @@ import pytest
 from tests.vitrine.data.shards.test_tar_samples import write
 from vitrine.data.shards import reader as module
 from vitrine.data.shards.reader import LocalFiles, ShardReader
-from vitrine.data.shards.tar_samples import ShardError
+from vitrine.data.shards.tar_samples import SampleOffsets, ShardError, find_samples
 
 
 def paths(folder: Path, shards: int, samples: int = 3) -> list[Path]:
@@ -46,8 +46,13 @@ def test_few_files_stay_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_headers_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found, find = [], module.find_samples
-    monkeypatch.setattr(module, "find_samples", lambda descriptor: found.append(descriptor) or find(descriptor))
+    found = []
+
+    def counted(descriptor: int) -> SampleOffsets:
+        found.append(descriptor)
+        return find_samples(descriptor)
+
+    monkeypatch.setattr(module, "find_samples", counted)
     read = reader(paths(tmp_path, 2)).read
     for number in (0, 1, 2, 0):
         read(0, number)
