@@ -129,11 +129,10 @@ def _recent(
 ) -> T:
     """An entry, made where it is not there; the one that was not asked for for the longest time makes room for it."""
     if key not in entries:
-        made = make(key)
         while len(entries) >= most:
             _, dropped = entries.popitem(last=False)
             if drop is not None:
                 drop(dropped)
-        entries[key] = made
+        entries[key] = make(key)
     entries.move_to_end(key)
     return entries[key]

@@ -125,7 +125,7 @@ def _fsspec() -> Any:
         import fsspec  # noqa: PLC0415 - an optional extra
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            'Shards at s3://, gs:// and the like need fsspec: pip install "vitrine[remote]", and the package of the'
+            "Shards at s3://, gs:// and the like need fsspec: pip install 'vitrine[remote]', and the package of the"
             " protocol, such as s3fs."
         ) from error
     return fsspec

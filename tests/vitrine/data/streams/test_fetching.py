@@ -75,5 +75,5 @@ def test_file_systems_by_fsspec() -> None:
 
 def test_without_fsspec_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fsspec", None)
-    with pytest.raises(ModuleNotFoundError, match=r'pip install "vitrine\[remote\]"'):
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'vitrine\[remote\]'"):
         fetch_bytes("s3://bucket/a.tar", tries=1)
