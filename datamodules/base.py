@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from datamodules.class_samples import ClassSamples
 from datamodules.damaged import SkippedSamples
+from datamodules.epoch_order import EvaluationBatches
 from datamodules.feature_batches import OrderedFeatures
 from datamodules.feature_cache import FeatureCache
 from datamodules.images import ImageFolder, folder_loader
@@ -175,8 +176,9 @@ class ShardDataModule(ShardSet):
     def _feature_table(self, split: str, extractor: FeatureExtractor) -> FeatureTable:
         return self._cache.table(self.split(split), extractor, self.trainer)
 
-    def _stream(self, split: Split, selected: SampleMask) -> WholeLoader:
-        return self._reading.in_order(split, selected, "features")
+    def _stream(self, split: Split, selected: SampleMask) -> Iterable[Batch]:
+        batches = EvaluationBatches(np.flatnonzero(selected), self.loading.batch_size, self._share)
+        return self._reading.for_features(split, batches)
 
     @property
     def _reading(self) -> ImageLoading:

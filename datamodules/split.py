@@ -42,6 +42,11 @@ class Split:
         """Reads the index; its errors are those of `read_index`."""
         return cls(folder, read_index(folder))
 
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is the shards of a local folder, all of them; others are checked when they are fetched or indexed."""
+        return self.files is None
+
     @cached_property
     def first_rows(self) -> list[int]:
         """The row of each shard's first sample."""

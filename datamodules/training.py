@@ -1,6 +1,6 @@
 """Training loaders: shuffled epochs of images or of cached features, and each image once for a fit in one pass."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +13,9 @@ from datamodules.image_batches import ImageBatches
 from datamodules.loaders import EpochLoader, EvenLoader, WholeLoader
 from datamodules.options import LoadingOptions
 from datamodules.ranks import RankShare
+from datamodules.samples import SampleError
 from datamodules.shard_images import ShardImages
-from datamodules.split import SampleMask, Split
+from datamodules.split import Rows, SampleMask, Split
 from datamodules.trainer_progress import Progress
 from vitrine.core.batch import Batch
 from vitrine.data.feature_store import FeatureTable
@@ -56,6 +57,25 @@ class ImageLoading:
         batches = EvaluationBatches(np.flatnonzero(selected), self.loading.batch_size, self.share)
         read = ImageBatches(self.images(split), batches, self.loading.num_workers, self.skipped, stage, split=split)
         return WholeLoader(read, batches.most)
+
+    def for_features(self, split: Split, rows: Iterable[Rows]) -> Iterator[Batch]:
+        """Batches of the images at given rows, whose features are to be cached: all of them, or none.
+
+        Args:
+            split: to read.
+            rows: of each batch.
+
+        Raises:
+            SampleError: for a damaged sample, whatever ``on_error`` says, since cached features have to be complete.
+        """
+        images = ShardImages(split, self.preprocessing)
+        try:
+            yield from ImageBatches(images, rows, self.loading.num_workers, self.skipped, "features", split=split)
+        except SampleError as error:
+            if self.loading.on_error == "stop":
+                raise
+            remedy = "Cached features have to be complete: mend the set, or set data.init_args.features.cache: false."
+            raise SampleError(f"{error} {remedy}") from error
 
     def once(self, split: Split, selected: SampleMask) -> EvenLoader:
         """As `in_order`, with as many batches on each rank."""

@@ -137,3 +137,11 @@ def test_a_broken_picture_does_not_end_a_prediction(tmp_path: Path, workers: int
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert data.skipped.take("predict") == []
+
+
+def test_cached_features_have_to_be_complete(few: Path, tmp_path: Path) -> None:
+    shards = Path(shutil.copytree(few, tmp_path / "set"))
+    damage(max((shards / "train").glob("*.tar")), {3})
+    data = fakes.module_of(shards, on_error="skip", folder=tmp_path / "features", val_fraction=0.0)
+    with pytest.raises(ValueError, match=r"is broken .* mend the set, or set data\.init_args\.features\.cache: false"):
+        fakes.fit_once(data, fakes.MeanColour())

@@ -1,6 +1,7 @@
 """What ``shards`` may name: folders, tar files, patterns, URLs and commands, all of which give the same batches."""
 
 import itertools
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,3 +116,16 @@ def test_what_is_not_there_is_named(few: Path, tmp_path: Path, served: Served) -
 )
 def test_only_folders_can_be_written_to(shards: Any, is_folder: bool) -> None:
     assert is_set_folder(shards) is is_folder
+
+
+def test_a_set_at_a_url_on_the_command_line(served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import train
+
+    monkeypatch.chdir(tmp_path)
+    options = ["--data", "ShardDataModule", "--data.init_args.preprocessing.size=8", "--trainer.fast_dev_run=true"]
+    model = ["--model", "tests.helpers.shard_fakes.Recorder", "--trainer.logger=false"]
+    shards = json.dumps({"train": f"{served.url}/train/shard-{{000000..000001}}.tar", "test": f"{served.url}/test"})
+    where = ["--data.init_args.shards", shards, "--data.init_args.shard_cache.folder", "copies"]
+    data = train.main(["fit", *options, *model, *where, "--trainer.enable_progress_bar=false"]).datamodule
+    assert data.train_count == 34
+    assert len(list((tmp_path / "copies").glob("[!.]*.tar"))) == 2

@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from tests.helpers.shard_fakes import write_split
 from tests.vitrine.data.shards.test_tar_samples import write
 from vitrine.data.shards import indexing
 from vitrine.data.shards.indexing import index_once, index_tars
-from vitrine.data.shards.schema import parse_index
+from vitrine.data.shards.schema import ShardIndex, parse_index
 from vitrine.data.shards.tar_samples import ShardError
 
 
@@ -66,9 +67,14 @@ def test_annotations_and_several_labels(kind: str, request: pytest.FixtureReques
 
 def test_it_is_made_once_for_the_same_files(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copied = Path(shutil.copytree(folder, tmp_path / "copied"))
-    paths, made = tars(copied), []
-    make = indexing.index_tars
-    monkeypatch.setattr(indexing, "index_tars", lambda *of: (made.append(of), make(*of))[1])
+    paths = tars(copied)
+    made: list[str] = []
+
+    def counted(*of: Any) -> ShardIndex:
+        made.append(of[2])
+        return index_tars(*of)
+
+    monkeypatch.setattr(indexing, "index_tars", counted)
     for _ in range(2):
         index = index_once(paths, names(paths), "train", None, tmp_path / "kept")
         assert index.count == 10
