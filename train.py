@@ -32,6 +32,7 @@ from callbacks.metrics_table import MetricsTable
 from callbacks.run_access import is_trial
 from callbacks.run_folder import EpochMetrics, MetricsFile, RunConfig
 from callbacks.run_start import checkpoint_of_fit, checkpoint_to_read, folder_lock
+from callbacks.skipped_samples import SkippedSamples
 from callbacks.stop_signals import StopSignals
 from vitrine.core.distributed import leave_process_group
 from vitrine.core.options import with_full_key
@@ -207,7 +208,7 @@ def main(args: ArgsType = None) -> TrainCLI:
             subclass_mode_data=True,
             auto_configure_optimizers=False,
             save_config_callback=RunConfig,
-            trainer_defaults={"callbacks": [MetricsFile(), MetricsTable()]},
+            trainer_defaults={"callbacks": [MetricsFile(), MetricsTable(), SkippedSamples()]},
             seed_everything_default=0,
             parser_class=OneSentenceParser,
             parser_kwargs={"parser_mode": "omegaconf+", **exact, **commands},

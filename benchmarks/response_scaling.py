@@ -16,10 +16,12 @@ import numpy as np
 import torch
 from rich.progress import track
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from benchmarks.common import NamedWeights, add_common_options, add_networks, show, write_figures
+from datamodules.samples import collate
+from datamodules.shard_images import ShardImages
 from datamodules.split import Split
-from datamodules.stream import ShardStream
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.filters.responses import FilterResponses
@@ -50,7 +52,7 @@ class Responses(NamedTuple):
 def responses_of(network: FilterResponses, folder: Path, device: str) -> Responses:
     """Streams a split through the network once."""
     split = Split.read(folder)
-    stream = ShardStream(split, Preprocessing(), 32)
+    stream = DataLoader(ShardImages(split, Preprocessing()), 32, collate_fn=collate)
     x, labels = [], []
     for batch in track(stream, f"responses to {folder}", total=-(-split.index.count // 32), transient=True):
         with torch.no_grad():

@@ -23,7 +23,8 @@ from typing_extensions import override
 from benchmarks.common import machine, show, write_figures
 from datamodules import ShardDataModule
 from datamodules.options import FeatureCacheOptions, LoadingOptions
-from datamodules.stream import ShardStream
+from datamodules.samples import collate
+from datamodules.shard_images import ShardImages
 from lightning_modules import SRAEModule
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.networks import BackboneOptions
@@ -113,8 +114,8 @@ def run(args: argparse.Namespace, shards: Path) -> Figures:
             data = make()
             data.setup("fit")
             split = data.split("train")
-            stream = ShardStream(split, data.preprocessing, args.batch_size)
-            streamed = DataLoader(stream, batch_size=None, num_workers=args.workers)
+            images = ShardImages(split, data.preprocessing)
+            streamed = DataLoader(images, args.batch_size, num_workers=args.workers, collate_fn=collate)
             figures.bare_pass.append(bare_pass(options, streamed, torch.device(args.device)))
             module = SRAEModule(options, SRAEOptions(args.layer, explained_classes=args.classes, image_size=args.size))
             seconds = fit(module, make(), args.epochs, accelerator)

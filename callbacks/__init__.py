@@ -13,6 +13,7 @@ from callbacks.relevance import RelevanceTable
 from callbacks.report import ReportGallery
 from callbacks.run_folder import Export, MetricsFile
 from callbacks.sanity import SanityCheck
+from callbacks.skipped_samples import SkippedSamples
 
 __all__ = [
     "AverageImages",
@@ -30,4 +31,5 @@ __all__ = [
     "ReportGallery",
     "RestartDeadHeads",
     "SanityCheck",
+    "SkippedSamples",
 ]

@@ -6,25 +6,28 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 from typing_extensions import override
 
 from datamodules.class_samples import ClassSamples
+from datamodules.damaged import SkippedSamples
+from datamodules.epoch_order import EvaluationBatches
 from datamodules.feature_batches import OrderedFeatures
 from datamodules.feature_cache import FeatureCache
 from datamodules.images import ImageFolder, folder_loader
-from datamodules.loaders import EpochLoader, EvenLoader, WholeLoader, image_loader
+from datamodules.loaders import EpochLoader, EvenLoader, WholeLoader
 from datamodules.options import FeatureCacheOptions, LoadingOptions, SamplingOptions
 from datamodules.ranks import RankShare
 from datamodules.shard_set import ShardSet
 from datamodules.split import SampleMask, Split
-from datamodules.stream import ShardStream
-from datamodules.training import feature_epochs, image_epochs, images_once
+from datamodules.split_sources import ShardsOption
+from datamodules.trainer_progress import TrainerProgress
+from datamodules.training import ImageLoading
 from vitrine.core.batch import Batch
 from vitrine.core.options import checked
 from vitrine.data.contracts import FittedModule, fitted_module
 from vitrine.data.feature_store import FeatureExtractor, FeatureTable
 from vitrine.data.preprocessing import Preprocessing
+from vitrine.data.streams.shard_cache import ShardCacheOptions
 
 
 class ShardDataModule(ShardSet):
@@ -34,12 +37,15 @@ class ShardDataModule(ShardSet):
     features in place of images. Test and prediction always stream images.
 
     Args:
-        shards: folder with the split folders ``train``, ``test`` and, where there is one, ``val``.
+        shards: folder with the split folders ``train``, ``test`` and, where there is one, ``val``; or one split folder, a
+            tar file or a pattern such as ``train-{000..099}.tar``; each local, at a URL (``http://``, and ``s3://`` and the
+            like with the extra ``remote``), or the output of a command (``pipe:``). Or one of these under each split's name.
         preprocessing: makes images ready for the backbone.
         loading: how samples are read, shuffled and put into batches.
         features: whether and where features are cached.
         sampling: how many training images each explained class is fitted on.
         predict_root: folder of images for prediction.
+        shard_cache: copies of shards that are not local.
 
     Raises:
         OptionError: for options that make no sense.
@@ -48,15 +54,18 @@ class ShardDataModule(ShardSet):
     @checked
     def __init__(
         self,
-        shards: str | Path,
+        shards: ShardsOption,
         preprocessing: Preprocessing = Preprocessing(),  # noqa: B008 - frozen, as those below
         loading: LoadingOptions = LoadingOptions(),  # noqa: B008
         features: FeatureCacheOptions = FeatureCacheOptions(),  # noqa: B008
         sampling: SamplingOptions = SamplingOptions(),  # noqa: B008
         predict_root: str | Path | None = None,
+        shard_cache: ShardCacheOptions = ShardCacheOptions(),  # noqa: B008
     ) -> None:
-        super().__init__(shards, preprocessing, predict_root)
+        super().__init__(shards, preprocessing, predict_root, shard_cache)
         self.loading, self.features, self.sampling = loading, features, sampling
+        self.skipped = SkippedSamples(loading.on_error == "skip")
+        """Damaged samples that this rank has left out, where ``loading.on_error`` is ``skip``."""
         self._cache = FeatureCache(features, preprocessing, self._stream)
         self._class_samples: ClassSamples | None = None
 
@@ -75,51 +84,52 @@ class ShardDataModule(ShardSet):
         """Number of samples of a split over all ranks, for ``train`` without those held out for validation."""
         return int(self._samples_of(split).sum())
 
-    def every_image(self, split: str) -> DataLoader[Batch]:
+    def every_image(self, split: str) -> WholeLoader:
         """The images of a split, each once over all ranks, in the order of the shards; this rank's share."""
-        return self._stream(self.split(split), self._samples_of(split))
+        return self._reading.in_order(self.split(split), self._samples_of(split), "reading")
 
     def every_sample(self, split: str) -> Iterable[Batch]:
         """As `every_image`, with cached features in place of images where the module offers an extractor."""
-        return self._in_order(split, self._samples_of(split))
+        return self._in_order(split, self._samples_of(split), "reading")
 
     # Loaders of a trainer
 
     @override
     def train_dataloader(self) -> Iterable[Batch]:
         selected, extractor = self._samples_of("train"), self._extractor
-        self._share.check_training_samples(int(selected.sum()))
+        if not selected.any():
+            raise ValueError(f"{self.split('train').folder} holds no samples to train on; convert the set again.")
         self._check_sampling()
         if self._is_one_pass:
             return self._each_sample_once()
         if extractor is not None:
             return self._feature_epochs(extractor)
-        split = self.split("train")
-        return image_epochs(split, self.preprocessing, self.loading, selected, self._share, self._progress)
+        return self._reading.epochs(self.split("train"), selected, self._progress)
 
     @override
     def val_dataloader(self) -> Iterable[Batch]:
         if "val" in self.splits:
-            return self.every_sample("val")
-        return self._in_order("train", self._held_out) if self.loading.val_fraction else []
+            return self._in_order("val", self._samples_of("val"), "val")
+        return self._in_order("train", self._held_out, "val") if self.loading.val_fraction else []
 
     @override
-    def test_dataloader(self) -> DataLoader[Batch]:
-        return self.every_image("test")
+    def test_dataloader(self) -> WholeLoader:
+        return self._reading.in_order(self.split("test"), self._samples_of("test"), "test")
 
     @override
     def predict_dataloader(self) -> WholeLoader:
         if self.predict_root is None:
             raise ValueError("data.init_args.predict_root is not given; name the folder of images to predict.")
-        return folder_loader(ImageFolder(self.predict_root, self.preprocessing), self.loading, self._share)
+        images = ImageFolder(self.predict_root, self.preprocessing, self.loading.on_error)
+        return folder_loader(images, self.loading, self._share, self.skipped)
 
     def _each_sample_once(self) -> EvenLoader:
         """The training samples for a fit in one pass, each once over all ranks."""
         selected = self._samples_of("train")
         cached = self._cached("train", selected)
         if cached is None:
-            return images_once(self.split("train"), self.preprocessing, self.loading, selected, self._share)
-        return EvenLoader(cached, self._share.most_batches(int(selected.sum()), self.loading.batch_size))
+            return self._reading.once(self.split("train"), selected)
+        return EvenLoader(cached, len(cached), cached.empty_batch)
 
     def _feature_epochs(self, extractor: FeatureExtractor) -> EpochLoader:
         """Shuffled epochs of cached features, of as many samples of each class as the options allow."""
@@ -130,7 +140,8 @@ class ShardDataModule(ShardSet):
             classes = explained_classes or range(len(self.classes))
             self._class_samples = ClassSamples(table.labels, classes, self.sampling, self.loading.seed, rows)
             rows = self._class_samples.rows
-        return feature_epochs(table, rows, self.loading, self._share, self._progress, self._class_samples)
+        order = self._reading.order(self.split("train"), rows)
+        return self._reading.feature_epochs(table, order, self._progress, self._class_samples)
 
     def _check_sampling(self) -> None:
         if self.sampling.has_limit and (self._extractor is None or self._is_one_pass):
@@ -151,9 +162,9 @@ class ShardDataModule(ShardSet):
         """(samples,) true for the samples of a split that belong to it: all but those of ``train`` held out."""
         return ~self._held_out if split == "train" else self.split(split).every_sample()
 
-    def _in_order(self, split: str, selected: SampleMask) -> Iterable[Batch]:
+    def _in_order(self, split: str, selected: SampleMask, stage: str) -> Iterable[Batch]:
         cached = self._cached(split, selected)
-        return self._stream(self.split(split), selected) if cached is None else cached
+        return self._reading.in_order(self.split(split), selected, stage) if cached is None else cached
 
     def _cached(self, split: str, selected: SampleMask) -> OrderedFeatures | None:
         """Cached features of the selected samples; None where images are to be streamed."""
@@ -165,9 +176,13 @@ class ShardDataModule(ShardSet):
     def _feature_table(self, split: str, extractor: FeatureExtractor) -> FeatureTable:
         return self._cache.table(self.split(split), extractor, self.trainer)
 
-    def _stream(self, split: Split, selected: SampleMask) -> DataLoader[Batch]:
-        stream = ShardStream(split, self.preprocessing, self.loading.batch_size, selected, self._share)
-        return image_loader(stream, self.loading)
+    def _stream(self, split: Split, selected: SampleMask) -> Iterable[Batch]:
+        batches = EvaluationBatches(np.flatnonzero(selected), self.loading.batch_size, self._share)
+        return self._reading.for_features(split, batches)
+
+    @property
+    def _reading(self) -> ImageLoading:
+        return ImageLoading(self.preprocessing, self.loading, self._share, self.skipped)
 
     # What the trainer says
 
@@ -189,8 +204,6 @@ class ShardDataModule(ShardSet):
     def _is_one_pass(self) -> bool:
         return self._module is not None and self._module.one_pass
 
-    def _progress(self) -> tuple[int, bool]:
-        """The trainer's epoch, and whether the current batch is its last."""
-        if self.trainer is None:
-            return 0, False
-        return self.trainer.current_epoch, self.trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+    @property
+    def _progress(self) -> TrainerProgress:
+        return TrainerProgress(self.trainer)

@@ -8,6 +8,7 @@ from pytorch_lightning.utilities import rank_zero_info
 from typing_extensions import override
 
 from datamodules.base import ShardDataModule
+from datamodules.split_sources import ShardsOption, is_set_folder
 from vitrine.data.shards.converter import SampleSet, write_set
 from vitrine.data.shards.converters.folder import SPLITS
 from vitrine.data.shards.schema import INDEX_FILE
@@ -22,7 +23,7 @@ class ConvertedDataModule(ShardDataModule):
         kwargs: further options of `ShardDataModule`.
     """
 
-    def __init__(self, shards: str | Path, root: str | Path | None = None, **kwargs: Any) -> None:
+    def __init__(self, shards: ShardsOption, root: str | Path | None = None, **kwargs: Any) -> None:
         super().__init__(shards, **kwargs)
         self.root = None if root is None else Path(root)
 
@@ -36,6 +37,8 @@ class ConvertedDataModule(ShardDataModule):
 
     @override
     def prepare_data(self) -> None:
+        if not is_set_folder(self.shards):
+            return
         for split in SPLITS:
             raw = self.raw_folder(split)
             if raw is None or not raw.is_dir() or (self.shards / split / INDEX_FILE).is_file():

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from datamodules.class_samples import ClassSamples
+from datamodules.epoch_order import EpochOrder, EvaluationBatches, TrainingBatches
 from datamodules.ranks import RankShare
+from datamodules.split import Rows
 from vitrine.core.batch import Batch
 from vitrine.data.feature_store import FeatureTable
 
@@ -16,47 +18,39 @@ class ShuffledFeatures:
 
     Args:
         table: the cached features of a split.
-        rows: (n,) rows of the samples to train on.
+        order: orders of the samples to train on.
         batch_size: samples per batch and rank.
         share: the rank whose share is read.
-        seed: of the orders.
         class_samples: what each class is fitted on; batches then say so under ``sampled``.
     """
 
     def __init__(
         self,
         table: FeatureTable,
-        rows: Tensor,
+        order: EpochOrder,
         batch_size: int,
         share: RankShare = RankShare(),  # noqa: B008 - frozen
-        seed: int = 0,
         class_samples: ClassSamples | None = None,
     ) -> None:
         self.table = table
-        self.rows = rows
+        self.order = order
         self.batch_size = batch_size
         self.share = share
-        self.seed = seed
         self.class_samples = class_samples
 
     def __len__(self) -> int:
-        return len(self._own_batches(self.rows))
+        return self.share.training_batches(len(self.order), self.batch_size)
 
     def epoch(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, without the first ``skip``."""
-        generator = torch.Generator().manual_seed(hash((self.seed, epoch)) % 2**63)
-        order = self.rows[torch.randperm(len(self.rows), generator=generator)]
-        for rows in self._own_batches(order)[skip:]:
-            batch = self.table.batch(rows)
-            if self.class_samples is not None:
-                batch["sampled"] = torch.from_numpy(self.class_samples.sampled(rows.numpy()))
-            yield batch
+        """The batches of an epoch, without those of its first ``skip`` samples over all ranks."""
+        order = self.order.of_epoch(epoch)[skip:]
+        return map(self._batch, TrainingBatches(order, self.batch_size, self.share))
 
-    def _own_batches(self, order: Tensor) -> list[Tensor]:
-        """This rank's rows of each global batch; a last smaller one loses what cannot be shared out evenly."""
-        world_size = self.share.world_size
-        even = order[: len(order) - len(order) % world_size]
-        return [part[self.share.rank :: world_size] for part in torch.split(even, self.batch_size * world_size)]
+    def _batch(self, rows: Rows) -> Batch:
+        batch = self.table.batch(torch.from_numpy(rows))
+        if self.class_samples is not None:
+            batch["sampled"] = torch.from_numpy(self.class_samples.sampled(rows))
+        return batch
 
 
 class OrderedFeatures:
@@ -65,8 +59,8 @@ class OrderedFeatures:
     Args:
         table: the cached features of a split.
         rows: (n,) rows of the samples to read.
-        batch_size: samples per batch and rank.
-        share: the rank whose share is read.
+        batch_size: samples per batch.
+        share: the rank whose batches are read.
     """
 
     def __init__(
@@ -77,10 +71,15 @@ class OrderedFeatures:
         share: RankShare = RankShare(),  # noqa: B008 - frozen
     ) -> None:
         self.table = table
-        self.own_batches = torch.split(rows[share.rank :: share.world_size], batch_size)
+        self.own_batches = EvaluationBatches(rows.numpy(), batch_size, share)
 
     def __len__(self) -> int:
-        return len(self.own_batches)
+        """The largest number of batches that any rank has."""
+        return self.own_batches.most
 
     def __iter__(self) -> Iterator[Batch]:
-        return (self.table.batch(rows) for rows in self.own_batches if len(rows))
+        return (self.table.batch(torch.from_numpy(rows)) for rows in self.own_batches)
+
+    def empty_batch(self) -> Batch:
+        """A batch of no samples."""
+        return self.table.batch(torch.zeros(0, dtype=torch.int64))

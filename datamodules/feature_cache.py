@@ -8,8 +8,8 @@ from pytorch_lightning import Trainer
 
 from datamodules.options import FeatureCacheOptions
 from datamodules.ranks import RankShare
+from datamodules.shard_images import ShardImages
 from datamodules.split import SampleMask, Split
-from datamodules.stream import ShardStream
 from vitrine.core.batch import Batch
 from vitrine.data.feature_store import FeatureExtractor, FeatureStore, FeatureTable
 from vitrine.data.preprocessing import Preprocessing
@@ -70,7 +70,7 @@ class FeatureCache:
 
     def _allocate(self, store: FeatureStore, split: Split, extractor: FeatureExtractor, device: torch.device) -> None:
         """Makes the store's files in the sizes that one sample shows."""
-        first = next(iter(ShardStream(split, self.preprocessing, batch_size=1)))
+        first = ShardImages(split, self.preprocessing).batch([0])
         with torch.no_grad():
             computed = extractor(first["image"].to(device))
         label_shape = tuple(first["label"].shape[1:])

@@ -6,6 +6,7 @@ from typing import Any
 from typing_extensions import override
 
 from datamodules.converted import ConvertedDataModule
+from datamodules.split_sources import ShardsOption
 from vitrine.core.options import CountOrZero, checked
 from vitrine.data.shards.converter import SampleSet
 from vitrine.data.shards.converters.imagenet import ImageNetOptions, list_imagenet
@@ -33,7 +34,7 @@ class ImageNetDataModule(ConvertedDataModule):
     @checked
     def __init__(
         self,
-        shards: str | Path,
+        shards: ShardsOption,
         root: str | Path | None = None,
         annotations: str | Path | None = None,
         ground_truth: str | Path | None = None,

@@ -1,15 +1,20 @@
 """Image folders: images without labels, for prediction."""
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import Dataset
 
+from datamodules.damaged import Damaged, SkippedSamples, read_or_skip
+from datamodules.epoch_order import EvaluationBatches
+from datamodules.image_batches import ImageBatches
 from datamodules.loaders import WholeLoader
-from datamodules.options import LoadingOptions
+from datamodules.options import LoadingOptions, OnError
 from datamodules.ranks import RankShare
-from datamodules.samples import Sample, SampleError, collate
-from vitrine.core.worker_signals import leave_signals_to_parent
+from datamodules.samples import Sample, SampleError
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.data.shards.converters.folder import EXTENSIONS
 
@@ -20,17 +25,19 @@ class ImageFolder(Dataset[Sample]):
     Args:
         root: the folder.
         preprocessing: makes images ready for the backbone.
+        on_error: whether a broken image within a batch raises, or comes as what is wrong with it.
 
     Raises:
         FileNotFoundError: where there is no such folder, or no image in it.
         SampleError: while reading, for a broken image.
     """
 
-    def __init__(self, root: Path, preprocessing: Preprocessing) -> None:
+    def __init__(self, root: Path, preprocessing: Preprocessing, on_error: OnError = "stop") -> None:
         if not root.is_dir():
             raise FileNotFoundError(f"predict_root {root} is no folder; give one with images.")
         self.root = root
         self.preprocessing = preprocessing
+        self.on_error = on_error
         images = (path for path in root.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
         self.paths = sorted(path for path in images if not path.name.startswith("."))
         if not self.paths:
@@ -46,17 +53,22 @@ class ImageFolder(Dataset[Sample]):
                 pixels = self.preprocessing(image)
         except Exception as error:  # Pillow's decoders raise many kinds
             raise SampleError(f"{path} is no readable image ({error}); mend or remove it.") from error
-        return {"key": path.relative_to(self.root).as_posix(), "image": pixels}
+        return {"key": self._key(number), "image": pixels}
+
+    def __getitems__(self, numbers: Sequence[int]) -> list[Sample | Damaged]:
+        """Images, or what is wrong with them where ``on_error`` is ``skip``."""
+        return [
+            read_or_skip(partial(self.__getitem__, number), partial(self._key, number), skip=self.on_error == "skip")
+            for number in numbers
+        ]
+
+    def _key(self, number: int) -> str:
+        return self.paths[number].relative_to(self.root).as_posix()
 
 
-def folder_loader(images: ImageFolder, loading: LoadingOptions, share: RankShare) -> WholeLoader:
+def folder_loader(
+    images: ImageFolder, loading: LoadingOptions, share: RankShare, skipped: SkippedSamples
+) -> WholeLoader:
     """Batches of a folder's images, each once over all ranks; this rank's share."""
-    own = Subset(images, range(share.rank, len(images), share.world_size))
-    loader = DataLoader(
-        own,
-        loading.batch_size,
-        num_workers=loading.num_workers,
-        collate_fn=collate,
-        worker_init_fn=leave_signals_to_parent,
-    )
-    return WholeLoader(loader, share.most_batches(len(images), loading.batch_size))
+    batches = EvaluationBatches(np.arange(len(images)), loading.batch_size, share)
+    return WholeLoader(ImageBatches(images, batches, loading.num_workers, skipped, "predict"), batches.most)

@@ -1,66 +1,97 @@
 """Loaders for a trainer: epochs that can be resumed, and loaders whose batches are shared out over ranks already."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from dataclasses import dataclass
 
-import torch
-from torch.utils.data import DataLoader
-
-from datamodules.options import LoadingOptions
-from datamodules.stream import ShardStream
+from datamodules.trainer_progress import Progress
 from vitrine.core.batch import Batch
-from vitrine.core.worker_signals import leave_signals_to_parent
 
-Progress = Callable[[], tuple[int, bool]]
-"""The trainer's epoch, and whether the current batch is its last."""
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a pass over an epoch began."""
+
+    epoch: int
+    samples: int
+    """Samples of the epoch that were trained on before."""
+    trainer_epoch: int
+    trained_batches: int
+    """As the trainer counted them."""
 
 
 class EpochLoader:
     """Asks for an epoch's batches when the first of them is drawn; a trainer's checkpoint keeps its place.
 
-    It counts for itself: the trainer's own counters change between a checkpoint and what follows it.
+    The place is the number of samples of the epoch that all ranks together have trained on, so that a run goes on there with
+    another number of ranks and another batch size.
 
     Args:
-        make: gives the batches of (epoch, batches to skip).
+        make: gives this rank's batches of (epoch, samples of all ranks to skip).
         progress: says where the trainer stands.
-        length: batches per epoch.
+        samples: per epoch, over all ranks.
+        global_batch: samples in a full batch of all ranks together.
     """
 
-    def __init__(self, make: Callable[[int, int], Iterable[Batch]], progress: Progress, length: int) -> None:
+    def __init__(
+        self, make: Callable[[int, int], Iterable[Batch]], progress: Progress, samples: int, global_batch: int
+    ) -> None:
         self.make = make
         self.progress = progress
-        self.length = length
-        self._place: tuple[int, int] | None = None  # the current epoch and how many of its batches were seen
-        self._resumed: tuple[int, int] | None = None
+        self.samples = samples
+        self.global_batch = global_batch
+        self._place: _Place | None = None
+        self._yielded = 0
+        self._resumed: tuple[int, int] | None = None  # the epoch to go on with, and how many of its samples are done
 
     def __len__(self) -> int:
-        return self.length
+        return math.ceil(self.samples / self.global_batch)
 
     def __iter__(self) -> Iterator[Batch]:
-        epoch, seen = self._begin()
-        self._resumed = None
-        self._place = epoch, seen
-        for number, batch in enumerate(self.make(epoch, seen), start=seen + 1):
-            self._place = epoch, number
+        self.progress.begin_epoch()
+        epoch, samples = self._begin()
+        self._resumed, self._yielded = None, 0
+        self._place = _Place(epoch, samples, self.progress.epoch, self.progress.trained_batches or 0)
+        for batch in self.make(0 if self.progress.repeats_epoch else epoch, samples):
+            self._yielded += 1
             yield batch
 
     def _begin(self) -> tuple[int, int]:
         if self._resumed is not None:
             return self._resumed
-        return (self.progress()[0] if self._place is None else self._place[0] + 1), 0
+        return (self.progress.epoch if self._place is None else self._place.epoch + 1), 0
 
     def state_dict(self) -> dict[str, int]:
-        """The epoch to go on with, and how many of its batches were seen."""
-        complete = self.progress()[1]
-        if self._place is None or self._resumed is not None or complete:
-            epoch, seen = self._begin()
+        """The epoch to go on with, and how many of its samples all ranks together have trained on."""
+        if self._place is None or self._resumed is not None or self._is_over(self._place):
+            epoch, samples = self._begin()
         else:
-            epoch, seen = self._place
-        return {"epoch": epoch, "batches": seen}
+            epoch, samples = self._place.epoch, self._trained(self._place)
+        return {"epoch": epoch, "samples": samples}
+
+    def _trained(self, place: _Place) -> int:
+        """Samples of the current epoch that were trained on; a batch that was drawn may not have been."""
+        counted = self.progress.trained_batches
+        batches = self._yielded if counted is None else min(counted - place.trained_batches, self._yielded)
+        return min(place.samples + batches * self.global_batch, self.samples)
+
+    def _is_over(self, place: _Place) -> bool:
+        """Whether the next batch is one of the next epoch."""
+        # The trainer's count begins anew before that batch is drawn. An epoch that max_steps cuts short keeps its count.
+        turned_over = self.progress.epoch > place.trainer_epoch and self.progress.trained_batches == 0
+        return turned_over or self.progress.is_complete or self._trained(place) >= self.samples
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """The next batch drawn is the one after those seen."""
-        self._resumed = state_dict["epoch"], state_dict["batches"]
+        """The next batch drawn is the one after those trained on; earlier checkpoints count them as ``batches``."""
+        epoch, length = state_dict["epoch"], self.progress.limited(len(self))
+        samples = state_dict["samples"] if "samples" in state_dict else state_dict["batches"] * self.global_batch
+        done = len(self) - math.ceil((self.samples - samples) / self.global_batch)
+        if samples and done >= length:  # such as for a set that has become smaller, or another limit
+            epoch, samples = epoch + 1, 0
+        if samples == 0 and self.progress.trained_batches:  # the trainer has yet to end the epoch before
+            done = length
+        self._resumed = epoch, samples
+        self.progress.resume_after(done)
 
 
 class WholeLoader:
@@ -68,7 +99,8 @@ class WholeLoader:
 
     Args:
         batches: this rank's.
-        length: the largest number of batches that any rank has.
+        length: the largest number of batches that any rank has: all ranks have to say the same, since a trainer leaves a
+            loader of length 0 out, with the hooks in which the other ranks wait.
     """
 
     def __init__(self, batches: Iterable[Batch], length: int) -> None:
@@ -85,27 +117,20 @@ class WholeLoader:
 class EvenLoader(WholeLoader):
     """A `WholeLoader` for training, in which all ranks draw the same number of batches; those without more draw empty ones.
 
-    Each rank has to have a batch at all.
+    Args:
+        batches: this rank's.
+        length: the largest number of batches that any rank has.
+        empty_batch: gives a batch of no samples.
     """
 
+    def __init__(self, batches: Iterable[Batch], length: int, empty_batch: Callable[[], Batch]) -> None:
+        super().__init__(batches, length)
+        self.empty_batch = empty_batch
+
     def __iter__(self) -> Iterator[Batch]:
-        left, last = self.length, Batch()
-        for last in self.batches:
+        left = self.length
+        for batch in self.batches:
             left -= 1
-            yield last
+            yield batch
         for _ in range(left):
-            yield _empty_like(last)
-
-
-def _empty_like(batch: Batch) -> Batch:
-    """A batch of no samples, with the entries of this one."""
-    entries: Any = batch.items()
-    empty: Any = {name: values[:0] for name, values in entries}
-    return empty  # type: ignore[no-any-return]
-
-
-def image_loader(stream: ShardStream, loading: LoadingOptions) -> DataLoader[Batch]:
-    """Reads a stream in as many worker processes as the options say."""
-    # A generator of its own: without it each pass would draw from the process's own random numbers.
-    options: dict[str, Any] = {"num_workers": loading.num_workers, "worker_init_fn": leave_signals_to_parent}
-    return DataLoader(stream, batch_size=None, generator=torch.Generator(), **options)
+            yield self.empty_batch()

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from vitrine.core.options import Count, CountOrZero, Options, Range
+
+OnError = Literal["stop", "skip"]
 
 
 @dataclass(frozen=True)
@@ -15,10 +17,13 @@ class LoadingOptions(Options):
     Args:
         batch_size: samples per batch on each device.
         num_workers: processes that read and decode images, on each device.
-        shuffle_buffer: samples among which the next one is drawn while streaming.
+        shuffle_buffer: samples that are shuffled together. A set of at most as many is shuffled as a whole each epoch; of a
+            larger one the shards come in random order, and samples are shuffled within windows of this many.
         seed: of the orders of the epochs and of the augmentation.
         augment: whether training images are cropped and flipped at random.
         val_fraction: share of the training images that is held out for validation where there is no split ``val``.
+        on_error: what to do about a damaged shard or image: ``stop`` with its name, or ``skip`` it, with a warning and a
+            count of the samples left out.
 
     Raises:
         OptionError: for a number out of range.
@@ -26,10 +31,11 @@ class LoadingOptions(Options):
 
     batch_size: Count = 64
     num_workers: CountOrZero = 2
-    shuffle_buffer: Count = 1000
+    shuffle_buffer: Count = 100_000
     seed: int = 0
     augment: bool = False
     val_fraction: Annotated[float, Range(at_least=0, at_most=0.5)] = 0.1
+    on_error: OnError = "stop"
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,16 @@ from pathlib import Path
 
 from datamodules.images import ImageFolder
 from datamodules.samples import RawSample, collate, record_of
+from datamodules.shard_images import ShardImages
 from datamodules.split import Split
-from datamodules.stream import ShardStream
 from vitrine.core.batch import Batch
 from vitrine.data.preprocessing import Preprocessing
 
 
 def panel_of_split(split: Split, preprocessing: Preprocessing, count: int) -> Batch:
     """The first ``count`` samples of a split's classes in turn, or all of them where there are fewer."""
-    stream = ShardStream(split, preprocessing, batch_size=1)
-    return collate([stream.prepared(raw) for raw in first_of_each_class(split, count)])
+    images = ShardImages(split, preprocessing)
+    return collate([images.prepared(raw) for raw in first_of_each_class(split, count)])
 
 
 def panel_of_folder(folder: Path, preprocessing: Preprocessing, count: int) -> Batch:

@@ -7,6 +7,7 @@ from typing import Any
 from typing_extensions import override
 
 from datamodules.converted import ConvertedDataModule
+from datamodules.split_sources import ShardsOption
 from vitrine.core.options import Count, CountOrZero, checked
 from vitrine.data.shards.converter import SampleSet
 from vitrine.data.shards.converters.ade20k import list_ade20k
@@ -37,7 +38,7 @@ class PlacesDataModule(ConvertedDataModule):
     @checked
     def __init__(
         self,
-        shards: str | Path,
+        shards: ShardsOption,
         root: str | Path | None = None,
         ade20k_root: str | Path | None = None,
         scenes: Sequence[str] | None = None,

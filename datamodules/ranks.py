@@ -17,37 +17,17 @@ class RankShare:
     world_size: int = 1
 
     def most_samples(self, count: int) -> int:
-        """The largest number of samples that any rank has, where ``count`` samples are shared out."""
+        """The largest number of samples that any rank has, where ``count`` samples are shared out one by one."""
         return math.ceil(count / self.world_size)
 
     def most_batches(self, count: int, batch_size: int) -> int:
-        """The largest number of batches that any rank has, where ``count`` samples are shared out."""
-        return math.ceil(self.most_samples(count) / batch_size)
+        """The largest number of batches that any rank has, where whole batches of ``count`` samples are dealt out."""
+        return math.ceil(math.ceil(count / batch_size) / self.world_size)
 
-    def check_training_samples(self, count: int) -> None:
-        """Refuses less than one training sample per rank.
+    def global_batch(self, batch_size: int) -> int:
+        """Samples in a full batch of all ranks together, where each rank has ``batch_size``."""
+        return batch_size * self.world_size
 
-        Raises:
-            ValueError: where there are fewer samples than processes.
-        """
-        if count < self.world_size:
-            raise ValueError(
-                f"{count} training samples are too few for {self.world_size} processes; use fewer devices."
-            )
-
-    def training_batches(self, count: int, batch_size: int) -> tuple[int, int]:
-        """How many batches of what size each rank trains on: full ones alone, or a smaller one of too few samples.
-
-        Args:
-            count: training samples of all ranks together.
-            batch_size: samples in a full batch.
-
-        Returns:
-            Number of batches and their size, the same on every rank.
-
-        Raises:
-            ValueError: where there is less than one sample per rank.
-        """
-        self.check_training_samples(count)
-        full_batches = count // (self.world_size * batch_size)
-        return (full_batches, batch_size) if full_batches else (1, count // self.world_size)
+    def training_batches(self, count: int, batch_size: int) -> int:
+        """How many batches each rank trains on, where ``count`` samples are shared out; the last one may be smaller."""
+        return math.ceil(count / self.global_batch(batch_size))

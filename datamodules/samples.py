@@ -16,8 +16,7 @@ from vitrine.core.batch import Batch
 from vitrine.data.shards.schema import BOX_ENTRIES, IMAGE_EXTENSIONS, ShardIndex
 
 RawSample = dict[str, Any]
-"""An undecoded sample as webdataset reads it: bytes by file extension, its key under ``__key__``, its place in the split
-under ``row``."""
+"""An undecoded sample: bytes by file extension, its key under ``__key__``, its place in the split under ``row``."""
 Sample = dict[str, Any]
 """A decoded sample, by the names of `Batch`."""
 LISTED = frozenset({"key", "boxes", *BOX_ENTRIES})
@@ -43,7 +42,7 @@ def record_of(raw: RawSample) -> dict[str, Any]:
     return record
 
 
-def decode(raw: RawSample, index: ShardIndex, folder: Path) -> Sample:
+def decode(raw: RawSample, index: ShardIndex, folder: Path | str) -> Sample:
     """A sample as tv_tensors, so that geometric transforms apply to its annotation too.
 
     Args:

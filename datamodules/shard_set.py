@@ -1,29 +1,41 @@
 """A sharded data set: its splits, its classes and annotations, and a panel of its images."""
 
 from pathlib import Path
+from typing import Any
 
 from pytorch_lightning import LightningDataModule
 from typing_extensions import override
 
 from datamodules.panel import panel_of_folder, panel_of_split
 from datamodules.split import Split
+from datamodules.split_sources import ShardsOption, is_set_folder, read_splits
 from vitrine.core.batch import Batch
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.data.shards.schema import INDEX_FILE
+from vitrine.data.streams.shard_cache import ShardCacheOptions
 
 
 class ShardSet(LightningDataModule):
     """What there is in a folder of shards; `ShardDataModule` loads it.
 
     Args:
-        shards: folder with the split folders ``train``, ``test`` and, where there is one, ``val``.
+        shards: folder with the split folders ``train``, ``test`` and, where there is one, ``val``; or whatever else
+            `datamodules.split_sources.ShardsOption` says.
         preprocessing: makes images ready for the backbone.
         predict_root: folder of images for prediction.
+        shard_cache: of shards that are not local.
     """
 
-    def __init__(self, shards: str | Path, preprocessing: Preprocessing, predict_root: str | Path | None) -> None:
+    def __init__(
+        self,
+        shards: ShardsOption,
+        preprocessing: Preprocessing,
+        predict_root: str | Path | None,
+        shard_cache: ShardCacheOptions = ShardCacheOptions(),  # noqa: B008 - frozen
+    ) -> None:
         super().__init__()
-        self.shards = Path(shards)
+        self.shards: Any = Path(str(shards)) if is_set_folder(shards) else shards
+        self.shard_cache = shard_cache
         self.preprocessing = preprocessing
         self.predict_root = None if predict_root is None else Path(predict_root)
         self.splits: dict[str, Split] = {}
@@ -36,13 +48,18 @@ class ShardSet(LightningDataModule):
             FileNotFoundError: where there are no shards, except for prediction.
             ValueError: where splits have different classes.
         """
-        names = [name for name in ("train", "val", "test") if (self.shards / name / INDEX_FILE).is_file()]
-        if not names and stage != "predict":
-            raise FileNotFoundError(f"{self.shards} holds no shards in train/ or test/; {self.how_to_make_shards()}")
-        self.splits = {name: Split.read(self.shards / name) for name in names}
+        self.splits = read_splits(self.shards, self.shard_cache)
+        if not self.splits and stage != "predict":
+            raise FileNotFoundError(f"{self.shards} holds no shards in train/ or test/; {self._remedy}")
         classes = {tuple(split.index.classes) for split in self.splits.values()}
         if len(classes) > 1:
             raise ValueError(f"The splits in {self.shards} have different classes; convert them from the same set.")
+
+    @property
+    def _remedy(self) -> str:
+        if is_set_folder(self.shards):
+            return self.how_to_make_shards()
+        return f"check data.init_args.shards: a split is a folder or URL with {INDEX_FILE}, or tar files."
 
     def how_to_make_shards(self) -> str:
         """The remedy that the message of a missing set names."""
@@ -55,7 +72,8 @@ class ShardSet(LightningDataModule):
             FileNotFoundError: where it is not there.
         """
         if name not in self.splits:
-            raise FileNotFoundError(f"{self.shards / name} holds no shards; {self.how_to_make_shards()}")
+            place = f"{self.shards}/{name}" if is_set_folder(self.shards) else f"{self.shards}, split {name},"
+            raise FileNotFoundError(f"{place} holds no shards; {self._remedy}")
         return self.splits[name]
 
     @property

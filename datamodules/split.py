@@ -1,44 +1,75 @@
 """One split of a sharded data set: its index, its undecoded samples, and masks that select some of them."""
 
-import tarfile
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
-import webdataset as wds
 from numpy.typing import NDArray
 
 from datamodules.samples import RawSample, Sample, SampleError, decode
+from vitrine.data.shards.reader import LocalFiles, ShardFiles, ShardReader
 from vitrine.data.shards.schema import ShardIndex, read_index
+from vitrine.data.shards.tar_samples import ShardError
+from vitrine.data.streams.cached_files import CachedFiles, prefetched
 
+Rows = NDArray[np.int64]
+"""Rows of samples in a split."""
 SampleMask = NDArray[np.bool_]
 """(samples,) true for the selected samples of a split."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """A split folder and its index. A sample's row is its place in the order of the shards and of the samples in each.
+    """A split and its index. A sample's row is its place in the order of the shards and of the samples in each.
 
     Args:
-        folder: with the shards.
+        folder: with the shards, or the URL of one.
         index: of the shards.
+        files: the shards; those in the folder without it.
     """
 
-    folder: Path
+    folder: Path | str
     index: ShardIndex
+    files: ShardFiles | None = None
 
     @classmethod
     def read(cls, folder: Path) -> "Split":
         """Reads the index; its errors are those of `read_index`."""
         return cls(folder, read_index(folder))
 
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is the shards of a local folder, all of them; others are checked when they are fetched or indexed."""
+        return self.files is None
+
     @cached_property
     def first_rows(self) -> list[int]:
         """The row of each shard's first sample."""
         return [0, *accumulate(shard.count for shard in self.index.shards)][:-1]
+
+    @cached_property
+    def reader(self) -> ShardReader:
+        """Reads the samples of the shards."""
+        entries = self.index.shards
+        files = self.files or LocalFiles([Path(self.folder) / entry.file for entry in entries])
+        return ShardReader(files, [entry.count for entry in entries], f"python -m vitrine.shards verify {self.folder}")
+
+    def prefetched(self, batches: Sequence[Rows]) -> AbstractContextManager[Callable[[int], object]]:
+        """Has the shards of batches fetched in the background where they are not local, in the order of the batches.
+
+        Yields:
+            To be called with the number of each batch that is read.
+        """
+        if not isinstance(self.files, CachedFiles):
+            return nullcontext(lambda _: None)
+        starts = np.asarray(self.first_rows)
+        needed = [np.unique(np.searchsorted(starts, rows, side="right") - 1).tolist() for rows in batches]
+        return prefetched(self.files.fetch, needed)
 
     def every_sample(self) -> SampleMask:
         """(samples,) true for every sample."""
@@ -49,25 +80,37 @@ class Split:
         mask: SampleMask = np.diff(np.floor(np.arange(self.index.count + 1) * fraction)) > 0
         return mask
 
-    def raw_samples(self, shard: int) -> Iterator[RawSample]:
-        """The undecoded samples of one shard, with their rows under ``row``.
+    def place(self, row: int) -> tuple[int, int]:
+        """The shard of a sample, and its number in the shard."""
+        shard = bisect_right(self.first_rows, row) - 1
+        return shard, row - self.first_rows[shard]
+
+    def raw_sample(self, row: int, *, whole: bool = True) -> RawSample:
+        """The undecoded sample of a row, with the row under ``row``.
+
+        Args:
+            row: of the sample.
+            whole: whether a shard is refused that is damaged anywhere, or at this sample alone.
 
         Raises:
             SampleError: where the tar file is broken, or holds other than what the index says.
         """
-        entry, first_row, number = self.index.shards[shard], self.first_rows[shard], 0
-        path = self.folder / entry.file
-        samples = wds.DataPipeline(wds.SimpleShardList([str(path)]), wds.tarfile_to_samples())
+        shard, number = self.place(row)
         try:
-            for number, sample in enumerate(samples, start=1):
-                if number > entry.count:
-                    break
-                yield {**sample, "row": first_row + number - 1}
-        except tarfile.TarError as error:
-            raise SampleError(f"{path} is broken ({error.args[0]}); convert the set again.") from error
-        if number != entry.count:
-            verify = f"python -m vitrine.shards verify {self.folder}"
-            raise SampleError(f"{path} does not hold the {entry.count} samples that its index lists; run {verify}.")
+            key, members = self.reader.read(shard, number, whole=whole)
+        except ShardError as error:
+            raise SampleError(str(error)) from error
+        return {"__key__": key, **members, "row": row}
+
+    def raw_samples(self, shard: int) -> Iterator[RawSample]:
+        """The undecoded samples of one shard; errors are those of `raw_sample`."""
+        first_row = self.first_rows[shard]
+        return (self.raw_sample(row) for row in range(first_row, first_row + self.index.shards[shard].count))
+
+    def name_of(self, row: int) -> str:
+        """What a message calls a sample that cannot be read."""
+        shard, number = self.place(row)
+        return f"sample {number} of {self.reader.files.name(shard)}"
 
     def decode(self, raw: RawSample) -> Sample:
         """A decoded sample; see `datamodules.samples.decode`."""

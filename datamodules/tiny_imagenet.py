@@ -6,6 +6,7 @@ from typing import Any, Literal
 from typing_extensions import override
 
 from datamodules.converted import ConvertedDataModule
+from datamodules.split_sources import ShardsOption
 from vitrine.core.options import checked
 from vitrine.data.shards.converter import SampleSet
 from vitrine.data.shards.converters.tiny_imagenet import list_tiny_imagenet
@@ -28,7 +29,7 @@ class TinyImageNetDataModule(ConvertedDataModule):
     @checked
     def __init__(
         self,
-        shards: str | Path,
+        shards: ShardsOption,
         root: str | Path | None = None,
         class_index: Literal["own", "imagenet"] = "own",
         wnids: str | Path | None = None,

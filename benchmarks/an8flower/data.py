@@ -9,8 +9,8 @@ from rich.progress import track
 from torch import Tensor
 
 from datamodules.samples import record_of
+from datamodules.shard_images import ShardImages
 from datamodules.split import Split
-from datamodules.stream import ShardStream
 from vitrine.data.an8flower.generate import SPLITS
 from vitrine.data.preprocessing import Preprocessing
 
@@ -53,10 +53,10 @@ def read_flowers(folder: Path, size: int) -> tuple[Flowers, list[str]]:
     read = {}
     for name in SPLITS:
         split = Split.read(folder / name)
-        stream = ShardStream(split, preprocessing(size), 1)
+        shown = ShardImages(split, preprocessing(size))
         raw = (sample for shard in range(len(split.index.shards)) for sample in split.raw_samples(shard))
         for sample in track(raw, f"reading {folder / name}", total=split.index.count, transient=True):
-            prepared = stream.prepared(sample)
+            prepared = shown.prepared(sample)
             entries = (prepared["image"].half(), prepared["label"], prepared["mask"][0] != 0)
             read[prepared["key"]] = (*entries, torch.tensor(record_of(sample)["view"]))
     columns = zip(*(read[key] for key in sorted(read)), strict=True)

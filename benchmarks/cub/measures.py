@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from benchmarks.common import FeatureLoader
+from datamodules.samples import collate
+from datamodules.shard_images import ShardImages
 from datamodules.split import Split
-from datamodules.stream import ShardStream
 from vitrine.backbones.features import TappedFeatures
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
@@ -61,8 +62,9 @@ class Birds:
         if not (folder / INDEX_FILE).is_file():
             write_set(list_cub(root, split), folder, shard_size=1000, workers=None, seed=0)
         opened = Split.read(folder)
-        stream = ShardStream(opened, preprocessing, BATCH)
-        return cls(list(DataLoader(stream, batch_size=None)), list(opened.index.classes))
+        images = ShardImages(opened, preprocessing)
+        loader = DataLoader(images, BATCH, collate_fn=collate)
+        return cls(list(loader), list(opened.index.classes))
 
     def features(self, extractor: TappedFeatures) -> tuple[Tensor, Tensor]:
         """Z (N, D) and logits (N, C) of all images."""

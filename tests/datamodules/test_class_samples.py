@@ -14,6 +14,7 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from datamodules import ShardDataModule
 from datamodules.class_samples import ClassSamples
+from datamodules.epoch_order import EpochOrder
 from datamodules.feature_batches import ShuffledFeatures
 from datamodules.options import SamplingOptions
 from datamodules.ranks import RankShare
@@ -193,7 +194,7 @@ def test_ranks_share_one_draw_out(few: Path, tmp_path: Path) -> None:
     def said(world: int, size: int) -> list[dict[str, list[bool]]]:
         """What is said of each sample, by global batch."""
         shares = [RankShare(rank, world) for rank in range(world)]
-        loaders = [ShuffledFeatures(table, rows, size, share, class_samples=samples).epoch(0) for share in shares]
+        loaders = [ShuffledFeatures(table, EpochOrder(rows.numpy()), size, share, samples).epoch(0) for share in shares]
         return [
             {key: row.tolist() for part in parts for key, row in zip(part["key"], part["sampled"], strict=True)}
             for parts in zip(*loaders, strict=True)

@@ -9,6 +9,7 @@ from tests.helpers import shard_fakes as fakes
 
 
 def test_orders_of_kept_features_share_evenly(few: Path, tmp_path: Path) -> None:
+    from datamodules.epoch_order import EpochOrder
     from datamodules.feature_batches import OrderedFeatures, ShuffledFeatures
     from datamodules.ranks import RankShare
     from vitrine.data.feature_store import FeatureTable
@@ -20,14 +21,14 @@ def test_orders_of_kept_features_share_evenly(few: Path, tmp_path: Path) -> None
     rows = torch.arange(3, 43)
     for world in (1, 2, 3):
         shares = [RankShare(rank, world) for rank in range(world)]
-        loaders = [ShuffledFeatures(table, rows, 4, share) for share in shares]
+        loaders = [ShuffledFeatures(table, EpochOrder(rows.numpy()), 4, share) for share in shares]
         epochs = [[fakes.keys_of(loader.epoch(number)) for loader in loaders] for number in (0, 0, 1)]
         assert epochs[0] == epochs[1] != epochs[2]
         assert len({len(loader) for loader in loaders}) == 1
         assert [len(batches) for batches in epochs[0]] == [len(loader) for loader in loaders]
         keys = list(itertools.chain(*itertools.chain(*epochs[0])))
-        assert len(keys) == len(set(keys)) == 40 - 40 % world
-        assert fakes.keys_of(loaders[0].epoch(0, 2)) == epochs[0][0][2:]
+        assert len(keys) == len(set(keys)) == 40
+        assert fakes.keys_of(loaders[0].epoch(0, 2 * 4 * world)) == epochs[0][0][2:]
         once = itertools.chain(*(OrderedFeatures(table, rows, 4, share) for share in shares))
         assert sorted(itertools.chain(*fakes.keys_of(once))) == sorted(key.decode() for key in table.keys[3:].tolist())
     none = OrderedFeatures(table, rows[:1], 4, RankShare(1, 2))

@@ -6,15 +6,15 @@ from datamodules.ranks import RankShare
 
 
 @pytest.mark.parametrize(
-    ("samples", "world", "batch_size", "expected"),
-    [(43, 1, 4, (10, 4)), (43, 2, 4, (5, 4)), (8, 2, 4, (1, 4)), (7, 2, 4, (1, 3)), (2, 2, 64, (1, 1))],
+    ("samples", "world", "size", "training", "evaluation"),
+    [(43, 1, 4, 11, 11), (43, 2, 4, 6, 6), (9, 2, 4, 2, 2), (8, 2, 4, 1, 1), (2, 3, 64, 1, 1), (0, 2, 4, 0, 0)],
 )
-def test_full_batches_alone_or_one_smaller_one(
-    samples: int, world: int, batch_size: int, expected: tuple[int, int]
-) -> None:
-    assert RankShare(0, world).training_batches(samples, batch_size) == expected
+def test_batches_of_ranks(samples: int, world: int, size: int, training: int, evaluation: int) -> None:
+    share = RankShare(0, world)
+    assert share.training_batches(samples, size) == training
+    assert share.most_batches(samples, size) == evaluation
+    assert share.global_batch(size) == size * world
 
 
-def test_less_than_a_sample_a_rank_is_refused() -> None:
-    with pytest.raises(ValueError, match="1 training samples are too few for 2 processes"):
-        RankShare(0, 2).training_batches(1, 4)
+def test_samples_shared_out_one_by_one() -> None:
+    assert RankShare(1, 3).most_samples(7) == 3

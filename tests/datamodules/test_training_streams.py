@@ -1,7 +1,6 @@
 """Streams of training, validation and test: every sample in its share, in orders that seed and epoch decide."""
 
 import itertools
-import pickle
 import random
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
 
 from tests.helpers import shard_fakes as fakes
 
@@ -45,17 +43,32 @@ def test_every_sample_comes_once_in_validation_and_test(shards: Path, world: int
 def test_training_shares_are_equal_and_disjoint(shards: Path, world: int, workers: int) -> None:
     ranks = train_keys(shards, world, num_workers=workers, val_fraction=0.1)
     available = 39 if shards.parts[-2].startswith("few") else 135
-    assert {len(batches) for batches in ranks} == {available // (4 * world)}
-    assert {len(batch) for batches in ranks for batch in batches} == {4}
+    assert {len(batches) for batches in ranks} == {-(-available // (4 * world))}
+    assert {len(batch) for batches in ranks for batch in batches[:-1]} == {4}
     keys = [key for batches in ranks for batch in batches for key in batch]
-    assert len(keys) == len(set(keys))
+    assert len(keys) == len(set(keys)) == available
 
 
 def test_too_few_samples_for_a_full_batch_make_a_smaller_one(few: Path) -> None:
     ranks = train_keys(few, 2, batch_size=64, val_fraction=0.0)
-    assert [[len(batch) for batch in batches] for batches in ranks] == [[21], [21]]
-    with pytest.raises(ValueError, match="43 training samples are too few for 44 processes; use fewer devices"):
-        fakes.at(fakes.module_of(few, val_fraction=0.0), 0, 44).train_dataloader()
+    assert [[len(batch) for batch in batches] for batches in ranks] == [[22], [21]]
+
+
+def test_a_rank_without_samples_gets_empty_batches_of_the_right_shapes(tmp_path: Path) -> None:
+    shards = fakes.write_split(tmp_path / "set", "train", 2)
+    ranks = [list(fakes.at(fakes.module_of(shards, val_fraction=0.0), rank, 3).train_dataloader()) for rank in range(3)]
+    assert [[len(batch["key"]) for batch in batches] for batches in ranks] == [[1], [1], [0]]
+    (full,), (empty,) = ranks[0], ranks[2]
+    assert full.keys() == empty.keys()
+    assert empty["image"].shape == (0, 3, 8, 8)
+    assert empty["label"].dtype == full["label"].dtype
+
+
+def test_a_set_without_training_samples_is_refused(few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = fakes.at(fakes.module_of(few))
+    monkeypatch.setattr(type(data), "_held_out", property(lambda self: self.split("train").every_sample()))
+    with pytest.raises(ValueError, match="train holds no samples to train on"):
+        data.train_dataloader()
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -69,7 +82,7 @@ def test_orders_depend_on_seed_and_epoch(shards: Path, workers: int) -> None:
 
 
 def test_over_the_epochs_every_sample_meets_every_rank(few: Path) -> None:
-    """Also with a single shard: which samples an epoch leaves out, and whose they are, changes."""
+    """Also with a single shard: whose samples they are changes."""
     first: set[str] = set()
     for epoch in range(12):
         first |= set(itertools.chain(*train_keys(few, 2, epoch, val_fraction=0.0)[0]))
@@ -111,16 +124,17 @@ def test_augmentation_depends_on_seed_epoch_and_row_alone(flower_shards: Path) -
 
 
 def test_spawned_workers_can_read_every_set(few: Path) -> None:
-    data = fakes.at(fakes.module_of(few, predict_root=few.parent / "set_test_images", augment=True), rank=1, world=2)
-    streamed = data.test_dataloader()
-    assert isinstance(streamed, DataLoader)
-    dataset: Any = streamed.dataset
-    spawned = DataLoader(dataset, batch_size=None, num_workers=1, multiprocessing_context="spawn")
-    assert fakes.keys_of(spawned) == fakes.keys_of(dataset)
-    loader = data.predict_dataloader().batches
-    assert isinstance(loader, DataLoader)
-    images, collate = pickle.loads(pickle.dumps((loader.dataset, loader.collate_fn)))
-    assert fakes.keys_of([collate([images[0]])]) == [["image_001.png"]]
+    data = fakes.at(fakes.module_of(few, predict_root=few.parent / "set_test_images", num_workers=1), rank=1, world=2)
+    loaders = (data.test_dataloader(), data.predict_dataloader(), data.train_dataloader())
+    forked = [fakes.keys_of(loader) for loader in loaders]
+    assert forked[1] == [[f"image_{number:03d}.png" for number in range(4, 8)]]
+    before = torch.multiprocessing.get_start_method()
+    torch.multiprocessing.set_start_method("spawn", force=True)
+    try:
+        loaders = (data.test_dataloader(), data.predict_dataloader(), data.train_dataloader())
+        assert [fakes.keys_of(loader) for loader in loaders] == forked
+    finally:
+        torch.multiprocessing.set_start_method(before, force=True)
 
 
 @pytest.mark.parametrize(("world", "workers"), list(itertools.product((*RANKS, 13), (0, 2))))

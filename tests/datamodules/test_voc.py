@@ -1,8 +1,10 @@
 """Boxes of VOC come out of the shards with their classes and flags, and measure what they should."""
 
 import shutil
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -31,10 +33,9 @@ def by_key(data: VOCDataModule) -> dict[str, dict[str, torch.Tensor]]:
     """The annotation of each test image."""
     data.setup("test")
     names = ("label", "boxes", "box_labels", "box_difficult")
+    batches: Iterable[Any] = data.test_dataloader()
     return {
-        key: {name: batch[name][row] for name in names}
-        for batch in data.test_dataloader()
-        for row, key in enumerate(batch["key"])
+        key: {name: batch[name][row] for name in names} for batch in batches for row, key in enumerate(batch["key"])
     }
 
 

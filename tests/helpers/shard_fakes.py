@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -64,21 +65,49 @@ def write_split(
     return shards
 
 
-def module_of(shards: Path, **options: Any) -> ShardDataModule:
-    """A datamodule over tiny images; options are given by their names alone."""
+def module_of(folder: Path, /, **options: Any) -> ShardDataModule:
+    """A datamodule over tiny images in a folder, or where ``shards`` says; options are given by their names alone."""
     small = {"preprocessing": TINY, "num_workers": 0, "batch_size": 4, "shuffle_buffer": 7}
-    cache = {"folder": shards.parent / "features"}
-    return ShardDataModule(shards, **grouped(ShardDataModule, small | cache | options))
+    cache = {"folder": folder.parent / "features"}
+    arguments = {"shards": folder} | small | cache | options
+    return ShardDataModule(**grouped(ShardDataModule, arguments))
 
 
-def at(data: ShardDataModule, rank: int = 0, world: int = 1, epoch: int = 0) -> ShardDataModule:
+def at(data: ShardDataModule, rank: int = 0, world: int = 1, epoch: int = 0, setup: str = "fit") -> ShardDataModule:
     """The datamodule as it is on one of several ranks, in one epoch, without an extractor."""
-    loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=SimpleNamespace(is_last_batch=False)))
-    place = {"global_rank": rank, "world_size": world, "current_epoch": epoch}
+    progress = SimpleNamespace(
+        is_last_batch=False, current=SimpleNamespace(ready=0, started=0, processed=0, completed=0)
+    )
+    epochs = SimpleNamespace(ready=1, started=1, completed=0)
+    loop = SimpleNamespace(
+        epoch_loop=SimpleNamespace(batch_progress=progress),
+        epoch_progress=SimpleNamespace(current=epochs, total=epochs),
+    )
+    place = {"global_rank": rank, "world_size": world, "current_epoch": epoch, "overfit_batches": 0}
     trainer: Any = SimpleNamespace(**place, lightning_module=None, fit_loop=loop)
     data.trainer = trainer
-    data.setup("fit")
+    data.setup(setup)
     return data
+
+
+@dataclass
+class StandingProgress:
+    """A trainer's progress that stays where it is put."""
+
+    epoch: int = 0
+    trained_batches: int | None = 0
+    is_complete: bool = False
+    repeats_epoch: bool = False
+    limit: int = 1000
+
+    def limited(self, batches: int) -> int:
+        return min(batches, self.limit)
+
+    def resume_after(self, batches: int) -> None:
+        self.trained_batches = batches
+
+    def begin_epoch(self) -> None:
+        pass
 
 
 def keys_of(batches: Iterable[Any]) -> list[list[str]]:
@@ -134,6 +163,10 @@ class Recorder(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.parameters(), lr=0.1)
+
+    def export(self, folder: Path) -> Path:
+        """Writes nothing."""
+        return folder
 
 
 def run(rank: int, shards: Path, images: Path, out: Path, devices: int) -> None:

@@ -20,6 +20,7 @@ from vitrine.data.an8flower.settings import FlowerSettings
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.data.shards.converters.imagenet import ImageNetOptions
 from vitrine.data.shards.converters.places import PlacesSelection
+from vitrine.data.streams.shard_cache import ShardCacheOptions
 from vitrine.explainers import (
     InversionOptions,
     MuLassoOptions,
@@ -91,6 +92,7 @@ OUTSIDE: dict[type[Options], dict[str, list[Any]]] = {
         "seed": SEED,
         "val_fraction": [-0.1, 0.6],
     },
+    ShardCacheOptions: {"size_gb": POSITIVE, "tries": COUNT},
     FeatureCacheOptions: {},
     SamplingOptions: {"positives_per_class": COUNT, "negatives_per_class": COUNT},
     Preprocessing: {

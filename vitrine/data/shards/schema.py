@@ -91,8 +91,21 @@ def parse_index(folder: Path) -> ShardIndex:
     path = Path(folder) / INDEX_FILE
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: {folder} is no split folder, make one with vitrine.shards.")
+    return parse_index_text(path.read_bytes(), path)
+
+
+def parse_index_text(text: bytes, path: Path | str) -> ShardIndex:
+    """Reads the contents of ``index.json``.
+
+    Args:
+        text: encoded as UTF-8.
+        path: of the file, or its URL, for messages.
+
+    Raises:
+        ValueError: where it is not JSON, or not an index of this schema version.
+    """
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = json.loads(text)
     except ValueError as error:
         raise ValueError(f"{path} is not JSON ({error}): convert the split again.") from None
     _check_entries(entries, path)
@@ -119,7 +132,7 @@ def read_index(folder: Path) -> ShardIndex:
     return index
 
 
-def _check_entries(entries: Any, path: Path) -> None:
+def _check_entries(entries: Any, path: Path | str) -> None:
     version = entries.get("schema_version") if isinstance(entries, dict) else None
     if version != SCHEMA_VERSION:
         raise ValueError(
@@ -135,7 +148,7 @@ def _is(entries: dict[str, Any], name: str, kind: type) -> bool:
     return isinstance(entries.get(name), kind)
 
 
-def _parse_shard(entry: Any, path: Path) -> ShardEntry:
+def _parse_shard(entry: Any, path: Path | str) -> ShardEntry:
     try:
         shard = ShardEntry(str(entry["file"]), int(entry["count"]), str(entry["sha256"]))
     except (KeyError, TypeError, ValueError):

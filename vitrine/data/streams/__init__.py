@@ -1,0 +1,1 @@
+"""Streams: shards at URLs, behind commands and in patterns, with a cache on the local disk."""
