@@ -1,6 +1,6 @@
 """ShardDataModule: the base of all datamodules, which loads shards for training, validation, test and prediction."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from datamodules.images import ImageFolder, folder_loader
 from datamodules.loaders import EpochLoader, EvenLoader, WholeLoader, image_loader
 from datamodules.options import FeatureCacheOptions, LoadingOptions, SamplingOptions
 from datamodules.ranks import RankShare
+from datamodules.row_batches import row_batches
 from datamodules.shard_set import ShardSet
 from datamodules.split import SampleMask, Split
 from datamodules.stream import ShardStream
@@ -24,6 +25,7 @@ from vitrine.core.batch import Batch
 from vitrine.core.options import checked
 from vitrine.data.contracts import FittedModule, fitted_module
 from vitrine.data.feature_store import FeatureExtractor, FeatureTable
+from vitrine.data.feature_store.store import Rows
 from vitrine.data.preprocessing import Preprocessing
 
 
@@ -57,7 +59,7 @@ class ShardDataModule(ShardSet):
     ) -> None:
         super().__init__(shards, preprocessing, predict_root)
         self.loading, self.features, self.sampling = loading, features, sampling
-        self._cache = FeatureCache(features, preprocessing, self._stream)
+        self._cache = FeatureCache(features, preprocessing, self._row_batches, loading.batch_size)
         self._class_samples: ClassSamples | None = None
 
     # What a run asks
@@ -168,6 +170,9 @@ class ShardDataModule(ShardSet):
     def _stream(self, split: Split, selected: SampleMask) -> DataLoader[Batch]:
         stream = ShardStream(split, self.preprocessing, self.loading.batch_size, selected, self._share)
         return image_loader(stream, self.loading)
+
+    def _row_batches(self, split: Split, rows: Sequence[Rows]) -> Iterable[Batch]:
+        return row_batches(split, self.preprocessing, self.loading, rows)
 
     # What the trainer says
 
