@@ -30,14 +30,8 @@ class ChunkArrays(NamedTuple):
     """(n, C)."""
     labels: NDArray[Any]
     """(n,) int64 class indices, or (n, C) float32 multi-hot."""
-    key_ends: NDArray[np.int64]
-    """(n,) where each sample's key ends in ``key_bytes``."""
-    key_bytes: NDArray[np.uint8]
-
-    def key(self, place: int) -> str:
-        """Key of the sample at a place."""
-        start = int(self.key_ends[place - 1]) if place else 0
-        return self.key_bytes[start : int(self.key_ends[place])].tobytes().decode(errors="surrogateescape")
+    keys: NDArray[np.bytes_]
+    """(n,) encoded keys."""
 
 
 def chunk_name(number: int) -> str:
@@ -54,10 +48,10 @@ def encode_chunk(tensors: dict[str, Tensor], keys: Sequence[str], origin: str) -
         origin: what the chunk holds, as `Manifest.origin_of` says it.
     """
     encoded = [key.encode(errors="surrogateescape") for key in keys]
-    ends = torch.tensor([len(key) for key in encoded], dtype=torch.int64).cumsum(0)
-    text = torch.frombuffer(bytearray(b"".join(encoded) or b"\0"), dtype=torch.uint8)
+    text = np.array(encoded, dtype=f"S{max(map(len, [*encoded, b'0']))}")
+    as_bytes = torch.from_numpy(text.view(np.uint8).reshape(len(encoded), -1))
     about = {_ENTRY: f"{_NO_SUM} {origin}"}
-    data = bytearray(save({**tensors, "key_ends": ends, "key_bytes": text}, metadata=about))
+    data = bytearray(save({**tensors, "keys": as_bytes}, metadata=about))
     start = _sum_place(data) or 0
     data[start : start + len(_NO_SUM)] = hashlib.sha256(data).hexdigest().encode()
     return bytes(data)
@@ -111,7 +105,9 @@ def open_chunk(path: Path) -> ChunkArrays:
         raise ValueError(f"{path} of a feature store is damaged ({error}); {remedy}.") from error
     if tensors["features"].dtype == torch.bfloat16:
         tensors["features"] = tensors["features"].view(torch.int16)  # which numpy knows
-    return ChunkArrays(**{name: tensor.numpy() for name, tensor in tensors.items()})
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    keys = arrays["keys"]  # (n, longest) bytes, of which numpy leaves zeros at the end out
+    return ChunkArrays(**arrays | {"keys": keys.view(f"S{keys.shape[1]}")[:, 0]})
 
 
 def _sum_place(data: bytearray) -> int | None:

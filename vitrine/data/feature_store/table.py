@@ -1,7 +1,7 @@
 """Feature table: the features of a complete store, read by rows from chunks that are mapped into memory."""
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,9 @@ from vitrine.core.batch import Batch
 from vitrine.data.feature_store.chunk_file import ChunkArrays, chunk_name, open_chunk
 from vitrine.data.feature_store.manifest import read_manifest
 
+Indices = NDArray[np.int64]
+Gathered = tuple[list[bytes], NDArray[Any], NDArray[Any], NDArray[Any]]
+"""Keys, features, logits and labels of the samples of a batch."""
 MAX_OPEN_CHUNKS = 2048
 """Chunks that stay mapped, the last used; it bounds mappings and address space, not memory, which the system shares."""
 
@@ -52,30 +55,18 @@ class FeatureTable:
 
     def batch(self, rows: Tensor) -> Batch:
         """A batch with the features of the samples at (B,) rows, in this order; features are float32."""
-        index: NDArray[np.int64] = rows.numpy()
-        features, logits, labels = (self._empty(len(index), field) for field in ("features", "logits", "labels"))
-        keys = [""] * len(index)
-        for places, chunk, within in self._by_chunk(index):
-            features[places], logits[places] = chunk.features[within], chunk.logits[within]
-            labels[places] = chunk.labels[within]
-            for place, row in zip(places.tolist(), within.tolist(), strict=True):
-                keys[place] = chunk.key(row)
+        index: Indices = rows.numpy()
+        if len(index) and not 0 <= index.min() <= index.max() < len(self):
+            raise IndexError(f"row {index.max()} or {index.min()} is none of the {len(self)} rows of {self.folder}.")
+        numbers, places = np.divmod(index, self.manifest.chunk_rows)
+        chunks = {number: self._chunk(number) for number in {0, *numbers.tolist()}}
+        keys, features, logits, labels = _gathered(chunks, numbers, places)
         return Batch(
-            key=keys,
+            key=[key.decode(errors="surrogateescape") for key in keys],
             features=self._as_float(torch.from_numpy(features)),
             logits=torch.from_numpy(logits),
             label=torch.from_numpy(labels),
         )
-
-    def _by_chunk(self, index: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], ChunkArrays, NDArray[np.int64]]]:
-        """For each chunk that has some of the rows: their places in the batch, the chunk, and their places in it."""
-        if len(index) and not 0 <= index.min() <= index.max() < len(self):
-            raise IndexError(f"row {index.max()} or {index.min()} is none of the {len(self)} rows of {self.folder}.")
-        numbers, within = np.divmod(index, self.manifest.chunk_rows)
-        order = np.argsort(numbers, kind="stable")
-        first = np.flatnonzero(np.diff(numbers[order], prepend=-1))
-        for places in np.split(order, first[1:]) if len(index) else ():
-            yield places, self._chunk(int(numbers[places[0]])), within[places]
 
     def _chunk(self, number: int) -> ChunkArrays:
         if number in self._open:
@@ -86,13 +77,28 @@ class FeatureTable:
             self._open.popitem(last=False)
         return chunk
 
-    def _empty(self, count: int, field: str) -> NDArray[Any]:
-        stored: NDArray[Any] = getattr(self._chunk(0), field)
-        return np.empty((count, *stored.shape[1:]), dtype=stored.dtype)
-
     def _as_float(self, stored: Tensor) -> Tensor:
         return (stored.view(torch.bfloat16) if stored.dtype == torch.int16 else stored).float()
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what is mapped, which another process maps for itself."""
         return {**self.__dict__, "_open": OrderedDict()}
+
+
+def _gathered(chunks: dict[int, ChunkArrays], numbers: Indices, places: Indices) -> Gathered:
+    """Samples at places of the chunks with these numbers; one copy of each, as from one array."""
+    if len(numbers) == 0 or (numbers == numbers[0]).all():
+        chunk = chunks[int(numbers[0]) if len(numbers) else 0]
+        return chunk.keys[places].tolist(), chunk.features[places], chunk.logits[places], chunk.labels[places]
+    samples = [(chunks[number], place) for number, place in zip(numbers.tolist(), places.tolist(), strict=True)]
+    return (
+        [chunk.keys[place] for chunk, place in samples],
+        _stacked([chunk.features[place] for chunk, place in samples]),
+        _stacked([chunk.logits[place] for chunk, place in samples]),
+        _stacked([chunk.labels[place] for chunk, place in samples]),
+    )
+
+
+def _stacked(rows: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Rows of the same length, or numbers, as one array; ``np.stack`` takes longer, as it makes another array of each."""
+    return np.concatenate(rows).reshape(len(rows), -1) if rows[0].ndim else np.array(rows)

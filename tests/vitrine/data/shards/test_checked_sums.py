@@ -21,7 +21,12 @@ def shards(tmp_path: Path) -> list[ShardEntry]:
 
 def test_only_what_changed_is_read(tmp_path: Path, shards: list[ShardEntry], monkeypatch: pytest.MonkeyPatch) -> None:
     read, record, actual = list[str](), tmp_path / "record.json", checked_sums._sha256
-    monkeypatch.setattr(checked_sums, "_sha256", lambda path: read.append(path.name) or actual(path))
+
+    def noted(path: Path) -> str:
+        read.append(path.name)
+        return actual(path)
+
+    monkeypatch.setattr(checked_sums, "_sha256", noted)
     check_sums(tmp_path, shards, record)
     assert sorted(read) == ["a.tar", "b.tar"]
     check_sums(tmp_path, shards, record)
