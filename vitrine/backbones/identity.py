@@ -18,6 +18,8 @@ from torch import nn
 
 LIBRARIES = ("torch", "torchvision", "timm")
 """Packages whose layers are told apart by their version; of all others the code itself counts."""
+_OF_EVERY_MODULE = frozenset(vars(nn.Module()))
+"""Attributes that say nothing of what a layer computes in evaluation, such as its mode and its hooks."""
 
 
 def network_identity(name: str, arguments: Mapping[str, Any], model: nn.Module) -> dict[str, str]:
@@ -48,8 +50,9 @@ def structure_digest(model: nn.Module) -> str:
     total = hashlib.sha256()
     for name, module in model.named_modules():
         settings = {key: value for key, value in sorted(vars(module).items()) if _is_setting(key, value)}
-        kind = f"{type(module).__module__}.{type(module).__qualname__}"
-        total.update(f"{name} {kind} {json.dumps(settings, default=_named)}\n".encode())
+        graph = getattr(module, "code", None)  # what a traced or scripted module runs
+        described = [name, _named(type(module)), settings, graph if isinstance(graph, str) else None]
+        total.update(json.dumps(described, sort_keys=True, default=_named).encode())
     return total.hexdigest()
 
 
@@ -57,8 +60,10 @@ def _is_setting(name: str, value: Any) -> bool:
     """Whether an attribute of a layer is a plain value, or a function or class that can be named."""
     if isinstance(value, list | tuple):
         return all(_is_setting(name, one) for one in value)
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_setting(name, one) for key, one in value.items())
     plain = value is None or isinstance(value, bool | int | float | str | type | FunctionType | BuiltinFunctionType)
-    return plain and name != "training" and not name.startswith("_")
+    return plain and name not in _OF_EVERY_MODULE
 
 
 def arguments_text(arguments: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 import torch
+import torch.fx
 from torch import nn
 from torch.nn import functional as F
 
@@ -99,7 +100,7 @@ def test_layers_of_the_same_weights_that_compute_otherwise() -> None:
 class Functional(nn.Identity):
     def __init__(self, function: object) -> None:
         super().__init__()
-        self.function, self.unnamed = function, object()
+        self._function, self.unnamed = function, object()
 
 
 def test_functions_are_told_apart_by_their_names_and_nothing_by_its_address() -> None:
@@ -108,6 +109,25 @@ def test_functions_are_told_apart_by_their_names_and_nothing_by_its_address() ->
     ]
     assert len(set(digests)) == 4
     assert digests[0] == digests[1]
+
+
+def test_plain_attributes_of_any_name_count() -> None:
+    functions = ({"negative": True}, {"negative": False}, (1, 2), (1, 3), None)
+    assert len({structure_digest(Functional(function)) for function in functions}) == 5
+
+
+class Twice(nn.Module):
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.scale = lambda images: images * factor
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.scale(images)
+
+
+def test_traced_graphs_count() -> None:
+    digests = {structure_digest(torch.fx.symbolic_trace(Twice(factor))) for factor in (2.0, 3.0, 2.0)}
+    assert len(digests) == 2
 
 
 def test_mode_and_device_are_no_part_of_the_structure() -> None:

@@ -92,11 +92,6 @@ class FeatureStore:
             return False
 
     @property
-    def is_complete(self) -> bool:
-        """Whether every chunk is there."""
-        return self.exists and all((self.folder / chunk_name(n)).is_file() for n in range(self.manifest.num_chunks))
-
-    @property
     def manifest(self) -> Manifest:
         """What the store holds; its errors are those of `read_manifest`."""
         return read_manifest(self.folder)

@@ -30,7 +30,7 @@ def test_rows_come_back_in_every_type(tmp_path: Path, dtype: FeatureType) -> Non
     store = store_of(tmp_path, 11, dtype=dtype)
     assert not store.exists
     store = filled(store)
-    assert store.is_complete
+    assert store.exists
     batch = store.read().batch(torch.tensor([10, 0, 10, 5]))
     assert batch["key"] == ["sample 10", "sample 0", "sample 10", "sample 5"]
     assert batch["features"].tolist() == [[value] * 4 for value in (10.0, 0.0, 10.0, 5.0)]
@@ -55,7 +55,6 @@ def test_multi_hot_labels_and_long_keys_are_kept(tmp_path: Path) -> None:
 def test_missing_chunks_alone_are_computed(tmp_path: Path) -> None:
     store = filled(store_of(tmp_path, 11), [1])
     assert store.missing_chunks() == [0, 2]
-    assert not store.is_complete
     with pytest.raises(FileNotFoundError, match=r"chunk-000000.*fit"):
         store.read()
     extractor = Sums()
@@ -155,7 +154,7 @@ def test_a_damaged_manifest_is_written_again_and_chunks_are_kept(tmp_path: Path)
     extractor = Sums()
     filled(store, extractor=extractor)
     assert extractor.images == 0
-    assert store.is_complete
+    assert store.missing_chunks() == []
 
 
 def test_chunks_that_a_full_disk_has_no_room_for_are_told_before(
