@@ -61,7 +61,7 @@ def written_store(folder: Path, samples: int, width: int, classes: int) -> Featu
 def flat_reader(folder: Path, table: FeatureTable) -> Callable[[Tensor], Any]:
     """Reads the same samples from one flat array for each of features, logits, labels and keys."""
     whole = table.batch(torch.arange(len(table)))
-    arrays = {name: whole[name].numpy() for name in ("features", "logits", "label")}  # type: ignore[literal-required]
+    arrays = {name: whole[name].numpy() for name in ("features", "logits", "label")}
     arrays["keys"] = np.array([key.encode() for key in whole["key"]])
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
@@ -78,7 +78,7 @@ def flat_reader(folder: Path, table: FeatureTable) -> Callable[[Tensor], Any]:
 def orders(samples: int, window: int, seed: int) -> dict[str, Tensor]:
     """Rows of all samples in order, shuffled within windows, and shuffled as a whole."""
     generator = torch.Generator().manual_seed(seed)
-    windows = torch.arange(samples).split(window)
+    windows = torch.split(torch.arange(samples), window)
     return {
         "in order": torch.arange(samples),
         f"windows of {window}": torch.cat([part[torch.randperm(len(part), generator=generator)] for part in windows]),
@@ -109,7 +109,7 @@ def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
         readers = {"flat": flat_reader(Path(folder), table), "chunks": table.batch}
         for batch_size in args.batch_sizes:
             for order, rows in orders(args.samples, args.window, args.seed).items():
-                batches = list(rows.split(batch_size)[:BATCHES])
+                batches = list(torch.split(rows, batch_size)[:BATCHES])
                 times = {name: microseconds(read, batches) for name, read in readers.items()}
                 figures.append({"batch size": batch_size, "order": order, **times})
     return figures

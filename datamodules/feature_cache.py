@@ -17,6 +17,7 @@ from datamodules.split import Split
 from vitrine.core.batch import Batch
 from vitrine.core.locks import LockOwner, file_lock
 from vitrine.data.feature_store import FeatureExtractor, FeatureStore, FeatureTable
+from vitrine.data.feature_store.checking import remove_leftovers
 from vitrine.data.feature_store.store import Rows
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.data.shards.checked_sums import check_sums
@@ -104,7 +105,7 @@ class FeatureCache:
 
         purpose = f"computes features of {split.folder}"
         stack.enter_context(file_lock(store.lock, purpose, wait=True, on_wait=tell))
-        store.remove_leftovers()
+        remove_leftovers(store.folder)
         return store.missing_chunks(shown=True) if store.exists else None
 
     def _shapes(self, split: Split, extractor: FeatureExtractor, device: torch.device) -> Shapes:

@@ -1,6 +1,7 @@
 """Checks of a feature store's chunks against their checksums, each chunk once as long as its file does not change."""
 
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ from vitrine.data.feature_store.manifest import MANIFEST, read_manifest
 
 VERIFIED = "verified.json"
 """The stamps that chunks had when their checksums were right."""
+LEFTOVER_SECONDS = 3600
 _THREADS = 4  # reading and hashing run beside each other
 
 
@@ -47,6 +49,14 @@ def damaged_chunks(folder: Path, *, every: bool = False, shown: bool = False) ->
                 damaged[number] = damage
     write_stamps(record, {name: stamp for name, stamp in stamps.items() if int(name) not in damaged})
     return damaged
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes unfinished files of killed processes from a store that is locked: those that are more than an hour old."""
+    for path in folder.glob(".*.partial-*"):
+        with suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > LEFTOVER_SECONDS:
+                path.unlink()
 
 
 def mark_used(folder: Path) -> None:

@@ -13,7 +13,7 @@ from vitrine.core.locks import LockHeldError
 from vitrine.data.feature_store.checking import damaged_chunks
 from vitrine.data.feature_store.chunk_file import chunk_name
 from vitrine.data.feature_store.disk_space import readable_size
-from vitrine.data.feature_store.inventory import StoreEntry, is_in_use, list_stores, remove_store, to_prune
+from vitrine.data.feature_store.inventory import StoreEntry, is_in_use, list_stores, remove_store, tidy_store, to_prune
 
 _PROBLEMS, _USER_ERROR, _INTERRUPTED = 1, 2, 130
 
@@ -122,6 +122,8 @@ def _prune(args: Namespace) -> int:
     if not args.yes:
         sys.stdout.write(f"{told} may go; --yes removes them.\n" if found else "Nothing may go.\n")
         return 0
+    for store in stores:
+        tidy_store(store)
     for store, _ in found:
         try:
             remove_store(store)

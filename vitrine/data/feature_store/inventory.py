@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vitrine.core.locks import LockHeldError, file_lock
-from vitrine.data.feature_store.checking import last_used
+from vitrine.data.feature_store.checking import last_used, remove_leftovers
 from vitrine.data.feature_store.chunk_file import CHUNK_PATTERN
 from vitrine.data.feature_store.manifest import EXTRACTION_VERSION, MANIFEST, Manifest, read_manifest
 from vitrine.data.shards.schema import parse_index
@@ -139,6 +139,12 @@ def remove_store(store: StoreEntry) -> None:
     """
     with file_lock(store.lock, "removed by vitrine.features"):
         shutil.rmtree(store.folder)
+
+
+def tidy_store(store: StoreEntry) -> None:
+    """Removes what killed processes left in a store, unless a run computes it."""
+    with suppress(LockHeldError), file_lock(store.lock, "tidied by vitrine.features"):
+        remove_leftovers(store.folder)
 
 
 def _entry(folder: Path) -> StoreEntry:

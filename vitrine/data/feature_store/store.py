@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -184,12 +183,6 @@ class FeatureStore:
                     reserve(partial, len(rows.rows) * manifest.row_bytes)
                     rows.compute(source, extractor, device, advance)
                     write_reserved(partial, encode_chunk(rows.tensors, rows.keys, origin))
-
-    def remove_leftovers(self) -> None:
-        """Removes unfinished files of processes that were killed: those that nobody has written to for a day."""
-        for path in self.folder.glob(".*.partial-*"):
-            if time.time() - path.stat().st_mtime > 24 * 3600:
-                path.unlink(missing_ok=True)
 
     def read(self) -> FeatureTable:
         """The features of a complete store, which is noted as used now.

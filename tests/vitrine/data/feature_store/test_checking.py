@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from tests.helpers.store_fakes import filled, flip_byte, store_of
-from vitrine.data.feature_store.checking import damaged_chunks, last_used, mark_used
+from vitrine.data.feature_store.checking import damaged_chunks, last_used, mark_used, remove_leftovers
 
 
 def test_a_change_that_keeps_size_and_date_is_found(tmp_path: Path) -> None:
@@ -42,3 +42,15 @@ def test_last_use(tmp_path: Path) -> None:
     assert time.time() - last_used(store.folder) < 60
     assert store.exists
     mark_used(tmp_path / "gone")
+
+
+def test_unfinished_files_are_removed_an_hour_after(tmp_path: Path) -> None:
+    store = filled(store_of(tmp_path, 4))
+    old, new = (store.folder / f".chunk-00000{n}.partial-1-a.safetensors" for n in (1, 2))
+    for path in (old, new):
+        path.touch()
+    os.utime(old, (time.time() - 3700,) * 2)
+    remove_leftovers(store.folder)
+    assert not old.exists()
+    assert new.exists()
+    assert store.missing_chunks() == []

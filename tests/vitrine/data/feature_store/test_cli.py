@@ -73,6 +73,9 @@ def test_verify_names_damaged_chunks_and_removes_them(cache: Path, capsys: pytes
 
 def test_prune_shows_and_removes(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kept, before = complete(cache).name, stores(cache)
+    leftover = complete(cache) / ".chunk-000001.partial-1-a.safetensors"
+    leftover.touch()
+    os.utime(leftover, (0, 0))
     assert main(["prune", "--folder", str(cache)]) == 0
     shown = capsys.readouterr().out
     assert "is incomplete (27 %)" in shown
@@ -81,6 +84,7 @@ def test_prune_shows_and_removes(cache: Path, capsys: pytest.CaptureFixture[str]
     assert stores(cache) == before
     assert main(["prune", "--folder", str(cache), "--yes"]) == 0
     assert "2 stores" in capsys.readouterr().out
+    assert not leftover.exists()
     assert stores(cache) == [kept]
     assert (cache / "notes").is_dir()
     assert main(["prune", "--folder", str(cache), "--yes"]) == 0

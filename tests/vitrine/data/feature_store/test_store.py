@@ -164,16 +164,3 @@ def test_chunks_that_a_full_disk_has_no_room_for_are_told_before(
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 999}))
     with pytest.raises(ValueError, match=rf"{store.folder} .* 1\.\d+ kB .* 999 B are free; .*features\.folder"):
         store.check_space([1, 2])
-
-
-def test_unfinished_files_are_removed_a_day_after(tmp_path: Path) -> None:
-    import os
-
-    store = filled(store_of(tmp_path, 4))
-    old, new = (store.folder / f".chunk-00000{n}.partial-1-a.safetensors" for n in (1, 2))
-    for path in (old, new):
-        path.touch()
-    os.utime(old, (0, 0))
-    store.remove_leftovers()
-    assert not old.exists()
-    assert new.exists()
