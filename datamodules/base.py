@@ -1,6 +1,6 @@
 """ShardDataModule: the base of all datamodules, which loads shards for training, validation, test and prediction."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,6 @@ from typing_extensions import override
 
 from datamodules.class_samples import ClassSamples
 from datamodules.damaged import SkippedSamples
-from datamodules.epoch_order import EvaluationBatches
 from datamodules.feature_batches import OrderedFeatures
 from datamodules.feature_cache import FeatureCache
 from datamodules.images import ImageFolder, folder_loader
@@ -18,7 +17,7 @@ from datamodules.loaders import EpochLoader, EvenLoader, WholeLoader
 from datamodules.options import FeatureCacheOptions, LoadingOptions, SamplingOptions
 from datamodules.ranks import RankShare
 from datamodules.shard_set import ShardSet
-from datamodules.split import SampleMask, Split
+from datamodules.split import Rows, SampleMask, Split
 from datamodules.split_sources import ShardsOption
 from datamodules.trainer_progress import TrainerProgress
 from datamodules.training import ImageLoading
@@ -66,7 +65,7 @@ class ShardDataModule(ShardSet):
         self.loading, self.features, self.sampling = loading, features, sampling
         self.skipped = SkippedSamples(loading.on_error == "skip")
         """Damaged samples that this rank has left out, where ``loading.on_error`` is ``skip``."""
-        self._cache = FeatureCache(features, preprocessing, self._stream)
+        self._cache = FeatureCache(features, preprocessing, self._images_at, loading.batch_size)
         self._class_samples: ClassSamples | None = None
 
     # What a run asks
@@ -176,9 +175,9 @@ class ShardDataModule(ShardSet):
     def _feature_table(self, split: str, extractor: FeatureExtractor) -> FeatureTable:
         return self._cache.table(self.split(split), extractor, self.trainer)
 
-    def _stream(self, split: Split, selected: SampleMask) -> Iterable[Batch]:
-        batches = EvaluationBatches(np.flatnonzero(selected), self.loading.batch_size, self._share)
-        return self._reading.for_features(split, batches)
+    def _images_at(self, split: Split, rows: Sequence[Rows]) -> Iterable[Batch]:
+        """Batches of the images at given rows, of which features are computed."""
+        return self._reading.for_features(split, rows)
 
     @property
     def _reading(self) -> ImageLoading:

@@ -1,18 +1,28 @@
 """Feature cache: the features of whole splits, computed once by all ranks together and read back from disk."""
 
-from collections.abc import Callable, Iterable
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from pytorch_lightning import Trainer
+from pytorch_lightning.utilities import rank_zero_info
 
 from datamodules.options import FeatureCacheOptions
-from datamodules.ranks import RankShare
-from datamodules.shard_images import ShardImages
-from datamodules.split import SampleMask, Split
+from datamodules.rank_zero import on_rank_zero
+from datamodules.split import Rows, Split
 from vitrine.core.batch import Batch
+from vitrine.core.locks import LockOwner, file_lock
 from vitrine.data.feature_store import FeatureExtractor, FeatureStore, FeatureTable
+from vitrine.data.feature_store.checking import remove_leftovers
 from vitrine.data.preprocessing import Preprocessing
+from vitrine.data.shards.checked_sums import check_sums
+
+Shapes = tuple[int, int, tuple[int, ...]]
+"""Number of features, number of logits, and shape of a label, of one sample."""
 
 
 class FeatureCache:
@@ -21,57 +31,95 @@ class FeatureCache:
     Args:
         options: where the cache is.
         preprocessing: of the images that features are computed from.
-        stream: gives this rank's share of the selected samples of a split, as images.
+        batches: gives the images of a split in batches of the given rows, in their order.
+        batch_size: images whose features are computed at once.
     """
 
     def __init__(
         self,
         options: FeatureCacheOptions,
         preprocessing: Preprocessing,
-        stream: Callable[[Split, SampleMask], Iterable[Batch]],
+        batches: Callable[[Split, Sequence[Rows]], Iterable[Batch]],
+        batch_size: int,
     ) -> None:
-        self.folder = Path(options.folder)
+        self.folder, self.dtype = Path(options.folder), options.dtype
         self.preprocessing = preprocessing
-        self.stream = stream
+        self.batches = batches
+        self.batch_size = batch_size
 
     def table(self, split: Split, extractor: FeatureExtractor, trainer: Trainer | None) -> FeatureTable:
-        """The features of a split, computed first where they are not cached; all ranks take part.
+        """The features of a split, computed first where they are missing or damaged; all ranks take part.
+
+        A store that another run computes is waited for.
 
         Args:
             split: whose features.
             extractor: computes them.
             trainer: whose ranks compute them; without it they have to be there.
+
+        Raises:
+            FileNotFoundError: where they are not there, without a trainer.
+            ValueError: where the split's tar files are not those of its index, the disk is full, or samples are missing.
         """
-        metadata = {
+        store = self.store(split, extractor)
+        if trainer is not None:
+            with ExitStack() as stack:
+                self._complete(store, split, extractor, trainer, stack)
+        return store.read()
+
+    def store(self, split: Split, extractor: FeatureExtractor) -> FeatureStore:
+        """The store of a split's features, which may not exist."""
+        depends_on = {
             "features": extractor.key,
             "preprocessing": self.preprocessing.key,
             "shards": " ".join(shard.sha256 for shard in split.index.shards),
         }
-        store = FeatureStore(self.folder, metadata, split.index.count)
-        if trainer is not None and not trainer.strategy.broadcast(store.is_complete):
-            self._compute(store, split, extractor, trainer)
-        return store.read()
+        belongs_to = {"split": split.location, **getattr(extractor, "belongs_to", {})}
+        return FeatureStore(self.folder, depends_on, split.index.count, self.dtype, belongs_to)
 
-    def _compute(self, store: FeatureStore, split: Split, extractor: FeatureExtractor, trainer: Trainer) -> None:
-        """Computes what is missing."""
-        device, barrier = trainer.strategy.root_device, trainer.strategy.barrier
-        if trainer.is_global_zero:
-            self._allocate(store, split, extractor, device)
-        barrier("allocated")
-        missing = store.missing_samples()
-        barrier("counted")  # the ranks share out the same samples only if none of them has begun to fill them in
+    def _complete(
+        self, store: FeatureStore, split: Split, extractor: FeatureExtractor, trainer: Trainer, stack: ExitStack
+    ) -> None:
+        """Computes what is missing; rank zero holds the store's lock until ``stack`` is left."""
+        missing = on_rank_zero(trainer, partial(self._missing, store, split, stack))
+        if missing == []:
+            return
+        device = trainer.strategy.root_device
+        shapes = self._shapes(split, extractor, device) if missing is None else None
+        missing = on_rank_zero(trainer, partial(_begin, store, shapes, missing))
+        own = missing[trainer.global_rank :: trainer.world_size]
         title = f"Features of {split.folder}" if trainer.is_global_zero else None
-        most = RankShare(world_size=trainer.world_size).most_samples(int(missing.sum()))
-        store.fill(self.stream(split, missing), extractor, device, title, most)
-        barrier("filled")
-        if trainer.is_global_zero:
-            store.finish(samples=str(split.folder))
-        barrier("finished")
+        store.fill(own, self.batches(split, store.batches_of(own, self.batch_size)), extractor, device, title)
+        trainer.strategy.barrier("features")
 
-    def _allocate(self, store: FeatureStore, split: Split, extractor: FeatureExtractor, device: torch.device) -> None:
-        """Makes the store's files in the sizes that one sample shows."""
-        first = ShardImages(split, self.preprocessing).batch([0])
+    def _missing(self, store: FeatureStore, split: Split, stack: ExitStack) -> list[int] | None:
+        """Chunks to be computed, None for all of a new store; where there are any, its lock is held from here on."""
+        if split.is_folder:  # others are checked when they are fetched or indexed
+            record = f"{hashlib.sha256(split.location.encode()).hexdigest()[:16]}.json"
+            check_sums(Path(split.location), split.index.shards, self.folder / "shard_sums" / record, shown=True)
+        if store.exists and not store.missing_chunks(shown=True):
+            return []
+
+        def tell(owner: LockOwner | None) -> None:
+            rank_zero_info(f"Waiting for {owner or 'another process'}, which computes the same features.")
+
+        purpose = f"computes features of {split.folder}"
+        stack.enter_context(file_lock(store.lock, purpose, wait=True, on_wait=tell))
+        remove_leftovers(store.folder)
+        return store.missing_chunks(shown=True) if store.exists else None
+
+    def _shapes(self, split: Split, extractor: FeatureExtractor, device: torch.device) -> Shapes:
+        """The sizes that the first sample shows."""
+        first = next(iter(self.batches(split, [np.arange(1)])))
         with torch.no_grad():
             computed = extractor(first["image"].to(device))
-        label_shape = tuple(first["label"].shape[1:])
-        store.allocate(computed["features"].shape[1], computed["logits"].shape[1], label_shape)
+        return computed["features"].shape[1], computed["logits"].shape[1], tuple(first["label"].shape[1:])
+
+
+def _begin(store: FeatureStore, shapes: Shapes | None, missing: list[int] | None) -> list[int]:
+    """Creates a new store, and checks that what is missing fits on the disk; returns the missing chunks."""
+    if shapes is not None:
+        store.create(*shapes)
+    chunks = store.missing_chunks() if missing is None else missing
+    store.check_space(chunks)
+    return chunks

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from vitrine.core.options import Count, CountOrZero, Options, Range
+from vitrine.data.feature_store.manifest import FeatureType
 
 OnError = Literal["stop", "skip"]
 
@@ -44,13 +45,19 @@ class FeatureCacheOptions(Options):
 
     Args:
         cache: whether features may be cached; augmented images have none that could be.
-        folder: the cache, in which each network, layer, preprocessing and split has a folder of its own.
+        folder: the cache, in which each network, layer, preprocessing and split has a folder of its own;
+            ``python -m vitrine.features`` lists, verifies and prunes it.
+        dtype: type in which features are stored; float16 and bfloat16 take half the space and round them.
+
+    Raises:
+        OptionError: for another type.
     """
 
     RENAMED: ClassVar[Mapping[str, str]] = {"cache_features": "cache", "feature_cache": "folder"}
 
     cache: bool = True
     folder: str | Path = "data/features"
+    dtype: FeatureType = "float32"
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,11 @@ class Split:
         """Whether it is the shards of a local folder, all of them; others are checked when they are fetched or indexed."""
         return self.files is None
 
+    @property
+    def location(self) -> str:
+        """The absolute path of a local folder, or the URL."""
+        return str(self.folder.resolve() if isinstance(self.folder, Path) else self.folder)
+
     @cached_property
     def first_rows(self) -> list[int]:
         """The row of each shard's first sample."""

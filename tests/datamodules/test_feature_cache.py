@@ -3,14 +3,18 @@
 import itertools
 import json
 from pathlib import Path
+from threading import Event, Thread, Timer
 from typing import Any
 
-import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from tests.helpers import shard_fakes as fakes
 from tests.helpers.ranks import RankPool
+from tests.helpers.store_fakes import flip_byte
+from vitrine.core.locks import file_lock
+from vitrine.data.feature_store.manifest import read_manifest
 from vitrine.data.preprocessing import Preprocessing
 
 
@@ -50,19 +54,88 @@ def test_other_weights_images_or_preprocessing_make_other_stores(few: Path, many
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_interrupted_pass_computes_the_rest_only(few: Path, tmp_path: Path, workers: int) -> None:
     data = fakes.module_of(few, folder=tmp_path / "cut", num_workers=workers)
-    with pytest.raises(RuntimeError, match="killed"):
+    with fakes.small_chunks(), pytest.raises(RuntimeError, match="killed"):
         fakes.fit_once(data, fakes.MeanColour(limit=1 + 5 * 4))
     (folder,) = fakes.stores_of(data)
-    done = np.load(folder / "done.npy")
-    assert done.sum() == 20
-    assert not (folder / "manifest.json").exists()
+    assert len(contents(folder)) == 2  # of eight samples each
     extractor = fakes.MeanColour()
     fakes.fit_once(fakes.module_of(few, folder=tmp_path / "cut"), extractor)
-    assert extractor.images == 1 + 23
+    assert extractor.images == 43 - 16
     whole = fakes.module_of(few, folder=tmp_path / "whole")
-    fakes.fit_once(whole, fakes.MeanColour())
-    for name in ("features", "logits", "labels", "keys"):
-        assert np.array_equal(np.load(folder / f"{name}.npy"), np.load(fakes.stores_of(whole)[0] / f"{name}.npy"))
+    with fakes.small_chunks():
+        fakes.fit_once(whole, fakes.MeanColour())
+    assert len(contents(folder)) == 6
+    assert contents(folder) == contents(fakes.stores_of(whole)[0])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("chunk-*")}
+
+
+def test_damaged_chunks_are_computed_again(few: Path, tmp_path: Path) -> None:
+    data = fakes.module_of(few, folder=tmp_path)
+    with fakes.small_chunks():
+        fakes.fit_once(data, fakes.MeanColour())
+    (folder,) = fakes.stores_of(data)
+    before = contents(folder)
+    flip_byte(folder / "chunk-000003.safetensors")
+    extractor = fakes.MeanColour()
+    with pytest.warns(UserWarning, match=r"1 damaged chunks .* chunk-000003"):
+        fakes.fit_once(data, extractor)
+    assert extractor.images == 8
+    assert contents(folder) == before
+
+
+def test_a_tar_that_was_replaced_under_its_index_is_no_hit(tmp_path: Path) -> None:
+    shards = fakes.write_split(tmp_path / "set", "train", 9)
+    extractor, data = fakes.MeanColour(), fakes.module_of(shards, folder=tmp_path / "features")
+    fakes.fit_once(data, extractor)
+    (tar,) = (shards / "train").glob("*.tar")
+    content = bytearray(tar.read_bytes())
+    content[-1] ^= 1
+    tar.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{tar} is not .*vitrine\.shards verify {tar.parent}"):
+        fakes.fit_once(fakes.module_of(shards, folder=tmp_path / "features"), extractor)
+    with pytest.raises(ValueError, match=f"{tar} is not"):
+        fakes.fit_once(fakes.module_of(shards, folder=tmp_path / "elsewhere"), extractor)
+    assert extractor.images == 9 + 1
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_types_of_features_have_stores_of_their_own(few: Path, tmp_path: Path, dtype: str) -> None:
+    fakes.fit_once(fakes.module_of(few, folder=tmp_path), fakes.MeanColour())
+    data, module = fakes.module_of(few, folder=tmp_path, dtype=dtype), fakes.Recorder(fakes.MeanColour())
+    pl.Trainer(max_epochs=1, **fakes.QUIET).fit(module, datamodule=data)
+    assert sorted(read_manifest(folder).dtype for folder in fakes.stores_of(data)) == sorted([dtype, "float32"])
+    assert next(iter(data.train_dataloader()))["features"].dtype == torch.float32
+
+
+def test_a_run_waits_for_another_that_computes_the_same(
+    few: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two threads stand for two runs: the lock does not tell them apart from two processes."""
+    data, extractor = fakes.module_of(few, folder=tmp_path), fakes.MeanColour()
+    data.setup("fit")
+    store, taken, freed = data._cache.store(data.split("train"), extractor), Event(), Event()
+
+    def first_run() -> None:
+        with file_lock(store.lock, "computes features of train"):
+            taken.set()
+            freed.wait(30)
+            store.create(3, 3, ())
+            rows = store.batches_of([0], 4)
+            store.fill([0], data._row_batches(data.split("train"), rows), fakes.MeanColour(), torch.device("cpu"))
+
+    other = Thread(target=first_run)
+    other.start()
+    assert taken.wait(30)
+    Timer(0.5, freed.set).start()
+    with caplog.at_level("INFO", "pytorch_lightning"):
+        fakes.fit_once(data, extractor)
+    other.join()
+    assert "Waiting for process" in caplog.text
+    assert "computes features of train" in caplog.text
+    assert extractor.images == 0
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
@@ -109,12 +182,11 @@ def seen(folder: Path, run: str) -> list[Any]:
 
 
 def test_two_processes_write_the_store_that_one_writes(two_runs: tuple[Path, Path]) -> None:
-    one, two = (sorted((folder / "features").iterdir()) for folder in two_runs)
+    one, two = (sorted(path.parent for path in folder.glob("features/*/manifest.json")) for folder in two_runs)
     assert [folder.name for folder in one] == [folder.name for folder in two]
     for folder, other in zip(one, two, strict=True):
-        assert {path.name for path in folder.iterdir()} == {path.name for path in other.iterdir()}
-        for path in folder.glob("*.npy"):
-            assert np.array_equal(np.load(path), np.load(other / path.name)), path.name
+        assert len(contents(folder)) > 2
+        assert contents(folder) == contents(other)
 
 
 @pytest.mark.parametrize("run", ["kept", "streamed"])

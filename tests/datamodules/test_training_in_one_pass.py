@@ -20,6 +20,7 @@ def once_at(data: Any, rank: int, world: int, extractor: Any = None) -> Any:
     fakes.at(data, rank, world)
     data.trainer.lightning_module = SimpleNamespace(one_pass=True, feature_extractor=extractor, explained_classes=())
     data.trainer.strategy = SimpleNamespace(broadcast=lambda value: value)
+    data.trainer.is_global_zero = True  # each rank stands alone here, and says itself what it would hear of rank zero
     return data
 
 

@@ -1,11 +1,13 @@
 """Small shards, a feature extractor and a module that records what it saw, and a run of them in one process or two."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytorch_lightning as pl
@@ -17,6 +19,7 @@ from torch.nn import functional as F
 from datamodules import ShardDataModule
 from vitrine.core.batch import Features
 from vitrine.core.options import grouped
+from vitrine.data.feature_store import manifest
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.data.shards.sample import Sample
 from vitrine.data.shards.writer import write_shards
@@ -171,6 +174,18 @@ class Recorder(pl.LightningModule):
 
 def run(rank: int, shards: Path, images: Path, out: Path, devices: int) -> None:
     """Fits on kept features and on streamed ones, tests and predicts; writes what each rank saw."""
+    with small_chunks():
+        _run(shards, images, out, devices)
+
+
+@contextmanager
+def small_chunks(rows: int = 8) -> Iterator[None]:
+    """Within it, a new feature store of a small split has chunks of so many rows."""
+    with patch.object(manifest, "MIN_CHUNK_ROWS", rows):
+        yield
+
+
+def _run(shards: Path, images: Path, out: Path, devices: int) -> None:
     strategy = "ddp" if devices > 1 else "auto"
     for name in ("kept", "streamed"):
         cache = out / "features"
@@ -193,4 +208,4 @@ def fit_once(data: Any, extractor: Any) -> Recorder:
 
 def stores_of(data: Any) -> list[Path]:
     """The folders in which a datamodule keeps features."""
-    return sorted(data.features.folder.iterdir())
+    return sorted(path.parent for path in Path(data.features.folder).glob("*/manifest.json"))

@@ -1,5 +1,6 @@
 """What an explainer's head reads: the vector Z of one layer of the backbone."""
 
+import json
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -46,7 +47,12 @@ class TappedFeatures(nn.Module):
     @property
     def key(self) -> str:
         """Text that differs whenever the features could."""
-        return f"{self.backbone.digest} {self.layer} {self.pooling}"
+        return json.dumps({**self.backbone.identity, "layer": self.layer, "pooling": self.pooling}, sort_keys=True)
+
+    @property
+    def belongs_to(self) -> dict[str, str]:
+        """Network, weights and layer as people know them, as text by name."""
+        return {**self.backbone.belongs_to, "layer": f"{self.layer} ({self.pooling})"}
 
     def forward(self, images: Tensor) -> Features:
         """Features and logits of (B, 3, H, W) images, in one pass."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vitrine.backbones.compiled import uncompiled
 from vitrine.backbones.guard import eval_guard
+from vitrine.backbones.identity import arguments_text, network_identity, structure_digest
 from vitrine.backbones.networks import BackboneOptions, build_network
 from vitrine.backbones.taps import captured
 from vitrine.backbones.weight_files import load_weights
@@ -30,7 +31,7 @@ class FrozenBackbone(nn.Module):
 
     The network is a copy of its own, kept out of ``parameters()``, ``state_dict()`` and ``train()``: no optimizer, no
     checkpoint and no mode switch reaches it, while ``to()`` moves it along. In its place a checkpoint holds a digest of its
-    weights, and loading one that was made for other weights is an error.
+    weights, and the arguments of its constructor; loading one that was made for others is an error.
 
     Args:
         network: a name as in `BackboneOptions`, or an ``nn.Module`` that maps (B, 3, H, W) images to (B, C) logits.
@@ -60,6 +61,7 @@ class FrozenBackbone(nn.Module):
         arguments: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        self.arguments = None if isinstance(network, nn.Module) else arguments_text(arguments or {})
         if isinstance(network, nn.Module):
             network = uncompiled(network)
             name = f"{type(network).__module__}:{type(network).__qualname__}"
@@ -75,8 +77,11 @@ class FrozenBackbone(nn.Module):
         # Not a registered submodule: what nn.Module does not know of, no optimizer, checkpoint or DDP wrapper can touch.
         self.__dict__["model"] = model.eval().requires_grad_(requires_grad=False)
         self.digest = weight_digest(model.state_dict())
+        self._structure = structure_digest(model)
 
     model: nn.Module
+    arguments: str | None
+    """Arguments of the constructor as one text; None for an ``nn.Module``, whose arguments are not known."""
     digest: str
     """SHA-256 of the weights as they were loaded: names, types, shapes and bytes of parameters and buffers."""
 
@@ -99,17 +104,31 @@ class FrozenBackbone(nn.Module):
             logits = self.model(images)
         return BackboneOutput(logits, dict(activations))
 
+    @property
+    def identity(self) -> dict[str, str]:
+        """All that the outputs depend on beside the images, as text by name: weights, arguments, code, precision."""
+        own = {"weights": self.digest, "layers": self._structure}
+        return network_identity(self.options.name, self.options.arguments, self.model) | own
+
+    @property
+    def belongs_to(self) -> dict[str, str]:
+        """Network and weights as people know them, as text by name; a file of weights by its absolute path."""
+        file = self.options.weight_file
+        return {"network": self.options.name, "weights": str(file.resolve() if file else self.options.weights or "")}
+
     def get_extra_state(self) -> str:
-        """The digest, which stands in checkpoints in place of the weights."""
-        return self.digest
+        """The digest and the arguments, where they are known, which stand in checkpoints in place of the weights."""
+        return " ".join(filter(None, (self.digest, self.arguments)))
 
     def set_extra_state(self, state: str) -> None:
-        """Compares a checkpoint's digest with the weights at hand.
+        """Compares a checkpoint's digest and arguments with those at hand; earlier ones hold the digest alone.
 
         Raises:
             ValueError: where they differ.
         """
-        check_digest(expected=state, actual=self.digest)
+        digest, _, arguments = state.partition(" ")
+        check_digest(expected=digest, actual=self.digest)
+        check_arguments(expected=arguments or None, actual=self.arguments)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         self.model._apply(fn, recurse)  # type: ignore[no-untyped-call]  # noqa: SLF001
@@ -126,6 +145,18 @@ def check_digest(*, expected: str, actual: str) -> None:
         raise ValueError(
             f"The explainer was trained on a backbone with weight digest {expected}, but this one has {actual};"
             " give it the weights that it was trained on."
+        )
+
+
+def check_arguments(*, expected: str | None, actual: str | None) -> None:
+    """Raises ValueError, naming both, where an explainer was made for a network of other arguments than that at hand.
+
+    None stands for arguments that are not known; nothing is compared then.
+    """
+    if expected is not None and actual is not None and expected != actual:
+        raise ValueError(
+            f"The explainer was trained on a backbone with the arguments {expected}, but this one has {actual}; it computes"
+            " otherwise with the same weights, so give it the arguments that it was trained with."
         )
 
 

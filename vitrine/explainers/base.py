@@ -196,6 +196,7 @@ class Explainer(nn.Module, ABC):
             "classes": self.classes,
             "backbone": asdict(options),
             "weight_digest": self.backbone.digest,
+            "backbone_arguments": self.backbone.arguments,
             "preprocessing": self.preprocessing.to_dict() if self.preprocessing else None,
             "metadata": metadata,
         }

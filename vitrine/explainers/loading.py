@@ -8,7 +8,7 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import nn
 
-from vitrine.backbones.frozen import FrozenBackbone, check_digest
+from vitrine.backbones.frozen import FrozenBackbone, check_arguments, check_digest
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers.base import BACKBONE_NAME, CONFIG_NAME, FORMAT_VERSION, HEADS_NAME, Explainer
@@ -53,6 +53,7 @@ def load(
     config = read_config(folder)
     network = _backbone(folder, config, backbone)
     check_digest(expected=config["weight_digest"], actual=network.digest)
+    check_arguments(expected=config.get("backbone_arguments"), actual=network.arguments)
     preprocessing = config["preprocessing"] and Preprocessing.from_dict(config["preprocessing"])
     kind = explainer or _registered(folder, config)
     options = kind.options_type.from_dict(config["options"])

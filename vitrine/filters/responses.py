@@ -1,5 +1,6 @@
 """Filter responses x of an image (section 3.1 of Oramas et al., ICLR 2019)."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -73,8 +74,15 @@ class FilterResponses(nn.Module):
     @property
     def key(self) -> str:
         """Cache key: a text that differs whenever the responses could differ."""
-        names = ",".join(layer.name for layer in self.layers)
-        return f"{self.backbone.digest} filter responses {names} {self.norm} {self.normalization}"
+        responses = {"layers": [layer.name for layer in self.layers], "norm": self.norm, "each": self.normalization}
+        return json.dumps({**self.backbone.identity, "filter responses": responses}, sort_keys=True)
+
+    @property
+    def belongs_to(self) -> dict[str, str]:
+        """Network, weights and layers as people know them, as text by name."""
+        layers = ", ".join(layer.name for layer in self.layers)
+        named = f"{len(self.layers)} layers" if len(self.layers) > 3 else layers
+        return {**self.backbone.belongs_to, "layer": f"filter responses of {named}"}
 
     def forward(self, images: Tensor) -> Features:
         """Responses x (B, m) in float32 and logits of (B, 3, H, W) images, in one pass.

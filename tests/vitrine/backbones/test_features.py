@@ -64,6 +64,11 @@ def test_the_key_tells_features_apart(backbone: FrozenBackbone) -> None:
     assert all(backbone.digest in key for key in keys)
 
 
+def test_what_features_belong_to(backbone: FrozenBackbone) -> None:
+    belongs_to = TappedFeatures(backbone, "map").belongs_to
+    assert belongs_to == {"network": backbone.options.name, "weights": "", "layer": "map (average)"}
+
+
 @pytest.mark.parametrize(("layer", "pooling"), [("map", "none"), ("rows", "average")])
 def test_a_layer_that_gives_no_vectors(layer: str, pooling: str, backbone: FrozenBackbone) -> None:
     with pytest.raises(ValueError, match=f"Layer '{layer}' gives .* pooling '{pooling}'"):

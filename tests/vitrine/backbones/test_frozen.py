@@ -1,6 +1,7 @@
 """FrozenBackbone: unchanged by all that is done with it, its digest, and what reaches its outputs."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -123,10 +124,24 @@ def test_a_checkpoint_holds_the_digest_and_refuses_other_weights() -> None:
     torch.manual_seed(0)
     first, second = FrozenBackbone(OwnNetwork()), FrozenBackbone(OwnNetwork())
     state = first.state_dict()
-    assert list(state.values()) == [first.digest]
+    assert list(state.values()) == [first.digest]  # the arguments of a module are not known
     first.load_state_dict(state)
     with pytest.raises(ValueError, match=f"{first.digest}.*{second.digest}"):
         second.load_state_dict(state)
+
+
+def test_a_checkpoint_holds_the_arguments_and_refuses_others() -> None:
+    def backbone(**arguments: Any) -> FrozenBackbone:
+        torch.manual_seed(0)
+        return FrozenBackbone("tests.helpers.own_network:OwnNetwork", arguments=arguments)
+
+    plain, given = backbone(), backbone(num_classes=3)
+    assert plain.digest == given.digest
+    given.load_state_dict(given.state_dict())
+    with pytest.raises(ValueError, match=r'arguments \{"num_classes": 3\}, .* has \{\}'):
+        plain.load_state_dict(given.state_dict())
+    given.load_state_dict({"_extra_state": given.digest})  # as earlier releases wrote it
+    given.load_state_dict(FrozenBackbone(given.model).state_dict())
 
 
 def test_the_digest_sees_every_bit() -> None:

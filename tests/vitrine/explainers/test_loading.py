@@ -422,3 +422,25 @@ def test_an_explainer_of_ones_own_is_loaded_in_another_process(
     torch.testing.assert_close(loaded.explain(pictures).heatmaps, expected)
     if arguments[0] == "-c":
         assert_same_explanations(loaded, vitrine.load(folder), pictures)  # known by now
+
+
+# Arguments of the backbone
+
+
+def test_a_backbone_of_other_arguments_is_refused(backbone: FrozenBackbone, tmp_path: Path) -> None:
+    explainer = SRAEExplainer(
+        backbone, SRAEOptions("features", explained_classes=[0], image_size=64), CLASSES, PREPROCESSING
+    )
+    explainer.save(tmp_path / "explainer")
+    torch.manual_seed(0)
+    same = FrozenBackbone(FLOWER_NET, num_classes=3, arguments={"width": 4})
+    vitrine.load(tmp_path / "explainer", backbone=same)
+    vitrine.load(tmp_path / "explainer", backbone=backbone.model)  # whose arguments are not known
+    same.arguments = '{"width": 4, "stride": 2}'
+    with pytest.raises(ValueError, match=r'arguments \{"width": 4\}, .*"stride": 2'):
+        vitrine.load(tmp_path / "explainer", backbone=same)
+    path = tmp_path / "explainer" / CONFIG_NAME
+    config = json.loads(path.read_text())
+    del config["backbone_arguments"]  # as earlier releases wrote it
+    path.write_text(json.dumps(config))
+    vitrine.load(tmp_path / "explainer", backbone=same)

@@ -1,0 +1,52 @@
+"""Rows of a chunk: those asked for, in a type that holds them."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from tests.helpers.store_fakes import CPU, Sums, batch_of
+from vitrine.core.batch import Features
+from vitrine.data.feature_store.computing import ChunkRows
+from vitrine.data.feature_store.manifest import FeatureType, Manifest
+
+
+def chunk_of(dtype: FeatureType = "float32") -> ChunkRows:
+    return ChunkRows(Manifest({}, 11, 4, 4, 2, [], dtype, {"split": "data/train"}), 1)
+
+
+def computed(*rows: list[int], chunk: ChunkRows | None = None, extractor: Any = None) -> ChunkRows:
+    chunk = chunk or chunk_of()
+    chunk.compute(map(batch_of, rows), extractor or Sums(), CPU, lambda _: None)
+    return chunk
+
+
+def test_batches_follow_one_another() -> None:
+    rows = computed([4, 5, 6], [7], [8])
+    assert rows.keys == ["sample 4", "sample 5", "sample 6", "sample 7"]
+    assert rows.tensors["features"][:, 0].tolist() == [4, 5, 6, 7]
+
+
+@pytest.mark.parametrize(
+    ("rows", "missing", "told"), [(([4, 6],), 4, "4 came"), (([4], [6]), 5, "6 came"), (([4, 5],), 6, "none came")]
+)
+def test_missing_samples_are_told_with_the_split(rows: Any, missing: int, told: str) -> None:
+    with pytest.raises(ValueError, match=rf"Sample {missing} of data/train .*{told}.*shards verify data/train"):
+        computed(*rows)
+
+
+def test_batches_across_chunks_are_refused() -> None:
+    with pytest.raises(ValueError, match="Sample 4"):
+        computed([4, 5, 6, 7, 8])
+
+
+class Large(Sums):
+    def __call__(self, images: torch.Tensor) -> Features:
+        return Features(features=torch.full((len(images), 4), 7e4), logits=torch.zeros(len(images), 2))
+
+
+def test_features_that_are_too_large_for_their_type() -> None:
+    with pytest.raises(ValueError, match=r"7e\+04, which float16 .*features\.dtype"):
+        computed([4, 5, 6, 7], chunk=chunk_of("float16"), extractor=Large())
+    rows = computed([4, 5, 6, 7], chunk=chunk_of("bfloat16"), extractor=Large())
+    assert rows.tensors["features"].isfinite().all()
