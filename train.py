@@ -174,6 +174,8 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", message=r"It is recommended to use `self\.log\(.*sync_dist=True")
     # A module that solves its problem exactly has none.
     warnings.filterwarnings("ignore", message=r".*configure_optimizers` returned `None`")
+    # Modules translate labels there, whatever the datamodule.
+    warnings.filterwarnings("ignore", message=r"You have overridden `on_before_batch_transfer`")
     messages = logging.getLogger("pytorch_lightning.utilities.rank_zero")
     messages.addFilter(lambda record: "Tip: For seamless cloud" not in record.getMessage())
 

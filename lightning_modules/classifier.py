@@ -18,6 +18,7 @@ from torchmetrics.classification import (
 )
 from typing_extensions import override
 
+from lightning_modules.data_classes import check_classes
 from lightning_modules.metric_states import computed, was_updated
 from lightning_modules.optimization import RENAMED_OPTIMIZATION, CosineToZero, check_optimizer
 from lightning_modules.resumable import ResumableModule
@@ -81,7 +82,8 @@ class ClassifierModule(ResumableModule):
         """Fits the last layer and the metrics to the data set's classes.
 
         Raises:
-            ValueError: where the trainer was given loaders alone.
+            ValueError: where the trainer was given loaders alone, and for a test, without a checkpoint, of weights that were
+                trained on other classes.
         """
         data = explanation_data(self.trainer)
         if data is None:
@@ -89,6 +91,8 @@ class ClassifierModule(ResumableModule):
                 "ClassifierModule takes its classes from a datamodule; pass datamodule=… to the trainer, not loaders."
             )
         self.classes, self.multi_label = list(data.classes), data.multi_label
+        if stage in {"test", "validate"} and self.trainer.ckpt_path is None:
+            check_classes(self.classes, self.backbone, self.network)
         replace_classifier(self.network, len(self.classes))
         if self.trainable == "last_layer":
             self.network.requires_grad_(requires_grad=False)
