@@ -27,6 +27,7 @@ import callbacks  # classes can be named without their module once it is importe
 import datamodules
 import lightning_modules
 from callbacks.metrics_table import MetricsTable
+from callbacks.preflight import Preflight
 from callbacks.run_folder import EpochMetrics, MetricsFile, RunCheckpoint, RunConfig, last_checkpoint
 from vitrine.core.distributed import leave_process_group
 from vitrine.core.options import with_full_key
@@ -195,7 +196,7 @@ def main(args: ArgsType = None) -> TrainCLI:
             subclass_mode_data=True,
             auto_configure_optimizers=False,
             save_config_callback=RunConfig,
-            trainer_defaults={"callbacks": [MetricsFile(), MetricsTable()]},
+            trainer_defaults={"callbacks": [Preflight(), MetricsFile(), MetricsTable()]},
             seed_everything_default=0,
             parser_class=OneSentenceParser,
             parser_kwargs={"parser_mode": "omegaconf+", **exact, **commands},

@@ -55,8 +55,8 @@ class ExplainerModule(ResumableModule):
         names: file with a person's names for the heatmaps; ``explainer/names.yaml`` in the run's folder without it, or else
             that of ``init_from``, where there is one.
         class_map: which of the backbone's classes those of the data set are: names (or indices) of the data set's classes,
-            each with a name (or index) of the backbone's; or ``by_name``; ``by_index`` where labels are the backbone's as they
-            are; ``ignore`` to leave labels out. Without it both have to have the same classes in the same order.
+            each with a name (or index) of the backbone's; or ``by_name``; ``by_index`` where labels are the backbone's as
+            they are; ``ignore`` to leave labels out. Without it both have to have the same classes in the same order.
 
     Raises:
         ValueError: for a learning rate that makes no sense, or heads in ``init_from`` that do not fit.
@@ -145,14 +145,10 @@ class ExplainerModule(ResumableModule):
     @override
     def setup(self, stage: str) -> None:
         """Takes over the data set's classes and preprocessing, names, and the metrics that its annotation allows."""
+        self.check_data(stage)
         super().setup(stage)
-        self.class_match = self.label_translation = None
         if self.data is not None:
-            if stage != "predict":
-                self._match_classes(self.data, fitting=stage == "fit")
             self._take_over_data(self.data, stage)
-        elif stage != "predict" and self.class_map is not None:
-            raise ValueError("class_map and explained_classes: by_name need a datamodule, which names its classes.")
         if stage != "predict":
             self._read_names(fitting=stage == "fit")
 
@@ -171,6 +167,20 @@ class ExplainerModule(ResumableModule):
             if not fitting or self.names is not None:
                 raise
             rank_zero_warn(f"Heatmaps are shown without names: {error}")  # of other heads, which this run replaces
+
+    def check_data(self, stage: str) -> None:
+        """Compares the data set's classes with the backbone's, before anything is computed.
+
+        Raises:
+            ValueError: where they do not go together, with what to set.
+        """
+        self.class_match = self.label_translation = None
+        if stage == "predict":
+            return
+        if self.data is not None:
+            self._match_classes(self.data, fitting=stage == "fit")
+        elif self.class_map is not None:
+            raise ValueError("class_map and explained_classes: by_name need a datamodule, which names its classes.")
 
     def _match_classes(self, data: ExplanationData, *, fitting: bool) -> None:
         """Compares the data set's classes with the backbone's; from here on `data` has labels of the backbone."""

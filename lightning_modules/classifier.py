@@ -82,17 +82,15 @@ class ClassifierModule(ResumableModule):
         """Fits the last layer and the metrics to the data set's classes.
 
         Raises:
-            ValueError: where the trainer was given loaders alone, and for a test, without a checkpoint, of weights that were
-                trained on other classes.
+            ValueError: where the trainer was given loaders alone, and as `check_data`.
         """
+        self.check_data(stage)
         data = explanation_data(self.trainer)
         if data is None:
             raise ValueError(
                 "ClassifierModule takes its classes from a datamodule; pass datamodule=… to the trainer, not loaders."
             )
         self.classes, self.multi_label = list(data.classes), data.multi_label
-        if stage in {"test", "validate"} and self.trainer.ckpt_path is None:
-            check_classes(self.classes, self.backbone, self.network)
         replace_classifier(self.network, len(self.classes))
         if self.trainable == "last_layer":
             self.network.requires_grad_(requires_grad=False)
@@ -100,6 +98,16 @@ class ClassifierModule(ResumableModule):
         metrics = _classification_metrics(len(self.classes), multi_label=self.multi_label)
         self.metrics = nn.ModuleDict({part: metrics.clone(prefix=f"{part}/") for part in ("val", "test")})
         super().setup(stage)
+
+    def check_data(self, stage: str) -> None:
+        """Compares the data set's classes with those of weights that are tested as they are, without a checkpoint.
+
+        Raises:
+            ValueError: where the weights were trained on others.
+        """
+        data = explanation_data(self.trainer)
+        if data is not None and stage in {"test", "validate"} and self.trainer.ckpt_path is None:
+            check_classes(data.classes, self.backbone, self.network)
 
     def train(self, mode: bool = True) -> "ClassifierModule":
         """Leaves what is not trained in eval mode, so that its statistics and dropout stand still."""

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from lightning_modules.base import ExplainerModule
-from lightning_modules.class_groups import ClassGroups, amount, fit_bytes, free_bytes
+from lightning_modules.class_groups import ClassGroups
 from vitrine.core.batch import Batch
 from vitrine.core.distributed import cat_batches_over_ranks, gather_over_ranks, global_rank, world_size
+from vitrine.core.memory import amount, fit_bytes, free_bytes
 from vitrine.explainers.srae.x_features import XFeatureExplainer
 
 

@@ -14,9 +14,10 @@ from callbacks import RestartDeadHeads
 from callbacks.health import DropDeadFeatures
 from callbacks.run_folder import RunCheckpoint, last_checkpoint
 from lightning_modules import SRAEModule
-from lightning_modules.class_groups import ClassGroups, amount, fit_bytes
+from lightning_modules.class_groups import ClassGroups
 from tests.helpers import srae_fakes
 from tests.helpers.ranks import RankPool
+from vitrine.core.memory import amount, fit_bytes
 
 EPOCHS = 2
 

@@ -4,7 +4,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from vitrine.core.near_names import near_names
 
@@ -16,12 +16,17 @@ WNID = re.compile(r"\bn\d{8}\b")
 IMAGENET_CLASSES = 1000
 
 
-class NetworkClasses(NamedTuple):
-    """What is known of a network's logits."""
+@dataclass(frozen=True)
+class NetworkClasses:
+    """What is known of a network's logits.
+
+    Args:
+        count: how many there are.
+        aliases: the names of each, the one to show first; None where they are not known.
+    """
 
     count: int
     aliases: Sequence[Sequence[str]] | None
-    """The names of each, the one to show first; None where they are not known."""
 
     def names(self) -> list[str]:
         """A name for each logit, ``class 3`` where it has none."""

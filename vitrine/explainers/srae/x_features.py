@@ -156,6 +156,11 @@ class XFeatureExplainer(Explainer):
         return self.heads.num_features
 
     @property
+    def feature_width(self) -> int:
+        """Numbers that `cacheable_features` gives of an image."""
+        return self.width * self.positions
+
+    @property
     @override
     def cacheable_features(self) -> TappedFeatures:
         """Z, which one pass over the data gives once for all."""
