@@ -94,7 +94,7 @@ def extra_callback(callback: pl.Callback) -> Iterator[None]:
 
     def with_callback(self: train.TrainCLI, **kwargs: Any) -> pl.Trainer:
         trainer = made(self, **kwargs)
-        trainer.callbacks.append(callback)  # type: ignore[attr-defined]
+        trainer.callbacks.insert(0, callback)  # type: ignore[attr-defined]  # before checkpoints are written
         return trainer
 
     train.TrainCLI.instantiate_trainer = with_callback  # type: ignore[method-assign]

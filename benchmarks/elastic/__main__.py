@@ -26,6 +26,8 @@ from benchmarks.elastic.chains import Chain, Settings, Way, repeats_and_gaps, ru
 from benchmarks.small_runs import MODULES, WITHOUT_FIT, small_set
 
 DEFAULT = ("srae", "srae_grouped", "mu_lasso_sgd", "predictor", "classifier")
+MOST_CHAINS = 3
+"""For each kill, where fits end before they are killed."""
 ELASTIC_WAYS = tuple(Way(ranks, workers, batch) for ranks, workers, batch in itertools.product((1, 2), (0, 2), (5, 8)))
 
 
@@ -36,7 +38,7 @@ def chains_of(module: str, settings: Settings, args: argparse.Namespace, referen
     steps = sum(-(-counts.total() // (way.batch * way.ranks)) for counts in epochs.values())
     kills = 0
     for number in itertools.count():
-        if kills >= args.kills or (number and not kills):
+        if kills >= args.kills or number >= MOST_CHAINS * args.kills:
             return
         seed = args.seed * 100_003 + number
         ways = [way]
@@ -46,6 +48,8 @@ def chains_of(module: str, settings: Settings, args: argparse.Namespace, referen
         chain = run_chain(module, f"{number:03d}", settings, ways, count, steps, seed)
         kills += len(chain.kills)
         yield chain
+        if chain.error:
+            return
 
 
 def judged(chains: Sequence[Chain], reference: Chain) -> dict[str, Any]:

@@ -139,7 +139,7 @@ def run_chain(
         kill = Kill()
         if attempt < kills and last_step < steps:
             last_step = generator.randint(last_step + 1, steps)
-            delay = generator.choice((0.0, generator.uniform(0, 0.3)))
+            delay = generator.choice((0.0, generator.uniform(0, 0.05)))
             kill = Kill(last_step, generator.choice(KINDS), delay, generator.randrange(way.ranks))
         code, output = run_process(chain, attempt, kill, way, settings)
         chain.ways.append(way)
