@@ -18,6 +18,7 @@ from vitrine.data.an8flower.generate import generate
 from vitrine.data.an8flower.settings import FlowerSettings
 
 IMAGE_SIZE = 64
+CLASSES = 6
 NETWORK = "vitrine.data.an8flower.network:FlowerNet"
 WEIGHTS = Path(vitrine.__file__).parent / "data" / "an8flower" / "flower_net.safetensors"
 SRAE = {"layer": "features", "image_size": IMAGE_SIZE, "num_features": 3, "hidden": [16]}

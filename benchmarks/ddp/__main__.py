@@ -65,11 +65,14 @@ def losses(folder: Path) -> dict[str, float]:
 
 
 def largest(found: Mapping[str, float], expected: Mapping[str, float]) -> float:
-    """The largest difference of any figure, infinite where one is missing; figures without a value agree."""
+    """The largest difference of any figure, over its size where that is above 1; infinite where one is missing.
+
+    Figures without a value agree.
+    """
     if set(found) != set(expected):
         return math.inf
     pairs = [(found[name], expected[name]) for name in expected]
-    return max((0.0 if a != a and b != b else abs(a - b) for a, b in pairs), default=0.0)  # noqa: PLR0124 - NaN
+    return max((0.0 if a != a and b != b else abs(a - b) / max(abs(b), 1) for a, b in pairs), default=0.0)  # noqa: PLR0124 - NaN
 
 
 def metrics(folder: Path) -> dict[str, float]:

@@ -5,6 +5,7 @@ import atexit
 import contextlib
 import io
 import json
+import math
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from torch.nn.parallel import DistributedDataParallel
 
 import train
-from benchmarks.small_runs import MODULES, WITHOUT_FIT, extra_callback, write_config
+from benchmarks.small_runs import CLASSES, MODULES, WITHOUT_FIT, extra_callback, write_config
 from vitrine.core.distributed import leave_process_group
 
 
@@ -154,6 +155,8 @@ def run(module: str, arguments: argparse.Namespace, workers: int) -> dict[str, A
     ]  # fmt: skip
     if "srae" in MODULES[module][1]:
         common.append(f"--model.init_args.srae.hidden={list(arguments.hidden)}")
+    if module == "srae_grouped":  # the same heads in a group on any number of ranks, so that they see the same epochs
+        common.append(f"--model.init_args.training.classes_at_once={math.ceil(CLASSES / ranks)}")
     clock = Clock(arguments.loop_epochs)
     figures: dict[str, float] = {}
     if module not in WITHOUT_FIT:
