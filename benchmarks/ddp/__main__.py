@@ -99,7 +99,7 @@ def differences(folder: Path, reference: Path) -> dict[str, float]:
 def compared(folder: Path, module: str, ranks: int, workers: int, reference: tuple[int, int]) -> dict[str, Any]:
     """Differences of a run from the reference, and its clock; an error in place of both."""
     paths = [folder / f"{module}-{r}-{w}.json" for r, w in ((ranks, workers), reference)]
-    outcomes = [
+    outcomes: list[dict[str, Any]] = [
         json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"error": "no end"} for path in paths
     ]
     for outcome in outcomes:

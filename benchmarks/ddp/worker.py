@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -30,7 +30,7 @@ class Traffic:
         self.gradients = 0
         self.others = 0  # with the gradients, which the hook reduces from Python
 
-    def hook(self, group: dist.ProcessGroup, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+    def hook(self, group: dist.ProcessGroup, bucket: Any) -> torch.futures.Future[torch.Tensor]:
         """A communication hook that counts, and reduces as without it."""
         self.gradients += bucket.buffer().nbytes
         return allreduce_hook(group, bucket)
@@ -96,7 +96,7 @@ class Clock(pl.Callback):
                 batch = trainer.strategy.batch_to_device(loaded, module.device)
                 optimizer.zero_grad()
                 loss = trainer.strategy.training_step(batch, *([number] if _takes_number(module) else []))
-                trainer.strategy.backward(loss, None)
+                trainer.strategy.backward(cast("torch.Tensor", loss), None)
                 optimizer.step()
                 self.loop_steps += bool(epoch)
             self.loop_seconds += (time.perf_counter() - began) * bool(epoch)

@@ -18,6 +18,7 @@ from lightning_modules import MuLassoModule, SRAEModule
 from tests.helpers import shard_fakes
 from tests.helpers.flat_options import make_flat
 from vitrine.backbones.networks import BackboneOptions
+from vitrine.data.preprocessing import Preprocessing
 from vitrine.data.shards.sample import Sample
 from vitrine.data.shards.writer import write_shards
 
@@ -147,7 +148,7 @@ def test_a_folder_of_imagenet_classes_with_an_imagenet_network(
         write_shards(samples, tmp_path / "set" / split, **facts, multi_label=False, shard_size=9, workers=0)
     backbone = BackboneOptions("squeezenet1_1", "DEFAULT")
     options = {"image_size": 32} if kind is MuLassoModule else SRAE | {"layer": "features.2", "image_size": 32}
-    preprocessing = {"preprocessing": shard_fakes.Preprocessing(size=32, resize=32)}
+    preprocessing = {"preprocessing": Preprocessing(size=32, resize=32)}
     remedy = {"class_map": "by_name"} if kind is MuLassoModule else {"explained_classes": "by_name"}
     trainer = pl.Trainer(max_epochs=1, **{**shard_fakes.QUIET, "default_root_dir": tmp_path}, callbacks=[Preflight()])
     with pytest.raises(ValueError, match=r"2 of the backbone's 1000, .*'tabby' is label 0, and class 281 .*: by_name"):

@@ -118,6 +118,3 @@ class TranslatedBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         return (self.translation.batch(batch) for batch in self.batches)
-
-    def __len__(self) -> int:
-        return len(self.batches)  # type: ignore[arg-type]  # of loaders that know it

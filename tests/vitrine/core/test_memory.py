@@ -39,6 +39,6 @@ def test_a_folder_that_is_not_there_yet_is_on_the_disk_of_the_nearest_that_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: asked.append(path) or shutil._ntuple_diskusage(9, 4, 5))  # type: ignore[func-returns-value,attr-defined]
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: asked.append(path) or shutil._ntuple_diskusage(9, 4, 5))  # type: ignore[func-returns-value]
     assert free_disk_bytes(tmp_path / "runs" / "a") == 5
     assert asked == [tmp_path]
