@@ -241,7 +241,6 @@ class ExplainerModule(ResumableModule):
         saved = checkpoint.get("meaning_of_heads", {}).get("explained_classes")
         if self.explains_by_name and saved and not self.is_fitting:
             self.explain_classes(saved)
-        super().on_load_checkpoint(checkpoint)
         meaning = self.meaning_of_heads()
         for name, value in checkpoint.get("meaning_of_heads", {}).items():
             if name in meaning and value != meaning[name]:
@@ -250,6 +249,7 @@ class ExplainerModule(ResumableModule):
                     f" model.init_args.{option_path(type(self), name)}: {value}, or give another --ckpt_path or"
                     " trainer.default_root_dir."
                 )
+        super().on_load_checkpoint(checkpoint)
         self.explainer.classes = self.explainer.classes or list(checkpoint.get("classes", ()))
 
     def meaning_of_heads(self) -> dict[str, Any]:
