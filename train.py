@@ -29,6 +29,7 @@ import lightning_modules
 from callbacks.checkpoint import RunCheckpoint
 from callbacks.launch import check_strategy, slurm_plugins
 from callbacks.metrics_table import MetricsTable
+from callbacks.preflight import Preflight
 from callbacks.run_access import is_trial
 from callbacks.run_folder import EpochMetrics, MetricsFile, RunConfig
 from callbacks.run_start import checkpoint_of_fit, checkpoint_to_read, folder_lock
@@ -189,6 +190,8 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", message=r"It is recommended to use `self\.log\(.*sync_dist=True")
     # A module that solves its problem exactly has none.
     warnings.filterwarnings("ignore", message=r".*configure_optimizers` returned `None`")
+    # Modules translate labels there, whatever the datamodule.
+    warnings.filterwarnings("ignore", message=r"You have overridden `on_before_batch_transfer`")
     messages = logging.getLogger("pytorch_lightning.utilities.rank_zero")
     messages.addFilter(lambda record: "Tip: For seamless cloud" not in record.getMessage())
 
@@ -208,7 +211,7 @@ def main(args: ArgsType = None) -> TrainCLI:
             subclass_mode_data=True,
             auto_configure_optimizers=False,
             save_config_callback=RunConfig,
-            trainer_defaults={"callbacks": [MetricsFile(), MetricsTable(), SkippedSamples()]},
+            trainer_defaults={"callbacks": [Preflight(), MetricsFile(), MetricsTable(), SkippedSamples()]},
             seed_everything_default=0,
             parser_class=OneSentenceParser,
             parser_kwargs={"parser_mode": "omegaconf+", **exact, **commands},

@@ -9,6 +9,7 @@ from callbacks.insertion_deletion import InsertionAndDeletion
 from callbacks.masked_classification import MaskedClassification
 from callbacks.metrics_table import MetricsTable
 from callbacks.predictions import PredictionWriter
+from callbacks.preflight import Preflight
 from callbacks.relevance import RelevanceTable
 from callbacks.report import ReportGallery
 from callbacks.run_folder import Export, MetricsFile
@@ -27,6 +28,7 @@ __all__ = [
     "MetricsFile",
     "MetricsTable",
     "PredictionWriter",
+    "Preflight",
     "RelevanceTable",
     "ReportGallery",
     "RestartDeadHeads",

@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from callbacks.candidates import Candidates, Shares
 from callbacks.evaluation import EvaluationCallback
+from callbacks.preflight_facts import RANDOM_WEIGHTS, backbone_options
 from callbacks.run_access import Run
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
@@ -91,20 +92,27 @@ class ReportGallery(EvaluationCallback[Shares[int, GalleryEntry]]):
         return write_gallery(
             run.folder / "report",
             list(unique.values()),
-            title=f"{type(run.explainer).__name__} on {type(run.datamodule).__name__}",
+            title=f"{type(run.explainer).__name__} on {_name_of_data(run)}",
             metrics=self._metrics,
             class_names=run.class_names,
             settings=self._settings(run),
         )
 
     def _settings(self, run: Run) -> dict[str, str]:
-        return {
+        options = backbone_options(run.module)
+        warning = {"Backbone": RANDOM_WEIGHTS} if options is not None and options.has_random_weights else {}
+        return warning | {
             "Explainer": type(run.explainer).__name__,
-            "Data set": type(run.datamodule).__name__,
+            "Data set": _name_of_data(run),
             "Classes": str(len(run.class_names)),
             "Shown": f"the first {self.images_per_class} images of each class by name",
             "Checkpoint": str(run.trainer.ckpt_path or "none: as initialised"),
         }
+
+
+def _name_of_data(run: Run) -> str:
+    """The class of the datamodule itself, which may be seen through a translation of its labels."""
+    return type(run.trainer.datamodule).__name__  # type: ignore[attr-defined]
 
 
 def true_classes(labels: Tensor) -> Sequence[tuple[int, ...]]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
@@ -14,17 +14,21 @@ from torch.optim import Adam
 from torchmetrics import Metric, MetricCollection
 from typing_extensions import override
 
-from lightning_modules.heads import check_classes, check_image_size, first_difference, meaning_of, take_over_heads
+from lightning_modules.data_classes import check_explained, classes_of_network, matched, translation_of
+from lightning_modules.heads import check_image_size, first_difference, meaning_of, take_over_heads
 from lightning_modules.metric_states import computed, was_updated
 from lightning_modules.optimization import RANGES, RENAMED_OPTIMIZATION, CosineToZero, check_optimizer
 from lightning_modules.resumable import ResumableModule
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
 from vitrine.core.options import Range, option_path
+from vitrine.data.class_labels import LabelTranslation
+from vitrine.data.class_matching import ClassMap, ClassMatch
 from vitrine.data.contracts import ExplanationData, TrainingData, explanation_data, training_data
 from vitrine.data.feature_store import FeatureExtractor
 from vitrine.explainers import Explainer
 from vitrine.explainers.names import NAMES_NAME
+from vitrine.explainers.srae.x_features import XFeatureExplainer
 from vitrine.metrics import (
     ClassificationFaithfulness,
     ExplanationMetric,
@@ -50,6 +54,9 @@ class ExplainerModule(ResumableModule):
         init_from: folder of an exported explainer whose heads are taken over before training, for fine-tuning.
         names: file with a person's names for the heatmaps; ``explainer/names.yaml`` in the run's folder without it, or else
             that of ``init_from``, where there is one.
+        class_map: which of the backbone's classes those of the data set are: names (or indices) of the data set's classes,
+            each with a name (or index) of the backbone's; or ``by_name``; ``by_index`` where labels are the backbone's as
+            they are; ``ignore`` to leave labels out. Without it both have to have the same classes in the same order.
 
     Raises:
         ValueError: for a learning rate that makes no sense, or heads in ``init_from`` that do not fit.
@@ -67,12 +74,17 @@ class ExplainerModule(ResumableModule):
         lr_scheduler: LRSchedulerCallable | None = lambda optimizer: CosineToZero(optimizer),  # noqa: PLW0108 - read by jsonargparse
         init_from: str | Path | None = None,
         names: str | Path | None = None,
+        class_map: dict[str, str | int] | Literal["by_name", "by_index", "ignore"] | None = None,
     ) -> None:
         super().__init__()
         check_optimizer(optimizer, self.learning_rates)
         if names is not None and not Path(names).is_file():
             raise FileNotFoundError(f"names {names} does not exist; give a file of names, or leave the option out.")
         self.explainer = explainer
+        self.explains_by_name = getattr(explainer.options, "explained_classes", None) == "by_name"
+        self.class_map: ClassMap = "by_name" if class_map is None and self.explains_by_name else class_map
+        self.class_match: ClassMatch | None = None
+        self.label_translation: LabelTranslation | None = None
         self.names, self.init_from = names, init_from
         self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
         if init_from is not None:
@@ -106,8 +118,14 @@ class ExplainerModule(ResumableModule):
 
     @property
     def explained_classes(self) -> Sequence[int]:
-        """The classes that have a head to be fitted, for a datamodule that draws samples for each of them."""
-        return self.explainer.explained_classes
+        """Labels of the data set that have a head to be fitted, for a datamodule that draws samples for each of them."""
+        explained = self.explainer.explained_classes
+        return explained if self.label_translation is None else self.label_translation.own_labels(explained)
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether a fit cannot do without the labels of images."""
+        return True
 
     @property
     def data(self) -> ExplanationData | None:
@@ -127,6 +145,7 @@ class ExplainerModule(ResumableModule):
     @override
     def setup(self, stage: str) -> None:
         """Takes over the data set's classes and preprocessing, names, and the metrics that its annotation allows."""
+        self.check_data(stage)
         super().setup(stage)
         if self.data is not None:
             self._take_over_data(self.data, stage)
@@ -149,13 +168,54 @@ class ExplainerModule(ResumableModule):
                 raise
             rank_zero_warn(f"Heatmaps are shown without names: {error}")  # of other heads, which this run replaces
 
+    def check_data(self, stage: str) -> None:
+        """Compares the data set's classes with the backbone's, before anything is computed.
+
+        Raises:
+            ValueError: where they do not go together, with what to set.
+        """
+        self.class_match = self.label_translation = None
+        if stage == "predict":
+            return
+        if self.data is not None:
+            self._match_classes(self.data, fitting=stage == "fit")
+        elif self.class_map is not None:
+            raise ValueError("class_map and explained_classes: by_name need a datamodule, which names its classes.")
+
+    def _match_classes(self, data: ExplanationData, *, fitting: bool) -> None:
+        """Compares the data set's classes with the backbone's; from here on `data` has labels of the backbone."""
+        network = classes_of_network(self.explainer)
+        if network is not None and (data.classes or self.class_map is not None):
+            needed = fitting and self.needs_labels
+            every = not self.explains_by_name and len(self.explainer.explained_classes) == network.count
+            option = f"{option_path(type(self), 'explained_classes') if every else 'class_map'}: by_name"
+            match = matched(data, network, self.class_map, labels_needed=needed, by_name=option)
+            self.label_translation = translation_of(data, match, network.count)
+            self.class_match = match
+            if self.explains_by_name:
+                self.explain_classes(sorted(match.indices))
+        if fitting and self.needs_labels:
+            count = 0 if self.class_match and self.class_match.ignored else len(data.classes)
+            check_explained(self.explainer.explained_classes, self.class_match, count)
+
+    def explain_classes(self, classes: Sequence[int]) -> None:
+        """Takes these as the explained classes, with heads drawn anew where they are others than before."""
+        if isinstance(self.explainer, XFeatureExplainer) and list(classes) != list(self.explainer.explained_classes):
+            self.explainer.explain_classes(classes)
+            self.size_for_heads()
+
+    def size_for_heads(self) -> None:
+        """Makes what has an entry for each head, which a subclass may have."""
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ARG002
+        """Gives batches the backbone's class indices as labels."""
+        return batch if self.label_translation is None else self.label_translation.batch(batch)
+
     def _take_over_data(self, data: ExplanationData, stage: str) -> None:
         self.explainer.preprocessing = data.preprocessing
         check_image_size(self.explainer, data.preprocessing, option_path(type(self), "image_size"))
         if stage != "predict":
-            if stage == "fit" or data.classes:  # images without classes are explained by what is predicted
-                check_classes(self.explained_classes, len(data.classes))
-            self.explainer.classes = list(data.classes)
+            self.explainer.classes = list(data.classes if self.class_match is None else self.class_match.names)
             self.annotation_metrics = nn.ModuleList(self._metrics(data.annotations))
 
     def _metrics(self, annotations: AbstractSet[str]) -> list[ExplanationMetric]:
@@ -178,7 +238,9 @@ class ExplainerModule(ResumableModule):
         Raises:
             ValueError: for heads of something else, whose numbers may fit nevertheless.
         """
-        super().on_load_checkpoint(checkpoint)
+        saved = checkpoint.get("meaning_of_heads", {}).get("explained_classes")
+        if self.explains_by_name and saved and not self.is_fitting:
+            self.explain_classes(saved)
         meaning = self.meaning_of_heads()
         for name, value in checkpoint.get("meaning_of_heads", {}).items():
             if name in meaning and value != meaning[name]:
@@ -187,6 +249,7 @@ class ExplainerModule(ResumableModule):
                     f" model.init_args.{option_path(type(self), name)}: {value}, or give another --ckpt_path or"
                     " trainer.default_root_dir."
                 )
+        super().on_load_checkpoint(checkpoint)
         self.explainer.classes = self.explainer.classes or list(checkpoint.get("classes", ()))
 
     def meaning_of_heads(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from torchmetrics.classification import (
 )
 from typing_extensions import override
 
+from lightning_modules.data_classes import check_classes
 from lightning_modules.metric_states import computed, was_updated
 from lightning_modules.optimization import RENAMED_OPTIMIZATION, CosineToZero, check_optimizer
 from lightning_modules.resumable import ResumableModule
@@ -81,8 +82,9 @@ class ClassifierModule(ResumableModule):
         """Fits the last layer and the metrics to the data set's classes.
 
         Raises:
-            ValueError: where the trainer was given loaders alone.
+            ValueError: where the trainer was given loaders alone, and as `check_data`.
         """
+        self.check_data(stage)
         data = explanation_data(self.trainer)
         if data is None:
             raise ValueError(
@@ -96,6 +98,16 @@ class ClassifierModule(ResumableModule):
         metrics = _classification_metrics(len(self.classes), multi_label=self.multi_label)
         self.metrics = nn.ModuleDict({part: metrics.clone(prefix=f"{part}/") for part in ("val", "test")})
         super().setup(stage)
+
+    def check_data(self, stage: str) -> None:
+        """Compares the data set's classes with those of weights that are tested as they are, without a checkpoint.
+
+        Raises:
+            ValueError: where the weights were trained on others.
+        """
+        data = explanation_data(self.trainer)
+        if data is not None and stage in {"test", "validate"} and self.trainer.ckpt_path is None:
+            check_classes(data.classes, self.backbone, self.network)
 
     def train(self, mode: bool = True) -> "ClassifierModule":
         """Leaves what is not trained in eval mode, so that its statistics and dropout stand still."""

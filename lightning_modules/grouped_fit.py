@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from lightning_modules.base import ExplainerModule
-from lightning_modules.class_groups import ClassGroups, amount, fit_bytes, free_bytes
+from lightning_modules.class_groups import ClassGroups
 from vitrine.core.batch import Batch
 from vitrine.core.distributed import cat_batches_over_ranks, gather_over_ranks, global_rank, world_size
+from vitrine.core.memory import amount, fit_bytes, free_bytes
 from vitrine.explainers.srae.x_features import XFeatureExplainer
 
 
@@ -49,19 +50,22 @@ class GroupedFitModule(ExplainerModule):
 
     def __init__(self, explainer: XFeatureExplainer, classes_at_once: int | None, **kwargs: Any) -> None:
         super().__init__(explainer, **kwargs)
-        explained_classes = explainer.explained_classes
-        count = len(explained_classes)
         self.classes_at_once = classes_at_once
-        self.groups = ClassGroups(count, count)
         self.group = 0
         self.epochs_of_group: int | None = None
-        self.register_buffer("explained", torch.tensor(explained_classes), persistent=False)
+        self.size_for_heads()
         if classes_at_once is not None:
             # DistributedDataParallel wants a parameter to look after; the heads are none of its business.
             self.unused = nn.Parameter(torch.zeros(()))
 
     explained: Tensor
     """(J,) the explained classes."""
+
+    @override
+    def size_for_heads(self) -> None:
+        classes = list(self.explainer.explained_classes)
+        self.groups = ClassGroups(len(classes), len(classes))
+        self.register_buffer("explained", torch.tensor(classes, dtype=torch.int64), persistent=False)
 
     @abstractmethod
     def head_parameters(self, row: int) -> list[nn.Parameter]:

@@ -1,6 +1,6 @@
 """Checks that saved heads, options and data go together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ def take_over_heads(explainer: Explainer, folder: Path) -> None:
     config = read_config(folder)
     explainer.classes = list(config["classes"])
     saved = {"explainer": config["explainer"]}
+    if isinstance(explainer, XFeatureExplainer) and explainer.options.explained_classes == "by_name":
+        explainer.explain_classes(config["options"]["explained_classes"])
     options = {"explainer": type(explainer).__name__}
     if saved == options:
         saved |= explainer.options_type.from_dict(config["options"]).to_dict()
@@ -78,13 +80,4 @@ def check_image_size(explainer: Explainer, preprocessing: Preprocessing, key: st
         raise ValueError(
             f"pooling {explainer.features.pooling} needs images of one size: model.init_args.{key} is"
             f" {explainer.options.image_size}, data.init_args.preprocessing.size is {preprocessing.size}; give the same."
-        )
-
-
-def check_classes(explained: Sequence[int], count: int) -> None:
-    """Raises ValueError where a class is to be explained that is none of the data set's ``count``."""
-    if max(explained, default=-1) >= count:
-        raise ValueError(
-            f"The backbone's class {max(explained)} is to be explained, but the data set has {count} classes; give a backbone"
-            " that was trained on it, or those of its classes as explained_classes."
         )

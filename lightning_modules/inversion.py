@@ -100,7 +100,7 @@ class InversionModule(ExplainerModule):
         """Also refuses a fit of nothing; in a fit the explainer shows what is predicted, without steps.
 
         Raises:
-            ValueError: for ``fit`` without a predictor, and labels that are none of the backbone's classes.
+            ValueError: for ``fit`` without a predictor.
         """
         if stage == "fit" and self.explainer.predictor is None:
             raise ValueError(
@@ -108,16 +108,12 @@ class InversionModule(ExplainerModule):
                 " them, or set model.init_args.inversion.predictor to a number of hidden units, such as 64."
             )
         super().setup(stage)
-        if self.runs.explain == "label" and self.data is not None and stage != "predict":
-            self._check_labels(len(self.data.classes))
         self.explainer.settings = replace(self.settings, **IN_FIT) if stage == "fit" else self.settings
 
-    def _check_labels(self, count: int) -> None:
-        if count > self.explainer.num_classes:
-            raise ValueError(
-                f"The data set's {count} classes are to be explained, but the backbone has {self.explainer.num_classes}"
-                " logits; give a backbone that was trained on it, or set model.init_args.runs.explain to prediction."
-            )
+    @property
+    @override
+    def needs_labels(self) -> bool:
+        return False  # images without labels are explained by what is predicted
 
     @override
     def on_fit_end(self) -> None:

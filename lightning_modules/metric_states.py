@@ -33,8 +33,10 @@ def summed_state(metric: Metric) -> dict[str, Tensor]:
 
 
 def take_over_state(metric: Metric, state: Mapping[str, Tensor]) -> None:
-    """Gives rank zero the state of all ranks together, and the others none."""
+    """Gives rank zero the state of all ranks together, and the others none; a state of other sizes is left out."""
     metric.reset()
+    if any(getattr(metric, name).shape != value.shape for name, value in state.items()):
+        return  # of other heads, which loading their weights refuses in a moment
     if global_rank() == 0:
         for name, value in state.items():
             getattr(metric, name).copy_(value)

@@ -92,9 +92,8 @@ class MuLassoModule(ExplainerModule):
     def setup(self, stage: str) -> None:
         """Refuses what cannot be fitted before anything is computed."""
         super().setup(stage)
-        if stage != "predict" and self.data is not None and (stage == "fit" or self.data.classes):
-            classes, multi_label = self.data.classes, self.data.multi_label
-            check_label_classes(len(classes), self.explainer.num_classes, multi_label=multi_label)
+        if stage == "fit" and self.data is not None and not self.data.classes:
+            check_label_classes(0, self.explainer.num_classes, multi_label=True)
         if stage == "fit" and self.one_pass:
             self._check_exact()
 

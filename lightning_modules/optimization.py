@@ -131,14 +131,14 @@ class ConstructorDefault:
     def of(cls, value: object, kind: type, name: str) -> "ConstructorDefault | None":
         """What stands for a value that is the default of a class or of one of its bases; None for any other."""
         for base in kind.__mro__:
-            parameter = inspect.signature(base.__init__).parameters.get(name) if "__init__" in vars(base) else None
+            parameter = inspect.signature(base).parameters.get(name) if "__init__" in vars(base) else None
             if parameter is not None and parameter.default is value:
                 return cls(base, name)
         return None
 
     def value(self) -> Any:
         """The default itself."""
-        return inspect.signature(self.kind.__init__).parameters[self.name].default  # type: ignore[misc]
+        return inspect.signature(self.kind).parameters[self.name].default
 
 
 def check_optimizer(optimizer: OptimizerCallable | None, lr: Range = RANGES["lr"]) -> None:

@@ -57,7 +57,7 @@ class ResumableModule(LightningModule):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         defaults = {name: value.value() for name, value in state.items() if isinstance(value, ConstructorDefault)}
-        super().__setstate__({**state, **defaults})
+        super().__setstate__({**state, **defaults})  # type: ignore[no-untyped-call]
 
     # How long a fit is
 

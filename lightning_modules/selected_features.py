@@ -57,10 +57,17 @@ class SelectedFeaturesModule(ExplainerModule):
         # DistributedDataParallel wants a parameter to look after; nothing here is learned by gradient.
         self.unused = nn.Parameter(torch.zeros(()))
         self.needs_checkpoint = self.needs_checkpoint and selection.kind == "lasso"
-        if selection.kind == "random":
-            classes, num_features = len(explainer.explained_classes), srae.num_features
-            explainer.select(drawn_dimensions(classes, explainer.width, num_features, selection.seed))
-        elif selection.kind == "logit":
+        self.size_for_heads()
+
+    @override
+    def size_for_heads(self) -> None:
+        """Selects what no fit has to find."""
+        explainer, selection = self.explainer, self.selection
+        classes = len(explainer.explained_classes)
+        if classes and selection.kind == "random":
+            drawn = drawn_dimensions(classes, explainer.width, explainer.options.num_features, selection.seed)
+            explainer.select(drawn)
+        elif classes and selection.kind == "logit":
             _select_logits(explainer)
 
     @property

@@ -59,9 +59,13 @@ class SRAEModule(GroupedFitModule):
         self.train_options, self.objective = training, training.terms
         self.train_faithfulness = faithfulness_metrics("train")
         self.val_faithfulness = faithfulness_metrics("val")
-        classes = len(self.explainer.explained_classes)
-        self.alive_features = AliveFeatures(classes, srae.num_features)
-        self.mean_contributions = torch.full((classes, srae.num_features), torch.nan)
+
+    @override
+    def size_for_heads(self) -> None:
+        super().size_for_heads()
+        classes, num_features = len(self.explainer.explained_classes), self.explainer.options.num_features
+        self.alive_features = AliveFeatures(classes, num_features)
+        self.mean_contributions = torch.full((classes, num_features), torch.nan)
 
     @property
     def heads(self) -> SeparateHeads | SharedHeads:

@@ -25,7 +25,10 @@ from tests.helpers.commands import (
         (["--trainer.max_epochs", "many"], ["trainer.max_epochs is 'many'", "give a whole number or null"]),
         (["--model.init_args.training.beta", "fast"], ["model.init_args.training.beta is 'fast'", "give a number"]),
         (["--model.init_args.srae.hidden", "[a]"], ["model.init_args.srae.hidden is 'a'", "give a whole number"]),
-        (["--model.init_args.srae.explained_classes", "red"], ["explained_classes is 'red'", "give a list or null"]),
+        (
+            ["--model.init_args.srae.explained_classes", "red"],
+            ["explained_classes is 'red'", "give a list or 'by_name' or null"],
+        ),
         (["--model.init_args.training.positive_weight", "all"], ["weight is 'all'", "give a number or 'balanced'"]),
         (["--model.init_args.training.objective", "ae"], ["training.objective is 'ae'", "'cae'"]),
         (["--model.init_args.training.objective", "null"], ["training.objective is null", "'cae'"]),
@@ -166,7 +169,7 @@ def test_testing_without_training_is_refused(workplace: Path, capsys: pytest.Cap
         (["--model.init_args.init_from=nowhere"], ["nowhere/explainer.json does not exist"]),
         (
             ["--model.init_args.backbone={name: squeezenet1_1, weights: null, num_classes: 4}"],
-            ["labels of 6 classes, but the backbone has 4 logits"],
+            ["The data set has 6 classes, but the backbone has 4 logits"],
         ),
     ],
     ids=lambda value: " ".join(value)[:50],
@@ -215,4 +218,4 @@ def test_a_backbone_of_other_classes_than_the_data_is_refused(
         "--model.init_args.backbone={name: mobilenet_v2, weights: null, num_classes: 6}",
         "--model.init_args.srae.layer=features",
     )  # fmt: skip
-    assert "class 5 is to be explained, but the data set has 2 classes" in told
+    assert "The data set has 2 classes, but the backbone has 6 logits" in told

@@ -124,7 +124,7 @@ def test_a_run_waits_for_another_that_computes_the_same(
             freed.wait(30)
             store.create(3, 3, ())
             rows = store.batches_of([0], 4)
-            store.fill([0], data._row_batches(data.split("train"), rows), fakes.MeanColour(), torch.device("cpu"))
+            store.fill([0], data._images_at(data.split("train"), rows), fakes.MeanColour(), torch.device("cpu"))
 
     other = Thread(target=first_run)
     other.start()

@@ -14,10 +14,11 @@ from callbacks import RestartDeadHeads
 from callbacks.checkpoint import RunCheckpoint
 from callbacks.health import DropDeadFeatures
 from lightning_modules import SRAEModule
-from lightning_modules.class_groups import ClassGroups, amount, fit_bytes
+from lightning_modules.class_groups import ClassGroups
 from tests.helpers import srae_fakes
 from tests.helpers.ranks import RankPool
 from vitrine.core.checkpoint_files import last_checkpoint
+from vitrine.core.memory import amount, fit_bytes
 
 EPOCHS = 2
 

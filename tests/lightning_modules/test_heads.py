@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_modules.heads import check_classes, first_difference, meaning_of
+from lightning_modules.heads import first_difference, meaning_of
 
 
 def test_options_without_which_heads_are_about_something_else() -> None:
@@ -25,10 +25,3 @@ def test_options_without_which_heads_are_about_something_else() -> None:
 )
 def test_the_first_difference_of_two_state_dicts(own: dict[str, Any], saved: dict[str, Any], told: str) -> None:
     assert first_difference(own, saved) == told
-
-
-def test_classes_beyond_the_data_set_are_refused() -> None:
-    check_classes([0, 5], 6)
-    check_classes([], 0)
-    with pytest.raises(ValueError, match="class 6 is to be explained, but the data set has 6 classes"):
-        check_classes([0, 6], 6)

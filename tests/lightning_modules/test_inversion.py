@@ -348,15 +348,6 @@ def test_a_tuned_alpha_is_taken_for_the_localisation_error() -> None:
     assert own.alpha is None
 
 
-def test_labels_of_other_classes_are_refused() -> None:
-    module = make_module(explain="label")
-    module._check_labels(6)
-    with pytest.raises(
-        ValueError, match=r"set's 7 classes .* has 6 logits; .* model.init_args.runs.explain to prediction"
-    ):
-        module._check_labels(7)
-
-
 @pytest.mark.parametrize(
     ("options", "told"),
     [

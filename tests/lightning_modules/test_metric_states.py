@@ -49,6 +49,12 @@ def test_the_state_of_all_ranks_goes_on_as_one() -> None:
             assert mean.tolist() == [[22 / 5, 16 / 5]]
 
 
+def test_a_state_of_other_sizes_is_left_to_the_check_of_the_weights() -> None:
+    resumed = AliveFeatures(2, 3)
+    take_over_state(resumed, summed_state(filled(0)))
+    assert not was_updated(resumed)
+
+
 def test_one_process_alone() -> None:
     resumed = AliveFeatures(1, 2)
     take_over_state(resumed, summed_state(filled(0)))

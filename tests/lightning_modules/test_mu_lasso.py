@@ -400,7 +400,7 @@ def test_a_data_set_of_more_classes_is_refused_before_anything_is_computed(flowe
 
     backbone = BackboneOptions(fakes.FLOWER_NET, num_classes=5, arguments={"width": 4})
     module = MuLassoModule(backbone, MuLassoOptions(image_size=64))
-    with pytest.raises(ValueError, match="labels of 6 classes, but the backbone has 5 logits"):
+    with pytest.raises(ValueError, match="set has 6 classes, but the backbone has 5 logits"):
         fakes.fit(module, fakes.make_data(flower_shards, tmp_path / "features"))
     assert not (tmp_path / "features").exists()
 

@@ -75,7 +75,11 @@ def test_lasso_on_shards(tmp_path: Path) -> None:
     shards = shard_fakes.write_split(tmp_path / "set", "train", 22)
     shard_fakes.write_split(shards, "test", 5)
     options = {"preprocessing": Preprocessing(size=32, resize=32), "val_fraction": 0.0}
-    explained = {"explained_classes": [0, 2], "alpha": 1e-4}
+    explained = {
+        "explained_classes": [0, 2],
+        "alpha": 1e-4,
+        "class_map": "by_index",
+    }  # of four logits the set has three
     found = []
     for cache in (True, False):
         data = shard_fakes.module_of(shards, cache=cache, **options)

@@ -41,6 +41,11 @@ class BackboneOptions(Options):
         """The local file that ``weights`` names, if it names one."""
         return Path(self.weights) if self.weights and Path(self.weights).suffix in WEIGHT_FILE_SUFFIXES else None
 
+    @property
+    def has_random_weights(self) -> bool:
+        """Whether a network of a library is as it was initialised; one of your own may read weights itself."""
+        return self.weights is None and (":" not in self.name or self.name.startswith("timm:"))
+
 
 def build_network(
     name: str, weights: str | None = None, num_classes: int | None = None, arguments: Mapping[str, Any] | None = None

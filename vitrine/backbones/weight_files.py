@@ -13,14 +13,23 @@ WEIGHT_FILE_SUFFIXES = {".pth", ".pt", ".safetensors"}
 
 def recorded_num_classes(path: Path | None) -> int | None:
     """The number of classes that a ``.safetensors`` file says that it has; None where it says nothing."""
+    recorded = _metadata(path).get("num_classes")
+    return None if recorded is None else int(recorded)
+
+
+def recorded_classes(path: Path | None) -> list[str]:
+    """The class names that a ``.safetensors`` file says that it has, by logit; empty where it says nothing."""
+    return _metadata(path).get("classes", "").splitlines()
+
+
+def _metadata(path: Path | None) -> dict[str, str]:
     if path is None or path.suffix != ".safetensors" or not path.is_file():
-        return None
+        return {}
     try:
         with safe_open(path, framework="pt") as file:
-            recorded = (file.metadata() or {}).get("num_classes")
+            return file.metadata() or {}
     except SafetensorError:
-        return None  # reading the tensors will say what is wrong
-    return None if recorded is None else int(recorded)
+        return {}  # reading the tensors will say what is wrong
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

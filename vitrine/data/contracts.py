@@ -12,6 +12,7 @@ from torch import Tensor
 from typing_extensions import get_protocol_members
 
 from vitrine.core.batch import Batch
+from vitrine.data.class_labels import LabelTranslation, TranslatedData
 from vitrine.data.feature_store import FeatureExtractor
 from vitrine.data.preprocessing import Preprocessing
 
@@ -83,7 +84,7 @@ class FittedModule(Protocol):
 
     @property
     def explained_classes(self) -> Sequence[int]:
-        """The classes that have a head to be fitted; empty where all classes are fitted together."""
+        """Labels of the data set that have a head to be fitted; empty where all classes are fitted together."""
 
 
 class ExplainingModule(Protocol):
@@ -104,7 +105,9 @@ def satisfies(value: object, contract: type) -> bool:
 
 
 def explanation_data(trainer: object) -> ExplanationData | None:
-    """A trainer's datamodule; None where the trainer was given bare loaders.
+    """A trainer's datamodule, with the labels of the module's network; None where the trainer was given bare loaders.
+
+    A module whose classes stand elsewhere than the data set's says so by its ``label_translation``.
 
     Raises:
         ValueError: where it lacks what `ExplanationData` declares.
@@ -113,7 +116,7 @@ def explanation_data(trainer: object) -> ExplanationData | None:
 
 
 def training_data(trainer: object) -> TrainingData | None:
-    """A trainer's datamodule; None where the trainer was given bare loaders.
+    """As `explanation_data`, of a datamodule that modules are fitted on.
 
     Raises:
         ValueError: where it lacks what `TrainingData` declares.
@@ -136,9 +139,11 @@ def fitted_module(module: object) -> FittedModule | None:
 
 def _datamodule(trainer: object, contract: type) -> object:
     datamodule = getattr(trainer, "datamodule", None)  # a trainer has none before it is given one
-    if datamodule is not None:
-        _refuse(datamodule, _missing(datamodule, contract), contract, "inherit ShardDataModule")
-    return datamodule
+    if datamodule is None:
+        return None
+    _refuse(datamodule, _missing(datamodule, contract), contract, "inherit ShardDataModule")
+    translation = getattr(getattr(trainer, "lightning_module", None), "label_translation", None)
+    return TranslatedData(datamodule, translation) if isinstance(translation, LabelTranslation) else datamodule
 
 
 @functools.cache

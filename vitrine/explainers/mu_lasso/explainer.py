@@ -132,6 +132,11 @@ class MuLassoExplainer(Explainer):
         return self.responses.num_classes
 
     @property
+    def feature_width(self) -> int:
+        """Numbers that `cacheable_features` gives of an image."""
+        return self.responses.num_filters
+
+    @property
     def cacheable_features(self) -> FilterResponses:
         """The responses x, which one pass over the data gives once for all."""
         return self.responses

@@ -128,7 +128,12 @@ class SelectedFeaturesExplainer(XFeatureExplainer):
                 f"num_features is {options.num_features}, but layer {options.layer!r} has {dimensions} dimensions; give at"
                 " most so many."
             )
-        self.heads: SelectedFeatures = SelectedFeatures(len(self.explained_classes), dimensions, options.num_features)
+        self.heads: SelectedFeatures = self.make_heads()
+
+    @override
+    def make_heads(self) -> SelectedFeatures:
+        dimensions = self.width * self.positions
+        return SelectedFeatures(len(self.explained_classes), dimensions, self.options.num_features)
 
     def select(self, indices: Tensor, weights: Tensor | None = None, bias: Tensor | None = None) -> None:
         """Takes over what to show, and how logits are estimated.

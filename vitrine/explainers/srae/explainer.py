@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from typing_extensions import override
+
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.options import Count
 from vitrine.data.preprocessing import Preprocessing
@@ -71,11 +73,17 @@ class SRAEExplainer(XFeatureExplainer):
         preprocessing: Preprocessing | None = None,
     ) -> None:
         super().__init__(backbone, options, classes, preprocessing)
-        self.heads: SeparateHeads | SharedHeads = TRUNKS[options.trunk](
+        self.heads: SeparateHeads | SharedHeads = self.make_heads()
+
+    @override
+    def make_heads(self) -> SeparateHeads | SharedHeads:
+        # A shared trunk without a class would have layers of no outputs.
+        trunk = TRUNKS[self.options.trunk] if self.explained_classes else SeparateHeads
+        return trunk(
             len(self.explained_classes),
             self.width,
-            options.num_features,
-            options.hidden,
-            decoder=options.decoder,
+            self.options.num_features,
+            self.options.hidden,
+            decoder=self.options.decoder,
             positions=self.positions,
         )

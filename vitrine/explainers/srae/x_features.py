@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,8 @@ class XFeatureOptions(Options):
         layer: dotted name of the layer whose output is Z.
         pooling: how its activation becomes a vector: ``average`` over space, ``flatten``, ``positions`` (a vector Z for each
             position) or ``none`` for a layer that gives vectors.
-        explained_classes: indices of the classes that get a head; all without it.
+        explained_classes: indices of the classes that get a head; all without it. In a training run ``by_name`` stands for
+            those that the data set has.
         num_features: n, x-features of a class.
         contrastive: whether heatmaps are c-MWP, as in the paper, or plain MWP.
         negative_activations: how excitation backprop treats negative activations, see `ExcitationBackprop`.
@@ -45,7 +46,7 @@ class XFeatureOptions(Options):
 
     layer: str
     pooling: Pooling = "average"
-    explained_classes: Sequence[CountOrZero] | None = None
+    explained_classes: Sequence[CountOrZero] | Literal["by_name"] | None = None
     num_features: Count = 5
     contrastive: bool = True
     negative_activations: NegativeActivations = "clamp"
@@ -129,13 +130,35 @@ class XFeatureExplainer(Explainer):
         self.features = TappedFeatures(backbone, options.layer, options.pooling)
         sizes = self.features.sizes(options.image_size)
         self.width, self.positions, self.num_classes = sizes.width // sizes.positions, sizes.positions, sizes.classes
+        if options.explained_classes == "by_name":  # there are no heads before `explain_classes` says of what
+            self.explained_classes: Sequence[int] = []
+            return
         self.explained_classes = _checked(options.explained_classes, self.num_classes)
         self.options = replace(options, explained_classes=self.explained_classes)
+
+    @abstractmethod
+    def make_heads(self) -> XFeatureHeads:
+        """Heads for the explained classes, their weights drawn anew."""
+
+    def explain_classes(self, classes: Sequence[int]) -> None:
+        """Takes these classes in place of the explained ones, with heads drawn anew.
+
+        Raises:
+            ValueError: where they are none of the backbone's.
+        """
+        self.explained_classes = _checked(classes, self.num_classes)
+        self.options = replace(self.options, explained_classes=self.explained_classes)
+        self.heads = self.make_heads()
 
     @property
     def num_features(self) -> int:
         """n, x-features a class."""
         return self.heads.num_features
+
+    @property
+    def feature_width(self) -> int:
+        """Numbers that `cacheable_features` gives of an image."""
+        return self.width * self.positions
 
     @property
     @override
@@ -169,6 +192,10 @@ class XFeatureExplainer(Explainer):
         Where the predicted class has no head, the explained class with the highest logit is taken. X-features that were
         dropped are left out; a head with fewer than others has heatmaps of zeros with an empty label behind its own.
         """
+        if not self.explained_classes:
+            raise ValueError(
+                "explained_classes: by_name has no heads before a data set is given; fit them, or give indices."
+            )
         count = max(int(self.heads.alive.sum(dim=1).max()), 1)
         heatmaps, activations, embedded = excitation_maps(
             partial(self._embed, target=target, count=count),

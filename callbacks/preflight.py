@@ -1,0 +1,93 @@
+"""Preflight: checks a run before anything is computed or written, and shows what it will take."""
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.trainer.states import TrainerFn
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from typing_extensions import override
+
+from callbacks.preflight_facts import Row, asked, cached_bytes, rows_of_run, samples
+from vitrine.core.distributed import gather_over_ranks
+from vitrine.core.memory import amount, free_disk_bytes
+
+
+class Preflight(pl.Callback):
+    """Stops a run that cannot work, and shows a table of one that can, before its first step.
+
+    It asks the datamodule for whatever it has of ``splits``, ``loading``, ``features``, ``num_samples``, ``cached_samples``
+    (samples of a split whose features are kept), and the module for ``check_data``; what they do not say is left out.
+    """
+
+    @override
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Refuses what cannot work.
+
+        Raises:
+            ValueError: for classes that do not go together, no samples, and features for which the disk is too small.
+        """
+        check = getattr(pl_module, "check_data", None)
+        if callable(check):
+            check(stage)
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if data is None or stage == TrainerFn.PREDICTING.value:
+            return
+        part = {"fit": "train", "validate": "held out"}.get(stage, stage)
+        if samples(data, part) == 0:
+            raise ValueError(
+                f"{type(data).__name__} has no samples for {TrainerFn(stage).value}"
+                f" ({asked(data, 'shards') or 'its data set is empty'}); give another data set"
+                + (", or a data.init_args.loading.val_fraction above 0." if stage == "validate" else ".")
+            )
+        if stage == TrainerFn.FITTING.value:
+            _check_disk(data, pl_module)
+
+    @override
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        show(trainer, pl_module, "fit")
+
+    @override
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        show(trainer, pl_module, "test")
+
+    @override
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.state.fn == TrainerFn.VALIDATING:
+            show(trainer, pl_module, "validate")
+
+    @override
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        show(trainer, pl_module, "predict")
+
+
+def show(trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+    """Prints the table on rank zero; nothing in it needs the other ranks."""
+    if trainer.is_global_zero:
+        Console(highlight=False, markup=False).print(preflight_table(stage, rows_of_run(trainer, module, stage)))
+
+
+def preflight_table(stage: str, rows: list[Row]) -> Table:
+    """The table of a run's rows."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column(stage, no_wrap=True)
+    table.add_column("before the first step")
+    for name, value in rows:
+        table.add_row(name, value, style="bold" if value.startswith("WARNING") else None)
+    return table
+
+
+def _check_disk(data: Any, module: pl.LightningModule) -> None:
+    """Raises ValueError on all ranks where features do not fit on a rank's disk."""
+    folder = asked(data, "features.folder")
+    if folder is None or asked(module, "feature_extractor") is None or asked(data, "augment"):
+        return
+    needed = cached_bytes(data, module, "train") or 0
+    free = min(gather_over_ranks(free_disk_bytes(Path(folder))))
+    if needed > free:
+        raise ValueError(
+            f"Features of {data.num_samples('train')} images take {amount(needed)}B and {amount(free)}B are free in {folder};"
+            " free some, give data.init_args.features.folder on another disk, or set data.init_args.features.cache: false."
+        )
