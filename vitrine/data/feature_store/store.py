@@ -51,7 +51,7 @@ class FeatureStore:
         >>> class Mean:
         ...     key = "mean"
         ...     def __call__(self, images):
-        ...         return Features(features=images.mean(dim=(2, 3)), logits=images.mean(dim=(1, 2, 3))[:, None])
+        ...         return {"features": images.mean(dim=(2, 3)), "logits": images.mean(dim=(1, 2, 3))[:, None]}
         >>> rows, images = torch.tensor([0, 1]), torch.rand(2, 3, 8, 8)
         >>> batch = Batch(key=["a", "b"], row=rows, image=images, label=torch.tensor([3, 7]))
         >>> with tempfile.TemporaryDirectory() as folder:
