@@ -14,8 +14,8 @@ CLASSES = ("DDPStrategy", "SingleDeviceStrategy")
 def check_strategy(strategy: Any) -> None:
     """Refuses strategies that share a module out over devices, and those that start ranks by copying this process.
 
-    Heads are small beside the frozen backbone, which each device holds whole; and a copied process hands over neither an
-    optimizer that a configuration names, nor the run's signals and locks.
+    Heads are small beside the frozen backbone, which each device holds whole; and what is told to a process, or goes wrong in
+    it, does not reach one that was copied from it as the run needs it: signals, and errors as one sentence.
 
     Args:
         strategy: ``trainer.strategy`` of the configuration: a name, or a class with arguments.
