@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from tests.helpers import shard_fakes as fakes
+from tests.helpers.ranks import RankPool
 
 RANKS = (1, 2, 3)
 
@@ -147,3 +149,26 @@ def test_every_image_is_predicted_once(few: Path, world: int, workers: int) -> N
         lengths.add(len(loader))
     assert sorted(keys) == [f"image_{number:03d}.png" for number in range(11)]
     assert len(lengths) == 1
+
+
+def evaluate_with_spawned_workers(rank: int, shards: Path, images: Path) -> dict[str, list[list[str]]]:
+    """Test and prediction in a rank of two, whose workers are spawned."""
+    before = torch.multiprocessing.get_start_method()
+    torch.multiprocessing.set_start_method("spawn", force=True)
+    try:
+        module = fakes.Recorder()
+        trainer = pl.Trainer(devices=2, strategy="ddp", **fakes.QUIET)
+        data = fakes.module_of(shards, predict_root=images, num_workers=1)
+        trainer.test(module, datamodule=data, verbose=False)
+        trainer.predict(module, datamodule=data, return_predictions=False)
+    finally:
+        torch.multiprocessing.set_start_method(before, force=True)
+    return {name: module.seen[name] for name in ("test", "predict")}
+
+
+def test_two_ranks_with_a_spawned_worker_each(few: Path, ranks: RankPool) -> None:
+    images = few.parent / "set_test_images"
+    first, second = ranks.run(evaluate_with_spawned_workers, few, images, timeout=280)
+    for stage in ("test", "predict"):
+        assert [len(batch) for batch in first[stage] + second[stage]] == [4, 3, 4]
+        assert len(set(itertools.chain(*first[stage], *second[stage]))) == 11
