@@ -83,6 +83,12 @@ class ShardDataModule(ShardSet):
         """Number of samples of a split over all ranks, for ``train`` without those held out for validation."""
         return int(self._samples_of(split).sum())
 
+    def cached_samples(self, split: str) -> int | None:
+        """Samples of a split whose features are cached; None where images are to be streamed."""
+        if self._extractor is None:
+            return None
+        return self._cache.store(self.split(split), self._extractor).n_stored
+
     def every_image(self, split: str) -> WholeLoader:
         """The images of a split, each once over all ranks, in the order of the shards; this rank's share."""
         return self._reading.in_order(self.split(split), self._samples_of(split), "reading")

@@ -52,7 +52,7 @@ class EpochLoader:
         epoch, samples = self._begin()
         self._resumed, self._yielded = None, 0
         self._place = _Place(epoch, samples, self.progress.epoch, self.progress.trained_batches or 0)
-        for batch in self.make(0 if self.progress.repeats_epoch else epoch, samples):
+        for batch in self.make(self.progress.order_of(epoch), samples):
             self._yielded += 1
             yield batch
 

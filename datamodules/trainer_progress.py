@@ -20,9 +20,8 @@ class Progress(Protocol):
     def is_complete(self) -> bool:
         """Whether the epoch's last batch has been trained on."""
 
-    @property
-    def repeats_epoch(self) -> bool:
-        """Whether each epoch has the same batches."""
+    def order_of(self, epoch: int) -> int:
+        """Number of the epoch whose order of samples an epoch has."""
 
     def limited(self, batches: int) -> int:
         """How many of an epoch's batches are drawn."""
@@ -62,11 +61,18 @@ class TrainerProgress:
         is_last_batch = self.trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
         return is_last_batch and bool(self._counters.processed >= self._counters.ready)
 
-    @property
-    def repeats_epoch(self) -> bool:
-        """Whether ``overfit_batches`` is set."""
-        trainer: Any = self.trainer  # which does not declare it
-        return trainer is not None and trainer.overfit_batches > 0
+    def order_of(self, epoch: int) -> int:
+        """Number of the epoch whose order of samples an epoch has: the first one's under ``overfit_batches``.
+
+        Heads that are fitted group by group see the same orders in each group, so that it does not matter in which group a
+        head is, and that changes with the number of ranks.
+        """
+        trainer: Any = self.trainer  # which declares neither
+        if trainer is None:
+            return epoch
+        if trainer.overfit_batches > 0:
+            return 0
+        return epoch % (getattr(trainer.lightning_module, "epochs_of_group", None) or epoch + 1)
 
     def limited(self, batches: int) -> int:
         """How many of an epoch's batches ``limit_train_batches`` allows."""

@@ -26,10 +26,16 @@ from vitrine.core.precision import without_autocast
 from vitrine.core.progress import progress_bar
 from vitrine.explainers.loading import read_config
 from vitrine.explainers.mu_lasso.explainer import MuLassoExplainer, MuLassoOptions
-from vitrine.explainers.mu_lasso.fit import MuLassoFit, MuLassoTraining, ScalingFit, check_label_classes, label_matrix
+from vitrine.explainers.mu_lasso.fit import (
+    MuLassoFit,
+    MuLassoSolution,
+    MuLassoTraining,
+    ScalingFit,
+    check_label_classes,
+    label_matrix,
+)
 from vitrine.explainers.mu_lasso.thresholds import learn_activation_thresholds
 from vitrine.metrics import ClassReconstruction
-from vitrine.solvers import MuLassoSolution
 
 
 class MuLassoModule(ExplainerModule):

@@ -36,7 +36,7 @@ def test_each_pass_is_the_next_epoch() -> None:
 
 
 def test_each_pass_is_the_first_epoch_where_one_set_of_batches_is_fitted_over_and_over() -> None:
-    loader = loader_of(Progress(4, repeats_epoch=True))
+    loader = loader_of(Progress(4, repeated=0))
     assert keys(loader) == keys(loader) == ["0:0", "0:2", "0:4"]
 
 

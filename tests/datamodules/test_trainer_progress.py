@@ -6,6 +6,7 @@ import pytest
 import pytorch_lightning as pl
 
 from datamodules.trainer_progress import TrainerProgress
+from tests.helpers import srae_fakes
 
 
 def trainer(**options: Any) -> pl.Trainer:
@@ -14,12 +15,8 @@ def trainer(**options: Any) -> pl.Trainer:
 
 def test_without_a_trainer_nobody_counts() -> None:
     progress = TrainerProgress(None)
-    assert (progress.epoch, progress.trained_batches, progress.is_complete, progress.repeats_epoch) == (
-        0,
-        None,
-        False,
-        False,
-    )
+    assert (progress.epoch, progress.trained_batches, progress.is_complete) == (0, None, False)
+    assert progress.order_of(3) == 3
     assert progress.limited(7) == 7
     progress.resume_after(3)
     progress.begin_epoch()
@@ -41,9 +38,17 @@ def test_limits(limit: float | None, batches: int) -> None:
     assert TrainerProgress(trainer(limit_train_batches=limit)).limited(7) == batches
 
 
-def test_only_overfitting_repeats_batches() -> None:
-    assert TrainerProgress(trainer(overfit_batches=2)).repeats_epoch
-    assert not TrainerProgress(trainer()).repeats_epoch
+def test_overfitting_repeats_the_first_order() -> None:
+    assert TrainerProgress(trainer(overfit_batches=2)).order_of(3) == 0
+
+
+def test_each_group_of_heads_sees_the_orders_of_the_first() -> None:
+    of = trainer()
+    of.strategy._lightning_module = srae_fakes.make_module(classes_at_once=1)
+    progress = TrainerProgress(of)
+    assert [progress.order_of(epoch) for epoch in range(5)] == [0, 1, 2, 3, 4]
+    of.lightning_module.epochs_of_group = 2
+    assert [progress.order_of(epoch) for epoch in range(5)] == [0, 1, 0, 1, 0]
 
 
 def test_counters_are_shifted_together() -> None:

@@ -100,8 +100,11 @@ class StandingProgress:
     epoch: int = 0
     trained_batches: int | None = 0
     is_complete: bool = False
-    repeats_epoch: bool = False
+    repeated: int | None = None
     limit: int = 1000
+
+    def order_of(self, epoch: int) -> int:
+        return epoch if self.repeated is None else self.repeated
 
     def limited(self, batches: int) -> int:
         return min(batches, self.limit)

@@ -95,6 +95,15 @@ class FeatureStore:
         """What the store holds; its errors are those of `read_manifest`."""
         return read_manifest(self.folder)
 
+    @property
+    def n_stored(self) -> int:
+        """Number of samples whose chunks are there, whether or not they are damaged."""
+        if not self.exists:
+            return 0
+        manifest = self.manifest
+        there = [n for n in range(manifest.num_chunks) if (self.folder / chunk_name(n)).is_file()]
+        return sum(len(manifest.rows_of(number)) for number in there)
+
     def create(self, width: int, num_classes: int, label_shape: Sequence[int], chunk_rows: int | None = None) -> None:
         """Creates the store without chunks, unless it exists.
 

@@ -14,6 +14,16 @@ from vitrine.filters.scaling import ResponseScaling
 from vitrine.solvers import MuLassoSolution, MuLassoSums, solve_mu_lasso, solve_mu_lasso_rows
 from vitrine.solvers.working_set import Advance
 
+__all__ = [
+    "MuLassoFit",
+    "MuLassoSolution",
+    "MuLassoTraining",
+    "ScalingFit",
+    "check_label_classes",
+    "fit_scaling",
+    "label_matrix",
+]
+
 LEARNED_SCALINGS = ("unit", "standardized")
 """Those that depend on the samples."""
 
