@@ -163,5 +163,5 @@ def test_a_fit_that_was_stopped_in_a_validation_equals_one_that_was_not(config: 
         run(*options, *stop)
     assert stopped.value.code == 143
     resumed = run(*options, "--ckpt_path=auto")
-    for (name, one), two in zip(whole.model.state_dict().items(), resumed.model.state_dict().values(), strict=True):
-        assert torch.equal(one, two), name
+    for one, two in zip(whole.model.state_dict().values(), resumed.model.state_dict().values(), strict=True):
+        assert torch.equal(one, two) if isinstance(one, torch.Tensor) else one == two
