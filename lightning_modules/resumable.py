@@ -154,7 +154,10 @@ class ResumableModule(LightningModule):
         if self._resumed and self.trainer.optimizers and self._configured:
             of_ranks = self._resumed.get("optimizer_options") or [self._configured]
             saved = of_ranks[self.global_rank if len(of_ranks) == self.trainer.world_size else 0]
-            take_over_changes(self.trainer, saved, self._configured, self.epoch_of_schedule)
+            loop = self.trainer.fit_loop
+            # Before the validation that an epoch ends with, the schedule has stepped and the epoch is not over.
+            has_stepped = loop.restarted_mid_epoch and loop.epoch_loop.batch_progress.is_last_batch
+            take_over_changes(self.trainer, saved, self._configured, self.epoch_of_schedule + int(has_stepped))
         self._resumed = {}
 
     def _drawn_seed(self) -> int:

@@ -140,3 +140,28 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(workplace: Path) -> Non
     )  # fmt: skip
     for one, two in zip(whole.model.explainer.parameters(), resumed.model.explainer.parameters(), strict=True):
         assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        ["-c", "configs/quickstart.yaml", *SMALL_SRAE],
+        ["-c", "configs/flower_classifier.yaml", "--model.init_args.backbone.name=squeezenet1_1"],
+    ],
+    ids=["srae", "classifier"],
+)
+def test_a_fit_that_was_stopped_in_a_validation_equals_one_that_was_not(config: list[str], workplace: Path) -> None:
+    """Where the epoch is not over and its schedule has stepped."""
+    options = ["fit", *config, *SMALL, "--trainer.max_epochs=3"]
+    whole = run(*options, "--trainer.default_root_dir=runs/whole")
+    options += ["--trainer.default_root_dir=runs/stopped"]
+    stop = [
+        "--trainer.callbacks+=tests.helpers.line_fit.SignalAt",
+        "--trainer.callbacks.init_args.hook=on_validation_start",
+    ]
+    with pytest.raises(SystemExit) as stopped:
+        run(*options, *stop)
+    assert stopped.value.code == 143
+    resumed = run(*options, "--ckpt_path=auto")
+    for one, two in zip(whole.model.state_dict().values(), resumed.model.state_dict().values(), strict=True):
+        assert torch.equal(one, two) if isinstance(one, torch.Tensor) else one == two

@@ -12,22 +12,9 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from callbacks.checkpoint import RunCheckpoint
 from callbacks.stop_signals import Stopped, StopSignals, slurm_job
-from tests.helpers.line_fit import Line, Numbers, numbers, trainer
+from tests.helpers.line_fit import Line, Numbers, SignalAt, numbers, trainer
 from tests.helpers.ranks import RankPool
 from vitrine.core.checkpoint_files import last_checkpoint
-
-
-class SignalAt(pl.Callback):
-    """Sends this process a signal at the n-th call of a hook."""
-
-    def __init__(self, hook: str, call: int = 1, signum: int = signal.SIGTERM) -> None:
-        self.calls, self.call, self.signum = 0, call, signum
-        setattr(self, hook, self.send)
-
-    def send(self, *_: object, **__: object) -> None:
-        self.calls += 1
-        if self.calls == self.call:
-            os.kill(os.getpid(), self.signum)
 
 
 def fit(folder: Path, *callbacks: pl.Callback, validating: bool = False, **options: Any) -> tuple[Line, pl.Trainer]:

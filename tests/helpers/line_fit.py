@@ -1,6 +1,8 @@
 """A small fit of one line, for callbacks that look at none of what is fitted."""
 
 import math
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +74,16 @@ class Numbers:
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         self.skip = state["place"]
+
+
+class SignalAt(pl.Callback):
+    """Sends this process a signal at the n-th call of a hook."""
+
+    def __init__(self, hook: str, call: int = 1, signum: int = int(signal.SIGTERM)) -> None:
+        self.calls, self.call, self.signum = 0, call, signum
+        setattr(self, hook, self.send)
+
+    def send(self, *_: object, **__: object) -> None:
+        self.calls += 1
+        if self.calls == self.call:
+            os.kill(os.getpid(), self.signum)
