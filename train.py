@@ -21,13 +21,14 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
+from torch.multiprocessing.spawn import ProcessRaisedException
 from typing_extensions import override
 
 import callbacks  # classes can be named without their module once it is imported
 import datamodules
 import lightning_modules
 from callbacks.checkpoint import RunCheckpoint
-from callbacks.launch import check_strategy, slurm_plugins
+from callbacks.launch import check_strategy, sentence_of_spawned, slurm_plugins
 from callbacks.metrics_table import MetricsTable
 from callbacks.preflight import Preflight
 from callbacks.run_access import is_trial
@@ -222,6 +223,11 @@ def main(args: ArgsType = None) -> TrainCLI:
         if os.environ.get("VITRINE_TRACEBACK"):
             raise
         fail(one_sentence(str(error)))
+    except ProcessRaisedException as error:
+        told = sentence_of_spawned(error, USER_ERRORS)
+        if told is None or os.environ.get("VITRINE_TRACEBACK"):
+            raise
+        fail(one_sentence(told))
 
 
 if __name__ == "__main__":

@@ -1,21 +1,27 @@
 """Launching: the strategies and cluster environments of Lightning under which a run is right."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from torch.multiprocessing.spawn import ProcessRaisedException
 
-STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false", "single_device")
+_MORE = ("", "_find_unused_parameters_true", "_find_unused_parameters_false")
+STRATEGIES = ("auto", "single_device", *(f"{start}{more}" for start in ("ddp", "ddp_spawn") for more in _MORE))
 CLASSES = ("DDPStrategy", "SingleDeviceStrategy")
+STARTS = ("popen", "spawn")
+RAISED = re.compile(r"^(?:[\w.]+\.)?(\w+): (.*)", re.MULTILINE)
+"""The last line of a traceback: the error's class and its message."""
 
 
 def check_strategy(strategy: Any) -> None:
-    """Refuses strategies that share a module out over devices, and those that start ranks by copying this process.
+    """Refuses strategies that share a module out over devices, and those that fork this process.
 
-    Heads are small beside the frozen backbone, which each device holds whole; and what is told to a process, or goes wrong in
-    it, does not reach one that was copied from it as the run needs it: signals, and errors as one sentence.
+    Heads are small beside the frozen backbone, which each device holds whole; and a process that is forked while threads
+    run may stand still for ever.
 
     Args:
         strategy: ``trainer.strategy`` of the configuration: a name, or a class with arguments.
@@ -28,8 +34,32 @@ def check_strategy(strategy: Any) -> None:
     start = arguments.get("start_method", "popen")
     if name not in (STRATEGIES if isinstance(strategy, str) else CLASSES):
         raise ValueError(f"trainer.strategy is {name!r}; give 'ddp' for several devices or nodes, or 'auto'.")
-    if start != "popen":
+    if start not in STARTS:
         raise ValueError(f"trainer.strategy.init_args.start_method is {start!r}; give 'popen', as strategy 'ddp' does.")
+
+
+def sentence_of_spawned(error: ProcessRaisedException, kinds: Collection[type[Exception]]) -> str | None:
+    """The message of a user's error in a spawned process, whose traceback is all that its parent is given.
+
+    Args:
+        error: what the parent raises.
+        kinds: classes of users' errors; those derived from them count too where they are imported.
+
+    Returns:
+        None for an error of another kind.
+    """
+    raised = RAISED.findall(str(error))
+    if not raised:
+        return None
+    name, message = raised[-1]
+    users = {kind.__name__ for kind in kinds} | {derived.__name__ for kind in kinds for derived in _derived(kind)}
+    return str(message) if name in users else None
+
+
+def _derived(kind: type[Exception]) -> Iterator[type[Exception]]:
+    for derived in kind.__subclasses__():
+        yield derived
+        yield from _derived(derived)
 
 
 def slurm_plugins(plugins: Any) -> Sequence[Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tests.helpers.commands import QUICKSTART, ROOT, SMALL, SMALL_SRAE
 from vitrine.core.checkpoint_files import checkpoint_files, damage_of, last_checkpoint
@@ -70,6 +71,24 @@ def test_a_killed_fit_goes_on_and_stops_with_its_job(
     folder = workplace / "runs" / "quickstart"
     assert not [path for path in folder.rglob("*") if "partial" in path.name or path.name == ".lock"]
     assert len(checkpoint_files(folder)) == 2
+
+
+def test_spawned_ranks_fit_what_one_rank_fits(workplace: Path, start: Callable[..., subprocess.Popen[str]]) -> None:
+    options = [option for option in SMALL if "devices" not in option]
+    fit = [str(ROOT / "train.py"), *QUICKSTART, *options, *SMALL_SRAE, "--model.init_args.optimizer.class_path=SGD"]
+    explainers = []
+    for ranks, strategy, batch in ((1, "auto", 8), (2, "ddp_spawn", 4)):
+        folder = workplace / strategy
+        process = start(
+            *fit, f"--trainer.devices={ranks}", f"--trainer.strategy={strategy}", f"--trainer.default_root_dir={folder}",
+            f"--data.init_args.loading.batch_size={batch}",
+        )  # fmt: skip
+        _, told = process.communicate(timeout=240)
+        assert process.returncode == 0, told
+        assert not (folder / ".lock").exists()
+        explainers.append(load_file(folder / "explainer" / "explainer.safetensors"))
+    for name, value in explainers[0].items():
+        torch.testing.assert_close(explainers[1][name], value, rtol=1e-4, atol=1e-5)
 
 
 def test_torchrun_starts_and_stops_the_ranks_of_a_fit(

@@ -6,17 +6,18 @@ from pathlib import Path
 import pytest
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from torch.multiprocessing.spawn import ProcessRaisedException
 
 import train
-from callbacks.launch import slurm_plugins
+from callbacks.launch import check_strategy, sentence_of_spawned, slurm_plugins
 from tests.helpers.commands import QUICKSTART, SMALL, SMALL_SRAE, refusal, run
 
 
 @pytest.mark.parametrize(
     "strategy",
     [
-        "fsdp", "deepspeed_stage_2", "ddp_spawn", "ddp_fork", "dp", "FSDPStrategy", "xla",
-        "{class_path: DDPStrategy, init_args: {start_method: spawn}}",
+        "fsdp", "deepspeed_stage_2", "ddp_fork", "dp", "FSDPStrategy", "xla", "ddp_notebook",
+        "{class_path: DDPStrategy, init_args: {start_method: fork}}",
     ],
 )  # fmt: skip
 def test_strategies_that_cannot_work_are_refused(
@@ -26,6 +27,27 @@ def test_strategies_that_cannot_work_are_refused(
     assert "trainer.strategy" in told
     assert "give '" in told
     assert not (workplace / "runs").exists()
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn", "ddp_spawn_find_unused_parameters_true", "auto"])
+def test_strategies_that_work_are_taken(strategy: str) -> None:
+    check_strategy(strategy)
+
+
+def spawned(last_line: str) -> ProcessRaisedException:
+    return ProcessRaisedException(
+        f"\n\n-- Process 1 terminated:\nTraceback …\n  File\nKeyError: 'a'\n\n{last_line}\n", 1, 2
+    )
+
+
+def test_the_sentence_of_a_spawned_process() -> None:
+    kinds = (ValueError, FileNotFoundError)
+    assert sentence_of_spawned(spawned("FileNotFoundError: a holds no shards; make: them."), kinds) == (
+        "a holds no shards; make: them."
+    )
+    assert sentence_of_spawned(spawned("datamodules.samples.SampleError: b is broken."), kinds) == "b is broken."
+    assert sentence_of_spawned(spawned("RuntimeError: c"), kinds) is None
+    assert sentence_of_spawned(ProcessRaisedException("", 1, 2), kinds) is None
 
 
 @pytest.fixture
