@@ -47,7 +47,8 @@ def test_each_group_of_heads_sees_the_orders_of_the_first() -> None:
     of.strategy._lightning_module = srae_fakes.make_module(classes_at_once=1)
     progress = TrainerProgress(of)
     assert [progress.order_of(epoch) for epoch in range(5)] == [0, 1, 2, 3, 4]
-    of.lightning_module.epochs_of_group = 2
+    module: Any = of.lightning_module
+    module.epochs_of_group = 2
     assert [progress.order_of(epoch) for epoch in range(5)] == [0, 1, 0, 1, 0]
 
 
