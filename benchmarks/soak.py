@@ -40,7 +40,7 @@ class Watch(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Notes, or ends."""
         if trainer.global_step % self.every == 0:
-            self.notes.append((trainer.global_step, resident_bytes(), len(os.listdir("/proc/self/fd"))))
+            self.notes.append((trainer.global_step, resident_bytes(), len(list(Path("/proc/self/fd").iterdir()))))
         if time.monotonic() > self.end:
             trainer.should_stop = True
 
