@@ -76,20 +76,26 @@ class ClassifierModule(ResumableModule):
         self.classes: list[str] = []
         self.multi_label = False
         self.metrics = nn.ModuleDict()
+        self._other_classes: ValueError | None = None
 
     @override
     def setup(self, stage: str) -> None:
         """Fits the last layer and the metrics to the data set's classes.
 
         Raises:
-            ValueError: where the trainer was given loaders alone, and as `check_data`.
+            ValueError: where the trainer was given loaders alone.
         """
-        self.check_data(stage)
         data = explanation_data(self.trainer)
         if data is None:
             raise ValueError(
                 "ClassifierModule takes its classes from a datamodule; pass datamodule=… to the trainer, not loaders."
             )
+        self._other_classes = None
+        if stage in {"test", "validate"}:
+            try:
+                check_classes(data.classes, self.backbone, self.network)
+            except ValueError as error:
+                self._other_classes = error
         self.classes, self.multi_label = list(data.classes), data.multi_label
         replace_classifier(self.network, len(self.classes))
         if self.trainable == "last_layer":
@@ -99,15 +105,18 @@ class ClassifierModule(ResumableModule):
         self.metrics = nn.ModuleDict({part: metrics.clone(prefix=f"{part}/") for part in ("val", "test")})
         super().setup(stage)
 
-    def check_data(self, stage: str) -> None:
-        """Compares the data set's classes with those of weights that are tested as they are, without a checkpoint.
+    def _check_weights_fit(self) -> None:
+        """Refuses to measure weights as they are on classes that they were not trained on.
 
         Raises:
-            ValueError: where the weights were trained on others.
+            ValueError: where no checkpoint was loaded, and the classes differ.
         """
-        data = explanation_data(self.trainer)
-        if data is not None and stage in {"test", "validate"} and self.trainer.ckpt_path is None:
-            check_classes(data.classes, self.backbone, self.network)
+        if self._other_classes is not None and self.trainer.ckpt_path is None:
+            raise self._other_classes
+
+    @override
+    def on_test_start(self) -> None:
+        self._check_weights_fit()  # whether there is a checkpoint, the trainer says only once it is loaded
 
     def train(self, mode: bool = True) -> "ClassifierModule":
         """Leaves what is not trained in eval mode, so that its statistics and dropout stand still."""
@@ -161,6 +170,7 @@ class ClassifierModule(ResumableModule):
 
     @override
     def on_validation_start(self) -> None:
+        self._check_weights_fit()
         self.average_running_statistics()
 
     @override

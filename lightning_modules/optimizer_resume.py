@@ -44,7 +44,7 @@ def check_same_optimizer(saved: str | None, configured: str, checkpoint: str) ->
         )
 
 
-def take_over_changes(trainer: Trainer, saved: Sequence[Options], configured: Sequence[Options], epoch: int) -> None:
+def take_over_changes(trainer: Trainer, saved: Sequence[Options], configured: Sequence[Options]) -> None:
     """Gives the restored optimizer the options that are configured otherwise than they were for the checkpoint.
 
     A restored optimizer has the options of the checkpoint, so that a new learning rate on the command line would be lost.
@@ -54,7 +54,6 @@ def take_over_changes(trainer: Trainer, saved: Sequence[Options], configured: Se
         trainer: with the restored optimizer and schedules.
         saved: options of each group in the fit that wrote the checkpoint.
         configured: those of this fit.
-        epoch: that begins or goes on now, as schedules count it.
     """
     (optimizer,) = trainer.optimizers
     told: dict[str, tuple[Any, Any]] = {}
@@ -70,17 +69,24 @@ def take_over_changes(trainer: Trainer, saved: Sequence[Options], configured: Se
             group["lr"] = group["lr"] * now["lr"] / before["lr"] if before["lr"] else now["lr"]
             if "initial_lr" in group:
                 group["initial_lr"] = now["lr"]
-    _reset_schedules(trainer, optimizer, epoch)
-    for name, (old, new) in sorted(told.items()):
-        rank_zero_info(f"The fit goes on with {name} {new}, which was {old}.")
-
-
-def _reset_schedules(trainer: Trainer, optimizer: Optimizer, epoch: int) -> None:
     for config in trainer.lr_scheduler_configs:
         schedule = config.scheduler
         if "initial_lr" in optimizer.param_groups[0] and hasattr(schedule, "base_lrs"):
             schedule.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
         if isinstance(schedule, CosineToZero):
-            # The fit may be bounded otherwise than the one that wrote the checkpoint.
-            schedule.last_epoch = epoch if config.interval == "epoch" else trainer.global_step
             schedule.apply()
+    for name, (old, new) in sorted(told.items()):
+        rank_zero_info(f"The fit goes on with {name} {new}, which was {old}.")
+
+
+def set_schedules(trainer: Trainer, epoch: int) -> None:
+    """Puts cosines where a fit stands that is bounded otherwise than before the resume: by epochs or by steps.
+
+    Args:
+        trainer: with the restored schedules.
+        epoch: that begins or goes on now, as schedules count it.
+    """
+    for config in trainer.lr_scheduler_configs:
+        if isinstance(config.scheduler, CosineToZero):
+            config.scheduler.last_epoch = epoch if config.interval == "epoch" else trainer.global_step
+            config.scheduler.apply()

@@ -18,7 +18,14 @@ from typing_extensions import override
 
 from lightning_modules.metric_states import summed_state, take_over_state
 from lightning_modules.optimization import ConstructorDefault, configured
-from lightning_modules.optimizer_resume import Options, check_same_optimizer, class_of, options_of, take_over_changes
+from lightning_modules.optimizer_resume import (
+    Options,
+    check_same_optimizer,
+    class_of,
+    options_of,
+    set_schedules,
+    take_over_changes,
+)
 from vitrine.core.distributed import gather_over_ranks
 
 T = TypeVar("T")
@@ -47,6 +54,7 @@ class ResumableModule(LightningModule):
         self._fit_seed: int | None = None
         self._configured: list[Options] = []
         self._optimizer_class = ""
+        self._interval = "epoch"  # of the schedule's steps
         self._resumed: Resumed = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -125,6 +133,7 @@ class ResumableModule(LightningModule):
         )
         made = _optimizer_of(built)
         self._configured, self._optimizer_class = options_of(made), class_of(made)
+        self._interval = "step" if self.scheduled_epochs is None else "epoch"
         return built
 
     # The run
@@ -154,10 +163,9 @@ class ResumableModule(LightningModule):
         if self._resumed and self.trainer.optimizers and self._configured:
             of_ranks = self._resumed.get("optimizer_options") or [self._configured]
             saved = of_ranks[self.global_rank if len(of_ranks) == self.trainer.world_size else 0]
-            loop = self.trainer.fit_loop
-            # Before the validation that an epoch ends with, the schedule has stepped and the epoch is not over.
-            has_stepped = loop.restarted_mid_epoch and loop.epoch_loop.batch_progress.is_last_batch
-            take_over_changes(self.trainer, saved, self._configured, self.epoch_of_schedule + int(has_stepped))
+            take_over_changes(self.trainer, saved, self._configured)
+            if self._interval != self._resumed.get("interval", self._interval):
+                set_schedules(self.trainer, self.epoch_of_schedule)
         self._resumed = {}
 
     def _drawn_seed(self) -> int:
@@ -208,6 +216,7 @@ class ResumableModule(LightningModule):
         checkpoint["fit"] = {
             "seed": self._fit_seed,
             "optimizer": self._optimizer_class,
+            "interval": self._interval,
             "optimizer_options": gather_over_ranks(self._configured),  # a rank may have heads of its own
             "training_metrics": {name: summed_state(metric) for name, metric in self.training_metrics().items()},
         }

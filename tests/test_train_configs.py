@@ -33,7 +33,7 @@ RUNNABLE = sorted(path.name for path in (ROOT / "configs").glob("*.yaml"))
 STAND_INS = {
     "voc_vgg19_classifier.yaml": THIN_VGG19,
     "voc_vgg19_inversion.yaml": THIN_VGG19,
-    "imagenet_vgg19_inversion.yaml": THIN_VGG19,
+    "imagenet_vgg19_inversion.yaml": [*THIN_VGG19, "--model.init_args.class_map=by_index"],
     "places_vgg16_srae.yaml": THIN_VGG16,
     "tiny_imagenet_mobilenet_inversion.yaml": ["--data.init_args.wnids=data/wnids.txt"],
 }

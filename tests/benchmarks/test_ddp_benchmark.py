@@ -35,7 +35,8 @@ def test_differences_of_runs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("found", "expected", "largest"),
     [
-        ({"a": 1.0}, {"a": 1.5}, 0.5),
+        ({"a": 1.0}, {"a": 0.5}, 0.5),
+        ({"a": 12.0}, {"a": 10.0}, 0.2),
         ({"a": 1.0}, {}, math.inf),
         ({"a": math.nan}, {"a": math.nan}, 0),
         ({}, {}, 0),

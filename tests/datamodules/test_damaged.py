@@ -1,6 +1,8 @@
 """Damaged samples: left out of their batches, named, and counted once a stage."""
 
+import hashlib
 import io
+import json
 import shutil
 import tarfile
 import warnings
@@ -141,7 +143,13 @@ def test_a_broken_picture_does_not_end_a_prediction(tmp_path: Path, workers: int
 
 def test_cached_features_have_to_be_complete(few: Path, tmp_path: Path) -> None:
     shards = Path(shutil.copytree(few, tmp_path / "set"))
-    damage(max((shards / "train").glob("*.tar")), {3})
+    tar = max((shards / "train").glob("*.tar"))
+    damage(tar, {3})
     data = fakes.module_of(shards, on_error="skip", folder=tmp_path / "features", val_fraction=0.0)
+    with pytest.raises(ValueError, match=rf"{tar.name} is not the file that index\.json lists"):
+        fakes.fit_once(data, fakes.MeanColour())
+    index = json.loads((shards / "train" / "index.json").read_text())
+    index["shards"][-1]["sha256"] = hashlib.sha256(tar.read_bytes()).hexdigest()
+    (shards / "train" / "index.json").write_text(json.dumps(index))
     with pytest.raises(ValueError, match=r"is broken .* mend the set, or set data\.init_args\.features\.cache: false"):
         fakes.fit_once(data, fakes.MeanColour())

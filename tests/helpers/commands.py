@@ -70,7 +70,7 @@ THIN_VGG16, THIN_VGG19 = (
 
 def fit_and_test(*args: str) -> Path:
     """Runs both; returns the run's folder."""
-    cli = run("fit", *args)
+    cli = run("fit", *args, "--overwrite=true")  # where weights stand that another run left
     once = isinstance(cli.model, MuLassoModule | SelectedFeaturesModule)
     groups = cli.model.groups.count if isinstance(cli.model, SRAEModule) else 1
     assert cli.trainer.current_epoch == (1 if once else groups * (cli.trainer.max_epochs or 0))
