@@ -19,7 +19,8 @@ class Preflight(pl.Callback):
     """Stops a run that cannot work, and shows a table of one that can, before its first step.
 
     It asks the datamodule for whatever it has of ``splits``, ``loading``, ``features``, ``num_samples``, ``cached_samples``
-    (samples of a split whose features are kept), and the module for ``check_data``; what they do not say is left out.
+    (samples of a split whose features are kept) and ``check_shards`` (which refuses damaged ones), and the module for
+    ``check_data``; what they do not say is left out.
     """
 
     @override
@@ -44,6 +45,9 @@ class Preflight(pl.Callback):
             )
         if stage == TrainerFn.FITTING.value:
             _check_disk(data, pl_module)
+        check_shards = getattr(data, "check_shards", None)
+        if callable(check_shards) and trainer.is_global_zero:
+            check_shards(stage)
 
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -114,7 +114,8 @@ def rows_of_model(module: pl.LightningModule) -> Iterator[Row]:
     if options is not None:
         yield "network", f"{options.name}, weights {options.weights or 'as its class initialises them'}"
     if options is not None and options.has_random_weights:
-        yield "", RANDOM_WEIGHTS
+        is_explained = asked(module, "explainer") is not None
+        yield "", RANDOM_WEIGHTS if is_explained else "no weights are given: it is trained from scratch"
     explained = asked(module, "explainer.explained_classes")
     total = sum(value.numel() for value in module.parameters())
     trained = sum(value.numel() for value in module.parameters() if value.requires_grad)

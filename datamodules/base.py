@@ -83,6 +83,23 @@ class ShardDataModule(ShardSet):
         """Number of samples of a split over all ranks, for ``train`` without those held out for validation."""
         return int(self._samples_of(split).sum())
 
+    def check_shards(self, stage: str) -> None:
+        """Checks the checksums of the shards that a stage reads; only files that are new or have changed are read.
+
+        With ``loading.on_error: skip`` damaged shards are read as far as they go.
+
+        Raises:
+            ValueError: where a tar file is another than its index says.
+        """
+        names = {
+            "fit": ("train", "val"),
+            "validate": ("val",) if "val" in self.splits else ("train",),
+            "test": ("test",),
+        }
+        for name in names.get(stage, ()):
+            if name in self.splits and self.loading.on_error == "stop":
+                self._cache.check_sums(self.splits[name])
+
     def cached_samples(self, split: str) -> int | None:
         """Samples of a split whose features are cached; None where images are to be streamed."""
         if self._extractor is None:

@@ -1,6 +1,5 @@
 """Feature cache: the features of whole splits, computed once by all ranks together and read back from disk."""
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -19,7 +18,6 @@ from vitrine.core.locks import LockOwner, file_lock
 from vitrine.data.feature_store import FeatureExtractor, FeatureStore, FeatureTable
 from vitrine.data.feature_store.checking import remove_leftovers
 from vitrine.data.preprocessing import Preprocessing
-from vitrine.data.shards.checked_sums import check_sums
 
 Shapes = tuple[int, int, tuple[int, ...]]
 """Number of features, number of logits, and shape of a label, of one sample."""
@@ -77,6 +75,10 @@ class FeatureCache:
         belongs_to = {"split": split.location, **getattr(extractor, "belongs_to", {})}
         return FeatureStore(self.folder, depends_on, split.index.count, self.dtype, belongs_to)
 
+    def check_sums(self, split: Split) -> None:
+        """See `Split.check_sums`."""
+        split.check_sums(self.folder / "shard_sums")
+
     def _complete(
         self, store: FeatureStore, split: Split, extractor: FeatureExtractor, trainer: Trainer, stack: ExitStack
     ) -> None:
@@ -94,9 +96,7 @@ class FeatureCache:
 
     def _missing(self, store: FeatureStore, split: Split, stack: ExitStack) -> list[int] | None:
         """Chunks to be computed, None for all of a new store; where there are any, its lock is held from here on."""
-        if split.is_folder:  # others are checked when they are fetched or indexed
-            record = f"{hashlib.sha256(split.location.encode()).hexdigest()[:16]}.json"
-            check_sums(Path(split.location), split.index.shards, self.folder / "shard_sums" / record, shown=True)
+        self.check_sums(split)
         if store.exists and not store.missing_chunks(shown=True):
             return []
 

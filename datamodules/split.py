@@ -1,5 +1,6 @@
 """One split of a sharded data set: its index, its undecoded samples, and masks that select some of them."""
 
+import hashlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.samples import RawSample, Sample, SampleError, decode
+from vitrine.data.shards.checked_sums import check_sums
 from vitrine.data.shards.reader import LocalFiles, ShardFiles, ShardReader
 from vitrine.data.shards.schema import ShardIndex, read_index
 from vitrine.data.shards.tar_samples import ShardError
@@ -75,6 +77,22 @@ class Split:
         starts = np.asarray(self.first_rows)
         needed = [np.unique(np.searchsorted(starts, rows, side="right") - 1).tolist() for rows in batches]
         return prefetched(self.files.fetch, needed)
+
+    def check_sums(self, records: Path) -> None:
+        """Checks the checksums of the tar files that have changed since they were last checked, or never were.
+
+        Those of downloads and of tar files without an index are checked when they are fetched or indexed.
+
+        Args:
+            records: folder that keeps what was checked, and when.
+
+        Raises:
+            FileNotFoundError: where a tar file is absent.
+            ValueError: where one is another than the index says.
+        """
+        if self.is_folder:
+            name = f"{hashlib.sha256(self.location.encode()).hexdigest()[:16]}.json"
+            check_sums(Path(self.location), self.index.shards, records / name, shown=True)
 
     def every_sample(self) -> SampleMask:
         """(samples,) true for every sample."""

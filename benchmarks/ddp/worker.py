@@ -30,7 +30,7 @@ class Traffic:
         self.gradients = 0
         self.others = 0  # with the gradients, which the hook reduces from Python
 
-    def hook(self, group: dist.ProcessGroup, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+    def hook(self, group: dist.ProcessGroup, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:  # type: ignore[name-defined]
         """A communication hook that counts, and reduces as without it."""
         self.gradients += bucket.buffer().nbytes
         return allreduce_hook(group, bucket)

@@ -176,3 +176,26 @@ def test_classes_are_compared_before_the_run_writes_its_configuration(
     assert "'red' and 'orange' are both class 1 of the backbone" in capsys.readouterr().err
     assert not (tmp_path / "runs" / "quickstart" / "config-fit.yaml").exists()
     assert not (tmp_path / "data" / "features").exists()
+
+
+@pytest.mark.parametrize("stage", ["fit", "test"])
+def test_shards_that_are_not_those_of_the_index_stop_the_run(shards: Path, tmp_path: Path, stage: str) -> None:
+    split = shards / ("train" if stage == "fit" else "test")
+    tar = min(split.glob("*.tar"))
+    data = bytearray(tar.read_bytes())
+    data[700] ^= 1
+    tar.write_bytes(data)
+    trainer = pl.Trainer(**shard_fakes.QUIET, max_epochs=1, callbacks=[Preflight()], default_root_dir=tmp_path / "run")
+    with pytest.raises(ValueError, match=rf"{tar.name} is not the file that index\.json lists"):
+        getattr(trainer, stage)(srae(), datamodule=shard_fakes.module_of(shards))
+    shard_fakes.module_of(shards, on_error="skip").check_shards(stage)
+
+
+def test_only_the_shards_that_a_stage_reads_are_checked(shards: Path) -> None:
+    min((shards / "test").glob("*.tar")).write_bytes(b"torn")
+    data = shard_fakes.module_of(shards)
+    data.setup("fit")
+    data.check_shards("fit")
+    data.check_shards("validate")
+    with pytest.raises(ValueError, match=r"SHA-256 is another"):
+        data.check_shards("test")
