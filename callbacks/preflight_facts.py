@@ -108,12 +108,19 @@ def backbone_options(module: nn.Module) -> BackboneOptions | None:
     return None
 
 
+def has_random_weights(module: nn.Module) -> bool:
+    """Whether what a module explains, or trains, has the weights that its constructor drew; not a network given as it is."""
+    options, backbone = backbone_options(module), asked(module, "explainer.backbone")
+    was_given = backbone is not None and getattr(backbone, "arguments", "") is None
+    return options is not None and not was_given and options.has_random_weights
+
+
 def rows_of_model(module: pl.LightningModule) -> Iterator[Row]:
     """Network, weights, heads and parameters, and the memory that their training takes."""
     options = backbone_options(module)
     if options is not None:
         yield "network", f"{options.name}, weights {options.weights or 'as its class initialises them'}"
-    if options is not None and options.has_random_weights:
+    if has_random_weights(module):
         is_explained = asked(module, "explainer") is not None
         yield "", RANDOM_WEIGHTS if is_explained else "no weights are given: it is trained from scratch"
     explained = asked(module, "explainer.explained_classes")

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from callbacks.candidates import Candidates, Shares
 from callbacks.evaluation import EvaluationCallback
-from callbacks.preflight_facts import RANDOM_WEIGHTS, backbone_options
+from callbacks.preflight_facts import RANDOM_WEIGHTS, has_random_weights
 from callbacks.run_access import Run
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
@@ -99,8 +99,7 @@ class ReportGallery(EvaluationCallback[Shares[int, GalleryEntry]]):
         )
 
     def _settings(self, run: Run) -> dict[str, str]:
-        options = backbone_options(run.module)
-        warning = {"Backbone": RANDOM_WEIGHTS} if options is not None and options.has_random_weights else {}
+        warning = {"Backbone": RANDOM_WEIGHTS} if has_random_weights(run.module) else {}
         return warning | {
             "Explainer": type(run.explainer).__name__,
             "Data set": _name_of_data(run),

@@ -4,10 +4,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
-from callbacks.preflight_facts import asked, backbone_options, cached_bytes, samples
+from callbacks.preflight_facts import asked, backbone_options, cached_bytes, has_random_weights, samples
+from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.networks import BackboneOptions
+from vitrine.data.an8flower.network import FlowerNet
 
 
 class Early:
@@ -63,14 +66,32 @@ def test_a_module_explains_or_trains_a_network() -> None:
     assert backbone_options(nn.Linear(1, 1)) is None
 
 
+class ReadsItsWeights(nn.Linear):
+    """As a class of one's own may: the same however often it is made."""
+
+    def __init__(self) -> None:
+        super().__init__(2, 2)
+        self.load_state_dict({"weight": torch.ones(2, 2), "bias": torch.zeros(2)})
+
+
+def test_a_network_that_was_given_as_it_is_may_have_been_trained() -> None:
+    given: Any = nn.Module()
+    given.explainer = SimpleNamespace(backbone=FrozenBackbone(FlowerNet()))
+    assert not has_random_weights(given)
+    given.explainer = SimpleNamespace(backbone=FrozenBackbone("vitrine.data.an8flower.network:FlowerNet"))
+    assert has_random_weights(given)
+    assert not has_random_weights(nn.Linear(1, 1))
+
+
 @pytest.mark.parametrize(
     ("options", "random"),
     [
         (BackboneOptions("resnet18"), True),
         (BackboneOptions("timm:resnet18"), True),
-        (BackboneOptions("package.module:Net"), False),  # its class may read weights
+        (BackboneOptions("vitrine.data.an8flower.network:FlowerNet"), True),
+        (BackboneOptions(f"{__name__}:ReadsItsWeights"), False),
         (BackboneOptions("resnet18", "DEFAULT"), False),
     ],
 )
-def test_networks_of_libraries_without_weights_are_random(options: BackboneOptions, *, random: bool) -> None:
+def test_networks_without_weights_are_random(options: BackboneOptions, *, random: bool) -> None:
     assert options.has_random_weights is random

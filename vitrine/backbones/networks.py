@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 import torchvision
 from torch import nn
 
@@ -43,8 +44,18 @@ class BackboneOptions(Options):
 
     @property
     def has_random_weights(self) -> bool:
-        """Whether a network of a library is as it was initialised; one of your own may read weights itself."""
-        return self.weights is None and (":" not in self.name or self.name.startswith("timm:"))
+        """Whether the weights are those that a constructor draws; a class of your own may read weights itself."""
+        is_own = ":" in self.name and not self.name.startswith("timm:")
+        return self.weights is None and (not is_own or self._differs_by_seed)
+
+    @property
+    def _differs_by_seed(self) -> bool:
+        states = []
+        for seed in range(2):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                states.append(build_network(self.name, None, self.num_classes, self.arguments).state_dict())
+        return any(not torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
 def build_network(
