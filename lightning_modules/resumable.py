@@ -183,7 +183,10 @@ class ResumableModule(LightningModule):
         step = self.trainer.fit_loop.epoch_loop.batch_progress.total.ready
         entropy = [(self._fit_seed or 0) % 2**63, step, self.global_rank]
         (seed,) = np.random.SeedSequence(entropy).generate_state(1, np.uint64).tolist()
-        torch.manual_seed(seed)
+        # torch.manual_seed would queue a call for each kind of device that is not in use, with a stack trace.
+        torch.default_generator.manual_seed(seed)
+        if torch.cuda.is_initialized():
+            torch.cuda.manual_seed(seed)
         random.seed(seed)
         np.random.seed(seed % 2**32)  # noqa: NPY002 - what a step calls may draw from the global one
 
