@@ -53,6 +53,7 @@ class ClassifierModule(ResumableModule):
     """
 
     RENAMED: ClassVar[Mapping[str, str]] = RENAMED_OPTIMIZATION
+    shows_means = True
 
     @checked
     def __init__(
@@ -147,7 +148,7 @@ class ClassifierModule(ResumableModule):
             loss = self.loss(self(images), label)
         else:  # networks do not take empty batches, and DistributedDataParallel waits for each parameter
             loss = torch.stack([value.flatten()[0] * 0 for value in self.parameter_groups()]).sum()
-        self.log_means({"train/loss": loss.detach()}, len(label), prog_bar=True)
+        self.log_means({"train/loss": loss.detach()}, len(label))
         return loss * share
 
     def validation_step(self, batch: Batch) -> None:
@@ -195,6 +196,7 @@ class ClassifierModule(ResumableModule):
 
     @override
     def on_train_epoch_end(self) -> None:
+        super().on_train_epoch_end()
         self.average_running_statistics()
 
     @override

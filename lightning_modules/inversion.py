@@ -18,7 +18,7 @@ from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch, repeat_per_class
-from vitrine.core.distributed import sum_over_ranks, world_size
+from vitrine.core.distributed import share_of_mean
 from vitrine.core.explanation import Explanation
 from vitrine.core.options import Count, NonNegative, Options, Range
 from vitrine.explainers.inversion.explainer import InversionExplainer, InversionOptions
@@ -77,6 +77,7 @@ class InversionModule(ExplainerModule):
 
     explainer: InversionExplainer
     learning_rates = Range(above=0)
+    shows_means = True
     val_losses: Sequence[MeanMetric]
 
     def __init__(
@@ -220,11 +221,9 @@ class InversionModule(ExplainerModule):
     def training_step(self, batch: Batch) -> Tensor:
         """κ · inversion loss + class loss, a mean over the masks of the global batch, of which a rank may have more."""
         losses = self._named(*self.losses_of(batch))
-        local_sums = torch.stack([values.detach().sum() for values in losses.values()])
-        *sums, masks = sum_over_ranks(torch.cat([local_sums, local_sums.new_tensor([len(losses["loss"])])]))
-        means = {f"train/{name}": total / masks for name, total in zip(losses, sums, strict=True)}
-        self.log_dict(means, prog_bar=True, on_step=False, on_epoch=True, batch_size=int(masks))
-        loss: Tensor = losses["loss"].sum() * world_size() / masks
+        count = len(losses["loss"])
+        self.log_means({f"train/{name}": values.sum() / max(count, 1) for name, values in losses.items()}, count)
+        loss: Tensor = losses["loss"].sum() * share_of_mean(losses["loss"])
         return loss
 
     def _named(self, inversion: Tensor, of_class: Tensor) -> dict[str, Tensor]:

@@ -163,12 +163,14 @@ class MuLassoModule(ExplainerModule):
     @override
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Solves after the last batch of the exact fit: validation comes before the epoch ends."""
+        super().on_train_batch_end(outputs, batch, batch_idx)
         if self.one_pass and self.trainer.is_last_batch:
             self._solve()
 
     @override
     def on_train_epoch_end(self) -> None:
         """Ends the training of the exact fit; logs how sparse the weights are."""
+        super().on_train_epoch_end()
         if self.one_pass:
             self._solve()
             self.trainer.should_stop = True

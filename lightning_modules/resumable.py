@@ -3,7 +3,7 @@
 import os
 import random
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from typing_extensions import override
 
+from lightning_modules.epoch_means import EpochMeans
 from lightning_modules.metric_states import summed_state, take_over_state
 from lightning_modules.optimization import ConstructorDefault, configured
 from lightning_modules.optimizer_resume import (
@@ -39,7 +40,7 @@ class ResumableModule(LightningModule):
     """What the fits of all modules have in common, so that stopping and resuming changes nothing.
 
     - The random numbers of a step (dropout, noise) follow from the seed of the fit, the number of the step and the rank.
-    - Metrics that are accumulated over a training epoch are in the checkpoint, summed over ranks.
+    - Metrics and means that are accumulated over a training epoch are in the checkpoint, summed over ranks.
     - Modes are set when training begins: Lightning calls no epoch hook where a fit goes on within an epoch.
     - Options of the optimizer that are configured anew hold from the resume on; another optimizer is refused.
     - DistributedDataParallel sends no buffers around: those that differ between ranks are the module's own business, and a
@@ -48,6 +49,8 @@ class ResumableModule(LightningModule):
 
     optimizer: OptimizerCallable
     lr_scheduler: LRSchedulerCallable | None
+    shows_means: ClassVar[bool] = False
+    """Whether the progress bar shows the means of an epoch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,6 +59,7 @@ class ResumableModule(LightningModule):
         self._optimizer_class = ""
         self._interval = "epoch"  # of the schedule's steps
         self._resumed: Resumed = {}
+        self._epoch_means = EpochMeans()
 
     def __getstate__(self) -> dict[str, Any]:
         """For processes that are spawned, as ``ddp_spawn`` does."""
@@ -175,6 +179,7 @@ class ResumableModule(LightningModule):
 
     @override
     def on_train_epoch_start(self) -> None:
+        self._epoch_means.reset()
         for metric in self.training_metrics().values():
             metric.reset()
 
@@ -185,22 +190,35 @@ class ResumableModule(LightningModule):
         (seed,) = np.random.SeedSequence(entropy).generate_state(1, np.uint64).tolist()
         # torch.manual_seed would queue a call for each kind of device that is not in use, with a stack trace.
         torch.default_generator.manual_seed(seed)
-        if torch.cuda.is_initialized():
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             torch.cuda.manual_seed(seed)
         random.seed(seed)
         np.random.seed(seed % 2**32)  # noqa: NPY002 - what a step calls may draw from the global one
 
-    def log_means(self, means: Mapping[str, Tensor], count: int, *, prog_bar: bool = False) -> None:
-        """Logs means over the training epoch and all ranks, of values that are means over this rank's part of a batch.
+    def log_means(self, means: Mapping[str, Tensor], count: int) -> None:
+        """Logs, when the training epoch ends, means over it and all ranks of values that are means over a part of a batch.
 
         Args:
-            means: values by name, the same names on every rank.
-            count: what a value counts for: the samples of this rank's part, of which there may be none.
-            prog_bar: whether the progress bar shows them.
+            means: values of this rank's part by name, the same names on every rank.
+            count: what they count for: the samples of this rank's part, of which there may be none.
         """
-        # Lightning takes the mean of whole numbers of samples over ranks and rounds it down; these divide evenly.
-        weight = count * self.trainer.world_size
-        self.log_dict(dict(means), prog_bar=prog_bar, on_step=False, on_epoch=True, batch_size=weight, sync_dist=True)
+        self._epoch_means.update(means, count)
+
+    @override
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        trainer = self.trainer
+        # Before the epoch's end, when the progress bar shows what was logged until then.
+        if trainer.is_last_batch or trainer.should_stop or 0 <= trainer.max_steps <= trainer.global_step:
+            self._log_epoch_means()
+
+    @override
+    def on_train_epoch_end(self) -> None:
+        self._log_epoch_means()  # of an epoch that a validation ended
+
+    def _log_epoch_means(self) -> None:
+        # Computed over all ranks, so every rank logs the same figures; one value, whatever the last batch has.
+        means = self._epoch_means.compute()
+        self.log_dict(means, prog_bar=self.shows_means, on_step=False, on_epoch=True, batch_size=1, rank_zero_only=True)
 
     def moved(self, batch: T) -> T:
         """A batch of the module's own pass over the data, on its device and in the trainer's precision."""
@@ -221,6 +239,7 @@ class ResumableModule(LightningModule):
             "optimizer": self._optimizer_class,
             "interval": self._interval,
             "optimizer_options": gather_over_ranks(self._configured),  # a rank may have heads of its own
+            "epoch_means": self._epoch_means.state(),
             "training_metrics": {name: summed_state(metric) for name, metric in self.training_metrics().items()},
         }
 
@@ -228,6 +247,7 @@ class ResumableModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._resumed = checkpoint.get("fit", {})
         self._fit_seed = self._resumed.get("seed")
+        self._epoch_means.load(self._resumed.get("epoch_means", {}), self.device)
         states = self._resumed.get("training_metrics", {})
         for name, metric in self.training_metrics().items():
             if name in states:

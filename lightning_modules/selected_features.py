@@ -99,6 +99,7 @@ class SelectedFeaturesModule(ExplainerModule):
     @override
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Solves after the last batch: validation comes before the epoch ends."""
+        super().on_train_batch_end(outputs, batch, batch_idx)
         if self.trainer.is_last_batch and self.fit is not None:
             fit, self.fit = self.fit, None
             weight = self.selection.positive_weight
@@ -134,6 +135,7 @@ class SelectedFeaturesModule(ExplainerModule):
     @override
     def on_train_epoch_end(self) -> None:
         """Ends the training; logs how many dimensions a class rests on."""
+        super().on_train_epoch_end()
         self.trainer.should_stop = True
         used = (self.explainer.heads.weights != 0).sum(dim=1).float().mean()
         self.log("train/dimensions_per_class", used, rank_zero_only=True)

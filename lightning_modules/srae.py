@@ -287,6 +287,7 @@ class SRAEModule(GroupedFitModule):
 
     def on_train_epoch_end(self) -> None:
         """Logs how many x-features are alive, and how many heads are dead; fits predictors that were left out."""
+        super().on_train_epoch_end()
         if not self.objective.faithful and self.training_ends:  # here, so that the last checkpoint has them
             self.share_heads()
             self.mean_contributions = fit_predictors(self.heads, self._predictor_samples())
