@@ -45,9 +45,6 @@ class Preflight(pl.Callback):
             )
         if stage == TrainerFn.FITTING.value:
             _check_disk(data, pl_module)
-        check_shards = getattr(data, "check_shards", None)
-        if callable(check_shards) and trainer.is_global_zero:
-            check_shards(stage)
 
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -68,8 +65,15 @@ class Preflight(pl.Callback):
 
 
 def show(trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
-    """Prints the table on rank zero; nothing in it needs the other ranks."""
+    """Checks the shards and prints the table, on rank zero; neither needs the other ranks.
+
+    Raises:
+        ValueError: for shards that are not those of their index. All that refuses a run without reading them comes before.
+    """
+    check_shards = getattr(trainer.datamodule, "check_shards", None)  # type: ignore[attr-defined]
     if trainer.is_global_zero:
+        if callable(check_shards):
+            check_shards(stage)
         Console(highlight=False, markup=False).print(preflight_table(stage, rows_of_run(trainer, module, stage)))
 
 

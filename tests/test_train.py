@@ -1,6 +1,8 @@
 """The command line: runs from fit to predict, and their folders, checkpoints and repetitions."""
 
 import json
+import struct
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -74,13 +76,21 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
+def flip_a_byte(archive: Path) -> None:
+    """In the middle of the largest member of a zip archive: between members there is padding, which means nothing."""
+    with zipfile.ZipFile(archive) as opened:
+        member = max(opened.infolist(), key=lambda info: info.file_size)
+    content = bytearray(archive.read_bytes())
+    name_length, extra_length = struct.unpack_from("<HH", content, member.header_offset + 26)
+    content[member.header_offset + 30 + name_length + extra_length + member.file_size // 2] ^= 1
+    archive.write_bytes(content)
+
+
 def test_auto_goes_on_from_the_newest_whole_checkpoint(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert fit_quickstart("--ckpt_path", "auto").trainer.ckpt_path is None
     newest, before = checkpoint_files("runs/quickstart")[:2] or (None, None)
     assert newest is not None
-    content = bytearray(newest.read_bytes())
-    content[len(content) // 2] ^= 1
-    newest.write_bytes(content)
+    flip_a_byte(newest)
     told = refusal(capsys, *QUICKSTART, *SMALL, *SMALL_SRAE, "--ckpt_path", str(newest))
     assert f"{newest} is damaged" in told
     cli = run("test", "-c", "configs/quickstart.yaml", *SMALL, *SMALL_SRAE)
