@@ -31,6 +31,7 @@ def process_group(rank: int, call: Call) -> Iterator[None]:
         timeout=timedelta(seconds=call.timeout),
     )
     try:
+        distributed.barrier()  # a rank that is done at once would close connections that others are still making
         yield
     finally:
         distributed.destroy_process_group()
