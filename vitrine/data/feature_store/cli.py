@@ -9,26 +9,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from vitrine.core.command_line import PROBLEMS, exit_code_of
 from vitrine.core.locks import LockHeldError
 from vitrine.data.feature_store.checking import damaged_chunks
 from vitrine.data.feature_store.chunk_file import chunk_name
 from vitrine.data.feature_store.disk_space import readable_size
 from vitrine.data.feature_store.inventory import StoreEntry, is_in_use, list_stores, remove_store, tidy_store, to_prune
 
-_PROBLEMS, _USER_ERROR, _INTERRUPTED = 1, 2, 130
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code: 0, 1 (verify found damage), 2 (user error) or 130 (Ctrl-C)."""
     args = _build_parser().parse_args(arguments)
-    try:
-        return int(args.run(args))
-    except (ValueError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
-        return _USER_ERROR
-    except KeyboardInterrupt:
-        sys.stderr.write("Interrupted.\n")
-        return _INTERRUPTED
+    return exit_code_of(lambda: int(args.run(args)))
 
 
 def _build_parser() -> ArgumentParser:
@@ -109,7 +101,7 @@ def _verify(args: Namespace) -> int:
             sys.stderr.write(f"{path} {damage}; {then}.\n")
     if not damaged:
         sys.stdout.write(f"{args.folder}: every chunk is whole.\n")
-    return _PROBLEMS if damaged else 0
+    return PROBLEMS if damaged else 0
 
 
 def _prune(args: Namespace) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from vitrine.core.command_line import PROBLEMS, exit_code_of
 from vitrine.core.options import Count, CountOrZero
 from vitrine.data.shards.converter import Converter, number_type, write_set
 from vitrine.data.shards.converters import ade20k, cub, folder, imagenet, places, saliency, tiny_imagenet, voc, wsol
@@ -27,21 +28,13 @@ CONVERTERS: tuple[Converter, ...] = (
     wsol.CONVERTER,
 )
 
-_PROBLEMS, _USER_ERROR, _INTERRUPTED = 1, 2, 130
 _MAX_SHOWN_PROBLEMS = 20
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code: 0, 1 (verify found problems), 2 (user error) or 130 (Ctrl-C)."""
     args = _build_parser().parse_args(arguments)
-    try:
-        return int(args.run(args))
-    except (ValueError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
-        return _USER_ERROR
-    except KeyboardInterrupt:
-        sys.stderr.write("Interrupted: nothing was written.\n")
-        return _INTERRUPTED
+    return exit_code_of(lambda: int(args.run(args)), interrupted="Interrupted: nothing was written.")
 
 
 def _build_parser() -> ArgumentParser:
@@ -99,7 +92,7 @@ def _verify(args: Namespace) -> int:
         sys.stderr.write(f"{problem}\n")
     if hidden := len(outcome.problems) - _MAX_SHOWN_PROBLEMS:
         sys.stderr.write(f"… and {hidden} more problems\n" if hidden > 0 else "")
-    return _PROBLEMS
+    return PROBLEMS
 
 
 def _show_summary(index: ShardIndex, path: Path, state: str) -> None:
