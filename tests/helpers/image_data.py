@@ -16,5 +16,6 @@ class ImageData(pl.LightningDataModule):
     multi_label = False
     annotations: frozenset[str] = frozenset()
 
-    def panel(self, count: int) -> Batch:
-        raise NotImplementedError
+    def panel(self, count: int) -> Batch:  # noqa: ARG002 - as `ExplanationData` has it
+        """There is no image to draw."""
+        return Batch()
