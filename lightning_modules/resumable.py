@@ -170,6 +170,7 @@ class ResumableModule(LightningModule):
             take_over_changes(self.trainer, saved, self._configured)
             if self._interval != self._resumed.get("interval", self._interval):
                 set_schedules(self.trainer, self.epoch_of_schedule)
+        self._epoch_means.load(self._resumed.get("epoch_means", {}), self.device)  # which it has reached by now
         self._resumed = {}
 
     def _drawn_seed(self) -> int:
@@ -247,7 +248,6 @@ class ResumableModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._resumed = checkpoint.get("fit", {})
         self._fit_seed = self._resumed.get("seed")
-        self._epoch_means.load(self._resumed.get("epoch_means", {}), self.device)
         states = self._resumed.get("training_metrics", {})
         for name, metric in self.training_metrics().items():
             if name in states:

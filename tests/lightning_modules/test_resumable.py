@@ -124,7 +124,7 @@ def test_the_figures_of_an_epoch_hold_what_was_measured_before_the_resume(tmp_pa
     keep, batches = srae_fakes.KeepAll(tmp_path), srae_fakes.make_batches(count=3)
     whole = srae_fakes.fit(srae_fakes.make_module(), batches, 1, keep, default_root_dir=tmp_path)
     resumed = srae_fakes.fit(srae_fakes.make_module(), batches, 1, ckpt=keep.kept[1], default_root_dir=tmp_path)
-    for name in ("train/f_reg", "train/f_cls", "train/alive_features"):
+    for name in ("train/f_reg", "train/f_cls", "train/alive_features", "train/loss"):
         assert resumed.callback_metrics[name] == whole.callback_metrics[name]
 
 
