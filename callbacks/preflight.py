@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from callbacks.preflight_facts import Row, asked, cached_bytes, rows_of_run, samples
 from vitrine.core.distributed import gather_over_ranks
-from vitrine.core.memory import amount, free_disk_bytes
+from vitrine.core.memory import free_disk_bytes, readable_size
 
 
 class Preflight(pl.Callback):
@@ -96,6 +96,7 @@ def _check_disk(data: Any, module: pl.LightningModule) -> None:
     free = min(gather_over_ranks(free_disk_bytes(Path(folder))))
     if needed > free:
         raise ValueError(
-            f"Features of {data.num_samples('train')} images take {amount(needed)}B and {amount(free)}B are free in {folder};"
+            f"Features of {data.num_samples('train')} images take {readable_size(needed)} and {readable_size(free)} are free"
+            f" in {folder};"
             " free some, give data.init_args.features.folder on another disk, or set data.init_args.features.cache: false."
         )

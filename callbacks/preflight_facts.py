@@ -10,7 +10,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import nn
 
 from vitrine.backbones.networks import BackboneOptions
-from vitrine.core.memory import amount, fit_bytes, free_bytes, free_disk_bytes
+from vitrine.core.memory import amount, fit_bytes, free_bytes, free_disk_bytes, readable_size
 
 Row = tuple[str, str]
 """What it is, and the value in words."""
@@ -129,10 +129,10 @@ def rows_of_model(module: pl.LightningModule) -> Iterator[Row]:
     heads = f"{len(explained)} heads, " if explained else ""
     yield type(module).__name__, f"{heads}{amount(total)} parameters, {amount(trained)} of them trained now"
     free = free_bytes(module.device)
-    of_free = "" if free is None else f" of {amount(free)}B free"
+    of_free = "" if free is None else f" of {readable_size(free)} free"
     yield (
         "memory",
-        f"{amount(fit_bytes(total, trained, 0))}B for weights, gradients and moments{of_free}, without activations",
+        f"{readable_size(fit_bytes(total, trained, 0))} for weights, gradients and moments{of_free}, without activations",
     )
 
 
@@ -154,7 +154,7 @@ def rows_of_disk(trainer: pl.Trainer, module: pl.LightningModule, stage: str) ->
     if stage == "fit" and asked(data, "features.cache") is not None:
         yield "features", _cache_state(data, module)
     folder = Path(trainer.default_root_dir)
-    yield "results", f"{folder} ({amount(free_disk_bytes(folder))}B free)"
+    yield "results", f"{folder} ({readable_size(free_disk_bytes(folder))} free)"
 
 
 def _cache_state(data: Any, module: pl.LightningModule) -> str:
@@ -169,7 +169,7 @@ def _cache_state(data: Any, module: pl.LightningModule) -> str:
     if done >= total:
         return f"all {total} kept in {folder}"
     needed = cached_bytes(data, module, "train")
-    size = "" if needed is None else f", {amount(needed)}B of {amount(free_disk_bytes(folder))}B free"
+    size = "" if needed is None else f", {readable_size(needed)} of {readable_size(free_disk_bytes(folder))} free"
     return f"{total - done} of {total} will be computed into {folder}{size}"
 
 

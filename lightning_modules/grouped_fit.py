@@ -14,7 +14,7 @@ from lightning_modules.base import ExplainerModule
 from lightning_modules.class_groups import ClassGroups
 from vitrine.core.batch import Batch
 from vitrine.core.distributed import cat_batches_over_ranks, gather_over_ranks, global_rank, world_size
-from vitrine.core.memory import amount, fit_bytes, free_bytes
+from vitrine.core.memory import amount, fit_bytes, free_bytes, readable_size
 from vitrine.explainers.srae.x_features import XFeatureExplainer
 
 
@@ -151,13 +151,13 @@ class GroupedFitModule(ExplainerModule):
         )
         rank_zero_info(
             f"{heads} heads with {amount(total)} parameters; {at_once} of them are trained at once{groups or ','} which takes"
-            f" {amount(fit_bytes(in_memory, trained, 0))}B for weights, gradients and Adam's moments"
-            + (f" ({amount(free)}B are free)." if free is not None else ".")
+            f" {readable_size(fit_bytes(in_memory, trained, 0))} for weights, gradients and Adam's moments"
+            + (f" ({readable_size(free)} are free)." if free is not None else ".")
         )
         if free is not None and needed > free:
             raise ValueError(
-                f"Training {at_once} heads at once needs {amount(needed)}B beside their weights, and {amount(free)}B are"
-                " free; set model.init_args.training.classes_at_once to fewer, or take fewer explained_classes."
+                f"Training {at_once} heads at once needs {readable_size(needed)} beside their weights, and"
+                f" {readable_size(free)} are free; set model.init_args.training.classes_at_once to fewer, or take fewer explained_classes."
             )
 
     @override

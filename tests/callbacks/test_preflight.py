@@ -127,7 +127,7 @@ def test_an_empty_set_and_a_disk_that_is_too_small_stop_the_run(shards: Path, mo
     monkeypatch.setattr(ShardDataModule, "cached_samples", lambda *_: 10, raising=False)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=11 * 4 * (4 + 3) - 1))
     with pytest.raises(
-        ValueError, match=r"take 308B and 307B are free in .*; free some, give data\.init_args\.features\.folder"
+        ValueError, match=r"take 308 B and 307 B are free in .*; free some, give data\.init_args\.features\.folder"
     ):
         pl.Trainer(max_epochs=1, **shard_fakes.QUIET, callbacks=[Preflight()]).fit(srae(), datamodule=data)
     assert not (shards.parent / "features").exists()

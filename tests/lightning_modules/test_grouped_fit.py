@@ -18,7 +18,7 @@ from lightning_modules.class_groups import ClassGroups
 from tests.helpers import srae_fakes
 from tests.helpers.ranks import RankPool
 from vitrine.core.checkpoint_files import last_checkpoint
-from vitrine.core.memory import amount, fit_bytes
+from vitrine.core.memory import amount, fit_bytes, readable_size
 
 EPOCHS = 2
 
@@ -165,7 +165,7 @@ def test_what_a_fit_takes_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     of_head = 547 + 608 + 3
     needed = 4 * (3 * of_head + 3 * 2 * of_head)
     assert said[0].startswith(f"3 heads with {amount(3 * of_head)} parameters; 2 of them are trained at once")
-    assert f"{amount(needed)}B for weights, gradients and Adam's moments (1 GB are free)" in said[0]
+    assert f"{readable_size(needed)} for weights, gradients and Adam's moments (1 GB are free)" in said[0]
     assert [line for line in said if line.startswith("Group")] == ["Group 2 of 2 begins."]
     monkeypatch.setattr("lightning_modules.grouped_fit.free_bytes", lambda _: 4 * 3 * 2 * of_head - 1)
     with pytest.raises(ValueError, match=r"Training 2 heads at once needs 27\.8 kB .*classes_at_once to fewer"):

@@ -43,6 +43,15 @@ def amount(count: float) -> str:
     return f"{count:.3g} G"
 
 
+def readable_size(size: float) -> str:
+    """Bytes as people read them: ``1.5 GB``."""
+    for unit in ("B", "kB", "MB"):
+        if size < 999.5:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} GB" if size < 999.5 else f"{size / 1000:.3g} TB"
+
+
 def free_disk_bytes(folder: Path) -> int:
     """Bytes that are free on the disk where a folder is, or would be made."""
     place = folder.absolute()

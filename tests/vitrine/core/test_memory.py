@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from vitrine.core.memory import amount, fit_bytes, free_bytes, free_disk_bytes
+from vitrine.core.memory import amount, fit_bytes, free_bytes, free_disk_bytes, readable_size
 
 
 def test_a_fit_holds_weights_gradients_moments_and_activations() -> None:
@@ -42,3 +42,10 @@ def test_a_folder_that_is_not_there_yet_is_on_the_disk_of_the_nearest_that_is(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: asked.append(path) or shutil._ntuple_diskusage(9, 4, 5))  # type: ignore[func-returns-value]
     assert free_disk_bytes(tmp_path / "runs" / "a") == 5
     assert asked == [tmp_path]
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (1_540_000_000, "1.54 GB"), (2e12, "2 TB")]
+)
+def test_readable_sizes(size: float, text: str) -> None:
+    assert readable_size(size) == text

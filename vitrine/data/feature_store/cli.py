@@ -11,9 +11,9 @@ from rich.table import Table
 
 from vitrine.core.command_line import PROBLEMS, exit_code_of
 from vitrine.core.locks import LockHeldError
+from vitrine.core.memory import readable_size
 from vitrine.data.feature_store.checking import damaged_chunks
 from vitrine.data.feature_store.chunk_file import chunk_name
-from vitrine.data.feature_store.disk_space import readable_size
 from vitrine.data.feature_store.inventory import StoreEntry, is_in_use, list_stores, remove_store, tidy_store, to_prune
 
 

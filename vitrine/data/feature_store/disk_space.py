@@ -2,10 +2,11 @@
 
 import errno
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from vitrine.core.memory import free_disk_bytes, readable_size
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _CANNOT_RESERVE = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
@@ -18,7 +19,7 @@ def check_space(folder: Path, needed: int) -> None:
     Raises:
         ValueError: where it has fewer.
     """
-    if shutil.disk_usage(folder).free < needed:
+    if free_disk_bytes(folder) < needed:
         raise ValueError(_full(folder, needed))
 
 
@@ -52,15 +53,6 @@ def told_where_full(folder: Path, needed: int) -> Iterator[None]:
         raise ValueError(_full(folder, needed)) from error
 
 
-def readable_size(size: float) -> str:
-    """Bytes as people read them: ``1.5 GB``."""
-    for unit in ("B", "kB", "MB"):
-        if size < 999.5:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} GB" if size < 999.5 else f"{size / 1000:.3g} TB"
-
-
 def _write_zeros(descriptor: int, size: int) -> None:
     zeros = bytes(min(size, _BLOCK))
     while size > 0:
@@ -68,10 +60,9 @@ def _write_zeros(descriptor: int, size: int) -> None:
 
 
 def _full(folder: Path, needed: int) -> str:
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
-    free = shutil.disk_usage(existing).free
+    free = readable_size(free_disk_bytes(folder))
     return (
-        f"The disk of {folder} is full: the features need {readable_size(needed)} there and {readable_size(free)} are free;"
+        f"The disk of {folder} is full: the features need {readable_size(needed)} there and {free} are free;"
         " make room with python -m vitrine.features prune, set data.init_args.features.folder to another disk, or"
         " data.init_args.features.dtype to float16 or bfloat16."
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vitrine.data.feature_store.disk_space import check_space, readable_size, reserve, told_where_full
+from vitrine.data.feature_store.disk_space import check_space, reserve, told_where_full
 
 FILL_A_TINY_DISK = """
 import sys
@@ -80,10 +80,3 @@ def test_what_does_not_fit_at_all(tmp_path: Path) -> None:
 def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
     with pytest.raises(PermissionError), told_where_full(tmp_path, 1):
         raise PermissionError(errno.EACCES, "denied")
-
-
-@pytest.mark.parametrize(
-    ("size", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (1_540_000_000, "1.54 GB"), (2e12, "2 TB")]
-)
-def test_readable_sizes(size: float, text: str) -> None:
-    assert readable_size(size) == text
