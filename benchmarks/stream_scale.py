@@ -23,7 +23,7 @@ from PIL import Image
 from typing_extensions import override
 
 from benchmarks.common import machine, show, write_figures
-from datamodules.damaged import SkippedSamples
+from datamodules.damaged import SkipCounter
 from datamodules.epoch_order import EpochOrder
 from datamodules.options import LoadingOptions
 from datamodules.ranks import RankShare
@@ -122,7 +122,7 @@ def probe(samples: int) -> Probe:
 def read(rank: int, args: argparse.Namespace, folder: Path, results: "SimpleQueue[Any]") -> None:
     """Reads a rank's share of an epoch; gives how often each row came, and the probes."""
     options = LoadingOptions(args.batch_size, args.workers, args.window, args.seed)
-    loading = ImageLoading(AsStored(), options, RankShare(rank, args.ranks), SkippedSamples())
+    loading = ImageLoading(AsStored(), options, RankShare(rank, args.ranks), SkipCounter())
     split = Split.read(folder)
     loader = loading.epochs(split, split.every_sample(), TrainerProgress(None))
     seen, probes, samples = np.zeros(args.samples, dtype=np.uint8), [], 0

@@ -9,7 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from datamodules.class_samples import ClassSamples
-from datamodules.damaged import SkippedSamples
+from datamodules.damaged import SkipCounter
 from datamodules.feature_batches import OrderedFeatures
 from datamodules.feature_cache import FeatureCache
 from datamodules.images import ImageFolder, folder_loader
@@ -63,7 +63,7 @@ class ShardDataModule(ShardSet):
     ) -> None:
         super().__init__(shards, preprocessing, predict_root, shard_cache)
         self.loading, self.features, self.sampling = loading, features, sampling
-        self.skipped = SkippedSamples(loading.on_error == "skip")
+        self.skipped = SkipCounter(loading.on_error == "skip")
         """Damaged samples that this rank has left out, where ``loading.on_error`` is ``skip``."""
         self._cache = FeatureCache(features, preprocessing, self._images_at, loading.batch_size)
         self._class_samples: ClassSamples | None = None

@@ -56,7 +56,7 @@ def empty_like(batch: Batch) -> Batch:
     return empty
 
 
-class SkippedSamples:
+class SkipCounter:
     """The damaged samples that this rank has left out in each stage since they were last asked for.
 
     Args:

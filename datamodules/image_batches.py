@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from datamodules.damaged import LoadedBatch, SkippedSamples, gather
+from datamodules.damaged import LoadedBatch, SkipCounter, gather
 from datamodules.split import Rows, Split
 from vitrine.core.batch import Batch
 from vitrine.core.worker_signals import leave_signals_to_parent
@@ -33,7 +33,7 @@ class ImageBatches:
     images: Dataset[Any]
     rows: Iterable[Rows]
     num_workers: int
-    skipped: SkippedSamples
+    skipped: SkipCounter
     stage: str
     empty_batch: Callable[[], Batch] | None = None
     split: Split | None = None

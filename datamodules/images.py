@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from torch.utils.data import Dataset
 
-from datamodules.damaged import Damaged, SkippedSamples, read_or_skip
+from datamodules.damaged import Damaged, SkipCounter, read_or_skip
 from datamodules.epoch_order import EvaluationBatches
 from datamodules.image_batches import ImageBatches
 from datamodules.loaders import WholeLoader
@@ -66,9 +66,7 @@ class ImageFolder(Dataset[Sample]):
         return self.paths[number].relative_to(self.root).as_posix()
 
 
-def folder_loader(
-    images: ImageFolder, loading: LoadingOptions, share: RankShare, skipped: SkippedSamples
-) -> WholeLoader:
+def folder_loader(images: ImageFolder, loading: LoadingOptions, share: RankShare, skipped: SkipCounter) -> WholeLoader:
     """Batches of a folder's images, each once over all ranks; this rank's share."""
     batches = EvaluationBatches(np.arange(len(images)), loading.batch_size, share)
     return WholeLoader(ImageBatches(images, batches, loading.num_workers, skipped, "predict"), batches.most)

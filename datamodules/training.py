@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from datamodules.class_samples import ClassSamples, Indices
-from datamodules.damaged import SkippedSamples
+from datamodules.damaged import SkipCounter
 from datamodules.epoch_order import EpochOrder, EvaluationBatches, TrainingBatches
 from datamodules.feature_batches import ShuffledFeatures
 from datamodules.image_batches import ImageBatches
@@ -36,7 +36,7 @@ class ImageLoading:
     preprocessing: Preprocessing
     loading: LoadingOptions
     share: RankShare
-    skipped: SkippedSamples
+    skipped: SkipCounter
 
     def images(self, split: Split, augment_seed: int | None = None) -> ShardImages:
         """The images of a split."""

@@ -157,7 +157,8 @@ class GroupedFitModule(ExplainerModule):
         if free is not None and needed > free:
             raise ValueError(
                 f"Training {at_once} heads at once needs {readable_size(needed)} beside their weights, and"
-                f" {readable_size(free)} are free; set model.init_args.training.classes_at_once to fewer, or take fewer explained_classes."
+                f" {readable_size(free)} are free; set model.init_args.training.classes_at_once to fewer, or take fewer"
+                " explained_classes."
             )
 
     @override

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from datamodules.damaged import Damaged, SkippedSamples, empty_like, gather, read_or_skip
+from datamodules.damaged import Damaged, SkipCounter, empty_like, gather, read_or_skip
 from datamodules.samples import SampleError
 from tests.helpers import shard_fakes as fakes
 from vitrine.core.batch import Batch
@@ -49,7 +49,7 @@ def test_an_empty_batch_has_the_same_entries() -> None:
 
 
 def test_each_sample_counts_once_and_the_first_few_are_named() -> None:
-    skipped = SkippedSamples()
+    skipped = SkipCounter()
     damaged = [Damaged(f"image {number}", f"image {number} is torn.") for number in range(9)]
     with pytest.warns(UserWarning, match=r"Left out \(test\): image \d is torn") as told:
         skipped.add("test", damaged)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datamodules.class_samples import Indices
-from datamodules.damaged import SkippedSamples
+from datamodules.damaged import SkipCounter
 from datamodules.feature_batches import ShuffledFeatures
 from datamodules.loaders import EpochLoader
 from datamodules.options import LoadingOptions
@@ -34,7 +34,7 @@ def loaders(split: Split, rows: Indices, world: int, size: int, workers: int, ki
     options = LoadingOptions(batch_size=size, num_workers=workers, shuffle_buffer=20 if kind == "windows" else 100)
     found = []
     for rank in range(world):
-        loading = ImageLoading(fakes.TINY, options, RankShare(rank, world), SkippedSamples())
+        loading = ImageLoading(fakes.TINY, options, RankShare(rank, world), SkipCounter())
         progress = fakes.StandingProgress(trained_batches=None)
         if kind == "features":
             table: Any = RowTable()
