@@ -12,7 +12,7 @@ from benchmarks.common import NamedWeights
 from benchmarks.localization.images import LocalizationSet, batches
 from benchmarks.localization.methods import ROWS, NamedFolder, Row
 from vitrine.attribution.target_layer import target_layer
-from vitrine.backbones.frozen import weight_digest
+from vitrine.backbones.copying import weight_digest
 from vitrine.data.preprocessing import Preprocessing
 
 

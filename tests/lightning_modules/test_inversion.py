@@ -19,7 +19,7 @@ from lightning_modules.step_progress import show_beside_bar
 from tests.helpers.flat_options import make_flat
 from tests.helpers.ranks import RankPool
 from vitrine.attribution.inversion import InversionResult
-from vitrine.backbones.frozen import weight_digest
+from vitrine.backbones.copying import weight_digest
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch
 from vitrine.explainers import load

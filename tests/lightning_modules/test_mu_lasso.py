@@ -14,7 +14,7 @@ from lightning_modules.mu_lasso import largest_curvature
 from lightning_modules.optimization import CosineToZero
 from tests.helpers import mu_lasso_fakes as fakes
 from tests.helpers.ranks import RankPool
-from vitrine.backbones.frozen import weight_digest
+from vitrine.backbones.copying import weight_digest
 from vitrine.core.batch import Batch
 from vitrine.explainers import MuLassoFit
 from vitrine.explainers.mu_lasso.explainer import MuLassoOptions

@@ -137,7 +137,7 @@ def test_the_backbone_stays_behind_glass(tmp_path: Path) -> None:
     images = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     batch = Batch(image=images, label=torch.tensor([0, 1, 2, 3, 0, 1]), key=list("abcdef"))
     fit(module, [batch], 2, tmp_path)
-    from vitrine.backbones.frozen import weight_digest
+    from vitrine.backbones.copying import weight_digest
 
     assert weight_digest(module.explainer.backbone.model.state_dict()) == digest
     assert not any(m.training for m in module.explainer.backbone.model.modules())

@@ -2,7 +2,8 @@
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -11,7 +12,9 @@ from torch import Tensor, nn
 from vitrine.attribution.targets import Indices, Target, index_tensor
 from vitrine.backbones.compiled import uncompiled
 from vitrine.backbones.guard import eval_guard
+from vitrine.backbones.outputs import OutputChoice, class_logits, logits_given
 from vitrine.backbones.taps import captured, resolve_layer
+from vitrine.core.image_inputs import check_images
 from vitrine.core.options import Count, checked
 
 
@@ -24,10 +27,13 @@ class Method(ABC):
     The class attributes say what holds of a method; tests, benchmarks and the table in ``docs/attribution.md`` read them.
 
     Args:
-        model: maps (B, C, H, W) inputs to (B, n) logits.
+        model: maps (B, C, H, W) inputs to (B, n) logits, or to an output that holds them (see `class_logits`): maps of
+            logits count by their mean over all places.
         layer: dotted name or submodule: the target layer of methods that draw activations, and the layer whose channels
             can be explained.
         internal_batch_size: the most inputs that go through the model at once; it bounds memory and changes no result.
+        output: which part of the model's output holds the logits, where it is no tensor: a key, an attribute, a place in a
+            tuple, or a function of the output.
 
     Raises:
         ValueError: if the model has no such layer, or an option is out of range.
@@ -77,9 +83,15 @@ class Method(ABC):
 
     @checked
     def __init__(
-        self, model: nn.Module, layer: str | nn.Module | None = None, *, internal_batch_size: Count | None = None
+        self,
+        model: nn.Module,
+        layer: str | nn.Module | None = None,
+        *,
+        internal_batch_size: Count | None = None,
+        output: OutputChoice | None = None,
     ) -> None:
         self.model = uncompiled(model)
+        self.output = output
         self.layer = None if layer is None else resolve_layer(self.model, layer)
         self.internal_batch_size = internal_batch_size
 
@@ -97,15 +109,16 @@ class Method(ABC):
             says so; (B, K, …) for a (B, K) tensor of targets or channels.
 
         Raises:
-            ValueError: if the class or channel does not exist, or the method does not explain it.
+            ValueError: if the class or channel does not exist, or the method does not explain it; and for inputs that the
+                model does not take.
         """
-        if inputs.ndim != 4:
-            raise ValueError(f"inputs must be (B, C, H, W), got {tuple(inputs.shape)}.")
+        check_images(inputs, "inputs", finite=True)
         size = None if self.handles_batch_size else self.internal_batch_size
-        with eval_guard(self.model), torch.inference_mode(mode=False):
+        with eval_guard(self.model), logits_given(self.model, self.output), torch.inference_mode(mode=False):
             explained = self._target(len(inputs), target, channel)
             inputs = inputs.detach().clone()  # outside inference mode, and never the caller's own memory
-            batches = [self.maps(inputs[rows], explained.select(rows)) for rows in batch_slices(len(inputs), size)]
+            with _torch_errors_named(type(self).__name__, inputs):
+                batches = [self.maps(inputs[rows], explained.select(rows)) for rows in batch_slices(len(inputs), size)]
         maps = batches[0] if len(batches) == 1 else torch.cat(batches)
         return maps if explained.is_multiple else maps.squeeze(1)
 
@@ -178,6 +191,24 @@ def _refusing_renamed(constructor: Callable[..., None], renamed: Mapping[str, st
     return construct
 
 
+@contextmanager
+def _torch_errors_named(method: str, inputs: Tensor) -> Iterator[None]:
+    """Turns an error of torch, whose text speaks of an operator, into one that names the method and the inputs."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelRunError(
+            f"{method} cannot run the model on inputs of shape {tuple(inputs.shape)} and type {inputs.dtype}: {reason}"
+        ) from error
+
+
+class ModelRunError(ValueError, RuntimeError):
+    """The model does not take the inputs, or an operator of it does not do what a method needs."""
+
+
 def batch_slices(count: int, size: int | None) -> list[slice]:
     """Slices of at most ``size`` that make up ``count`` rows; one of all rows without it, and an empty one of no rows."""
     step = size or max(count, 1)
@@ -190,9 +221,12 @@ def checked_output(output: object, batch_size: int, layer: str | None) -> Tensor
     Raises:
         ValueError: if it is not a tensor with a batch and a class or channel dimension.
     """
-    where = "the model" if layer is None else f"layer {layer!r}"
+    if layer is None:
+        return class_logits(output, batch_size)
     if not isinstance(output, Tensor):
-        raise ValueError(f"The output of {where} is a {type(output).__name__}; one tensor can be explained.")
+        raise ValueError(f"The output of layer {layer!r} is a {type(output).__name__}; one tensor can be explained.")
     if output.ndim < 2 or len(output) != batch_size:
-        raise ValueError(f"The output of {where} must be (B, n, …) with B = {batch_size}, got {tuple(output.shape)}.")
+        raise ValueError(
+            f"The output of layer {layer!r} must be (B, n, …) with B = {batch_size}, got {tuple(output.shape)}."
+        )
     return output

@@ -6,6 +6,7 @@ from typing_extensions import override
 
 from vitrine.attribution.base import Method
 from vitrine.attribution.targets import Target
+from vitrine.backbones.outputs import OutputChoice
 from vitrine.core.options import Count, checked
 
 
@@ -16,6 +17,7 @@ class Center(Method):
         model: not used, and not needed.
         layer: as in `Method`; the map of each channel is the same.
         internal_batch_size: as in `Method`.
+        output: as in `Method`.
 
     Raises:
         ValueError: as in `Method`.
@@ -35,8 +37,11 @@ class Center(Method):
         layer: str | nn.Module | None = None,
         *,
         internal_batch_size: Count | None = None,
+        output: OutputChoice | None = None,
     ) -> None:
-        super().__init__(nn.Identity() if model is None else model, layer, internal_batch_size=internal_batch_size)
+        super().__init__(
+            nn.Identity() if model is None else model, layer, internal_batch_size=internal_batch_size, output=output
+        )
 
     @override
     def maps(self, inputs: Tensor, target: Target) -> Tensor:

@@ -1,12 +1,14 @@
 """Targets of attribution: the classes of a model or the channels of a layer that maps explain."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-Indices = int | Sequence[int] | Tensor
+Indices = int | Sequence[int] | Tensor | NDArray[np.integer[Any]] | np.integer[Any]
 """One index for all inputs, (B,) one for each input, or (B, K) several for each input."""
 
 
@@ -53,8 +55,13 @@ def index_tensor(indices: Indices, batch_size: int, name: str) -> Tensor:
     Raises:
         ValueError: if they are not integers, or not B of them.
     """
-    tensor = torch.as_tensor(indices)
-    if tensor.is_floating_point() or tensor.dtype == torch.bool:
+    if _holds_booleans(indices):
+        raise ValueError(f"{name} must hold integer indices, got booleans: {indices!r}.")
+    try:
+        tensor = torch.as_tensor(indices)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{name} must hold integer indices, got {indices!r}.") from error
+    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
         raise ValueError(f"{name} must hold integer indices, got {tensor.dtype}.")
     if tensor.ndim > 2 or (tensor.ndim and len(tensor) != batch_size):
         raise ValueError(
@@ -62,6 +69,13 @@ def index_tensor(indices: Indices, batch_size: int, name: str) -> Tensor:
             f" {tuple(tensor.shape)}."
         )
     return tensor.long().clone()  # a tensor made in inference mode could not be part of a graph
+
+
+def _holds_booleans(indices: Any) -> bool:
+    """Whether there is a boolean among them, which would be taken for class 0 or 1."""
+    if isinstance(indices, list | tuple):
+        return any(map(_holds_booleans, indices))
+    return isinstance(indices, bool | np.bool_)
 
 
 def check_indices(indices: Tensor, count: int, name: str = "target") -> None:

@@ -1,7 +1,5 @@
 """FrozenBackbone: the trained classifier that is explained, and that nothing changes."""
 
-import copy
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,11 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from vitrine.backbones.compiled import uncompiled
+from vitrine.backbones.copying import copied_network, weight_digest
 from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.identity import arguments_text, network_identity, structure_digest
 from vitrine.backbones.networks import BackboneOptions, build_network
+from vitrine.backbones.outputs import LogitsHook, OutputChoice, class_logits
 from vitrine.backbones.taps import captured
 from vitrine.backbones.weight_files import load_weights
+from vitrine.core.image_inputs import check_images
 
 
 class BackboneOutput(NamedTuple):
@@ -34,13 +35,15 @@ class FrozenBackbone(nn.Module):
     weights, and the arguments of its constructor; loading one that was made for others is an error.
 
     Args:
-        network: a name as in `BackboneOptions`, or an ``nn.Module`` that maps (B, 3, H, W) images to (B, C) logits.
+        network: a name as in `BackboneOptions`, or an ``nn.Module`` that maps (B, 3, H, W) images to (B, C) logits, or to an
+            output that holds them (see `class_logits`).
         weights: as in `BackboneOptions`.
         num_classes: as in `BackboneOptions`; not for an ``nn.Module``.
         arguments: as in `BackboneOptions`; not for an ``nn.Module``.
+        output: which part of the output holds the logits: as in `BackboneOptions`, or a function of the output.
 
     Raises:
-        ValueError: for an unknown network or weights that do not fit it.
+        ValueError: for an unknown network, weights that do not fit it, and a network without values.
         FileNotFoundError: where the weight file does not exist.
 
     Example:
@@ -59,25 +62,33 @@ class FrozenBackbone(nn.Module):
         weights: str | Path | None = None,
         num_classes: int | None = None,
         arguments: Mapping[str, Any] | None = None,
+        output: OutputChoice | None = None,
     ) -> None:
         super().__init__()
         self.arguments = None if isinstance(network, nn.Module) else arguments_text(arguments or {})
         if isinstance(network, nn.Module):
             network = uncompiled(network)
             name = f"{type(network).__module__}:{type(network).__qualname__}"
-            model = copy.deepcopy(network)
+            model = copied_network(network)
             if weights is not None:
                 load_weights(model, Path(weights))
         else:
             name = network
             model = build_network(name, None if weights is None else str(weights), num_classes, arguments)
         self.options = BackboneOptions(
-            name, None if weights is None else str(weights), num_classes, dict(arguments or {})
+            name,
+            None if weights is None else str(weights),
+            num_classes,
+            dict(arguments or {}),
+            None if callable(output) else output,
         )
         # Not a registered submodule: what nn.Module does not know of, no optimizer, checkpoint or DDP wrapper can touch.
         self.__dict__["model"] = model.eval().requires_grad_(requires_grad=False)
         self.digest = weight_digest(model.state_dict())
         self._structure = structure_digest(model)
+        self._output = output
+        if not isinstance(model, torch.jit.ScriptModule):  # it takes no hooks, and mostly returns a tensor
+            model.register_forward_hook(LogitsHook(output))
 
     model: nn.Module
     arguments: str | None
@@ -88,7 +99,7 @@ class FrozenBackbone(nn.Module):
     @classmethod
     def from_options(cls, options: BackboneOptions) -> "FrozenBackbone":
         """Builds the network that the options name."""
-        return cls(options.name, options.weights, options.num_classes, options.arguments)
+        return cls(options.name, options.weights, options.num_classes, options.arguments, options.output)
 
     def forward(self, images: Tensor, taps: Sequence[str] = ()) -> BackboneOutput:
         """Logits, and the outputs of the layers named in ``taps``.
@@ -98,16 +109,19 @@ class FrozenBackbone(nn.Module):
             taps: dotted names of submodules; their outputs are cloned, so that a following in-place ReLU leaves them alone.
 
         Raises:
-            ValueError: for an unknown layer, with the nearest names.
+            ValueError: for an unknown layer, with the nearest names, and for what is no batch of images.
         """
+        check_images(images)
         with eval_guard(self.model), captured(self.model, taps) as activations:
-            logits = self.model(images)
+            logits = class_logits(self.model(images), len(images))
         return BackboneOutput(logits, dict(activations))
 
     @property
     def identity(self) -> dict[str, str]:
         """All that the outputs depend on beside the images, as text by name: weights, arguments, code, precision."""
         own = {"weights": self.digest, "layers": self._structure}
+        if self._output is not None:
+            own["output"] = getattr(self._output, "__qualname__", repr(self._output))
         return network_identity(self.options.name, self.options.arguments, self.model) | own
 
     @property
@@ -158,13 +172,3 @@ def check_arguments(*, expected: str | None, actual: str | None) -> None:
             f"The explainer was trained on a backbone with the arguments {expected}, but this one has {actual}; it computes"
             " otherwise with the same weights, so give it the arguments that it was trained with."
         )
-
-
-def weight_digest(state: Mapping[str, Tensor]) -> str:
-    """SHA-256 over the sorted entries of a state dict, the same on every device."""
-    total = hashlib.sha256()
-    for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
-        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return total.hexdigest()

@@ -1,21 +1,23 @@
 """Eval guard: a network is in eval mode within it, and afterwards as it was before."""
 
-import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-import numpy as np
 import torch
 from torch import nn
+
+from vitrine.backbones.model_locks import model_lock
+from vitrine.backbones.random_states import random_states_kept
+from vitrine.backbones.written_state import changes_mode_itself, written_state_restored
 
 
 @contextmanager
 def eval_guard(model: nn.Module, *, freeze: bool = True, every_generator: bool = False) -> Iterator[None]:
-    """Within it the model is in eval mode; afterwards it is as it was, and so are random numbers.
+    """Within it the model is in eval mode, and this thread's alone; afterwards it is as it was, and so are random numbers.
 
     On leaving, also after an exception, every submodule's ``training`` flag, every parameter's ``grad`` and
-    ``requires_grad``, and the random state of the CPU and of the model's CUDA devices are those from before. Buffers need
-    no copy: in eval mode nothing writes to them.
+    ``requires_grad``, every parameter's and buffer's values, and the random state of the CPU and of the model's CUDA devices
+    are those from before. Other threads that guard the same model, or parts of it, wait meanwhile.
 
     Args:
         model: the network to look into.
@@ -23,25 +25,23 @@ def eval_guard(model: nn.Module, *, freeze: bool = True, every_generator: bool =
             gradient, and a gradient that they get within is dropped.
         every_generator: also keeps the random state of Python's ``random``, of NumPy and of all CUDA devices, for code
             that reads data within.
+
+    Raises:
+        ValueError: for a network with a parameter that has no values yet, and one that begins to change itself.
     """
-    with _generators(model, every=every_generator), _modes(model), _parameters(model, freeze=freeze):
+    with (
+        model_lock(model),
+        random_states_kept(_cuda_devices(model, every=every_generator), every=every_generator),
+        written_state_restored(model),
+        _modes(model),
+        _parameters(model, freeze=freeze),
+    ):
         yield
 
 
-@contextmanager
-def _generators(model: nn.Module, *, every: bool) -> Iterator[None]:
+def _cuda_devices(model: nn.Module, *, every: bool) -> list[int]:
     tensors = [*model.parameters(), *model.buffers()]
-    devices = range(torch.cuda.device_count()) if every else {t.get_device() for t in tensors if t.is_cuda}
-    with torch.random.fork_rng(devices=sorted(devices)):
-        if not every:
-            yield
-            return
-        state, array_state = random.getstate(), np.random.get_state()  # noqa: NPY002 - others draw from the global one
-        try:
-            yield
-        finally:
-            random.setstate(state)
-            np.random.set_state(array_state)  # noqa: NPY002 - the same
+    return sorted(range(torch.cuda.device_count()) if every else {t.get_device() for t in tensors if t.is_cuda})
 
 
 @contextmanager
@@ -53,9 +53,16 @@ def _modes(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         # Only what differs is set: on a small network, setting everything took as long as its forward pass.
-        for module, training in modes:
-            if module.training != training:
-                module.training = training
+        _run_all((lambda m=module, t=training: _set_mode(m, training=t)) for module, training in modes)
+
+
+def _set_mode(module: nn.Module, *, training: bool) -> None:
+    if module.training == training:
+        return
+    if changes_mode_itself(module):
+        module.train(training)
+    else:
+        module.training = training
 
 
 @contextmanager
@@ -70,8 +77,24 @@ def _parameters(model: nn.Module, *, freeze: bool) -> Iterator[None]:
                 parameter.grad = None
         yield
     finally:
-        for parameter, requires_grad, grad in before:
-            if parameter.requires_grad != requires_grad:
-                parameter.requires_grad_(requires_grad)
-            if parameter.grad is not grad:
-                parameter.grad = grad
+        _run_all((lambda entry=entry: _set_gradient(*entry)) for entry in before)
+
+
+def _set_gradient(parameter: nn.Parameter, requires_grad: bool, grad: torch.Tensor | None) -> None:
+    if parameter.requires_grad != requires_grad:
+        with torch.inference_mode(parameter.is_inference()):  # made in it, it can be set in it alone
+            parameter.requires_grad_(requires_grad)
+    if parameter.grad is not grad:
+        parameter.grad = grad
+
+
+def _run_all(steps: Iterable[Callable[[], None]]) -> None:
+    """Takes every step, also after one that fails, and then raises the first error."""
+    errors = []
+    for step in steps:
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001 - the other steps come first
+            errors.append(error)
+    if errors:
+        raise errors[0]

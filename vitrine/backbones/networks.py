@@ -30,12 +30,15 @@ class BackboneOptions(Options):
         num_classes: number of logits; without it as many as the weight file says that it has (those written by this
             project do), else the network's own default.
         arguments: further keyword arguments of the network's constructor.
+        output: which part of the network's output holds the logits, where it is no tensor: a key, an attribute, or a place
+            in a tuple (see `class_logits`).
     """
 
     name: str = "resnet18"
     weights: str | None = None
     num_classes: Count | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
+    output: str | int | None = None
 
     @property
     def weight_file(self) -> Path | None:

@@ -1,9 +1,11 @@
 """Taps: the outputs of named layers, collected during a forward pass."""
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -13,13 +15,14 @@ from vitrine.core.near_names import near_names
 
 @contextmanager
 def captured(model: nn.Module, layers: Sequence[str], clone: bool = True) -> Iterator[dict[str, Tensor]]:
-    """Collects the outputs of named layers during the forward passes made within it.
+    """Collects the outputs of named layers during the forward passes that this thread makes within it.
 
-    A layer that is called several times keeps its last output.
+    A layer that is called several times keeps its last output. Passes that the backward pass of a checkpointed network
+    repeats are left out.
 
     Args:
         model: the network that the forward passes go through.
-        layers: dotted names of its submodules.
+        layers: dotted names of its submodules; a module that stands in the network twice has two names.
         clone: whether outputs are copied, so that a following in-place operator does not change them.
 
     Yields:
@@ -28,7 +31,7 @@ def captured(model: nn.Module, layers: Sequence[str], clone: bool = True) -> Ite
     Raises:
         ValueError: for an unknown layer, one whose output is not a tensor, and one that no forward pass went through.
     """
-    modules = dict(model.named_modules())
+    modules = dict(model.named_modules(remove_duplicate=False))
     outputs: dict[str, Tensor] = {}
     handles: list[RemovableHandle] = []
     try:
@@ -46,7 +49,11 @@ def captured(model: nn.Module, layers: Sequence[str], clone: bool = True) -> Ite
 
 
 def _keeper(outputs: dict[str, Tensor], name: str, *, clone: bool) -> Any:
+    thread = threading.get_ident()
+
     def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        if threading.get_ident() != thread or torch._C._current_graph_task_id() != -1:  # noqa: SLF001 - in a backward pass
+            return
         if not isinstance(output, Tensor):
             raise ValueError(f"Layer {name!r} gives a {type(output).__name__}, not a tensor; choose a layer within it.")
         outputs[name] = output.clone() if clone else output
@@ -67,11 +74,11 @@ def resolve_layer(model: nn.Module, layer: str | nn.Module) -> str:
     Raises:
         ValueError: where the model has no such layer, with the closest names.
     """
-    modules = dict(model.named_modules())
+    modules = dict(model.named_modules(remove_duplicate=False))
     if isinstance(layer, str):
         if plain_name(layer) not in modules:
             raise ValueError(_unknown_layer(layer, modules))
-        return plain_name(layer)
+        layer = modules[plain_name(layer)]
     for name, module in modules.items():
         if module is layer:
             return str(name)

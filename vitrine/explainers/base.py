@@ -12,9 +12,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from vitrine.attribution.targets import Indices, index_tensor
 from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.backbones.model_locks import model_lock
 from vitrine.core.atomic_io import atomic_folder
 from vitrine.core.explanation import Explanation
+from vitrine.core.image_inputs import check_images
 from vitrine.core.options import Options
 from vitrine.data.feature_store import FeatureExtractor
 from vitrine.data.preprocessing import Preprocessing
@@ -25,7 +28,7 @@ CONFIG_NAME = "explainer.json"
 HEADS_NAME = "explainer.safetensors"
 BACKBONE_NAME = "backbone.safetensors"
 
-Target = int | Sequence[int] | Tensor | None
+Target = Indices | None
 """A class for all images, one an image, or None for the predicted ones."""
 
 
@@ -104,15 +107,17 @@ class Explainer(nn.Module, ABC):
         Raises:
             ValueError: for a class that this explainer cannot explain, or an empty batch.
         """
+        check_images(images, finite=True)
         if not len(images):
             raise ValueError("There are no images to explain; give a batch of at least one.")
         parts = torch.split(images, internal_batch_size)
-        return Explanation.cat(
-            [
-                self.explain_batch(part, _part_of(target, len(images), slice(start, start + len(part))))
-                for start, part in zip(range(0, len(images), internal_batch_size), parts, strict=True)
-            ]
-        )
+        with model_lock(self.backbone.model):  # hooks of other threads would mix their images with these
+            return Explanation.cat(
+                [
+                    self.explain_batch(part, _part_of(target, len(images), slice(start, start + len(part))))
+                    for start, part in zip(range(0, len(images), internal_batch_size), parts, strict=True)
+                ]
+            )
 
     @abstractmethod
     def explain_batch(self, images: Tensor, target: Target) -> Explanation:
@@ -258,12 +263,12 @@ def class_path(kind: type[Explainer]) -> str:
 
 def _part_of(target: Target, batch: int, part: slice) -> Target:
     """The targets of a part of the batch."""
-    if target is None or isinstance(target, int) or (isinstance(target, Tensor) and target.ndim == 0):
-        return target
-    if (isinstance(target, Tensor) and target.ndim > 1) or len(target) != batch:
-        shape = tuple(target.shape) if isinstance(target, Tensor) else f"{len(target)} entries"
-        raise ValueError(f"target has {shape}; give one class, or one for each of {batch} images.")
-    return target[part]
+    if target is None:
+        return None
+    indices = index_tensor(target, batch, "target")
+    if indices.ndim > 1:
+        raise ValueError(f"target has {tuple(indices.shape)}; give one class, or one for each of {batch} images.")
+    return indices[part] if indices.ndim else indices
 
 
 def target_classes(target: Target, prediction: Tensor, num_classes: int) -> Tensor:
@@ -274,7 +279,9 @@ def target_classes(target: Target, prediction: Tensor, num_classes: int) -> Tens
     """
     if target is None:
         return prediction
-    classes = torch.as_tensor(target, dtype=torch.int64, device=prediction.device)
+    classes = index_tensor(target, len(prediction), "target").to(prediction.device)
+    if classes.ndim > 1:
+        raise ValueError(f"target has {tuple(classes.shape)}; give one class, or one for each image.")
     classes = classes.expand(len(prediction))
     if classes.numel() and not 0 <= int(classes.min()) <= int(classes.max()) < num_classes:
         raise ValueError(f"target {target} is outside the classes 0 to {num_classes - 1}.")

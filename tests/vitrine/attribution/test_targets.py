@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -49,7 +50,16 @@ def test_indices_in_any_form(indices: Any) -> None:
     ("indices", "message"),
     [
         (1.0, "target must hold integer indices, got torch.float32"),
-        ([True, False], "target must hold integer indices, got torch.bool"),
+        (True, "target must hold integer indices, got booleans"),
+        ([True, False], "target must hold integer indices, got booleans"),
+        ([[0, 1], [True, 1]], "target must hold integer indices, got booleans"),
+        (torch.tensor([True, False]), "target must hold integer indices, got torch.bool"),
+        (np.True_, "target must hold integer indices, got booleans"),
+        (np.float32(1), "target must hold integer indices, got torch.float32"),
+        (1j, "target must hold integer indices, got torch.complex64"),
+        ("1", "target must hold integer indices, got '1'"),
+        (["cat", "dog"], "target must hold integer indices"),
+        ([0, None], "target must hold integer indices"),
         ([0, 1, 2], r"one for each of the 2 inputs, or \(2, K\), got \(3,\)"),
         ([[[0]], [[1]]], r"got \(2, 1, 1\)"),
     ],

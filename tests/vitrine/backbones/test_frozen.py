@@ -11,7 +11,8 @@ from torch.nn.parallel import DistributedDataParallel
 from tests.helpers.own_network import OwnNetwork
 from tests.helpers.ranks import RankPool
 from vitrine.attribution import ExcitationBackprop
-from vitrine.backbones.frozen import FrozenBackbone, weight_digest
+from vitrine.backbones.copying import weight_digest
+from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.networks import build_network
 

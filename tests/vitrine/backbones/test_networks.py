@@ -11,7 +11,8 @@ import torchvision
 from torch import Tensor
 
 from tests.helpers.own_network import OwnNetwork
-from vitrine.backbones.frozen import FrozenBackbone, weight_digest
+from vitrine.backbones.copying import weight_digest
+from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.networks import BackboneOptions
 
 

@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tests.helpers.own_network import OwnNetwork
-from vitrine.backbones.frozen import FrozenBackbone, weight_digest
+from vitrine.backbones.copying import weight_digest
+from vitrine.backbones.frozen import FrozenBackbone
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from vitrine.attribution.base import checked_output
 from vitrine.attribution.cam.class_activation import ClassActivation
 from vitrine.attribution.layouts import layout_of_layer, layout_of_map
 from vitrine.attribution.targets import Target
+from vitrine.backbones.outputs import OutputChoice
 from vitrine.backbones.taps import captured
 from vitrine.core.options import Count, checked
 from vitrine.core.precision import in_full, without_autocast
@@ -31,6 +32,7 @@ class CAM(ClassActivation):
             takes a mean of, whether it is the output of a module or not.
         relu: as in `ClassActivation`.
         internal_batch_size: as in `Method`.
+        output: as in `Method`.
 
     Raises:
         ValueError: as in `Method`; of ``attribute`` also for a network that is not built so, and for a channel.
@@ -57,8 +59,9 @@ class CAM(ClassActivation):
         relu: bool = False,
         *,
         internal_batch_size: Count | None = None,
+        output: OutputChoice | None = None,
     ) -> None:
-        super().__init__(model, layer, relu, internal_batch_size=internal_batch_size)
+        super().__init__(model, layer, relu, internal_batch_size=internal_batch_size, output=output)
 
     @override
     def coarse_maps(self, inputs: Tensor, target: Target) -> Tensor:

@@ -8,6 +8,7 @@ from typing_extensions import override
 from vitrine.attribution.base import Method
 from vitrine.attribution.target_layer import target_layer
 from vitrine.attribution.targets import Target
+from vitrine.backbones.outputs import OutputChoice
 from vitrine.core.image_ops import upsampled
 from vitrine.core.options import Count, checked
 
@@ -24,6 +25,7 @@ class ClassActivation(Method):
             `target_layer`), which costs a forward pass of one more input.
         relu: whether negative sums are set to 0, before upsampling.
         internal_batch_size: as in `Method`.
+        output: as in `Method`.
 
     Raises:
         ValueError: as in `Method`; of ``attribute`` also for a layer without places in the image, and for a channel.
@@ -40,8 +42,9 @@ class ClassActivation(Method):
         relu: bool = True,
         *,
         internal_batch_size: Count | None = None,
+        output: OutputChoice | None = None,
     ) -> None:
-        super().__init__(model, layer, internal_batch_size=internal_batch_size)
+        super().__init__(model, layer, internal_batch_size=internal_batch_size, output=output)
         self.relu = relu
 
     @override

@@ -6,6 +6,7 @@ from typing_extensions import override
 from vitrine.attribution.cam.gradient_weighted import GradientWeighted
 from vitrine.attribution.gradient.deconvnet import GuidedBackprop
 from vitrine.attribution.targets import Target
+from vitrine.backbones.outputs import OutputChoice
 from vitrine.core.options import Count, checked
 
 
@@ -92,8 +93,9 @@ class _Guided(GradientWeighted):
         relu: bool = True,
         *,
         internal_batch_size: Count | None = None,
+        output: OutputChoice | None = None,
     ) -> None:
-        super().__init__(model, layer, relu, internal_batch_size=internal_batch_size)
+        super().__init__(model, layer, relu, internal_batch_size=internal_batch_size, output=output)
         self.guided_backprop = GuidedBackprop(model)
 
     @override

@@ -8,6 +8,7 @@ from vitrine.attribution.base import checked_output
 from vitrine.attribution.cam.class_activation import ClassActivation
 from vitrine.attribution.layouts import layout_of_layer
 from vitrine.attribution.targets import Target
+from vitrine.backbones.outputs import OutputChoice
 from vitrine.backbones.taps import captured
 from vitrine.core.image_ops import upsampled
 from vitrine.core.options import Count, checked
@@ -27,6 +28,7 @@ class ScoreCAM(ClassActivation):
         relu: as in `ClassActivation`.
         internal_batch_size: the most inputs, masked ones included, that go through the model at once; all channels of an
             input if it is None.
+        output: as in `Method`.
 
     Raises:
         ValueError: as in `ClassActivation`.
@@ -50,8 +52,9 @@ class ScoreCAM(ClassActivation):
         relu: bool = True,
         *,
         internal_batch_size: Count | None = 32,
+        output: OutputChoice | None = None,
     ) -> None:
-        super().__init__(model, layer, relu, internal_batch_size=internal_batch_size)
+        super().__init__(model, layer, relu, internal_batch_size=internal_batch_size, output=output)
 
     @override
     def coarse_maps(self, inputs: Tensor, target: Target) -> Tensor:

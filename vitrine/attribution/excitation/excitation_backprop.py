@@ -16,6 +16,7 @@ from vitrine.attribution.base import Method
 from vitrine.attribution.excitation.rules import NegativeActivations, excitation_rules
 from vitrine.attribution.excitation.winning_probability import LinearBackward, reciprocals
 from vitrine.attribution.targets import Target
+from vitrine.backbones.outputs import OutputChoice
 from vitrine.core.options import Count, checked
 
 Aux = TypeVar("Aux")
@@ -40,6 +41,7 @@ class ExcitationBackprop(Method):
         negative_activations: ``clamp`` takes x⁺ as above; ``raw`` takes x itself with W⁺; ``zplus`` takes
             z = op(x⁺; W⁺) + op(x⁻; W⁻).
         internal_batch_size: as in `Method`.
+        output: as in `Method`.
 
     Raises:
         ValueError: as in `Method`; of ``attribute`` also if an operator between the class and the pixels has no rule, or no
@@ -67,8 +69,9 @@ class ExcitationBackprop(Method):
         negative_activations: NegativeActivations = "clamp",
         *,
         internal_batch_size: Count | None = None,
+        output: OutputChoice | None = None,
     ) -> None:
-        super().__init__(model, layer, internal_batch_size=internal_batch_size)
+        super().__init__(model, layer, internal_batch_size=internal_batch_size, output=output)
         self.contrastive = contrastive
         self.negative_activations = negative_activations
 

@@ -14,6 +14,7 @@ from vitrine.attribution.autograd.rules import RECTIFIERS, deconvnet_rules, guid
 from vitrine.attribution.autograd.stride_one import Pooling, stride_one_rules
 from vitrine.attribution.base import Method
 from vitrine.attribution.targets import Target
+from vitrine.backbones.outputs import OutputChoice
 from vitrine.core.options import Count, checked
 
 
@@ -35,6 +36,7 @@ class Deconvnet(Method):
             choice); ``resampled`` goes back through pooling with stride 1 too.
         start: of a channel: ``activation``, its activation map, or ``maximum``, a 1 at its maximum.
         internal_batch_size: as in `Method`.
+        output: as in `Method`.
 
     Raises:
         ValueError: as in `Method`; of ``attribute`` also if the model has no rectifier, as the map would be the plain
@@ -64,8 +66,9 @@ class Deconvnet(Method):
         start: Literal["activation", "maximum"] = "activation",
         *,
         internal_batch_size: Count | None = None,
+        output: OutputChoice | None = None,
     ) -> None:
-        super().__init__(model, layer, internal_batch_size=internal_batch_size)
+        super().__init__(model, layer, internal_batch_size=internal_batch_size, output=output)
         self.strided_rules = stride_one_rules(pooling) if stride_one else {}
         self.start = start
 

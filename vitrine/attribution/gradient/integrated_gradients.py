@@ -10,6 +10,7 @@ from typing_extensions import override
 from vitrine.attribution.captum_adapter import captum_attr, forward_function
 from vitrine.attribution.per_image import Baseline, PerImageMethod
 from vitrine.attribution.targets import Target
+from vitrine.backbones.outputs import OutputChoice
 from vitrine.core.options import Count, OptionError, checked
 
 IntegrationRule = Literal["gausslegendre", "riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid"]
@@ -30,6 +31,7 @@ class IntegratedGradients(PerImageMethod):
         method: the integration rule: ``gausslegendre``, ``riemann_left``, ``riemann_right``, ``riemann_middle`` or
             ``riemann_trapezoid``.
         internal_batch_size: the most points that go through the model at once; those of one image without it.
+        output: as in `Method`.
 
     Raises:
         ValueError: as in `Method`; of ``attribute`` also if the baseline does not fit the inputs.
@@ -61,8 +63,9 @@ class IntegratedGradients(PerImageMethod):
         method: IntegrationRule = "gausslegendre",
         *,
         internal_batch_size: Count | None = None,
+        output: OutputChoice | None = None,
     ) -> None:
-        super().__init__(model, layer, internal_batch_size=internal_batch_size)
+        super().__init__(model, layer, internal_batch_size=internal_batch_size, output=output)
         if steps < 2 and method != "gausslegendre":
             raise OptionError("steps", steps, f"2 or more for {method}")
         captum_attr("IntegratedGradients")

@@ -7,6 +7,7 @@ from typing_extensions import override
 from vitrine.attribution.autograd.backward import one_hot, vjps
 from vitrine.attribution.base import Method
 from vitrine.attribution.targets import Target
+from vitrine.backbones.outputs import OutputChoice
 from vitrine.core.options import Count, checked
 
 
@@ -20,6 +21,7 @@ class Saliency(Method):
         layer: as in `Method`.
         absolute: whether to give the absolute value; otherwise the gradient itself.
         internal_batch_size: as in `Method`.
+        output: as in `Method`.
 
     Raises:
         ValueError: as in `Method`.
@@ -44,8 +46,9 @@ class Saliency(Method):
         absolute: bool = True,
         *,
         internal_batch_size: Count | None = None,
+        output: OutputChoice | None = None,
     ) -> None:
-        super().__init__(model, layer, internal_batch_size=internal_batch_size)
+        super().__init__(model, layer, internal_batch_size=internal_batch_size, output=output)
         self.absolute = absolute
 
     @override

@@ -11,6 +11,7 @@ from vitrine.attribution.base import batch_slices
 from vitrine.attribution.gradient.saliency import gradients
 from vitrine.attribution.per_image import PerImageMethod
 from vitrine.attribution.targets import Target
+from vitrine.backbones.outputs import OutputChoice
 from vitrine.core.options import Count, NonNegative, checked
 
 
@@ -28,6 +29,7 @@ class SmoothGrad(PerImageMethod):
         absolute: whether to give the absolute value of the mean; otherwise the mean itself.
         seed: of the noise.
         internal_batch_size: the most noisy copies that go through the model at once; those of one image without it.
+        output: as in `Method`.
 
     Raises:
         ValueError: as in `Method`.
@@ -58,8 +60,9 @@ class SmoothGrad(PerImageMethod):
         seed: int = 0,
         *,
         internal_batch_size: Count | None = None,
+        output: OutputChoice | None = None,
     ) -> None:
-        super().__init__(model, layer, internal_batch_size=internal_batch_size)
+        super().__init__(model, layer, internal_batch_size=internal_batch_size, output=output)
         self.n_samples = n_samples
         self.noise = noise
         self.squared = squared

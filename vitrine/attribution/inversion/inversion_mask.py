@@ -19,6 +19,7 @@ from vitrine.attribution.inversion import (
 )
 from vitrine.attribution.inversion.settings import Variant
 from vitrine.attribution.targets import Target
+from vitrine.backbones.outputs import OutputChoice
 from vitrine.core.options import Count, checked
 from vitrine.core.progress import progress_bar
 
@@ -37,6 +38,7 @@ class InversionMask(Method):
         predictor: of ω before the first step, such as the ``predictor`` of a trained explainer, also for classes that it was
             not trained on; the settings have to be those that it was trained with.
         internal_batch_size: as in `Method`, of masks.
+        output: as in `Method`.
         changes: to the variant, see `InversionSettings`.
 
     Raises:
@@ -66,9 +68,10 @@ class InversionMask(Method):
         predictor: WeightPredictor | None = None,
         *,
         internal_batch_size: Count | None = 16,
+        output: OutputChoice | None = None,
         **changes: Any,
     ) -> None:
-        super().__init__(model, layer, internal_batch_size=internal_batch_size)
+        super().__init__(model, layer, internal_batch_size=internal_batch_size, output=output)
         self.settings = settings_of(variant, **changes)
         self.progress = progress
         self.predictor = predictor

@@ -8,6 +8,7 @@ from vitrine.attribution.base import Method
 from vitrine.attribution.captum_adapter import captum_attr
 from vitrine.attribution.lrp.rules import ExplainedCopy, check_rules, relevance
 from vitrine.attribution.targets import Target
+from vitrine.backbones.outputs import OutputChoice
 from vitrine.core.options import Count, checked
 
 
@@ -28,6 +29,7 @@ class LRP(Method):
             `nn.Identity`; only ReLU, tanh and dropout may be called more than once.
         layer: as in `Method`.
         internal_batch_size: as in `Method`.
+        output: as in `Method`.
 
     Raises:
         ValueError: as in `Method`; of ``attribute`` also if Captum's rules are wrong or missing for the model.
@@ -51,9 +53,14 @@ class LRP(Method):
 
     @checked
     def __init__(
-        self, model: nn.Module, layer: str | nn.Module | None = None, *, internal_batch_size: Count | None = None
+        self,
+        model: nn.Module,
+        layer: str | nn.Module | None = None,
+        *,
+        internal_batch_size: Count | None = None,
+        output: OutputChoice | None = None,
     ) -> None:
-        super().__init__(model, layer, internal_batch_size=internal_batch_size)
+        super().__init__(model, layer, internal_batch_size=internal_batch_size, output=output)
         captum_attr("LRP")
         self._checked_layers: set[str | None] = set()
 

@@ -11,6 +11,7 @@ from typing_extensions import override
 from vitrine.attribution.perturbation.learned_mask import LearnedMask
 from vitrine.attribution.perturbation.scores import Score
 from vitrine.attribution.perturbation.smooth_masks import smooth_masks
+from vitrine.backbones.outputs import OutputChoice
 from vitrine.core.image_ops import gaussian_blur
 from vitrine.core.options import Count, NonNegative, OptionError, Positive, Range, checked
 from vitrine.core.precision import in_full
@@ -54,6 +55,7 @@ class ExtremalPerturbation(LearnedMask):
         levels: number of blurred images, between which is interpolated.
         progress: whether to show a progress bar on stderr.
         internal_batch_size: as in `Method`, of perturbed inputs.
+        output: as in `Method`.
 
     Raises:
         ValueError: as in `Method`.
@@ -93,8 +95,9 @@ class ExtremalPerturbation(LearnedMask):
         progress: bool = False,
         *,
         internal_batch_size: Count | None = None,
+        output: OutputChoice | None = None,
     ) -> None:
-        super().__init__(model, layer, internal_batch_size=internal_batch_size)
+        super().__init__(model, layer, internal_batch_size=internal_batch_size, output=output)
         self.areas = [float(area) for area in areas] if isinstance(areas, Sequence) else [float(areas)]
         if not self.areas:
             raise OptionError("areas", areas, "one share of the image or more")

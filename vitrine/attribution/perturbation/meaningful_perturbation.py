@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from vitrine.attribution.perturbation.learned_mask import LearnedMask
 from vitrine.attribution.perturbation.scores import Score
+from vitrine.backbones.outputs import OutputChoice
 from vitrine.core.image_ops import gaussian_blur, gaussian_matrix, interpolation_matrix, separable_filter
 from vitrine.core.options import Count, CountOrZero, NonNegative, Positive, checked
 from vitrine.core.precision import in_full
@@ -44,6 +45,7 @@ class MeaningfulPerturbation(LearnedMask):
         seed: of the shifts.
         progress: whether to show a progress bar on stderr.
         internal_batch_size: as in `Method`, of perturbed inputs.
+        output: as in `Method`.
 
     Raises:
         ValueError: as in `Method`.
@@ -87,8 +89,9 @@ class MeaningfulPerturbation(LearnedMask):
         progress: bool = False,
         *,
         internal_batch_size: Count | None = None,
+        output: OutputChoice | None = None,
     ) -> None:
-        super().__init__(model, layer, internal_batch_size=internal_batch_size)
+        super().__init__(model, layer, internal_batch_size=internal_batch_size, output=output)
         self.iterations = iterations
         self.learning_rate = learning_rate
         self.l1 = l1

@@ -10,6 +10,7 @@ from typing_extensions import override
 from vitrine.attribution.captum_adapter import captum_attr, forward_function
 from vitrine.attribution.per_image import Baseline, PerImageMethod
 from vitrine.attribution.targets import Target
+from vitrine.backbones.outputs import OutputChoice
 from vitrine.core.options import Count, OptionError, checked
 
 Pixels = Count | tuple[Count, Count]
@@ -34,6 +35,7 @@ class Occlusion(PerImageMethod):
         baseline: the values of occluded pixels, a number or a tensor that broadcasts to the inputs, such as (1, C, H, W) or
             (B, C, H, W), in the model's units: for normalised inputs, 0 is the mean colour.
         internal_batch_size: the most occluded copies that go through the model at once; 32 if it is None.
+        output: as in `Method`.
 
     Raises:
         ValueError: as in `Method`; for a stride larger than the window, which would skip pixels; of ``attribute`` also for a
@@ -63,8 +65,9 @@ class Occlusion(PerImageMethod):
         baseline: Baseline = 0.0,
         *,
         internal_batch_size: Count | None = None,
+        output: OutputChoice | None = None,
     ) -> None:
-        super().__init__(model, layer, internal_batch_size=internal_batch_size)
+        super().__init__(model, layer, internal_batch_size=internal_batch_size, output=output)
         self.window = _height_and_width(window)
         self.stride = _height_and_width(stride)
         if any(step > side for step, side in zip(self.stride, self.window, strict=True)):

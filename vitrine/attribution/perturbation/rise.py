@@ -11,6 +11,7 @@ from typing_extensions import override
 from vitrine.attribution.base import Method, batch_slices
 from vitrine.attribution.perturbation.scores import target_scores
 from vitrine.attribution.targets import Target
+from vitrine.backbones.outputs import OutputChoice
 from vitrine.core.options import Count, Range, checked
 from vitrine.core.precision import in_full
 from vitrine.core.progress import progress_bar
@@ -38,6 +39,7 @@ class RISE(Method):
         seed: of the masks.
         progress: whether to show a progress bar on stderr.
         internal_batch_size: as in `Method`, of masked inputs; if it is None, the batch size, or 64 if that is smaller.
+        output: as in `Method`.
 
     Raises:
         ValueError: as in `Method`.
@@ -68,8 +70,9 @@ class RISE(Method):
         progress: bool = False,
         *,
         internal_batch_size: Count | None = None,
+        output: OutputChoice | None = None,
     ) -> None:
-        super().__init__(model, layer, internal_batch_size=internal_batch_size)
+        super().__init__(model, layer, internal_batch_size=internal_batch_size, output=output)
         self.n_samples = n_samples
         self.grid = grid
         self.probability = probability

@@ -1,0 +1,159 @@
+"""Parameters and buffers that a model's own forward pass writes: put back afterwards."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from vitrine.backbones.copying import refuse_uninitialised
+
+
+@dataclass
+class _Seen:
+    """What a model's forward passes were seen to write, once one has run."""
+
+    parameters: bool = False
+    buffers: bool = False
+
+
+_seen: WeakKeyDictionary[nn.Module, _Seen] = WeakKeyDictionary()
+
+
+@contextmanager
+def written_state_restored(model: nn.Module) -> Iterator[None]:
+    """Afterwards every parameter and buffer of the model has the value from before, and is the same tensor.
+
+    A model may write in evaluation too: running means, ranges of fake quantisation, ``F.batch_norm(training=True)``, scales
+    that its first batch sets, low-rank layers that are merged by ``eval()``. Buffers are copied each time. Parameters are
+    copied until a forward pass of the model has shown that it does not write, and where changing its mode runs code of
+    its own. Passes without gradients that write start from the same values each.
+
+    Args:
+        model: the network to look into.
+
+    Raises:
+        ValueError: for a parameter without values yet; and where a parameter was written to that was not copied.
+    """
+    refuse_uninitialised(model)
+    state = _State(model)
+    ran: list[bool] = []
+    stop_watching = _watch(model, state, ran)
+    try:
+        yield
+    finally:
+        stop_watching()
+        _note(model, state.restore(), ran)
+    state.refuse_lost()
+
+
+def _note(model: nn.Module, written: _Seen, ran: list[bool]) -> None:
+    if ran or written.parameters or written.buffers:
+        before = _seen.get(model, _Seen())
+        _seen[model] = _Seen(before.parameters or written.parameters, before.buffers or written.buffers)
+
+
+def _watch(model: nn.Module, state: "_State", ran: list[bool]) -> Callable[[], None]:
+    """Watches the model's passes unless it is known not to write; returns what ends it."""
+    if _seen.get(model) == _Seen() or isinstance(model, torch.jit.ScriptModule):
+        return lambda: None
+
+    def after(*_: object) -> None:
+        ran.append(True)
+        # A graph may need what was written, so with gradients the values are put back at the end alone.
+        if not torch.is_grad_enabled():
+            _note(model, state.restore(), ran)
+
+    return model.register_forward_hook(after).remove
+
+
+class _State:
+    def __init__(self, model: nn.Module) -> None:
+        plain = [module for module in model.modules() if not isinstance(module, torch.jit.ScriptModule)]
+        self.buffer_tables = [(module._buffers, dict(module._buffers)) for module in plain]  # noqa: SLF001
+        self.parameter_tables = [(module._parameters, dict(module._parameters)) for module in plain]  # noqa: SLF001
+        self.buffers = [(buffer, _copy(buffer)) for buffer in model.buffers()]
+        seen = _seen.get(model, _Seen(parameters=True))
+        copied = seen.parameters or any(map(changes_mode_itself, model.modules()))
+        named = dict(model.named_parameters())
+        self.parameters = [(one, _copy(one)) for one in named.values()] if copied else []
+        self.versions = [] if copied else [(name, one, _version(one)) for name, one in named.items()]
+
+    def restore(self) -> _Seen:
+        """Puts tensors and values back; says which had changed."""
+        return _Seen(
+            parameters=_put_back(self.parameter_tables, self.parameters),
+            buffers=_put_back(self.buffer_tables, self.buffers),
+        )
+
+    def refuse_lost(self) -> None:
+        """Raises ValueError where a parameter that was not copied has changed."""
+        for name, parameter, version in self.versions:
+            if _version(parameter) != version:
+                raise ValueError(
+                    f"The model wrote to its parameter {name!r} while it was explained, and had not done so before; load its"
+                    " weights again, and make it compute the same in eval mode at every call."
+                )
+
+
+Table = dict[str, Any]
+"""Tensors of a module by name, None where there is none."""
+
+
+def _put_back(tables: Iterable[tuple[Table, Table]], copies: Iterable[tuple[Tensor, Tensor]]) -> bool:
+    """Gives tables their tensors of before, and these their values; returns whether anything differed."""
+    moved = [(table, before) for table, before in tables if not _same_entries(table, before)]
+    for table, before in moved:
+        table.clear()
+        table.update(before)
+    written = _differing(copies)
+    for tensor, copy in written:
+        with torch.inference_mode(tensor.is_inference()), torch.no_grad():
+            tensor.copy_(copy)
+    return bool(moved or written)
+
+
+def changes_mode_itself(module: nn.Module) -> bool:
+    """Whether a module's ``train()`` or ``eval()`` is not that of ``nn.Module``, such as a layer that merges weights."""
+    kind = type(module)
+    overridden = kind.train is not nn.Module.train or kind.eval is not nn.Module.eval
+    own = isinstance(module, torch.jit.ScriptModule)  # its methods are those of nn.Module under other objects
+    return (overridden and not own) or "train" in vars(module) or "eval" in vars(module)
+
+
+def _same_entries(table: Table, before: Table) -> bool:
+    return len(table) == len(before) and all(table.get(name) is tensor for name, tensor in before.items())
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().clone()
+
+
+def _version(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version  # noqa: SLF001 - the only trace of a write
+
+
+def _differing(copies: Iterable[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+    """Those whose values differ; on a GPU all are compared before the first answer is waited for."""
+    copies = list(copies)
+    on_host = [pair for pair in copies if not pair[0].is_cuda]
+    on_device = [pair for pair in copies if pair[0].is_cuda]
+    found = [pair for pair in on_host if not _equal(*pair)]
+    if on_device:
+        flags = torch.stack([_any_difference(*pair) for pair in on_device]).tolist()
+        found += [pair for pair, differs in zip(on_device, flags, strict=True) if differs]
+    return found
+
+
+def _equal(tensor: Tensor, copy: Tensor) -> bool:
+    with suppress(NotImplementedError, RuntimeError):  # sparse tensors cannot be compared
+        return torch.equal(tensor, copy) or not bool(_any_difference(tensor, copy))
+    return torch.equal(tensor.to_dense(), copy.to_dense())
+
+
+def _any_difference(tensor: Tensor, copy: Tensor) -> Tensor:
+    """() whether values differ; NaN equals NaN."""
+    return ((tensor.detach() != copy) & ~((tensor.detach() != tensor.detach()) & (copy != copy))).any()  # noqa: PLR0124

@@ -1,0 +1,54 @@
+"""Checks of the images that are given to a model or an explainer."""
+
+from typing import Any
+
+from torch import Tensor
+
+IMAGE_CHANNELS = {1, 3, 4}
+
+
+def check_images(images: Any, name: str = "images", *, finite: bool = False) -> None:
+    """Makes sure that images are a batch that a model can take.
+
+    Args:
+        images: (B, C, H, W), floating-point.
+        name: of the argument, for errors.
+        finite: also looks for NaN and infinity, which on a GPU waits for it.
+
+    Raises:
+        ValueError: where they are no tensor, have other dimensions, channels last or integers, or hold NaN or infinity.
+    """
+    if not isinstance(images, Tensor):
+        raise ValueError(
+            f"{name} must be a tensor (B, C, H, W), got {_kind(images)}; make one by torch.stack or as_tensor."
+        )
+    shape = tuple(images.shape)
+    if images.ndim == 3:
+        raise ValueError(f"{name} must be (B, C, H, W), got {shape}; give one image as {name}[None].")
+    if images.ndim != 4:
+        raise ValueError(f"{name} must be (B, C, H, W), got {shape}.")
+    if not images.is_floating_point():
+        raise ValueError(
+            f"{name} are {images.dtype}, and models take floating-point values; prepare pictures by the explainer's"
+            " `preprocessing` (vitrine.data.preprocessing.Preprocessing), or convert them by .float() / 255."
+        )
+    if 0 in shape[1:]:
+        raise ValueError(f"{name} must have pixels, got {shape}.")
+    if shape[3] in IMAGE_CHANNELS and shape[1] not in IMAGE_CHANNELS and min(shape[1:3]) > 4:
+        raise ValueError(
+            f"{name} must be (B, C, H, W), got {shape}, which looks like channels last; give {name}.permute(0, 3, 1, 2)."
+        )
+    if finite:
+        _refuse_not_finite(images, name)
+
+
+def _refuse_not_finite(images: Tensor, name: str) -> None:
+    wrong = ~images.detach().isfinite().flatten(1).all(dim=1)
+    if wrong.any():
+        index = int(wrong.nonzero()[0])
+        raise ValueError(f"{name} hold NaN or infinity, first in image {index}; leave such images out.")
+
+
+def _kind(value: Any) -> str:
+    shape = f" of shape {tuple(value.shape)}" if hasattr(value, "shape") else ""
+    return f"{type(value).__module__}.{type(value).__qualname__}{shape}".removeprefix("builtins.")
