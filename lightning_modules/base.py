@@ -215,6 +215,8 @@ class ExplainerModule(ResumableModule):
         self.explainer.preprocessing = data.preprocessing
         check_image_size(self.explainer, data.preprocessing, option_path(type(self), "image_size"))
         if stage != "predict":
+            # Sets with masks alone have several labels, as they have none, and say nothing of the classifier.
+            self.explainer.multi_label = data.multi_label and bool(data.classes)
             self.explainer.classes = list(data.classes if self.class_match is None else self.class_match.names)
             self.annotation_metrics = nn.ModuleList(self._metrics(data.annotations))
 
@@ -229,6 +231,7 @@ class ExplainerModule(ResumableModule):
         """Keeps the class names, which `predict` shows also where the data set itself is not at hand."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["classes"] = self.explainer.classes
+        checkpoint["multi_label"] = self.explainer.multi_label
         checkpoint["meaning_of_heads"] = self.meaning_of_heads()
 
     @override
@@ -250,7 +253,9 @@ class ExplainerModule(ResumableModule):
                     " trainer.default_root_dir."
                 )
         super().on_load_checkpoint(checkpoint)
-        self.explainer.classes = self.explainer.classes or list(checkpoint.get("classes", ()))
+        if not self.explainer.classes:
+            self.explainer.classes = list(checkpoint.get("classes", ()))
+            self.explainer.multi_label = checkpoint.get("multi_label", False)
 
     def meaning_of_heads(self) -> dict[str, Any]:
         """Options that say what the heads are about; a subclass adds its own."""

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from vitrine.backbones.compiled import uncompiled
@@ -87,7 +86,7 @@ class FrozenBackbone(nn.Module):
         self.digest = weight_digest(model.state_dict())
         self._structure = structure_digest(model)
         self._output = output
-        if not isinstance(model, torch.jit.ScriptModule):  # it takes no hooks, and mostly returns a tensor
+        if output is not None:
             model.register_forward_hook(LogitsHook(output))
 
     model: nn.Module

@@ -1,5 +1,6 @@
 """The logits (B, n) in what a model returns: a tensor, a dict, a tuple, a dataclass, maps of logits, one value an image."""
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ def class_logits(output: Any, batch_size: int, choice: OutputChoice | None = Non
         output: of the model for B inputs.
         batch_size: B.
         choice: which part of the output; without it the output itself where it is a tensor, else ``logits`` or ``out``, or
-            the one tensor that it holds.
+            the one tensor of a tuple.
 
     Raises:
         ValueError: where no one part holds the logits, or that part is not (B, …) with floating-point numbers.
@@ -49,10 +50,8 @@ def class_logits(output: Any, batch_size: int, choice: OutputChoice | None = Non
         )
     if logits.ndim == 1:
         return logits[:, None]
-    if (
-        logits[0].numel() == logits.shape[1]
-    ):  # one place: no mean, which CAM would take for the pooling that it looks for
-        return logits.flatten(1)
+    if math.prod(logits.shape[2:]) == 1:
+        return logits.flatten(1)  # a mean of one place would be the pooling that CAM looks for
     return logits.flatten(2).mean(dim=2)
 
 
@@ -70,8 +69,10 @@ def _chosen(output: Any, choice: OutputChoice | None) -> Any:
     if isinstance(output, Tensor):
         return output
     named = [parts[name] for name in USUAL_NAMES if isinstance(parts.get(name), Tensor)]
-    tensors = [value for value in parts.values() if isinstance(value, Tensor)]
-    return named[0] if named else tensors[0] if len(tensors) == 1 else output
+    if named or not isinstance(output, Sequence):
+        return named[0] if named else output
+    tensors = [value for value in output if isinstance(value, Tensor)]
+    return tensors[0] if len(tensors) == 1 else output
 
 
 def _parts(output: Any) -> dict[str | int, Any]:

@@ -7,6 +7,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from vitrine.core.probabilities import class_probabilities
+
 Aggregation = Literal["sum", "maximum"]
 
 
@@ -51,6 +53,8 @@ class Explanation:
     """B × K kinds of the layers that the heatmaps come from (conv, pool, norm, linear), where they come from layers."""
     aggregation: Aggregation = "sum"
     """How `aggregate` joins the heatmaps: ``sum`` or ``maximum``."""
+    multi_label: bool = False
+    """Whether an image may have several classes, so that each logit has a probability of its own."""
 
     def __post_init__(self) -> None:
         batch, count = self.scores.shape
@@ -105,6 +109,10 @@ class Explanation:
             name: value.detach().cpu() for name, value in vars(self).items() if isinstance(value, Tensor)
         }
         return replace(self, **moved)
+
+    def probabilities(self) -> Tensor:
+        """(B, C) of the classes, see `class_probabilities`."""
+        return class_probabilities(self.logits, multi_label=self.multi_label)
 
     def aggregate(self) -> Tensor:
         """(B, 1, H, W): one map of the heatmaps that have a positive score.

@@ -4,7 +4,7 @@ import json
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -86,6 +86,8 @@ class Explainer(nn.Module, ABC):
         self.options = options or self.options_type()
         self.classes = list(classes or ())
         self.preprocessing = preprocessing
+        self.multi_label = False
+        """Whether an image may have several classes, so that each logit has a probability of its own."""
         self.heatmap_names: Names = {}
         """By class name, the names that a person gave to the class's heatmaps; empty where one has none yet."""
 
@@ -112,12 +114,11 @@ class Explainer(nn.Module, ABC):
             raise ValueError("There are no images to explain; give a batch of at least one.")
         parts = torch.split(images, internal_batch_size)
         with model_lock(self.backbone.model):  # hooks of other threads would mix their images with these
-            return Explanation.cat(
-                [
-                    self.explain_batch(part, _part_of(target, len(images), slice(start, start + len(part))))
-                    for start, part in zip(range(0, len(images), internal_batch_size), parts, strict=True)
-                ]
-            )
+            explanations = [
+                self.explain_batch(part, _part_of(target, len(images), slice(start, start + len(part))))
+                for start, part in zip(range(0, len(images), internal_batch_size), parts, strict=True)
+            ]
+        return replace(Explanation.cat(explanations), multi_label=self.multi_label)
 
     @abstractmethod
     def explain_batch(self, images: Tensor, target: Target) -> Explanation:
@@ -199,6 +200,7 @@ class Explainer(nn.Module, ABC):
             "class_path": class_path(type(self)),
             "options": self.options.to_dict(),
             "classes": self.classes,
+            "multi_label": self.multi_label,
             "backbone": asdict(options),
             "weight_digest": self.backbone.digest,
             "backbone_arguments": self.backbone.arguments,

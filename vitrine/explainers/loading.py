@@ -58,6 +58,7 @@ def load(
     kind = explainer or _registered(folder, config)
     options = kind.options_type.from_dict(config["options"])
     loaded = kind(network, options, classes=config["classes"], preprocessing=preprocessing)
+    loaded.multi_label = config.get("multi_label", False)
     loaded.load_head_state(load_file(folder / HEADS_NAME))
     if (folder / NAMES_NAME).is_file():
         loaded.read_heatmap_names(folder / NAMES_NAME)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.guard import eval_guard
+from vitrine.backbones.outputs import class_logits
 from vitrine.core.batch import Features
 from vitrine.core.options import Count, checked
 from vitrine.core.precision import in_full
@@ -92,7 +93,7 @@ class FilterResponses(nn.Module):
         """
         model = self.backbone.model
         with eval_guard(model), self._recording_norms(len(images)) as norms:
-            logits = model(images)
+            logits = class_logits(model(images), len(images))
         parts = [self._checked(norms, layer) for layer in self.layers]
         if self.normalization == "layer":
             x = torch.cat([_divided(part, part.sum(dim=1, keepdim=True)) for part in parts], dim=1)

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from vitrine.backbones.guard import eval_guard
+from vitrine.backbones.outputs import class_logits
 from vitrine.core.options import Count, OptionError, Share, checked
+from vitrine.core.probabilities import class_probabilities
 
 SHARES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
 
@@ -26,6 +28,8 @@ def box_occlusion(
     background: float | Tensor = 0.0,
     seed: int = 0,
     keys: Sequence[str] | None = None,
+    *,
+    multi_label: bool = False,
 ) -> Tensor:
     """Confidence in a class while more and more of the image is covered by patches sampled from a heatmap.
 
@@ -46,9 +50,10 @@ def box_occlusion(
         seed: of the sampling.
         keys: B names of the images, so that each is sampled independently, whatever its batch; without them all images
             share one sequence of random numbers.
+        multi_label: whether an image may have several classes, as in `class_probabilities`.
 
     Returns:
-        (B, T) softmax probabilities; NaN for a heatmap with NaN or infinity.
+        (B, T) probabilities; NaN for a heatmap with NaN or infinity.
 
     Raises:
         OptionError: for a patch size below 1, or shares outside [0, 1].
@@ -69,7 +74,8 @@ def box_occlusion(
     with eval_guard(model), torch.no_grad():
         for share in shares:
             occluded = images.where(~covered_area(first_patch, share)[:, None], fill)
-            probabilities = model(occluded).float().softmax(dim=1)
+            logits = class_logits(model(occluded), len(occluded))
+            probabilities = class_probabilities(logits, multi_label=multi_label)
             confidences.append(probabilities.gather(1, targets[:, None]))
     finite = heatmaps.flatten(1).isfinite().all(dim=1)
     return torch.cat(confidences, dim=1).masked_fill(~finite[:, None], torch.nan)

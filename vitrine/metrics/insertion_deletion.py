@@ -15,7 +15,7 @@ class InsertionDeletion(ExplanationMetric):
     """Mean areas under the insertion curve (higher is better) and the deletion curve (lower is better).
 
     Pixels are inserted into the blurred image, or replaced by the mean colour, by falling value of the aggregated heatmap; a
-    curve is the softmax probability of the explained class. Degenerate maps rank no pixels: they are left out and counted.
+    curve is the probability of the explained class. Degenerate maps rank no pixels: they are left out and counted.
 
     The network is no part of the metric's state: copies of the metric share it, and pickles leave it out. An image costs
     2 · (``steps`` + 1) forward passes.
@@ -69,8 +69,11 @@ class InsertionDeletion(ExplanationMetric):
         self.measured += usable.sum()
         images, maps, targets = batch["image"][usable], maps[usable], explanation.target.to(maps.device)[usable]
         if len(images):
-            inserted = insertion_curve(self.classify, images, maps, targets, self.steps, self.blur)
-            deleted = deletion_curve(self.classify, images, maps, targets, self.steps)
+            by_label = explanation.multi_label
+            inserted = insertion_curve(
+                self.classify, images, maps, targets, self.steps, self.blur, multi_label=by_label
+            )
+            deleted = deletion_curve(self.classify, images, maps, targets, self.steps, multi_label=by_label)
             self.insertion += curve_area(inserted, maps[0].numel()).sum()
             self.deletion += curve_area(deleted, maps[0].numel()).sum()
 

@@ -72,15 +72,15 @@ def layer_colour(explanation: Explanation, image: int, index: int) -> str | None
 
 
 def _predicted(explanation: Explanation, row: int, classes: Sequence[str]) -> list[str]:
-    """The predicted class, its softmax probability, and the explained class where it is another one."""
+    """The predicted class, its probability, and the explained class where it is another one."""
     prediction, target = int(explanation.prediction[row]), int(explanation.target[row])
     lines = [class_name(classes, prediction), f"{100 * probability_of(explanation, row):.1f} %"]
     return lines if target == prediction else [*lines, f"explains {class_name(classes, target)}"]
 
 
 def probability_of(explanation: Explanation, row: int) -> float:
-    """Softmax probability of the predicted class of one image."""
-    return float(explanation.logits[row].float().softmax(dim=0)[explanation.prediction[row]])
+    """Probability of the predicted class of one image."""
+    return float(explanation.probabilities()[row, explanation.prediction[row]])
 
 
 def explained_logit(explanation: Explanation, row: int) -> float:

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from vitrine.attribution import CAM, RISE, GradCAM, GuidedBackprop, IntegratedGradients, Occlusion, Saliency, ScoreCAM
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.outputs import OutputChoice, class_logits, logits_given
+from vitrine.explainers import InversionExplainer, InversionOptions, SRAEExplainer, SRAEOptions
+from vitrine.filters.responses import FilterResponses
 
 LOGITS = torch.arange(10.0).view(2, 5)
 FEATURES = torch.zeros(2, 8)
@@ -34,7 +36,6 @@ class Named(NamedTuple):
         (LOGITS[..., None] + torch.tensor([-1.0, 0.0, 1.0]), None),
         ({"logits": LOGITS, "features": FEATURES}, None),
         ({"out": LOGITS[..., None, None], "aux": FEATURES}, None),
-        ({"scores": LOGITS}, None),
         ({"scores": LOGITS, "features": FEATURES}, "scores"),
         ((FEATURES, LOGITS), 1),
         ([LOGITS], None),
@@ -57,6 +58,7 @@ def test_one_value_an_image_is_one_logit() -> None:
 @pytest.mark.parametrize(
     ("output", "choice", "message"),
     [
+        ({"scores": LOGITS}, None, "dict of 'scores'; say which"),
         (
             {"scores": LOGITS, "features": FEATURES},
             None,
@@ -129,7 +131,6 @@ def test_a_frozen_backbone_gives_plain_logits(form: str) -> None:
     images = torch.rand(2, 3, 8, 8)
     backbone = FrozenBackbone(Wrapped(give), output=choice)
     torch.testing.assert_close(backbone(images).logits, Wrapped(lambda logits: logits)(images))
-    torch.testing.assert_close(backbone.model(images), backbone(images).logits)
 
 
 def test_one_value_an_image_is_explained() -> None:
@@ -145,3 +146,24 @@ def test_the_model_gives_its_own_output_afterwards() -> None:
         assert isinstance(model(torch.rand(1, 3, 8, 8)), Tensor)
     assert isinstance(model(torch.rand(1, 3, 8, 8)), dict)
     assert not model._forward_hooks
+
+
+def heatmaps_of(kind: str, backbone: FrozenBackbone, images: Tensor) -> Tensor:
+    torch.manual_seed(0)
+    if kind == "responses":
+        return FilterResponses(backbone, image_size=8)(images)["logits"]
+    if kind == "srae":
+        options = SRAEOptions(layer="features", num_features=2, hidden=(6,), image_size=8)
+        return SRAEExplainer(backbone, options).explain(images).heatmaps
+    steps = {"inversion_steps": 1, "class_steps": 1}
+    return InversionExplainer(backbone, InversionOptions(overrides=steps, image_size=8)).explain(images).heatmaps
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", ["responses", "srae", "inversion"])
+def test_explainers_take_networks_of_every_output(form: str, kind: str) -> None:
+    give, choice = FORMS[form]
+    images = torch.rand(2, 3, 8, 8)
+    expected = heatmaps_of(kind, FrozenBackbone(Wrapped(lambda logits: logits)), images)
+    found = heatmaps_of(kind, FrozenBackbone(Wrapped(give), output=choice), images)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)

@@ -25,7 +25,7 @@ def a_network() -> nn.Sequential:
 
 def srae(network: nn.Module) -> Callable[[Tensor], Tensor]:
     torch.manual_seed(0)
-    options = SRAEOptions(layer="3", num_features=3, hidden=(6,), image_size=16, draw_silent=True)
+    options = SRAEOptions(layer="3", num_features=3, hidden=(6,), image_size=16, draw_inactive=True)
     explainer = SRAEExplainer(FrozenBackbone(network), options)
     return lambda image: explainer.explain(image, 1).heatmaps
 

@@ -17,6 +17,7 @@ from vitrine.attribution.inversion.settings import InversionSettings
 from vitrine.attribution.layouts import layout_of_layer
 from vitrine.backbones.taps import captured
 from vitrine.core.precision import in_full
+from vitrine.core.probabilities import class_log_probabilities, class_probabilities
 
 ClassesOf = Callable[[Tensor], Tensor]
 """Maps (B, C) logits to the (B,) classes to explain."""
@@ -57,6 +58,8 @@ class InvertedNetwork:
         self.model = model
         self.layers = layers
         self.settings = settings
+        self.multi_label = False
+        """Whether an image may have several classes, each with a probability of its own."""
         self.names = list(dict.fromkeys([*layers.mask, layers.inversion]))
         self.copy = FoldedCopy(model, self.names)
 
@@ -120,9 +123,9 @@ class InvertedNetwork:
         logits = self.logits(images)
         score = self.settings.score
         if score == "probability":
-            logits = logits.softmax(dim=1)
+            logits = class_probabilities(logits, multi_label=self.multi_label)
         elif score == "log_probability":
-            logits = logits.log_softmax(dim=1)
+            logits = class_log_probabilities(logits, multi_label=self.multi_label)
         elif score == "sigmoid":
             logits = logits.sigmoid()
         return logits.gather(1, classes[:, None]).squeeze(1)

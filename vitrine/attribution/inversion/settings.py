@@ -47,8 +47,8 @@ class InversionSettings(Options):
     smoothing: NonNegative = 0.0
     """σ, as a share of the map's width, of a Gaussian over the mask's sum; 0 does without."""
     score: Literal["probability", "log_probability", "sigmoid", "logit"] = "probability"
-    """s: the class's softmax ``probability``, its ``log_probability``, the ``sigmoid`` of its logit (for a classifier of
-    several labels) or the ``logit`` itself."""
+    """s: the class's ``probability`` (a softmax; the sigmoid for one logit, and of a classifier of several labels), its
+    ``log_probability``, the ``sigmoid`` of its logit in any case, or the ``logit`` itself."""
     background: Literal["blur", "mean", "noise"] = "blur"
     """p, what stands where the mask is 0: ``blur`` (a Gaussian of 11 pixels), ``mean`` (colour: 0 of a normalised input) or
     ``noise`` (Gaussian, white)."""

@@ -23,7 +23,9 @@ class LearnedMask(Method):
     handles_batch_size = True
     slow = True
     explains_probabilities: ClassVar[bool]
-    """Whether the score of a class is its softmax probability; otherwise its logit."""
+    """Whether the score of a class is its probability; otherwise its logit."""
+    multi_label: bool = False
+    """Whether each logit has a probability of its own, of methods that have probabilities as scores."""
     iterations: int
     progress: bool
 
@@ -53,7 +55,7 @@ class LearnedMask(Method):
         image, k, mask_numbers = rows.to(indices.device).unbind(dim=1)
         batches = batch_slices(len(rows), self.internal_batch_size)
         probability = self.explains_probabilities and target.layer is None
-        score_at = make_scorer(self, target, inputs.device.type, probability=probability)
+        score_at = make_scorer(self, target, inputs.device.type, probability=probability, multi_label=self.multi_label)
         bar = progress_bar(type(self).__name__, len(batches) * self.iterations, shown=self.progress)
         with torch.autocast(inputs.device.type, enabled=False), bar as advance:
             masks = [

@@ -43,6 +43,8 @@ class MeaningfulPerturbation(LearnedMask):
         jitter: number of shifts in pixels around 0, along each axis, from which one is drawn; 1 or 0 for no shifts.
         centred_start: whether m starts as the disc; otherwise as ones (nothing is perturbed).
         seed: of the shifts.
+        multi_label: whether an image may have several classes; f is the sigmoid of the class's logit then, as it is for a
+            model of one logit.
         progress: whether to show a progress bar on stderr.
         internal_batch_size: as in `Method`, of perturbed inputs.
         output: as in `Method`.
@@ -86,6 +88,7 @@ class MeaningfulPerturbation(LearnedMask):
         jitter: CountOrZero = 4,
         centred_start: bool = True,
         seed: int = 0,
+        multi_label: bool = False,
         progress: bool = False,
         *,
         internal_batch_size: Count | None = None,
@@ -103,6 +106,7 @@ class MeaningfulPerturbation(LearnedMask):
         self.jitter = jitter
         self.centred_start = centred_start
         self.seed = seed
+        self.multi_label = multi_label
         self.progress = progress
 
     @override

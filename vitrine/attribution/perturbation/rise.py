@@ -37,6 +37,8 @@ class RISE(Method):
         grid: cells along each side of the image.
         probability: p, the probability that a cell is visible.
         seed: of the masks.
+        multi_label: whether an image may have several classes; f is the sigmoid of the class's logit then, as it is for a
+            model of one logit.
         progress: whether to show a progress bar on stderr.
         internal_batch_size: as in `Method`, of masked inputs; if it is None, the batch size, or 64 if that is smaller.
         output: as in `Method`.
@@ -67,6 +69,7 @@ class RISE(Method):
         grid: Count = 7,
         probability: Annotated[float, Range(above=0, below=1)] = 0.5,
         seed: int = 0,
+        multi_label: bool = False,
         progress: bool = False,
         *,
         internal_batch_size: Count | None = None,
@@ -77,6 +80,7 @@ class RISE(Method):
         self.grid = grid
         self.probability = probability
         self.seed = seed
+        self.multi_label = multi_label
         self.progress = progress
 
     @override
@@ -99,7 +103,10 @@ class RISE(Method):
         """(N, B, K) scores of the inputs under each of the N masks."""
         masked = (masks[:, None, None] * inputs).to(inputs.dtype).flatten(0, 1)
         output = self.explained_output(masked, target)
-        scores = target_scores(output, indices.repeat(len(masks), 1), probability=target.layer is None)
+        indices_of_masked = indices.repeat(len(masks), 1)
+        scores = target_scores(
+            output, indices_of_masked, probability=target.layer is None, multi_label=self.multi_label
+        )
         return scores.view(len(masks), *indices.shape)
 
 

@@ -27,6 +27,7 @@ from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.guard import eval_guard
 from vitrine.core.explanation import Explanation
 from vitrine.core.options import Count, CountOrZero, Options
+from vitrine.core.probabilities import class_probabilities
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers.base import Explainer, Target, target_classes
 
@@ -164,6 +165,7 @@ class InversionExplainer(Explainer):
             reading.classes,
             reading.logits,
             aggregation="maximum",
+            multi_label=self.multi_label,
         )
         return explanation, result
 
@@ -180,11 +182,13 @@ class InversionExplainer(Explainer):
             # A copy, as indices made in inference mode could not go into a graph.
             return target_classes(target, predicted(logits), logits.shape[1]).clone()
 
+        self.network.multi_label = self.multi_label
         return make_problem(self.network, self.settings, images, classes_of, self.predictor, self.options.seed)
 
     @staticmethod
     def _probabilities(objective: InversionObjective, masks: Tensor) -> Tensor:
         """(B,) of the explained classes, where only what the masks show is left."""
         logits = objective.network.logits(objective.shown(masks))
-        chances = logits.sigmoid() if objective.settings.score == "sigmoid" else logits.softmax(dim=1)
+        by_label = objective.network.multi_label or objective.settings.score == "sigmoid"
+        chances = class_probabilities(logits, multi_label=by_label)
         return chances.gather(1, objective.classes[:, None]).squeeze(1)

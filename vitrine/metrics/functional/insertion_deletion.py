@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from vitrine.backbones.guard import eval_guard
+from vitrine.backbones.outputs import class_logits
 from vitrine.core.image_ops import degenerate, gaussian_blur
 from vitrine.core.options import Count, NonNegative, checked
-from vitrine.core.precision import in_full
+from vitrine.core.probabilities import class_probabilities
 
 MAX_FORWARD_BATCH = 64
 """Largest number of images in a forward pass: bounds the memory, and changes no result."""
@@ -20,7 +21,14 @@ Classify = Callable[[Tensor], Tensor]
 
 @checked
 def insertion_curve(
-    classify: Classify, images: Tensor, maps: Tensor, targets: Tensor, steps: Count = 50, blur: NonNegative = 11.0
+    classify: Classify,
+    images: Tensor,
+    maps: Tensor,
+    targets: Tensor,
+    steps: Count = 50,
+    blur: NonNegative = 11.0,
+    *,
+    multi_label: bool = False,
 ) -> Tensor:
     """Probability of a class while the pixels of an image are inserted into its blurred copy, the most salient first.
 
@@ -34,9 +42,10 @@ def insertion_curve(
         targets: (B,) classes.
         steps: S, the number of groups of pixels.
         blur: σ in pixels of the Gaussian that blurs the image.
+        multi_label: whether an image may have several classes, as in `class_probabilities`.
 
     Returns:
-        (B, S + 1) softmax probabilities at the shares of pixels from `step_shares`; NaN for a degenerate map.
+        (B, S + 1) probabilities at the shares of pixels from `step_shares`; NaN for a degenerate map.
 
     Raises:
         OptionError: for ``steps`` below 1 or a negative ``blur``.
@@ -51,7 +60,7 @@ def insertion_curve(
         >>> torch.allclose(curve[:, -1], model(images).softmax(dim=1)[torch.arange(2), targets])
         True
     """
-    return _curve(classify, gaussian_blur(images, blur), images, maps, targets, steps)
+    return _curve(classify, gaussian_blur(images, blur), images, maps, targets, steps, multi_label=multi_label)
 
 
 @checked
@@ -62,6 +71,8 @@ def deletion_curve(
     targets: Tensor,
     steps: Count = 50,
     background: float | Tensor = 0.0,
+    *,
+    multi_label: bool = False,
 ) -> Tensor:
     """Probability of a class while the pixels of an image are replaced by the background, the most salient first.
 
@@ -74,6 +85,7 @@ def deletion_curve(
         targets: (B,) classes.
         steps: S, the number of groups of pixels.
         background: a number or a tensor that broadcasts to the images; 0 is the mean colour of normalised images.
+        multi_label: as in `insertion_curve`.
 
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 10))
@@ -82,7 +94,7 @@ def deletion_curve(
         torch.Size([2, 5])
     """
     fill = torch.as_tensor(background, dtype=images.dtype, device=images.device).expand_as(images)
-    return _curve(classify, images, fill, maps, targets, steps)
+    return _curve(classify, images, fill, maps, targets, steps, multi_label=multi_label)
 
 
 def curve_area(curve: Tensor, num_pixels: int) -> Tensor:
@@ -112,7 +124,9 @@ def step_shares(num_pixels: int, steps: int) -> Tensor:
     return _step_counts(num_pixels, steps).double() / num_pixels
 
 
-def _curve(classify: Classify, start: Tensor, end: Tensor, maps: Tensor, targets: Tensor, steps: int) -> Tensor:
+def _curve(
+    classify: Classify, start: Tensor, end: Tensor, maps: Tensor, targets: Tensor, steps: int, *, multi_label: bool
+) -> Tensor:
     """(B, S + 1): the targets' probabilities while pixels of ``start`` are replaced by those of ``end``."""
     if maps.shape != (len(start), *start.shape[2:]):
         raise ValueError(f"maps must be {(len(start), *start.shape[2:])}, got {tuple(maps.shape)}.")
@@ -123,7 +137,8 @@ def _curve(classify: Classify, start: Tensor, end: Tensor, maps: Tensor, targets
         for counts in torch.split(step_counts, max(1, MAX_FORWARD_BATCH // len(start))):
             replaced = ranks[:, None] < counts[:, None, None]
             mixed = torch.where(replaced[:, :, None], end[:, None], start[:, None])
-            probabilities = in_full(classify(mixed.flatten(0, 1))).softmax(dim=1)
+            mixed = mixed.flatten(0, 1)
+            probabilities = class_probabilities(class_logits(classify(mixed), len(mixed)), multi_label=multi_label)
             of_targets = probabilities.gather(1, targets.repeat_interleave(len(counts))[:, None])
             parts.append(of_targets.reshape(len(start), len(counts)))
     return torch.cat(parts, dim=1).masked_fill(degenerate(maps).to(start.device)[:, None], torch.nan)
