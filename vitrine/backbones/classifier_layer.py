@@ -1,6 +1,17 @@
-"""Finds and replaces the layer that gives a network its logits."""
+"""The two ends of a network: the number of channels that it takes, and the layer that gives it its logits."""
 
 from torch import nn
+
+
+def input_channels(model: nn.Module) -> int:
+    """C of the (B, C, H, W) images that a network takes: those of its first convolution; 3 where it has none.
+
+    Example:
+        >>> input_channels(nn.Sequential(nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3)))
+        1
+    """
+    first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
+    return 3 if first is None else first.in_channels
 
 
 def classifier_layer(model: nn.Module) -> str:

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor, nn
 
+from vitrine.backbones.classifier_layer import input_channels
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.batch import Features
 
@@ -64,7 +65,7 @@ class TappedFeatures(nn.Module):
         device = next((parameter.device for parameter in self.backbone.model.parameters()), torch.device("cpu"))
         if image_size < 1:
             raise ValueError(f"image_size is {image_size}; give the side of the backbone's input in pixels, 1 or more.")
-        blank = torch.zeros(1, 3, image_size, image_size, device=device)
+        blank = torch.zeros(1, input_channels(self.backbone.model), image_size, image_size, device=device)
         try:
             with torch.no_grad():
                 output = self.backbone(blank, taps=[self.layer])

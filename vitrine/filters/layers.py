@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from vitrine.attribution.autograd.backward import ForwardTrace, Visit, forward_trace, vjp_at
+from vitrine.backbones.classifier_layer import input_channels
 from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.taps import resolve_layer
 from vitrine.core.options import OptionError
@@ -50,7 +51,7 @@ def response_layers(model: nn.Module, image_size: int | Sequence[int], layers: L
 
     Args:
         model: maps (B, C, H, W) images to (B, n) logits.
-        image_size: side of the square RGB input, or (C, H, W).
+        image_size: side of the square input, or (C, H, W).
         layers: ``"all"`` for every convolution, pooling, normalisation and fully connected layer but class layers, whose
             channels correspond to the logits one to one: logit j depends on channel j alone. ``"conv"`` for those of them
             whose outputs are maps, as the paper counts pooling among the convolutional layers. Or the names of layers with
@@ -69,7 +70,7 @@ def response_layers(model: nn.Module, image_size: int | Sequence[int], layers: L
 
 def traced_layers(model: nn.Module, image_size: int | Sequence[int], layers: Layers) -> tuple[list[ResponseLayer], int]:
     """The layers as in `response_layers`, and the number of logits."""
-    size = (3, image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    size = (input_channels(model), image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
     with eval_guard(model), torch.inference_mode(mode=False):
         trace = forward_trace(model, zero_input(model, size))
         numbers = _numbers(model, trace.visits)

@@ -23,6 +23,7 @@ from vitrine.attribution.inversion import (
     settings_of,
 )
 from vitrine.attribution.inversion.settings import Variant
+from vitrine.backbones.classifier_layer import input_channels
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.guard import eval_guard
 from vitrine.core.explanation import Explanation
@@ -125,7 +126,7 @@ class InversionExplainer(Explainer):
         super().__init__(backbone, options, classes, preprocessing)
         options = self.options
         self.settings = options.settings
-        image = torch.zeros(1, 3, options.image_size, options.image_size)
+        image = torch.zeros(1, input_channels(backbone.model), options.image_size, options.image_size)
         weight = next((one for one in backbone.model.parameters() if one.is_floating_point()), image)
         image = image.to(weight)
         with eval_guard(backbone.model):
