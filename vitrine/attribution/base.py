@@ -2,8 +2,7 @@
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -14,7 +13,7 @@ from vitrine.backbones.compiled import uncompiled
 from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.outputs import OutputChoice, class_logits, logits_given
 from vitrine.backbones.taps import captured, resolve_layer
-from vitrine.core.image_inputs import check_images
+from vitrine.core.image_inputs import check_images, run_errors_named
 from vitrine.core.options import Count, checked
 
 
@@ -117,7 +116,7 @@ class Method(ABC):
         with eval_guard(self.model), logits_given(self.model, self.output), torch.inference_mode(mode=False):
             explained = self._target(len(inputs), target, channel)
             inputs = inputs.detach().clone()  # outside inference mode, and never the caller's own memory
-            with _torch_errors_named(type(self).__name__, inputs):
+            with run_errors_named(type(self).__name__, inputs):
                 batches = [self.maps(inputs[rows], explained.select(rows)) for rows in batch_slices(len(inputs), size)]
         maps = batches[0] if len(batches) == 1 else torch.cat(batches)
         return maps if explained.is_multiple else maps.squeeze(1)
@@ -189,24 +188,6 @@ def _refusing_renamed(constructor: Callable[..., None], renamed: Mapping[str, st
         constructor(self, *args, **options)
 
     return construct
-
-
-@contextmanager
-def _torch_errors_named(method: str, inputs: Tensor) -> Iterator[None]:
-    """Turns an error of torch, whose text speaks of an operator, into one that names the method and the inputs."""
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelRunError(
-            f"{method} cannot run the model on inputs of shape {tuple(inputs.shape)} and type {inputs.dtype}: {reason}"
-        ) from error
-
-
-class ModelRunError(ValueError, RuntimeError):
-    """The model does not take the inputs, or an operator of it does not do what a method needs."""
 
 
 def batch_slices(count: int, size: int | None) -> list[slice]:

@@ -14,7 +14,7 @@ from vitrine.backbones.networks import BackboneOptions, build_network
 from vitrine.backbones.outputs import LogitsHook, OutputChoice, class_logits
 from vitrine.backbones.taps import captured
 from vitrine.backbones.weight_files import load_weights
-from vitrine.core.image_inputs import check_images
+from vitrine.core.image_inputs import check_images, run_errors_named
 
 
 class BackboneOutput(NamedTuple):
@@ -111,7 +111,8 @@ class FrozenBackbone(nn.Module):
             ValueError: for an unknown layer, with the nearest names, and for what is no batch of images.
         """
         check_images(images)
-        with eval_guard(self.model), captured(self.model, taps) as activations:
+        guard, errors = eval_guard(self.model), run_errors_named(self.options.name, images)
+        with guard, errors, captured(self.model, taps) as activations:
             logits = class_logits(self.model(images), len(images))
         return BackboneOutput(logits, dict(activations))
 

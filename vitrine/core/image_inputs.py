@@ -1,7 +1,10 @@
-"""Checks of the images that are given to a model or an explainer."""
+"""Checks of the images that are given to a model or an explainer, and errors of models that do not take them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor
 
 IMAGE_CHANNELS = {1, 3, 4}
@@ -52,3 +55,29 @@ def _refuse_not_finite(images: Tensor, name: str) -> None:
 def _kind(value: Any) -> str:
     shape = f" of shape {tuple(value.shape)}" if hasattr(value, "shape") else ""
     return f"{type(value).__module__}.{type(value).__qualname__}{shape}".removeprefix("builtins.")
+
+
+class ModelRunError(ValueError, RuntimeError):
+    """The model does not take the images, or an operator of it does not do what is asked of it."""
+
+
+@contextmanager
+def run_errors_named(user: str, images: Tensor) -> Iterator[None]:
+    """Turns an error of torch, whose text speaks of an operator, into one that names who ran the model on which images.
+
+    Args:
+        user: of the model: a method or an explainer.
+        images: that the model runs on.
+
+    Raises:
+        ModelRunError: with the first line of the error.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, ModelRunError):
+        raise
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelRunError(
+            f"{user} cannot run the model on images of shape {tuple(images.shape)} and type {images.dtype}: {reason}"
+        ) from error

@@ -17,7 +17,7 @@ from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.model_locks import model_lock
 from vitrine.core.atomic_io import atomic_folder
 from vitrine.core.explanation import Explanation
-from vitrine.core.image_inputs import check_images
+from vitrine.core.image_inputs import check_images, run_errors_named
 from vitrine.core.options import Options
 from vitrine.data.feature_store import FeatureExtractor
 from vitrine.data.preprocessing import Preprocessing
@@ -113,7 +113,8 @@ class Explainer(nn.Module, ABC):
         if not len(images):
             raise ValueError("There are no images to explain; give a batch of at least one.")
         parts = torch.split(images, internal_batch_size)
-        with model_lock(self.backbone.model):  # hooks of other threads would mix their images with these
+        # Hooks of other threads would mix their images with these.
+        with model_lock(self.backbone.model), run_errors_named(type(self).__name__, images):
             explanations = [
                 self.explain_batch(part, _part_of(target, len(images), slice(start, start + len(part))))
                 for start, part in zip(range(0, len(images), internal_batch_size), parts, strict=True)

@@ -63,5 +63,5 @@ def test_methods_and_explainers_check_their_images(images: Any, message: str) ->
 @pytest.mark.parametrize("channels", [1, 2, 4, 6])
 def test_a_wrong_number_of_channels_is_named_by_the_method(channels: int) -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))
-    with pytest.raises(ValueError, match=rf"Saliency cannot run the model .*\(2, {channels}, 8, 8\)"):
+    with pytest.raises(ValueError, match=rf"Saliency cannot run the model on images .*\(2, {channels}, 8, 8\)"):
         Saliency(model).attribute(torch.rand(2, channels, 8, 8))
