@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from vitrine.attribution.autograd.gradient_flow import differentiating
 from vitrine.attribution.base import Method
 from vitrine.attribution.captum_adapter import captum_attr
 from vitrine.attribution.lrp.rules import ExplainedCopy, check_rules, relevance
@@ -70,7 +71,7 @@ class LRP(Method):
         pixels = inputs.to(torch.promote_types(inputs.dtype, torch.float32))
         maps = pixels.new_zeros(*indices.shape, *pixels.shape[1:])
         if maps.numel():
-            with torch.autocast(inputs.device.type, enabled=False):
+            with differentiating(self.model), torch.autocast(inputs.device.type, enabled=False):
                 self._check_rules(target.layer, pixels)
                 network = ExplainedCopy(self.model, target.layer, pixels.dtype)
                 for k, column in enumerate(indices.unbind(dim=1)):
