@@ -198,11 +198,11 @@ def test_optimised_torchscript_and_parameters_of_inference_mode_are_refused() ->
     plain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(400, 5)).eval()
     with pytest.warns(FutureWarning, match="jit"):
         script = torch.jit.optimize_for_inference(torch.jit.script(plain))
+    pixels = images().requires_grad_()
     with pytest.raises(ValueError, match="TorchScript"):
-        Saliency(nn.Sequential(script)).attribute(images(), target=1)
+        check_gradient(script(pixels), pixels, nn.Sequential(script))
     with torch.inference_mode():
         made = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(400, 5))
-    pixels = images().requires_grad_()
     with pytest.raises(ValueError, match=r"made in torch.inference_mode.*Occlusion"), differentiating(made):
         made(pixels)
     with pytest.raises(RuntimeError, match="another"), differentiating(made):
