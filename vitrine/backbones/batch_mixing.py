@@ -1,6 +1,7 @@
 """Networks that mix a batch: whether the output of one image depends on the other images that run with it."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from vitrine.backbones.guard import eval_guard
+from vitrine.backbones.structure import has_hooks
 
 PROBES = 4
 """Images of a probe: the first and the last of a batch, and two others between them."""
@@ -21,7 +23,7 @@ PER_IMAGE = {
 }
 """Layers that treat images one by one in eval mode; batch norms only with running statistics."""
 
-_mixing: "WeakKeyDictionary[nn.Module, tuple[int, bool]]" = WeakKeyDictionary()
+_mixing: WeakKeyDictionary[nn.Module, tuple[tuple[Any, ...], bool]] = WeakKeyDictionary()
 
 
 def mixes_batch(model: nn.Module, inputs: Tensor) -> bool:
@@ -44,20 +46,17 @@ def mixes_batch(model: nn.Module, inputs: Tensor) -> bool:
     """
     if len(inputs) < 2:
         return False
-    modules = hash(tuple(map(id, model.modules())))
-    known = _mixing.get(model)
-    if known is not None and known[0] == modules:
-        return known[1]
-    mixing = _mixes(model, inputs.detach())
-    if mixing is not None:
-        _mixing[model] = modules, mixing
-    return bool(mixing)
-
-
-def _mixes(model: nn.Module, inputs: Tensor) -> bool | None:
-    if any(isinstance(module, _BatchNorm) and _has_no_statistics(module) for module in model.modules()):
+    modules = list(model.modules())
+    if any(isinstance(module, _BatchNorm) and _has_no_statistics(module) for module in modules):
         return True
-    return False if _is_per_image(model) else _outputs_differ(model, inputs)
+    present = tuple((id(module), type(module)) for module in modules)
+    known = _mixing.get(model)
+    if known is not None and known[0] == present:
+        return known[1]
+    mixing = False if _is_per_image(model) else _outputs_differ(model, inputs.detach())
+    if mixing is not None:
+        _mixing[model] = present, mixing
+    return bool(mixing)
 
 
 def _has_no_statistics(norm: _BatchNorm) -> bool:
@@ -66,7 +65,7 @@ def _has_no_statistics(norm: _BatchNorm) -> bool:
 
 def _is_per_image(model: nn.Module) -> bool:
     """Whether the layers alone tell that images are treated one by one."""
-    if any(module._forward_hooks or module._forward_pre_hooks for module in model.modules()):  # noqa: SLF001
+    if has_hooks(model):
         return False
     if type(model) is nn.Sequential:
         return all(map(_is_per_image, model))

@@ -12,6 +12,18 @@ from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import Checkpoi
 from torch.utils import checkpoint as torch_checkpoint
 from torch.utils.checkpoint import checkpoint, checkpoint_sequential, create_selective_checkpoint_contexts
 
+from vitrine.attribution import (
+    LRP,
+    Deconvnet,
+    ExcitationBackprop,
+    ExtremalPerturbation,
+    GradCAM,
+    GuidedBackprop,
+    IntegratedGradients,
+    InversionMask,
+    LayerCAM,
+    Saliency,
+)
 from vitrine.backbones.checkpointing import without_checkpointing
 
 Run = Callable[..., Tensor]
@@ -22,12 +34,12 @@ class Checkpointed(nn.Module):
 
     def __init__(self, run: Run) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.Tanh(), nn.Conv2d(4, 2, 3))
-        self.head = nn.Linear(2, 3)
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3))
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 3))
         self.run = run
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.run(self.body, x).mean(dim=(2, 3)))
+        return self.head(self.run(self.body, x))
 
 
 def wrapped(implementation: CheckpointImpl, body: nn.Module, x: Tensor) -> Tensor:
@@ -135,3 +147,29 @@ def test_a_version_of_torch_without_the_names_keeps_its_checkpointing(monkeypatc
     with without_checkpointing(), torch.no_grad():
         model(pixels)
     assert not hasattr(torch_checkpoint, "_checkpoint_hook")
+
+
+METHODS: dict[str, Callable[[nn.Module], Any]] = {
+    "Saliency": Saliency,
+    "IntegratedGradients": lambda model: IntegratedGradients(model, steps=3),
+    "GuidedBackprop": GuidedBackprop,
+    "GradCAM": GradCAM,
+    "LayerCAM of a layer within": lambda model: LayerCAM(model, "body.2"),
+    "ExcitationBackprop": ExcitationBackprop,
+    "LRP": LRP,
+    "ExtremalPerturbation": lambda model: ExtremalPerturbation(model, iterations=2, step=4, sigma=4.0, blur=2.0),
+    "InversionMask": lambda model: InversionMask(model, variant="fine", class_steps=2),
+    "channel": lambda model: Deconvnet(model, "body.2"),
+}
+
+
+@pytest.mark.parametrize("form", ["reentrant", "not reentrant", "sequential, reentrant"])
+def test_methods_give_what_they_give_without_checkpointing(form: str) -> None:
+    torch.manual_seed(0)
+    model, images = Checkpointed(FORMS[form]), torch.randn(2, 3, 12, 12)
+    plain = copy.deepcopy(model)
+    plain.run = lambda body, x: body(x)
+    for name, make in METHODS.items():
+        explained = {"channel": 1} if name == "channel" else {"target": 1}
+        actual, expected = (make(one).attribute(images, **explained) for one in (model, plain))
+        torch.testing.assert_close(actual, expected, rtol=0, atol=0)

@@ -56,13 +56,15 @@ def check_gradient(
         ValueError: if no gradient leads there, with the likely cause.
     """
     if not leads_to(output, inputs):
-        what = f"the logits of {type(model).__name__}" if layer is None else f"layer {layer!r} of {type(model).__name__}"
+        what = (
+            f"the logits of {type(model).__name__}" if layer is None else f"layer {layer!r} of {type(model).__name__}"
+        )
         cause = _cause(model, inputs if images is None else images)
         raise ValueError(f"No gradient leads from {what} back to its inputs: {cause}; {REMEDY}.")
 
 
 def leads_to(output: Tensor, inputs: Tensor) -> bool:
-    """Whether a way through the graph of an output reaches the inputs, none of whose operators has a slope of 0 everywhere."""
+    """Whether a way through the graph of an output reaches the inputs past no operator with a slope of 0 everywhere."""
     if not (output.requires_grad and inputs.requires_grad):
         return False
     end = get_gradient_edge(inputs).node
@@ -81,7 +83,9 @@ def _is_step(node: Node) -> bool:
 def _cause(model: nn.Module, images: Tensor) -> str:
     """What keeps gradients from the inputs, as far as another forward pass shows."""
     found: list[str] = []
-    modules = [(name, module) for name, module in model.named_modules() if not isinstance(module, torch.jit.ScriptModule)]
+    modules = [
+        (name, module) for name, module in model.named_modules() if not isinstance(module, torch.jit.ScriptModule)
+    ]
     handles = [module.register_forward_pre_hook(_finding_modes(found, name)) for name, module in modules if name]
     handles += [module.register_forward_hook(_finding_losses(found, name)) for name, module in modules if name]
     weight = next((p for p in model.parameters() if p.is_floating_point()), images)
@@ -113,10 +117,10 @@ def _finding_modes(found: list[str], name: str) -> Any:
 def _finding_losses(found: list[str], name: str) -> Any:
     def find(module: nn.Module, inputs: Any, output: Any) -> None:
         outputs = list(tensors_in(output))
-        if torch.is_grad_enabled() and outputs and not any(map(_carries, outputs)):
-            if any(map(_carries, tensors_in(inputs))):
-                kind = "quantised " if "quantized" in type(module).__module__ else ""
-                found.append(f"its layer {name!r}, a {kind}{type(module).__name__}, passes none on")
+        lost = torch.is_grad_enabled() and outputs and not any(map(_carries, outputs))
+        if lost and any(map(_carries, tensors_in(inputs))):
+            kind = "quantised " if "quantized" in type(module).__module__ else ""
+            found.append(f"its layer {name!r}, a {kind}{type(module).__name__}, passes none on")
 
     return find
 

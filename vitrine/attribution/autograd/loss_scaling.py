@@ -66,4 +66,6 @@ def has_float16(output: Tensor | GradientEdge) -> bool:
     """Whether a value in float16 is in the graph of an output, also if the output itself is wider (autocast, a cast)."""
     root: Node | None = get_gradient_edge(output).node if isinstance(output, Tensor) else output.node
     # One of each output of a node, whose type the gradient that arrives there has; torch has no public name for it.
-    return any(metadata.dtype == torch.float16 for node in walk([root]) for metadata in getattr(node, "_input_metadata", ()))
+    return any(
+        metadata.dtype == torch.float16 for node in walk([root]) for metadata in getattr(node, "_input_metadata", ())
+    )

@@ -20,11 +20,10 @@ IntegrationRule = Literal["gausslegendre", "riemann_left", "riemann_right", "rie
 
 
 class IntegratedGradients(PerImageMethod):
-    """(x − x') · ∫₀¹ ∂f/∂x (x' + α (x − x')) dα, from a baseline x' to the image x: (B, C, H, W), in float32 or
-    wider.
+    """(x − x') · ∫₀¹ ∂f/∂x (x' + α (x − x')) dα, from a baseline x' to the image x: (B, C, H, W).
 
-    A map sums to f(x) − f(x'), up to the error of the integration. For a channel with places, f is its sum over them. Captum
-    computes the maps, by ``steps`` forward passes for each target.
+    A map sums to f(x) − f(x'), up to the error of the integration, and is in float32 or wider. For a channel with places, f
+    is its sum over them. Captum computes the maps, by ``steps`` forward passes for each target.
 
     Args:
         model: as in `Method`.

@@ -17,9 +17,9 @@ from vitrine.core.precision import in_full
 
 
 class SmoothGrad(PerImageMethod):
-    """|1/n Σ ∂f/∂x (x + ε)| over n draws ε ~ N(0, σ²), with σ = noise · (max x − min x) of the image: (B, C, H, W), in
-    float32 or wider.
+    """|1/n Σ ∂f/∂x (x + ε)| over n draws ε ~ N(0, σ²), with σ = noise · (max x − min x) of the image: (B, C, H, W).
 
+    Maps are in float32 or wider.
     If no class is given, it is the one predicted for the image without noise. All images get the same draws, at every call.
 
     Args:

@@ -72,6 +72,7 @@ class InvertedNetwork:
             classes_of: maps (B, C) logits to the (B,) classes to explain; the predicted ones by default.
             evidence: whether to compute the evidence for them, which costs a backward pass from the logits to l₁.
         """
+        self.copy.renew()
         model = self.copy.of(images)
         kind, gate = self.settings.maps, self.settings.gate
         backward = evidence or kind != "activations"

@@ -88,7 +88,7 @@ class Forward(torch.autograd.Function):
     """Has no backward pass."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
+    def forward(_ctx: Any, x: Tensor) -> Tensor:
         return x * 2
 
 
@@ -98,7 +98,7 @@ unregistered = [torch.ones(5, requires_grad=True)]
 CLOSED: dict[str, Callable[[Net, Tensor], Tensor]] = {
     "no_grad": within(torch.no_grad),
     "inference_mode": within(torch.inference_mode),
-    "set_grad_enabled": within(lambda: torch.set_grad_enabled(False)),  # noqa: FBT003 - its only argument
+    "set_grad_enabled": within(lambda: torch.set_grad_enabled(False)),
     "frozen body": without_gradient(torch.no_grad),
     "detach": as_features(Tensor.detach),
     "data": as_logits(lambda x: x.data),
@@ -112,7 +112,7 @@ CLOSED: dict[str, Callable[[Net, Tensor], Tensor]] = {
     "whole division": as_features(lambda x: torch.div(x, 0.01, rounding_mode="floor")),
     "without backward": as_features(Forward.apply),
     "without derivative": as_features(lambda x: torch.heaviside(x - 0.1, torch.zeros(()))),
-    "constants": lambda net, images: torch.ones(len(images), 5),
+    "constants": lambda _net, images: torch.ones(len(images), 5),
     "parameters alone": lambda net, images: net.head.bias.expand(len(images), 5),
     "graph without the image": as_logits(lambda x: x.detach() * unregistered[0]),
 }

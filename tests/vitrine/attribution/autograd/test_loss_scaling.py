@@ -107,7 +107,9 @@ def test_maps_are_in_float32(method: Callable[[nn.Module], Any], dtype: torch.dt
 
 MASKS: dict[str, Callable[[nn.Module], Any]] = {
     "extremal": lambda model: ExtremalPerturbation(model, iterations=4, step=16, sigma=16.0, area_weight=0.01),
-    "meaningful": lambda model: MeaningfulPerturbation(model, iterations=4, grid=6, blur=4.0, l1=0, tv=0, centred_start=False),
+    "meaningful": lambda model: MeaningfulPerturbation(
+        model, iterations=4, grid=6, blur=4.0, l1=0, tv=0, centred_start=False
+    ),
     "inversion": lambda model: InversionMask(model, "3", inversion_steps=0, class_steps=4, class_penalty=0.0),
     "inversion, guided": lambda model: InversionMask(model, "3", variant="fine", class_steps=2),
 }
