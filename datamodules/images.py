@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from torch.utils.data import Dataset
 
 from datamodules.damaged import Damaged, SkipCounter, read_or_skip
@@ -15,12 +14,14 @@ from datamodules.loaders import WholeLoader
 from datamodules.options import LoadingOptions, OnError
 from datamodules.ranks import RankShare
 from datamodules.samples import Sample, SampleError
+from vitrine.data.colours import to_rgb
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.data.shards.converters.folder import EXTENSIONS
+from vitrine.data.shards.images import decode_upright
 
 
 class ImageFolder(Dataset[Sample]):
-    """All images below a folder, each named by its path in it.
+    """All images below a folder, upright, each named by its path in it; of an animation, its first frame.
 
     Args:
         root: the folder.
@@ -49,11 +50,13 @@ class ImageFolder(Dataset[Sample]):
     def __getitem__(self, number: int) -> Sample:
         path = self.paths[number]
         try:
-            with Image.open(path) as image:
-                pixels = self.preprocessing(image)
-        except Exception as error:  # Pillow's decoders raise many kinds
-            raise SampleError(f"{path} is no readable image ({error}); mend or remove it.") from error
-        return {"key": self._key(number), "image": pixels}
+            image = decode_upright(path.read_bytes(), str(path))
+            pixels = to_rgb(image.pixels, str(path))
+        except OSError as error:
+            raise SampleError(f"{path} cannot be read ({error.strerror}); mend or remove it.") from error
+        except ValueError as error:
+            raise SampleError(str(error)) from error
+        return {"key": self._key(number), "image": self.preprocessing(pixels)}
 
     def __getitems__(self, numbers: Sequence[int]) -> list[Sample | Damaged]:
         """Images, or what is wrong with them where ``on_error`` is ``skip``."""

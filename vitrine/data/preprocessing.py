@@ -13,11 +13,15 @@ from torchvision.transforms import v2
 from typing_extensions import override
 
 from vitrine.core.options import Count, OptionError, Options, Positive, Range
+from vitrine.data.colours import to_rgb
+from vitrine.data.orientation import upright
 from vitrine.data.shards.schema import BOX_ENTRIES
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 Finite = Annotated[float, Range()]
+_LONGEST = 32
+"""Times of its short side that the long side of an image is resized at."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +58,18 @@ class Preprocessing(Options):
             raise OptionError("resize", self.resize, f"the size {self.size} or more, or null")
 
     def __call__(self, image: Image.Image) -> Tensor:
-        """(3, H, W) normalised input for one image."""
-        prepared: Tensor = self.sample({"image": tv_tensors.Image(image.convert("RGB"))})["image"]
+        """(3, H, W) normalised input for one image of any colour mode: upright, without transparency.
+
+        Raises:
+            ValueError: where the range of its values is unknown, see `to_rgb`.
+        """
+        name = str(getattr(image, "filename", ""))
+        prepared: Tensor = self.sample({"image": tv_tensors.Image(to_rgb(upright(image), name))})["image"]
         return prepared
 
     def sample(self, sample: dict[str, Any]) -> dict[str, Any]:
         """Transforms a sample, a dict of tv_tensors with ``image`` and its annotations; `finished` describes the result."""
-        return self.finished(self._geometry()(sample))
+        return self.finished(self._geometry()(self._shortened(sample)))
 
     def augmented(self, sample: dict[str, Any]) -> dict[str, Any]:
         """As `sample`, with a random crop and horizontal flip; names of left and right parts are not swapped by a flip."""
@@ -99,6 +108,15 @@ class Preprocessing(Options):
     def key(self) -> str:
         """Cache key: a text that differs whenever the inputs could differ."""
         return json.dumps(self.to_dict(), sort_keys=True)
+
+    def _shortened(self, sample: dict[str, Any]) -> dict[str, Any]:
+        """Cuts the ends off very long images, of which the centre crop keeps the middle, so that resizing stays small."""
+        height, width = sample["image"].shape[-2:]
+        longest = _LONGEST * min(height, width)
+        if self.resize is None or max(height, width) <= longest:
+            return sample
+        shortened: dict[str, Any] = v2.CenterCrop((min(height, longest), min(width, longest)))(sample)
+        return shortened
 
     def _geometry(self) -> v2.Transform:
         if self.resize is None:
