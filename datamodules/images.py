@@ -51,12 +51,14 @@ class ImageFolder(Dataset[Sample]):
         path = self.paths[number]
         try:
             image = decode_upright(path.read_bytes(), str(path))
-            pixels = to_rgb(image.pixels, str(path))
-        except OSError as error:
-            raise SampleError(f"{path} cannot be read ({error.strerror}); mend or remove it.") from error
+        except (OSError, ValueError) as error:
+            reason = error.__context__ or error  # what the decoder said, without the name of the file
+            raise SampleError(f"{path} is no readable image ({reason}); mend or remove it.") from error
+        try:
+            pixels = self.preprocessing(to_rgb(image.pixels, str(path)))
         except ValueError as error:
             raise SampleError(str(error)) from error
-        return {"key": self._key(number), "image": self.preprocessing(pixels)}
+        return {"key": self._key(number), "image": pixels}
 
     def __getitems__(self, numbers: Sequence[int]) -> list[Sample | Damaged]:
         """Images, or what is wrong with them where ``on_error`` is ``skip``."""

@@ -1,3 +1,4 @@
+import io
 import json
 import math
 from typing import Any
@@ -8,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision import tv_tensors
 
+from tests.helpers import oriented_pictures as pictures
 from vitrine.data.preprocessing import Preprocessing
 
 HEIGHT, WIDTH = 60, 100
@@ -205,3 +207,31 @@ def test_keys_tell_preprocessings_apart() -> None:
 def test_wrong_sizes_are_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Preprocessing(**options)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
+def test_a_picture_is_turned_upright(kind: str) -> None:
+    preprocessing = Preprocessing(40, None)
+    upright = Image.fromarray(pictures.upright_of(pictures.stored_pixels(), 8).copy())
+    lying = Image.open(io.BytesIO(pictures.encoded(pictures.stored_pixels(), kind, 8)))
+    torch.testing.assert_close(preprocessing(lying), preprocessing(upright), atol=0.1, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(1, 5000), (5000, 1), (3, 999), (1, 1)])
+def test_very_long_pictures_keep_their_middle(size: tuple[int, int]) -> None:
+    """The centre crop of a picture that grows brighter along its long side is as bright as its middle."""
+    ramp = torch.linspace(0, 255, max(size)).to(torch.uint8)
+    pixels = ramp.expand(size[1], size[0]) if size[0] > size[1] else ramp[:, None].expand(size[1], size[0])
+    preprocessing = Preprocessing(32, 36, mean=(0, 0, 0), std=(1, 1, 1))
+    prepared = preprocessing(Image.fromarray(pixels.contiguous().numpy()))
+    assert prepared.shape == (3, 32, 32)
+    assert (prepared - ramp[max(size) // 2] / 255).abs().max() < 0.02
+
+
+def test_annotation_of_a_very_long_picture_follows_it() -> None:
+    image = torch.zeros(3, 4, 4000, dtype=torch.uint8)
+    image[:, 1:3, 1998:2002] = 255
+    box = tv_tensors.BoundingBoxes(torch.tensor([[1998.0, 1, 2002, 3]]), format="XYXY", canvas_size=(4, 4000))
+    done = Preprocessing(32, 32).sample({"image": tv_tensors.Image(image), "boxes": box})
+    assert done["boxes"].tolist() == [[0, 8, 32, 24]]
+    assert done["image"][0, 16, 16] > 2

@@ -173,3 +173,5 @@ def read_size(path: Path) -> ImageSize:
         raise FileNotFoundError(f"{path} does not exist: restore the file, or remove it from the set.") from None
     except UnidentifiedImageError:
         raise ValueError(f"{path} is no image that Pillow can read: replace or remove it.") from None
+    except Exception as error:  # noqa: BLE001 - Pillow raises many kinds on broken headers
+        raise ValueError(f"{path} is a broken image ({error}): replace or remove it.") from None

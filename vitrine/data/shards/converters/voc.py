@@ -100,8 +100,8 @@ def _annotated_size(root: ET.Element, path: Path, image: Path) -> tuple[int, int
     """Width and height in an annotation file, those of its image; None where they are absent or 0, as in some files."""
     texts = [root.findtext(f"size/{side}", "0").strip() for side in ("width", "height")]
     try:
-        width, height = (int(text or 0) for text in texts)
-    except ValueError:
+        width, height = (int(float(text or 0)) for text in texts)
+    except (ValueError, OverflowError):
         raise ValueError(f"{path}: the size {' x '.join(texts)} cannot be read: {_AGAIN}.") from None
     if not width or not height:
         return None
