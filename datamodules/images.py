@@ -1,10 +1,12 @@
 """Image folders: images without labels, for prediction."""
 
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from PIL import UnidentifiedImageError
 from torch.utils.data import Dataset
 
 from datamodules.damaged import Damaged, SkipCounter, read_or_skip
@@ -52,8 +54,9 @@ class ImageFolder(Dataset[Sample]):
         try:
             image = decode_upright(path.read_bytes(), str(path))
         except (OSError, ValueError) as error:
-            reason = error.__context__ or error  # what the decoder said, without the name of the file
-            raise SampleError(f"{path} is no readable image ({reason}); mend or remove it.") from error
+            raise SampleError(f"{path} is no readable image ({_reason(error)}); mend or remove it.") from error
+        if image.has_frames:
+            warnings.warn(f"{path} has several frames or pages; the first is taken.", stacklevel=2)
         try:
             pixels = self.preprocessing(to_rgb(image.pixels, str(path)))
         except ValueError as error:
@@ -69,6 +72,13 @@ class ImageFolder(Dataset[Sample]):
 
     def _key(self, number: int) -> str:
         return self.paths[number].relative_to(self.root).as_posix()
+
+
+def _reason(error: Exception) -> str:
+    """What the decoder said, without the name of the file."""
+    if isinstance(error.__context__, UnidentifiedImageError):
+        return "none of the formats that Pillow knows"
+    return str(error.__context__ or error)
 
 
 def folder_loader(images: ImageFolder, loading: LoadingOptions, share: RankShare, skipped: SkipCounter) -> WholeLoader:

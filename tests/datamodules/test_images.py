@@ -46,8 +46,16 @@ def test_folders_without_images_are_named(tmp_path: Path) -> None:
 
 def test_a_broken_image_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"no image")
-    with pytest.raises(SampleError, match=r"a\.png is no readable image"):
+    with pytest.raises(SampleError, match=r"a\.png is no readable image \(none of the formats that Pillow knows\)"):
         ImageFolder(tmp_path, TINY)[0]
+
+
+def test_of_an_animation_the_first_frame_is_taken(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("white", "black")]
+    frames[0].save(tmp_path / "a.tif", save_all=True, append_images=frames[1:])
+    with pytest.warns(UserWarning, match=r"a\.tif has several frames or pages; the first is taken"):
+        image = ImageFolder(tmp_path, TINY)[0]["image"]
+    assert image.min() > 2
 
 
 def test_the_error_of_a_worker_is_its_last_sentence() -> None:

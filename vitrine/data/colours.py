@@ -8,7 +8,8 @@ from PIL import Image, TiffImagePlugin
 
 _EIGHT_BIT = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"})
 _PREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
-_BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
+_WHITE_IS_ZERO, _SIGNED = 0, 2
 _SIXTEEN_BIT_FORMATS = frozenset({"PNG", "PPM"})
 """Formats whose whole numbers of mode "I" have 16 bits: older releases of Pillow read 16-bit PNGs so."""
 _TOP = 65535
@@ -24,8 +25,8 @@ def to_rgb(picture: Image.Image, name: str = "") -> Image.Image:
         name: of the picture in messages; its file's name without it.
 
     Raises:
-        ValueError: where the range of its values is unknown: floats outside 0 … 1, NaN, 32-bit whole numbers above 65535
-            or all below 256, or colours that Pillow cannot convert.
+        ValueError: where the range of its values is unknown: floats outside 0 … 1, NaN, signed whole numbers of 8 or 16
+            bits, those of 32 bits above 65535 or all below 256, or colours that Pillow cannot convert.
     """
     return eight_bit(picture, name).convert("RGB")
 
@@ -33,6 +34,8 @@ def to_rgb(picture: Image.Image, name: str = "") -> Image.Image:
 def eight_bit(picture: Image.Image, name: str = "") -> Image.Image:
     """A picture in a mode of 8 bits a channel; the arguments and errors are those of `to_rgb`."""
     name = name or str(getattr(picture, "filename", "")) or "The picture"
+    if _is_signed(picture):
+        raise ValueError(f"{name} has signed whole numbers, of which black and white are not known: save it unsigned.")
     if picture.mode in _EIGHT_BIT:
         return picture
     if picture.mode in _PREMULTIPLIED:
@@ -69,6 +72,14 @@ def _top(picture: Image.Image) -> int | None:
     if picture.mode == "I" and picture.format not in _SIXTEEN_BIT_FORMATS:
         return None
     return _TOP
+
+
+def _is_signed(picture: Image.Image) -> bool:
+    """Whether a TIFF has signed numbers of 8 or 16 bits, whose white may be half or all of the range."""
+    if not isinstance(picture, TiffImagePlugin.TiffImageFile):
+        return False
+    bits = picture.tag_v2.get(_BITS_PER_SAMPLE, (1,))[0]
+    return bits <= 16 and _SIGNED in picture.tag_v2.get(_SAMPLE_FORMAT, ())
 
 
 def _from_black(values: NDArray[Any], top: int, picture: Image.Image) -> NDArray[Any]:

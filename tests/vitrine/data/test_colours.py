@@ -75,6 +75,15 @@ def test_values_of_an_unknown_range_are_refused(values: np.ndarray, range_: str)
         to_rgb(picture, "x.tif")
 
 
+@pytest.mark.parametrize(("kind", "mode"), [(np.uint8, "L"), (np.uint16, "I;16")])
+def test_signed_values_are_refused(kind: Any, mode: str) -> None:
+    picture = saved(Image.fromarray(np.array([[0, 200]], kind)), "TIFF", tiffinfo={339: 2})
+    picture.tag_v2[339] = (2,)  # type: ignore[attr-defined]
+    assert picture.mode in {mode, "I"}
+    with pytest.raises(ValueError, match=r"x\.tif has signed whole numbers"):
+        to_rgb(picture, "x.tif")
+
+
 def test_a_picture_is_named_by_its_file(tmp_path: Any) -> None:
     Image.fromarray(np.full((2, 2), 7, np.float32)).save(tmp_path / "a.tif")
     with Image.open(tmp_path / "a.tif") as picture, pytest.raises(ValueError, match=r"a\.tif has values"):

@@ -52,6 +52,8 @@ class DecodedImage:
     format: str
     orientation: Orientation
     """By which the stored pixels were turned."""
+    has_frames: bool
+    """Whether the file has further frames or pages."""
 
 
 def decode(data: bytes, name: str) -> Image.Image:
@@ -81,7 +83,8 @@ def decode_upright(data: bytes, name: str) -> DecodedImage:
     if picture.format == "TIFF":  # which `decode` has turned already
         with Image.open(io.BytesIO(data)) as header:
             orientation = orientation_of(header)
-    return DecodedImage(upright(picture), picture.format or "", orientation)
+    has_frames = picture.format in _ANIMATED_FORMATS and _num_frames(data) > 1
+    return DecodedImage(upright(picture), picture.format or "", orientation, has_frames)
 
 
 def encode_image(data: bytes, name: str) -> EncodedImage:
@@ -94,10 +97,9 @@ def encode_image(data: bytes, name: str) -> EncodedImage:
     """
     image = decode_upright(data, name)
     extension = _STORED_FORMATS.get(image.format)
-    has_frames = image.format in _ANIMATED_FORMATS and _num_frames(data) > 1
     if extension is None or image.orientation:
         data, extension = to_png(_in_png_mode(image, name)), "png"
-    return EncodedImage(data, extension, *image.pixels.size, image.orientation, has_frames)
+    return EncodedImage(data, extension, *image.pixels.size, image.orientation, image.has_frames)
 
 
 def encode_objects(data: bytes, name: str) -> EncodedImage:
