@@ -16,7 +16,7 @@ from datamodules.loaders import WholeLoader
 from datamodules.options import LoadingOptions, OnError
 from datamodules.ranks import RankShare
 from datamodules.samples import Sample, SampleError
-from vitrine.data.colours import to_rgb
+from vitrine.data.colours import to_mode
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.data.shards.converters.folder import EXTENSIONS
 from vitrine.data.shards.images import decode_upright
@@ -58,7 +58,7 @@ class ImageFolder(Dataset[Sample]):
         if image.has_frames:
             warnings.warn(f"{path} has several frames or pages; the first is taken.", stacklevel=2)
         try:
-            pixels = self.preprocessing(to_rgb(image.pixels, str(path)))
+            pixels = self.preprocessing(to_mode(image.pixels, self.preprocessing.mode, str(path)))
         except ValueError as error:
             raise SampleError(str(error)) from error
         return {"key": self._key(number), "image": pixels}

@@ -14,7 +14,7 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
 from vitrine.core.batch import Batch
-from vitrine.data.colours import to_rgb
+from vitrine.data.colours import Mode, to_mode
 from vitrine.data.orientation import UPRIGHT, Orientation, Size, orientation_of
 from vitrine.data.shards.images import is_binary
 from vitrine.data.shards.masks import on_pixels
@@ -47,13 +47,14 @@ def record_of(raw: RawSample) -> dict[str, Any]:
     return record
 
 
-def decode(raw: RawSample, index: ShardIndex, folder: Path | str) -> Sample:
+def decode(raw: RawSample, index: ShardIndex, folder: Path | str, mode: Mode = "RGB") -> Sample:
     """A sample as tv_tensors, so that geometric transforms apply to its annotation too.
 
     Args:
         raw: the undecoded sample.
         index: of its split, which says what it is annotated with.
         folder: of its split, for messages.
+        mode: colours of the image.
 
     Raises:
         SampleError: for a missing or broken image, and for a mask of another size.
@@ -65,7 +66,7 @@ def decode(raw: RawSample, index: ShardIndex, folder: Path | str) -> Sample:
         raise SampleError(f"{name} has no image; run python -m vitrine.shards verify {folder}.")
     stored = _open(raw[extension], f"The image of {name}")
     orientation = orientation_of(stored)
-    image = tv_tensors.Image(F.pil_to_tensor(_rgb(orientation.pixels(stored), f"The image of {name}")))
+    image = tv_tensors.Image(F.pil_to_tensor(_in_mode(orientation.pixels(stored), mode, f"The image of {name}")))
     sample: Sample = {"key": raw["__key__"], "label": _label(record["label"], index), "image": image}
     canvas = _Canvas(stored.size, orientation, _annotated_size(record, stored.size))
     for annotation in index.annotations:
@@ -101,9 +102,9 @@ def _open(data: bytes, name: str) -> Image.Image:
     return image
 
 
-def _rgb(picture: Image.Image, name: str) -> Image.Image:
+def _in_mode(picture: Image.Image, mode: Mode, name: str) -> Image.Image:
     try:
-        return to_rgb(picture, name)
+        return to_mode(picture, mode, name)
     except ValueError as error:
         raise SampleError(str(error)) from error
 
@@ -142,7 +143,8 @@ class _Canvas:
                 f"{name} is {picture.width} x {picture.height}, its image {self.stored[0]} x {self.stored[1]}; convert the"
                 " set again."
             )
-        return F.pil_to_tensor(turned)[:1]
+        values: Tensor = F.pil_to_tensor(turned)[:1]
+        return values
 
 
 def _boxes(raw: RawSample, record: dict[str, Any], canvas: _Canvas, name: str) -> Sample:  # noqa: ARG001

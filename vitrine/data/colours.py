@@ -1,18 +1,34 @@
 """Conversion of pictures of any mode to 8-bit colours, by the range of their type."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 
 _EIGHT_BIT = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"})
+_CONVERTIBLE = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA"})
+"""Modes that Pillow converts to grey, and to RGB with opacity."""
 _PREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
 _WHITE_IS_ZERO, _SIGNED = 0, 2
 _SIXTEEN_BIT_FORMATS = frozenset({"PNG", "PPM"})
 """Formats whose whole numbers of mode "I" have 16 bits: older releases of Pillow read 16-bit PNGs so."""
 _TOP = 65535
+
+
+Mode = Literal["RGB", "L", "RGBA"]
+"""Colour mode of a network's input: three channels, one of grey, or four with opacity."""
+NUM_CHANNELS: Mapping[Mode, int] = {"RGB": 3, "L": 1, "RGBA": 4}
+
+
+def to_mode(picture: Image.Image, mode: Mode, name: str = "") -> Image.Image:
+    """As `to_rgb`, in 8-bit grey, or with the opacity of each pixel, which is 255 where the picture has no transparency."""
+    colours = eight_bit(picture, name)
+    if mode != "RGB" and colours.mode not in _CONVERTIBLE:
+        colours = colours.convert("RGB")
+    return colours.convert(mode)
 
 
 def to_rgb(picture: Image.Image, name: str = "") -> Image.Image:
@@ -28,7 +44,7 @@ def to_rgb(picture: Image.Image, name: str = "") -> Image.Image:
         ValueError: where the range of its values is unknown: floats outside 0 … 1, NaN, signed whole numbers of 8 or 16
             bits, those of 32 bits above 65535 or all below 256, or colours that Pillow cannot convert.
     """
-    return eight_bit(picture, name).convert("RGB")
+    return to_mode(picture, "RGB", name)
 
 
 def eight_bit(picture: Image.Image, name: str = "") -> Image.Image:

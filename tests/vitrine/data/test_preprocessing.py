@@ -166,6 +166,30 @@ def test_one_picture_is_prepared_like_a_sample(mode: str) -> None:
     assert preprocessing(picture).dtype == torch.float32
 
 
+@pytest.mark.parametrize(
+    ("mode", "pixel", "right"),
+    [
+        ("L", (100, 100, 100, 0), [100]),
+        ("L", (255, 0, 0, 255), [76]),  # 0.299 of red
+        ("RGB", (10, 20, 30, 40), [10, 20, 30]),
+        ("RGBA", (10, 20, 30, 40), [10, 20, 30, 40]),
+    ],
+)
+def test_channels_are_those_of_the_mode(mode: Any, pixel: tuple[int, ...], right: list[int]) -> None:
+    channels = len(right)
+    preprocessing = Preprocessing(8, None, (0.25,) * channels, (0.5,) * channels, mode)
+    picture = Image.new("RGBA", (8, 8), pixel)
+    prepared = preprocessing(picture)
+    assert prepared.shape == (channels, 8, 8)
+    torch.testing.assert_close(preprocessing.denormalize(prepared[None])[0, :, 0, 0] * 255, torch.tensor(right).float())
+    opaque = {"RGBA": [255]}.get(mode, [])
+    for source in ("CMYK", "HSV", "1", "L", "LA", "P", "PA", "YCbCr", "RGB"):
+        through = Image.new("RGB", (8, 8), (255, 255, 255)).convert({"PA": "P"}.get(source, source)).convert(source)
+        white = preprocessing.denormalize(preprocessing(through)[None])[0, :, 0, 0] * 255
+        torch.testing.assert_close(white, torch.tensor([255.0] * (channels - len(opaque)) + opaque), atol=2, rtol=0)
+    assert Preprocessing.from_dict(json.loads(json.dumps(preprocessing.to_dict()))) == preprocessing
+
+
 def test_denormalize_inverts() -> None:
     preprocessing = Preprocessing(8, None, mean=(0.1, 0.5, 0.9), std=(0.2, 1.0, 3.0))
     colours = torch.randint(0, 256, (3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
@@ -189,6 +213,7 @@ def test_keys_tell_preprocessings_apart() -> None:
         Preprocessing(resize=None),
         Preprocessing(mean=(0.0, 0.0, 0.0)),
         Preprocessing(std=(1.0, 1.0, 1.0)),
+        Preprocessing(mode="L", mean=(0.5,), std=(1.0,)),
     ]
     assert len({preprocessing.key for preprocessing in others}) == len(others)
 
@@ -199,6 +224,10 @@ def test_keys_tell_preprocessings_apart() -> None:
         ({"size": 0}, "size is 0; give 1 or more"),
         ({"size": 64, "resize": 32}, "resize is 32; give the size 64 or more, or null"),
         ({"mean": (0.5,)}, r"mean is \(0.5,\)"),
+        ({"mean": (0.5, 0.5)}, r"mean is \(0.5, 0.5\); give 3 numbers, as many as RGB has channels"),
+        ({"mode": "L"}, r"mean is .*; give 1 number, as many as L has channels"),
+        ({"mode": "RGBA", "mean": (0.5,) * 4}, r"std is .*; give 4 numbers"),
+        ({"mode": "CMYK"}, "mode is 'CMYK'"),
         ({"std": (1.0, 0.0, 1.0)}, r"std\[1\] is 0\.0; give a number above 0"),
         ({"mean": (0.5, math.nan, 0.5)}, r"mean\[1\] is nan"),
         ({"std": (1.0, 1.0, math.inf)}, r"std\[2\] is inf"),
