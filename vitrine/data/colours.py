@@ -28,6 +28,10 @@ def to_mode(picture: Image.Image, mode: Mode, name: str = "") -> Image.Image:
     colours = eight_bit(picture, name)
     if mode != "RGB" and colours.mode not in _CONVERTIBLE:
         colours = colours.convert("RGB")
+    if isinstance(colours.info.get("transparency"), bytes):
+        colours = colours.convert(
+            "RGBA"
+        )  # of each colour of a palette; Pillow warns where it is dropped with the palette
     return colours.convert(mode)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vitrine.data.colours import eight_bit, to_rgb
+from vitrine.data.colours import eight_bit, to_mode, to_rgb
 
 WIDE = np.array([[0, 1, 128, 129, 257, 32767, 65406, 65407, 65535]], np.uint16)
 RIGHT = np.rint(WIDE / 257).astype(np.uint8)
@@ -114,6 +114,16 @@ def test_cmyk_of_a_jpeg_is_what_its_inks_show() -> None:
     right = (255 - inks[:3].astype(float)) * (255 - 100) / 255
     assert picture.mode == "CMYK"
     assert np.abs(np.asarray(to_rgb(picture))[4, 4] - right).max() <= 3
+
+
+def test_transparency_of_a_palette_is_dropped_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
+    source = Image.fromarray(np.array([[0, 1]], np.uint8)).convert("P")
+    source.putdata([0, 1])
+    source.putpalette([9, 8, 7, 60, 50, 40])
+    picture = saved(source, "PNG", transparency=b"\x00\x80")
+    assert np.asarray(to_rgb(picture)).tolist() == [[[9, 8, 7], [60, 50, 40]]]
+    assert np.asarray(to_mode(picture, "RGBA"))[..., 3].tolist() == [[0, 128]]
+    assert not recwarn.list
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
