@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.samples import RawSample, Sample, SampleError, decode
+from vitrine.data.colours import Mode
 from vitrine.data.shards.checked_sums import check_sums
 from vitrine.data.shards.reader import LocalFiles, ShardFiles, ShardReader
 from vitrine.data.shards.schema import ShardIndex, read_index
@@ -33,11 +34,13 @@ class Split:
         folder: with the shards, or the URL of one.
         index: of the shards.
         files: the shards; those in the folder without it.
+        mode: colours of the decoded images.
     """
 
     folder: Path | str
     index: ShardIndex
     files: ShardFiles | None = None
+    mode: Mode = "RGB"
 
     @classmethod
     def read(cls, folder: Path) -> "Split":
@@ -137,4 +140,4 @@ class Split:
 
     def decode(self, raw: RawSample) -> Sample:
         """A decoded sample; see `datamodules.samples.decode`."""
-        return decode(raw, self.index, self.folder)
+        return decode(raw, self.index, self.folder, self.mode)

@@ -30,7 +30,8 @@ def list_wsol(
 
     Raises:
         FileNotFoundError: where a text file or an image is absent.
-        ValueError: where a line is malformed, or an image has no line, no class or another size than its line.
+        ValueError: where a line is malformed, or an image has no line, no class or another size than its line,
+            both as stored and upright by its EXIF orientation.
     """
     base = require_folder(root if metadata is None else metadata)
     labels = {name: _number(label, base / LABELS, name) for name, (label,) in _single(base / LABELS, 1).items()}
@@ -66,13 +67,14 @@ def _make_sample(root: Path, base: Path, name: str, label: int, size: list[str],
             f"{root / name} does not exist though {base / LABELS} lists it: give the images' folder."
         )
     width, height = (_number(side, base / SIZES, name) for side in size)
-    if (width, height) != (actual := read_size(image)):
+    actual = read_size(image)
+    if (width, height) not in {actual.stored, actual.upright}:
         raise ValueError(
-            f"{base / SIZES} says that {name} is {width} x {height}, but {image} is {actual[0]} x {actual[1]}: its boxes"
-            " would be off."
+            f"{base / SIZES} says that {name} is {width} x {height}, but {image} is {actual.stored[0]} x"
+            f" {actual.stored[1]}: its boxes would be off."
         )
     corners = [_half_open(box, base / BOXES, name) for box in boxes]
-    return Sample(make_key(name), image, label, boxes=corners, extra={"source": name})
+    return Sample(make_key(name), image, label, boxes=corners, annotated_size=(width, height), extra={"source": name})
 
 
 def _half_open(fields: list[str], path: Path, name: str) -> Box:
