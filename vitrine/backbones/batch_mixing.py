@@ -18,10 +18,25 @@ TOLERANCE = 1e-5
 
 PER_IMAGE = {
     *(nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.Identity, nn.Dropout, nn.Dropout2d, nn.BatchNorm1d, nn.BatchNorm2d),
-    *(nn.LayerNorm, nn.GroupNorm, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish, nn.Sigmoid),
+    *(
+        nn.LayerNorm,
+        nn.GroupNorm,
+        nn.ReLU,
+        nn.ReLU6,
+        nn.LeakyReLU,
+        nn.ELU,
+        nn.GELU,
+        nn.SiLU,
+        nn.Hardswish,
+        nn.Sigmoid,
+        nn.Hardsigmoid,
+    ),
     *(nn.Tanh, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Upsample, nn.PixelShuffle),
 }
 """Layers that treat images one by one in eval mode; batch norms only with running statistics."""
+CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+LIBRARIES = ("torchvision.models.", "torchvision.ops.")
+"""Packages whose modules mix no batch themselves, so that it rests on the layers in them."""
 
 _mixing: WeakKeyDictionary[nn.Module, tuple[tuple[Any, ...], bool]] = WeakKeyDictionary()
 
@@ -30,9 +45,10 @@ def mixes_batch(model: nn.Module, inputs: Tensor) -> bool:
     """Whether the model's output for an image depends on the other images of its batch.
 
     So it is with batch norms without running statistics, softmax or attention over the batch, differences from its mean, and
-    minibatch standard deviations. What the layers do not tell is found by two passes, of four images each, in which the
-    first and the last image are the same and the others are not, and if these differ, a third pass for what the model's own
-    randomness amounts to. Passes of one size round alike, so that half precision needs no tolerance of its own.
+    minibatch standard deviations. What the layers do not tell (those of torchvision's networks do) is found by two passes of
+    four images each, in which the first and the last image are the same and the others are not, and if these differ, by a
+    third pass for what the model's own randomness amounts to. Passes of one size round alike, so that half precision needs no
+    tolerance of its own.
 
     The answer is kept for each model until one of its modules is replaced.
 
@@ -63,13 +79,16 @@ def _has_no_statistics(norm: _BatchNorm) -> bool:
     return norm.running_mean is None or norm.running_var is None
 
 
-def _is_per_image(model: nn.Module) -> bool:
+def _is_per_image(module: nn.Module) -> bool:
     """Whether the layers alone tell that images are treated one by one."""
-    if has_hooks(model):
+    kind = type(module)
+    if "forward" in vars(module) or has_hooks(module):
         return False
-    if type(model) is nn.Sequential:
-        return all(map(_is_per_image, model))
-    return type(model) in PER_IMAGE or (type(model) is nn.Flatten and model.start_dim == 1)
+    if kind in CONTAINERS or kind.__module__.startswith(LIBRARIES):
+        return all(map(_is_per_image, module.children()))
+    if isinstance(module, nn.MultiheadAttention):
+        return kind is nn.MultiheadAttention and module.batch_first
+    return kind in PER_IMAGE or (isinstance(module, nn.Flatten) and module.start_dim == 1)
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision import models
 
-from vitrine.backbones.batch_mixing import mixes_batch
+from vitrine.backbones.batch_mixing import _is_per_image, mixes_batch
 
 
 class Around(nn.Module):
@@ -39,6 +39,7 @@ def attention_over_the_batch(x: Tensor) -> Tensor:
     return x + F.scaled_dot_product_attention(x, x, x)
 
 
+elsewhere = torch.Generator().manual_seed(1)
 recurrent = nn.GRU(8, 8)  # takes (B, 8) for one sequence
 
 
@@ -69,7 +70,6 @@ APART: dict[str, Callable[[Tensor], Any]] = {
     "random elsewhere": lambda x: x + torch.rand(x.shape, generator=elsewhere),
     "not finite": lambda x: x / (x - x),
 }
-elsewhere = torch.Generator().manual_seed(1)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
@@ -94,16 +94,15 @@ def test_a_network_that_does_not(name: str, dtype: torch.dtype) -> None:
 
 
 def test_batch_norm_without_statistics_and_plain_layers_are_known_without_a_pass() -> None:
-    def fail(*_: Any) -> None:
-        raise AssertionError
-
     norm = nn.BatchNorm2d(4, track_running_stats=False)
     model = nn.Sequential(nn.Conv2d(3, 4, 3), norm, nn.Flatten(), nn.Linear(16, 2))
-    model.forward = fail  # type: ignore[assignment]
     images = torch.rand(2, 3, 4, 4)
     assert mixes_batch(model, images)
     model[1] = nn.BatchNorm2d(4)
+    assert _is_per_image(model)
     assert not mixes_batch(model, images)
+    model[1].running_mean = None
+    assert mixes_batch(model, images)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +125,7 @@ def test_an_answer_is_kept_until_a_module_is_replaced() -> None:
     assert passes == []
     assert not any(mixes_batch(model, images) for _ in range(3))
     assert passes == [4, 4]
-    model.last = nn.Softmax(dim=0)  # type: ignore[assignment]
+    model.last = nn.Softmax(dim=0)
     assert mixes_batch(model, images)
 
 
@@ -145,8 +144,18 @@ def test_all_outputs_count(form: type) -> None:
     assert mixes_batch(Several(), torch.rand(2, 3, 4, 4))
 
 
-def test_a_network_of_torchvision_does_not_and_is_left_in_its_mode() -> None:
-    model = models.mobilenet_v3_small(num_classes=5)
-    images = torch.rand(2, 3, 64, 64)
-    assert not mixes_batch(model, images)
-    assert model.training
+@pytest.mark.parametrize(
+    "name", ["mobilenet_v3_small", "vit_b_32", "swin_t", "convnext_tiny", "googlenet", "mnasnet0_5"]
+)
+def test_networks_of_torchvision_need_no_pass(name: str) -> None:
+    with torch.device("meta"):
+        model = models.get_model(name, num_classes=5, **({"init_weights": False} if name == "googlenet" else {}))
+    assert _is_per_image(model)
+    assert not mixes_batch(model, torch.rand(2, 3, 64, 64))
+
+
+def test_a_network_of_torchvision_that_was_changed_is_tried() -> None:
+    model = models.squeezenet1_1(num_classes=5)
+    plain = model.forward
+    model.forward = lambda x: plain(x).softmax(dim=0)  # type: ignore[method-assign]
+    assert mixes_batch(model, torch.rand(2, 3, 32, 32))

@@ -46,7 +46,7 @@ def folded(model: nn.Module, images: Tensor, keep: Sequence[str] = ()) -> nn.Mod
 class Folds(NamedTuple):
     """What can be replaced in a copy of a model."""
 
-    norms: list[tuple[nn.Module, nn.Module]]
+    norms: list[tuple[nn.Conv2d, nn.BatchNorm2d]]
     """Convolutions, and the batch norms that are folded into them."""
     activations: list[nn.Module]
     """Activations that run out of place."""
@@ -73,7 +73,7 @@ def with_folds(model: nn.Module, folds: Folds) -> nn.Module:
     changes: dict[nn.Module, nn.Module] = {}
     with torch.inference_mode(mode=False), torch.no_grad():
         for conv, norm in folds.norms:
-            changes[conv] = fuse_conv_bn_eval(conv, norm).requires_grad_(requires_grad=False)  # type: ignore[type-var]
+            changes[conv] = fuse_conv_bn_eval(conv, norm).requires_grad_(requires_grad=False)
             changes[norm] = nn.Identity().eval()
     for module in folds.activations:
         changes[module] = copied = _copy(module, {})
@@ -199,12 +199,12 @@ def _traced(model: nn.Module, pixels: Tensor, keep: Sequence[str]) -> tuple[list
     return [logits, *values], _Trace(visits, uses.count, kept)
 
 
-def _folded_norms(trace: _Trace) -> list[tuple[nn.Module, nn.Module]]:
+def _folded_norms(trace: _Trace) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
     """Convolutions, and the batch norms that can be folded into them."""
     calls = Counter(visit.module for visit in trace.visits)
     once = [visit for visit in trace.visits if calls[visit.module] == 1]
     conv_of = {id(visit.output): visit.module for visit in once if isinstance(visit.module, nn.Conv2d)}
-    found: list[tuple[nn.Module, nn.Module]] = []
+    found: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
     for norm, operand, _ in once:
         conv = conv_of.get(id(operand))
         if conv is None or not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None:

@@ -41,7 +41,7 @@ def network() -> nn.Sequential:
     torch.manual_seed(0)
     layers = nn.Conv2d(3, 8, 3, padding=1), nn.GELU(), nn.Conv2d(8, 8, 3, padding=1), nn.GELU()
     model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5)).eval()
-    model[6].weight.data *= 0.01
+    model[6].get_parameter("weight").data.mul_(0.01)
     return model.half().float()
 
 
@@ -88,7 +88,7 @@ def test_so_it_is_under_autocast_and_behind_casts(name: str) -> None:
 
 def test_of_a_channel_whose_cotangent_overflows_when_it_is_scaled() -> None:
     model = network()
-    model[2].weight.data *= 200
+    model[2].get_parameter("weight").data.mul_(200)
     model = model.half().float()
     expected = Deconvnet(model, "2").attribute(images(32), channel=3)
     actual = Deconvnet(model.half(), "2").attribute(images(32).half(), channel=3)
