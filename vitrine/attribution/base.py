@@ -128,8 +128,8 @@ class Method(ABC):
     def _one_by_one_if_mixed(self, inputs: Tensor) -> Iterator[None]:
         """Within it a model whose output depends on the batch runs on one image at a time."""
         batch_size = self.internal_batch_size
-        # Methods that perturb an image make a batch of it alone.
-        probe = inputs.repeat(2, 1, 1, 1) if self.handles_batch_size and len(inputs) == 1 else inputs
+        # Of one image too: methods that perturb it make a batch of it alone.
+        probe = inputs.repeat(2, 1, 1, 1) if len(inputs) == 1 else inputs
         if batch_size != 1 and mixes_batch(self.model, probe):
             self.internal_batch_size = 1
         try:
