@@ -12,7 +12,7 @@ from vitrine.backbones.compiled import uncompiled
 from vitrine.backbones.copying import copied_network, weight_digest
 from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.identity import arguments_text, network_identity, structure_digest
-from vitrine.backbones.networks import BackboneOptions, build_network
+from vitrine.backbones.networks import BackboneOptions, built
 from vitrine.backbones.outputs import LogitsHook, OutputChoice, class_logits
 from vitrine.backbones.taps import captured
 from vitrine.backbones.weight_files import load_weights
@@ -75,7 +75,10 @@ class FrozenBackbone(nn.Module):
                 load_weights(model, Path(weights))
         else:
             name = network
-            model = build_network(name, None if weights is None else str(weights), num_classes, arguments)
+            options = BackboneOptions(
+                name, None if weights is None else str(weights), num_classes, dict(arguments or {})
+            )
+            model, num_classes = built(options)
         self.options = BackboneOptions(
             name,
             None if weights is None else str(weights),
