@@ -56,5 +56,7 @@ def _is_built_as(model: nn.Module, name: str, count: int | None) -> bool:
             other = build_network(name, num_classes=count).eval()
     except (ValueError, ImportError):
         return False
+    if isinstance(getattr(model, "num_classes", None), int) and hasattr(other, "num_classes"):
+        other.num_classes = model.num_classes  # stays as it was where a last layer is replaced by hand
     shapes = [{key: value.shape for key, value in one.state_dict().items()} for one in (model, other)]
     return shapes[0] == shapes[1] and structure_digest(model) == structure_digest(other)

@@ -240,6 +240,7 @@ def _does_not_fit(nearest: Reading | None, wanted: Mapping[str, Any], path: Path
         what = f"it has {nearest.surplus[0]!r}{where}, which the network does not; its nearest names are {near}"
     else:
         name = nearest.other_shapes[0]
-        what = f"{name!r} has shape {_shape(nearest.state[name])} there and {_shape(wanted[name])} here; is num_classes right?"
+        shapes = [_shape(nearest.state[name]), _shape(wanted[name])]
+        what = f"{name!r} has shape {shapes[0]} there and {shapes[1]} here; is num_classes right?"
     counts = f" ({len(nearest.missing)} names missing, {len(nearest.surplus)} too many)"
     return f"Weight file {path} does not fit the network: {what}{'' if what.endswith('?') else counts + '.'}"

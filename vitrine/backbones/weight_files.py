@@ -64,12 +64,17 @@ def read_weight_file(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"Weight file {path} does not exist.")
     try:
-        content = load_file(path) if _is_safetensors(path) else torch.load(path, map_location="cpu", weights_only=True)
+        content = load_file(path) if _is_safetensors(path) else _loaded(path)
     except Exception as error:  # torch.load and its unpickler raise errors of many types for damaged files
         raise ValueError(f"Weight file {path} {_why_unreadable(error)}.") from error
     if not isinstance(content, Mapping) or not any(isinstance(value, Tensor | Mapping) for value in content.values()):
         raise ValueError(f"Weight file {path} does not hold a state dict; save model.state_dict().")
     return {key: value for key, value in content.items() if isinstance(key, str)}
+
+
+def _loaded(path: Path) -> Any:
+    with path.open("rb") as file:  # by its name, torch would read one that ends in .safetensors as such
+        return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _is_safetensors(path: Path) -> bool:
