@@ -89,7 +89,7 @@ class FrozenBackbone(nn.Module):
         # Not a registered submodule: what nn.Module does not know of, no optimizer, checkpoint or DDP wrapper can touch.
         self.__dict__["model"] = model.eval().requires_grad_(requires_grad=False)
         self.digest = weight_digest(model.state_dict())
-        self._structure = structure_digest(model)
+        self.structure = structure_digest(model)
         self._output = output
         if output is not None:
             model.register_forward_hook(LogitsHook(output))
@@ -97,6 +97,8 @@ class FrozenBackbone(nn.Module):
     model: nn.Module
     arguments: str | None
     """Arguments of the constructor as one text; None for an ``nn.Module``, whose arguments are not known."""
+    structure: str
+    """SHA-256 of the layers with their settings (`structure_digest`)."""
     digest: str
     """SHA-256 of the weights as they were loaded: names, types, shapes and bytes of parameters and buffers."""
 
@@ -128,10 +130,15 @@ class FrozenBackbone(nn.Module):
     @property
     def identity(self) -> dict[str, str]:
         """All that the outputs depend on beside the images, as text by name: weights, arguments, code, precision."""
-        own = {"weights": self.digest, "layers": self._structure}
+        own = {"weights": self.digest, "layers": self.structure}
         if self._output is not None:
             own["output"] = getattr(self._output, "__qualname__", repr(self._output))
         return network_identity(self.options.name, self.options.arguments, self.model) | own
+
+    @property
+    def output_function(self) -> str | None:
+        """Name of the function that takes the logits from the output, where ``output`` is one, which no file can hold."""
+        return getattr(self._output, "__qualname__", repr(self._output)) if callable(self._output) else None
 
     @property
     def belongs_to(self) -> dict[str, str]:

@@ -13,13 +13,14 @@ from vitrine.backbones.identity import structure_digest
 from vitrine.backbones.networks import BackboneOptions, build_network
 
 
-def library_options(model: nn.Module) -> BackboneOptions | None:
+def library_options(model: nn.Module, structure: str | None = None) -> BackboneOptions | None:
     """By which name and number of logits a network is built again, layer by layer; None where no name builds it.
 
     Its last layer may have been replaced by one for another number of logits. No weights are made or read.
 
     Args:
         model: a network, such as ``torchvision.models.resnet18()`` with another ``fc``.
+        structure: its `structure_digest`, where it has been given hooks since.
 
     Example:
         >>> model = torchvision.models.squeezenet1_1(num_classes=5)
@@ -32,7 +33,7 @@ def library_options(model: nn.Module) -> BackboneOptions | None:
         return None
     count = getattr(layer, "out_features", None) or getattr(layer, "out_channels", None)
     for name in _candidates(model):
-        if _is_built_as(model, name, count):
+        if _is_built_as(model, structure or structure_digest(model), name, count):
             return BackboneOptions(name, num_classes=count)
     return None
 
@@ -48,7 +49,7 @@ def _candidates(model: nn.Module) -> Iterator[str]:
         yield f"timm:{architecture}"
 
 
-def _is_built_as(model: nn.Module, name: str, count: int | None) -> bool:
+def _is_built_as(model: nn.Module, structure: str, name: str, count: int | None) -> bool:
     """Whether a name gives the same tensors' names and shapes and the same layers with the same settings."""
     try:
         with torch.device("meta"), warnings.catch_warnings():
@@ -59,4 +60,4 @@ def _is_built_as(model: nn.Module, name: str, count: int | None) -> bool:
     if isinstance(getattr(model, "num_classes", None), int) and hasattr(other, "num_classes"):
         other.num_classes = model.num_classes  # stays as it was where a last layer is replaced by hand
     shapes = [{key: value.shape for key, value in one.state_dict().items()} for one in (model, other)]
-    return shapes[0] == shapes[1] and structure_digest(model) == structure_digest(other)
+    return shapes[0] == shapes[1] and structure == structure_digest(other)

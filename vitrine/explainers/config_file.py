@@ -30,6 +30,7 @@ ENTRIES: Mapping[str, tuple[str, tuple[type | None, ...]]] = {
 FURTHER: Mapping[str, tuple[str, tuple[type | None, ...]]] = {
     "class_path": ("a text", (str,)),
     "backbone_arguments": ("a text, or null", (str, None)),
+    "multi_label": ("true or false", (bool,)),
 }
 """The same of those that earlier releases did not write."""
 NOT_READ = ("metadata", "facts")

@@ -11,6 +11,7 @@ from vitrine.backbones.frozen import FrozenBackbone, check_arguments, check_dige
 from vitrine.backbones.networks import MOVED_CLASSES, PACKAGE_NETWORKS, BackboneOptions
 from vitrine.core.class_paths import allowed_entries, class_named, is_allowed
 from vitrine.data.preprocessing import Preprocessing
+from vitrine.explainers.backbone_entry import FUNCTION
 from vitrine.explainers.base import BACKBONE_NAME, CONFIG_NAME, Explainer
 from vitrine.explainers.config_file import first_line, made, read_config, read_heads
 from vitrine.explainers.names import NAMES_NAME
@@ -106,11 +107,16 @@ def _backbone(
 ) -> FrozenBackbone:
     if isinstance(backbone, FrozenBackbone):
         return backbone
+    options = made(folder, "backbone", lambda: BackboneOptions.from_dict(config["backbone"]))
+    if str(options.output).startswith(FUNCTION):
+        raise ValueError(
+            f"The logits of {folder} are what the {options.output} takes from its network's output; pass both:"
+            " vitrine.load(..., backbone=FrozenBackbone(NETWORK, output=FUNCTION))."
+        )
     if isinstance(backbone, nn.Module):
-        return FrozenBackbone(backbone)
+        return FrozenBackbone(backbone, output=options.output)
     if backbone is not None and not isinstance(backbone, str | Path):
         raise ValueError(f"backbone is {backbone!r}; give the network itself, or a file with its weights.")
-    options = made(folder, "backbone", lambda: BackboneOptions.from_dict(config["backbone"]))
     _check_may_be_built(folder, options, allow)
     bundled = folder / BACKBONE_NAME
     if backbone is not None:

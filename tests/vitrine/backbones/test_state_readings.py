@@ -14,7 +14,8 @@ import torchvision
 from torch import Tensor, nn
 
 from tests.helpers.own_network import OwnNetwork
-from vitrine.backbones.frozen import FrozenBackbone, weight_digest
+from vitrine.backbones.copying import weight_digest
+from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.networks import BackboneOptions, built
 from vitrine.backbones.weight_files import load_weights
 

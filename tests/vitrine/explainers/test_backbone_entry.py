@@ -13,7 +13,7 @@ import timm
 import torch
 import torchvision
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 import vitrine
 from tests.helpers.own_network import OwnNetwork
@@ -191,3 +191,40 @@ def test_what_a_table_sets_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for given in (None, backbone):
         loaded = vitrine.load(tmp_path / "explainer", backbone=given)
         assert torch.equal(loaded.backbone(images).logits, backbone(images).logits)
+
+
+class Paired(OwnNetwork):
+    """A network that returns its logits beside something else."""
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+        """Logits of both signs."""
+        logits = super().forward(images)
+        return {"first": -logits, "second": logits}
+
+
+def test_which_part_of_the_output_is_explained(tmp_path: Path) -> None:
+    network, images = Paired(), torch.rand(2, 3, 64, 64)
+    explainer = EXPLAINERS["SRAE"](FrozenBackbone(network, output="second"), "relu")
+    explainer.save(tmp_path / "by name")
+    logits = vitrine.load(tmp_path / "by name", backbone=network).backbone(images).logits
+    assert torch.equal(logits, network.eval()(images)["second"])
+    backbone = FrozenBackbone(network, output=lambda output: output["first"])
+    EXPLAINERS["SRAE"](backbone, "relu").save(tmp_path / "by function")
+    assert vitrine.load(tmp_path / "by function", backbone=backbone).backbone is backbone
+    for given in (None, network):
+        with pytest.raises(ValueError, match=r"function .*backbone=FrozenBackbone\(NETWORK, output=FUNCTION\)"):
+            vitrine.load(tmp_path / "by function", backbone=given)
+
+
+def test_weights_that_no_file_holds(tmp_path: Path) -> None:
+    class Sparse(OwnNetwork):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("mask", torch.eye(3).to_sparse())
+
+    network = Sparse()
+    explainer = EXPLAINERS["SRAE"](FrozenBackbone(network), "relu")
+    with pytest.warns(UserWarning, match="'mask' is no plain tensor"):
+        explainer.save(tmp_path / "explainer")
+    assert not (tmp_path / "explainer" / BACKBONE_NAME).exists()
+    vitrine.load(tmp_path / "explainer", backbone=network)

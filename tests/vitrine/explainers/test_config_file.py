@@ -57,6 +57,7 @@ EDITED: dict[str, tuple[Callable[[Config], Any], str]] = {
             ("classes", "abc"), ("classes", [["a"]]), ("backbone", "resnet18"), ("backbone", None), ("weight_digest", 7),
             ("weight_digest", None), ("preprocessing", []), ("preprocessing", 0), ("preprocessing", ""),
             ("preprocessing", False), ("class_path", 1), ("class_path", None), ("backbone_arguments", {}),
+            ("multi_label", None), ("multi_label", 1), ("multi_label", "false"),
         )
     },
     "unknown option": (within("options", no_such=1), "options: SRAEOptions has no option 'no_such'"),
