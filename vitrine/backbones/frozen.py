@@ -185,6 +185,6 @@ def check_arguments(*, expected: str | None, actual: str | None) -> None:
     """
     if expected is not None and actual is not None and expected != actual:
         raise ValueError(
-            f"The explainer was trained on a backbone with the arguments {expected}, but this one has {actual}; it computes"
-            " otherwise with the same weights, so give it the arguments that it was trained with."
+            f"The explainer was trained on a backbone with the arguments {expected[:300]}, but this one has {actual[:300]};"
+            " it computes otherwise with the same weights, so give it the arguments that it was trained with."
         )

@@ -1,5 +1,6 @@
 """Readings of a weight file: which of its entries are a network's state dict, under which prefix."""
 
+import inspect
 import os
 import re
 import warnings
@@ -100,13 +101,21 @@ def take_over(model: nn.Module, reading: Reading, path: Path) -> None:
     model.load_state_dict(reading.state)
     if reading.described and _is_first_process():
         left = f"; {reading.left_out} other tensors are left out" if reading.left_out else ""
-        warnings.warn(f"Of weight file {path} is read: {reading.described}{left}.", stacklevel=2)
+        warnings.warn(f"Of weight file {path} is read: {reading.described}{left}.", stacklevel=_level_of_caller())
 
 
 def _is_first_process() -> bool:
     """Also before there is a process group."""
     ranks = (os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
     return global_rank() == 0 and all(rank in {None, "", "0"} for rank in ranks)
+
+
+def _level_of_caller() -> int:
+    """The stack level, as `take_over` counts it, of the code outside this package that asked for the network."""
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "vitrine":
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 # Finding what may be meant

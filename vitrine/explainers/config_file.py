@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +17,8 @@ T = TypeVar("T")
 
 LARGEST = 64 * 2**20
 """Bytes of the largest file that is read; one with a million class names is smaller."""
+LONGEST = 10_000
+"""Characters of a text."""
 DEEPEST = 32
 """Lists and mappings within each other."""
 ENTRIES: Mapping[str, tuple[str, tuple[type | None, ...]]] = {
@@ -23,8 +26,8 @@ ENTRIES: Mapping[str, tuple[str, tuple[type | None, ...]]] = {
     "options": ("keys with values", (dict,)),
     "classes": ("a list of texts", (list,)),
     "backbone": ("keys with values", (dict,)),
-    "weight_digest": ("a text", (str,)),
-    "preprocessing": ("keys with values, or null", (dict, None)),
+    "weight_digest": ("a text of 64 hexadecimal digits", (str,)),
+    "preprocessing": ("null, or size, resize, mean and std", (dict, None)),
 }
 """What each entry that has to be there is, in words and types."""
 FURTHER: Mapping[str, tuple[str, tuple[type | None, ...]]] = {
@@ -51,10 +54,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     config = _parsed(path)
     if not isinstance(config, dict):
         raise ValueError(f"{path} holds a {type(config).__name__}, not keys with values; save the explainer again.")
-    if config.get("format_version") != FORMAT_VERSION:
-        raise ValueError(
-            f"{path} has format version {str(config.get('format_version'))[:100]}, this release reads {FORMAT_VERSION}."
-        )
+    version = config.get("format_version")
+    if version != FORMAT_VERSION or isinstance(version, bool):
+        raise ValueError(f"{path} has format version {str(version)[:100]}, this release reads {FORMAT_VERSION}.")
     for name, (wanted, kinds) in {**ENTRIES, **FURTHER}.items():
         if name in config or name in ENTRIES:
             _check_entry(path, config, name, wanted, kinds)
@@ -119,8 +121,12 @@ def _check_entry(path: Path, config: Mapping[str, Any], name: str, wanted: str, 
         raise ValueError(f"{path} has no {name!r}; save the explainer again.")
     value = config[name]
     fits = any(value is None if kind is None else isinstance(value, kind) for kind in kinds)
-    if fits and name == "classes":
-        fits = all(isinstance(one, str) for one in value)
+    if name == "classes":
+        fits = fits and all(isinstance(one, str) for one in value)
+    elif isinstance(value, str):
+        fits = fits and len(value) <= LONGEST and (name != "weight_digest" or re.fullmatch("[0-9a-f]{64}", value))
+    elif name == "preprocessing" and isinstance(value, dict):
+        fits = {"size", "resize", "mean", "std"} <= value.keys()
     if not fits:
         raise ValueError(f"{path}: {name} is {json.dumps(value)[:100]}; it has to be {wanted}.")
 

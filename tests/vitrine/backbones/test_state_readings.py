@@ -98,6 +98,9 @@ def test_the_reading_is_told(state: dict[str, Tensor], tmp_path: Path, monkeypat
         UserWarning, match=r"w\.ckpt is read: entry 'state_dict', tensors under 'model\.'; 1 other tensors"
     ):
         load_weights(OwnNetwork(), tmp_path / "w.ckpt")
+    with pytest.warns(UserWarning, match=r"w\.ckpt is read") as told:
+        FrozenBackbone("tests.helpers.own_network:OwnNetwork", tmp_path / "w.ckpt")
+    assert [one.filename for one in told] == [__file__]  # not the package, whose warnings tests take for errors
     monkeypatch.setenv("RANK", "1")
     with warnings.catch_warnings():
         warnings.simplefilter("error")

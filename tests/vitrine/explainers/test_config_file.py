@@ -46,15 +46,17 @@ EDITED: dict[str, tuple[Callable[[Config], Any], str]] = {
     "null": (lambda _: None, "holds a NoneType"),
     "a number": (lambda _: 3, "holds a int"),
     "nothing": (lambda _: {}, "has format version None"),
+    "true as version": (lambda c: c | {"format_version": True}, "has format version True"),
     "version as text": (lambda c: c | {"format_version": "1"}, "has format version 1, this release"),
     **{f"no {name}": (without(name), f"has no '{name}'") for name in (
         "explainer", "options", "classes", "backbone", "weight_digest", "preprocessing",
     )},
     **{
-        f"{name} is {value!r}": (lambda c, name=name, value=value: c | {name: value}, f"{name} is .*; it has to be")  # type: ignore[misc]
+        f"{name} is {value!r}"[:50]: (lambda c, name=name, value=value: c | {name: value}, f"{name} is .*; it has to be")  # type: ignore[misc]
         for name, value in (
             ("explainer", 3), ("explainer", None), ("options", []), ("options", "x"), ("classes", {}), ("classes", [1]),
-            ("classes", "abc"), ("classes", [["a"]]), ("backbone", "resnet18"), ("backbone", None), ("weight_digest", 7),
+            ("classes", "abc"), ("classes", [["a"]]), ("weight_digest", "abc"), ("preprocessing", {}),
+            ("class_path", "a" * 100_000), ("backbone", "resnet18"), ("backbone", None), ("weight_digest", 7),
             ("weight_digest", None), ("preprocessing", []), ("preprocessing", 0), ("preprocessing", ""),
             ("preprocessing", False), ("class_path", 1), ("class_path", None), ("backbone_arguments", {}),
             ("multi_label", None), ("multi_label", 1), ("multi_label", "false"),
