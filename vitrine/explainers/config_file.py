@@ -124,7 +124,8 @@ def _check_entry(path: Path, config: Mapping[str, Any], name: str, wanted: str, 
     if name == "classes":
         fits = fits and all(isinstance(one, str) for one in value)
     elif isinstance(value, str):
-        fits = fits and len(value) <= LONGEST and (name != "weight_digest" or re.fullmatch("[0-9a-f]{64}", value))
+        is_digest = re.fullmatch("[0-9a-f]{64}", value) is not None
+        fits = fits and len(value) <= LONGEST and (is_digest or name != "weight_digest")
     elif name == "preprocessing" and isinstance(value, dict):
         fits = {"size", "resize", "mean", "std"} <= value.keys()
     if not fits:

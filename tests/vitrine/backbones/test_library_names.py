@@ -16,7 +16,7 @@ def with_other_head(head: nn.Module) -> nn.Module:
 
 
 def strided(model: nn.Module) -> nn.Module:
-    model.get_submodule("features.3").stride = 1
+    vars(model.get_submodule("features.3"))["stride"] = 1
     return model
 
 
