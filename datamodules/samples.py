@@ -15,9 +15,7 @@ from torchvision.transforms.v2 import functional as F
 
 from vitrine.core.batch import Batch
 from vitrine.data.colours import Mode, to_mode
-from vitrine.data.orientation import UPRIGHT, Orientation, Size, orientation_of
-from vitrine.data.shards.images import is_binary
-from vitrine.data.shards.masks import on_pixels
+from vitrine.data.orientation import Orientation, Size, orientation_of
 from vitrine.data.shards.schema import BOX_ENTRIES, IMAGE_EXTENSIONS, ShardIndex
 
 RawSample = dict[str, Any]
@@ -57,18 +55,18 @@ def decode(raw: RawSample, index: ShardIndex, folder: Path | str, mode: Mode = "
         mode: colours of the image.
 
     Raises:
-        SampleError: for a missing or broken image, and for a mask of another size.
+        SampleError: for a missing or broken image, or one whose range of values is unknown.
     """
     record = record_of(raw)
     name = f"{raw['__key__']} in {folder}"
     extension = next((ext for ext in IMAGE_EXTENSIONS if ext in raw), None)
     if extension is None:
         raise SampleError(f"{name} has no image; run python -m vitrine.shards verify {folder}.")
-    stored = _open(raw[extension], f"The image of {name}")
+    stored = _open(raw[extension], name)
     orientation = orientation_of(stored)
     image = tv_tensors.Image(F.pil_to_tensor(_in_mode(orientation.pixels(stored), mode, f"The image of {name}")))
     sample: Sample = {"key": raw["__key__"], "label": _label(record["label"], index), "image": image}
-    canvas = _Canvas(stored.size, orientation, _annotated_size(record, stored.size))
+    canvas = _Canvas(stored.size, orientation)
     for annotation in index.annotations:
         sample.update(_ANNOTATIONS[annotation](raw, record, canvas, name))
     return sample
@@ -98,7 +96,7 @@ def _open(data: bytes, name: str) -> Image.Image:
         image = Image.open(BytesIO(data))
         image.load()
     except Exception as error:  # Pillow's decoders raise many kinds
-        raise SampleError(f"{name} is broken ({error}); convert the set again.") from error
+        raise SampleError(f"The image of {name} is broken ({error}); convert the set again.") from error
     return image
 
 
@@ -109,11 +107,6 @@ def _in_mode(picture: Image.Image, mode: Mode, name: str) -> Image.Image:
         raise SampleError(str(error)) from error
 
 
-def _annotated_size(record: dict[str, Any], stored: Size) -> Size:
-    """The size of the image that boxes and parts were drawn on."""
-    return record.get("width", stored[0]), record.get("height", stored[1])
-
-
 @dataclass(frozen=True)
 class _Canvas:
     """An image that its annotation is placed on; shards of earlier releases hold images that do not stand upright."""
@@ -121,34 +114,21 @@ class _Canvas:
     stored: Size
     """Width and height of its pixels in the shard."""
     orientation: Orientation
-    """By which they are turned."""
-    annotated: Size
+    """By which they are turned, and with them the annotation."""
 
     @property
     def size(self) -> tuple[int, int]:
         """(H, W) of the upright image."""
         return self.orientation.turned_size(self.stored)[::-1]
 
-    @property
-    def of_record(self) -> Orientation:
-        """By which boxes and parts are turned: not at all where the record has the upright size alone."""
-        is_upright = self.annotated != self.stored and self.annotated == self.size[::-1]
-        return UPRIGHT if is_upright else self.orientation
-
-    def turned(self, picture: Image.Image, name: str) -> Tensor:
+    def values(self, picture: Image.Image) -> Tensor:
         """(1, H, W) values of a mask or object map on the upright image."""
-        turned = self.orientation.pixels(picture) if picture.size == self.stored else picture
-        if turned.size != self.size[::-1]:
-            raise SampleError(
-                f"{name} is {picture.width} x {picture.height}, its image {self.stored[0]} x {self.stored[1]}; convert the"
-                " set again."
-            )
-        values: Tensor = F.pil_to_tensor(turned)[:1]
+        values: Tensor = F.pil_to_tensor(self.orientation.pixels(picture))[:1]
         return values
 
 
 def _boxes(raw: RawSample, record: dict[str, Any], canvas: _Canvas, name: str) -> Sample:  # noqa: ARG001
-    boxes = canvas.of_record.boxes(record["boxes"], canvas.stored)
+    boxes = canvas.orientation.boxes(record["boxes"], canvas.stored)
     types = {"box_labels": torch.int64, "box_difficult": torch.bool}
     of_each_box = {entry: torch.tensor(record[entry], dtype=types[entry]) for entry in BOX_ENTRIES if entry in record}
     corners = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
@@ -156,31 +136,19 @@ def _boxes(raw: RawSample, record: dict[str, Any], canvas: _Canvas, name: str) -
 
 
 def _parts(raw: RawSample, record: dict[str, Any], canvas: _Canvas, name: str) -> Sample:  # noqa: ARG001
-    points = canvas.of_record.points([(part[0], part[1]) for part in record["parts"]], canvas.stored)
+    points = canvas.orientation.points([(part[0], part[1]) for part in record["parts"]], canvas.stored)
     visible = torch.tensor([part[2] for part in record["parts"]], dtype=torch.float32)
     places = torch.tensor(points, dtype=torch.float32).reshape(-1, 2)
     return {"points": tv_tensors.KeyPoints(places, canvas_size=canvas.size), "visible": visible}
 
 
 def _mask(raw: RawSample, record: dict[str, Any], canvas: _Canvas, name: str) -> Sample:  # noqa: ARG001
-    name = f"The mask of {name}"
-    picture = _open(raw["mask.png"], name)
-    if picture.mode != "L" or not is_binary(picture):
-        picture = _binary(picture, name)
-    return {"mask": tv_tensors.Mask((canvas.turned(picture, name) != 0).to(torch.uint8))}
-
-
-def _binary(mask: Image.Image, name: str) -> Image.Image:
-    """A mask that another program has written, by the rule of the converters."""
-    try:
-        return Image.fromarray(on_pixels(mask, name))
-    except ValueError as error:
-        raise SampleError(str(error)) from error
+    mask = canvas.values(_open(raw["mask.png"], f"the mask of {name}"))
+    return {"mask": tv_tensors.Mask((mask != 0).to(torch.uint8))}
 
 
 def _objects(raw: RawSample, record: dict[str, Any], canvas: _Canvas, name: str) -> Sample:  # noqa: ARG001
-    name = f"The object map of {name}"
-    objects = canvas.turned(_open(raw["objects.png"], name), name)
+    objects = canvas.values(_open(raw["objects.png"], f"the objects of {name}"))
     return {"objects": tv_tensors.Mask(objects.to(torch.int64))}
 
 
