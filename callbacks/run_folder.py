@@ -12,7 +12,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from typing_extensions import override
 
 from callbacks.loggers import log_artifact
-from callbacks.run_access import is_trial
+from callbacks.run_access import Run, is_trial
 from vitrine.core.atomic_io import atomic_file
 
 
@@ -83,12 +83,26 @@ class Exports(Protocol):
 class Export(Callback):
     """After fitting, writes the explainer (or classifier) into the run's folder, and to W&B as an artifact.
 
+    A module's ``check_export``, where it has one, refuses before the training a folder in which something would be lost.
+
     Args:
         artifact: whether a W&B logger, where there is one, gets the artifact.
     """
 
     def __init__(self, artifact: bool = True) -> None:
         self.artifact = artifact
+
+    @override
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuses, before the training and on all ranks, to replace what was not exported.
+
+        Raises:
+            FileExistsError: where the run's folder holds such a thing in the place of the export.
+        """
+        if stage == TrainerFn.FITTING.value and not is_trial(trainer):
+            run, check = Run(trainer, pl_module, self), getattr(pl_module, "check_export", None)
+            if callable(check):
+                run.on_zero(lambda: check(run.folder))
 
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
