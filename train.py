@@ -36,13 +36,17 @@ from callbacks.run_folder import EpochMetrics, MetricsFile, RunConfig
 from callbacks.run_start import checkpoint_of_fit, checkpoint_to_read, folder_lock
 from callbacks.skipped_samples import SkippedSamples
 from callbacks.stop_signals import StopSignals
+from vitrine.core.credentials import hide_credentials
 from vitrine.core.distributed import leave_process_group
+from vitrine.core.interpolations import with_interpolations
 from vitrine.core.options import with_full_key
 from vitrine.core.parser_messages import one_sentence
 from vitrine.core.rank_failures import is_told_first, shared_failures
 
 DEFAULTS = Path(__file__).parent / "configs" / "trainer" / "default.yaml"
 ROOTS = {"trainer": Trainer, "checkpoint": RunCheckpoint, "signals": StopSignals}
+BEFORE_RESOLVING = {"skip_validation": True, "skip_unset": False, "skip_link_targets": False}
+"""How jsonargparse dumps a configuration to resolve its interpolations."""
 USER_ERRORS = (
     ValueError,
     FileNotFoundError,
@@ -59,6 +63,7 @@ class OneSentenceParser(LightningArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{**kwargs, "allow_abbrev": False})
         self.file: str | os.PathLike[str] = ""
+        self.unresolved = ""  # the configuration before its interpolations were resolved, where it has any
 
     @override
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
@@ -67,6 +72,15 @@ class OneSentenceParser(LightningArgumentParser):
         if message.startswith(("Problems parsing config: ", "Unexpected config: ")):
             message = f"{self.file} is not a YAML file of keys and values: {message.partition(': ')[2]}"
         fail(one_sentence(message, known_classes(), ROOTS))
+
+    @override
+    def dump(self, cfg: Namespace, **kwargs: Any) -> str:
+        """Text of a configuration, in which values of resolvers, such as environment variables, stay interpolations."""
+        text = str(super().dump(cfg, **kwargs))
+        if kwargs == BEFORE_RESOLVING and "${" in text:
+            self.unresolved = text
+            return text
+        return with_interpolations(text, self.unresolved) if self.unresolved else text
 
     @override
     def parse_path(self, path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Namespace:
@@ -179,7 +193,7 @@ def known_classes() -> list[str]:
 def fail(message: str) -> NoReturn:
     """Ends the program with one sentence, of one rank where several fail, and exit code 2."""
     if is_told_first(2):
-        sys.stderr.write(f"error: {' '.join(message.split())}\n")
+        sys.stderr.write(f"error: {' '.join(hide_credentials(message).split())}\n")
         sys.stderr.flush()
     raise SystemExit(2)
 

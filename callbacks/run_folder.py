@@ -14,6 +14,7 @@ from typing_extensions import override
 from callbacks.loggers import log_artifact
 from callbacks.run_access import Run, is_trial
 from vitrine.core.atomic_io import atomic_file
+from vitrine.core.credentials import hide_credentials
 
 
 class EpochMetrics(Callback):
@@ -54,6 +55,9 @@ class MetricsFile(Callback):
 class RunConfig(SaveConfigCallback):
     """Writes ``config-fit.yaml`` (or -test, …) into the run's folder, and sends the same values to the logger.
 
+    Values of environment variables and other resolvers stay interpolations in both, so that they are read anew where the
+    file is used; passwords in URLs are not sent.
+
     Lightning's own callback writes into the logger's shared folder and stops a second run there; the run's folder is the
     run's own, so here a second run of the same stage replaces the first one's file.
     """
@@ -70,7 +74,7 @@ class RunConfig(SaveConfigCallback):
         with atomic_file(Path(trainer.default_root_dir, name)) as partial:
             partial.write_text(text, encoding="utf-8")
         for logger in trainer.loggers:
-            logger.log_hyperparams(yaml.safe_load(text))
+            logger.log_hyperparams(yaml.safe_load(hide_credentials(text)))
 
 
 class Exports(Protocol):
