@@ -63,6 +63,7 @@ class OneSentenceParser(LightningArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{**kwargs, "allow_abbrev": False})
         self.file: str | os.PathLike[str] = ""
+        self.command: str | None = None  # that it reads the options of
         self.unresolved = ""  # the configuration before its interpolations were resolved, where it has any
 
     @override
@@ -80,7 +81,9 @@ class OneSentenceParser(LightningArgumentParser):
         if kwargs == BEFORE_RESOLVING and "${" in text:
             self.unresolved = text
             return text
-        return with_interpolations(text, self.unresolved) if self.unresolved else text
+        parser, below = (self, ()) if self.unresolved or self.command is None else (self.parent_parser, (self.command,))
+        unresolved = getattr(parser, "unresolved", "")
+        return with_interpolations(text, unresolved, below) if unresolved else text
 
     @override
     def parse_path(self, path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Namespace:
@@ -98,6 +101,11 @@ class TrainCLI(LightningCLI):
     """LightningCLI in which the configuration decides every value and a run lives in ``trainer.default_root_dir``."""
 
     @override
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._placed: list[Namespace] = []  # options of loggers that were put into the run's folder
+        super().__init__(*args, **kwargs)
+
+    @override
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
         parser.add_lightning_class_args(StopSignals, "signals")
@@ -105,6 +113,7 @@ class TrainCLI(LightningCLI):
     @override
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        parser.command = subcommand
         if subcommand in {"validate", "test"}:
             parser.set_defaults(verbose=False)  # MetricsTable shows what matters; Lightning's own table shows all
         if subcommand == "fit":
@@ -116,11 +125,10 @@ class TrainCLI(LightningCLI):
         """Puts loggers without a place of their own into the run's folder."""
         trainer = self.config[self.subcommand].trainer
         check_strategy(trainer.strategy)
-        loggers = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
-        for logger in loggers:
-            options = getattr(logger, "init_args", None)
-            if options is not None and getattr(options, "save_dir", None) == ".":
+        for options in _logger_options(trainer):
+            if getattr(options, "save_dir", None) == ".":
                 options.save_dir = trainer.default_root_dir or "."
+                self._placed.append(options)
 
     @override
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -136,6 +144,8 @@ class TrainCLI(LightningCLI):
         except ValueError as error:
             config = self.config[self.subcommand].as_dict()
             raise ValueError(with_full_key(one_sentence(str(error)), config)) from error
+        for options in self._placed:
+            options.save_dir = "."  # as it was given: the saved configuration is used for other folders too
 
     @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -183,6 +193,11 @@ class TrainCLI(LightningCLI):
         signals = next(one for one in self.trainer.callbacks if isinstance(one, StopSignals))  # type: ignore[attr-defined]
         with folder_lock(folder, subcommand, held=self.trainer.is_global_zero), signals.handled(self.trainer):
             super()._run_subcommand(subcommand)
+
+
+def _logger_options(trainer: Namespace) -> list[Namespace]:
+    loggers = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
+    return [logger.init_args for logger in loggers if getattr(logger, "init_args", None) is not None]
 
 
 def known_classes() -> list[str]:

@@ -162,7 +162,7 @@ def remove_written(folder: Path, kind: FolderKind) -> None:
         return
     for path in contents.own:
         (folder / path).unlink(missing_ok=True)
-    if not contents.changed:
+    if not contents.kept:  # else it goes on saying that the folder is of this kind
         (folder / MANIFEST).unlink(missing_ok=True)
     for path, _, _ in os.walk(folder, topdown=False):
         with suppress(OSError):  # it holds something else, or is a link

@@ -15,14 +15,15 @@ Path = tuple[str | int, ...]
 """Keys, and places in lists, from the root of a configuration."""
 
 
-def with_interpolations(resolved: str, unresolved: str) -> str:
+def with_interpolations(resolved: str, unresolved: str, below: Path = ()) -> str:
     """A configuration in which values that come from a resolver, directly or through other keys, are interpolations again.
 
     What a resolver gives, such as the value of an environment variable, may be a secret, and is another one elsewhere.
 
     Args:
         resolved: the configuration as YAML or JSON text.
-        unresolved: the same before its interpolations were resolved.
+        unresolved: the same before its interpolations were resolved, or what holds it.
+        below: where ``unresolved`` holds it.
 
     Example:
         >>> raw = "{token: '${oc.env:TOKEN}', copy: '${token}', size: '${other}', other: 3}"
@@ -39,7 +40,8 @@ def with_interpolations(resolved: str, unresolved: str) -> str:
     from_json = _from_json(resolved)
     values = yaml.safe_load(resolved) if from_json is None else from_json
     for path, text in kept.items():
-        _put(values, path, text)
+        if path[: len(below)] == below:
+            _put(values, path[len(below) :], text)
     is_yaml = from_json is None
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True) if is_yaml else json.dumps(values, indent=2)
 
