@@ -64,7 +64,7 @@ def test_only_what_a_run_writes_is_removed(tmp_path: Path) -> None:
     ours += ["metrics.json", "panels/epoch-0001-step-000002.png", "masked/examples.png"]
     others = ["notes.txt", "explainer/names.yaml", "logs/version_0/metrics.csv", "mine/report.html", "config-mine.yaml"]
     others += ["metrics-mine.json", "checkpoints/kept.ckpt", "panels/mine.png", "x_features/index.html"]
-    others += ["report/thesis.tex", "average_images/average_images.json"]
+    others += ["report/thesis.tex", "report/.vitrine-files.json", "average_images/average_images.json"]
     elsewhere = tmp_path / "elsewhere" / "predictions"
     (tmp_path / "predictions").symlink_to(elsewhere)
     for name, kind in (("report", GALLERY), ("predictions", predictions.KIND)):
