@@ -164,9 +164,9 @@ def remove_written(folder: Path, kind: FolderKind) -> None:
         (folder / path).unlink(missing_ok=True)
     if not contents.kept:  # else it goes on saying that the folder is of this kind
         (folder / MANIFEST).unlink(missing_ok=True)
-    for path, _, _ in os.walk(folder, topdown=False):
+    for place, _, _ in os.walk(folder, topdown=False):
         with suppress(OSError):  # it holds something else, or is a link
-            Path(path).rmdir()
+            Path(place).rmdir()
 
 
 def _entry(path: Path) -> dict[str, Any]:

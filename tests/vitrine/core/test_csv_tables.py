@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -36,7 +37,7 @@ def test_every_text_comes_back(text: str) -> None:
 
 def test_a_table_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
-    rows = [{"name": "=cmd|' /C calc'!A0", "weight": -0.25}, {"name": 'cafe\udce9, "b"\n'}]
+    rows: list[dict[str, Any]] = [{"name": "=cmd|' /C calc'!A0", "weight": -0.25}, {"name": 'cafe\udce9, "b"\n'}]
     write_csv_table(path, ["name", "weight"], rows)
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         found = list(csv.DictReader(file))
