@@ -39,6 +39,7 @@ def test_files_of_people_outlast_runs_in_linked_folders(workplace: Path) -> None
     folder = workplace / "large_disk" / "runs" / "quickstart"
     folder.mkdir(parents=True)
     (folder / "explainer").symlink_to("../explainers/quickstart")
+    (folder / "checkpoints").symlink_to("../checkpoints/quickstart")
     fit_quickstart("--overwrite=true")
     run("test", *CONFIG)
     mine = [

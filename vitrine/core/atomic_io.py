@@ -58,7 +58,7 @@ def check_vacant(out: Path) -> None:
     Raises:
         FileExistsError: ``out`` is a file, or a folder that is not empty.
     """
-    if os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise FileExistsError(f"{out} exists and is not an empty folder: remove it, or give another output folder.")
 
 

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import IO
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 VARIABLE = "VITRINE_MAX_PIXELS"
 """Environment variable that sets another bound, for sets of larger pictures."""
@@ -12,6 +12,7 @@ MAX_ASPECT = 1000
 """Of the longer side by the shorter one: resizing by the shorter side makes a long strip as large as a whole picture."""
 
 
+_RUN_BY_GHOSTSCRIPT = "EPS"  # by Pillow, whatever the file is called
 _DEFAULT = 89_478_485  # Pillow's own; as RGB they take 256 MiB
 
 
@@ -24,7 +25,7 @@ def open_picture(file: Path | IO[bytes]) -> Image.Image:
 
     Raises:
         PictureSizeError: where it has more than `max_pixels`, or is a strip.
-        Exception: what Pillow raises where it cannot be read.
+        UnidentifiedImageError: for PostScript, and as Pillow raises it, besides others, where it cannot be read.
     """
     bound = max_pixels()
     if bound > (Image.MAX_IMAGE_PIXELS or bound):
@@ -33,6 +34,8 @@ def open_picture(file: Path | IO[bytes]) -> Image.Image:
         picture = Image.open(file)
     except Image.DecompressionBombError as error:
         raise PictureSizeError(f"has more than {bound} pixels ({error}); shrink it, or set {VARIABLE}") from None
+    if picture.format == _RUN_BY_GHOSTSCRIPT:
+        raise UnidentifiedImageError("PostScript is a program and no picture")
     width, height = picture.size
     if width * height > bound:
         raise PictureSizeError(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from vitrine.core import picture_files
 from vitrine.core.picture_files import VARIABLE, PictureSizeError, open_picture
@@ -68,6 +68,14 @@ def test_too_many_pixels_are_refused_by_the_header(kind: str, size: tuple[int, i
 @pytest.mark.parametrize("kind", KINDS)
 def test_large_pictures_within_the_bound_are_opened(kind: str) -> None:
     assert open_picture(io.BytesIO(KINDS[kind](9000, 9000))).size == (9000, 9000)
+
+
+def test_postscript_is_not_run() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (7, 5)).save(buffer, "EPS")
+    buffer.seek(0)
+    with pytest.raises(UnidentifiedImageError, match="PostScript"):
+        open_picture(buffer)
 
 
 def test_strips_are_refused() -> None:
