@@ -8,8 +8,6 @@ from PIL import Image, UnidentifiedImageError
 
 VARIABLE = "VITRINE_MAX_PIXELS"
 """Environment variable that sets another bound, for sets of larger pictures."""
-MAX_ASPECT = 1000
-"""Of the longer side by the shorter one: resizing by the shorter side makes a long strip as large as a whole picture."""
 
 
 _RUN_BY_GHOSTSCRIPT = "EPS"  # by Pillow, whatever the file is called
@@ -24,7 +22,7 @@ def open_picture(file: Path | IO[bytes]) -> Image.Image:
     """Opens a picture, whose size is in its header, without decoding it.
 
     Raises:
-        PictureSizeError: where it has more than `max_pixels`, or is a strip.
+        PictureSizeError: where it has more than `max_pixels`.
         UnidentifiedImageError: for PostScript, and as Pillow raises it, besides others, where it cannot be read.
     """
     bound = max_pixels()
@@ -41,8 +39,6 @@ def open_picture(file: Path | IO[bytes]) -> Image.Image:
         raise PictureSizeError(
             f"is {width} x {height} pixels, more than {bound} in all; shrink it, or set {VARIABLE} to a larger number"
         )
-    if max(width, height) > MAX_ASPECT * max(min(width, height), 1):
-        raise PictureSizeError(f"is {width} x {height} pixels, one side over {MAX_ASPECT} times the other; crop it")
     return picture
 
 
