@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from jsonargparse import Namespace, set_parsing_settings
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf.errors import OmegaConfBaseException
+from PIL import Image
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 from torch.multiprocessing.spawn import ProcessRaisedException
@@ -222,6 +223,8 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", message=r".*configure_optimizers` returned `None`")
     # Modules translate labels there, whatever the datamodule.
     warnings.filterwarnings("ignore", message=r"You have overridden `on_before_batch_transfer`")
+    # Such pictures are refused, in a sentence that names the file.
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     messages = logging.getLogger("pytorch_lightning.utilities.rank_zero")
     messages.addFilter(lambda record: "Tip: For seamless cloud" not in record.getMessage())
 
