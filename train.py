@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from jsonargparse import Namespace, set_parsing_settings
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf.errors import OmegaConfBaseException
+from PIL import Image
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 from torch.multiprocessing.spawn import ProcessRaisedException
@@ -36,13 +37,17 @@ from callbacks.run_folder import EpochMetrics, MetricsFile, RunConfig
 from callbacks.run_start import checkpoint_of_fit, checkpoint_to_read, folder_lock
 from callbacks.skipped_samples import SkippedSamples
 from callbacks.stop_signals import StopSignals
+from vitrine.core.credentials import hide_credentials
 from vitrine.core.distributed import leave_process_group
+from vitrine.core.interpolations import with_interpolations
 from vitrine.core.options import with_full_key
 from vitrine.core.parser_messages import one_sentence
 from vitrine.core.rank_failures import is_told_first, shared_failures
 
 DEFAULTS = Path(__file__).parent / "configs" / "trainer" / "default.yaml"
 ROOTS = {"trainer": Trainer, "checkpoint": RunCheckpoint, "signals": StopSignals}
+BEFORE_RESOLVING = {"skip_validation": True, "skip_unset": False, "skip_link_targets": False}
+"""How jsonargparse dumps a configuration to resolve its interpolations."""
 USER_ERRORS = (
     ValueError,
     FileNotFoundError,
@@ -59,6 +64,8 @@ class OneSentenceParser(LightningArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{**kwargs, "allow_abbrev": False})
         self.file: str | os.PathLike[str] = ""
+        self.command: str | None = None  # that it reads the options of
+        self.unresolved = ""  # the configuration before its interpolations were resolved, where it has any
 
     @override
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
@@ -67,6 +74,17 @@ class OneSentenceParser(LightningArgumentParser):
         if message.startswith(("Problems parsing config: ", "Unexpected config: ")):
             message = f"{self.file} is not a YAML file of keys and values: {message.partition(': ')[2]}"
         fail(one_sentence(message, known_classes(), ROOTS))
+
+    @override
+    def dump(self, cfg: Namespace, **kwargs: Any) -> str:
+        """Text of a configuration, in which values of resolvers, such as environment variables, stay interpolations."""
+        text = str(super().dump(cfg, **kwargs))
+        if kwargs == BEFORE_RESOLVING and "${" in text:
+            self.unresolved = text
+            return text
+        parser, below = (self, ()) if self.unresolved or self.command is None else (self.parent_parser, (self.command,))
+        unresolved = getattr(parser, "unresolved", "")
+        return with_interpolations(text, unresolved, below) if unresolved else text
 
     @override
     def parse_path(self, path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Namespace:
@@ -84,6 +102,11 @@ class TrainCLI(LightningCLI):
     """LightningCLI in which the configuration decides every value and a run lives in ``trainer.default_root_dir``."""
 
     @override
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._placed: list[Namespace] = []  # options of loggers that were put into the run's folder
+        super().__init__(*args, **kwargs)
+
+    @override
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
         parser.add_lightning_class_args(StopSignals, "signals")
@@ -91,6 +114,7 @@ class TrainCLI(LightningCLI):
     @override
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        parser.command = subcommand
         if subcommand in {"validate", "test"}:
             parser.set_defaults(verbose=False)  # MetricsTable shows what matters; Lightning's own table shows all
         if subcommand == "fit":
@@ -102,11 +126,10 @@ class TrainCLI(LightningCLI):
         """Puts loggers without a place of their own into the run's folder."""
         trainer = self.config[self.subcommand].trainer
         check_strategy(trainer.strategy)
-        loggers = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
-        for logger in loggers:
-            options = getattr(logger, "init_args", None)
-            if options is not None and getattr(options, "save_dir", None) == ".":
+        for options in _logger_options(trainer):
+            if getattr(options, "save_dir", None) == ".":
                 options.save_dir = trainer.default_root_dir or "."
+                self._placed.append(options)
 
     @override
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -122,6 +145,8 @@ class TrainCLI(LightningCLI):
         except ValueError as error:
             config = self.config[self.subcommand].as_dict()
             raise ValueError(with_full_key(one_sentence(str(error)), config)) from error
+        for options in self._placed:
+            options.save_dir = "."  # as it was given: the saved configuration is used for other folders too
 
     @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -171,6 +196,11 @@ class TrainCLI(LightningCLI):
             super()._run_subcommand(subcommand)
 
 
+def _logger_options(trainer: Namespace) -> list[Namespace]:
+    loggers = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
+    return [logger.init_args for logger in loggers if getattr(logger, "init_args", None) is not None]
+
+
 def known_classes() -> list[str]:
     """Class names that need no module before them."""
     return [name for folder in (lightning_modules, datamodules, callbacks) for name in folder.__all__]
@@ -179,7 +209,7 @@ def known_classes() -> list[str]:
 def fail(message: str) -> NoReturn:
     """Ends the program with one sentence, of one rank where several fail, and exit code 2."""
     if is_told_first(2):
-        sys.stderr.write(f"error: {' '.join(message.split())}\n")
+        sys.stderr.write(f"error: {' '.join(hide_credentials(message).split())}\n")
         sys.stderr.flush()
     raise SystemExit(2)
 
@@ -193,6 +223,8 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", message=r".*configure_optimizers` returned `None`")
     # Modules translate labels there, whatever the datamodule.
     warnings.filterwarnings("ignore", message=r"You have overridden `on_before_batch_transfer`")
+    # Such pictures are refused, in a sentence that names the file.
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     messages = logging.getLogger("pytorch_lightning.utilities.rank_zero")
     messages.addFilter(lambda record: "Tip: For seamless cloud" not in record.getMessage())
 

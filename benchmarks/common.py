@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from datamodules.images import ImageFolder
 from vitrine.backbones.networks import build_network
+from vitrine.core.atomic_io import atomic_file
 from vitrine.core.batch import Batch
 from vitrine.data.preprocessing import Preprocessing
 
@@ -105,6 +106,6 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> N
 def write_figures(path: Path, args: argparse.Namespace, figures: Mapping[str, Any]) -> None:
     """Writes the figures, the options and the machine as one JSON file."""
     options = {name: str(value) for name, value in vars(args).items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"machine": machine(), "options": options} | dict(figures), indent=2, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    with atomic_file(path) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")

@@ -23,6 +23,7 @@ from benchmarks.common import add_common_options, add_networks, read_images, sho
 from vitrine.attribution import GuidedBackprop
 from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.taps import captured
+from vitrine.core.atomic_io import atomic_file
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.metrics.grid import grid_contrast, grid_share
 from vitrine.visualization.grid import captioned_grid
@@ -115,8 +116,8 @@ def main() -> None:
             figures[network.name][layer] = {"stride": stride} | measure(found, stride)
             shown.append((layer, number % len(images), found))
         path = args.out.with_name(f"grid_{network.name}.png")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        side_by_side(preprocessing.denormalize(images), shown).save(path)
+        with atomic_file(path) as partial:
+            side_by_side(preprocessing.denormalize(images), shown).save(partial)
         _report(network.name, figures[network.name], path)
     write_figures(args.out, args, {"shares": figures})
 

@@ -24,6 +24,7 @@ from benchmarks.method_table import METHODS, Entry
 from vitrine.attribution.target_layer import target_layer
 from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.taps import captured
+from vitrine.core.atomic_io import atomic_file
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.metrics.functional import degenerate
 from vitrine.visualization.grid import captioned_grid
@@ -68,7 +69,8 @@ def write_pages(folder: Path, images: Tensor, maps: dict[str, Tensor], rows: int
     for start in range(0, len(images), rows):
         cells = [_row(images[number], number, maps) for number in range(start, min(start + rows, len(images)))]
         paths.append(folder / f"page_{start // rows:03d}.jpg")
-        captioned_grid(cells).save(paths[-1], quality=88)
+        with atomic_file(paths[-1]) as partial:
+            captioned_grid(cells).save(partial, quality=88)
     return paths
 
 

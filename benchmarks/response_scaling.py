@@ -23,6 +23,7 @@ from datamodules.samples import collate
 from datamodules.shard_images import ShardImages
 from datamodules.split import Split
 from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.core.atomic_io import atomic_file
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.filters.responses import FilterResponses
 from vitrine.filters.scaling import SCALINGS, ResponseScaling, Scaling
@@ -98,8 +99,8 @@ def run(named: NamedWeights, args: argparse.Namespace) -> list[dict[str, Any]]:
     network = FilterResponses(backbone, args.layers).to(args.device)
     train, test = (responses_of(network, args.shards / split, args.device) for split in ("train", "test"))
     if args.save_responses:
-        args.save_responses.mkdir(parents=True, exist_ok=True)
-        np.savez(args.save_responses / f"{named.name}.npz", x=train.x.numpy(), labels=train.labels.numpy())
+        with atomic_file(args.save_responses / f"{named.name}.npz") as partial:
+            np.savez(partial, x=train.x.numpy(), labels=train.labels.numpy())
     rows = [row for scaling in SCALINGS for row in measure(scaling, network, train, test)]
     by_chance = float((network.widths() <= NARROW).double().mean())
     title = (

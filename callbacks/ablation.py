@@ -1,6 +1,5 @@
 """FilterAblation: whether a network needs the filters that its explainer has selected."""
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Protocol, cast
@@ -14,6 +13,7 @@ from callbacks.run_access import Run
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.atomic_io import atomic_file
 from vitrine.core.batch import Batch
+from vitrine.core.csv_tables import write_csv_table
 from vitrine.core.options import Count, checked
 from vitrine.data.contracts import satisfies
 from vitrine.filters.heatmaps import Filter
@@ -131,7 +131,6 @@ def _explainer_of(run: Run) -> HasRelevantFilters:
 
 def write_table(path: Path, rows: Iterable[Row]) -> None:
     """Writes the CSV; figures keep all that float32 holds."""
-    with atomic_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows([*row[:3], f"{row[3]:.9g}"] for row in rows)
+    with atomic_file(path) as partial:
+        cells = [dict(zip(COLUMNS, (*row[:3], f"{row[3]:.9g}"), strict=True)) for row in rows]
+        write_csv_table(partial, COLUMNS, cells)

@@ -16,6 +16,7 @@ from callbacks.run_access import Run
 from vitrine.backbones.guard import eval_guard
 from vitrine.core.atomic_io import atomic_folder
 from vitrine.core.batch import Batch
+from vitrine.core.folder_manifest import FolderKind
 from vitrine.core.options import Count, checked
 from vitrine.core.progress import progress_bar
 from vitrine.filters.average_images import AverageImage, average_images
@@ -24,6 +25,7 @@ from vitrine.filters.relevance import RelevantFilter, record
 from vitrine.visualization.contact_sheet import average_sheet
 
 FOLDER, INDEX = "average_images", "average_images.json"
+KIND = FolderKind(INDEX, earlier=(INDEX, "[0-9][0-9][0-9]_*.png"), signature='"class_index": ')
 Split = Literal["train", "test"]
 Pair = tuple[RelevantFilter, AverageImage]
 
@@ -34,7 +36,8 @@ class AverageImages(pl.Callback):
     A feature's row shows the mean of the image patches on which the filter responds most, of its upsampled activation, of
     deconvnet with guided backprop, and of the paper's heatmap; `vitrine.filters.average_images` says how. The images
     stream by twice, shared out over all ranks; rank zero draws. ``average_images.json`` lists, for each row, the images. An
-    earlier folder is replaced as a whole. W&B and TensorBoard, where such a logger is in use, get the pictures too.
+    earlier folder is replaced, but for files of others. W&B and TensorBoard, where such a logger is in use, get the
+    pictures too.
 
     Args:
         top_k: Images that are averaged, those of highest response.
@@ -75,12 +78,12 @@ class AverageImages(pl.Callback):
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Refuses what cannot work before the run rather than after it."""
-        self._chosen_classes(Run(trainer, pl_module, self))
+        self._check(Run(trainer, pl_module, self), "train")
 
     @override
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Refuses what cannot work before the run rather than after it."""
-        self._chosen_classes(Run(trainer, pl_module, self))
+        self._check(Run(trainer, pl_module, self), "test")
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -93,6 +96,11 @@ class AverageImages(pl.Callback):
         """Draws test images."""
         if self.split == "test":
             self._draw(Run(trainer, pl_module, self))
+
+    def _check(self, run: Run, split: Split) -> None:
+        self._chosen_classes(run)
+        if split == self.split:
+            run.check_replaceable(FOLDER, KIND)
 
     def _chosen_classes(self, run: Run) -> list[int]:
         selecting_explainer(run)
@@ -146,7 +154,7 @@ class AverageImages(pl.Callback):
 
     def _write(self, run: Run, pairs: Sequence[Pair]) -> None:
         denormalize = run.datamodule.preprocessing.denormalize
-        with atomic_folder(run.folder / FOLDER, marker=INDEX) as folder:
+        with atomic_folder(run.folder / FOLDER, KIND) as folder:
             for index in dict.fromkeys(row.class_index for row, _ in pairs):
                 rows, averages = zip(*[pair for pair in pairs if pair[0].class_index == index], strict=True)
                 sheet = average_sheet(averages, [row.label for row in rows], denormalize)

@@ -114,6 +114,7 @@ class RunCheckpoint(Checkpoint):
         path = checkpoint_of(trainer.default_root_dir, trainer.current_epoch, trainer.global_step)
         partial = path.with_name(f".{path.name}.partial")
         self.last_model_path = str(last_checkpoint(trainer.default_root_dir))
+        path.parent.resolve().mkdir(parents=True, exist_ok=True)  # also where a link leads to nothing yet
         trainer.save_checkpoint(partial, weights_only=False)  # with None Lightning prints that it is False
         if trainer.is_global_zero:
             partial.replace(path)

@@ -15,6 +15,7 @@ from callbacks.loggers import log_image
 from callbacks.run_access import Run
 from vitrine.core.atomic_io import atomic_folder
 from vitrine.core.batch import Batch
+from vitrine.core.folder_manifest import FolderKind
 from vitrine.core.options import Count, checked
 from vitrine.data.contracts import satisfies
 from vitrine.explainers import Explainer
@@ -23,6 +24,11 @@ from vitrine.visualization.contact_sheet import ContactTile, contact_pixels, con
 from vitrine.visualization.report.contact_page import SheetEntry, contact_page
 
 FOLDER, PAGE = "x_features", "index.html"
+KIND = FolderKind(
+    PAGE,
+    earlier=(PAGE, "*/x-feature-*.png"),
+    signature="Each sheet shows the images on which one x-feature contributes most to its class",
+)
 Slot = tuple[int, int]
 """An x-feature: its class as a logit's index, and its number within it from 0."""
 
@@ -41,8 +47,8 @@ class ContactSheets(EvaluationCallback[Shares[Slot, ContactTile]]):
     Of the images that were explained as the class, those of largest |vᵢEᵢ| are kept, ties by key, so that the sheets are the
     same whatever the number of ranks and workers; an x-feature that does not contribute to an image leaves it out.
     ``x_features/index.html`` shows the sheets of each class beside each other, with the names that the x-features have, and
-    says where to write names. An earlier folder is replaced as a whole. W&B and TensorBoard, where such a logger is in use,
-    get the sheets too. Each kept image takes 3 · tile_size² bytes of memory.
+    says where to write names. An earlier folder is replaced, but for files of others. W&B and TensorBoard, where such a
+    logger is in use, get the sheets too. Each kept image takes 3 · tile_size² bytes of memory.
 
     Args:
         num_images: At most so many images of each x-feature.
@@ -58,6 +64,7 @@ class ContactSheets(EvaluationCallback[Shares[Slot, ContactTile]]):
 
     RENAMED: ClassVar[Mapping[str, str]] = {"images": "num_images", "columns": "num_columns", "cell": "tile_size"}
     title: ClassVar[str] = "Contact sheets"
+    replaces = (FOLDER, KIND)
 
     @checked
     def __init__(
@@ -114,7 +121,7 @@ class ContactSheets(EvaluationCallback[Shares[Slot, ContactTile]]):
     def write(self, run: Run, shares: Sequence[Shares[Slot, ContactTile]]) -> Path:
         explainer, tiles = _explainer_of(run), self._tiles.joined(shares)
         slots = [(index, number) for index in self._chosen for number in explainer.heatmap_numbers(index)]
-        with atomic_folder(run.folder / FOLDER, marker=PAGE) as folder:
+        with atomic_folder(run.folder / FOLDER, KIND) as folder:
             entries = [self._entry(run, folder, slot, tiles.get(slot, ())) for slot in slots]
             title = f"The x-features of {type(explainer).__name__} on {type(run.datamodule).__name__}"
             (folder / PAGE).write_text(contact_page(title, entries, str(names_file(run))), encoding="utf-8")

@@ -13,6 +13,7 @@ from typing_extensions import override
 from callbacks.run_access import Run, is_trial
 from vitrine.core.batch import Batch
 from vitrine.core.distributed import gather_on_zero
+from vitrine.core.folder_manifest import FolderKind
 
 S = TypeVar("S")
 """What a rank contributes to what is written."""
@@ -30,6 +31,8 @@ class EvaluationCallback(pl.Callback, ABC, Generic[S]):
     """The run whose batches are looked at."""
     title: ClassVar[str] = ""
     """What the result is called when the user is told where it is."""
+    replaces: ClassVar[tuple[str, FolderKind] | None] = None
+    """Name and kind of the folder in the run's folder that is replaced as a whole, where the result is one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +70,10 @@ class EvaluationCallback(pl.Callback, ABC, Generic[S]):
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.result = None
-        self.check(Run(trainer, pl_module, self))
+        run = Run(trainer, pl_module, self)
+        self.check(run)
+        if stage == self.stage and self.replaces is not None:
+            run.check_replaceable(*self.replaces)
 
     @override
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

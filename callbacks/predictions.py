@@ -1,6 +1,5 @@
 """PredictionWriter: writes overlays, raw maps and a table of a prediction run."""
 
-import csv
 import json
 import shutil
 from collections.abc import Sequence
@@ -18,12 +17,19 @@ from callbacks.file_names import safe_path, slug
 from callbacks.run_access import Run
 from vitrine.core.atomic_io import finish_atomic_folder, start_atomic_folder
 from vitrine.core.batch import Batch
+from vitrine.core.csv_tables import write_csv_table
 from vitrine.core.explanation import Explanation, class_name
+from vitrine.core.folder_manifest import FolderKind
 from vitrine.core.options import Share, checked
 from vitrine.visualization.overlays import overlay
 from vitrine.visualization.panel import probability_of
 
 FOLDER, TABLE = "predictions", "predictions.csv"
+KIND = FolderKind(
+    TABLE,
+    earlier=(TABLE, "*/heatmaps.safetensors", "*/[0-9][0-9]_*.png"),
+    signature="key,prediction,class_name,probability,target",
+)
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ class PredictionWriter(EvaluationCallback[Sequence[Row]]):
     For each image a folder named after its key, with an overlay for each heatmap (``01_x-feature-3.png`` and so on) and
     ``heatmaps.safetensors`` with the raw ``heatmaps`` (K, H, W) and ``scores`` (K,) in float32; and over all images
     ``predictions.csv``, in the order of the keys. Each rank writes its own images, so that all ranks must see the same
-    run folder. An earlier ``predictions/`` is replaced as a whole, when the run ends.
+    run folder. An earlier ``predictions/`` is replaced when the run ends, but for files of others.
 
     Args:
         opacity: Of a heatmap at its maximum.
@@ -87,6 +93,7 @@ class PredictionWriter(EvaluationCallback[Sequence[Row]]):
 
     stage: ClassVar[Literal["test", "predict"]] = "predict"
     title: ClassVar[str] = "Predictions"
+    replaces = (FOLDER, KIND)
 
     @checked
     def __init__(self, opacity: Share = 0.8) -> None:
@@ -100,8 +107,7 @@ class PredictionWriter(EvaluationCallback[Sequence[Row]]):
         """Makes the folder to write in; the other ranks wait for it."""
         _ = run.datamodule  # an error without one, before anything is written
         self._rows = []
-        staging = start_atomic_folder(run.folder / FOLDER, TABLE) if run.trainer.is_global_zero else None
-        self._staging = run.trainer.strategy.broadcast(staging)
+        self._staging = run.on_zero(lambda: start_atomic_folder(run.folder / FOLDER, KIND))
 
     @override
     def take(self, run: Run, batch: Batch, outputs: object) -> None:
@@ -123,7 +129,7 @@ class PredictionWriter(EvaluationCallback[Sequence[Row]]):
         """Writes the table over all ranks and gives the folder its name."""
         unique = {row.key: row for share in shares for row in share}  # samplers may double a sample to even out
         write_table(self._begun() / TABLE, [unique[key] for key in sorted(unique)])
-        finish_atomic_folder(self._begun(), run.folder / FOLDER)
+        finish_atomic_folder(self._begun(), run.folder / FOLDER, KIND)
         self._staging = None
         return run.folder / FOLDER
 
@@ -135,18 +141,26 @@ class PredictionWriter(EvaluationCallback[Sequence[Row]]):
     @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leaves an earlier ``predictions/`` as it was, and nothing of this one."""
+        self._remove_staging(trainer)
+
+    @override
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leaves nothing of a ``fast_dev_run``."""
+        super().teardown(trainer, pl_module, stage)
+        self._remove_staging(trainer)
+
+    def _remove_staging(self, trainer: Trainer) -> None:
         if self._staging is not None and trainer.is_global_zero:
             shutil.rmtree(self._staging, ignore_errors=True)
+        self._staging = None
 
 
 def write_table(path: Path, rows: Sequence[Row]) -> None:
-    """Writes the CSV; rows with fewer heatmaps than others end in empty cells."""
+    """Writes the CSV, see `write_csv_table`; rows with fewer heatmaps than others end in empty cells."""
     most = max((len(row.labels) for row in rows), default=0)
     heatmaps = [name for k in range(1, most + 1) for name, _ in _pair(k, "", 0)]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["key", "prediction", "class_name", "probability", "target", *heatmaps])
-        writer.writeheader()
-        writer.writerows(row.cells() for row in rows)
+    columns = ["key", "prediction", "class_name", "probability", "target", *heatmaps]
+    write_csv_table(path, columns, [row.cells() for row in rows])
 
 
 def write_image(folder: Path, key: str, image: Tensor, explanation: Explanation, *, opacity: float) -> None:

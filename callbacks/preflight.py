@@ -11,6 +11,7 @@ from rich.table import Table
 from typing_extensions import override
 
 from callbacks.preflight_facts import Row, asked, cached_bytes, rows_of_run, samples
+from vitrine.core.credentials import hide_credentials
 from vitrine.core.distributed import gather_over_ranks
 from vitrine.core.memory import free_disk_bytes, readable_size
 
@@ -83,7 +84,7 @@ def preflight_table(stage: str, rows: list[Row]) -> Table:
     table.add_column(stage, no_wrap=True)
     table.add_column("before the first step")
     for name, value in rows:
-        table.add_row(name, value, style="bold" if value.startswith("WARNING") else None)
+        table.add_row(name, hide_credentials(value), style="bold" if value.startswith("WARNING") else None)
     return table
 
 

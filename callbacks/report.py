@@ -16,8 +16,9 @@ from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
 from vitrine.core.options import Count, checked
 from vitrine.explainers.srae.x_features import LOGIT_MAP, logit_maps
-from vitrine.visualization.report.gallery import GalleryEntry, write_gallery
+from vitrine.visualization.report.gallery import GALLERY, GalleryEntry, write_gallery
 
+FOLDER = "report"
 LogitMap = tuple[str, Tensor]
 """Label and (H, W) map."""
 
@@ -30,6 +31,7 @@ class ReportGallery(EvaluationCallback[Shares[int, GalleryEntry]]):
 
     These are the first images of each class in the order of their keys, so that the gallery is the same whatever the
     number of ranks and workers. A multi-label image counts for each of its classes.
+    Other files in an earlier ``report/`` are kept.
 
     Args:
         images_per_class: At most so many images of each class.
@@ -40,6 +42,7 @@ class ReportGallery(EvaluationCallback[Shares[int, GalleryEntry]]):
     """
 
     title: ClassVar[str] = "Report"
+    replaces = (FOLDER, GALLERY)
 
     @checked
     def __init__(self, images_per_class: Count = 4, *, logit_map: bool = False) -> None:
@@ -90,7 +93,7 @@ class ReportGallery(EvaluationCallback[Shares[int, GalleryEntry]]):
         groups = self._entries.joined(shares).values()
         unique = {entry.key: entry for entries in groups for entry in entries}
         return write_gallery(
-            run.folder / "report",
+            run.folder / FOLDER,
             list(unique.values()),
             title=f"{type(run.explainer).__name__} on {_name_of_data(run)}",
             metrics=self._metrics,

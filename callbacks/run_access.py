@@ -1,6 +1,6 @@
 """Run access: what a callback asks of the trainer, its datamodule and its module."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar, cast
@@ -9,7 +9,9 @@ import pytorch_lightning as pl
 from torch import Tensor
 
 from vitrine.core.batch import Batch
+from vitrine.core.distributed import gather_over_ranks
 from vitrine.core.explanation import Explanation
+from vitrine.core.folder_manifest import FolderKind, check_replaceable
 from vitrine.core.near_names import near_names
 from vitrine.data.contracts import (
     ExplainingModule,
@@ -22,6 +24,7 @@ from vitrine.data.contracts import (
 from vitrine.explainers.srae.x_features import OnBackbone
 
 D = TypeVar("D", bound=ExplanationData)
+T = TypeVar("T")
 
 
 def is_trial(trainer: pl.Trainer) -> bool:
@@ -60,6 +63,29 @@ class Run:
     def folder(self) -> Path:
         """The run's folder."""
         return Path(self.trainer.default_root_dir)
+
+    def check_replaceable(self, name: str, kind: FolderKind) -> None:
+        """Refuses, on all ranks, to replace a folder below the run's folder in which something would be lost.
+
+        Raises:
+            FileExistsError: where it holds other than what was written there, see `check_replaceable`.
+        """
+        if not is_trial(self.trainer):
+            self.on_zero(lambda: check_replaceable(self.folder / name, kind))
+
+    def on_zero(self, action: Callable[[], T]) -> T:
+        """Runs on rank zero what reads or makes files, and returns its value, or raises its error, on all ranks."""
+        value: T | None = None
+        error: Exception | None = None
+        if self.trainer.is_global_zero:
+            try:
+                value = action()
+            except (OSError, ValueError) as raised:
+                error = raised
+        value, error = gather_over_ranks((value, error))[0]
+        if error is not None:
+            raise error
+        return cast("T", value)
 
     @property
     def datamodule(self) -> ExplanationData:

@@ -12,8 +12,9 @@ from pytorch_lightning.trainer.states import TrainerFn
 from typing_extensions import override
 
 from callbacks.loggers import log_artifact
-from callbacks.run_access import is_trial
+from callbacks.run_access import Run, is_trial
 from vitrine.core.atomic_io import atomic_file
+from vitrine.core.credentials import hide_credentials
 
 
 class EpochMetrics(Callback):
@@ -54,6 +55,9 @@ class MetricsFile(Callback):
 class RunConfig(SaveConfigCallback):
     """Writes ``config-fit.yaml`` (or -test, …) into the run's folder, and sends the same values to the logger.
 
+    Values of environment variables and other resolvers stay interpolations in both, so that they are read anew where the
+    file is used; passwords in URLs are not sent.
+
     Lightning's own callback writes into the logger's shared folder and stops a second run there; the run's folder is the
     run's own, so here a second run of the same stage replaces the first one's file.
     """
@@ -70,7 +74,7 @@ class RunConfig(SaveConfigCallback):
         with atomic_file(Path(trainer.default_root_dir, name)) as partial:
             partial.write_text(text, encoding="utf-8")
         for logger in trainer.loggers:
-            logger.log_hyperparams(yaml.safe_load(text))
+            logger.log_hyperparams(yaml.safe_load(hide_credentials(text)))
 
 
 class Exports(Protocol):
@@ -83,12 +87,26 @@ class Exports(Protocol):
 class Export(Callback):
     """After fitting, writes the explainer (or classifier) into the run's folder, and to W&B as an artifact.
 
+    A module's ``check_export``, where it has one, refuses before the training a folder in which something would be lost.
+
     Args:
         artifact: whether a W&B logger, where there is one, gets the artifact.
     """
 
     def __init__(self, artifact: bool = True) -> None:
         self.artifact = artifact
+
+    @override
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuses, before the training and on all ranks, to replace what was not exported.
+
+        Raises:
+            FileExistsError: where the run's folder holds such a thing in the place of the export.
+        """
+        if stage == TrainerFn.FITTING.value and not is_trial(trainer):
+            run, check = Run(trainer, pl_module, self), getattr(pl_module, "check_export", None)
+            if callable(check):
+                run.on_zero(lambda: check(run.folder))
 
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -1,35 +1,48 @@
 """Start of a run: the lock of its folder, the checkpoint it goes on from, and what an earlier run left there."""
 
 import os
-import shutil
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info
 
+from callbacks import average_images, contact_sheets, predictions, report
 from vitrine.core.checkpoint_files import (
+    BEST,
     FOLDER,
+    LAST,
     PREEMPTED,
     checkpoint_files,
     checkpoint_named,
     last_checkpoint,
     newest_whole,
 )
+from vitrine.core.folder_manifest import remove_written
 from vitrine.core.locks import HEARTBEAT_SECONDS, STALE_SECONDS, LockHeldError, file_lock
+from vitrine.visualization.report.gallery import GALLERY
 
 LOCK = ".lock"
 BEAT_SECONDS = 3 * HEARTBEAT_SECONDS
 """How long a lock that is held elsewhere is watched for a sign of life."""
 LEARNED = ("explainer", "classifier.safetensors")
 """What a fit exports; the next fit replaces it as a whole when it ends, and keeps the names that a person gave."""
+FOLDERS = {
+    report.FOLDER: GALLERY,
+    contact_sheets.FOLDER: contact_sheets.KIND,
+    predictions.FOLDER: predictions.KIND,
+    average_images.FOLDER: average_images.KIND,
+}
+"""Folders that a run writes, in which files of others are kept."""
 WRITTEN = (
-    "config-*.yaml", "metrics*.json", "report", "x_features", "predictions", "panels", "average_images",
-    "masked", "relevance.csv", "picks.csv", "ablation.csv", "sanity.json",
+    *(f"config-{stage.value}.yaml" for stage in TrainerFn), "metrics.json", "metrics-limited.json", "relevance.csv",
+    "relevance.json", "picks.csv", "ablation.csv", "sanity.json", "masked/examples.png", "panels/epoch-*-step-*.png",
+    PREEMPTED, f"{FOLDER}/{LAST}", f"{FOLDER}/{BEST}", f"{FOLDER}/epoch=*-step=*.ckpt", f"{FOLDER}/.*.partial",
 )  # fmt: skip
-"""What else a run writes; loggers keep each run in a place of its own."""
+"""Files that a run writes; loggers keep each run in a place of its own."""
 
 
 @contextmanager
@@ -124,14 +137,19 @@ def _is_within(path: Path, folder: Path) -> bool:
 
 
 def remove_run(folder: Path) -> None:
-    """Removes what a run wrote into its folder, but for logs, and the export that the next fit replaces."""
-    shutil.rmtree(folder / FOLDER, ignore_errors=True)
-    for pattern in (PREEMPTED, *WRITTEN):
+    """Removes what a run wrote into its folder, but for logs, and the export that the next fit replaces.
+
+    What others put there stays, also within the folders that a run writes.
+    """
+    for name, kind in FOLDERS.items():
+        remove_written(folder / name, kind)
+    for pattern in WRITTEN:
         for path in folder.glob(pattern):
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
+            if path.is_file() or path.is_symlink():
                 path.unlink()
+            if path.parent != folder:
+                with suppress(OSError):  # it holds something else, or is a link
+                    path.parent.rmdir()
 
 
 def checkpoint_to_read(folder: Path, wanted: str | None, *, needed: bool) -> Path | None:

@@ -16,6 +16,7 @@ from datamodules.loaders import WholeLoader
 from datamodules.options import LoadingOptions, OnError
 from datamodules.ranks import RankShare
 from datamodules.samples import Sample, SampleError
+from vitrine.core.picture_files import PictureSizeError
 from vitrine.data.colours import to_mode
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.data.shards.converters.folder import EXTENSIONS
@@ -53,6 +54,8 @@ class ImageFolder(Dataset[Sample]):
         path = self.paths[number]
         try:
             image = decode_upright(path.read_bytes(), str(path))
+        except PictureSizeError as error:
+            raise SampleError(str(error)) from error
         except (OSError, ValueError) as error:
             raise SampleError(f"{path} is no readable image ({_reason(error)}); mend or remove it.") from error
         if image.has_frames:

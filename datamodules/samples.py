@@ -14,6 +14,7 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
 from vitrine.core.batch import Batch
+from vitrine.core.picture_files import PictureSizeError, open_picture
 from vitrine.data.colours import Mode, to_mode
 from vitrine.data.orientation import Orientation, Size, orientation_of
 from vitrine.data.shards.schema import BOX_ENTRIES, IMAGE_EXTENSIONS, ShardIndex
@@ -93,8 +94,10 @@ def _label(label: int | list[int], index: ShardIndex) -> Tensor:
 
 def _open(data: bytes, name: str) -> Image.Image:
     try:
-        image = Image.open(BytesIO(data))
+        image = open_picture(BytesIO(data))
         image.load()
+    except PictureSizeError as error:
+        raise SampleError(f"{name} {error}.") from error
     except Exception as error:  # Pillow's decoders raise many kinds
         raise SampleError(f"The image of {name} is broken ({error}); convert the set again.") from error
     return image

@@ -336,6 +336,10 @@ class ExplainerModule(ResumableModule):
         self.explainer.save(folder / EXPORTED, metadata=self.metadata())
         return folder / EXPORTED
 
+    def check_export(self, folder: Path) -> None:
+        """Refuses, before a training, a folder in which `export` would replace what it did not write."""
+        self.explainer.check_saveable(folder / EXPORTED)
+
     def metadata(self) -> dict[str, Any]:
         """Figures of the training run that go into the exported explainer."""
         return {"epochs": self.trainer.current_epoch}

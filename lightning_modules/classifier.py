@@ -221,6 +221,11 @@ class ClassifierModule(ResumableModule):
         kind = nn.modules.batchnorm._BatchNorm  # noqa: SLF001 - the base of all of them
         return (module for module in self.network.modules() if isinstance(module, kind))
 
+    def check_export(self, folder: Path) -> None:
+        """Refuses, before a training, a folder in which `export` could not write its file."""
+        if (folder / WEIGHTS_NAME).is_dir():
+            raise FileExistsError(f"{folder / WEIGHTS_NAME} is a folder where weights are to be written: move it.")
+
     def export(self, folder: Path) -> Path:
         """Writes the network's state dict, with its name and classes as metadata. Returns the file."""
         path = folder / WEIGHTS_NAME

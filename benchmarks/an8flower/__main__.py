@@ -25,6 +25,7 @@ from benchmarks.an8flower.fold import SRAE, FoldRun, picture_of
 from benchmarks.an8flower.methods import NAMES
 from benchmarks.an8flower.network import FlowerCNN, train
 from benchmarks.common import add_common_options, show, write_figures
+from vitrine.core.atomic_io import atomic_file
 from vitrine.data.an8flower.generate import generate
 from vitrine.data.an8flower.settings import SETTINGS_FILE, FlowerSettings
 from vitrine.data.an8flower.variants import VARIANTS, Variant
@@ -39,8 +40,8 @@ def trained(fold: Folds, classes: int, path: Path, args: argparse.Namespace, see
         return network.eval()
     title = f"training {path.stem}"
     train(network, fold.train.images.float(), fold.train.labels, epochs=args.epochs, seed=seed, title=title)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(network.cpu().state_dict(), path)
+    with atomic_file(path) as partial:
+        save_file(network.cpu().state_dict(), partial)
     return network.to(args.device)
 
 
@@ -58,7 +59,8 @@ def run_variant(variant: Variant, args: argparse.Namespace) -> list[FoldRun]:
         network = trained(fold, len(classes), weights, args, number)
         figures.append(FoldRun(fold, network, weights, args).run())
         Console().print(f"{variant}, fold {number}: accuracy {figures[-1].accuracy:.3f}", highlight=False)
-        picture_of(figures[-1]).save(args.out.with_name(f"{args.out.stem}-{variant}-{number}.png"))
+        with atomic_file(args.out.with_name(f"{args.out.stem}-{variant}-{number}.png")) as partial:
+            picture_of(figures[-1]).save(partial)
     return figures
 
 

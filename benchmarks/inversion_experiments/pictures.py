@@ -7,6 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 from rich.console import Console
 from torch import Tensor
 
+from vitrine.core.atomic_io import atomic_file
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.visualization.grid import captioned_grid
 from vitrine.visualization.overlays import overlay, picture
@@ -33,9 +34,9 @@ def laid_over(caption: str, colours: Tensor, heat: Tensor) -> tuple[str, Image.I
 
 def write_rows(folder: Path, name: str, rows: Sequence[Cells], title: str) -> Path:
     """Writes a PNG, and says where."""
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.png"
-    captioned_grid(rows, title).save(path)
+    with atomic_file(path) as partial:
+        captioned_grid(rows, title).save(partial)
     Console(stderr=True).print(f"wrote {path}", markup=False, highlight=False)
     return path
 
@@ -68,6 +69,6 @@ def draw_curves(path: Path, across: Sequence[float], curves: Mapping[str, Sequen
         colour = COLOURS[number % len(COLOURS)]
         draw.line([place(*point) for point in zip(across, shares, strict=True)], fill=colour, width=2)
         draw.text((LEFT + WIDTH + 12, TOP + 18 * number), name, fill=colour, font=font)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    canvas.save(path)
+    with atomic_file(path) as partial:
+        canvas.save(partial)
     Console(stderr=True).print(f"wrote {path}", markup=False, highlight=False)

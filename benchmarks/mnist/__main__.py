@@ -32,6 +32,7 @@ from benchmarks.mnist.report import (
 from benchmarks.mnist.selection import LAYER_SETS, Selection, explainer_of, responses_of, selections_of
 from benchmarks.mnist.worth import Ablation, beginnings, reconstruction_curve
 from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.core.atomic_io import atomic_file
 from vitrine.visualization.panel import panel
 
 MUS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
@@ -91,7 +92,8 @@ def draw(selections: Selections, digits: Digits, mu: float, device: str, out: Pa
         selection.use(mu)
         explanation = selection.explainer.to(device).explain(inputs.to(device))
         picture = panel(PREPROCESSING.denormalize(inputs), explanation, CLASSES, cell=112)
-        picture.save(out.with_name(f"{out.stem}_{scaling}.png"))
+        with atomic_file(out.with_name(f"{out.stem}_{scaling}.png")) as partial:
+            picture.save(partial)
 
 
 def parse_args() -> argparse.Namespace:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from vitrine.backbones.weight_files import load_weights
+from vitrine.core.atomic_io import atomic_file
 from vitrine.core.batch import Batch
 from vitrine.data.preprocessing import Preprocessing
 
@@ -147,7 +148,5 @@ def train(network: nn.Module, digits: Digits, epochs: int, seed: int, lr: float 
 
 def _save(network: nn.Module, path: Path) -> None:
     """Writes a state dict, of which no part is ever left under its name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    save_file({name: value.cpu().contiguous() for name, value in network.state_dict().items()}, partial)
-    partial.replace(path)
+    with atomic_file(path) as partial:
+        save_file({name: value.cpu().contiguous() for name, value in network.state_dict().items()}, partial)

@@ -8,8 +8,11 @@ import pytest
 from typing_extensions import override
 
 from callbacks.evaluation import EvaluationCallback
+from callbacks.predictions import PredictionWriter
+from callbacks.report import ReportGallery
 from callbacks.run_access import Run
 from tests.helpers import explaining_fakes as fakes
+from tests.helpers.ranks import RankPool
 from vitrine.core.batch import Batch
 
 
@@ -102,3 +105,42 @@ def test_a_run_that_fails_tells_of_no_result(tmp_path: Path, capsys: pytest.Capt
         fakes.trainer(tmp_path, recorder).test(Failing(), datamodule=fakes.FakeData(), verbose=False)
     assert recorder.result is None
     assert "Keys" not in capsys.readouterr().out
+
+
+def refused_run(rank: int, folder: Path) -> str:
+    """The sentence with which a rank refuses to test, and to predict."""
+    told = []
+    for callback, stage in ((ReportGallery(), "test"), (PredictionWriter(), "predict")):
+        run = fakes.trainer(folder, callback, devices=2, strategy="ddp")
+        model = fakes.module()
+        with pytest.raises(FileExistsError) as refused:
+            getattr(run, stage)(model, datamodule=fakes.FakeData())
+        told.append(f"{refused.value} {model.explainer.seen}")
+    return "\n".join(told)
+
+
+def test_all_ranks_are_refused_before_the_first_batch(ranks: RankPool, tmp_path: Path) -> None:
+    """Though rank zero alone looks at the folder."""
+    for name in ("report/index.html", "report/thesis.tex", "predictions/predictions.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    told = ranks.run(refused_run, tmp_path, timeout=60)
+    assert told[0] == told[1]
+    report, predictions = told[0].splitlines()
+    assert f"{tmp_path}/report exists and is not an empty folder" in report
+    assert f"{tmp_path}/predictions exists and is not an empty folder" in predictions
+    assert (report[-2:], predictions[-2:]) == ("[]", "[]")  # no image was explained
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [
+        "index.html",
+        "predictions.csv",
+        "thesis.tex",
+    ]
+
+
+def test_a_trial_leaves_nothing_and_replaces_nothing(tmp_path: Path) -> None:
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "index.html").write_text("mine")
+    fakes.trainer(tmp_path, ReportGallery(), fast_dev_run=True).test(fakes.module(), datamodule=fakes.FakeData())
+    run = fakes.trainer(tmp_path, PredictionWriter(), fast_dev_run=True)
+    run.predict(fakes.module(), datamodule=fakes.FakeData(), return_predictions=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["report"]

@@ -135,6 +135,6 @@ def test_two_processes_write_the_predictions_of_one(two_runs: tuple[Path, Path])
     one, two = (folder / "predictions" for folder in two_runs)
     files = [sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file()) for folder in (one, two)]
     assert files[0] == files[1]
-    assert len(files[0]) == 4 * fakes.IMAGES + 1
+    assert len(files[0]) == 4 * fakes.IMAGES + 2  # the table and the manifest
     differing = [path for path in files[0] if (one / path).read_bytes() != (two / path).read_bytes()]
     assert not differing

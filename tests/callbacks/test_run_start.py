@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from callbacks import run_start
+from callbacks import predictions, run_start
 from callbacks.run_start import LOCK, checkpoint_of_fit, folder_lock, remove_run
 from tests.helpers.commands import QUICKSTART, SMALL, SMALL_SRAE, refusal
 from vitrine.core import locks
+from vitrine.core.atomic_io import atomic_folder
+from vitrine.core.folder_manifest import MANIFEST
 from vitrine.core.locks import LockHeldError, file_lock
+from vitrine.visualization.report.gallery import GALLERY
 
 
 @pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])
@@ -58,13 +61,26 @@ def test_a_lock_that_is_renewed_elsewhere_is_refused(tmp_path: Path, monkeypatch
 
 
 def test_only_what_a_run_writes_is_removed(tmp_path: Path) -> None:
-    ours = ["checkpoints/last.ckpt", "hpc_ckpt_1.ckpt", "config-fit.yaml", "metrics.json", "report/index.html"]
-    others = ["notes.txt", "explainer/names.yaml", "logs/version_0/metrics.csv", "mine/report.html"]
+    ours = ["checkpoints/last.ckpt", "checkpoints/epoch=1-step=2.ckpt", "hpc_ckpt_1.ckpt", "config-fit.yaml"]
+    ours += ["metrics.json", "panels/epoch-0001-step-000002.png", "masked/examples.png"]
+    others = ["notes.txt", "explainer/names.yaml", "logs/version_0/metrics.csv", "mine/report.html", "config-mine.yaml"]
+    others += ["metrics-mine.json", "checkpoints/kept.ckpt", "panels/mine.png", "x_features/index.html"]
+    others += ["report/thesis.tex", "average_images/average_images.json"]
+    elsewhere = tmp_path / "elsewhere" / "predictions"
+    (tmp_path / "predictions").symlink_to(elsewhere)
+    for name, kind in (("report", GALLERY), ("predictions", predictions.KIND)):
+        with atomic_folder(tmp_path / name, kind) as staging:
+            (staging / kind.marker).write_text("ours")
+            (staging / "images").mkdir()
     for name in [*ours, *others]:
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_text("x")
     remove_run(tmp_path)
-    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()} == set(others)
+    assert (tmp_path / "predictions").is_symlink()
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()} == {
+        *others,
+        f"report/{MANIFEST}",
+    }
 
 
 @pytest.mark.parametrize("name", ["config-fit.yaml", "explainer", "classifier.safetensors", "hpc_ckpt_3.ckpt"])

@@ -58,6 +58,13 @@ def test_of_an_animation_the_first_frame_is_taken(tmp_path: Path) -> None:
     assert image.min() > 2
 
 
+def test_an_image_of_too_many_pixels_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "a.png", 255)
+    monkeypatch.setenv("VITRINE_MAX_PIXELS", "9")
+    with pytest.raises(SampleError, match=r"a\.png is \d+ x \d+ pixels, more than 9 "):
+        ImageFolder(tmp_path, TINY)[0]
+
+
 def test_the_error_of_a_worker_is_its_last_sentence() -> None:
     traceback = 'Traceback:\n  File "x", line 3\ndatamodules.samples.SampleError: a.png is broken; mend it.\n'
     assert str(SampleError(traceback)) == "a.png is broken; mend it."

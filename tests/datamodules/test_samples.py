@@ -40,6 +40,13 @@ def test_a_broken_image_and_one_that_is_missing_are_named(split: Split) -> None:
         split.decode({name: value for name, value in raw.items() if name != extension})
 
 
+def test_an_image_of_too_many_pixels_is_named(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = next(iter(split.raw_samples(0)))
+    monkeypatch.setenv("VITRINE_MAX_PIXELS", "119")
+    with pytest.raises(SampleError, match=rf"{raw['__key__']} in .* is 12 x 10 pixels, more than 119 "):
+        split.decode(raw)
+
+
 def test_collating_stacks_tensors_and_keeps_lists() -> None:
     sample = {"key": "a", "image": torch.ones(3, 2, 2), "label": torch.tensor(1), "boxes": torch.zeros(2, 4), "row": 5}
     batch: Any = collate([sample, {**sample, "key": "b", "boxes": torch.zeros(0, 4), "row": 6}])

@@ -78,7 +78,7 @@ def file_lock(
         LockHeldError: where another process holds it and ``wait`` is false.
     """
     owner = LockOwner(purpose, socket.gethostname(), os.getpid(), time.time(), secrets.token_hex(8))
-    path.parent.mkdir(parents=True, exist_ok=True)
+    Path(os.path.realpath(path.parent)).mkdir(parents=True, exist_ok=True)  # also where a link leads to nothing yet
     while not _take(path, owner):
         holder = read_owner(path)
         if _is_stale(path, holder):
@@ -112,7 +112,7 @@ def read_owner(path: Path) -> LockOwner | None:
 
 def _take(path: Path, owner: LockOwner) -> bool:
     try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     except FileExistsError:
         return False
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:

@@ -18,6 +18,7 @@ from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.model_locks import model_lock
 from vitrine.core.atomic_io import atomic_folder
 from vitrine.core.explanation import Explanation
+from vitrine.core.folder_manifest import FolderKind, check_replaceable
 from vitrine.core.image_inputs import check_images, run_errors_named
 from vitrine.core.options import Options
 from vitrine.core.tensor_checks import check_tensors
@@ -30,6 +31,12 @@ FORMAT_VERSION = 1
 CONFIG_NAME = "explainer.json"
 HEADS_NAME = "explainer.safetensors"
 BACKBONE_NAME = "backbone.safetensors"
+SAVED = FolderKind(
+    CONFIG_NAME,
+    hand_written=(NAMES_NAME, f"{NAMES_NAME}.old*"),
+    earlier=(CONFIG_NAME, HEADS_NAME, BACKBONE_NAME),
+    signature='"class_path"',
+)
 
 Target = Indices | None
 """A class for all images, one an image, or None for the predicted ones."""
@@ -185,7 +192,8 @@ class Explainer(nn.Module, ABC):
         """Writes ``explainer.json`` and ``explainer.safetensors``; an earlier explainer there is replaced as a whole.
 
         Where heatmaps can be named, ``names.yaml`` is the file to do so. Names that a person wrote into the replaced folder
-        are carried over; where some do not fit any more, their file is kept as ``names.yaml.old``, with a warning.
+        are carried over; where some do not fit any more, their file is kept as ``names.yaml.old``, with a warning. So are
+        files of others.
 
         Args:
             folder: where to.
@@ -195,10 +203,20 @@ class Explainer(nn.Module, ABC):
 
         Raises:
             ValueError: for heads that are NaN or infinite.
+            FileExistsError: where ``folder`` holds what would be lost, see `check_saveable`.
         """
-        with atomic_folder(Path(folder), marker=CONFIG_NAME) as partial:
+        with atomic_folder(Path(folder), SAVED) as partial:
             self._write(partial, bundle_backbone=bundle_backbone, metadata=metadata or {})
             self._write_names(partial, replaced=Path(folder))
+
+    @staticmethod
+    def check_saveable(folder: str | Path) -> None:
+        """Checks, before a training, that an explainer can be saved in a folder.
+
+        Raises:
+            FileExistsError: where the folder holds other than an explainer, or a file of it was changed since it was saved.
+        """
+        check_replaceable(Path(folder), SAVED)
 
     def _write(self, folder: Path, *, bundle_backbone: bool | None, metadata: dict[str, Any]) -> None:
         is_bundled = not stands_in_a_table(self.backbone) if bundle_backbone is None else bundle_backbone

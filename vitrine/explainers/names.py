@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from reprlib import repr as brief  # aliases of YAML may stand for gigabytes
 from typing import Any
 
 import yaml
@@ -69,10 +70,14 @@ def parse_names(path: Path) -> Names:
 
 def _checked(path: Path, class_name: str, entries: Any) -> list[str]:
     if not isinstance(entries, list):
-        raise ValueError(f"{path}: {class_name!r} must have a list of names, one a line after a dash, got {entries!r}.")
+        raise ValueError(
+            f"{path}: {class_name!r} must have a list of names, one a line after a dash, got {brief(entries)}."
+        )
     wrong = [name for name in entries if not isinstance(name, str | None)]
     if wrong:
-        raise ValueError(f"{path}: {class_name!r} has the name {wrong[0]!r}, which is not text; write it in quotes.")
+        raise ValueError(
+            f"{path}: {class_name!r} has the name {brief(wrong[0])}, which is not text; write it in quotes."
+        )
     return [_one_line(name or "") for name in entries]
 
 
@@ -121,7 +126,10 @@ def write_joined_names(
     earlier = _readable(before) if text else {}
     together = joined(names, earlier or {}, counts)
     if text and earlier == together:
-        (folder / NAMES_NAME).write_bytes(text)  # with the person's own comments
+        if before.is_symlink():
+            (folder / NAMES_NAME).symlink_to(before.readlink())
+        else:
+            (folder / NAMES_NAME).write_bytes(text)  # with the person's own comments
         return None
     if counts:
         write_names(folder / NAMES_NAME, together)

@@ -1,8 +1,7 @@
 """Relevant filters of each class: the non-zero weights of a linear model, as a table."""
 
-import csv
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from vitrine.core.atomic_io import atomic_file
+from vitrine.core.csv_tables import write_csv_table
 from vitrine.core.explanation import class_name
 from vitrine.filters.layer_selection import LayerSelection
 from vitrine.filters.layers import ResponseLayer
@@ -107,7 +107,7 @@ def write_relevance(folder: Path, filters: Sequence[RelevantFilter]) -> None:
         filters: from `filters_by_relevance`.
     """
     with atomic_file(folder / TABLE) as table, atomic_file(folder / RECORDS) as records:
-        _write_csv(table, COLUMNS, [relevant.columns() for relevant in filters])
+        write_csv_table(table, COLUMNS, [relevant.columns() for relevant in filters])
         text = json.dumps([record(relevant) for relevant in filters], indent=2, ensure_ascii=False)
         records.write_text(f"{text}\n", encoding="utf-8")
 
@@ -115,14 +115,7 @@ def write_relevance(folder: Path, filters: Sequence[RelevantFilter]) -> None:
 def write_layer_selection(folder: Path, selection: Sequence[LayerSelection]) -> None:
     """Writes the layers' shares of the relevant filters as ``picks.csv``, one line for each layer."""
     with atomic_file(folder / PICKS) as table:
-        _write_csv(table, PICK_COLUMNS, [asdict(layer) for layer in selection])
-
-
-def _write_csv(path: Path, columns: Sequence[str], lines: Iterable[Mapping[str, Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(lines)
+        write_csv_table(table, PICK_COLUMNS, [asdict(layer) for layer in selection])
 
 
 def record(relevant: RelevantFilter) -> dict[str, Any]:

@@ -45,16 +45,24 @@ def test_round_trip(named_explainer: SRAEExplainer, pictures: Tensor, tmp_path: 
     assert config["metadata"] == {"epochs": 3}
 
 
-def test_saving_again_replaces_the_folder_whole(named_explainer: SRAEExplainer, tmp_path: Path) -> None:
+def test_saving_again_replaces_what_was_saved_and_keeps_other_files(
+    named_explainer: SRAEExplainer, tmp_path: Path
+) -> None:
     named_explainer.save(tmp_path / "explainer")
-    (tmp_path / "explainer" / "left_over").touch()
+    (tmp_path / "explainer" / "notes.txt").touch()
     named_explainer.save(tmp_path / "explainer", bundle_backbone=False)
     assert sorted(path.name for path in (tmp_path / "explainer").iterdir()) == [
+        ".vitrine-files.json",
         "explainer.json",
         "explainer.safetensors",
         "names.yaml",
+        "notes.txt",
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["explainer"]
+    (tmp_path / "explainer" / "explainer.json").write_text("{}")
+    for action in (named_explainer.save, named_explainer.check_saveable):
+        with pytest.raises(FileExistsError, match=r"explainer/explainer\.json was changed"):
+            action(tmp_path / "explainer")
 
 
 def test_a_failure_while_saving_leaves_the_old_one(

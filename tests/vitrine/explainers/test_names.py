@@ -243,3 +243,22 @@ def test_lists_without_a_name_need_not_fit(tmp_path: Path) -> None:
     """Such as the file that an explainer with other heads left: nobody wrote anything into it."""
     (tmp_path / NAMES_NAME).write_text("ant: ['', '']\ncat: ['']\n'bee & co: <b>': [leg, '']\n")
     assert read_names(tmp_path / NAMES_NAME, COUNTS) == {"ant": ["", "", ""], "bee & co: <b>": ["leg", ""]}
+
+
+def test_a_linked_file_of_names_stays_a_link(folder: Path, named: NamedExplainer) -> None:
+    write_by_hand(folder, ant=["legs", "body", ""])
+    (folder / NAMES_NAME).rename(folder.parent / "mine.yaml")
+    (folder / NAMES_NAME).symlink_to("../mine.yaml")
+    text = (folder.parent / "mine.yaml").read_text()
+    named.save(folder)
+    assert (folder / NAMES_NAME).readlink() == Path("../mine.yaml")
+    assert (folder / NAMES_NAME).read_text() == text
+
+
+@pytest.mark.parametrize("text", ["[" * 5000, "ant:\n- &a [1, 2]\n- &b [*a, *a]\n" + "- &b [*b, *b]\n" * 40])
+def test_deep_and_endless_names_are_a_sentence(tmp_path: Path, text: str) -> None:
+    """Aliases of YAML double their length with each line."""
+    (tmp_path / NAMES_NAME).write_text(text)
+    with pytest.raises(ValueError, match=NAMES_NAME) as refused:
+        read_names(tmp_path / NAMES_NAME, {"ant": 2})
+    assert len(str(refused.value)) < 1000

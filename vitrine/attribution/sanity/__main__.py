@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import torch
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -20,6 +19,7 @@ from vitrine.attribution.sanity.report import THRESHOLD, SanityReport
 from vitrine.backbones.networks import build_network
 from vitrine.core.atomic_io import atomic_file
 from vitrine.core.options import Count, Range, check_value
+from vitrine.core.picture_files import PictureSizeError, open_picture
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.data.shards.converters.folder import EXTENSIONS
 
@@ -98,8 +98,10 @@ def load_images(paths: Sequence[Path], size: int) -> Tensor:
 
 def _load(path: Path, prepare: Preprocessing) -> Tensor:
     try:
-        with Image.open(path) as image:
+        with open_picture(path) as image:
             return prepare(image)
+    except PictureSizeError as error:
+        raise ValueError(f"{path} {error}.") from error
     except Exception as error:  # Pillow's decoders raise many kinds
         raise ValueError(f"{path} is no readable image ({error}); mend or remove it.") from error
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from vitrine.core.picture_files import PictureSizeError, open_picture
 from vitrine.data.colours import eight_bit
 from vitrine.data.orientation import UPRIGHT, Orientation, Size, orientation_of, stored_size, upright
 
@@ -60,11 +61,13 @@ def decode(data: bytes, name: str) -> Image.Image:
     """Decodes an image completely.
 
     Raises:
-        ValueError: where the bytes are not a complete image; the message starts with ``name``.
+        ValueError: where the bytes are not a complete image, or one of too many pixels; the message starts with ``name``.
     """
     try:
-        picture = Image.open(io.BytesIO(data))
+        picture = open_picture(io.BytesIO(data))
         picture.load()
+    except PictureSizeError as error:
+        raise PictureSizeError(f"{name} {error}.") from None
     except UnidentifiedImageError:
         raise ValueError(f"{name} is no image that Pillow can read: replace or remove it.") from None
     except Exception as error:  # noqa: BLE001 - Pillow's decoders raise many kinds on broken input

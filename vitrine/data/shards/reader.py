@@ -90,7 +90,10 @@ class ShardReader:
                 del self._offsets[shard]  # somebody may mend it
             if problem and (whole or number >= len(offsets)):
                 raise ShardError(problem)
-            return read_sample(descriptor, int(offsets.starts[number]), int(offsets.ends[number]))
+            try:
+                return read_sample(descriptor, int(offsets.starts[number]), int(offsets.ends[number]))
+            except ShardError as error:
+                raise ShardError(f"{self.files.name(shard)} {error}.") from None
 
     def _find(self, shard: int, descriptor: int) -> SampleOffsets:
         try:

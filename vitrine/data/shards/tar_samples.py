@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 BLOCK = 512
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZ": "bzip2", b"\xfd7": "xz", b"\x28\xb5": "zstd"}
 _FILE_TYPES = {b"0", b"\0"}
+MAX_SAMPLE_BYTES = 512 * 2**20
+"""Of all members of a sample together: the largest picture that is decoded takes half of that as plain pixels."""
+_MAX_HEADER_BYTES = 2**20  # of an extended header, which is read whole
 Read = Callable[[int, int], bytes]
 """Gives at most as many bytes, from an offset on: ``read(offset, count)``."""
 
@@ -84,7 +87,14 @@ def read_sample(descriptor: int, start: int, end: int) -> tuple[str, dict[str, b
         descriptor: of the open tar file.
         start: of the sample, as `find_samples` gives it.
         end: the same.
+
+    Raises:
+        ShardError: for a sample that is too large to be one.
     """
+    if end - start > MAX_SAMPLE_BYTES:
+        raise ShardError(
+            f"has a sample of {end - start} bytes at byte {start}, more than {MAX_SAMPLE_BYTES}; convert the set again"
+        )
     data = _read_all(descriptor, start, end - start)
     data += bytes(-len(data) % BLOCK)
     members = list(_members(lambda at, count: data[at : at + count], len(data)))
@@ -188,8 +198,11 @@ class _ReadableRange(BytesIO):
         self._read, self._size, self._at = read, size, 0
 
     def read(self, size: int | None = -1, /) -> bytes:
-        left = self._size - self._at
-        data = self._read(self._at, left if size is None or size < 0 else min(size, left))
+        left = max(self._size - self._at, 0)
+        count = left if size is None or size < 0 else min(size, left)
+        if count > _MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {count} bytes at byte {self._at}")
+        data = self._read(self._at, count)
         self._at += len(data)
         return data
 

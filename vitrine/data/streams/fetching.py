@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any, TypeVar
 
+from vitrine.core.credentials import hide_credentials
 from vitrine.data.shards.tar_samples import ShardError
 from vitrine.data.streams.locations import PIPE
 
@@ -17,6 +18,8 @@ TIMEOUT_SECONDS = 60.0
 FIRST_WAIT_SECONDS = 1.0
 """Between the first try and the second; each further wait is twice as long."""
 CHUNK = 1 << 20
+MAX_BYTES = 256 * 2**20
+"""Of what is read into memory: the index of a set of ten million images is smaller."""
 TRANSIENT_STATUS = frozenset({408, 429})
 """HTTP errors of the 4xx that may pass."""
 T = TypeVar("T")
@@ -50,11 +53,11 @@ def fetch(url: str, take: Callable[[bytes], object]) -> None:
     except urllib.error.HTTPError as error:
         if 400 <= error.code < 500 and error.code not in TRANSIENT_STATUS:
             raise MissingError(
-                f"{url} cannot be read (HTTP {error.code} {error.reason}); check the address."
+                f"{hide_credentials(url)} cannot be read (HTTP {error.code} {error.reason}); check the address."
             ) from error
         raise TransientError(f"HTTP {error.code} {error.reason}") from error
     except (FileNotFoundError, PermissionError) as error:
-        raise MissingError(f"{url} cannot be read ({error}); check the address.") from error
+        raise MissingError(f"{hide_credentials(f'{url} cannot be read ({error})')}; check the address.") from error
     except (OSError, http.client.HTTPException) as error:
         raise TransientError(str(error) or type(error).__name__) from error
     if length is not None and count != length:
@@ -79,16 +82,28 @@ def retried(action: Callable[[], T], name: str, tries: int) -> T:
             reason = str(error)
         if number < tries - 1:
             time.sleep(FIRST_WAIT_SECONDS * 2**number)
-    raise FetchError(f"{name} could not be read in {tries} tries ({reason}); try again later.")
+    raise FetchError(f"{hide_credentials(name)} could not be read in {tries} tries ({reason}); try again later.")
 
 
 def fetch_bytes(url: str, tries: int) -> bytes:
-    """All bytes at a URL, such as those of an index; errors are those of `fetch` and `retried`."""
+    """All bytes at a URL, such as those of an index; errors are those of `fetch` and `retried`.
+
+    Raises:
+        FetchError: for more than `MAX_BYTES`.
+    """
 
     def once() -> bytes:
-        parts: list[bytes] = []
-        fetch(url, parts.append)
-        return b"".join(parts)
+        data = bytearray()
+
+        def take(chunk: bytes) -> None:
+            if len(data) + len(chunk) > MAX_BYTES:
+                raise FetchError(
+                    f"{hide_credentials(url)} gives more than {MAX_BYTES} bytes, which is no index; check the address."
+                )
+            data.extend(chunk)
+
+        fetch(url, take)
+        return bytes(data)
 
     return retried(once, url, tries)
 

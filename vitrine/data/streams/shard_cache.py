@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from vitrine.core.atomic_io import atomic_file
+from vitrine.core.credentials import hide_credentials
 from vitrine.core.locks import file_lock
 from vitrine.core.options import Count, Options, Positive
 from vitrine.data.streams.fetching import FetchError, TransientError, fetch, retried
@@ -69,7 +70,7 @@ class ShardCache:
         path = self.path(url, sha256)
         if path.is_file():
             return path
-        with file_lock(path.with_suffix(".lock"), f"download of {url}", wait=True):
+        with file_lock(path.with_suffix(".lock"), f"download of {hide_credentials(url)}", wait=True):
             if not path.is_file():
                 for partial in self.folder.glob(f".{path.stem}.partial-*"):  # of a process that was killed
                     partial.unlink(missing_ok=True)

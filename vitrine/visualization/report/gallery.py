@@ -9,9 +9,16 @@ from torch import Tensor
 
 from vitrine.core.atomic_io import atomic_folder
 from vitrine.core.explanation import Explanation, class_name
+from vitrine.core.folder_manifest import FolderKind
 from vitrine.visualization.overlays import heat_layer, picture
 from vitrine.visualization.panel import explained_logit, layer_colour, probability_of
 from vitrine.visualization.report.page import Card, Tile, page
+
+GALLERY = FolderKind(
+    "index.html",
+    earlier=("index.html", "images/[0-9][0-9][0-9][0-9]*.webp"),
+    signature="Each heatmap shows where one feature finds its evidence.",
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,7 @@ def write_gallery(
     The page loads nothing from the network. Heatmaps are transparent layers over their image with adjustable opacity.
 
     Args:
-        folder: of the gallery; an earlier gallery is replaced atomically.
+        folder: of the gallery; an earlier gallery is replaced atomically, and other files in it are kept.
         entries: the images, which the page sorts by first label and key.
         title: heading of the page.
         metrics: values of the table at the top.
@@ -54,10 +61,11 @@ def write_gallery(
         sigma: of the Gaussian for display, in pixels of the images; 2 % of the longer side without it.
 
     Raises:
-        ValueError: where an entry holds more or less than one image, or ``folder`` holds something other than a gallery.
+        ValueError: where an entry holds more or less than one image.
+        FileExistsError: where ``folder`` is not of a gallery, or a file of the gallery was changed since.
     """
     ordered = sorted(entries, key=lambda entry: (not entry.labels, entry.labels[:1], entry.key))
-    with atomic_folder(folder, "index.html") as staging:
+    with atomic_folder(folder, GALLERY) as staging:
         (staging / "images").mkdir()
         cards = [_card(staging, f"{n:04d}", entry, class_names, sigma) for n, entry in enumerate(ordered, start=1)]
         html = page(title=title, metrics=metrics, settings=settings or {}, cards=cards)

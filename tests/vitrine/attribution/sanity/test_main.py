@@ -86,3 +86,11 @@ def test_images_are_spread_over_the_folder(class_folder: Path) -> None:
     assert names(4) == ["ant_train_0.png", "ant_train_3.png", "bee_train_0.png", "bee_train_3.png"]
     assert len(set(names(7))) == 7
     assert len(names(99)) == 12
+
+
+def test_the_command_names_an_image_of_too_many_pixels(
+    command: Callable[..., list[str]], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VITRINE_MAX_PIXELS", "1")
+    assert main(command()) == 2
+    assert "pixels, more than 1 in all" in capsys.readouterr().err

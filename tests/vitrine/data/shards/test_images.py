@@ -8,7 +8,8 @@ from PIL import Image
 
 from tests.helpers import oriented_pictures as pictures
 from vitrine.data.colours import eight_bit, to_rgb
-from vitrine.data.shards.images import PICTURE_SUFFIXES, encode_image, encode_objects, read_size
+from vitrine.data.shards.images import PICTURE_SUFFIXES, decode, encode_image, encode_objects, read_size
+from vitrine.data.shards.masks import encode_mask
 
 
 def encoded(pixels: np.ndarray, kind: str = "PNG") -> bytes:
@@ -129,3 +130,12 @@ def test_object_ids_are_16_bit_whatever_their_source() -> None:
 def test_object_ids_with_channels_are_refused() -> None:
     with pytest.raises(ValueError, match=r"^o\.png is no single-channel map"):
         encode_objects(encoded(np.zeros((2, 2, 3), dtype=np.uint8)), "o.png")
+
+
+@pytest.mark.parametrize("encode", [decode, encode_image, encode_mask, encode_objects])
+def test_a_picture_of_too_many_pixels_is_not_decoded(
+    encode: Callable[[bytes, str], object], picture: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VITRINE_MAX_PIXELS", "47")
+    with pytest.raises(ValueError, match=r"^birds/x is 8 x 6 pixels, more than 47 in all.*VITRINE_MAX_PIXELS"):
+        encode(picture(3), "birds/x")

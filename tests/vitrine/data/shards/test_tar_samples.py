@@ -12,7 +12,8 @@ import webdataset as wds
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vitrine.data.shards.tar_samples import ShardError, find_samples, read_sample
+from vitrine.data.shards.reader import LocalFiles, ShardReader
+from vitrine.data.shards.tar_samples import BLOCK, MAX_SAMPLE_BYTES, ShardError, find_samples, read_sample
 
 PLAIN = [("a.jpg", b"1" * 700), ("a.json", b"{}"), ("b.json", b""), ("b.mask.png", b"2" * 512)]
 
@@ -129,3 +130,30 @@ def test_compressed_files_are_refused(tmp_path: Path, mode: str, kind: str) -> N
         pytest.raises(ShardError, match=rf"is compressed \({kind}\).*decompress"),
     ):
         find_samples(descriptor)
+
+
+def test_a_sample_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    """A file with a hole takes no room on the disk, and would take all memory."""
+    header = tarfile.TarInfo("a.jpg")
+    header.size = 2 * MAX_SAMPLE_BYTES
+    path = tmp_path / "shard.tar"
+    path.write_bytes(header.tobuf(tarfile.USTAR_FORMAT))
+    os.truncate(path, BLOCK + header.size + 2 * BLOCK)
+    with opened(path) as descriptor:
+        found = find_samples(descriptor)
+        with pytest.raises(ShardError, match=rf"sample of {header.size + BLOCK} bytes .* more than {MAX_SAMPLE_BYTES}"):
+            read_sample(descriptor, int(found.starts[0]), int(found.ends[0]))
+    reader = ShardReader(LocalFiles([path]), [1], "verify")
+    with pytest.raises(ShardError, match=rf"shard\.tar has a sample of {header.size + BLOCK} bytes"):
+        reader.read(0, 0)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
+def test_a_header_that_is_too_large_is_not_read(tmp_path: Path, kind: bytes) -> None:
+    header = tarfile.TarInfo("a.jpg")
+    header.size, header.type = 2**33, kind
+    path = tmp_path / "shard.tar"
+    path.write_bytes(header.tobuf(tarfile.GNU_FORMAT))
+    os.truncate(path, BLOCK + header.size + 2 * BLOCK)
+    with opened(path) as descriptor:
+        assert find_samples(descriptor).problem == f"a header of {header.size} bytes at byte {BLOCK}"

@@ -77,3 +77,11 @@ def test_without_fsspec_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "fsspec", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'vitrine\[remote\]'"):
         fetch_bytes("s3://bucket/a.tar", tries=1)
+
+
+def test_no_more_is_read_into_memory_than_an_index_takes(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "MAX_BYTES", 999)
+    with pytest.raises(FetchError, match=r"2\.tar gives more than 999 bytes"):
+        fetch_bytes(f"{server.url}/2.tar", tries=2)
+    with pytest.raises(FetchError, match=r"pipe:yes gives more than 999 bytes"):
+        fetch_bytes("pipe:yes", tries=2)
