@@ -78,7 +78,16 @@ def load(
     loaded.load_head_state(read_heads(folder))
     if (folder / NAMES_NAME).is_file():
         loaded.read_heatmap_names(folder / NAMES_NAME)
-    return loaded.to(device).eval()
+    return _placed(loaded, device).eval()
+
+
+def _placed(explainer: Explainer, device: str) -> Explainer:
+    try:
+        return explainer.to(device)
+    except (RuntimeError, AssertionError, ValueError) as error:  # as torch tells of devices that are not there
+        raise ValueError(
+            f"device is {device!r}, which cannot be used: {first_line(error)}; give cpu or cuda."
+        ) from error
 
 
 def _registered(folder: Path, config: dict[str, Any], allow: Sequence[str]) -> type[Explainer]:

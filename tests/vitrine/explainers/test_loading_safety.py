@@ -194,3 +194,9 @@ def test_configurations_of_ones_own() -> None:
         with pytest.raises(ValueError, match=message):
             FrozenBackbone(name, arguments={"command": "touch called"})
     assert not Path("called").exists()
+
+
+@pytest.mark.parametrize("device", ["nonsense", "", "cpu:x"])
+def test_devices_that_are_not_there(device: str, folder: Path) -> None:
+    with pytest.raises(ValueError, match=f"device is '{device}', which cannot be used"):
+        vitrine.load(folder, backbone=saved_network(), device=device)
