@@ -14,7 +14,8 @@ from vitrine.attribution.autograd.gradient_flow import check_gradient, different
 from vitrine.attribution.autograd.interception import StrictInterception, backward_of, walk
 from vitrine.attribution.autograd.rules import STRUCTURAL
 from vitrine.attribution.base import Method
-from vitrine.attribution.excitation.rules import NegativeActivations, excitation_rules
+from vitrine.attribution.excitation.linear_rules import NegativeActivations
+from vitrine.attribution.excitation.rules import excitation_rules
 from vitrine.attribution.excitation.winning_probability import LinearBackward, reciprocals
 from vitrine.attribution.targets import Target
 from vitrine.backbones.outputs import OutputChoice
