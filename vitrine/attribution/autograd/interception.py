@@ -83,10 +83,12 @@ class Interception(TorchFunctionMode):
     def connected(self, call: Call) -> Any:
         """The value of a call on tensors that depend on the input."""
         target = call.written
-        copied = target is not None and ("out" in call.kwargs or (call.name in self.rules and target._is_view()))
-        if target is None or not copied:
+        if target is None or not ("out" in call.kwargs or self._runs_on_view(call, target)):
             return self.by_rule(call)
         return self._write(target, self.by_rule(call.out_of_place()), call)
+
+    def _runs_on_view(self, call: Call, target: Tensor) -> bool:
+        return call.name in self.rules and target._is_view()  # noqa: SLF001 - no public way to it
 
     def by_rule(self, call: Call) -> Any:
         """The value of a call by the rule of its operator, or with its own gradient."""

@@ -18,6 +18,7 @@ from vitrine.attribution.autograd.calls import Call, carries
 from vitrine.attribution.autograd.interception import Rule, backward_of, with_backward
 from vitrine.attribution.autograd.node_origins import IDENTITIES, LATE_NODES, kind
 from vitrine.attribution.autograd.rules import words
+from vitrine.attribution.excitation.linear_rules import Source
 from vitrine.attribution.excitation.winning_probability import LinearBackward, ScaledBackward
 
 REARRANGING_NODES = words(
@@ -53,11 +54,11 @@ class ConstantFactors:
     """Rules of operators that multiply by constants, for one forward pass.
 
     Args:
-        handles: see `vitrine.attribution.excitation.linear_rules.LinearRules`.
+        sources: of the weighted operators, see `vitrine.attribution.excitation.linear_rules.LinearRules`.
     """
 
-    def __init__(self, handles: dict[LinearBackward, Tensor]) -> None:
-        self.handles = handles
+    def __init__(self, sources: dict[LinearBackward, Source]) -> None:
+        self.sources = sources
 
     def scaled(self, call: Call, x: Tensor, factor: Any) -> Any:
         """The value of a call that multiplies ``x`` by a constant, and may add constants."""
@@ -65,10 +66,16 @@ class ConstantFactors:
         linear = backward_of(node)
         if node is None or not isinstance(linear, LinearBackward):
             return shifted(call, x)
+        source = self.sources[linear]
         sign = torch.as_tensor(factor, device=x.device).detach().sign()
-        scaled = ScaledBackward(linear, sign, _way_down(x, node))
-        handle = self.handles[scaled] = self.handles[linear]
-        return with_backward(call, scaled, handle, *_other_written(call, handle))
+        scale = _over_weight(sign, linear, source, x) if _is_direct(x, node) else None
+        folded = (
+            ScaledBackward(linear, sign, _way_down(x, node))
+            if scale is None
+            else LinearBackward(linear.operator, linear.activations, linear.weight, scale)
+        )
+        self.sources[folded] = source
+        return with_backward(call, folded, source.handle, *_other_written(call, source.handle))
 
     def divide(self, call: Call) -> Any:
         """A division by a constant."""
@@ -151,10 +158,40 @@ def _rearranges(node: Node) -> bool:
 
 def _way_down(x: Tensor, node: Node) -> Callable[[Tensor], Tensor]:
     """Takes mass at a product to the output of the node, by way of the factor's operand ``x``."""
-    shape, top = x.shape, get_gradient_edge(x)  # not the tensor, see `LinearRules.handles`
+    shape, top = x.shape, get_gradient_edge(x)  # not the tensor, see `LinearRules.sources`
     if top.node is node:
         return lambda mass: mass.sum_to_size(shape)
     return lambda mass: cast(Tensor, vjp_at(top, GradientEdge(node, 0), mass.sum_to_size(shape)))
+
+
+def _is_direct(x: Tensor, node: Node) -> bool:
+    """Whether nothing rearranges or widens values between the node and what ``x`` is."""
+    above: Node | None = get_gradient_edge(x).node
+    while above is not None and above is not node:
+        backward = backward_of(above)
+        if not isinstance(backward, Shift) or backward.shape != x.shape:
+            return False
+        above = above.next_functions[0][0]
+    return True
+
+
+def _over_weight(sign: Tensor, linear: LinearBackward, source: Source, product: Tensor) -> Tensor | None:
+    """A factor of the output channels in a shape that broadcasts to the weight; None if it has other factors."""
+    weight = cast(Tensor, linear.weight)
+    dims = weight.ndim - 2  # 0 of a linear layer, whose channels come last
+    if type(linear) is not LinearBackward or weight.ndim < 2 or sign.ndim > product.ndim:
+        return None
+    scale = sign.reshape(-1)
+    channels = product.shape[-1 - dims]
+    if sign.numel() != 1 and (sign.numel() != channels or sign.ndim <= dims or sign.shape[-1 - dims] != channels):
+        return None
+    if source.groups_if_transposed is None or len(scale) == 1:  # (C_out, C_in / groups, …)
+        over = scale.view(-1, *[1] * (weight.ndim - 1))
+    else:  # (C_in, C_out / groups, …), the input channels of a group together
+        groups = source.groups_if_transposed
+        per_group = scale.view(groups, -1).repeat_interleave(len(weight) // groups, dim=0)
+        over = per_group.view(*per_group.shape, *[1] * dims)
+    return over if linear.scale is None else over * linear.scale
 
 
 def _is_each(value: Any, number: int) -> bool:

@@ -1,7 +1,7 @@
 """Rules of excitation backprop for linear operators: convolutions, linear layers, means and interpolations."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
@@ -18,6 +18,15 @@ POSITIVE_INTERPOLATIONS = {"nearest", "nearest-exact", "linear", "bilinear", "tr
 """Those without negative weights, which bicubic interpolation has."""
 
 
+class Source(NamedTuple):
+    """Where mass goes from a weighted operator, for constant factors that are folded into it."""
+
+    handle: Tensor
+    """A tensor without memory that leads to the operator's input as it was, also if that is changed in place since."""
+    groups_if_transposed: int | None
+    """Groups of a transposed convolution, whose weight has its output channels elsewhere; else None."""
+
+
 class LinearRules:
     """Rules of linear operators, for one forward pass.
 
@@ -27,12 +36,8 @@ class LinearRules:
 
     def __init__(self, negative_activations: NegativeActivations) -> None:
         self.negative_activations = negative_activations
-        self.handles: dict[LinearBackward, Tensor] = {}
-        """For each weighted operator, a tensor without memory through which mass gets to the operator's input.
-
-        It leads to the input as it was, also if that is changed in place since. The backward passes do not hold it: one
-        that held tensors of the graph that it is part of might never be freed.
-        """
+        # Not held by the backward passes: one that held tensors of the graph that it is part of might never be freed.
+        self.sources: dict[LinearBackward, Source] = {}
 
     def weighted(self, call: Call) -> Any:
         """Convolutions and linear layers, without their bias."""
@@ -44,7 +49,9 @@ class LinearRules:
         backward = LinearBackward(
             lambda x, w: function(x, w, None, *rest, **options), self._activations(x), weight.detach()
         )
-        self.handles[backward] = with_backward(lambda: x.new_zeros(()).expand(x.shape), lambda mass: (mass,), x)
+        groups = call.argument(6, "groups", 1) if call.name in TRANSPOSED_CONVOLUTIONS else None
+        handle = with_backward(lambda: x.new_zeros(()).expand(x.shape), lambda mass: (mass,), x)
+        self.sources[backward] = Source(handle, groups)
         return with_backward(call, backward, x)
 
     def mean(self, call: Call) -> Any:

@@ -38,7 +38,7 @@ def excitation_rules(negative_activations: NegativeActivations) -> dict[str, Rul
         OptionError: for another value.
     """
     linear = LinearRules(negative_activations)
-    factors = ConstantFactors(linear.handles)
+    factors = ConstantFactors(linear.sources)
     return (
         dict.fromkeys(ACTIVATIONS | NORMALISATIONS, passes_unchanged)
         | dict.fromkeys(DROPOUTS, lambda call: shifted(call, call.operand))

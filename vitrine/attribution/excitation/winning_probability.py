@@ -58,15 +58,19 @@ class LinearBackward:
         operator: the operator without its bias.
         activations: those that are multiplied with W⁺, and for ``zplus`` those that are multiplied with W⁻.
         weight: W; None for a mean.
+        scale: a factor of the weight that broadcasts to it.
     """
 
     contrastive = False
     """Whether MWP under −W is subtracted."""
 
-    def __init__(self, operator: Linear, activations: Sequence[Tensor], weight: Tensor | None) -> None:
+    def __init__(
+        self, operator: Linear, activations: Sequence[Tensor], weight: Tensor | None, scale: Tensor | None = None
+    ) -> None:
         self.operator = operator
         self.activations = activations
         self.weight = weight
+        self.scale = scale
 
     def __call__(self, mass: Tensor) -> tuple[Tensor]:
         """The mass at the input from the mass at the output."""
@@ -99,11 +103,13 @@ class LinearBackward:
     def _positive_part(self, sign: int) -> Tensor:
         """W⁺ or (−W)⁺, a copy."""
         weight = cast(Tensor, self.weight)
+        if self.scale is not None:
+            return (weight * (sign * self.scale)).clamp_(min=0)
         return weight.clamp(min=0) if sign > 0 else weight.clamp(max=0).neg_()
 
 
 class ScaledBackward(LinearBackward):
-    """The backward pass of a linear operator whose output is multiplied by a constant: that of the operator s W.
+    """The backward pass of a linear operator whose output is multiplied by any constant: that of the operator s W.
 
     The size of s cancels in P(x | z), so that its sign says all: mass goes under W where s > 0, under −W where s < 0, and
     nowhere where s = 0.
