@@ -10,6 +10,12 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.overrides import resolve_name
 
+
+def words(text: str) -> frozenset[str]:
+    """The words of a text."""
+    return frozenset(text.split())
+
+
 ALIASES = {
     "iadd": "add",
     "radd": "add",
@@ -116,9 +122,8 @@ class Call:
 
     def out_of_place(self) -> "Call":
         """The same call, which gives a new tensor and leaves the one that it would write to as it is."""
-        if "out" in self.kwargs:
-            return Call(self.function, self.args, {name: x for name, x in self.kwargs.items() if name != "out"})
-        return _OutOfPlace(self.function, self.args, self.kwargs)
+        others = {name: x for name, x in self.kwargs.items() if name != "out"}
+        return _OutOfPlace(self.function, self.args, others)
 
     def carriers(self) -> list[Tensor]:
         """The tensor arguments that depend on the input of the forward pass."""

@@ -5,16 +5,16 @@ from typing import NamedTuple
 from torch import Tensor
 from torch.autograd.graph import Node, get_gradient_edge
 
-from vitrine.attribution.autograd.calls import Call
+from vitrine.attribution.autograd.calls import Call, words
 from vitrine.attribution.autograd.interception import backward_of
 from vitrine.attribution.autograd.node_origins import kind
-from vitrine.attribution.autograd.rules import MAXIMA, MINIMA, PassPositive, words
+from vitrine.attribution.autograd.rules import MAXIMA, MINIMA, PassPositive
 
-ARITHMETIC = words("Mul Div Add Sub Rsub Neg Pow Rsqrt Reciprocal Clone ToCopy Alias")
+ARITHMETIC = words("Mul Div Add Sub Rsub Neg Rsqrt Reciprocal Clone ToCopy Alias")
 """Kinds of elementwise nodes that have no bend by themselves."""
 
 BENT = words(
-    "Abs Sign Sgn Sqrt Exp Exp2 Expm1 Log Log1p Sigmoid HardSigmoid Tanh Erf Erfc Relu Clamp ClampMin ClampMax Maximum"
+    "Abs Sign Sgn Pow Sqrt Exp Exp2 Expm1 Log Log1p Sigmoid HardSigmoid Tanh Erf Erfc Relu Clamp ClampMin ClampMax Maximum"
     " Minimum Hardtanh Threshold LeakyRelu PreluKernel RreluWithNoise Elu Gelu Silu Mish Hardswish Softplus LogSigmoid"
     " Hardsigmoid Atan Softsign SpecialNdtr SpecialExpit Round Floor Ceil Trunc Where MaskedFill"
 )

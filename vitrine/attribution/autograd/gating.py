@@ -21,18 +21,19 @@ from torch import Tensor
 from torch._ops import OpOverload, OpOverloadPacket
 from typing_extensions import override
 
-from vitrine.attribution.autograd.calls import Call, carries, tensors_in
+from vitrine.attribution.autograd.calls import Call, carries, tensors_in, words
 from vitrine.attribution.autograd.elementwise import rectifies_itself
 from vitrine.attribution.autograd.interception import CheckedInterception, Rule
+from vitrine.attribution.autograd.node_origins import REARRANGING_NODES
 from vitrine.attribution.autograd.rules import (
     CASTS,
     CLAMPS,
     MAXIMA,
     MINIMA,
+    POOLINGS_BY_MAXIMUM,
     RECTIFIERS,
     STRUCTURAL,
     clamp_bounds,
-    words,
 )
 
 BLOCKING = words("softshrink hardshrink heaviside logaddexp logaddexp2 cummax cummin")
@@ -44,6 +45,10 @@ SHAPED_ALIKE = words(
 )
 """Operators whose output depends on the shape of a tensor and not on its values."""
 
+TO_PYTHON = words("numpy tolist array")
+
+FROM_PYTHON = words("from_numpy tensor as_tensor asarray from_dlpack")
+
 LOOKUPS = words("getitem gather index_select take take_along_dim embedding max_unpool1d max_unpool2d max_unpool3d")
 """Operators that read values at indices."""
 
@@ -51,6 +56,9 @@ SHAPE_ONLY = (STRUCTURAL | CASTS) - words("setitem copy cat stack hstack vstack 
 """Operators that use no values of their second operand."""
 
 FILLS = words("where masked_fill")
+
+SELECTIONS = words("amax amin aminmax sort topk kthvalue median nanmedian") | POOLINGS_BY_MAXIMUM
+"""Operators that select values of one tensor by their order."""
 
 LOWEST = -1e4
 """A fill at or below it is meant for a softmax or maximum; no rectifier gives it."""
@@ -71,42 +79,62 @@ class GatingInterception(CheckedInterception):
 
     def __init__(self, rules: Mapping[str, Rule], method: str) -> None:
         super().__init__(rules, method)
-        # By the address of their memory; the memory is kept, so that none is taken for another.
+        # Both by the address of the memory, which is kept, so that none is taken for another.
         self.without_gradient: dict[int, Any] = {}
+        """Memory of what depends on the pixels and has no gradient."""
+        self.shared: dict[int, Any] = {}
+        """Memory that such tensors share with activations, as those of ``x.detach()`` do."""
+        self.left_torch = False
+        """Whether values went to NumPy or Python, from where they may come back as constants."""
+
+    @override
+    def connected(self, call: Call) -> Any:
+        if call.full_name == "torch.Tensor.data.__set__":
+            raise ValueError(self._changes_unseen(call))
+        output = super().connected(call)
+        self._follow(call, output)
+        return output
 
     @override
     def unconnected(self, call: Call) -> Any:
-        carriers = call.carriers()
-        written = call.written
-        if carriers and written is not None and self._shares_memory(written, carriers):
-            raise ValueError(
-                f"{self.method} cannot explain a network that changes activations without a gradient, as"
-                f" {call.full_name} does within torch.no_grad; {self.remedy}."
-            )
+        carriers, written = call.carriers(), call.written
+        storage = None if written is None else _storage(written)
+        if storage is not None and storage.data_ptr() in self.shared | _by_address(carriers):
+            raise ValueError(self._changes_unseen(call))
         output = call()
-        if (carriers or self._depends(call)) and call.name not in SHAPED_ALIKE:
-            self._mark(output, written)
+        self._follow(call, output)
         return output
+
+    def _changes_unseen(self, call: Call) -> str:
+        return (
+            f"{self.method} cannot explain a network that changes activations behind the back of autograd, as"
+            f" {call.full_name} does within torch.no_grad or on a detached tensor; {self.remedy}."
+        )
+
+    def _follow(self, call: Call, output: Any) -> None:
+        """Notes what of an output depends on the pixels and has no gradient."""
+        operands = list(tensors_in((call.args, call.kwargs)))
+        if call.name in SHAPED_ALIKE or not any(carries(x) or self._is_marked(x) for x in operands):
+            if self.left_torch and call.name in FROM_PYTHON:
+                self.without_gradient |= _by_address(list(tensors_in(output)))
+            return
+        self.left_torch |= call.name in TO_PYTHON
+        marked = _by_address([x for x in tensors_in([output, call.written]) if not carries(x)])
+        self.without_gradient |= marked
+        carried = _by_address([x for x in operands if carries(x)])
+        self.shared |= {address: storage for address, storage in marked.items() if address in carried | self.shared}
 
     @override
     def refusal(self, call: Call) -> str | None:
         refused = (
             call.name in BLOCKING
+            or call.name.startswith("foreach")
             or _is_foreign(call.function)
             or _is_unknown_rectifier(call)
             or self._is_masked(call)
             or rectifies_itself(call)
         )
         return call.full_name if refused else None
-
-    def _mark(self, *values: Any) -> None:
-        for tensor in tensors_in(list(values)):
-            storage = _storage(tensor)
-            if storage is not None and not carries(tensor):
-                self.without_gradient[storage.data_ptr()] = storage
-
-    def _depends(self, call: Call) -> bool:
-        return any(self._is_marked(tensor) for tensor in tensors_in((call.args, call.kwargs)))
 
     def _is_marked(self, tensor: Tensor) -> bool:
         storage = _storage(tensor) if self.without_gradient and not carries(tensor) else None
@@ -118,7 +146,7 @@ class GatingInterception(CheckedInterception):
         if not marked or call.name in SHAPE_ONLY - LOOKUPS:
             return False
         if call.name in LOOKUPS:
-            return any(tensor.is_floating_point() for tensor in marked)
+            return any(tensor.is_floating_point() for tensor in marked) or _joins_constants(call.operand)
         return not (call.name in FILLS and self._fills_lowest(call))
 
     def _fills_lowest(self, call: Call) -> bool:
@@ -126,18 +154,16 @@ class GatingInterception(CheckedInterception):
         fills = [x for x in values if not carries(x) and not (isinstance(x, Tensor) and self._is_marked(x))]
         return bool(fills) and all(bool((torch.as_tensor(fill) <= LOWEST).all()) for fill in fills)
 
-    @staticmethod
-    def _shares_memory(written: Tensor, carriers: list[Tensor]) -> bool:
-        memory = _storage(written)
-        return memory is not None and any(
-            other is not None and other.data_ptr() == memory.data_ptr() for other in map(_storage, carriers)
-        )
+
+def _by_address(tensors: list[Tensor]) -> dict[int, Any]:
+    storages = [storage for storage in map(_storage, tensors) if storage is not None]
+    return {storage.data_ptr(): storage for storage in storages}
 
 
 def _storage(tensor: Tensor) -> Any:
     try:
         return tensor.untyped_storage()
-    except (RuntimeError, NotImplementedError):  # wrappers, as those of vmap
+    except RuntimeError:  # wrappers, as those of vmap
         return None
 
 
@@ -158,7 +184,7 @@ def _is_unknown_rectifier(call: Call) -> bool:
         return True
     operands = [call.operand, call.argument(1, "other")]
     if name not in MAXIMA | MINIMA or not all(isinstance(x, Tensor) for x in operands):
-        return name in MAXIMA | MINIMA | words("amax amin") and _joins_constants(call.operand)
+        return name in MAXIMA | MINIMA | SELECTIONS and _joins_constants(call.operand)
     return any(_has_0(x) for x in operands if not carries(x))
 
 
@@ -169,5 +195,7 @@ def _has_0(bound: Any) -> bool:
 def _joins_constants(operand: Any) -> bool:
     """Whether a tensor was joined with constants just before, as in ``stack([x, zeros]).amax(0)``."""
     node = operand.grad_fn if isinstance(operand, Tensor) else None
+    while node is not None and node.name().rpartition("Backward")[0] in REARRANGING_NODES:
+        node = node.next_functions[0][0]
     joins = node is not None and node.name() in {"StackBackward0", "CatBackward0"}
     return joins and any(child is None for child, _ in node.next_functions)

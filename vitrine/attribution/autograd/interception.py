@@ -83,12 +83,19 @@ class Interception(TorchFunctionMode):
     def connected(self, call: Call) -> Any:
         """The value of a call on tensors that depend on the input."""
         target = call.written
-        if target is None or not ("out" in call.kwargs or self._runs_on_view(call, target)):
+        if target is None:
             return self.by_rule(call)
-        return self._write(target, self.by_rule(call.out_of_place()), call)
-
-    def _runs_on_view(self, call: Call, target: Tensor) -> bool:
-        return call.name in self.rules and target._is_view()  # noqa: SLF001 - no public way to it
+        try:
+            if "out" in call.kwargs or (call.name in self.rules and _is_view(target)):
+                return self._write(target, self.by_rule(call.out_of_place()))
+            return self.by_rule(call)
+        except RuntimeError as error:
+            if "is being modified inplace" not in str(error):
+                raise
+            raise ValueError(
+                f"{call.full_name} writes to a view that autograd cannot follow, such as one of several by chunk, split or"
+                " unbind, or one behind a backward hook; let it give a new tensor."
+            ) from error
 
     def by_rule(self, call: Call) -> Any:
         """The value of a call by the rule of its operator, or with its own gradient."""
@@ -108,19 +115,17 @@ class Interception(TorchFunctionMode):
         """The name of an operator without a rule whose own gradient is not right; None if it is."""
         return None
 
-    def _write(self, target: Tensor, value: Tensor, call: Call) -> Tensor:
+    def _write(self, target: Tensor, value: Tensor) -> Tensor:
         start = self.origins.start([target, value])
-        try:
-            if target.shape != value.shape:
-                target.resize_(value.shape)  # as ``out`` is
-            target.copy_(value)
-        except RuntimeError as error:
-            raise ValueError(
-                f"{call.full_name} writes to a view that autograd cannot follow, such as one of several by chunk, split or"
-                " unbind, or one behind a backward hook; let it give a new tensor."
-            ) from error
+        if target.shape != value.shape:
+            target.resize_(value.shape)  # as ``out`` is
+        target.copy_(value)
         self.origins.add(start, None)
         return target
+
+
+def _is_view(tensor: Tensor) -> bool:
+    return tensor._is_view()  # noqa: SLF001 - no public way to it
 
 
 class CheckedInterception(Interception):

@@ -7,11 +7,21 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
+from vitrine.attribution.autograd.calls import words
+
 LATE_NODES = frozenset({"AliasBackward0", "AsStridedBackward0", "CloneBackward0", "ViewBackward0"})
 """Nodes that copy or view, which autograd also makes outside of any call, for a view whose base was changed in place."""
 
 IDENTITIES = frozenset({"BackwardHookFunctionBackward", "_DDPSinkBackward"})
 """Nodes of Python that pass a gradient on as it is: those of backward hooks on modules, and of distributed wrappers."""
+
+
+REARRANGING_NODES = words(
+    "View UnsafeView Reshape ReshapeAlias Permute Transpose T Squeeze Unsqueeze Expand Slice Select Index IndexSelect Split"
+    " SplitWithSizes Unbind Clone ToCopy Roll Flip ConstantPadNd PixelShuffle PixelUnshuffle Repeat Unfold Diagonal"
+    " ChannelShuffle NativeChannelShuffle Alias AsStrided"
+)
+"""Kinds, up to ``Backward``, of the nodes of operators that copy or select the values of one tensor."""
 
 
 class NodeOrigins:

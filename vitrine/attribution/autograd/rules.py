@@ -5,14 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vitrine.attribution.autograd.calls import Call, carries, is_half
+from vitrine.attribution.autograd.calls import Call, carries, is_half, words
 from vitrine.attribution.autograd.interception import Rule, with_backward
-
-
-def words(text: str) -> frozenset[str]:
-    """The words of a text."""
-    return frozenset(text.split())
-
 
 ACTIVATIONS = words(
     "relu relu6 hardtanh clamp clamp_min clamp_max clip threshold leaky_relu rrelu prelu elu celu selu gelu silu mish"

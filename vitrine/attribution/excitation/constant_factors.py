@@ -16,17 +16,9 @@ from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 from vitrine.attribution.autograd.backward import vjp_at
 from vitrine.attribution.autograd.calls import Call, carries
 from vitrine.attribution.autograd.interception import Rule, backward_of, with_backward
-from vitrine.attribution.autograd.node_origins import IDENTITIES, LATE_NODES, kind
-from vitrine.attribution.autograd.rules import words
+from vitrine.attribution.autograd.node_origins import IDENTITIES, LATE_NODES, REARRANGING_NODES, kind
 from vitrine.attribution.excitation.linear_rules import Source
 from vitrine.attribution.excitation.winning_probability import LinearBackward, ScaledBackward
-
-REARRANGING_NODES = words(
-    "View UnsafeView Reshape ReshapeAlias Permute Transpose T Squeeze Unsqueeze Expand Slice Select Index IndexSelect Split"
-    " SplitWithSizes Unbind Clone ToCopy Roll Flip ConstantPadNd PixelShuffle PixelUnshuffle Repeat Unfold Diagonal"
-    " ChannelShuffle NativeChannelShuffle Contiguous Alias AsStrided"
-)
-"""Kinds of the nodes of operators that copy or select the values of one tensor."""
 
 
 class Shift:

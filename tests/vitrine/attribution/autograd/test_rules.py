@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vitrine.attribution.autograd.calls import words
 from vitrine.attribution.autograd.interception import Interception, Rule
-from vitrine.attribution.autograd.rules import cast, deconvnet_rules, guided_rules, passes_unchanged, words
+from vitrine.attribution.autograd.rules import cast, deconvnet_rules, guided_rules, passes_unchanged
 
 SIGNAL = torch.tensor([-2.0, 3.0, -1.0, 4.0])
 X = torch.tensor([-1.0, -0.5, 0.5, 7.0])
