@@ -56,10 +56,10 @@ class ConstantFactors:
         """The value of a call that multiplies ``x`` by a constant, and may add constants."""
         node = weighted_before(x)
         linear = backward_of(node)
-        if node is None or not isinstance(linear, LinearBackward):
-            return shifted(call, x)
-        source = self.sources[linear]
         sign = torch.as_tensor(factor, device=x.device).detach().sign()
+        if node is None or not isinstance(linear, LinearBackward):
+            return NotImplemented if _is_partly_weighted(x) and not (sign > 0).all() else shifted(call, x)
+        source = self.sources[linear]
         scale = _over_weight(sign, linear, source, x) if _is_direct(x, node) else None
         folded = (
             ScaledBackward(linear, sign, _way_down(x, node))
@@ -131,13 +131,31 @@ class ConstantFactors:
 
 def weighted_before(x: Tensor) -> Node | None:
     """The node of the convolution or linear layer whose output a tensor is, but for factors, shifts and rearrangements."""
-    node: Node | None = get_gradient_edge(x).node
+    node = _first_other(get_gradient_edge(x).node)
+    backward = backward_of(node)
+    return node if isinstance(backward, LinearBackward) and backward.weight is not None else None
+
+
+def _is_partly_weighted(x: Tensor) -> bool:
+    """Whether a tensor was written to in part, and other parts are what a convolution or linear layer gave.
+
+    Autograd does not say which parts.
+    """
+    node = _first_other(get_gradient_edge(x).node)
+    if node is None or kind(node) != "CopySlices":
+        return False
+    below = [_first_other(child) for child, _ in node.next_functions]
+    return any(
+        isinstance(backward_of(child), LinearBackward) or (child and kind(child) == "CopySlices") for child in below
+    )
+
+
+def _first_other(node: Node | None) -> Node | None:
+    """The first node at or below one that is no factor, shift or rearrangement."""
     while node is not None:
         backward = backward_of(node)
-        if isinstance(backward, LinearBackward):
-            return node if backward.weight is not None else None
         if not (isinstance(backward, Shift) or (backward is None and _rearranges(node))):
-            return None
+            return node
         below = [child for child, _ in node.next_functions if child is not None]
         node = below[0] if len(below) == 1 else None
     return None
