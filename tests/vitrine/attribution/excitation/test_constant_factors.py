@@ -44,6 +44,11 @@ class Norm:
         layer = self.layer
         return [layer.running_mean, layer.running_var, layer.weight, layer.bias]
 
+    def arguments(self) -> list[Any]:
+        """Those of ``torch.batch_norm``, which orders them otherwise."""
+        mean, variance, weight, bias = self.statistics()
+        return [weight, bias, mean, variance, False, 0.1, self.layer.eps, False]
+
 
 def column(vector: Tensor) -> Tensor:
     return vector.view(1, -1, 1, 1)
@@ -102,12 +107,8 @@ SPELLINGS: dict[str, Spelling] = {
         x.flatten(2), n.factor.view(-1, 1, 1), n.shift.flatten(), groups=CHANNELS
     ).view_as(x),
     "F.batch_norm of a view": lambda x, n: F.batch_norm(x.flatten(2), *n.statistics()).view_as(x),
-    "torch.batch_norm": lambda x, n: torch.batch_norm(
-        x, *n.statistics()[2:], *n.statistics()[:2], False, 0.1, n.layer.eps, False
-    ),
-    "aten": lambda x, n: torch.ops.aten.batch_norm.default(
-        x, *n.statistics()[2:], *n.statistics()[:2], False, 0.1, n.layer.eps, False
-    ),
+    "torch.batch_norm": lambda x, n: torch.batch_norm(x, *n.arguments()),
+    "aten": lambda x, n: torch.ops.aten.batch_norm.default(x, *n.arguments()),
     "behind dropout": lambda x, n: n.layer(F.dropout(x, 0.5, training=False)),
     "behind Identity": lambda x, n: n.layer(nn.Identity()(x)),
     "behind contiguous": lambda x, n: n.layer(x.contiguous(memory_format=torch.channels_last)),
