@@ -162,9 +162,10 @@ def _by_address(tensors: list[Tensor]) -> dict[int, Any]:
 
 def _storage(tensor: Tensor) -> Any:
     try:
-        return tensor.untyped_storage()
+        storage = tensor.untyped_storage()
     except RuntimeError:  # wrappers, as those of vmap
         return None
+    return storage if storage.data_ptr() else None
 
 
 def _is_foreign(function: Callable[..., Any]) -> bool:
@@ -197,5 +198,6 @@ def _joins_constants(operand: Any) -> bool:
     node = operand.grad_fn if isinstance(operand, Tensor) else None
     while node is not None and node.name().rpartition("Backward")[0] in REARRANGING_NODES:
         node = node.next_functions[0][0]
-    joins = node is not None and node.name() in {"StackBackward0", "CatBackward0"}
-    return joins and any(child is None for child, _ in node.next_functions)
+    if node is None or node.name() not in {"StackBackward0", "CatBackward0"}:
+        return False
+    return any(child is None for child, _ in node.next_functions)

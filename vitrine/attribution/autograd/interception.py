@@ -72,6 +72,8 @@ class Interception(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         call = Call(func, args, kwargs or {})
+        if call.full_name == "torch.Tensor._backward_hooks.__set__":
+            return call()  # by autograd, while it locks the tensor, of which nothing may be asked
         if not torch.is_grad_enabled() or not call.carriers():
             return self.unconnected(call)
         return self.connected(call)

@@ -57,7 +57,7 @@ class NodeOrigins:
 
     def refused(self, node: Node) -> str | None:
         """The name of the operator that made a node, if its gradient is not right or nothing is known of it; else None."""
-        number = node._sequence_nr()  # type: ignore[attr-defined]  # noqa: SLF001 - the only trace of the order
+        number = node._sequence_nr()  # noqa: SLF001 - the only trace of the order
         index = bisect_right(self.starts, number) - 1
         if index >= 0 and number < self.ends[index]:
             return self.labels[index]

@@ -140,8 +140,8 @@ def maximum_with_0(call: Call) -> Tensor | None:
     if not (isinstance(a, Tensor) and isinstance(b, Tensor)) or carries(a) == carries(b):
         return None
     operand, constant = (a, b) if carries(a) else (b, a)
-    fits = torch.broadcast_shapes(a.shape, b.shape) == operand.shape
-    return operand if fits and is_all_0(constant) else None
+    is_smaller = constant.numel() <= 1 or constant.expand_as(operand).shape == operand.shape
+    return operand if is_smaller and is_all_0(constant) else None
 
 
 def is_all_0(value: Any) -> bool:

@@ -98,9 +98,9 @@ class ConstantFactors:
 
     def _product_or_sum(self, call: Call, summand: Tensor | None, factors: dict[Tensor, Any]) -> Any:
         """The value of a call in which one operand depends on the pixels: the summand, or one that has a factor."""
-        if len({id(x) for x in call.carriers()}) != 1:
+        if len(call.carriers()) != 1:
             return NotImplemented
-        carrier = call.carriers()[0]
+        (carrier,) = call.carriers()
         if carrier is summand:
             return shifted(call, summand)
         return next((self.scaled(call, x, factor) for x, factor in factors.items() if x is carrier), NotImplemented)

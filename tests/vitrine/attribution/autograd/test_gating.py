@@ -47,6 +47,16 @@ def set_by_mask_in_a_view(x: Tensor) -> Tensor:
     return x
 
 
+@torch.jit.script
+def scripted_(x: Tensor) -> Tensor:
+    return torch.relu_(x)
+
+
+def scripted_in_a_view(x: Tensor) -> Tensor:
+    scripted_(x[:, :4])
+    return x
+
+
 def set_by_index(x: Tensor) -> Tensor:
     places = torch.where(x > 0)
     canvas = torch.zeros_like(x)
@@ -116,6 +126,7 @@ HIDDEN: dict[str, tuple[Function, str]] = {
     "list of tensors": (lambda x: torch._foreach_clamp_min([x], 0)[0], "foreach"),
     "own function": (Own.apply, "OwnBackward"),
     "traced": (torch.jit.trace(nn.ReLU(), X), "ReluBackward0"),
+    "scripted, in a view": (scripted_in_a_view, "CopySlices"),
     "vmap": (torch.func.vmap(F.relu), "ReluBackward0"),
     "no gradient": (changed_without_gradient, "clamp_"),
     "detached": (changed_when_detached, "clamp_"),
@@ -159,7 +170,7 @@ ORDINARY: dict[str, Function] = {
     "gate of the mean": pooled_gate,
     "gate of the other half": lambda x: F.glu(x) * x[:, 3:].tanh(),
     "residual sum": lambda x: x + F.linear(x.relu(), torch.eye(6)),
-    "squared": lambda x: x.relu() * x.relu() + x * x,
+    "squared": lambda x: torch.cat([x * x, x.relu().square()]),
     "layer norm by hand": lambda x: (x - x.mean(1, keepdim=True)) / (x.var(1, keepdim=True) + 1e-5).sqrt(),
     "clamp at another bound": lambda x: x.clamp(min=1e-6).pow(3).mean(1),
     "maximum of halves": lambda x: torch.maximum(x[:, :3], x[:, 3:]),

@@ -1,7 +1,7 @@
 """Constant factors in every spelling against the batch norm that they are, and nodes that pass mass on as it is."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -107,7 +107,7 @@ SPELLINGS: dict[str, Spelling] = {
         x.flatten(2), n.factor.view(-1, 1, 1), n.shift.flatten(), groups=CHANNELS
     ).view_as(x),
     "F.batch_norm of a view": lambda x, n: F.batch_norm(x.flatten(2), *n.statistics()).view_as(x),
-    "torch.batch_norm": lambda x, n: torch.batch_norm(x, *n.arguments()),
+    "torch.batch_norm": lambda x, n: cast(Any, torch.batch_norm)(x, *n.arguments()),
     "aten": lambda x, n: torch.ops.aten.batch_norm.default(x, *n.arguments()),
     "behind dropout": lambda x, n: n.layer(F.dropout(x, 0.5, training=False)),
     "behind Identity": lambda x, n: n.layer(nn.Identity()(x)),
