@@ -50,10 +50,16 @@ def filter_heatmaps(
     layers = list(dict.fromkeys(layer for of_image in filters for layer, _ in of_image))
     with eval_guard(method.model), torch.inference_mode(mode=False):
         pixels = inputs.detach().clone().requires_grad_()
-        with differentiating(method.model), method.intercepting(), captured(method.model, layers) as outputs:
+        with (
+            differentiating(method.model),
+            method.intercepting() as interception,
+            captured(method.model, layers) as outputs,
+        ):
             method.model(pixels.clone())
             for layer in layers:
                 check_gradient(outputs[layer], pixels, method.model, layer=layer)
+        for layer in layers:
+            interception.check(outputs[layer])
         channels_first = {layer: outputs[layer].movedim(axes.get(layer, 1), 1) for layer in layers}
         passes = [
             _start_signals(method, channels_first, [of_image[k] for of_image in filters], k, thresholds)

@@ -1,12 +1,20 @@
 """Operator calls as `torch.overrides.TorchFunctionMode` sees them: names, arguments, and which tensors they depend on."""
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 from torch.overrides import resolve_name
+
+
+def words(text: str) -> frozenset[str]:
+    """The words of a text."""
+    return frozenset(text.split())
+
 
 ALIASES = {
     "iadd": "add",
@@ -18,6 +26,10 @@ ALIASES = {
     "truediv": "div",
     "itruediv": "div",
     "true_divide": "div",
+    "divide": "div",
+    "multiply": "mul",
+    "subtract": "sub",
+    "negative": "neg",
     "concat": "cat",
     "concatenate": "cat",
 }
@@ -33,8 +45,32 @@ def full_name(function: Callable[..., Any]) -> str:
 @cache
 def operator_name(function: Callable[..., Any]) -> str:
     """The name that in-place, reflected and functional forms of an operator share, such as ``relu`` or ``add``."""
-    name = full_name(function).rsplit(".", 1)[-1].strip("_")
+    name = _last_name(function).strip("_")
     return ALIASES.get(name, name)
+
+
+def _last_name(function: Callable[..., Any]) -> str:
+    """The last part of the dotted name, with its underscores, but without an overload as in ``aten.relu_.default``."""
+    name = full_name(function)
+    return (name.rpartition(".")[0] if isinstance(function, OpOverload) else name).rpartition(".")[2]
+
+
+@cache
+def _is_in_place(function: Callable[..., Any]) -> bool:
+    """Whether the name says that a function changes its first argument: ``relu_``, ``__iadd__``, ``__setitem__``."""
+    name = _last_name(function)
+    if name.startswith("__"):
+        return name == "__setitem__" or (name.startswith("__i") and hasattr(int, f"__{name[3:]}"))
+    return name.endswith("_")
+
+
+@cache
+def _position_of_inplace(function: Callable[..., Any]) -> int | None:
+    try:
+        names = list(inspect.signature(function).parameters)
+    except (TypeError, ValueError):  # built-in functions, none of which has it
+        return None
+    return names.index("inplace") if "inplace" in names else None
 
 
 class Call:
@@ -75,6 +111,20 @@ class Call:
         key = "input" if "input" in self.kwargs else "self"
         return self.function(**self.kwargs | {key: operand})
 
+    @property
+    def written(self) -> Tensor | None:
+        """The tensor that the operator writes to: ``out``, or the first argument if it works in place; None if it is new."""
+        out = self.kwargs.get("out")
+        position = _position_of_inplace(self.function)
+        in_place = _is_in_place(self.function) or (position is not None and self.argument(position, "inplace"))
+        written = out if out is not None else self.operand if in_place else None
+        return written if isinstance(written, Tensor) else None
+
+    def out_of_place(self) -> "Call":
+        """The same call, which gives a new tensor and leaves the one that it would write to as it is."""
+        others = {name: x for name, x in self.kwargs.items() if name != "out"}
+        return _OutOfPlace(self.function, self.args, others)
+
     def carriers(self) -> list[Tensor]:
         """The tensor arguments that depend on the input of the forward pass."""
         return [tensor for tensor in tensors_in((self.args, self.kwargs)) if carries(tensor)]
@@ -84,6 +134,13 @@ class Call:
         if not any(is_half(tensor) for tensor in tensors_in((self.args, self.kwargs))):
             return self
         return Call(self.function, _widen(self.args), _widen(self.kwargs))
+
+
+class _OutOfPlace(Call):
+    """Works in place on a copy of its operand."""
+
+    def __call__(self) -> Any:
+        return self.on(self.operand.clone())
 
 
 def carries(value: Any) -> bool:

@@ -11,15 +11,14 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 from torch.overrides import TorchFunctionMode
+from typing_extensions import override
 
-from vitrine.attribution.autograd.calls import Call, operator_name, tensors_in
+from vitrine.attribution.autograd.calls import Call, tensors_in
+from vitrine.attribution.autograd.node_origins import NodeOrigins
 
 Backward = Callable[[Tensor], Sequence[Tensor | None]]
 """A backward pass: takes what arrives at an operator's output to its operands, one each; None for an operand that gets
-nothing."""
-
-# In-place operators on views make autograd rewrite a graph after the fact, with these nodes.
-VIEW_NODES = {"AliasBackward0", "AsStridedBackward0", "CloneBackward0", "CopyBackwards", "CopySlices", "ViewBackward0"}
+nothing, and nothing for the last ones if they get nothing."""
 
 
 class CustomBackward(torch.autograd.Function):
@@ -32,12 +31,14 @@ class CustomBackward(torch.autograd.Function):
         output = compute()
         ctx.mark_dirty(*(x for x, version in zip(operands, versions, strict=True) if x._version != version))  # noqa: SLF001
         ctx.custom_backward = backward
+        ctx.set_materialize_grads(False)
         return output
 
     @staticmethod
     def backward(ctx: Any, *received: Tensor) -> tuple[Tensor | None, ...]:
         """Takes what has arrived at the output to the operands."""
-        return None, None, *ctx.custom_backward(received[0])
+        gradients = () if received[0] is None else (None, None, *ctx.custom_backward(received[0]))
+        return *gradients, *[None] * (len(ctx.needs_input_grad) - len(gradients))
 
 
 def with_backward(compute: Callable[[], Tensor], backward: Backward, *operands: Tensor) -> Tensor:
@@ -53,6 +54,9 @@ Rule = Callable[[Call], Any]
 class Interception(TorchFunctionMode):
     """A context in which operators on tensors that depend on the input run by rules; those without one keep their gradient.
 
+    An operator with a rule that works in place on a view, or writes to ``out``, runs on a copy, which is then written to
+    where it belongs: so its rule holds for the base of the view too.
+
     Args:
         rules: by an operator's name as in `Call.name`.
     """
@@ -62,35 +66,105 @@ class Interception(TorchFunctionMode):
         self.rules = rules
         self.applied: set[str] = set()
         """Names of the operators that ran by a rule."""
+        self.origins = NodeOrigins()
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        rule = self.rules.get(operator_name(func))
         call = Call(func, args, kwargs or {})
-        if rule is None or not torch.is_grad_enabled() or not call.carriers():
-            return call()
-        return self.by_rule(rule, call)
+        if call.full_name == "torch.Tensor._backward_hooks.__set__":
+            return call()  # by autograd, while it locks the tensor, of which nothing may be asked
+        if not torch.is_grad_enabled() or not call.carriers():
+            return self.unconnected(call)
+        return self.connected(call)
 
-    def by_rule(self, rule: Rule, call: Call) -> Any:
-        """The value of a call on tensors that depend on the input."""
-        output = rule(call)
-        if output is NotImplemented:
-            return self.without_rule(call)
-        self.applied.add(call.name)
-        return output
-
-    def without_rule(self, call: Call) -> Any:
-        """The value of a call that has no rule."""
+    def unconnected(self, call: Call) -> Any:
+        """The value of a call that no gradient leads through."""
         return call()
 
+    def connected(self, call: Call) -> Any:
+        """The value of a call on tensors that depend on the input."""
+        target = call.written
+        if target is None:
+            return self.by_rule(call)
+        try:
+            if "out" in call.kwargs or (call.name in self.rules and _is_view(target)):
+                return self._write(target, self.by_rule(call.out_of_place()))
+            return self.by_rule(call)
+        except RuntimeError as error:
+            if "is being modified inplace" not in str(error):
+                raise
+            raise ValueError(
+                f"{call.full_name} writes to a view that autograd cannot follow, such as one of several by chunk, split or"
+                " unbind, or one behind a backward hook; let it give a new tensor."
+            ) from error
 
-def _unknown(_call: Call) -> Any:
-    return NotImplemented
+    def by_rule(self, call: Call) -> Any:
+        """The value of a call by the rule of its operator, or with its own gradient."""
+        rule = self.rules.get(call.name)
+        start = self.origins.start(call.carriers())
+        output = NotImplemented if rule is None else rule(call)
+        if output is not NotImplemented:
+            self.applied.add(call.name)
+            self.origins.add(start, None)
+            return output
+        refusal = self.refusal(call)
+        output = call()
+        self.origins.add(start, refusal)
+        return output
+
+    def refusal(self, _call: Call) -> str | None:
+        """The name of an operator without a rule whose own gradient is not right; None if it is."""
+        return None
+
+    def _write(self, target: Tensor, value: Tensor) -> Tensor:
+        start = self.origins.start([target, value])
+        if target.shape != value.shape:
+            target.resize_(value.shape)  # as ``out`` is
+        target.copy_(value)
+        self.origins.add(start, None)
+        return target
 
 
-class StrictInterception(Interception):
-    """An interception in float32 or wider that records which operators kept their gradient although it is not right.
+def _is_view(tensor: Tensor) -> bool:
+    return tensor._is_view()  # noqa: SLF001 - no public way to it
+
+
+class CheckedInterception(Interception):
+    """An interception that tells operators whose gradient is not right from the others, and refuses them on the way.
+
+    Args:
+        rules: as in `Interception`.
+        method: name of the attribution method, for errors.
+    """
+
+    remedy = "explain a layer below it"
+    """What to do instead of running a refused operator, for errors."""
+
+    def __init__(self, rules: Mapping[str, Rule], method: str) -> None:
+        super().__init__(rules)
+        self.method = method
+
+    def check(self, output: Tensor) -> None:
+        """Makes sure that the gradients of all operators between a tensor and the input are right.
+
+        What no call is known to have made, such as the nodes of an own `torch.autograd.Function` or of compiled code, is
+        refused too.
+
+        Raises:
+            ValueError: if one is not, with its name.
+        """
+        for node in walk([output.grad_fn]):
+            refused = None if backward_of(node) or not node.next_functions else self.origins.refused(node)
+            if refused is not None:
+                raise ValueError(
+                    f"{self.method} has no rule for {refused} on the way from the explained output to the pixels;"
+                    f" {self.remedy}."
+                )
+
+
+class StrictInterception(CheckedInterception):
+    """An interception in float32 or wider in which every operator needs a rule, or is structural.
 
     Args:
         rules: as in `Interception`.
@@ -100,77 +174,31 @@ class StrictInterception(Interception):
     """
 
     def __init__(self, rules: Mapping[str, Rule], structural: Collection[str], device_type: str, method: str) -> None:
-        super().__init__(rules)
+        super().__init__(rules, method)
         self.device_type = device_type
-        self.method = method
         self.structural = structural
-        self.structural_nodes = set(VIEW_NODES)
-        self.unruled: dict[Node, str] = {}
 
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        call = Call(func, args, kwargs or {})
-        if not torch.is_grad_enabled():
-            return call()
-        if not call.carriers():
-            return self._constant(call)
+    @override
+    def connected(self, call: Call) -> Any:
         with self._full_precision():
-            return self.by_rule(self.rules.get(call.name, _unknown), call.widened())
+            return super().connected(call.widened())
 
-    def without_rule(self, call: Call) -> Any:
-        """Runs the operator and records its nodes in the graph."""
-        carriers = call.carriers()
-        before = {tensor.grad_fn for tensor in carriers}
-        versions = [tensor._version for tensor in carriers]  # noqa: SLF001
-        output = call()
-        nodes = [node for node in walk(_origins(output, carriers), lambda node: node in before) if node not in before]
-        if call.name in self.structural:
-            self.structural_nodes.update(map(_kind, nodes))
-        elif any(tensor._version != version for tensor, version in zip(carriers, versions, strict=True)):  # noqa: SLF001
-            raise ValueError(self._no_rule(call.full_name))  # on a view it would hide in the graph
-        else:
-            self.unruled.update(dict.fromkeys(nodes, call.full_name))
-        return output
+    @override
+    def refusal(self, call: Call) -> str | None:
+        return None if call.name in self.structural else call.full_name
 
     def _full_precision(self) -> Any:
         if not torch.is_autocast_enabled(self.device_type):
             return nullcontext()
         return torch.autocast(self.device_type, enabled=False)
 
-    @staticmethod
-    def _constant(call: Call) -> Any:
+    @override
+    def unconnected(self, call: Call) -> Any:
         # What is computed from parameters alone, such as a standardised weight, stays a constant.
         if not any(tensor.requires_grad for tensor in tensors_in((call.args, call.kwargs))):
             return call()
         with torch.no_grad():
             return call()
-
-    def check(self, output: Tensor) -> None:
-        """Makes sure that all operators between a tensor and the input have rules.
-
-        Raises:
-            ValueError: if one has none, with its name.
-        """
-        for node in walk([output.grad_fn]):
-            if node in self.unruled:
-                raise ValueError(self._no_rule(self.unruled[node]))
-            if backward_of(node) is None and _kind(node) not in self.structural_nodes and node.next_functions:
-                raise ValueError(self._no_rule(_kind(node)))
-
-    def _no_rule(self, operator: str) -> str:
-        return (
-            f"{self.method} has no rule for {operator} on the way from the explained output to the pixels; explain a layer"
-            " below it."
-        )
-
-
-def _origins(output: Any, carriers: Sequence[Tensor]) -> list[Node | None]:
-    return [tensor.grad_fn for tensor in (*tensors_in(output), *carriers)]
-
-
-def _kind(node: Node) -> str:
-    return node.name().rsplit("::", 1)[-1]
 
 
 def backward_of(node: Node | None) -> Backward | None:

@@ -2,16 +2,11 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from vitrine.attribution.autograd.calls import Call, carries, is_half
+from vitrine.attribution.autograd.calls import Call, carries, is_half, words
 from vitrine.attribution.autograd.interception import Rule, with_backward
-
-
-def words(text: str) -> frozenset[str]:
-    """The words of a text."""
-    return frozenset(text.split())
-
 
 ACTIVATIONS = words(
     "relu relu6 hardtanh clamp clamp_min clamp_max clip threshold leaky_relu rrelu prelu elu celu selu gelu silu mish"
@@ -75,25 +70,51 @@ RECTIFIERS = words(
 """ReLU, its bounded and leaky variants, and the smooth functions that are used instead of it."""
 
 
+MAXIMA = words("maximum fmax max")
+"""Of two tensors; with a constant 0 they are a ReLU."""
+
+MINIMA = words("minimum fmin min")
+
+CLAMPS = words("clamp clip clamp_min clamp_max")
+
+
 def deconvnet_rules() -> dict[str, Rule]:
     """R = g⁺ at every rectifier (Zeiler and Fergus, ECCV 2014)."""
-    return dict.fromkeys(RECTIFIERS, _pass_positive)
+    return _rules(_pass_positive)
 
 
 def guided_rules() -> dict[str, Rule]:
     """R = g⁺ f′(x) at every rectifier f (Springenberg et al., 2015): for ReLU, g⁺ where x > 0."""
-    return dict.fromkeys(RECTIFIERS, _pass_positive_where_active)
+    return _rules(_pass_positive_where_active)
+
+
+def _rules(pass_on: Rule) -> dict[str, Rule]:
+    def pass_on_if_rectifier(call: Call) -> Any:
+        return pass_on(call) if _is_rectifier(call) else NotImplemented
+
+    def pass_on_maximum_with_0(call: Call) -> Any:
+        operand = maximum_with_0(call)
+        return NotImplemented if operand is None else pass_on(Call(torch.relu, (operand,), {}))
+
+    return dict.fromkeys(RECTIFIERS, pass_on_if_rectifier) | dict.fromkeys(MAXIMA, pass_on_maximum_with_0)
+
+
+class PassPositive:
+    """The backward pass of a rectifier in a deconvnet."""
+
+    def __init__(self, shape: torch.Size) -> None:
+        self.shape = shape
+
+    def __call__(self, signal: Tensor) -> tuple[Tensor]:
+        """What is positive of a signal."""
+        return (signal.clamp(min=0).sum_to_size(self.shape),)
 
 
 def _pass_positive(call: Call) -> Any:
-    if not _is_rectifier(call):
-        return NotImplemented
-    return with_backward(call, lambda signal: (signal.clamp(min=0),), call.operand)
+    return with_backward(call, PassPositive(call.operand.shape), call.operand)
 
 
 def _pass_positive_where_active(call: Call) -> Any:
-    if not _is_rectifier(call):
-        return NotImplemented
     output = call()
     output.register_hook(lambda signal: signal.clamp(min=0))
     return output
@@ -103,7 +124,26 @@ def _is_rectifier(call: Call) -> bool:
     """Whether a call rectifies a tensor that depends on the pixels; a clamp does if its lower bound is 0."""
     if not carries(call.operand) or any(carries(x) for x in (*call.args[1:], *call.kwargs.values())):
         return False
-    if call.name not in {"clamp", "clamp_min", "clip"}:
-        return True
-    lower_bound = call.argument(1, "min")
-    return not isinstance(lower_bound, Tensor) and lower_bound == 0
+    return call.name not in CLAMPS or is_all_0(clamp_bounds(call)[0])
+
+
+def clamp_bounds(call: Call) -> tuple[Any, Any]:
+    """The lower and upper bound of a clamp; None where there is none."""
+    if call.name == "clamp_max":
+        return None, call.argument(1, "max")
+    return call.argument(1, "min"), None if call.name == "clamp_min" else call.argument(2, "max")
+
+
+def maximum_with_0(call: Call) -> Tensor | None:
+    """The operand that depends on the pixels, if the other one is a constant 0 and not larger; else None."""
+    a, b = call.operand, call.argument(1, "other")
+    if not (isinstance(a, Tensor) and isinstance(b, Tensor)) or carries(a) == carries(b):
+        return None
+    operand, constant = (a, b) if carries(a) else (b, a)
+    is_smaller = constant.numel() <= 1 or constant.expand_as(operand).shape == operand.shape
+    return operand if is_smaller and is_all_0(constant) else None
+
+
+def is_all_0(value: Any) -> bool:
+    """Whether a number or a tensor is 0."""
+    return value is not None and not bool(torch.as_tensor(value).detach().any())

@@ -14,7 +14,8 @@ from vitrine.attribution.autograd.gradient_flow import check_gradient, different
 from vitrine.attribution.autograd.interception import StrictInterception, backward_of, walk
 from vitrine.attribution.autograd.rules import STRUCTURAL
 from vitrine.attribution.base import Method
-from vitrine.attribution.excitation.rules import NegativeActivations, excitation_rules
+from vitrine.attribution.excitation.linear_rules import NegativeActivations
+from vitrine.attribution.excitation.rules import excitation_rules
 from vitrine.attribution.excitation.winning_probability import LinearBackward, reciprocals
 from vitrine.attribution.targets import Target
 from vitrine.backbones.outputs import OutputChoice
@@ -28,7 +29,8 @@ class ExcitationBackprop(Method):
 
     Mass 1 starts at the class and is passed down: P(x_j) = Σ_i x_j⁺ w_ij⁺ / (Σ_k x_k⁺ w_ik⁺) · P(z_i), with 0/0 = 0 and
     without biases. c-MWP is MWP under W minus MWP under −W at the first weighted layer below the class. A batch norm in
-    eval mode is folded into the convolution or linear layer just before it; a sum splits mass in proportion to its operands'
+    eval mode, or any other constant factor, is folded into the convolution or linear layer before it (see
+    `vitrine.attribution.excitation.constant_factors`); a sum splits mass in proportion to its operands'
     positive parts; activations, dropout and reshaping pass mass unchanged; max pooling gives it to the maximum, a gated
     product to the features. Operators are recognised wherever they are called, as a module, a function or in place.
 

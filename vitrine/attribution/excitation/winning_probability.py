@@ -7,6 +7,7 @@ from typing import cast
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 Linear = Callable[[Tensor, Tensor | None], Tensor]
 """An operator without its bias, linear in the activation and in the weight, which is None if it has none to learn."""
@@ -73,8 +74,15 @@ class LinearBackward:
 
     def __call__(self, mass: Tensor) -> tuple[Tensor]:
         """The mass at the input from the mass at the output."""
-        mwp = self.excitation(mass)
-        return (mwp - self.inhibition(mass) if self.contrastive else mwp,)
+        mwp = self.pass_on(mass, None)
+        return (mwp - self.pass_on(None, mass) if self.contrastive else mwp,)
+
+    def pass_on(self, excited: Tensor | None, inhibited: Tensor | None) -> Tensor:
+        """The mass at the input from what arrives at the output: mass that goes under W, and mass that goes under −W."""
+        if inhibited is None:
+            return self.excitation(cast(Tensor, excited))
+        below = self.inhibition(inhibited)
+        return below if excited is None else self.excitation(excited) + below
 
     @cached_property
     def excitation(self) -> WinningProbability:
@@ -98,3 +106,32 @@ class LinearBackward:
         if self.scale is not None:
             return (weight * (sign * self.scale)).clamp_(min=0)
         return weight.clamp(min=0) if sign > 0 else weight.clamp(max=0).neg_()
+
+
+class ScaledBackward(LinearBackward):
+    """The backward pass of a linear operator whose output is multiplied by any constant: that of the operator s W.
+
+    The size of s cancels in P(x | z), so that its sign says all: mass goes under W where s > 0, under −W where s < 0, and
+    nowhere where s = 0.
+
+    Args:
+        linear: the backward pass of the operator under W.
+        factor: s, which broadcasts to the product.
+        to_output: takes mass at the product to the operator's output, through what rearranges values in between.
+    """
+
+    def __init__(self, linear: LinearBackward, factor: Tensor, to_output: Callable[[Tensor], Tensor]) -> None:
+        super().__init__(linear.operator, linear.activations, linear.weight)
+        self.linear = linear
+        self.factor = factor
+        self.to_output = to_output
+
+    @override
+    def pass_on(self, excited: Tensor | None, inhibited: Tensor | None) -> Tensor:
+        zeros = torch.zeros_like(cast(Tensor, inhibited if excited is None else excited))
+        along, against = (zeros if mass is None else mass for mass in (excited, inhibited))
+        is_positive, is_negative = self.factor > 0, self.factor < 0
+        below = self.to_output(along.where(is_positive, against.where(is_negative, zeros)))
+        if not is_negative.any() and inhibited is None:
+            return self.linear.pass_on(below, None)
+        return self.linear.pass_on(below, self.to_output(along.where(is_negative, against.where(is_positive, zeros))))

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from vitrine.attribution.autograd.backward import one_hot, vjps
+from vitrine.attribution.autograd.gating import GatingInterception
 from vitrine.attribution.autograd.gradient_flow import check_gradient, differentiating
-from vitrine.attribution.autograd.interception import Interception, Rule
-from vitrine.attribution.autograd.rules import RECTIFIERS, deconvnet_rules, guided_rules
+from vitrine.attribution.autograd.interception import Rule
+from vitrine.attribution.autograd.rules import MAXIMA, RECTIFIERS, deconvnet_rules, guided_rules
 from vitrine.attribution.autograd.stride_one import Pooling, stride_one_rules
 from vitrine.attribution.base import Method
 from vitrine.attribution.targets import Target
@@ -43,7 +44,8 @@ class Deconvnet(Method):
 
     Raises:
         ValueError: as in `Method`; of ``attribute`` also if the model has no rectifier, as the map would be the plain
-            gradient, and if no gradient leads from the output back to the pixels.
+            gradient, or one that is not recognised (see `vitrine.attribution.autograd.gating`), and if no gradient leads
+            from the output back to the pixels.
 
     Example:
         >>> import torch
@@ -81,23 +83,24 @@ class Deconvnet(Method):
 
     @override
     def maps(self, inputs: Tensor, target: Target) -> Tensor:
-        with differentiating(self.model), self.intercepting():
+        with differentiating(self.model), self.intercepting() as interception:
             pixels = inputs.requires_grad_()
             output = self.explained_output(pixels.clone(), target)  # a leaf may not be changed in place
             check_gradient(output, pixels, self.model, layer=target.layer)
+        interception.check(output)
         cotangents = [self.cotangent(output.detach(), column) for column in target.resolve(output).unbind(dim=1)]
         return in_full(torch.stack(list(vjps(output, pixels, cotangents)), dim=1))
 
     @contextmanager
-    def intercepting(self) -> Iterator[None]:
+    def intercepting(self) -> Iterator[GatingInterception]:
         """A context in which forward passes get the backward passes of this method.
 
         Raises:
             ValueError: on leaving, if no rectifier was called.
         """
-        with Interception(self.rectifier_rules() | self.strided_rules) as interception:
-            yield
-        if not interception.applied & RECTIFIERS:
+        with GatingInterception(self.rectifier_rules() | self.strided_rules, type(self).__name__) as interception:
+            yield interception
+        if not interception.applied & (RECTIFIERS | MAXIMA):
             raise ValueError(
                 f"{type(self).__name__} met no ReLU or other rectifier in {type(self.model).__name__}, so that its map would"
                 " be the plain gradient; use Saliency for that."

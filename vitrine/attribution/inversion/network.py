@@ -1,14 +1,14 @@
 """The network of an inversion mask: activations and gradients at l₁, features at l₀, and scores of classes."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from vitrine.attribution.autograd.gating import GatingInterception
 from vitrine.attribution.autograd.gradient_flow import check_gradient, differentiating, leads_to
-from vitrine.attribution.autograd.interception import Interception
 from vitrine.attribution.autograd.loss_scaling import scaled_gradients
 from vitrine.attribution.autograd.rules import guided_rules
 from vitrine.attribution.base import checked_output
@@ -79,13 +79,15 @@ class InvertedNetwork:
         model = self.copy.of(images)
         kind, gate = self.settings.maps, self.settings.gate
         backward = evidence or kind != "activations"
-        rules = guided_rules() if kind == "guided" else {}
+        interception = GatingInterception(guided_rules(), "InversionMask") if kind == "guided" else nullcontext()
         layers = [*self.layers.mask, self.layers.inversion] if gate else list(self.layers.mask)
         gradients_on = differentiating(self.model) if backward else torch.no_grad()
         with gradients_on, tapped(model, self.names, needs_gradient=backward) as outputs:
-            with Interception(rules):
+            with interception:
                 # A copy, as the first operator may work in place.
                 logits = in_full(checked_output(model(images.clone()), len(images), None))
+            if isinstance(interception, GatingInterception):
+                interception.check(logits)
             classes = classes_of(logits.detach())
             taps = [outputs[name] for name in layers]
             if backward and not any(leads_to(logits, output) for output in outputs.values()):

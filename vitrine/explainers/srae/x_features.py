@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from vitrine.attribution.excitation.excitation_backprop import ExcitationBackprop, excitation_maps
-from vitrine.attribution.excitation.rules import NegativeActivations
+from vitrine.attribution.excitation.linear_rules import NegativeActivations
 from vitrine.backbones.features import Pooling, TappedFeatures
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.explanation import Explanation

@@ -47,6 +47,10 @@ def call_of(run: Callable[[Tensor], Any]) -> Call:
         (lambda x: torch.true_divide(x, 2), "div"),
         (lambda x: torch.concat([x, x]), "cat"),
         (lambda x: x.T, "T"),
+        (lambda x: torch.multiply(x, 2), "mul"),
+        (lambda x: -x, "neg"),
+        (torch.ops.aten.relu.default, "relu"),
+        (torch.ops.aten.relu_, "relu"),
     ],
 )
 def test_all_spellings_of_an_operator_have_one_name(run: Callable[[Tensor], Any], name: str) -> None:
@@ -63,6 +67,37 @@ def test_arguments_by_position_or_name() -> None:
         assert call().tolist() == [0.5, 2]
         assert call.on(torch.tensor([3.0])).tolist() == [3]
     assert by_position.full_name == "torch.clamp"
+
+
+IN_PLACE: dict[str, Callable[[Tensor], Any]] = {
+    "relu_": lambda x: x.relu_(),
+    "torch.relu_": torch.relu_,
+    "aten": torch.ops.aten.relu_.default,
+    "+=": lambda x: x.__iadd__(1),
+    "setitem": lambda x: x.__setitem__(0, 1),
+    "inplace": lambda x: F.relu(x, inplace=True),
+    "inplace by position": lambda x: F.hardtanh(x, 0.0, 6.0, True),  # noqa: FBT003 - what is tested
+    "out": lambda x: torch.mul(x, 2, out=x),
+}
+
+
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_the_tensor_that_is_written_to(name: str) -> None:
+    with Recorder() as recorder:
+        IN_PLACE[name](torch.ones(2, 3))
+    call = recorder.calls[-1]
+    assert call.written is call.operand
+    before = call.operand.clone()
+    if name != "setitem":
+        call.out_of_place()()
+        assert torch.equal(call.operand, before)
+
+
+@pytest.mark.parametrize(
+    "run", [F.relu, lambda x: F.relu(x, inplace=False), lambda x: x + 1, lambda x: x.is_floating_point()]
+)
+def test_a_call_that_writes_to_nothing(run: Callable[[Tensor], Any]) -> None:
+    assert call_of(run).written is None
 
 
 def test_what_depends_on_the_input_carries() -> None:

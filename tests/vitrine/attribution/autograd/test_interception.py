@@ -32,6 +32,56 @@ def test_a_rule_changes_the_way_back_and_not_the_value(relu: Any) -> None:
     assert interception.applied == {"relu"}
 
 
+VIEWS: dict[str, Any] = {
+    "slice": lambda x: x[:, 1:],
+    "permute": lambda x: x.permute(1, 0),
+    "view": lambda x: x.view(-1),
+    "diagonal": lambda x: x.diagonal(),
+    "view of a view": lambda x: x.t()[1:],
+    "step": lambda x: x[:, ::2],
+}
+
+
+@pytest.mark.parametrize(
+    "rectify", [lambda x: x.relu_(), nn.ReLU(inplace=True), lambda x: torch.clamp(x, min=0, out=x)]
+)
+@pytest.mark.parametrize("name", VIEWS)
+def test_a_rule_on_a_view_holds_for_its_base(name: str, rectify: Any) -> None:
+    leaf = torch.linspace(-1, 1, 9).view(3, 3).requires_grad_()
+    base = leaf * 1
+    with Interception({"relu": tripling, "clamp": tripling}):
+        rectify(VIEWS[name](base))
+    is_written = torch.zeros(3, 3)
+    VIEWS[name](is_written).fill_(1)
+    expected = torch.where(is_written > 0, leaf.relu(), leaf)
+    torch.testing.assert_close(base, expected)
+    (arrived,) = torch.autograd.grad(base.sum(), leaf)
+    torch.testing.assert_close(arrived, 1 + 2 * is_written)
+
+
+def test_a_view_used_after_its_base_was_changed() -> None:
+    leaf = torch.tensor([[-1.0, 2.0]], requires_grad=True)
+    base = leaf * 1
+    view = base.t()
+    with Interception({"relu": tripling}):
+        F.relu(base, inplace=True)
+    assert torch.autograd.grad(view.sum(), leaf)[0].tolist() == [[3, 3]]
+
+
+def test_a_view_that_autograd_cannot_write_to_is_an_error() -> None:
+    base = torch.ones(2, 2, requires_grad=True) * 1
+    with Interception({"relu": tripling}), pytest.raises(ValueError, match=r"relu_ writes to a view"):
+        base.chunk(2)[0].relu_()
+
+
+def test_what_goes_to_out_is_connected() -> None:
+    leaf, out = torch.tensor([-1.0, 2.0], requires_grad=True), torch.empty(0)
+    with Interception({"clamp": tripling}):
+        torch.clamp(leaf * 1, min=0, out=out)
+    assert out.tolist() == [0, 2]
+    assert torch.autograd.grad(out.sum(), leaf)[0].tolist() == [3, 3]
+
+
 def test_without_a_rule_the_gradient_is_autograds() -> None:
     _, arrived, interception = gradient(F.relu, {"tanh": tripling})
     assert arrived.tolist() == [0, 1]

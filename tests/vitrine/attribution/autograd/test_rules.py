@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vitrine.attribution.autograd.calls import words
 from vitrine.attribution.autograd.interception import Interception, Rule
-from vitrine.attribution.autograd.rules import cast, deconvnet_rules, guided_rules, passes_unchanged, words
+from vitrine.attribution.autograd.rules import cast, deconvnet_rules, guided_rules, passes_unchanged
 
 SIGNAL = torch.tensor([-2.0, 3.0, -1.0, 4.0])
 X = torch.tensor([-1.0, -0.5, 0.5, 7.0])
@@ -23,7 +24,18 @@ def arrived(function: Callable[[Tensor], Tensor], rules: Mapping[str, Rule], x: 
     return signal
 
 
-@pytest.mark.parametrize("function", [F.relu, F.relu6, F.gelu, F.silu, F.leaky_relu, lambda x: x.clamp(min=0)])
+RELUS: list[Callable[[Tensor], Tensor]] = [
+    F.relu,
+    torch.ops.aten.relu.default,
+    lambda x: x.clamp(min=0),
+    lambda x: x.clip(min=torch.zeros(4)),
+    lambda x: torch.maximum(x, torch.zeros(4)),
+    lambda x: torch.max(torch.zeros(()), x),
+    lambda x: torch.fmax(x, torch.zeros(1)),
+]
+
+
+@pytest.mark.parametrize("function", [*RELUS, F.relu6, F.gelu, F.silu, F.leaky_relu])
 def test_deconvnet_passes_what_is_positive_of_the_signal(function: Callable[[Tensor], Tensor]) -> None:
     assert arrived(function, deconvnet_rules()).tolist() == [0, 3, 0, 4]
 
@@ -31,7 +43,7 @@ def test_deconvnet_passes_what_is_positive_of_the_signal(function: Callable[[Ten
 @pytest.mark.parametrize(
     ("function", "slopes"),
     [
-        (F.relu, [0, 0, 1, 1]),
+        *((relu, [0, 0, 1, 1]) for relu in RELUS),
         (F.relu6, [0, 0, 1, 0]),
         (lambda x: F.leaky_relu(x, 0.25), [0.25, 0.25, 1, 1]),
         (lambda x: torch.clamp(x, 0, 5), [0, 0, 1, 0]),
@@ -46,7 +58,10 @@ def test_guided_backprop_has_the_slope_too(function: Callable[[Tensor], Tensor],
 def test_a_clamp_at_another_bound_is_no_rectifier(rules: Mapping[str, Rule]) -> None:
     plain = arrived(lambda x: x.clamp(min=-3), {})
     assert arrived(lambda x: x.clamp(min=-3), rules).tolist() == plain.tolist() == SIGNAL.tolist()
-    assert arrived(lambda x: torch.maximum(x, torch.zeros(4)), rules)[3] == 4
+    assert arrived(lambda x: torch.maximum(x, torch.full((4,), -3.0)), rules).tolist() == plain.tolist()
+    assert (
+        arrived(lambda x: torch.maximum(x, torch.tensor([0, 0, 0, -3.0])), rules).tolist() != SIGNAL.clamp(0).tolist()
+    )
 
 
 def test_a_signal_that_passes_unchanged_is_summed_where_it_was_broadcast() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tests.helpers.excitation_models import small_net
 from vitrine.attribution import ExcitationBackprop, excitation_maps
-from vitrine.attribution.excitation.rules import NegativeActivations
+from vitrine.attribution.excitation.linear_rules import NegativeActivations
 
 
 @pytest.fixture(autouse=True)

@@ -62,7 +62,10 @@ PASSING: dict[str, Function] = {
     "rms_norm": nn.RMSNorm([4, 4, 4]).double(),
     "local_response_norm": nn.LocalResponseNorm(3),
     "times a scalar": lambda x: 2 * x,
-    "times a constant": lambda x: x * torch.linspace(-1, 1, 4).view(1, 4, 1, 1),
+    "times a positive constant": lambda x: x * torch.linspace(1, 2, 4).view(1, 4, 1, 1),
+    "a sum of relu and a constant, times any": lambda x: (
+        torch.add(x.relu(), 1) * torch.linspace(-1, 1, 4).view(4, 1, 1)
+    ),
     "divided in place": lambda x: operator.itruediv(x, torch.full((4, 1, 1), 3.0)),
     "plus a scalar": lambda x: 1 + x,
     "plus a constant in place": lambda x: operator.iadd(x, torch.ones(4, 4, 4)),
@@ -84,6 +87,23 @@ def test_a_constant_that_widens_by_broadcasting_passes_the_sum() -> None:
     x = torch.rand(1, 1, 2, 2)
     maps = all_maps(lambda images: weighted(images) * torch.ones(1, 3, 1, 1), x)
     torch.testing.assert_close(maps, torch.eye(4).repeat(3, 1).view(12, 2, 2))
+
+
+def add_to_half(x: Tensor, y: Tensor) -> Tensor:
+    x[:, :2] += y[:, :2]
+    return x
+
+
+def test_a_sum_in_place_on_a_slice_is_one_of_slices() -> None:
+    weights = torch.linspace(-1, 1, 2 * 2 * 4 * 9).view(2, 4, 2, 3, 3)
+
+    def forward(images: Tensor, *, in_place: bool) -> Tensor:
+        x, y = (F.conv2d(images, weight, padding=1) for weight in weights)
+        return add_to_half(x, y) if in_place else torch.cat([x[:, :2] + y[:, :2], x[:, 2:]], dim=1)
+
+    images = torch.rand(1, 2, 4, 4)
+    expected = all_maps(lambda x: forward(x, in_place=False), images)
+    torch.testing.assert_close(all_maps(lambda x: forward(x, in_place=True), images), expected)
 
 
 def fill(canvas: Tensor, x: Tensor) -> Tensor:

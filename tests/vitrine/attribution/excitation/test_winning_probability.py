@@ -5,7 +5,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitrine.attribution.excitation.winning_probability import LinearBackward, WinningProbability, reciprocals
+from vitrine.attribution.excitation.winning_probability import (
+    LinearBackward,
+    ScaledBackward,
+    WinningProbability,
+    reciprocals,
+)
 
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.rand(2, 4, generator=GENERATOR)
@@ -63,6 +68,26 @@ def test_a_scale_goes_with_the_weight() -> None:
     torch.testing.assert_close(
         LinearBackward(linear, [X], WEIGHT, scale)(MASS)[0], by_equation_1(X, scale * WEIGHT, MASS)
     )
+
+
+@pytest.mark.parametrize("contrastive", [False, True])
+def test_any_factor_of_the_output_goes_with_the_weight(contrastive: bool) -> None:
+    factors = torch.tensor([[2.0, -1.0, 0.5], [-3.0, 0.0, 1.0]])  # another one for each sample
+    scaled = ScaledBackward(LinearBackward(linear, [X], WEIGHT), factors, lambda mass: mass)
+    scaled.contrastive = contrastive
+    for row, factor in enumerate(factors):
+        weight = factor[:, None] * WEIGHT
+        expected = by_equation_1(X, weight, MASS)[row]
+        if contrastive:
+            expected = expected - by_equation_1(X, -weight, MASS)[row]
+        torch.testing.assert_close(scaled(MASS)[0][row], expected)
+
+
+def test_factors_of_factors_multiply() -> None:
+    one, two = torch.tensor([2.0, -1.0, -0.5]), torch.tensor([-1.0, -1.0, 3.0])
+    nested = ScaledBackward(LinearBackward(linear, [X], WEIGHT), one, lambda mass: mass)
+    nested = ScaledBackward(nested, two, lambda mass: mass)
+    torch.testing.assert_close(nested(MASS)[0], by_equation_1(X, (one * two)[:, None] * WEIGHT, MASS))
 
 
 def test_a_mean_has_no_weight() -> None:

@@ -82,6 +82,10 @@ SPELLINGS: dict[str, tuple[Callable[[Tensor], Tensor], type[nn.ReLU]]] = {
     "relu6": (F.relu6, ReLU6Module),
     "relu6 in place": (nn.ReLU6(inplace=True), ReLU6Module),
     "hardtanh": (lambda x: F.hardtanh(x, 0.0, 6.0), ReLU6Module),
+    "in place on a permuted view": (lambda x: (F.relu_(x.permute(0, 2, 3, 1)), x)[1], nn.ReLU),
+    "in place on the base of a view": (lambda x: (x.flatten(1), F.relu_(x))[0].view_as(x), nn.ReLU),
+    "maximum": (lambda x: torch.maximum(x, torch.zeros(8, 1, 1)), nn.ReLU),
+    "operator of the dispatcher": (torch.ops.aten.relu.default, nn.ReLU),
 }
 
 
@@ -123,6 +127,13 @@ def test_a_model_without_rectifiers_is_refused() -> None:
     for method in (Deconvnet, GuidedBackprop):
         with pytest.raises(ValueError, match="met no ReLU or other rectifier in Sequential"):
             method(model).attribute(torch.rand(1, 3, 4, 4), 0)
+
+
+@pytest.mark.parametrize("method", [Deconvnet, GuidedBackprop])
+def test_a_rectifier_that_is_not_recognised_is_refused_beside_one_that_is(method: type[Deconvnet]) -> None:
+    model = Net(lambda x: F.relu(torch.where(x > 0, x, 0)))
+    with pytest.raises(ValueError, match=rf"{method.__name__} has no rule for torch\.where .* torch\.nn\.functional"):
+        method(model).attribute(torch.randn(1, 3, 9, 9), 1)
 
 
 def test_a_clamp_that_is_no_rectifier_is_not_taken_for_one() -> None:
