@@ -7,6 +7,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+PICTURE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".avif", ".tif", ".tiff", ".ppm", ".tga", ".jp2"}
+)
+"""Suffixes, in small letters, of the picture files that are read; of a file with several frames, the first."""
+
 _STORED_FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png"}  # an MPO is a JPEG followed by further images
 _PNG_MODES = frozenset({"1", "L", "LA", "I;16", "P", "RGB", "RGBA"})
 
