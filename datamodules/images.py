@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from pytorch_lightning.utilities import rank_zero_info
 from torch.utils.data import Dataset
 
 from datamodules.damaged import Damaged, SkipCounter, read_or_skip
@@ -16,7 +17,8 @@ from datamodules.options import LoadingOptions, OnError
 from datamodules.ranks import RankShare
 from datamodules.samples import Sample, SampleError
 from vitrine.data.preprocessing import Preprocessing
-from vitrine.data.shards.converters.folder import EXTENSIONS
+from vitrine.data.shards.images import PICTURE_SUFFIXES
+from vitrine.data.shards.picture_folders import LeftOut, PictureFolder
 
 
 class ImageFolder(Dataset[Sample]):
@@ -38,10 +40,12 @@ class ImageFolder(Dataset[Sample]):
         self.root = root
         self.preprocessing = preprocessing
         self.on_error = on_error
-        images = (path for path in root.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
-        self.paths = sorted(path for path in images if not path.name.startswith("."))
+        left_out = LeftOut()
+        self.paths = sorted(root / path for path, _ in PictureFolder(root, left_out).pictures(root))
         if not self.paths:
-            raise FileNotFoundError(f"predict_root {root} holds no images ({', '.join(sorted(EXTENSIONS))}).")
+            raise FileNotFoundError(f"predict_root {root} holds no images ({', '.join(sorted(PICTURE_SUFFIXES))}).")
+        for note in left_out.notes():
+            rank_zero_info(f"predict_root {root}: {note}")
 
     def __len__(self) -> int:
         return len(self.paths)

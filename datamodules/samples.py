@@ -1,9 +1,7 @@
 """Samples of shards: decoding, and collation into batches."""
 
-import json
 from collections.abc import Callable, Sequence
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,14 +11,19 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
 from vitrine.core.batch import Batch
+from vitrine.data.shards.rules import RecordRules
 from vitrine.data.shards.schema import BOX_ENTRIES, IMAGE_EXTENSIONS, ShardIndex
+from vitrine.data.shards.stored_sample import missing_members, parse_record, picture_problems
 
 RawSample = dict[str, Any]
-"""An undecoded sample: bytes by file extension, its key under ``__key__``, its place in the split under ``row``."""
+"""An undecoded sample: bytes by file extension, its key under ``__key__``, its shard under ``__url__``, its row."""
 Sample = dict[str, Any]
 """A decoded sample, by the names of `Batch`."""
 LISTED = frozenset({"key", "boxes", *BOX_ENTRIES})
 """Entries of a batch that are lists with an entry per sample."""
+
+_LONGEST_PROBLEM = 300
+_VERIFY = "check its split with python -m vitrine.shards verify, or convert it again"
 
 
 class SampleError(ValueError):
@@ -37,32 +40,61 @@ class SampleError(ValueError):
 
 
 def record_of(raw: RawSample) -> dict[str, Any]:
-    """The JSON record of an undecoded sample, a `SampleRecord`."""
-    record: dict[str, Any] = json.loads(raw["json"])
+    """The JSON record of an undecoded sample, a `SampleRecord`; its values are not checked.
+
+    Raises:
+        SampleError: where it has none, or one that cannot be read.
+    """
+    try:
+        return parse_record(raw["json"])
+    except KeyError:
+        raise SampleError(f"{_name(raw)} has no json; {_VERIFY}.") from None
+    except ValueError as error:
+        raise SampleError(f"{_name(raw)}: {error}; {_VERIFY}.") from None
+
+
+def checked_record(raw: RawSample, rules: RecordRules) -> dict[str, Any]:
+    """The JSON record of an undecoded sample whose members and entries agree with its split.
+
+    Raises:
+        SampleError: where they do not.
+    """
+    record = record_of(raw)
+    problems = rules.problems(record) or missing_members(raw, rules)
+    if not any(extension in raw for extension in IMAGE_EXTENSIONS):
+        raise SampleError(f"{_name(raw)} has no image; {_VERIFY}.")
+    if problems:
+        raise SampleError(f"{_name(raw)}: {_short(problems[0])}; {_VERIFY}.")
     return record
 
 
-def decode(raw: RawSample, index: ShardIndex, folder: Path | str) -> Sample:
+def decode(raw: RawSample, index: ShardIndex, rules: RecordRules) -> Sample:
     """A sample as tv_tensors, so that geometric transforms apply to its annotation too.
 
     Args:
         raw: the undecoded sample.
         index: of its split, which says what it is annotated with.
-        folder: of its split, for messages.
+        rules: of the index.
 
     Raises:
-        SampleError: for a missing or broken image.
+        SampleError: for a missing or broken image, and where anything else is not as the index and the record say.
     """
-    record = record_of(raw)
-    name = f"{raw['__key__']} in {folder}"
-    extension = next((ext for ext in IMAGE_EXTENSIONS if ext in raw), None)
-    if extension is None:
-        raise SampleError(f"{name} has no image; run python -m vitrine.shards verify {folder}.")
-    image = tv_tensors.Image(F.pil_to_tensor(_open(raw[extension], name).convert("RGB")))
+    record, name = checked_record(raw, rules), _name(raw)
+    extension = next(extension for extension in IMAGE_EXTENSIONS if extension in raw)
+    picture = _open(raw[extension], extension, record, name)
+    image = tv_tensors.Image(F.pil_to_tensor(picture.convert("RGB")))
     sample: Sample = {"key": raw["__key__"], "label": _label(record["label"], index), "image": image}
     for annotation in index.annotations:
         sample.update(_ANNOTATIONS[annotation](raw, record, tuple(image.shape[-2:]), name))
     return sample
+
+
+def _name(raw: RawSample) -> str:
+    return f"{raw['__key__']} in {raw.get('__url__', 'a shard')}"
+
+
+def _short(problem: str) -> str:
+    return problem if len(problem) <= _LONGEST_PROBLEM else f"{problem[:_LONGEST_PROBLEM]}…"
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -84,12 +116,15 @@ def _label(label: int | list[int], index: ShardIndex) -> Tensor:
     return multi_hot
 
 
-def _open(data: bytes, name: str) -> Image.Image:
+def _open(data: bytes, extension: str, record: dict[str, Any], name: str) -> Image.Image:
     try:
         image = Image.open(BytesIO(data))
         image.load()
     except Exception as error:  # Pillow's decoders raise many kinds
-        raise SampleError(f"The image of {name} is broken ({error}); convert the set again.") from error
+        what = {"mask.png": "the mask of ", "objects.png": "the objects of "}.get(extension, "")
+        raise SampleError(f"The image of {what}{name} is broken ({error}); convert the set again.") from error
+    if problems := picture_problems(extension, image, record):
+        raise SampleError(f"{name}: {problems[0]}; {_VERIFY}.")
     return image
 
 
@@ -110,12 +145,12 @@ def _parts(raw: RawSample, record: dict[str, Any], size: Size, name: str) -> Sam
 
 
 def _mask(raw: RawSample, record: dict[str, Any], size: Size, name: str) -> Sample:  # noqa: ARG001
-    mask = F.pil_to_tensor(_open(raw["mask.png"], f"the mask of {name}"))[:1]
+    mask = F.pil_to_tensor(_open(raw["mask.png"], "mask.png", record, name))[:1]
     return {"mask": tv_tensors.Mask((mask != 0).to(torch.uint8))}
 
 
 def _objects(raw: RawSample, record: dict[str, Any], size: Size, name: str) -> Sample:  # noqa: ARG001
-    objects = F.pil_to_tensor(_open(raw["objects.png"], f"the objects of {name}"))[:1]
+    objects = F.pil_to_tensor(_open(raw["objects.png"], "objects.png", record, name))[:1]
     return {"objects": tv_tensors.Mask(objects.to(torch.int64))}
 
 

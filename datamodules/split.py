@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.samples import RawSample, Sample, SampleError, decode
+from datamodules.samples import RawSample, Sample, SampleError, checked_record, decode
 from vitrine.data.shards.checked_sums import check_sums
 from vitrine.data.shards.reader import LocalFiles, ShardFiles, ShardReader
+from vitrine.data.shards.rules import RecordRules
 from vitrine.data.shards.schema import ShardIndex, read_index
 from vitrine.data.shards.tar_samples import ShardError
 from vitrine.data.streams.cached_files import CachedFiles, prefetched
@@ -123,7 +125,7 @@ class Split:
             key, members = self.reader.read(shard, number, whole=whole)
         except ShardError as error:
             raise SampleError(str(error)) from error
-        return {"__key__": key, **members, "row": row}
+        return {**members, "__key__": key, "__url__": self.reader.files.name(shard), "row": row}
 
     def raw_samples(self, shard: int) -> Iterator[RawSample]:
         """The undecoded samples of one shard; errors are those of `raw_sample`."""
@@ -137,4 +139,12 @@ class Split:
 
     def decode(self, raw: RawSample) -> Sample:
         """A decoded sample; see `datamodules.samples.decode`."""
-        return decode(raw, self.index, self.folder)
+        return decode(raw, self.index, self._rules)
+
+    def record(self, raw: RawSample) -> dict[str, Any]:
+        """The record of a sample; see `datamodules.samples.checked_record`."""
+        return checked_record(raw, self._rules)
+
+    @cached_property
+    def _rules(self) -> RecordRules:
+        return RecordRules.of_index(self.index)

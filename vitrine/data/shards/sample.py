@@ -2,6 +2,7 @@
 
 import json
 import operator
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -124,9 +125,13 @@ def _read(source: Source, name: str) -> bytes:
     if callable(source):
         return source()
     try:
+        if not stat.S_ISREG(source.stat().st_mode):  # reading a pipe would wait for ever
+            raise ValueError(f"{name} is no regular file: replace it, or remove it from the set.")
         return source.read_bytes()
     except FileNotFoundError:
         raise FileNotFoundError(f"{name} does not exist: restore the file, or remove it from the set.") from None
+    except OSError as error:
+        raise type(error)(f"{name} cannot be read ({error.strerror}): allow it, or remove it from the set.") from None
 
 
 def _same_size(encoded: EncodedImage, image: EncodedImage, name: str) -> bytes:
