@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.samples import RawSample, Sample, SampleError, checked_record, decode
+from vitrine.data.shards.checked_records import check_records
 from vitrine.data.shards.checked_sums import check_sums
 from vitrine.data.shards.reader import LocalFiles, ShardFiles, ShardReader
 from vitrine.data.shards.rules import RecordRules
@@ -81,20 +82,21 @@ class Split:
         return prefetched(self.files.fetch, needed)
 
     def check_sums(self, records: Path) -> None:
-        """Checks the checksums of the tar files that have changed since they were last checked, or never were.
+        """Checks the tar files that have changed since they were last checked, or never were: checksums, then records.
 
-        Those of downloads and of tar files without an index are checked when they are fetched or indexed.
+        Checksums of downloads and of tar files without an index are checked when they are fetched or indexed.
 
         Args:
             records: folder that keeps what was checked, and when.
 
         Raises:
             FileNotFoundError: where a tar file is absent.
-            ValueError: where one is another than the index says.
+            ValueError: where one is another than the index says, or its samples are.
         """
         if self.is_folder:
-            name = f"{hashlib.sha256(self.location.encode()).hexdigest()[:16]}.json"
-            check_sums(Path(self.location), self.index.shards, records / name, shown=True)
+            folder, name = Path(self.location), hashlib.sha256(self.location.encode()).hexdigest()[:16]
+            check_sums(folder, self.index.shards, records / f"{name}.json", shown=True)
+            check_records(folder, self.index, records / f"{name}-records.json", shown=True)
 
     def every_sample(self) -> SampleMask:
         """(samples,) true for every sample."""

@@ -12,8 +12,8 @@ MAX_DOCUMENT_BYTES = 256 * 2**20
 def parse_json(data: bytes | str, name: str, *, repeats: bool = False) -> Any:
     """The value that a JSON document holds.
 
-    Stricter than Python's own reader: NaN and Infinity, which are no JSON, are refused, and so are entries that stand twice in
-    one object, of which a reader would take either.
+    Stricter than Python's own reader: NaN and Infinity, which are no JSON, are refused, and so are entries that stand twice
+    in one object, of which a reader would take either.
 
     Args:
         data: text, or bytes in UTF-8 with or without a byte order mark.

@@ -109,6 +109,22 @@ def read_sample(descriptor: int, start: int, end: int) -> tuple[str, dict[str, b
     return key, contents
 
 
+def read_member(descriptor: int, start: int, end: int, extension: str) -> tuple[str, bytes | None]:
+    """The key of a sample, and its member of one extension, without reading the others; None where it has none.
+
+    Raises:
+        ShardError: where the file has changed since, or cannot be read.
+    """
+    try:
+        size = -(-(end - start) // BLOCK) * BLOCK
+        members = list(_members(lambda at, count: _read_all(descriptor, start + at, min(count, size - at)), size))
+        key = _key(members[0]) if members else ""
+        found = next((one for one in members if _split_name(one.name)[1] == extension), None)
+        return key, None if found is None else _read_all(descriptor, start + found.data, found.size)
+    except (tarfile.TarError, OSError) as error:
+        raise ShardError(f"has no whole sample at byte {start} any more ({error})") from error
+
+
 def _read_all(descriptor: int, start: int, count: int) -> bytes:
     """As ``os.pread``, which may give less than it was asked for."""
     parts: list[bytes] = []

@@ -64,7 +64,7 @@ def _refuse(root: Path, split: str | None, found: Mapping[str, Path]) -> None:
     names = ", ".join(folder.name for folder in found.values())
     if split is not None and (root / split).is_dir():
         raise FileNotFoundError(
-            f"{root / split} holds no class folders, as {names} do: give the images of a class one."
+            f"{root / split} holds no class folders, unlike {names}: put images into class folders."
         )
     if split is not None:
         raise FileNotFoundError(f"{root / split} is no folder, the split folders are {names}: give one of them.")
@@ -72,8 +72,8 @@ def _refuse(root: Path, split: str | None, found: Mapping[str, Path]) -> None:
     if not beside:
         raise ValueError(f"{root} holds the split folders {names}: say with --split which one to convert.")
     raise ValueError(
-        f"{root} holds {names}, which look like split folders, beside {', '.join(map(printable, beside[:3]))}: say with --split"
-        " which of them to convert, or rename those that are classes."
+        f"{root} holds {names}, which look like split folders, beside {', '.join(map(printable, beside[:3]))}: say with"
+        " --split which of them to convert, or rename those that are classes."
     )
 
 
