@@ -167,10 +167,14 @@ def _kind(entry: "os.DirEntry[str]", device: int) -> tuple[str, FileId]:
         is_folder, is_file = entry.is_dir(follow_symlinks=False), entry.is_file(follow_symlinks=False)
     if is_folder:
         return "folder", _id(Path(entry.path))
-    if not is_file:
-        return "pipes, sockets or devices", file
-    suffix = PurePath(entry.name).suffix.lower()
-    return ("picture" if suffix in PICTURE_SUFFIXES else f"{printable(suffix) or 'files without suffix'} files"), file
+    return _file_kind(entry.name) if is_file else "pipes, sockets or devices", file
+
+
+def _file_kind(name: str) -> str:
+    suffix = PurePath(name).suffix.lower()
+    if suffix in PICTURE_SUFFIXES:
+        return "picture"
+    return f"{printable(suffix)} files" if suffix else "files without suffix"
 
 
 def _with_parents(folder: Path) -> set[FileId]:
