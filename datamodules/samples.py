@@ -90,7 +90,8 @@ def decode(raw: RawSample, index: ShardIndex, rules: RecordRules) -> Sample:
 
 
 def _name(raw: RawSample) -> str:
-    return f"{raw['__key__']} in {raw.get('__url__', 'a shard')}"
+    folder, _, file = raw["__url__"].rpartition("/")
+    return f"{raw['__key__']} in {file} of {folder}"
 
 
 def _short(problem: str) -> str:

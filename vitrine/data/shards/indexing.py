@@ -100,7 +100,7 @@ def _contents(path: Path, name: str) -> _Contents:
 def _labels_of(record: dict[str, Any], key: str, path: Path) -> list[int]:
     """The labels of a record; a number that is none, or beyond any set, would make a list of classes without end."""
     label = record.get("label")
-    labels = label if isinstance(label, list) else [label]
+    labels: list[Any] = label if isinstance(label, list) else [label]
     if not all(type(one) is int and 0 <= one < _MAX_CLASSES for one in labels):
         raise ShardError(f"{path} has no record {key}.json with a label, it is {label!r}; {_REMEDY}.")
     return labels

@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from vitrine.data.shards.images import EncodedImage, encode_image, encode_mask, encode_objects
+from vitrine.data.shards.picture_folders import printable
 from vitrine.data.shards.rules import RecordRules
 from vitrine.data.shards.schema import SampleRecord
 
@@ -57,8 +58,8 @@ class Sample:
 
 
 def make_key(relative: str | PurePath) -> str:
-    """A key without dots and slashes from a file's path inside its data set, without its extension."""
-    return PurePath(relative).with_suffix("").as_posix().replace("/", "__").replace(".", "_")
+    """A key without dots, slashes and control characters from a file's path inside its data set, without its extension."""
+    return printable(PurePath(relative).with_suffix("").as_posix()).replace("/", "__").replace(".", "_")
 
 
 def declared_problems(sample: Sample, rules: RecordRules) -> list[str]:

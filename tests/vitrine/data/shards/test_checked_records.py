@@ -7,15 +7,20 @@ import pytest
 from tests.helpers.shard_edits import edit_index, edit_record
 from vitrine.data.shards import checked_records as module
 from vitrine.data.shards.checked_records import check_records
+from vitrine.data.shards.reader import open_file
 from vitrine.data.shards.schema import read_index
 
 
 def test_records_are_read_once_as_long_as_the_index_stays(
     split: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept, opened = tmp_path / "kept.json", []
-    open_file = module.open_file
-    monkeypatch.setattr(module, "open_file", lambda path: opened.append(path.name) or open_file(path))
+    kept, opened = tmp_path / "kept.json", list[str]()
+
+    def counted(path: Path) -> int:
+        opened.append(path.name)
+        return open_file(path)
+
+    monkeypatch.setattr(module, "open_file", counted)
     check_records(split, read_index(split), kept)
     check_records(split, read_index(split), kept)
     assert opened == ["shard-000000.tar", "shard-000001.tar"]

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.time_limits import time_limit
-from vitrine.data.shards import picture_folders as module
 from vitrine.data.shards.picture_folders import LeftOut, PictureFolder, holds_pictures, printable, scan, sub_folders
 
 
@@ -163,6 +162,6 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pyte
     def refuse(_: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(module.os, "scandir", refuse)
+    monkeypatch.setattr("os.scandir", refuse)
     with pytest.raises(PermissionError, match=r"cat cannot be read \(Permission denied\): allow it"):
         scan(tmp_path / "cat")

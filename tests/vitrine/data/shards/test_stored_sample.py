@@ -1,5 +1,6 @@
 """Edited shards: whatever is edited, also with its checksum, is a sentence before and while it is read, and to verify."""
 
+import gzip
 import hashlib
 import io
 import json
@@ -85,6 +86,14 @@ def cut(length: int) -> Edit:
     return edit
 
 
+def content(data: bytes) -> Edit:
+    def edit(folder: Path, _: PixelBytes) -> None:
+        (folder / SHARD).write_bytes(data)
+        edit_shard_sum(folder)
+
+    return edit
+
+
 def negative_size(folder: Path, _: PixelBytes) -> None:
     """A header that sends a reader back to itself."""
     data = bytearray((folder / SHARD).read_bytes())
@@ -161,7 +170,9 @@ OTHERS: dict[str, Edit] = {
     "truncated": cut(1200),
     "truncated header": cut(300),
     "empty": cut(0),
-    "no tar": lambda folder, _: ((folder / SHARD).write_bytes(b"hello" * 999), edit_shard_sum(folder)),
+    "no tar": content(b"hello" * 999),
+    "zeros": content(bytes(10240)),
+    "gzip": content(gzip.compress(bytes(10240))),
 }
 
 

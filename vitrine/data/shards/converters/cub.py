@@ -72,7 +72,7 @@ def _read_names(path: Path, *, paths: bool = False) -> dict[str, str]:
     for row in rows.values():
         if first.setdefault(row.fields[0], row) is not row:
             raise ValueError(f"{row.line.place} repeats the name {row.fields[0]!r}: remove one of the lines.")
-    return {key[0]: relative_name(*row.fields, row.line) if paths else row.fields[0] for key, row in rows.items()}
+    return {key[0]: relative_name(row.fields[0], row.line) if paths else row.fields[0] for key, row in rows.items()}
 
 
 def _numbers(row: "_Row", relative: str) -> list[float]:

@@ -76,8 +76,7 @@ def _check_one_class_each(base: Path, found: dict[str, list[tuple[Path, FileId]]
 
 
 def _make_sample(base: Path, path: Path, label: int) -> Sample:
-    text = printable(path.as_posix())
-    return Sample(make_key(text), base / path, label, extra={"source": text})
+    return Sample(make_key(path), base / path, label, extra={"source": printable(path.as_posix())})
 
 
 def _notes(root: Path, base: Path, splits: dict[str, Path], absent: Sequence[str]) -> list[str]:
@@ -92,7 +91,7 @@ def _notes(root: Path, base: Path, splits: dict[str, Path], absent: Sequence[str
 
 def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--root", type=Path, required=True, help="folder with a folder of images for each class")
-    parser.add_argument("--split", help="folder under --root to convert (train, val, test), or the name of the split")
+    parser.add_argument("--split", help="folder under --root to convert, such as train, or the name of the split")
 
 
 CONVERTER = Converter(
