@@ -54,7 +54,7 @@ def picture_problems(extension: str, picture: Image.Image, record: Mapping[str, 
     """What is wrong with a decoded picture, mask or object map of a sample, as phrases."""
     problems = []
     width, height = record.get("width"), record.get("height")
-    if (width, height) not in {(None, None), picture.size}:
+    if (width, height) not in ((None, None), picture.size):
         problems.append(f"its {extension} is {picture.width} x {picture.height}, its json says {width} x {height}")
     if extension == MAP_EXTENSIONS["mask"] and not (picture.mode == "L" and is_binary(picture)):
         problems.append("its mask is no 8-bit grey PNG of 0 and 255 (or 0 and 1)")

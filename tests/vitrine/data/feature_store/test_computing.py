@@ -62,7 +62,7 @@ class Broken(Sums):
     def __call__(self, images: torch.Tensor) -> Features:
         found: Any = super().__call__(images)
         found[self.name][2, 1] = self.value
-        return Features(**found)
+        return Features(features=found["features"], logits=found["logits"])
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])

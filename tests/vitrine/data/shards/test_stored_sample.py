@@ -118,6 +118,7 @@ RECORDS: dict[str, Edit] = {
     "no label": record(label=...),
     "width": record(width=9),
     "width 0": record(width=0),
+    "width of a dict": record(width={}),
     "width text": record(width="8"),
     "no height": record(height=...),
     "boxes shape": record(boxes=[[1, 2, 3]]),
