@@ -1,11 +1,12 @@
 """Image folders: images without labels, for prediction."""
 
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import UnidentifiedImageError
 from pytorch_lightning.utilities import rank_zero_info
 from torch.utils.data import Dataset
 
@@ -16,13 +17,14 @@ from datamodules.loaders import WholeLoader
 from datamodules.options import LoadingOptions, OnError
 from datamodules.ranks import RankShare
 from datamodules.samples import Sample, SampleError
+from vitrine.data.colours import to_mode
 from vitrine.data.preprocessing import Preprocessing
-from vitrine.data.shards.images import PICTURE_SUFFIXES
+from vitrine.data.shards.images import PICTURE_SUFFIXES, decode_upright
 from vitrine.data.shards.picture_folders import LeftOut, PictureFolder
 
 
 class ImageFolder(Dataset[Sample]):
-    """All images below a folder, each named by its path in it.
+    """All images below a folder, upright, each named by its path in it; of an animation, its first frame.
 
     Args:
         root: the folder.
@@ -53,10 +55,15 @@ class ImageFolder(Dataset[Sample]):
     def __getitem__(self, number: int) -> Sample:
         path = self.paths[number]
         try:
-            with Image.open(path) as image:
-                pixels = self.preprocessing(image)
-        except Exception as error:  # Pillow's decoders raise many kinds
-            raise SampleError(f"{path} is no readable image ({error}); mend or remove it.") from error
+            image = decode_upright(path.read_bytes(), str(path))
+        except (OSError, ValueError) as error:
+            raise SampleError(f"{path} is no readable image ({_reason(error)}); mend or remove it.") from error
+        if image.has_frames:
+            warnings.warn(f"{path} has several frames or pages; the first is taken.", stacklevel=2)
+        try:
+            pixels = self.preprocessing(to_mode(image.pixels, self.preprocessing.mode, str(path)))
+        except ValueError as error:
+            raise SampleError(str(error)) from error
         return {"key": self._key(number), "image": pixels}
 
     def __getitems__(self, numbers: Sequence[int]) -> list[Sample | Damaged]:
@@ -68,6 +75,13 @@ class ImageFolder(Dataset[Sample]):
 
     def _key(self, number: int) -> str:
         return self.paths[number].relative_to(self.root).as_posix()
+
+
+def _reason(error: Exception) -> str:
+    """What the decoder said, without the name of the file."""
+    if isinstance(error.__context__, UnidentifiedImageError):
+        return "none of the formats that Pillow knows"
+    return str(error.__context__ or error)
 
 
 def folder_loader(images: ImageFolder, loading: LoadingOptions, share: RankShare, skipped: SkipCounter) -> WholeLoader:

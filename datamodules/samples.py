@@ -1,7 +1,9 @@
 """Samples of shards: decoding, and collation into batches."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,9 +13,13 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
 from vitrine.core.batch import Batch
-from vitrine.data.shards.rules import RecordRules
+from vitrine.data.colours import Mode, to_mode
+from vitrine.data.orientation import UPRIGHT, Orientation, Size, orientation_of
+from vitrine.data.shards.images import is_binary
+from vitrine.data.shards.masks import on_pixels
+from vitrine.data.shards.rules import RECORD_ANNOTATIONS, RecordRules
 from vitrine.data.shards.schema import BOX_ENTRIES, IMAGE_EXTENSIONS, ShardIndex
-from vitrine.data.shards.stored_sample import missing_members, parse_record, picture_problems
+from vitrine.data.shards.stored_sample import missing_members, parse_record
 
 RawSample = dict[str, Any]
 """An undecoded sample: bytes by file extension, its key under ``__key__``, its shard under ``__url__``, its row."""
@@ -23,6 +29,7 @@ LISTED = frozenset({"key", "boxes", *BOX_ENTRIES})
 """Entries of a batch that are lists with an entry per sample."""
 
 _LONGEST_PROBLEM = 300
+_ID_MODES = frozenset({"I;16", "I", "L"})
 _VERIFY = "check its split with python -m vitrine.shards verify, or convert it again"
 
 
@@ -39,8 +46,12 @@ class SampleError(ValueError):
         super().__init__(message.rpartition(f"{type(self).__name__}: ")[2].strip())
 
 
-def record_of(raw: RawSample) -> dict[str, Any]:
+def record_of(raw: RawSample, folder: Path | str = "a shard") -> dict[str, Any]:
     """The JSON record of an undecoded sample, a `SampleRecord`; its values are not checked.
+
+    Args:
+        raw: the undecoded sample.
+        folder: of its split, for messages.
 
     Raises:
         SampleError: where it has none, or one that cannot be read.
@@ -48,54 +59,69 @@ def record_of(raw: RawSample) -> dict[str, Any]:
     try:
         return parse_record(raw["json"])
     except KeyError:
-        raise SampleError(f"{_name(raw)} has no json; {_VERIFY}.") from None
+        raise SampleError(f"{_name(raw, folder)} has no json; {_VERIFY}.") from None
     except ValueError as error:
-        raise SampleError(f"{_name(raw)}: {error}; {_VERIFY}.") from None
+        raise SampleError(f"{_name(raw, folder)}: {error}; {_VERIFY}.") from None
 
 
-def checked_record(raw: RawSample, rules: RecordRules) -> dict[str, Any]:
-    """The JSON record of an undecoded sample whose members and entries agree with its split.
+def checked_record(raw: RawSample, rules: RecordRules, folder: Path | str) -> dict[str, Any]:
+    """The JSON record of an undecoded sample that has all members and a label of its split.
+
+    Args:
+        raw: the undecoded sample.
+        rules: of the index of its split.
+        folder: of its split, for messages.
 
     Raises:
-        SampleError: where they do not.
+        SampleError: where it does not.
     """
-    record = record_of(raw)
-    problems = rules.problems(record) or missing_members(raw, rules)
+    record = record_of(raw, folder)
     if not any(extension in raw for extension in IMAGE_EXTENSIONS):
-        raise SampleError(f"{_name(raw)} has no image; {_VERIFY}.")
-    if problems:
-        raise SampleError(f"{_name(raw)}: {_short(problems[0])}; {_VERIFY}.")
+        raise SampleError(f"{_name(raw, folder)} has no image; {_VERIFY}.")
+    _refuse(rules.label_problems(record.get("label")) or missing_members(raw, rules), _name(raw, folder))
     return record
 
 
-def decode(raw: RawSample, index: ShardIndex, rules: RecordRules) -> Sample:
+def _refuse(problems: Sequence[str], name: str) -> None:
+    if problems:
+        raise SampleError(f"{name}: {problems[0][:_LONGEST_PROBLEM]}; {_VERIFY}.")
+
+
+def decode(
+    raw: RawSample, index: ShardIndex, folder: Path | str, mode: Mode = "RGB", rules: RecordRules | None = None
+) -> Sample:
     """A sample as tv_tensors, so that geometric transforms apply to its annotation too.
 
     Args:
         raw: the undecoded sample.
         index: of its split, which says what it is annotated with.
-        rules: of the index.
+        folder: of its split, for messages.
+        mode: colours of the image.
+        rules: of the index, made from it without them.
 
     Raises:
         SampleError: for a missing or broken image, and where anything else is not as the index and the record say.
     """
-    record, name = checked_record(raw, rules), _name(raw)
+    rules = RecordRules.of_index(index) if rules is None else rules
+    record, name = checked_record(raw, rules, folder), _name(raw, folder)
     extension = next(extension for extension in IMAGE_EXTENSIONS if extension in raw)
-    picture = _open(raw[extension], extension, record, name)
-    image = tv_tensors.Image(F.pil_to_tensor(picture.convert("RGB")))
+    stored = _open(raw[extension], f"The image of {name}")
+    orientation = orientation_of(stored)
+    record = _with_size(record, stored.size, orientation, name)
+    others = set(RECORD_ANNOTATIONS) - rules.annotations  # which nobody reads
+    _refuse(rules.problems({entry: value for entry, value in record.items() if entry not in others}), name)
+    image = tv_tensors.Image(F.pil_to_tensor(_in_mode(orientation.pixels(stored), mode, f"The image of {name}")))
     sample: Sample = {"key": raw["__key__"], "label": _label(record["label"], index), "image": image}
+    canvas = _Canvas(stored.size, orientation, (record["width"], record["height"]))
     for annotation in index.annotations:
-        sample.update(_ANNOTATIONS[annotation](raw, record, tuple(image.shape[-2:]), name))
+        sample.update(_ANNOTATIONS[annotation](raw, record, canvas, name))
     return sample
 
 
-def _name(raw: RawSample) -> str:
-    folder, _, file = raw["__url__"].rpartition("/")
-    return f"{raw['__key__']} in {file} of {folder}"
-
-
-def _short(problem: str) -> str:
-    return problem if len(problem) <= _LONGEST_PROBLEM else f"{problem[:_LONGEST_PROBLEM]}…"
+def _name(raw: RawSample, folder: Path | str) -> str:
+    """The sample's key, the file name of its shard where that is known, and the folder."""
+    shard = str(raw["__url__"]).rpartition("/")[2] + " of " if "__url__" in raw else ""
+    return f"{raw['__key__']} in {shard}{folder}"
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -117,45 +143,106 @@ def _label(label: int | list[int], index: ShardIndex) -> Tensor:
     return multi_hot
 
 
-def _open(data: bytes, extension: str, record: dict[str, Any], name: str) -> Image.Image:
+def _open(data: bytes, name: str) -> Image.Image:
     try:
         image = Image.open(BytesIO(data))
         image.load()
     except Exception as error:  # Pillow's decoders raise many kinds
-        what = {"mask.png": "the mask of ", "objects.png": "the objects of "}.get(extension, "")
-        raise SampleError(f"The image of {what}{name} is broken ({error}); convert the set again.") from error
-    if problems := picture_problems(extension, image, record):
-        raise SampleError(f"{name}: {problems[0]}; {_VERIFY}.")
+        raise SampleError(f"{name} is broken ({error}); convert the set again.") from error
     return image
 
 
-Size = tuple[int, ...]
-"""(H, W) of the image."""
+def _in_mode(picture: Image.Image, mode: Mode, name: str) -> Image.Image:
+    try:
+        return to_mode(picture, mode, name)
+    except ValueError as error:
+        raise SampleError(str(error)) from error
 
 
-def _boxes(raw: RawSample, record: dict[str, Any], size: Size, name: str) -> Sample:  # noqa: ARG001
-    boxes = torch.tensor(record["boxes"], dtype=torch.float32).reshape(-1, 4)
+def _with_size(record: dict[str, Any], stored: Size, orientation: Orientation, name: str) -> dict[str, Any]:
+    """A record with the size of the image that boxes and parts were drawn on: as stored, or upright."""
+    size = record.get("width"), record.get("height")
+    if size == (None, None):
+        return {**record, "width": stored[0], "height": stored[1]}
+    if size not in (stored, orientation.turned_size(stored)):
+        _refuse([f"its image is {stored[0]} x {stored[1]}, its json says {size[0]!r} x {size[1]!r}"], name)
+    return record
+
+
+@dataclass(frozen=True)
+class _Canvas:
+    """An image that its annotation is placed on; shards of earlier releases hold images that do not stand upright."""
+
+    stored: Size
+    """Width and height of its pixels in the shard."""
+    orientation: Orientation
+    """By which they are turned."""
+    annotated: Size
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the upright image."""
+        return self.orientation.turned_size(self.stored)[::-1]
+
+    @property
+    def of_record(self) -> Orientation:
+        """By which boxes and parts are turned: not at all where the record has the upright size alone."""
+        is_upright = self.annotated != self.stored and self.annotated == self.size[::-1]
+        return UPRIGHT if is_upright else self.orientation
+
+    def turned(self, picture: Image.Image, name: str) -> Tensor:
+        """(1, H, W) values of a mask or object map on the upright image."""
+        turned = self.orientation.pixels(picture) if picture.size == self.stored else picture
+        if turned.size != self.size[::-1]:
+            raise SampleError(
+                f"{name} is {picture.width} x {picture.height}, its image {self.stored[0]} x {self.stored[1]}; convert the"
+                " set again."
+            )
+        values: Tensor = F.pil_to_tensor(turned)[:1]
+        return values
+
+
+def _boxes(raw: RawSample, record: dict[str, Any], canvas: _Canvas, name: str) -> Sample:  # noqa: ARG001
+    boxes = canvas.of_record.boxes(record["boxes"], canvas.stored)
     types = {"box_labels": torch.int64, "box_difficult": torch.bool}
     of_each_box = {entry: torch.tensor(record[entry], dtype=types[entry]) for entry in BOX_ENTRIES if entry in record}
-    return {"boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=size), **of_each_box}
+    corners = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+    return {"boxes": tv_tensors.BoundingBoxes(corners, format="XYXY", canvas_size=canvas.size), **of_each_box}
 
 
-def _parts(raw: RawSample, record: dict[str, Any], size: Size, name: str) -> Sample:  # noqa: ARG001
-    parts = torch.tensor(record["parts"], dtype=torch.float32).reshape(-1, 3)
-    return {"points": tv_tensors.KeyPoints(parts[:, :2], canvas_size=size), "visible": parts[:, 2]}
+def _parts(raw: RawSample, record: dict[str, Any], canvas: _Canvas, name: str) -> Sample:  # noqa: ARG001
+    points = canvas.of_record.points([(part[0], part[1]) for part in record["parts"]], canvas.stored)
+    visible = torch.tensor([part[2] for part in record["parts"]], dtype=torch.float32)
+    places = torch.tensor(points, dtype=torch.float32).reshape(-1, 2)
+    return {"points": tv_tensors.KeyPoints(places, canvas_size=canvas.size), "visible": visible}
 
 
-def _mask(raw: RawSample, record: dict[str, Any], size: Size, name: str) -> Sample:  # noqa: ARG001
-    mask = F.pil_to_tensor(_open(raw["mask.png"], "mask.png", record, name))[:1]
-    return {"mask": tv_tensors.Mask((mask != 0).to(torch.uint8))}
+def _mask(raw: RawSample, record: dict[str, Any], canvas: _Canvas, name: str) -> Sample:  # noqa: ARG001
+    name = f"The mask of {name}"
+    picture = _open(raw["mask.png"], name)
+    if picture.mode != "L" or not is_binary(picture):
+        picture = _binary(picture, name)
+    return {"mask": tv_tensors.Mask((canvas.turned(picture, name) != 0).to(torch.uint8))}
 
 
-def _objects(raw: RawSample, record: dict[str, Any], size: Size, name: str) -> Sample:  # noqa: ARG001
-    objects = F.pil_to_tensor(_open(raw["objects.png"], "objects.png", record, name))[:1]
+def _binary(mask: Image.Image, name: str) -> Image.Image:
+    """A mask that another program has written, by the rule of the converters."""
+    try:
+        return Image.fromarray(on_pixels(mask, name))
+    except ValueError as error:
+        raise SampleError(str(error)) from error
+
+
+def _objects(raw: RawSample, record: dict[str, Any], canvas: _Canvas, name: str) -> Sample:  # noqa: ARG001
+    name = f"The object map of {name}"
+    picture = _open(raw["objects.png"], name)
+    if picture.mode not in _ID_MODES:
+        raise SampleError(f"{name} has the mode {picture.mode}, which holds no object ids; {_VERIFY}.")
+    objects = canvas.turned(picture, name)
     return {"objects": tv_tensors.Mask(objects.to(torch.int64))}
 
 
-_ANNOTATIONS: dict[str, Callable[[RawSample, dict[str, Any], Size, str], Sample]] = {
+_ANNOTATIONS: dict[str, Callable[[RawSample, dict[str, Any], _Canvas, str], Sample]] = {
     "boxes": _boxes,
     "parts": _parts,
     "mask": _mask,

@@ -1,6 +1,7 @@
 """Images of shards by row: a map-style data set, read in any order by any number of processes."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch.utils.data import Dataset
@@ -34,7 +35,7 @@ class ShardImages(Dataset[Sample]):
         augment_seed: int | None = None,
         on_error: OnError = "stop",
     ) -> None:
-        self.split = split
+        self.split = split if split.mode == preprocessing.mode else replace(split, mode=preprocessing.mode)
         self.preprocessing = preprocessing
         self.augment_seed = augment_seed
         self.on_error = on_error

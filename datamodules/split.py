@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datamodules.samples import RawSample, Sample, SampleError, checked_record, decode
+from vitrine.data.colours import Mode
 from vitrine.data.shards.checked_records import check_records
 from vitrine.data.shards.checked_sums import check_sums
 from vitrine.data.shards.reader import LocalFiles, ShardFiles, ShardReader
@@ -36,11 +37,13 @@ class Split:
         folder: with the shards, or the URL of one.
         index: of the shards.
         files: the shards; those in the folder without it.
+        mode: colours of the decoded images.
     """
 
     folder: Path | str
     index: ShardIndex
     files: ShardFiles | None = None
+    mode: Mode = "RGB"
 
     @classmethod
     def read(cls, folder: Path) -> "Split":
@@ -141,11 +144,11 @@ class Split:
 
     def decode(self, raw: RawSample) -> Sample:
         """A decoded sample; see `datamodules.samples.decode`."""
-        return decode(raw, self.index, self._rules)
+        return decode(raw, self.index, self.folder, self.mode, self._rules)
 
     def record(self, raw: RawSample) -> dict[str, Any]:
         """The record of a sample; see `datamodules.samples.checked_record`."""
-        return checked_record(raw, self._rules)
+        return checked_record(raw, self._rules, self.folder)
 
     @cached_property
     def _rules(self) -> RecordRules:

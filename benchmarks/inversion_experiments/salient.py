@@ -37,6 +37,7 @@ from vitrine.data.preprocessing import Preprocessing
 from vitrine.data.shards.converters.cub import list_cub
 from vitrine.data.shards.converters.saliency import SPLITS, list_saliency
 from vitrine.data.shards.images import decode
+from vitrine.data.shards.masks import encode_mask
 from vitrine.data.shards.sample import Sample
 from vitrine.metrics import SaliencyDetection
 from vitrine.metrics.functional import box_region
@@ -104,8 +105,9 @@ def _read(name: str, samples: Sequence[Sample], mask: MaskOf, args: argparse.Nam
 
 def mask_of(sample: Sample, size: int) -> Tensor:
     """The mask of a saliency set, squashed."""
-    data = sample.mask() if callable(sample.mask) else b""
-    grey = decode(data, sample.name).convert("L").resize((size, size), Image.Resampling.NEAREST)
+    data = sample.mask.read_bytes() if isinstance(sample.mask, Path) else b""
+    mask = encode_mask(data, str(sample.mask)).data
+    grey = decode(mask, sample.name).resize((size, size), Image.Resampling.NEAREST)
     return torch.frombuffer(bytearray(grey.tobytes()), dtype=torch.uint8).view(size, size) != 0
 
 

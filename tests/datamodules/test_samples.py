@@ -1,13 +1,17 @@
 """Samples of shards: decoded, collated, and what is told of a broken one."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from datamodules.samples import SampleError, collate, record_of
+from datamodules.samples import SampleError, collate, decode, record_of
 from datamodules.split import Split
+from tests.helpers import oriented_pictures as pictures
 from tests.helpers.shard_fakes import write_split
 
 
@@ -43,3 +47,55 @@ def test_collating_stacks_tensors_and_keeps_lists() -> None:
     assert batch["image"].shape == (2, 3, 2, 2)
     assert [len(boxes) for boxes in batch["boxes"]] == [2, 0]
     assert batch["row"].tolist() == [5, 6]
+
+
+ANNOTATED = {"boxes", "parts", "mask", "objects"}
+
+
+def lying(kind: str, tag: int, **changes: Any) -> Any:
+    """A sample of a shard whose image does not stand upright, as earlier releases wrote them."""
+    stored = pictures.stored_pixels()
+    record = {"label": 0, "width": pictures.WIDTH, "height": pictures.HEIGHT, "boxes": [pictures.BOX]}
+    record |= {"parts": [[*pictures.POINT, 1]]} | changes
+    masks = {"mask.png": pictures.encoded(stored), "objects.png": pictures.encoded(stored.astype("uint16") * 257)}
+    image = {"jpg" if kind == "JPEG" else "png": pictures.encoded(stored, kind, tag)}
+    return {"__key__": "a", "json": json.dumps(record).encode(), **image, **masks}
+
+
+@pytest.mark.parametrize("tag", pictures.TAGS)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_images_that_lie_in_shards_stand_with_their_annotation(split: Split, kind: str, tag: int) -> None:
+    index = replace(split.index, annotations=sorted(ANNOTATED))
+    sample = decode(lying(kind, tag), index, "set")
+    upright = pictures.upright_of(pictures.stored_pixels(), tag).copy()
+    assert torch.equal(sample["image"][0] > 127, torch.from_numpy(upright) > 0)
+    assert torch.equal(sample["mask"][0], torch.from_numpy(upright) // 255)
+    assert torch.equal(sample["objects"][0], torch.from_numpy(upright).long() * 257)
+    assert sample["boxes"].tolist() == [pictures.extent(upright)]
+    assert sample["points"].tolist() == [pictures.upright_point(tag)]
+    assert sample["boxes"].canvas_size == sample["points"].canvas_size == upright.shape
+    if tag >= 5:
+        raw = lying(kind, tag, width=pictures.HEIGHT, height=pictures.WIDTH, boxes=[pictures.extent(upright)])
+        assert decode(raw, index, "set")["boxes"].tolist() == [pictures.extent(upright)]
+
+
+def test_16_bit_images_are_scaled_and_other_ranges_named(split: Split) -> None:
+    values = np.array([[0, 257, 65535]], np.uint16)
+    raw = {"__key__": "a", "json": b'{"label": 0}', "png": pictures.encoded(values)}
+    assert decode(raw, split.index, "set")["image"][1].tolist() == [[0, 1, 255]]
+    raw["png"] = pictures.encoded(values.astype(np.float32), "TIFF")
+    with pytest.raises(SampleError, match="The image of a in set has values from 0 to 65535 as floats"):
+        decode(raw, split.index, "set")
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (np.zeros((12, 10), np.uint8), "The mask of a in set is 10 x 12, its image 40 x 24"),
+        (np.arange(960, dtype=np.uint8).reshape(24, 40) % 3, "The mask of a in set does not show which pixels are on"),
+    ],
+)
+def test_a_mask_that_does_not_fit_is_named(split: Split, mask: np.ndarray, message: str) -> None:
+    raw = {**lying("PNG", 1), "mask.png": pictures.encoded(mask)}
+    with pytest.raises(SampleError, match=message):
+        decode(raw, replace(split.index, annotations=["mask"]), "set")

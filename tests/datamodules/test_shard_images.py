@@ -10,6 +10,7 @@ from datamodules.damaged import gather
 from datamodules.shard_images import ShardImages
 from datamodules.split import Split
 from tests.helpers.shard_fakes import TINY
+from vitrine.data.preprocessing import Preprocessing
 
 
 def test_rows_come_in_the_order_in_which_they_are_asked_for(split: Split) -> None:
@@ -56,3 +57,14 @@ def test_a_copy_by_pickle_reads_the_same(split: Split) -> None:
     rows = [3, 42]
     copied = pickle.loads(pickle.dumps(images))
     assert torch.equal(copied.batch(rows)["image"], images.batch(rows)["image"])
+
+
+def test_images_have_the_channels_of_the_preprocessing(split: Split) -> None:
+    grey = Preprocessing(8, 8, (0.0,), (1.0,), "L")
+    opaque = Preprocessing(8, 8, (0.0,) * 4, (1.0,) * 4, "RGBA")
+    colours = ShardImages(split, Preprocessing(8, 8, (0.0,) * 3, (1.0,) * 3)).batch([0, 5])["image"]
+    luma = (colours * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
+    torch.testing.assert_close(ShardImages(split, grey).batch([0, 5])["image"], luma, atol=0.004, rtol=0)
+    four = ShardImages(split, opaque).batch([0, 5])["image"]
+    assert torch.equal(four, torch.cat([colours, torch.ones(2, 1, 8, 8)], dim=1))
+    assert ShardImages(split, grey, 3)[1]["image"].shape == (1, 8, 8)

@@ -2,13 +2,15 @@
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from vitrine.attribution.targets import Indices, Target, index_tensor
+from vitrine.backbones.batch_mixing import mixes_batch
 from vitrine.backbones.compiled import uncompiled
 from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.outputs import OutputChoice, class_logits, logits_given
@@ -112,14 +114,28 @@ class Method(ABC):
                 model does not take.
         """
         check_images(inputs, "inputs", finite=True)
-        size = None if self.handles_batch_size else self.internal_batch_size
         with eval_guard(self.model), logits_given(self.model, self.output), torch.inference_mode(mode=False):
             explained = self._target(len(inputs), target, channel)
             inputs = inputs.detach().clone()  # outside inference mode, and never the caller's own memory
-            with run_errors_named(type(self).__name__, inputs):
+            with run_errors_named(type(self).__name__, inputs), self._one_by_one_if_mixed(inputs):
+                one_call = self.handles_batch_size and self.internal_batch_size != 1
+                size = None if one_call else self.internal_batch_size
                 batches = [self.maps(inputs[rows], explained.select(rows)) for rows in batch_slices(len(inputs), size)]
         maps = batches[0] if len(batches) == 1 else torch.cat(batches)
         return maps if explained.is_multiple else maps.squeeze(1)
+
+    @contextmanager
+    def _one_by_one_if_mixed(self, inputs: Tensor) -> Iterator[None]:
+        """Within it a model whose output depends on the batch runs on one image at a time."""
+        batch_size = self.internal_batch_size
+        # Of one image too: methods that perturb it make a batch of it alone.
+        probe = inputs.repeat(2, 1, 1, 1) if len(inputs) == 1 else inputs
+        if batch_size != 1 and mixes_batch(self.model, probe):
+            self.internal_batch_size = 1
+        try:
+            yield
+        finally:
+            self.internal_batch_size = batch_size
 
     @abstractmethod
     def maps(self, inputs: Tensor, target: Target) -> Tensor:

@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from vitrine.attribution.base import Method
 from vitrine.attribution.targets import Target
+from vitrine.core.precision import in_full
 
 Baseline = float | Tensor
 """The value of a missing pixel: a number, or a tensor that broadcasts to (B, C, H, W)."""
@@ -27,7 +28,7 @@ class PerImageMethod(Method):
     @override
     def maps(self, inputs: Tensor, target: Target) -> Tensor:
         channels = inputs.shape[1] if self.gradient_like else 1
-        maps = inputs.new_zeros(len(inputs), target.num_maps, channels, *inputs.shape[2:])
+        maps = in_full(inputs[:0]).new_zeros(len(inputs), target.num_maps, channels, *inputs.shape[2:])
         baselines = expand_baseline(self.baseline, inputs)
         for index in range(len(inputs)):
             row = slice(index, index + 1)
@@ -48,7 +49,7 @@ class PerImageMethod(Method):
             indices: the K indices of the target, at least one.
 
         Returns:
-            (K, C, H, W) or (K, 1, H, W), detached.
+            (K, C, H, W) or (K, 1, H, W), detached; they are widened to float32.
         """
 
 

@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
+from vitrine.backbones.batch_mixing import mixes_batch
 from vitrine.backbones.compiled import uncompiled
 from vitrine.backbones.copying import copied_network, weight_digest
 from vitrine.backbones.guard import eval_guard
@@ -101,7 +103,7 @@ class FrozenBackbone(nn.Module):
         return cls(options.name, options.weights, options.num_classes, options.arguments, options.output)
 
     def forward(self, images: Tensor, taps: Sequence[str] = ()) -> BackboneOutput:
-        """Logits, and the outputs of the layers named in ``taps``.
+        """Logits, and the outputs of the layers named in ``taps``; of networks that mix a batch, those of each image alone.
 
         Args:
             images: (B, 3, H, W), normalised as the network takes them.
@@ -111,6 +113,10 @@ class FrozenBackbone(nn.Module):
             ValueError: for an unknown layer, with the nearest names, and for what is no batch of images.
         """
         check_images(images)
+        if mixes_batch(self.model, images):
+            outputs = [self(image, taps) for image in images.split(1)]
+            logits, all_taps = torch.cat([one.logits for one in outputs]), [one.taps for one in outputs]
+            return BackboneOutput(logits, {name: torch.cat([one[name] for one in all_taps]) for name in taps})
         guard, errors = eval_guard(self.model), run_errors_named(self.options.name, images)
         with guard, errors, captured(self.model, taps) as activations:
             logits = class_logits(self.model(images), len(images))

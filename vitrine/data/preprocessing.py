@@ -13,11 +13,15 @@ from torchvision.transforms import v2
 from typing_extensions import override
 
 from vitrine.core.options import Count, OptionError, Options, Positive, Range
+from vitrine.data.colours import NUM_CHANNELS, Mode, to_mode
+from vitrine.data.orientation import upright
 from vitrine.data.shards.schema import BOX_ENTRIES
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 Finite = Annotated[float, Range()]
+_LONGEST = 32
+"""Times of its short side that the long side of an image is resized at."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +34,11 @@ class Preprocessing(Options):
             that nothing is cut off.
         mean: of each channel of images in [0, 1].
         std: of each channel of images in [0, 1], above 0.
+        mode: colours of the input: RGB, L (one channel of grey) or RGBA (with opacity); in RGB and L transparency is dropped.
 
     Raises:
-        OptionError: for sizes below 1, a ``resize`` below ``size``, and NaN, infinity, or a ``std`` that is not above 0.
+        OptionError: for sizes below 1, a ``resize`` below ``size``, NaN, infinity, or a ``std`` that is not above 0, and
+            another number of means or stds than ``mode`` has channels.
 
     Example:
         >>> preprocessing = Preprocessing(size=224, resize=256)
@@ -45,22 +51,34 @@ class Preprocessing(Options):
 
     size: Count = 224
     resize: Count | None = 256
-    mean: tuple[Finite, Finite, Finite] = IMAGENET_MEAN
-    std: tuple[Positive, Positive, Positive] = IMAGENET_STD
+    mean: tuple[Finite, ...] = IMAGENET_MEAN
+    std: tuple[Positive, ...] = IMAGENET_STD
+    mode: Mode = "RGB"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.resize is not None and self.resize < self.size:
             raise OptionError("resize", self.resize, f"the size {self.size} or more, or null")
+        for name in ("mean", "std"):
+            values, count = getattr(self, name), NUM_CHANNELS[self.mode]
+            if len(values) != count:
+                raise OptionError(
+                    name, values, f"{count} number{'s' if count > 1 else ''}, as many as {self.mode} has channels"
+                )
 
     def __call__(self, image: Image.Image) -> Tensor:
-        """(3, H, W) normalised input for one image."""
-        prepared: Tensor = self.sample({"image": tv_tensors.Image(image.convert("RGB"))})["image"]
+        """(C, H, W) normalised input for one image of any colour mode: upright, without transparency.
+
+        Raises:
+            ValueError: where the range of its values is unknown, see `vitrine.data.colours.to_rgb`.
+        """
+        colours = to_mode(upright(image), self.mode, str(getattr(image, "filename", "")))
+        prepared: Tensor = self.sample({"image": tv_tensors.Image(colours)})["image"]
         return prepared
 
     def sample(self, sample: dict[str, Any]) -> dict[str, Any]:
         """Transforms a sample, a dict of tv_tensors with ``image`` and its annotations; `finished` describes the result."""
-        return self.finished(self._geometry()(sample))
+        return self.finished(self._geometry()(self._shortened(sample)))
 
     def augmented(self, sample: dict[str, Any]) -> dict[str, Any]:
         """As `sample`, with a random crop and horizontal flip; names of left and right parts are not swapped by a flip."""
@@ -85,7 +103,7 @@ class Preprocessing(Options):
         return result
 
     def denormalize(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) images in [0, 1], from normalised inputs."""
+        """(B, C, H, W) images in [0, 1], from normalised inputs."""
         mean, std = (images.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
         return (images * std + mean).clamp(0, 1)
 
@@ -99,6 +117,15 @@ class Preprocessing(Options):
     def key(self) -> str:
         """Cache key: a text that differs whenever the inputs could differ."""
         return json.dumps(self.to_dict(), sort_keys=True)
+
+    def _shortened(self, sample: dict[str, Any]) -> dict[str, Any]:
+        """Cuts the ends off very long images, of which the centre crop keeps the middle, so that resizing stays small."""
+        height, width = sample["image"].shape[-2:]
+        longest = _LONGEST * min(height, width)
+        if self.resize is None or max(height, width) <= longest:
+            return sample
+        shortened: dict[str, Any] = v2.CenterCrop((min(height, longest), min(width, longest)))(sample)
+        return shortened
 
     def _geometry(self) -> v2.Transform:
         if self.resize is None:

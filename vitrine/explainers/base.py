@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vitrine.attribution.targets import Indices, index_tensor
+from vitrine.backbones.batch_mixing import mixes_batch
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.model_locks import model_lock
 from vitrine.core.atomic_io import atomic_folder
@@ -112,6 +113,8 @@ class Explainer(nn.Module, ABC):
         check_images(images, finite=True)
         if not len(images):
             raise ValueError("There are no images to explain; give a batch of at least one.")
+        if mixes_batch(self.backbone.model, images):
+            internal_batch_size = 1
         parts = torch.split(images, internal_batch_size)
         # Hooks of other threads would mix their images with these.
         with model_lock(self.backbone.model), run_errors_named(type(self).__name__, images):

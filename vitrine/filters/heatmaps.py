@@ -7,6 +7,8 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
+from vitrine.attribution.autograd.gradient_flow import check_gradient, differentiating
+from vitrine.attribution.autograd.loss_scaling import scaled_gradients
 from vitrine.attribution.gradient.deconvnet import Deconvnet, GuidedBackprop
 from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.taps import captured
@@ -48,8 +50,10 @@ def filter_heatmaps(
     layers = list(dict.fromkeys(layer for of_image in filters for layer, _ in of_image))
     with eval_guard(method.model), torch.inference_mode(mode=False):
         pixels = inputs.detach().clone().requires_grad_()
-        with torch.enable_grad(), method.intercepting(), captured(method.model, layers) as outputs:
+        with differentiating(method.model), method.intercepting(), captured(method.model, layers) as outputs:
             method.model(pixels.clone())
+            for layer in layers:
+                check_gradient(outputs[layer], pixels, method.model, layer=layer)
         channels_first = {layer: outputs[layer].movedim(axes.get(layer, 1), 1) for layer in layers}
         passes = [
             _start_signals(method, channels_first, [of_image[k] for of_image in filters], k, thresholds)
@@ -58,15 +62,14 @@ def filter_heatmaps(
         maps = []
         for k, signals in enumerate(passes):
             # Images do not mix, so one backward pass serves all of them, each from its own layer.
-            (map_,) = torch.autograd.grad(
+            (map_,) = scaled_gradients(
                 [channels_first[layer] for layer in signals],
-                pixels,
+                [pixels],
                 list(signals.values()),
                 retain_graph=k < num_filters - 1,
-                materialize_grads=True,
             )
             maps.append(map_)
-    return torch.stack(maps, dim=1)
+    return in_full(torch.stack(maps, dim=1))
 
 
 def _start_signals(

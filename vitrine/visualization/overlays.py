@@ -76,10 +76,11 @@ def heat_layer(heatmap: Tensor, *, sigma: float | None = None) -> Image.Image | 
 
 
 def picture(image: Tensor) -> Image.Image:
-    """A PIL image of a (3, H, W) float image in [0, 1]."""
-    if image.ndim != 3 or image.shape[0] != 3:
-        raise ValueError(f"an image must be (3, H, W), got {tuple(image.shape)}")
-    values = image.detach().cpu().float().nan_to_num().clamp(0, 1).permute(1, 2, 0)
+    """A PIL image of a (3, H, W) float image in [0, 1]; (1, H, W) is grey, and the opacity of (4, H, W) is dropped."""
+    if image.ndim != 3 or image.shape[0] not in {1, 3, 4}:
+        raise ValueError(f"an image must be (3, H, W), or have 1 or 4 channels, got {tuple(image.shape)}")
+    colours = image[:3] if len(image) > 1 else image.expand(3, -1, -1)
+    values = colours.detach().cpu().float().nan_to_num().clamp(0, 1).permute(1, 2, 0)
     return Image.fromarray((255 * values).round().byte().numpy(), "RGB")
 
 

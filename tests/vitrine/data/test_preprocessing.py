@@ -1,3 +1,4 @@
+import io
 import json
 import math
 from typing import Any
@@ -8,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision import tv_tensors
 
+from tests.helpers import oriented_pictures as pictures
 from vitrine.data.preprocessing import Preprocessing
 
 HEIGHT, WIDTH = 60, 100
@@ -164,6 +166,30 @@ def test_one_picture_is_prepared_like_a_sample(mode: str) -> None:
     assert preprocessing(picture).dtype == torch.float32
 
 
+@pytest.mark.parametrize(
+    ("mode", "pixel", "right"),
+    [
+        ("L", (100, 100, 100, 0), [100]),
+        ("L", (255, 0, 0, 255), [76]),  # 0.299 of red
+        ("RGB", (10, 20, 30, 40), [10, 20, 30]),
+        ("RGBA", (10, 20, 30, 40), [10, 20, 30, 40]),
+    ],
+)
+def test_channels_are_those_of_the_mode(mode: Any, pixel: tuple[int, ...], right: list[int]) -> None:
+    channels = len(right)
+    preprocessing = Preprocessing(8, None, (0.25,) * channels, (0.5,) * channels, mode)
+    picture = Image.new("RGBA", (8, 8), pixel)
+    prepared = preprocessing(picture)
+    assert prepared.shape == (channels, 8, 8)
+    torch.testing.assert_close(preprocessing.denormalize(prepared[None])[0, :, 0, 0] * 255, torch.tensor(right).float())
+    opaque = {"RGBA": [255]}.get(mode, [])
+    for source in ("CMYK", "HSV", "1", "L", "LA", "P", "PA", "YCbCr", "RGB"):
+        through = Image.new("RGB", (8, 8), (255, 255, 255)).convert({"PA": "P"}.get(source, source)).convert(source)
+        white = preprocessing.denormalize(preprocessing(through)[None])[0, :, 0, 0] * 255
+        torch.testing.assert_close(white, torch.tensor([255.0] * (channels - len(opaque)) + opaque), atol=2, rtol=0)
+    assert Preprocessing.from_dict(json.loads(json.dumps(preprocessing.to_dict()))) == preprocessing
+
+
 def test_denormalize_inverts() -> None:
     preprocessing = Preprocessing(8, None, mean=(0.1, 0.5, 0.9), std=(0.2, 1.0, 3.0))
     colours = torch.randint(0, 256, (3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
@@ -187,6 +213,7 @@ def test_keys_tell_preprocessings_apart() -> None:
         Preprocessing(resize=None),
         Preprocessing(mean=(0.0, 0.0, 0.0)),
         Preprocessing(std=(1.0, 1.0, 1.0)),
+        Preprocessing(mode="L", mean=(0.5,), std=(1.0,)),
     ]
     assert len({preprocessing.key for preprocessing in others}) == len(others)
 
@@ -197,6 +224,10 @@ def test_keys_tell_preprocessings_apart() -> None:
         ({"size": 0}, "size is 0; give 1 or more"),
         ({"size": 64, "resize": 32}, "resize is 32; give the size 64 or more, or null"),
         ({"mean": (0.5,)}, r"mean is \(0.5,\)"),
+        ({"mean": (0.5, 0.5)}, r"mean is \(0.5, 0.5\); give 3 numbers, as many as RGB has channels"),
+        ({"mode": "L"}, r"mean is .*; give 1 number, as many as L has channels"),
+        ({"mode": "RGBA", "mean": (0.5,) * 4}, r"std is .*; give 4 numbers"),
+        ({"mode": "CMYK"}, "mode is 'CMYK'"),
         ({"std": (1.0, 0.0, 1.0)}, r"std\[1\] is 0\.0; give a number above 0"),
         ({"mean": (0.5, math.nan, 0.5)}, r"mean\[1\] is nan"),
         ({"std": (1.0, 1.0, math.inf)}, r"std\[2\] is inf"),
@@ -205,3 +236,31 @@ def test_keys_tell_preprocessings_apart() -> None:
 def test_wrong_sizes_are_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Preprocessing(**options)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
+def test_a_picture_is_turned_upright(kind: str) -> None:
+    preprocessing = Preprocessing(40, None)
+    upright = Image.fromarray(pictures.upright_of(pictures.stored_pixels(), 8).copy())
+    lying = Image.open(io.BytesIO(pictures.encoded(pictures.stored_pixels(), kind, 8)))
+    torch.testing.assert_close(preprocessing(lying), preprocessing(upright), atol=0.1, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(1, 5000), (5000, 1), (3, 999), (1, 1)])
+def test_very_long_pictures_keep_their_middle(size: tuple[int, int]) -> None:
+    """The centre crop of a picture that grows brighter along its long side is as bright as its middle."""
+    ramp = torch.linspace(0, 255, max(size)).to(torch.uint8)
+    pixels = ramp.expand(size[1], size[0]) if size[0] > size[1] else ramp[:, None].expand(size[1], size[0])
+    preprocessing = Preprocessing(32, 36, mean=(0, 0, 0), std=(1, 1, 1))
+    prepared = preprocessing(Image.fromarray(pixels.contiguous().numpy()))
+    assert prepared.shape == (3, 32, 32)
+    assert (prepared - ramp[max(size) // 2] / 255).abs().max() < 0.02
+
+
+def test_annotation_of_a_very_long_picture_follows_it() -> None:
+    image = torch.zeros(3, 4, 4000, dtype=torch.uint8)
+    image[:, 1:3, 1998:2002] = 255
+    box = tv_tensors.BoundingBoxes(torch.tensor([[1998.0, 1, 2002, 3]]), format="XYXY", canvas_size=(4, 4000))
+    done = Preprocessing(32, 32).sample({"image": tv_tensors.Image(image), "boxes": box})
+    assert done["boxes"].tolist() == [[0, 8, 32, 24]]
+    assert done["image"][0, 16, 16] > 2

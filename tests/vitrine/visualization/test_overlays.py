@@ -108,9 +108,15 @@ def test_overlay_errors() -> None:
     with pytest.raises(ValueError, match=r"opacity must be in \[0, 1\], got 1.5"):
         overlay(photo()[0], torch.rand(40, 60), opacity=1.5)
     with pytest.raises(ValueError, match=r"an image must be \(3, H, W\)"):
-        picture(torch.rand(1, 4, 4))
+        picture(torch.rand(2, 4, 4))
     with pytest.raises(ValueError, match=r"a heatmap must be \(H, W\)"):
         positive_strength(torch.rand(1, 4, 4))
+
+
+def test_a_picture_of_one_or_four_channels_shows_its_colours() -> None:
+    image = torch.rand(4, 4, 4)
+    assert picture(image).tobytes() == picture(image[:3]).tobytes()
+    assert picture(image[:1]).tobytes() == picture(image[:1].repeat(3, 1, 1)).tobytes()
 
 
 def test_picture_is_exact() -> None:

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+from vitrine.attribution.autograd.gradient_flow import check_gradient, differentiating
+from vitrine.attribution.autograd.loss_scaling import scaled_gradients
 from vitrine.attribution.base import checked_output
 
 
@@ -20,23 +22,24 @@ def vjps(output: Tensor, inputs: Tensor, cotangents: Iterable[Tensor]) -> Iterat
         cotangents: tensors of the output's shape.
 
     Yields:
-        (B, C, H, W) for each cotangent; zeros where the output does not depend on the inputs.
+        (B, C, H, W) for each cotangent, in float32 where float16 is on the way; zeros where the output does not depend on
+        the inputs.
     """
     remaining = iter(cotangents)
     cotangent = next(remaining, None)
     while cotangent is not None:
         following = next(remaining, None)
-        (vjp,) = torch.autograd.grad(
-            output, inputs, cotangent, retain_graph=following is not None, materialize_grads=True
+        (vjp,) = scaled_gradients(
+            [output], [inputs], [cotangent], retain_graph=following is not None, allow_unused=True
         )
-        yield vjp
+        yield torch.zeros_like(inputs) if vjp is None else vjp
         cotangent = following
 
 
 def vjp_at(output: Tensor | GradientEdge, edge: GradientEdge, cotangent: Tensor) -> Tensor | None:
     """The VJP at an edge of the graph, which stays alive; None if the output does not depend on it."""
     start = get_gradient_edge(output) if isinstance(output, Tensor) else output
-    (vjp,) = torch.autograd.grad([start], [edge], [cotangent], retain_graph=True, allow_unused=True)
+    (vjp,) = scaled_gradients([start], [edge], [cotangent], retain_graph=True, allow_unused=True)
     return vjp
 
 
@@ -88,14 +91,13 @@ def forward_trace(model: nn.Module, inputs: Tensor) -> ForwardTrace:
     visits: list[Visit] = []
     handles = [module.register_forward_hook(_recorder(visits, name)) for name, module in model.named_modules() if name]
     try:
-        with torch.enable_grad():
+        with differentiating(model):
             pixels = noise((1, *inputs.shape[1:]), inputs).requires_grad_()
             logits = checked_output(model(pixels.clone()), 1, None)  # a leaf may not be changed in place
     finally:
         for handle in handles:
             handle.remove()
-    if not logits.requires_grad:
-        raise ValueError(f"No gradient leads from the logits of {type(model).__name__} back to its inputs.")
+    check_gradient(logits, pixels, model)
     return ForwardTrace(inputs.shape[1:], visits, logits)
 
 

@@ -3,13 +3,14 @@
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
 from vitrine.attribution.autograd.backward import one_hot, vjps
+from vitrine.attribution.autograd.gradient_flow import check_gradient, differentiating, leads_to
 from vitrine.attribution.base import checked_output
 from vitrine.attribution.cam.class_activation import ClassActivation
 from vitrine.attribution.layouts import MapLayout, layout_of_layer
@@ -23,16 +24,26 @@ class GradientWeighted(ClassActivation):
     @override
     def coarse_maps(self, inputs: Tensor, target: Target) -> Tensor:
         layer = self.resolved_layer(inputs)
-        with torch.enable_grad(), cut_at(self.model, layer) as leaves:
-            logits = checked_output(self.model(inputs), len(inputs), None)
+        with differentiating(self.model), cut_at(self.model, layer) as leaves:
+            logits = checked_output(self.model(inputs.clone()), len(inputs), None)
         (leaf,) = leaves
-        if not logits.requires_grad:
-            raise ValueError(f"The model's output does not depend on layer {layer!r}; choose a layer before it.")
+        if not leads_to(logits, leaf):
+            self._refuse(inputs, layer)
         layout = layout_of_layer(self.model, layer, leaf, inputs)
         activations = in_full(layout(leaf.detach()))
         cotangents = (one_hot(logits, column) for column in target.resolve(logits).unbind(dim=1))
         gradients = (spatial_gradients(vjp, layout, layer) for vjp in vjps(logits, leaf, cotangents))
         return torch.stack([self.combined(activations, gradient) for gradient in gradients], dim=1)
+
+    def _refuse(self, inputs: Tensor, layer: str) -> NoReturn:
+        """Raises ValueError: no gradient leads from the logits to the inputs, or none to the layer alone."""
+        with differentiating(self.model):
+            pixels = inputs.detach().clone().requires_grad_()
+            check_gradient(checked_output(self.model(pixels.clone()), len(inputs), None), pixels, self.model)
+        raise ValueError(
+            f"The model's output does not depend on layer {layer!r}, or no gradient leads back to it; choose a layer before"
+            " it."
+        )
 
     @abstractmethod
     def combined(self, activations: Tensor, gradients: Tensor) -> Tensor:

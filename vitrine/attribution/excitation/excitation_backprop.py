@@ -10,6 +10,7 @@ from torch.autograd.graph import Node
 from typing_extensions import override
 
 from vitrine.attribution.autograd.backward import one_hot, vjps
+from vitrine.attribution.autograd.gradient_flow import check_gradient, differentiating
 from vitrine.attribution.autograd.interception import StrictInterception, backward_of, walk
 from vitrine.attribution.autograd.rules import STRUCTURAL
 from vitrine.attribution.base import Method
@@ -77,13 +78,19 @@ class ExcitationBackprop(Method):
 
     @override
     def maps(self, inputs: Tensor, target: Target) -> Tensor:
-        maps, _, _ = _propagate(
-            lambda images: (self.explained_output(images, target), None),
-            inputs,
-            target.resolve,
-            contrastive=self.contrastive,
-            negative_activations=self.negative_activations,
-        )
+        def forward(images: Tensor) -> tuple[Tensor, None]:
+            output = self.explained_output(images, target)
+            check_gradient(output, images, self.model, layer=target.layer)
+            return output, None
+
+        with differentiating(self.model):
+            maps, _, _ = _propagate(
+                forward,
+                inputs,
+                target.resolve,
+                contrastive=self.contrastive,
+                negative_activations=self.negative_activations,
+            )
         return maps[:, :, None]
 
     def mass_lost(self, maps: Tensor) -> Tensor:

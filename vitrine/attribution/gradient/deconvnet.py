@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from vitrine.attribution.autograd.backward import one_hot, vjps
+from vitrine.attribution.autograd.gradient_flow import check_gradient, differentiating
 from vitrine.attribution.autograd.interception import Interception, Rule
 from vitrine.attribution.autograd.rules import RECTIFIERS, deconvnet_rules, guided_rules
 from vitrine.attribution.autograd.stride_one import Pooling, stride_one_rules
@@ -16,6 +17,7 @@ from vitrine.attribution.base import Method
 from vitrine.attribution.targets import Target
 from vitrine.backbones.outputs import OutputChoice
 from vitrine.core.options import Count, checked
+from vitrine.core.precision import in_full
 
 
 class Deconvnet(Method):
@@ -25,7 +27,8 @@ class Deconvnet(Method):
     …) passes the positive gradient as ReLU does; all other operators, also sigmoid gates and attention, keep their own
     gradient.
 
-    The backward pass starts with 1 at the logit of a class, and with the activation map of a channel.
+    The backward pass starts with 1 at the logit of a class, and with the activation map of a channel. Maps are in float32
+    or wider.
 
     Args:
         model: as in `Method`.
@@ -40,7 +43,7 @@ class Deconvnet(Method):
 
     Raises:
         ValueError: as in `Method`; of ``attribute`` also if the model has no rectifier, as the map would be the plain
-            gradient.
+            gradient, and if no gradient leads from the output back to the pixels.
 
     Example:
         >>> import torch
@@ -78,11 +81,12 @@ class Deconvnet(Method):
 
     @override
     def maps(self, inputs: Tensor, target: Target) -> Tensor:
-        with self.intercepting(), torch.enable_grad():
+        with differentiating(self.model), self.intercepting():
             pixels = inputs.requires_grad_()
             output = self.explained_output(pixels.clone(), target)  # a leaf may not be changed in place
+            check_gradient(output, pixels, self.model, layer=target.layer)
         cotangents = [self.cotangent(output.detach(), column) for column in target.resolve(output).unbind(dim=1)]
-        return torch.stack(list(vjps(output, pixels, cotangents)), dim=1)
+        return in_full(torch.stack(list(vjps(output, pixels, cotangents)), dim=1))
 
     @contextmanager
     def intercepting(self) -> Iterator[None]:

@@ -7,11 +7,14 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from vitrine.attribution.autograd.gradient_flow import check_gradient, differentiating
+from vitrine.attribution.autograd.loss_scaling import descaled
 from vitrine.attribution.captum_adapter import captum_attr, forward_function
 from vitrine.attribution.per_image import Baseline, PerImageMethod
 from vitrine.attribution.targets import Target
 from vitrine.backbones.outputs import OutputChoice
 from vitrine.core.options import Count, OptionError, checked
+from vitrine.core.precision import in_full
 
 IntegrationRule = Literal["gausslegendre", "riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid"]
 
@@ -19,8 +22,8 @@ IntegrationRule = Literal["gausslegendre", "riemann_left", "riemann_right", "rie
 class IntegratedGradients(PerImageMethod):
     """(x − x') · ∫₀¹ ∂f/∂x (x' + α (x − x')) dα, from a baseline x' to the image x: (B, C, H, W).
 
-    A map sums to f(x) − f(x'), up to the error of the integration. For a channel with places, f is its sum over them. Captum
-    computes the maps, by ``steps`` forward passes for each target.
+    A map sums to f(x) − f(x'), up to the error of the integration, and is in float32 or wider. For a channel with places, f
+    is its sum over them. Captum computes the maps, by ``steps`` forward passes for each target.
 
     Args:
         model: as in `Method`.
@@ -34,7 +37,7 @@ class IntegratedGradients(PerImageMethod):
         output: as in `Method`.
 
     Raises:
-        ValueError: as in `Method`; of ``attribute`` also if the baseline does not fit the inputs.
+        ValueError: as in `Saliency`; of ``attribute`` also if the baseline does not fit the inputs.
         ModuleNotFoundError: if Captum is not installed.
 
     Example:
@@ -75,16 +78,18 @@ class IntegratedGradients(PerImageMethod):
 
     @override
     def image_maps(self, image: Tensor, baseline: Tensor, target: Target, indices: list[int]) -> Tensor:
-        captum = captum_attr("IntegratedGradients").IntegratedGradients(forward_function(self, target))
-        maps = [
-            captum.attribute(
-                image,
-                baselines=baseline,
-                target=index,
-                n_steps=self.steps,
-                method=self.method,
-                internal_batch_size=self.internal_batch_size,
-            )
-            for index in indices
-        ]
-        return torch.cat(maps).detach()
+        forward = forward_function(self, target)
+
+        def scaled(points: Tensor, scale: float) -> Tensor:
+            output = forward(points)
+            if points.requires_grad:
+                check_gradient(output, points, self.model, layer=target.layer)
+            return in_full(output) * scale
+
+        def gradients(scale: float) -> list[Tensor]:
+            captum = captum_attr("IntegratedGradients").IntegratedGradients(lambda points: scaled(points, scale))
+            options = {"n_steps": self.steps, "method": self.method, "internal_batch_size": self.internal_batch_size}
+            return [captum.attribute(image, baselines=baseline, target=index, **options) for index in indices]
+
+        with differentiating(self.model):
+            return torch.cat(descaled(gradients)).detach()

@@ -1,18 +1,19 @@
 """Saliency: the gradient at the pixels (Simonyan, Vedaldi, Zisserman: Deep Inside Convolutional Networks, 2014)."""
 
-import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
 from vitrine.attribution.autograd.backward import one_hot, vjps
+from vitrine.attribution.autograd.gradient_flow import check_gradient, differentiating
 from vitrine.attribution.base import Method
 from vitrine.attribution.targets import Target
 from vitrine.backbones.outputs import OutputChoice
 from vitrine.core.options import Count, checked
+from vitrine.core.precision import in_full
 
 
 class Saliency(Method):
-    """|∂f/∂x|, the absolute gradient of a logit at the pixels: (B, C, H, W).
+    """|∂f/∂x|, the absolute gradient of a logit at the pixels: (B, C, H, W), in float32 or wider.
 
     For a channel with places, f is its sum over them.
 
@@ -24,7 +25,7 @@ class Saliency(Method):
         output: as in `Method`.
 
     Raises:
-        ValueError: as in `Method`.
+        ValueError: as in `Method`; of ``attribute`` also if no gradient leads from the output back to the pixels.
 
     Example:
         >>> import torch
@@ -58,13 +59,20 @@ class Saliency(Method):
 
 
 def gradients(method: Method, inputs: Tensor, target: Target) -> Tensor:
-    """The gradients of K targets at the pixels, by one forward pass and K backward passes: (B, K, C, H, W)."""
+    """The gradients of K targets at the pixels, by one forward pass and K backward passes: (B, K, C, H, W).
+
+    They are in float32 or wider.
+
+    Raises:
+        ValueError: if no gradient leads back to the pixels.
+    """
     # Captum's Saliency gives the same bit by bit, but makes a forward pass for each of the K targets.
-    with torch.enable_grad():
+    with differentiating(method.model):
         pixels = inputs.detach().requires_grad_()
         output = method.explained_output(pixels.clone(), target)  # a leaf may not be changed in place
+        check_gradient(output, pixels, method.model, layer=target.layer)
         indices = target.resolve(output)
-    maps = pixels.new_zeros(*indices.shape, *pixels.shape[1:])
+    maps = in_full(pixels.detach()[:0]).new_zeros(*indices.shape, *pixels.shape[1:])
     cotangents = (one_hot(output.detach(), column) for column in indices.unbind(dim=1))
     for k, gradient in enumerate(vjps(output, pixels, cotangents)):
         maps[:, k] = gradient

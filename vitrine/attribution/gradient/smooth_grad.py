@@ -13,11 +13,13 @@ from vitrine.attribution.per_image import PerImageMethod
 from vitrine.attribution.targets import Target
 from vitrine.backbones.outputs import OutputChoice
 from vitrine.core.options import Count, NonNegative, checked
+from vitrine.core.precision import in_full
 
 
 class SmoothGrad(PerImageMethod):
     """|1/n Σ ∂f/∂x (x + ε)| over n draws ε ~ N(0, σ²), with σ = noise · (max x − min x) of the image: (B, C, H, W).
 
+    Maps are in float32 or wider.
     If no class is given, it is the one predicted for the image without noise. All images get the same draws, at every call.
 
     Args:
@@ -32,7 +34,7 @@ class SmoothGrad(PerImageMethod):
         output: as in `Method`.
 
     Raises:
-        ValueError: as in `Method`.
+        ValueError: as in `Saliency`.
 
     Example:
         >>> import torch
@@ -76,7 +78,7 @@ class SmoothGrad(PerImageMethod):
         generator = torch.Generator().manual_seed(self.seed)
         noise = torch.randn(self.n_samples, *image.shape[1:], generator=generator).to(image)
         noise *= self.noise * (image.max() - image.min())
-        total = image.new_zeros(len(indices), *image.shape[1:])
+        total = in_full(image[:0]).new_zeros(len(indices), *image.shape[1:])
         for rows in batch_slices(self.n_samples, self.internal_batch_size):
             copies = image + noise[rows]
             gradient = gradients(self, copies, target._replace(indices=torch.tensor([indices] * len(copies))))

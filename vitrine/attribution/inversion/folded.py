@@ -1,6 +1,6 @@
 """Batch norm folding: a copy of a frozen network that gives the same outputs in less time."""
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,11 +13,12 @@ from vitrine.attribution.autograd.backward import noise
 from vitrine.attribution.autograd.calls import tensors_in
 from vitrine.attribution.base import checked_output
 from vitrine.backbones.guard import eval_guard
+from vitrine.backbones.outputs import LogitsHook
+from vitrine.backbones.structure import has_hooks, structure
 from vitrine.core.precision import without_autocast
 
 CLONING = (nn.ReLU6, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.SiLU, nn.Mish)
 """Activations whose gradient needs the operand, which autograd copies first if they work in place; ``nn.ReLU`` needs none."""
-HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def folded(model: nn.Module, images: Tensor, keep: Sequence[str] = ()) -> nn.Module:
@@ -39,23 +40,52 @@ def folded(model: nn.Module, images: Tensor, keep: Sequence[str] = ()) -> nn.Mod
     Raises:
         ValueError: if the model does not give logits.
     """
+    return with_folds(model, find_folds(model, images, keep))
+
+
+class Folds(NamedTuple):
+    """What can be replaced in a copy of a model."""
+
+    norms: list[tuple[nn.Conv2d, nn.BatchNorm2d]]
+    """Convolutions, and the batch norms that are folded into them."""
+    activations: list[nn.Module]
+    """Activations that run out of place."""
+
+
+NOTHING = Folds([], [])
+
+
+def find_folds(model: nn.Module, images: Tensor, keep: Sequence[str] = ()) -> Folds:
+    """What can be replaced in a copy of a model that gives the same; arguments and errors are those of `folded`."""
     if _state(model) is None:
-        return model
+        return NOTHING
     pixels = noise((1, *images.shape[1:]), next((p for p in model.parameters() if p.is_floating_point()), images))
     with torch.inference_mode(mode=False), torch.no_grad(), without_autocast(pixels), eval_guard(model):
         expected, trace = _traced(model, pixels, keep)
-        changes = _folds(trace) | _out_of_place(model)
-        if not changes:
-            return model
-        copy = _copy(model, changes)
-        outputs, _ = _traced(copy, pixels, keep)
-    return copy if len(outputs) == len(expected) and all(map(_agree, outputs, expected)) else model
+        folds = Folds(_folded_norms(trace), _in_place(model))
+        copy = with_folds(model, folds)
+        outputs = expected if copy is model else _traced(copy, pixels, keep)[0]
+    return folds if len(outputs) == len(expected) and all(map(_agree, outputs, expected)) else NOTHING
+
+
+def with_folds(model: nn.Module, folds: Folds) -> nn.Module:
+    """The copy of a model with its present weights; the model itself if there is nothing to replace."""
+    changes: dict[nn.Module, nn.Module] = {}
+    with torch.inference_mode(mode=False), torch.no_grad():
+        for conv, norm in folds.norms:
+            changes[conv] = fuse_conv_bn_eval(conv, norm).requires_grad_(requires_grad=False)
+            changes[norm] = nn.Identity().eval()
+    for module in folds.activations:
+        changes[module] = copied = _copy(module, {})
+        vars(copied)["inplace"] = False
+    return _copy(model, changes) if changes else model
 
 
 class FoldedCopy:
-    """`folded` of a model, made at its first use and again when the model has changed; it is not pickled or copied.
+    """`folded` of a model, made again when the model has changed; it is not pickled or copied.
 
-    Changes of a parameter's ``.data`` are not noticed.
+    What can be folded is looked for again where the structure of the model has changed; its weights are folded again by
+    `renew`, which costs some thousandths of what the passes of a mask cost, and where torch has counted a change.
 
     Args:
         model: as in `folded`.
@@ -65,12 +95,26 @@ class FoldedCopy:
     def __init__(self, model: nn.Module, keep: Sequence[str]) -> None:
         self.model = model
         self.keep = tuple(keep)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._structure: tuple[Any, ...] | None = None
+        self._folds = NOTHING
         self._state: list[int] | None = None
-        self._copy = model
+        self._copy = self.model
 
     def __getstate__(self) -> dict[str, Any]:
         """The state without the copy."""
-        return vars(self) | {"_state": None, "_copy": self.model}
+        return {"model": self.model, "keep": self.keep}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy is made at the next use."""
+        vars(self).update(state)
+        self._forget()
+
+    def renew(self) -> None:
+        """Has the copy made again at its next use, as changes through a parameter's ``.data`` are counted nowhere."""
+        self._state = None
 
     def of(self, images: Tensor) -> nn.Module:
         """The network for (B, C, H, W) images."""
@@ -78,15 +122,18 @@ class FoldedCopy:
         if state is None:
             return self.model
         if state != self._state:
-            self._copy, self._state = folded(self.model, images, self.keep), state
+            present = structure(self.model)
+            if present != self._structure:
+                self._folds, self._structure = find_folds(self.model, images, self.keep), present
+            self._copy, self._state = with_folds(self.model, self._folds), state
         return self._copy
 
 
 def _state(model: nn.Module) -> list[int] | None:
-    """Numbers that change when a parameter or a buffer does; None if a module is in train mode or has hooks."""
+    """Numbers that change when torch counts a change of a tensor; None if a module is in train mode or has hooks."""
     state: list[int] = []
     for module in model.modules():
-        if module.training or any(getattr(module, hooks) for hooks in HOOKS):
+        if module.training or has_hooks(module):
             return None
         for tensors in (module._parameters, module._buffers):  # noqa: SLF001 - parameters() takes longer than all of this
             for tensor in tensors.values():
@@ -152,33 +199,30 @@ def _traced(model: nn.Module, pixels: Tensor, keep: Sequence[str]) -> tuple[list
     return [logits, *values], _Trace(visits, uses.count, kept)
 
 
-def _folds(trace: _Trace) -> dict[nn.Module, nn.Module]:
-    """Replacements of convolutions and of the batch norms that are folded into them."""
+def _folded_norms(trace: _Trace) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+    """Convolutions, and the batch norms that can be folded into them."""
     calls = Counter(visit.module for visit in trace.visits)
     once = [visit for visit in trace.visits if calls[visit.module] == 1]
     conv_of = {id(visit.output): visit.module for visit in once if isinstance(visit.module, nn.Conv2d)}
-    changes: dict[nn.Module, nn.Module] = {}
+    found: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
     for norm, operand, _ in once:
         conv = conv_of.get(id(operand))
         if conv is None or not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None:
             continue
         if trace.uses[id(operand)] == 1 and not any(output is operand for output in trace.kept):
-            changes[conv] = fuse_conv_bn_eval(conv, norm).requires_grad_(requires_grad=False)
-            changes[norm] = nn.Identity().eval()
-    return changes
+            found.append((conv, norm))
+    return found
 
 
-def _out_of_place(model: nn.Module) -> dict[nn.Module, nn.Module]:
-    changes: dict[nn.Module, nn.Module] = {}
-    for module in model.modules():
-        if isinstance(module, CLONING) and module.inplace:
-            changes[module] = copied = _copy(module, {})
-            vars(copied)["inplace"] = False
-    return changes
+def _in_place(model: nn.Module) -> list[nn.Module]:
+    return [module for module in model.modules() if isinstance(module, CLONING) and module.inplace]
 
 
 def _copy(module: nn.Module, changes: Mapping[nn.Module, nn.Module]) -> nn.Module:
-    """A copy of the tree of modules with some of them replaced; parameters and buffers are shared."""
+    """A copy of the tree of modules with some of them replaced; parameters and buffers are shared.
+
+    Of hooks it has those that choose the output.
+    """
     copies = dict(changes)
 
     def copied(one: nn.Module) -> nn.Module:
@@ -187,6 +231,10 @@ def _copy(module: nn.Module, changes: Mapping[nn.Module, nn.Module]) -> nn.Modul
             # A deep copy would double the weights, and could fail on other attributes of a model.
             vars(twin).update(
                 {name: value.copy() if isinstance(value, dict) else value for name, value in vars(one).items()}
+            )
+            hooks = one._forward_hooks.items()  # noqa: SLF001 - nothing public lists them
+            vars(twin)["_forward_hooks"] = OrderedDict(
+                (key, hook) for key, hook in hooks if isinstance(hook, LogitsHook)
             )
             children = one._modules.items()  # noqa: SLF001 - named_children() skips repeated modules
             vars(twin)["_modules"] = {name: None if child is None else copied(child) for name, child in children}

@@ -83,9 +83,7 @@ class InversionMask(Method):
             self.model, inputs[:1], mask=() if self.layer is None else (self.layer,), mask_from=self.settings.mask_from
         )
         network = self._network_between(layers)
-        with torch.no_grad():
-            batches = batch_slices(len(inputs), self.internal_batch_size)
-            classes = target.resolve(torch.cat([network.logits(inputs[rows].clone()) for rows in batches]))
+        classes = self.target_indices(inputs, target)
         image = torch.arange(len(inputs), device=inputs.device).repeat_interleave(classes.shape[1])
         mask_batches = batch_slices(len(image), self.internal_batch_size)
         steps = self.settings.inversion_steps + self.settings.class_steps
@@ -97,7 +95,7 @@ class InversionMask(Method):
         return torch.cat(masks).view(*classes.shape, 1, *inputs.shape[2:])
 
     def _network_between(self, layers: InversionLayers) -> InvertedNetwork:
-        """The network of the last call if it has the same layers: it holds a folded copy, which costs passes to make."""
+        """The network of the last call if it has the same layers: it knows what can be folded, which costs passes to find."""
         if self.network is None or self.network.layers != layers or self.network.model is not self.model:
             self.network = InvertedNetwork(self.model, layers, self.settings)
         return self.network

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from vitrine.attribution.autograd.gradient_flow import check_gradient, differentiating, leads_to
 from vitrine.attribution.autograd.interception import Interception
+from vitrine.attribution.autograd.loss_scaling import scaled_gradients
 from vitrine.attribution.autograd.rules import guided_rules
 from vitrine.attribution.base import checked_output
 from vitrine.attribution.inversion.folded import FoldedCopy
@@ -73,17 +75,21 @@ class InvertedNetwork:
             classes_of: maps (B, C) logits to the (B,) classes to explain; the predicted ones by default.
             evidence: whether to compute the evidence for them, which costs a backward pass from the logits to l₁.
         """
+        self.copy.renew()
         model = self.copy.of(images)
         kind, gate = self.settings.maps, self.settings.gate
         backward = evidence or kind != "activations"
         rules = guided_rules() if kind == "guided" else {}
         layers = [*self.layers.mask, self.layers.inversion] if gate else list(self.layers.mask)
-        with torch.set_grad_enabled(backward), tapped(model, self.names, needs_gradient=backward) as outputs:
+        gradients_on = differentiating(self.model) if backward else torch.no_grad()
+        with gradients_on, tapped(model, self.names, needs_gradient=backward) as outputs:
             with Interception(rules):
                 # A copy, as the first operator may work in place.
                 logits = in_full(checked_output(model(images.clone()), len(images), None))
             classes = classes_of(logits.detach())
             taps = [outputs[name] for name in layers]
+            if backward and not any(leads_to(logits, output) for output in outputs.values()):
+                check_gradient(logits, taps[-1], self.model, images)
             gradients = gradients_at(taps, logits, classes) if backward else [None] * len(taps)
         spatial = [self._spatial(*tap, images) for tap in zip(layers, taps, gradients, strict=True)]
         maps = [f if kind == "activations" or g is None else (g * f).clamp(min=0) for f, g in spatial]
@@ -112,11 +118,19 @@ class InvertedNetwork:
         model = self.copy.of(images)
         with captured(model, [self.layers.inversion]) as outputs:  # `read` also gets it before an in-place ReLU
             model(images)
+        self._check(outputs[self.layers.inversion], images, self.layers.inversion)
         return outputs[self.layers.inversion]
 
     def logits(self, images: Tensor) -> Tensor:
         """(R, C), in float32 or wider."""
-        return in_full(checked_output(self.copy.of(images)(images), len(images), None))
+        logits = in_full(checked_output(self.copy.of(images)(images), len(images), None))
+        self._check(logits, images)
+        return logits
+
+    def _check(self, output: Tensor, images: Tensor, layer: str | None = None) -> None:
+        """Raises ValueError if no gradient leads from an output to images that were masked."""
+        if torch.is_grad_enabled() and images.requires_grad:
+            check_gradient(output, images, self.model, layer=layer)
 
     def scores(self, images: Tensor, classes: Tensor) -> Tensor:
         """(R,) scores of (R,) classes."""
@@ -133,7 +147,8 @@ class InvertedNetwork:
 
 def gradients_at(taps: list[Tensor], logits: Tensor, classes: Tensor) -> list[Tensor]:
     """Gradients of the logit of each image's class at the taps; zeros if it does not depend on a tap."""
-    gradients = torch.autograd.grad(logits.gather(1, classes[:, None]).sum(), taps, allow_unused=True)
+    of_classes = logits.gather(1, classes[:, None])
+    gradients = scaled_gradients([of_classes], taps, [torch.ones_like(of_classes)], allow_unused=True)
     return [torch.zeros_like(tap) if g is None else g for tap, g in zip(taps, gradients, strict=True)]
 
 

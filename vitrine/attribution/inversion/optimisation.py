@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vitrine.attribution.autograd.gradient_flow import differentiating
+from vitrine.attribution.autograd.loss_scaling import scaled_gradients
 from vitrine.attribution.inversion.objective import InversionObjective
 
 CPU_PIXELS = 4 * 224**2
@@ -105,10 +107,10 @@ class _Descent:
         size = rows_at_once(self.objective.images)
         for start in range(0, len(self.current), size):
             rows = slice(start, start + size)
-            with torch.enable_grad():
+            with differentiating(self.objective.network.model):
                 weights = self.current.detach()[rows].requires_grad_()
                 loss = loss_of(self.objective.rows(rows), weights)
-                gradients += torch.autograd.grad(loss.sum(), [weights])
+                gradients += scaled_gradients([loss], [weights], [torch.ones_like(loss)])
             losses.append(loss.detach())
         return torch.cat(losses), torch.cat(gradients)
 

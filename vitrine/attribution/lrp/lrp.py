@@ -1,14 +1,18 @@
 """Layer-wise relevance propagation, LRP (Bach et al.: On Pixel-Wise Explanations, PLoS ONE 2015)."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from vitrine.attribution.autograd.gradient_flow import differentiating
 from vitrine.attribution.base import Method
 from vitrine.attribution.captum_adapter import captum_attr
 from vitrine.attribution.lrp.rules import ExplainedCopy, check_rules, relevance
 from vitrine.attribution.targets import Target
 from vitrine.backbones.outputs import OutputChoice
+from vitrine.backbones.structure import structure
 from vitrine.core.options import Count, checked
 
 
@@ -62,7 +66,7 @@ class LRP(Method):
     ) -> None:
         super().__init__(model, layer, internal_batch_size=internal_batch_size, output=output)
         captum_attr("LRP")
-        self._checked_layers: set[str | None] = set()
+        self._checked: dict[str | None, tuple[Any, ...]] = {}
 
     @override
     def maps(self, inputs: Tensor, target: Target) -> Tensor:
@@ -70,7 +74,7 @@ class LRP(Method):
         pixels = inputs.to(torch.promote_types(inputs.dtype, torch.float32))
         maps = pixels.new_zeros(*indices.shape, *pixels.shape[1:])
         if maps.numel():
-            with torch.autocast(inputs.device.type, enabled=False):
+            with differentiating(self.model), torch.autocast(inputs.device.type, enabled=False):
                 self._check_rules(target.layer, pixels)
                 network = ExplainedCopy(self.model, target.layer, pixels.dtype)
                 for k, column in enumerate(indices.unbind(dim=1)):
@@ -78,9 +82,10 @@ class LRP(Method):
         return maps
 
     def _check_rules(self, layer: str | None, pixels: Tensor) -> None:
-        if layer not in self._checked_layers:
+        present = structure(self.model)
+        if self._checked.get(layer) != present:
             check_rules(ExplainedCopy(self.model, layer, _check_dtype(pixels)), pixels)
-            self._checked_layers.add(layer)
+            self._checked[layer] = present
 
 
 def _check_dtype(tensor: Tensor) -> torch.dtype:

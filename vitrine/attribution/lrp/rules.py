@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from vitrine.attribution.autograd.gradient_flow import check_gradient
 from vitrine.attribution.base import checked_output
 from vitrine.attribution.captum_adapter import captum_attr, spatial_sums
 
@@ -172,6 +173,8 @@ def _gradient_times_input(network: ExplainedCopy, inputs: Tensor, index: Tensor)
     """The output f of one input at an index, and ∂f/∂x · x."""
     with torch.enable_grad():
         pixels = inputs.clone().requires_grad_()
-        output = network(pixels)[0, index[0]]
+        outputs = network(pixels)
+        check_gradient(outputs, pixels, network.model, layer=network.layer)
+        output = outputs[0, index[0]]
         (gradient,) = torch.autograd.grad(output, pixels)
     return output.detach(), gradient * inputs

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from vitrine.attribution.autograd.loss_scaling import scaled_gradients
 from vitrine.attribution.perturbation.learned_mask import LearnedMask
 from vitrine.attribution.perturbation.scores import Score
 from vitrine.attribution.perturbation.smooth_masks import smooth_masks
@@ -58,7 +59,7 @@ class ExtremalPerturbation(LearnedMask):
         output: as in `Method`.
 
     Raises:
-        ValueError: as in `Method`.
+        ValueError: as in `Method`; of ``attribute`` also if no gradient leads from the score back to the perturbed input.
 
     Example:
         >>> import torch
@@ -132,7 +133,7 @@ class ExtremalPerturbation(LearnedMask):
             with torch.enable_grad():
                 masks = self._masks(seeds, size)
                 loss = (weight * area_loss(masks, ideal) - self._reward(pyramid, masks, score)).sum()
-            (seeds.grad,) = torch.autograd.grad(loss, seeds)
+            (seeds.grad,) = scaled_gradients([loss], [seeds], [torch.ones_like(loss)])
             optimizer.step()
             seeds.detach().clamp_(0, 1)
             advance(1)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from vitrine.attribution.autograd.gradient_flow import check_gradient, differentiating
 from vitrine.attribution.base import Method, batch_slices
 from vitrine.attribution.perturbation.scores import Score, make_scorer
 from vitrine.attribution.targets import Target
@@ -48,6 +49,17 @@ class LearnedMask(Method):
             (R, 1, H, W), the terms of the maps.
         """
 
+    def _with_gradient(self, score: Score, target: Target) -> Score:
+        """The score; ValueError where a mask cannot be learned from it, as no gradient leads back."""
+
+        def checked_score(images: Tensor) -> Tensor:
+            scores = score(images)
+            if torch.is_grad_enabled() and images.requires_grad:
+                check_gradient(scores, images, self.model, layer=target.layer)
+            return scores
+
+        return checked_score
+
     @override
     def maps(self, inputs: Tensor, target: Target) -> Tensor:
         indices = self.target_indices(inputs, target)
@@ -57,10 +69,13 @@ class LearnedMask(Method):
         probability = self.explains_probabilities and target.layer is None
         score_at = make_scorer(self, target, inputs.device.type, probability=probability, multi_label=self.multi_label)
         bar = progress_bar(type(self).__name__, len(batches) * self.iterations, shown=self.progress)
-        with torch.autocast(inputs.device.type, enabled=False), bar as advance:
+        with differentiating(self.model), torch.autocast(inputs.device.type, enabled=False), bar as advance:
             masks = [
                 self.learn(
-                    inputs[image[batch]], mask_numbers[batch], score_at(indices[image[batch], k[batch]]), advance
+                    inputs[image[batch]],
+                    mask_numbers[batch],
+                    self._with_gradient(score_at(indices[image[batch], k[batch]]), target),
+                    advance,
                 )
                 for batch in batches
             ]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from vitrine.attribution.autograd.loss_scaling import scaled_gradients
 from vitrine.attribution.perturbation.learned_mask import LearnedMask
 from vitrine.attribution.perturbation.scores import Score
 from vitrine.backbones.outputs import OutputChoice
@@ -50,7 +51,7 @@ class MeaningfulPerturbation(LearnedMask):
         output: as in `Method`.
 
     Raises:
-        ValueError: as in `Method`.
+        ValueError: as in `Method`; of ``attribute`` also if no gradient leads from the score back to the perturbed input.
 
     Example:
         >>> import torch
@@ -120,7 +121,7 @@ class MeaningfulPerturbation(LearnedMask):
             with torch.enable_grad():
                 perturbed = blend(enlarge(masks), shifted(images, shift), shifted(blurred, shift))
                 loss = (score(perturbed) + self.penalty(masks)).sum()
-            (masks.grad,) = torch.autograd.grad(loss, masks)
+            (masks.grad,) = scaled_gradients([loss], [masks], [torch.ones_like(loss)])
             optimizer.step()
             masks.detach().clamp_(0, 1)
             advance(1)

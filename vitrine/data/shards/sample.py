@@ -3,13 +3,18 @@
 import json
 import operator
 import stat
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
-from vitrine.data.shards.images import EncodedImage, encode_image, encode_mask, encode_objects
+from vitrine.data.orientation import Orientation, Size
+from vitrine.data.shards.boxes import clip_boxes
+from vitrine.data.shards.images import EncodedImage, encode_image, encode_objects
+from vitrine.data.shards.masks import constant_remarks, encode_mask
 from vitrine.data.shards.picture_folders import printable
+from vitrine.data.shards.placement import annotation_orientation, place_map
 from vitrine.data.shards.rules import RecordRules
 from vitrine.data.shards.schema import SampleRecord
 
@@ -43,6 +48,9 @@ class Sample:
     """x, y, visible of each part, in the split's order of parts."""
     mask: Source | None = None
     objects: Source | None = None
+    annotated_size: Size | None = None
+    """Width and height of the image on which boxes and parts were drawn: as stored in its file, or upright by its EXIF
+    orientation; None where no annotation tells, for an image as stored."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Further JSON entries, such as ``source``."""
 
@@ -76,15 +84,23 @@ def declared_problems(sample: Sample, rules: RecordRules) -> list[str]:
     return problems
 
 
-def encode_sample(sample: Sample, rules: RecordRules) -> dict[str, bytes]:
-    """The members of a sample by their names in the tar, in a fixed order.
+def encode_sample(sample: Sample, rules: RecordRules, remarks: Counter[str] | None = None) -> dict[str, bytes]:
+    """The members of a sample by their names in the tar, in a fixed order; its image upright, with its annotation.
+
+    Args:
+        sample: a listed sample.
+        rules: of its split.
+        remarks: counts what is worth telling of all samples, such as empty masks.
 
     Raises:
         FileNotFoundError: where a file of the sample is absent.
         ValueError: where a file is broken, sizes differ, or the record breaks a rule.
     """
+    remarks = Counter() if remarks is None else remarks
     image = encode_image(_read(sample.image, sample.name), sample.name)
-    record = _record(sample, image)
+    remarks["images with several frames or pages, of which the first was taken"] += image.has_frames
+    remarks["images turned upright by their EXIF orientation"] += bool(image.orientation)
+    record = _record(sample, image, remarks)
     if problems := rules.problems(record):
         raise ValueError(f"{sample.name}: {problems[0]}.")
     members = {
@@ -94,7 +110,9 @@ def encode_sample(sample: Sample, rules: RecordRules) -> dict[str, bytes]:
     for kind, source, encode in (("mask", sample.mask, encode_mask), ("objects", sample.objects, encode_objects)):
         if source is not None:
             name = str(source) if isinstance(source, Path) else f"the {kind} of {sample.name}"
-            members[f"{sample.key}.{kind}.png"] = _same_size(encode(_read(source, name), name), image, name)
+            placed = place_map(encode(_read(source, name), name), image, name)
+            members[f"{sample.key}.{kind}.png"] = placed
+            remarks.update(constant_remarks(placed) if kind == "mask" else ())
     return members
 
 
@@ -102,17 +120,29 @@ def _plain_label(sample: Sample) -> int | list[int]:
     return sample.labels if isinstance(sample.label, Sequence) else sample.labels[0]
 
 
-def _record(sample: Sample, image: EncodedImage) -> dict[str, Any]:
+def _record(sample: Sample, image: EncodedImage, remarks: Counter[str]) -> dict[str, Any]:
     record = {**sample.extra, "label": _plain_label(sample), "width": image.width, "height": image.height}
+    orientation = annotation_orientation(sample.annotated_size, image, sample.name)
     if sample.boxes is not None:
-        record["boxes"] = [[float(value) for value in box] for box in sample.boxes]
+        boxes, num_clipped = clip_boxes(sample.boxes, orientation.turned_size(image.size), sample.name)
+        record["boxes"] = orientation.boxes(boxes, image.source_size)
+        remarks["boxes that ended at most a pixel outside of their image, clipped"] += num_clipped
     if sample.box_labels is not None:
         record["box_labels"] = [operator.index(label) for label in sample.box_labels]
     if sample.box_difficult is not None:
         record["box_difficult"] = [_plain_flag(flag) for flag in sample.box_difficult]
     if sample.parts is not None:
-        record["parts"] = [[*map(float, part[:2]), *map(_plain_flag, part[2:])] for part in sample.parts]
+        record["parts"] = _parts(sample.parts, orientation, image.source_size)
     return record
+
+
+def _parts(parts: Sequence[Sequence[float]], orientation: Orientation, stored: Size) -> list[list[float]]:
+    plain = [[*map(float, part[:2]), *map(_plain_flag, part[2:])] for part in parts]
+    if not orientation:
+        return plain
+    return [
+        [*orientation.points([(part[0], part[1])], stored)[0], *part[2:]] if len(part) == 3 else part for part in plain
+    ]
 
 
 def _plain_flag(flag: float) -> float:
@@ -133,9 +163,3 @@ def _read(source: Source, name: str) -> bytes:
         raise FileNotFoundError(f"{name} does not exist: restore the file, or remove it from the set.") from None
     except OSError as error:
         raise type(error)(f"{name} cannot be read ({error.strerror}): allow it, or remove it from the set.") from None
-
-
-def _same_size(encoded: EncodedImage, image: EncodedImage, name: str) -> bytes:
-    if encoded.size != image.size:
-        raise ValueError(f"{name} is {encoded.width} x {encoded.height}, its image {image.width} x {image.height}.")
-    return encoded.data

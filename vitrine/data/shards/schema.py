@@ -36,7 +36,8 @@ class SampleRecord(TypedDict):
     label: int | list[int]
     """Class index, or the indices of all classes in the image (multi-label)."""
     width: int
-    """Pixels of the stored image, without applying a rotation flag (EXIF)."""
+    """Pixels of the stored image. Converters store it upright; in shards of earlier releases a rotation flag (EXIF) is not
+    applied to width, height and annotation, and readers turn all of them."""
     height: int
     boxes: NotRequired[list[list[float]]]
     """x0, y0, x1, y1 in pixels of the stored image, half open: x0 ≤ x < x1."""

@@ -91,7 +91,7 @@ def write_shards(
         partial = stack.enter_context(atomic_new_folder(out))
         tasks = _plan(samples, partial, rules, shard_size, seed)
         workers = (os.cpu_count() or 1) if workers is None else workers
-        shards = run_tasks(_write_shard, tasks, workers=workers, total=len(samples), title=f"{dataset} {split}")
+        written = run_tasks(_write_shard, tasks, workers=workers, total=len(samples), title=f"{dataset} {split}")
         counts = Counter(label for sample in samples for label in sample.labels)
         index = ShardIndex(
             dataset=dataset,
@@ -101,12 +101,14 @@ def write_shards(
             annotations=sorted(annotations),
             count=len(samples),
             class_counts=[counts[label] for label in range(len(classes))],
-            shards=shards,
+            shards=[entry for entry, _ in written],
             part_names=None if part_names is None else list(part_names),
             object_names=None if object_names is None else list(object_names),
             notes=list(notes) or None,
         )
         (partial / INDEX_FILE).write_text(index.to_json(), encoding="utf-8")
+    for remark, count in sorted(sum((remarks for _, remarks in written), Counter()).items()):
+        sys.stderr.write(f"{out}: {count} {remark}.\n")
     return index
 
 
@@ -160,17 +162,18 @@ def _plan(samples: Sequence[Sample], folder: Path, rules: RecordRules, shard_siz
     ]
 
 
-def _write_shard(task: _ShardTask, advance: Advance) -> ShardEntry:
+def _write_shard(task: _ShardTask, advance: Advance) -> tuple[ShardEntry, Counter[str]]:
+    remarks: Counter[str] = Counter()
     partial = task.path.with_name(f"{task.path.name}.partial")
     with tarfile.open(partial, "w", format=tarfile.GNU_FORMAT, encoding="utf-8") as tar:
         for sample in task.samples:
-            for name, data in encode_sample(sample, task.rules).items():
+            for name, data in encode_sample(sample, task.rules, remarks).items():
                 _add_member(tar, name, data)
             advance()
     with partial.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     partial.replace(task.path)
-    return ShardEntry(task.path.name, len(task.samples), digest)
+    return ShardEntry(task.path.name, len(task.samples), digest), remarks
 
 
 def _add_member(tar: tarfile.TarFile, name: str, data: bytes) -> None:

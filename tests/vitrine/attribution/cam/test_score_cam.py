@@ -5,6 +5,7 @@ import torch
 
 from tests.helpers.cam_models import Counting, bilinear, close, images, small
 from vitrine.attribution.cam.score_cam import ScoreCAM
+from vitrine.backbones.batch_mixing import mixes_batch
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +39,8 @@ def test_score_cam_is_a_loop_over_channels() -> None:
 
 def test_score_cam_keeps_to_its_bound_and_shares_its_passes() -> None:
     model, x = Counting(), images(3)
+    mixes_batch(model, x)  # found once for each model, by passes of its own
+    model.seen.clear()
     whole = ScoreCAM(model, "network.5", internal_batch_size=None).attribute(x, torch.tensor([[0, 1]] * 3))
     assert model.seen == [3, 8, 8, 8]
     model.seen.clear()

@@ -342,6 +342,7 @@ def test_no_pickle_and_no_copy_holds_it() -> None:
     for other in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
         assert other.copy.model is other.model
         assert other.copy._copy is other.model
+        assert other.copy._structure is None
         assert other.copy.of(NOISE) is not other.model
         same(other.copy.of(NOISE), model)
 

@@ -1,11 +1,13 @@
 """InversionMask is the explainer's optimisation with the face of an attribution method."""
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from vitrine.attribution import InversionMask
 from vitrine.attribution.inversion.settings import Variant
@@ -117,3 +119,50 @@ def test_unknown_words(small: nn.Module) -> None:
         InversionMask(small, variant="other")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no layer 'nothing'"):
         InversionMask(small, "nothing")
+
+
+def changed_bias(model: nn.Module) -> None:
+    model.get_parameter("features.1.bias").data.add_(0.5)
+
+
+CHANGES: dict[str, Callable[[Any], object]] = {
+    "data of a folded weight": lambda model: model.features[0].weight.data.mul_(2),
+    "data of another weight": lambda model: model.features[4].weight.data.neg_(),
+    "new data": lambda model: setattr(model.features[0].weight, "data", model.features[0].weight.data.flip(0)),
+    "data of a norm": changed_bias,
+    "statistics by NumPy": lambda model: model.features[1].running_mean.numpy().__iadd__(0.5),
+    "eps": lambda model: setattr(model.features[1], "eps", 0.7),
+    "activation": lambda model: model.features.__setitem__(2, nn.Softplus()),
+    "activation of a kind that is copied": lambda model: model.features.__setitem__(2, nn.SiLU(inplace=True)),
+    "norm": lambda model: model.features.__setitem__(1, nn.BatchNorm2d(6, eps=0.3).double()),
+    "no norm": lambda model: model.features.__setitem__(1, nn.Identity()),
+    "head": lambda model: setattr(model, "head", nn.Linear(8, 4, bias=False).double()),
+    "stride": lambda model: setattr(model.features[0], "stride", (2, 2)),
+    "no bias": lambda model: setattr(model.features[0], "bias", None),
+    "loaded": lambda model: model.load_state_dict({k: v * 1.5 for k, v in model.state_dict().items()}),
+    "moved": lambda model: model.float(),
+    "hook": lambda model: model.features[0].register_forward_hook(lambda _module, _inputs, output: output * 2),
+    "parametrised": lambda model: weight_norm(model.features[0]).parametrizations.weight.original0.data.mul_(3),
+    "forward": lambda model: setattr(
+        model, "forward", lambda x: model.head(model.features[2:](model.features[0](x)).mean(dim=(2, 3)))
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_model_that_has_changed_is_not_remembered(change: str, small: nn.Module, images: Tensor) -> None:
+    method = InversionMask(small, "features.4", **FEW)
+    before = method.attribute(images, 1)
+    torch.manual_seed(0)
+    CHANGES[change](small)
+    x = images.float() if change == "moved" else images
+    actual = method.attribute(x, 1)
+    tolerance = 1e-3 if change == "moved" else 1e-8
+    torch.testing.assert_close(
+        actual, InversionMask(small, "features.4", **FEW).attribute(x, 1), rtol=0, atol=tolerance
+    )
+    small.register_forward_hook(lambda *_: None)  # is run itself
+    torch.testing.assert_close(
+        actual, InversionMask(small, "features.4", **FEW).attribute(x, 1), rtol=0, atol=tolerance
+    )
+    assert change == "moved" or not torch.equal(actual, before)

@@ -1,11 +1,14 @@
 import io
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from vitrine.data.shards.images import encode_image, encode_mask, encode_objects
+from tests.helpers import oriented_pictures as pictures
+from vitrine.data.colours import eight_bit, to_rgb
+from vitrine.data.shards.images import PICTURE_SUFFIXES, encode_image, encode_objects, read_size
 
 
 def encoded(pixels: np.ndarray, kind: str = "PNG") -> bytes:
@@ -53,23 +56,66 @@ def test_what_is_no_image_is_named(data: bytes) -> None:
         encode_image(data, "birds/x")
 
 
-@pytest.mark.parametrize("top", [1, 255])
-def test_an_8_bit_binary_mask_keeps_its_bytes(top: int) -> None:
-    data = encoded(np.array([[0, top], [top, top]], dtype=np.uint8))
-    assert encode_mask(data, "x").data == data
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_a_16_bit_image_keeps_its_greys(kind: str) -> None:
+    values = np.array([[0, 257, 65535], [32768, 128, 129]], np.uint16)
+    image = encode_image(encoded(values, kind), "x")
+    assert np.array_equal(np.asarray(eight_bit(Image.open(io.BytesIO(image.data)))), np.rint(values / 257))
+    turned = encode_image(pictures.encoded(values, kind, 6), "x")
+    assert np.array_equal(
+        np.asarray(eight_bit(Image.open(io.BytesIO(turned.data)))), np.rint(np.rot90(values, -1) / 257)
+    )
 
 
-def test_a_mask_in_another_form_becomes_8_bit_grey() -> None:
-    on = np.array([[True, False], [False, False]])
-    for data in (encoded(on), encoded(np.uint8(255) * on[..., None].repeat(3, -1), "BMP")):
-        stored = Image.open(io.BytesIO(encode_mask(data, "x").data))
-        assert (stored.mode, np.asarray(stored).tolist()) == ("L", [[255, 0], [0, 0]])
+def test_an_image_of_an_unknown_range_is_named() -> None:
+    with pytest.raises(ValueError, match=r"^birds/x has values from 0 to 300 as floats"):
+        encode_image(encoded(np.array([[0, 300]], np.float32), "TIFF"), "birds/x")
 
 
-def test_a_mask_with_grey_values_is_refused() -> None:
-    for values in ([[0, 128]], [[0, 1], [255, 0]]):
-        with pytest.raises(ValueError, match=r"^m\.png has values other than 0 and 255"):
-            encode_mask(encoded(np.array(values, dtype=np.uint8)), "m.png")
+@pytest.mark.parametrize(("kind", "extension"), [("GIF", "png"), ("TIFF", "png"), ("PNG", "png"), ("WEBP", "png")])
+def test_of_several_frames_the_first_is_taken(kind: str, extension: str) -> None:
+    frames = [Image.new("RGB", (8, 6), colour) for colour in ((255, 0, 0), (0, 0, 255), (0, 255, 0))]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, format=kind, save_all=True, append_images=frames[1:], **WHOLE.get(kind, {}))
+    image = encode_image(buffer.getvalue(), "x")
+    assert (image.extension, image.has_frames) == (extension, True)
+    assert np.asarray(to_rgb(Image.open(io.BytesIO(image.data)))).reshape(-1, 3).tolist() == [[255, 0, 0]] * 48
+
+
+WHOLE = {"WEBP": {"lossless": True}}
+
+
+@pytest.mark.parametrize(
+    ("suffix", "kind"),
+    [
+        (".jpg", "JPEG"), (".jpeg", "JPEG"), (".jfif", "JPEG"), (".png", "PNG"), (".bmp", "BMP"), (".gif", "GIF"),
+        (".webp", "WEBP"), (".avif", "AVIF"), (".tif", "TIFF"), (".tiff", "TIFF"), (".ppm", "PPM"), (".tga", "TGA"),
+        (".jp2", "JPEG2000"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("size", [(8, 6), (1, 1), (1, 5000)])
+def test_every_suffix_is_read(suffix: str, kind: str, size: tuple[int, int]) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, (200, 60, 20)).save(buffer, format=kind)
+    image = encode_image(buffer.getvalue(), "x")
+    colours = np.asarray(to_rgb(Image.open(io.BytesIO(image.data)))).astype(int)
+    assert suffix in PICTURE_SUFFIXES
+    assert (image.size, image.has_frames) == (size, False)
+    assert np.abs(colours - [200, 60, 20]).max() <= 6
+
+
+def test_every_suffix_has_a_test() -> None:
+    (marks,) = (mark for mark in test_every_suffix_is_read.pytestmark if mark.args[0] == ("suffix", "kind"))  # type: ignore[attr-defined]
+    assert {suffix for suffix, _ in marks.args[1]} == PICTURE_SUFFIXES
+
+
+@pytest.mark.parametrize("tag", [1, 3, 8])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
+def test_sizes_are_read_from_the_header(kind: str, tag: int, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(pictures.encoded(pictures.stored_pixels(), kind, tag))
+    size = read_size(path)
+    assert (size.stored, size.upright) == ((40, 24), (24, 40) if tag == 8 else (40, 24))
 
 
 def test_object_ids_are_16_bit_whatever_their_source() -> None:

@@ -9,8 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vitrine.core.options import Count, Options
+from vitrine.data.orientation import Size
 from vitrine.data.shards.converter import Converter, SampleSet, number_type, require_folder
-from vitrine.data.shards.converters.imagenet_annotation import Box, is_wnid, name_classes, read_annotation, scaled
+from vitrine.data.shards.converters.imagenet_annotation import (
+    Box,
+    drawn_size,
+    is_wnid,
+    name_classes,
+    read_annotation,
+    scaled,
+)
 from vitrine.data.shards.converters.imagenet_layout import (
     MAPPING,
     SOLUTION,
@@ -120,18 +128,20 @@ class _BoxReader:
         self.may_lack = may_lack
         self.num_without, self.num_left_out = 0, 0
 
-    def of(self, image: ClassifiedImage) -> list[Box]:
+    def of(self, image: ClassifiedImage) -> tuple[list[Box], Size | None]:
+        """The boxes of an image, and the size of the image that they fit."""
         path = find_xml(self.folder, image.image) if self.may_lack else require_xml(self.folder, image.image)
         if path is None:
             self.num_without += 1
-            return []
+            return [], None
         annotation, size = read_annotation(path), read_size(image.image)
         # Some training files have the name of a dog breed in place of its wnid, or objects of another class.
         objects = [entry for entry in annotation.objects if entry.name == image.wnid or not is_wnid(entry.name)]
         if self.may_lack:
             objects = [entry for entry in objects if entry.box[0] < entry.box[2] and entry.box[1] < entry.box[3]]
         self.num_left_out += len(annotation.objects) - len(objects)
-        return [scaled(entry.box, annotation.size, size) for entry in objects]
+        fitted = drawn_size(annotation.size, size)
+        return [scaled(entry.box, annotation.size, fitted) for entry in objects], fitted
 
     def notes(self) -> list[str]:
         """A sentence for each count above 0."""
@@ -142,11 +152,13 @@ class _BoxReader:
 
 
 def _make_sample(image: ClassifiedImage, label_of: Mapping[str, int], boxes: _BoxReader | None, folder: Path) -> Sample:
+    of_image, fitted = (None, None) if boxes is None else boxes.of(image)
     return Sample(
         key=image.image.stem,
         image=image.image,
         label=label_of[image.wnid],
-        boxes=None if boxes is None else boxes.of(image),
+        boxes=of_image,
+        annotated_size=fitted,
         extra={"source": image.image.relative_to(folder.parent).as_posix(), "wnid": image.wnid},
     )
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+from vitrine.data.orientation import Size
 from vitrine.data.shards.documents import read_xml
+from vitrine.data.shards.images import ImageSize
 from vitrine.data.shards.text_lists import read_lines
 
 _WNID = re.compile(r"n[0-9]{8}")
@@ -83,6 +85,12 @@ def read_annotation(path: Path) -> AnnotationFile:
     root = read_xml(path, _AGAIN)
     width, height = _numbers([root.findtext(f"size/{side}", "0") for side in ("width", "height")], path, "size")
     return AnnotationFile((width, height), [_read_object(element, path) for element in root.findall("object")])
+
+
+def drawn_size(annotated: tuple[float, float], size: ImageSize) -> Size:
+    """The size of the image that an annotation was drawn on: as stored, or upright where its sides are in that order."""
+    is_upright = (annotated[0] > annotated[1]) == (size.upright[0] > size.upright[1])
+    return size.upright if all(annotated) and is_upright else size.stored
 
 
 def scaled(box: Box, annotated: tuple[float, float], size: tuple[int, int]) -> Box:

@@ -1,13 +1,11 @@
 """Converter of salient object sets (MSRA-B, ECSSD, DUTS): pairs of an image and a mask, without classes."""
 
-import io
 from argparse import ArgumentParser
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 
 from vitrine.data.shards.converter import Converter, SampleSet, require_folder
-from vitrine.data.shards.images import PICTURE_SUFFIXES, decode, read_size
+from vitrine.data.shards.images import PICTURE_SUFFIXES, read_size
 from vitrine.data.shards.picture_folders import LeftOut, PictureFolder
 from vitrine.data.shards.sample import Sample, make_key
 
@@ -28,7 +26,8 @@ def list_saliency(root: Path, split: str = "test") -> SampleSet:
     """Lists images and masks in the layouts of MSRA-B, ECSSD and DUTS, which are recognised by their folders.
 
     MSRA-B has ``NAME.jpg`` and ``NAME.png`` in one folder, ECSSD ``images`` and ``ground_truth_mask``, DUTS
-    ``DUTS-TE-Image`` and ``DUTS-TE-Mask``, with TR for training. Masks are thresholded at half of white.
+    ``DUTS-TE-Image`` and ``DUTS-TE-Mask``, with TR for training. Masks with soft edges are on from half of white, see
+    `vitrine.data.shards.masks.on_pixels`.
 
     The split has no classes, and the list of labels of each image is empty.
 
@@ -54,15 +53,6 @@ def list_saliency(root: Path, split: str = "test") -> SampleSet:
 def has_split(root: Path, split: str) -> bool:
     """Whether there are images of a split; a set without splits has ``test`` alone."""
     return _find_folders(root, split) is not None or (split == "test" and not _has_folders(root))
-
-
-def binary_mask(path: Path) -> bytes:
-    """A mask as a PNG of 0 and 255, on where its grey value is 128 or more, or 1 in a mask of 0 and 1."""
-    grey = decode(path.read_bytes(), str(path)).convert("L")
-    threshold = 1 if grey.getextrema()[1] == 1 else 128
-    buffer = io.BytesIO()
-    grey.point([255 * (value >= threshold) for value in range(256)]).save(buffer, format="PNG")
-    return buffer.getvalue()
 
 
 _Files = dict[str, Path]
@@ -105,13 +95,14 @@ def _by_stem(folder: Path, kinds: Iterable[str], left_out: LeftOut) -> _Files:
 
 
 def _make_sample(image: Path, mask: Path, base: Path) -> Sample:
-    size, mask_size = read_size(image), read_size(mask)
-    if size != mask_size:
-        raise ValueError(f"{mask} is {mask_size[0]} x {mask_size[1]}, its image {size[0]} x {size[1]}.")
+    size, mask_size = read_size(image), read_size(mask).upright
+    if mask_size not in {size.stored, size.upright}:
+        raise ValueError(
+            f"{mask} is {mask_size[0]} x {mask_size[1]}, its image {size.upright[0]} x {size.upright[1]}: give both in one"
+            " size."
+        )
     relative = image.relative_to(base)
-    return Sample(
-        make_key(relative.name), image, [], mask=partial(binary_mask, mask), extra={"source": relative.as_posix()}
-    )
+    return Sample(make_key(relative.name), image, [], mask=mask, extra={"source": relative.as_posix()})
 
 
 def _add_arguments(parser: ArgumentParser) -> None:

@@ -4,9 +4,11 @@ from argparse import ArgumentParser
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 from vitrine.data.shards.converter import Converter, SampleSet, require_folder
 from vitrine.data.shards.documents import read_xml
+from vitrine.data.shards.images import read_size
 from vitrine.data.shards.sample import Sample, make_key
 from vitrine.data.shards.text_lists import Line, read_lines, relative_name
 
@@ -32,7 +34,8 @@ def list_voc(root: Path, split: str, year: int = 2007) -> SampleSet:
 
     Raises:
         FileNotFoundError: where the list of the split, an annotation file or an image is absent.
-        ValueError: where an annotation file is broken, or names a class that is not one of the 20.
+        ValueError: where an annotation file is broken, names a class that is not one of the 20, or has neither the stored
+            nor the upright size of its image.
     """
     folder = year_folder(root, year)
     path = split_list(folder, split)
@@ -88,7 +91,8 @@ def _make_sample(folder: Path, name: str, line: Line) -> Sample:
     for path in (image, annotation):
         if not path.is_file():
             raise FileNotFoundError(f"{path} does not exist though {line.place} lists {name}: {_AGAIN}.")
-    objects = list(_read_objects(annotation))
+    tree = read_xml(annotation, _AGAIN)
+    objects = list(_read_objects(tree, annotation))
     return Sample(
         key=make_key(name),
         image=image,
@@ -96,12 +100,30 @@ def _make_sample(folder: Path, name: str, line: Line) -> Sample:
         boxes=[item.box for item in objects],
         box_labels=[item.label for item in objects],
         box_difficult=[item.difficult for item in objects],
+        annotated_size=_annotated_size(tree, annotation, image),
         extra={"source": image.relative_to(folder).as_posix()},
     )
 
 
-def _read_objects(path: Path) -> Iterator[_Object]:
-    root = read_xml(path, _AGAIN)
+def _annotated_size(root: ET.Element, path: Path, image: Path) -> tuple[int, int] | None:
+    """Width and height in an annotation file, those of its image; None where they are absent or 0, as in some files."""
+    texts = [root.findtext(f"size/{side}", "0").strip() for side in ("width", "height")]
+    try:
+        width, height = (int(float(text or 0)) for text in texts)
+    except (ValueError, OverflowError):
+        raise ValueError(f"{path}: the size {' x '.join(texts)} cannot be read: {_AGAIN}.") from None
+    if not width or not height:
+        return None
+    actual = read_size(image)
+    if (width, height) not in {actual.stored, actual.upright}:
+        raise ValueError(
+            f"{path} is of an image of {width} x {height}, but {image} is {actual.stored[0]} x {actual.stored[1]}: its boxes"
+            " would be off; restore the image or the annotation."
+        )
+    return width, height
+
+
+def _read_objects(root: ET.Element, path: Path) -> Iterator[_Object]:
     for number, element in enumerate(root.findall("object"), start=1):
         # The parts of a person (head, hands) are nested in its object, with their own names and boxes.
         name = element.findtext("name", "").strip()

@@ -33,7 +33,8 @@ def list_wsol(
 
     Raises:
         FileNotFoundError: where a text file or an image is absent.
-        ValueError: where a line is malformed, or an image has no line, no class or another size than its line.
+        ValueError: where a line is malformed, or an image has no line, no class or another size than its line,
+            both as stored and upright by its EXIF orientation.
     """
     base = require_folder(root if metadata is None else metadata)
     labels = {
@@ -75,13 +76,14 @@ def _make_sample(root: Path, base: Path, name: str, label: int, size: "_Entry", 
             f"{root / name} does not exist though {base / LABELS} lists it: give the images' folder."
         )
     width, height = (read_index(side, None, size.line, name) for side in size.fields)
-    if (width, height) != (actual := read_size(image)):
+    actual = read_size(image)
+    if (width, height) not in {actual.stored, actual.upright}:
         raise ValueError(
-            f"{base / SIZES} says that {name} is {width} x {height}, but {image} is {actual[0]} x {actual[1]}: its boxes"
-            " would be off."
+            f"{base / SIZES} says that {name} is {width} x {height}, but {image} is {actual.stored[0]} x"
+            f" {actual.stored[1]}: its boxes would be off."
         )
     corners = [_half_open(box, name) for box in boxes]
-    return Sample(make_key(name), image, label, boxes=corners, extra={"source": name})
+    return Sample(make_key(name), image, label, boxes=corners, annotated_size=(width, height), extra={"source": name})
 
 
 class _Entry(NamedTuple):

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers import oriented_pictures as pictures
 from vitrine.data.shards.cli import main
 from vitrine.data.shards.converter import write_set
 from vitrine.data.shards.converters.cub import list_cub
+from vitrine.data.shards.rules import RecordRules
+from vitrine.data.shards.sample import encode_sample
 from vitrine.data.shards.schema import read_index
 from vitrine.data.shards.verifier import verify
 
@@ -76,6 +79,32 @@ def test_a_bad_row_is_named(cub_root: Path, table: str, old: str, new: str, mess
     edit(cub_root / table, old, new)
     with pytest.raises(ValueError, match=message):
         list_cub(cub_root, "train")
+
+
+@pytest.mark.parametrize("tag", pictures.TAGS)
+def test_box_and_parts_stay_on_an_image_that_is_turned(cub_root: Path, tag: int) -> None:
+    """The set has no sizes, so that they count as drawn on the stored pixels."""
+    image = cub_root / "images/002.Laysan_Albatross/L_1.jpg"
+    image.write_bytes(pictures.encoded(pictures.stored_pixels(), "JPEG", tag))
+    edit(cub_root / "bounding_boxes.txt", "3 2.0 1.0 3.0 5.0", "3 24 0 8 8")
+    edit(cub_root / "parts/part_locs.txt", "3 2 3.5 2.0 1", "3 2 {} {} 1".format(*pictures.POINT))
+    (sample,) = [sample for sample in list_cub(cub_root, "train").samples if sample.image == image]
+    rules = RecordRules(2, multi_label=False, annotations=frozenset({"boxes", "parts"}), num_parts=3)
+    record = json.loads(encode_sample(sample, rules)[f"{sample.key}.json"])
+    assert record["boxes"] == [pictures.extent(pictures.upright_of(pictures.stored_pixels(), tag))]
+    assert record["parts"][1] == [*pictures.upright_point(tag), 1]
+
+
+def test_a_box_a_pixel_too_wide_is_clipped_and_counted(
+    cub_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit(cub_root / "bounding_boxes.txt", "4 0.0 0.0 8.0 6.0", "4 0.5 0.0 8.0 7.0")
+    arguments = ["cub", "--root", str(cub_root), "--split", "train", "--workers", "1", "--out"]
+    assert main([*arguments, str(tmp_path / "out")]) == 0
+    assert "1 boxes that ended at most a pixel outside of their image, clipped." in capsys.readouterr().err
+    edit(cub_root / "bounding_boxes.txt", "4 0.5", "4 2.5")
+    assert main([*arguments, str(tmp_path / "other")]) == 2
+    assert "L_2.jpg: box 0 [2.5, 0.0, 10.5, 7.0]" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["classes.txt", "parts/parts.txt", "images/002.Laysan_Albatross/L_1.jpg"])

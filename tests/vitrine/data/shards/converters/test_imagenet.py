@@ -1,16 +1,21 @@
 """ImageNet's converter: boxes, labels, draws of each class, and its command."""
 
+import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.helpers import image_sets as sets
+from tests.helpers import oriented_pictures as pictures
 from tests.helpers.imagenet_samples import VAL_LABELS, by_key, edit, labels
 from vitrine.data.shards.cli import main
 from vitrine.data.shards.converter import write_set
 from vitrine.data.shards.converters.imagenet import ImageNetOptions, list_imagenet
 from vitrine.data.shards.converters.imagenet_annotation import scaled
+from vitrine.data.shards.rules import RecordRules
+from vitrine.data.shards.sample import encode_sample
 from vitrine.data.shards.verifier import verify
 
 
@@ -68,6 +73,21 @@ def test_boxes_of_an_image_that_was_annotated_at_another_size_are_scaled(root: P
     edit(xml(root, f"val/{sets.val_name(2)}"), "<width>12</width>", "<width>6</width>")
     assert by_key(root, "val")[sets.val_name(2)].boxes == [(4, 3, 10, 6), (14, 1, 24, 7)]
     assert scaled((1, 2, 3, 4), (0, 0), (9, 9)) == (1, 2, 3, 4)
+
+
+@pytest.mark.parametrize(("size", "box"), [((12, 10), [1, 2, 6, 4]), ((6, 5), [2, 4, 12, 8]), ((10, 12), [1, 2, 6, 4])])
+def test_boxes_are_turned_with_their_image(root: Path, size: tuple[int, int], box: list[float]) -> None:
+    """An image of 12 x 10 that stands upright at 10 x 12: (x, y) becomes (9 - y, x), but not for boxes of that size."""
+    name = sets.val_name(1)
+    image = root / f"ILSVRC/Data/CLS-LOC/val/{name}.JPEG"
+    image.write_bytes(pictures.encoded(np.zeros((10, 12), np.uint8), "JPEG", 6))
+    sets.write_text(xml(root, f"val/{name}"), sets.annotation(name, [("n03126707", (1, 2, 5, 3))], size))
+    sample = by_key(root, "val")[name]
+    rules = RecordRules(3, multi_label=False, annotations=frozenset({"boxes"}))
+    x0, y0, x1, y1 = box
+    turned = [x0, y0, x1, y1] if size == (10, 12) else [10 - y1, x0, 10 - y0, x1]
+    assert sample.boxes == [tuple(box)]
+    assert json.loads(encode_sample(sample, rules)[f"{name}.json"])["boxes"] == [turned]
 
 
 def test_the_blacklist_leaves_images_out(root: Path, plain: Path) -> None:

@@ -7,12 +7,14 @@ import pytest
 from tests.helpers.image_sets import annotation
 from vitrine.data.shards.converters.imagenet_annotation import (
     AnnotatedObject,
+    drawn_size,
     is_wnid,
     name_classes,
     read_annotation,
     read_wnids,
     scaled,
 )
+from vitrine.data.shards.images import ImageSize
 
 
 @pytest.mark.parametrize(
@@ -76,3 +78,15 @@ def test_a_box_of_a_picture_of_another_size() -> None:
     assert scaled((2, 3, 4, 6), (10, 10), (20, 5)) == (4, 1.5, 8, 3)
     assert scaled((2, 3, 4, 6), (20, 5), (20, 5)) == (2, 3, 4, 6)
     assert scaled((2, 3, 4, 6), (0, 0), (20, 5)) == (2, 3, 4, 6)  # the file does not say
+
+
+@pytest.mark.parametrize(
+    ("annotated", "drawn"),
+    [((40, 24), (40, 24)), ((24, 40), (24, 40)), ((0, 0), (40, 24)), ((400, 240), (40, 24)), ((12, 20), (24, 40))],
+)
+def test_the_order_of_the_sides_tells_what_was_annotated(
+    annotated: tuple[float, float], drawn: tuple[int, int]
+) -> None:
+    """The stored pixels, or the upright ones."""
+    assert drawn_size(annotated, ImageSize((40, 24), (24, 40))) == drawn
+    assert drawn_size(annotated, ImageSize((40, 24), (40, 24))) == (40, 24)

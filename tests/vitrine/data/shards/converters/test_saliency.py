@@ -8,10 +8,15 @@ import pytest
 from PIL import Image
 
 from tests.helpers import image_sets as sets
+from tests.helpers import oriented_pictures as pictures
 from vitrine.data.shards.cli import main
 from vitrine.data.shards.converter import write_set
-from vitrine.data.shards.converters.saliency import binary_mask, has_split, list_saliency
+from vitrine.data.shards.converters.saliency import has_split, list_saliency
+from vitrine.data.shards.rules import RecordRules
+from vitrine.data.shards.sample import encode_sample
 from vitrine.data.shards.verifier import verify
+
+RULES = RecordRules(0, multi_label=True, annotations=frozenset({"mask"}))
 
 
 @pytest.mark.parametrize(
@@ -46,20 +51,15 @@ def test_the_splits_of_duts_lie_side_by_side(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("values", "on"),
-    [((0, 127, 128, 255), (0, 0, 1, 1)), ((0, 1), (0, 1)), ((0, 0), (0, 0)), ((0, 2), (0, 0)), ((255, 255), (1, 1))],
+    [((0, 127, 128, 255), (0, 0, 1, 1)), ((0, 1), (0, 1)), ((0, 100), (0, 1)), ((0, 0), (0, 0)), ((255, 255), (1, 1))],
 )
-def test_masks_are_on_from_half_of_white(values: tuple[int, ...], on: tuple[int, ...], tmp_path: Path) -> None:
-    size = (len(values), 2)
-    mask = binary_mask(sets.write_mask(tmp_path / "mask.png", values, size))
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(mask))), [[255 * value for value in on]] * 2)
-
-
-def test_a_mask_in_colours_is_read_by_its_grey(tmp_path: Path) -> None:
-    """Also one of two palette colours."""
-    grey = Image.open(sets.write_mask(tmp_path / "grey.png", (0, 255)))
-    for mode in ("RGB", "RGBA", "P", "1"):
-        grey.convert(mode).save(tmp_path / "other.png")
-        assert binary_mask(tmp_path / "other.png") == binary_mask(tmp_path / "grey.png")
+def test_masks_are_on_where_their_values_say_so(values: tuple[int, ...], on: tuple[int, ...], tmp_path: Path) -> None:
+    root = sets.write_saliency(tmp_path, count=1)
+    sets.write_mask(root / "0_0.png", values)
+    (sample,) = list_saliency(root).samples
+    members = encode_sample(sample, RULES)
+    mask = np.asarray(Image.open(io.BytesIO(members["0_0.mask.png"]))) != 0
+    assert np.array_equal(mask, np.resize(np.array(on, bool), sets.SIZE[0])[None].repeat(sets.SIZE[1], 0))
 
 
 @pytest.mark.parametrize(
@@ -90,3 +90,26 @@ def test_the_command_converts_on_two_processes(tmp_path: Path) -> None:
     options = ["--root", str(root), "--shard-size", "2", "--workers", "2", "--out", str(tmp_path / "out")]
     assert main(["saliency", *options]) == 0
     assert main(["verify", str(tmp_path / "out"), "--workers", "1"]) == 0
+
+
+@pytest.mark.parametrize("tag", pictures.TAGS)
+@pytest.mark.parametrize("drawn", ["stored", "upright"])
+def test_masks_stay_on_an_image_that_is_turned(tag: int, drawn: str, tmp_path: Path) -> None:
+    stored = pictures.stored_pixels()
+    upright = pictures.upright_of(stored, tag)
+    mask = upright if drawn == "upright" and tag >= 5 else stored
+    (tmp_path / "a.jpg").write_bytes(pictures.encoded(stored, "JPEG", tag))
+    (tmp_path / "a.png").write_bytes(pictures.encoded(mask))
+    members = encode_sample(list_saliency(tmp_path).samples[0], RULES)
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(members["a.mask.png"]))), upright)
+
+
+def test_masks_that_are_off_everywhere_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = sets.write_saliency(tmp_path / "set", count=4)
+    for number, value in enumerate((0, 0, 255)):
+        sets.write_mask(root / f"0_{number}.png", (value,))
+    options = ["--root", str(root), "--shard-size", "2", "--workers", "2", "--out", str(tmp_path / "out")]
+    assert main(["saliency", *options]) == 0
+    error = capsys.readouterr().err
+    assert "out: 2 masks that are off everywhere." in error
+    assert "out: 1 masks that are on everywhere." in error

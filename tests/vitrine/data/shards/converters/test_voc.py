@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.helpers import oriented_pictures as pictures
 from vitrine.data.shards.cli import main
 from vitrine.data.shards.converter import write_set
 from vitrine.data.shards.converters.voc import CLASSES, list_voc
@@ -83,6 +84,41 @@ def test_fractional_corners_and_absent_flags_are_read(devkit: Path) -> None:
     assert (sample.boxes, sample.box_difficult) == ([(3.75, 3, 28, 24)], [0])
 
 
+LYING = "<width>40</width>\n\t\t<height>24</height>"
+STANDING = "<width>24</width>\n\t\t<height>40</height>"
+
+
+NONE = "<width>0</width>\n\t\t<height>0</height>"
+
+
+@pytest.mark.parametrize(
+    ("size", "drawn", "tag"),
+    [(LYING, "stored", tag) for tag in pictures.TAGS]
+    + [(STANDING, "upright", 5), (STANDING, "upright", 8), (NONE, "stored", 1), (NONE, "stored", 6)],
+)
+def test_boxes_stay_on_a_picture_that_is_turned(devkit: Path, tmp_path: Path, size: str, drawn: str, tag: int) -> None:
+    """Whether they were drawn on the stored pixels or on the upright ones, as <size> says."""
+    stored = pictures.stored_pixels()
+    upright = pictures.upright_of(stored, tag)
+    x0, y0, x1, y1 = pictures.extent(stored if drawn == "stored" else upright)
+    (devkit / "VOC2007/JPEGImages/000004.jpg").write_bytes(pictures.encoded(stored, "JPEG", tag))
+    annotation = devkit / "VOC2007/Annotations/000004.xml"
+    edit(annotation, "<width>48</width>\n\t\t<height>36</height>", size)
+    old = "<xmin>4</xmin><ymin>4</ymin><xmax>28</xmax><ymax>24</ymax>"
+    edit(annotation, old, f"<xmin>{x0 + 1}</xmin><ymin>{y0 + 1}</ymin><xmax>{x1}</xmax><ymax>{y1}</ymax>")
+    write_set(list_voc(devkit, "val"), tmp_path / "out", shard_size=9, workers=1, seed=0)
+    record = records(tmp_path / "out")["000004"]
+    assert (record["boxes"], (record["height"], record["width"])) == ([pictures.extent(upright)], upright.shape)
+    assert verify(tmp_path / "out", workers=1).problems == []
+
+
+@pytest.mark.parametrize("width", ["47", "36", "480", "4.8e2", "wide", "nan"])
+def test_an_annotation_of_another_picture_is_named(devkit: Path, width: str) -> None:
+    edit(devkit / "VOC2007/Annotations/000004.xml", "<width>48<", f"<width>{width}<")
+    with pytest.raises(ValueError, match=r"000004\.xml(: the size| is of an image of .* but .*000004\.jpg is 48 x 36)"):
+        list_voc(devkit, "val")
+
+
 @pytest.mark.parametrize(("split", "count"), [("train", 3), ("val", 2), ("trainval", 5), ("test", 5)])
 def test_splits_are_those_of_the_lists(devkit: Path, split: str, count: int) -> None:
     assert len(list_voc(devkit, split).samples) == count
@@ -132,6 +168,8 @@ def test_a_bad_annotation_is_one_sentence(
     ("old", "new", "message"),
     [
         ("<xmax>48</xmax>", "<xmax>0</xmax>", r"000009\.jpg: box 0 \[0\.0, 9\.0, 0\.0, 36\.0\]"),
+        ("<xmax>48</xmax>", "<xmax>50</xmax>", r"000009\.jpg: box 0 .* ends at most 1 pixel outside"),
+        ("<xmax>48</xmax>", "<xmax>nan</xmax>", r"000009\.jpg: box 0 .*nan"),
         ("<difficult>0<", "<difficult>2<", r"000009\.jpg: box_difficult \[2\.0, 0\] are no whole numbers from 0 to 1"),
     ],
 )

@@ -1,11 +1,16 @@
+import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.helpers import image_sets as sets
+from tests.helpers import oriented_pictures as pictures
 from vitrine.data.shards.cli import main
 from vitrine.data.shards.converters.wsol import list_wsol
+from vitrine.data.shards.rules import RecordRules
+from vitrine.data.shards.sample import encode_sample
 from vitrine.data.shards.schema import read_index
 from vitrine.data.shards.verifier import verify
 
@@ -32,6 +37,20 @@ def test_labels_and_boxes_are_read(root: Path) -> None:
     one, other = listed.samples
     assert (one.key, one.label, one.boxes) == ("val__a", 3, [(0, 0, 12, 10), (5, 5, 6, 9)])
     assert (other.key, other.label, other.boxes) == ("val__b", 0, [(2, 3, 5, 6)])
+
+
+@pytest.mark.parametrize(("sizes", "boxes"), [("12,10", [[2, 2, 10, 6]]), ("10,12", [[2, 4, 6, 12]])])
+def test_boxes_are_turned_with_a_picture_of_their_size(root: Path, sizes: str, boxes: list[list[int]]) -> None:
+    """A picture of 12 x 10 that stands upright at 10 x 12: (x, y) becomes (9 - y, x)."""
+    picture = np.zeros((10, 12), np.uint8)
+    (root / "val/a.JPEG").write_bytes(pictures.encoded(picture, "JPEG", 6))
+    sets.write_text(root / "image_sizes.txt", f"val/a.JPEG,{sizes}\nval/b.JPEG,12,10\n")
+    sets.write_text(root / "localization.txt", "val/a.JPEG,2,4,5,11\nval/b.JPEG,2,3,4,5\n")
+    if sizes == "12,10":
+        sets.write_text(root / "localization.txt", "val/a.JPEG,2,0,5,7\nval/b.JPEG,2,3,4,5\n")
+    sample = list_wsol(root).samples[0]
+    rules = RecordRules(4, multi_label=False, annotations=frozenset({"boxes"}))
+    assert json.loads(encode_sample(sample, rules)["val__a.json"])["boxes"] == boxes
 
 
 def test_tables_may_lie_elsewhere_and_images_in_one_folder(root: Path, tmp_path: Path) -> None:
