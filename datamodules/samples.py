@@ -14,12 +14,10 @@ from torchvision.transforms.v2 import functional as F
 
 from vitrine.core.batch import Batch
 from vitrine.data.colours import Mode, to_mode
-from vitrine.data.orientation import UPRIGHT, Orientation, Size, orientation_of
-from vitrine.data.shards.images import is_binary
-from vitrine.data.shards.masks import on_pixels
+from vitrine.data.orientation import Orientation, Size, orientation_of
 from vitrine.data.shards.rules import RECORD_ANNOTATIONS, RecordRules
 from vitrine.data.shards.schema import BOX_ENTRIES, IMAGE_EXTENSIONS, ShardIndex
-from vitrine.data.shards.stored_sample import missing_members, parse_record
+from vitrine.data.shards.stored_sample import missing_members, parse_record, picture_problems
 
 RawSample = dict[str, Any]
 """An undecoded sample: bytes by file extension, its key under ``__key__``, its shard under ``__url__``, its row."""
@@ -29,7 +27,6 @@ LISTED = frozenset({"key", "boxes", *BOX_ENTRIES})
 """Entries of a batch that are lists with an entry per sample."""
 
 _LONGEST_PROBLEM = 300
-_ID_MODES = frozenset({"I;16", "I", "L"})
 _VERIFY = "check its split with python -m vitrine.shards verify, or convert it again"
 
 
@@ -105,14 +102,14 @@ def decode(
     rules = RecordRules.of_index(index) if rules is None else rules
     record, name = checked_record(raw, rules, folder), _name(raw, folder)
     extension = next(extension for extension in IMAGE_EXTENSIONS if extension in raw)
-    stored = _open(raw[extension], f"The image of {name}")
+    stored = _open(raw[extension], extension, record, name)
     orientation = orientation_of(stored)
-    record = _with_size(record, stored.size, orientation, name)
+    record = {"width": stored.width, "height": stored.height, **record}  # files of others may not have them
     others = set(RECORD_ANNOTATIONS) - rules.annotations  # which nobody reads
     _refuse(rules.problems({entry: value for entry, value in record.items() if entry not in others}), name)
     image = tv_tensors.Image(F.pil_to_tensor(_in_mode(orientation.pixels(stored), mode, f"The image of {name}")))
     sample: Sample = {"key": raw["__key__"], "label": _label(record["label"], index), "image": image}
-    canvas = _Canvas(stored.size, orientation, (record["width"], record["height"]))
+    canvas = _Canvas(stored.size, orientation)
     for annotation in index.annotations:
         sample.update(_ANNOTATIONS[annotation](raw, record, canvas, name))
     return sample
@@ -143,12 +140,14 @@ def _label(label: int | list[int], index: ShardIndex) -> Tensor:
     return multi_hot
 
 
-def _open(data: bytes, name: str) -> Image.Image:
+def _open(data: bytes, extension: str, record: dict[str, Any], name: str) -> Image.Image:
+    what = {"mask.png": "the mask of ", "objects.png": "the objects of "}.get(extension, "")
     try:
         image = Image.open(BytesIO(data))
         image.load()
     except Exception as error:  # Pillow's decoders raise many kinds
-        raise SampleError(f"{name} is broken ({error}); convert the set again.") from error
+        raise SampleError(f"The image of {what}{name} is broken ({error}); convert the set again.") from error
+    _refuse(picture_problems(extension, image, record), name)
     return image
 
 
@@ -159,16 +158,6 @@ def _in_mode(picture: Image.Image, mode: Mode, name: str) -> Image.Image:
         raise SampleError(str(error)) from error
 
 
-def _with_size(record: dict[str, Any], stored: Size, orientation: Orientation, name: str) -> dict[str, Any]:
-    """A record with the size of the image that boxes and parts were drawn on: as stored, or upright."""
-    size = record.get("width"), record.get("height")
-    if size == (None, None):
-        return {**record, "width": stored[0], "height": stored[1]}
-    if size not in (stored, orientation.turned_size(stored)):
-        _refuse([f"its image is {stored[0]} x {stored[1]}, its json says {size[0]!r} x {size[1]!r}"], name)
-    return record
-
-
 @dataclass(frozen=True)
 class _Canvas:
     """An image that its annotation is placed on; shards of earlier releases hold images that do not stand upright."""
@@ -176,34 +165,21 @@ class _Canvas:
     stored: Size
     """Width and height of its pixels in the shard."""
     orientation: Orientation
-    """By which they are turned."""
-    annotated: Size
+    """By which they are turned, and with them the annotation."""
 
     @property
     def size(self) -> tuple[int, int]:
         """(H, W) of the upright image."""
         return self.orientation.turned_size(self.stored)[::-1]
 
-    @property
-    def of_record(self) -> Orientation:
-        """By which boxes and parts are turned: not at all where the record has the upright size alone."""
-        is_upright = self.annotated != self.stored and self.annotated == self.size[::-1]
-        return UPRIGHT if is_upright else self.orientation
-
-    def turned(self, picture: Image.Image, name: str) -> Tensor:
+    def values(self, picture: Image.Image) -> Tensor:
         """(1, H, W) values of a mask or object map on the upright image."""
-        turned = self.orientation.pixels(picture) if picture.size == self.stored else picture
-        if turned.size != self.size[::-1]:
-            raise SampleError(
-                f"{name} is {picture.width} x {picture.height}, its image {self.stored[0]} x {self.stored[1]}; convert the"
-                " set again."
-            )
-        values: Tensor = F.pil_to_tensor(turned)[:1]
+        values: Tensor = F.pil_to_tensor(self.orientation.pixels(picture))[:1]
         return values
 
 
 def _boxes(raw: RawSample, record: dict[str, Any], canvas: _Canvas, name: str) -> Sample:  # noqa: ARG001
-    boxes = canvas.of_record.boxes(record["boxes"], canvas.stored)
+    boxes = canvas.orientation.boxes(record["boxes"], canvas.stored)
     types = {"box_labels": torch.int64, "box_difficult": torch.bool}
     of_each_box = {entry: torch.tensor(record[entry], dtype=types[entry]) for entry in BOX_ENTRIES if entry in record}
     corners = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
@@ -211,34 +187,19 @@ def _boxes(raw: RawSample, record: dict[str, Any], canvas: _Canvas, name: str) -
 
 
 def _parts(raw: RawSample, record: dict[str, Any], canvas: _Canvas, name: str) -> Sample:  # noqa: ARG001
-    points = canvas.of_record.points([(part[0], part[1]) for part in record["parts"]], canvas.stored)
+    points = canvas.orientation.points([(part[0], part[1]) for part in record["parts"]], canvas.stored)
     visible = torch.tensor([part[2] for part in record["parts"]], dtype=torch.float32)
     places = torch.tensor(points, dtype=torch.float32).reshape(-1, 2)
     return {"points": tv_tensors.KeyPoints(places, canvas_size=canvas.size), "visible": visible}
 
 
-def _mask(raw: RawSample, record: dict[str, Any], canvas: _Canvas, name: str) -> Sample:  # noqa: ARG001
-    name = f"The mask of {name}"
-    picture = _open(raw["mask.png"], name)
-    if picture.mode != "L" or not is_binary(picture):
-        picture = _binary(picture, name)
-    return {"mask": tv_tensors.Mask((canvas.turned(picture, name) != 0).to(torch.uint8))}
+def _mask(raw: RawSample, record: dict[str, Any], canvas: _Canvas, name: str) -> Sample:
+    mask = canvas.values(_open(raw["mask.png"], "mask.png", record, name))
+    return {"mask": tv_tensors.Mask((mask != 0).to(torch.uint8))}
 
 
-def _binary(mask: Image.Image, name: str) -> Image.Image:
-    """A mask that another program has written, by the rule of the converters."""
-    try:
-        return Image.fromarray(on_pixels(mask, name))
-    except ValueError as error:
-        raise SampleError(str(error)) from error
-
-
-def _objects(raw: RawSample, record: dict[str, Any], canvas: _Canvas, name: str) -> Sample:  # noqa: ARG001
-    name = f"The object map of {name}"
-    picture = _open(raw["objects.png"], name)
-    if picture.mode not in _ID_MODES:
-        raise SampleError(f"{name} has the mode {picture.mode}, which holds no object ids; {_VERIFY}.")
-    objects = canvas.turned(picture, name)
+def _objects(raw: RawSample, record: dict[str, Any], canvas: _Canvas, name: str) -> Sample:
+    objects = canvas.values(_open(raw["objects.png"], "objects.png", record, name))
     return {"objects": tv_tensors.Mask(objects.to(torch.int64))}
 
 

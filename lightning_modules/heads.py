@@ -4,13 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
 from torch import Tensor
 
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers import Explainer
-from vitrine.explainers.base import HEADS_NAME
-from vitrine.explainers.loading import read_config
+from vitrine.explainers.config_file import read_config, read_heads
 from vitrine.explainers.srae.x_features import XFeatureExplainer
 
 
@@ -31,7 +29,7 @@ def take_over_heads(explainer: Explainer, folder: Path) -> None:
     explainer.classes = list(config["classes"])
     saved = {"explainer": config["explainer"]}
     if isinstance(explainer, XFeatureExplainer) and explainer.options.explained_classes == "by_name":
-        explainer.explain_classes(config["options"]["explained_classes"])
+        explainer.explain_classes(config["options"].get("explained_classes", []))
     options = {"explainer": type(explainer).__name__}
     if saved == options:
         saved |= explainer.options_type.from_dict(config["options"]).to_dict()
@@ -39,19 +37,19 @@ def take_over_heads(explainer: Explainer, folder: Path) -> None:
     if meaning_of(saved) != meaning_of(options):
         raise ValueError(_heads_do_not_fit(folder, saved, options))
     try:
-        explainer.load_head_state(load_file(folder / HEADS_NAME))
+        explainer.load_head_state(read_heads(folder))
     except ValueError as error:
-        raise ValueError(_heads_do_not_fit(folder, saved, options)) from error
+        raise ValueError(_heads_do_not_fit(folder, saved, options, str(error).rstrip("."))) from error
 
 
-def _heads_do_not_fit(folder: Path, saved: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+def _heads_do_not_fit(folder: Path, saved: Mapping[str, Any], options: Mapping[str, Any], reason: str = "") -> str:
     other = [
         f"{name} is {saved[name]}, not {options[name]}"
         for name in options
         if name in saved and saved[name] != options[name]
     ]
     return (
-        f"model.init_args.init_from {folder}: the saved heads do not fit: {'; '.join(other) or 'their sizes differ'}; give"
+        f"model.init_args.init_from {folder}: the saved heads do not fit: {'; '.join(other) or reason}; give"
         " the options that they were trained with, or another folder."
     )
 

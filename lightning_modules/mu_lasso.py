@@ -24,7 +24,7 @@ from vitrine.core.explanation import Explanation
 from vitrine.core.options import Range
 from vitrine.core.precision import without_autocast
 from vitrine.core.progress import progress_bar
-from vitrine.explainers.loading import read_config
+from vitrine.explainers.config_file import read_config
 from vitrine.explainers.mu_lasso.explainer import MuLassoExplainer, MuLassoOptions
 from vitrine.explainers.mu_lasso.fit import (
     MuLassoFit,

@@ -1,6 +1,7 @@
 """Every shipped configuration runs, every model file with every data file, and every overlay."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import torch
 import yaml
 from torch import Tensor
 
-from lightning_modules.base import ExplainerModule
+import vitrine
+from lightning_modules.base import EXPORTED, ExplainerModule
 from tests.helpers.commands import (
     ROOT,
     SMALL,
@@ -47,7 +49,11 @@ def test_every_shipped_config_runs(name: str, weights: Path) -> None:
     args = ["-c", f"configs/{name}", *SMALL, *SMALL_IMAGES, *SMALL_MODELS.get(config["model"]["class_path"], [])]
     if backbone.get("weights") in {"DEFAULT", "data/places_vgg16.pth"}:  # no download in tests, nor 540 MB written
         args += ["--model.init_args.backbone.weights=null"]
-    fit_and_test(*args, *STAND_INS.get(name, []))
+    exported = fit_and_test(*args, *STAND_INS.get(name, [])) / EXPORTED
+    if exported.is_dir():
+        moved = shutil.move(exported, weights / "moved")
+        shutil.rmtree(weights / "runs")  # with the classifiers
+        vitrine.load(moved, allow=("tests.helpers.",))
 
 
 def test_the_papers_classifier_for_voc(workplace: Path) -> None:

@@ -68,6 +68,7 @@ from tests.helpers.commands import (
         (["-c", "configs/nowhere.yaml"], ["config: File does not exist", "configs/nowhere.yaml"]),
         (["--model.init_args.training.beta", "${no_such_key}"], ["training.beta: ", "'no_such_key'"]),
         (["--model.init_args.backbone.name", "resnet17"], ["'resnet17'", "resnet18"]),
+        (["--model.init_args.backbone.name", "os:system"], ["'os:system' is a", "no class of torch's Module"]),
         (["--model.init_args.backbone.weights", "nowhere.pth"], ["nowhere.pth does not exist"]),
         (["--model.init_args.srae.layer", "featurs"], ["'featurs'", "features"]),
         (["--data.init_args.shards", "nowhere"], ["nowhere holds no shards"]),

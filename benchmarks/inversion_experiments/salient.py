@@ -38,7 +38,7 @@ from vitrine.data.shards.converters.cub import list_cub
 from vitrine.data.shards.converters.saliency import SPLITS, list_saliency
 from vitrine.data.shards.images import decode
 from vitrine.data.shards.masks import encode_mask
-from vitrine.data.shards.sample import Sample
+from vitrine.data.shards.sample import Sample, upright_boxes
 from vitrine.metrics import SaliencyDetection
 from vitrine.metrics.functional import box_region
 
@@ -114,8 +114,9 @@ def mask_of(sample: Sample, size: int) -> Tensor:
 def boxes_of(sample: Sample, size: int) -> Tensor:
     """What a sample's boxes cover, squashed."""
     with Image.open(path_of(sample)) as image:
-        sides = torch.tensor([image.width, image.height] * 2)
-    return box_region(torch.tensor(sample.boxes, dtype=torch.float64).reshape(-1, 4) * size / sides, (size, size))
+        boxes, sides = upright_boxes(sample, image)
+    corners = torch.tensor(boxes, dtype=torch.float64).reshape(-1, 4)
+    return box_region(corners * size / torch.tensor(sides * 2), (size, size))
 
 
 def figures_of(maps: Tensor, masks: Tensor) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from benchmarks.method_maps import spread
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.data.shards.converters.cub import list_cub
-from vitrine.data.shards.sample import Sample
+from vitrine.data.shards.sample import Sample, upright_boxes
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ def batches(samples: Sequence[Sample], preprocessing: Preprocessing, size: int) 
 
 def _read(sample: Sample, preprocessing: Preprocessing) -> tuple[Tensor, Tensor]:
     with Image.open(path_of(sample)) as picture:
-        sides = torch.tensor([picture.width, picture.height] * 2)
-        boxes = torch.tensor(sample.boxes, dtype=torch.float64).reshape(-1, 4) * preprocessing.size / sides
+        corners, size = upright_boxes(sample, picture)
+        boxes = torch.tensor(corners, dtype=torch.float64).reshape(-1, 4) * preprocessing.size / torch.tensor(size * 2)
         return preprocessing(picture), boxes
 
 

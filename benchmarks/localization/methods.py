@@ -14,7 +14,8 @@ from benchmarks.method_table import METHODS, Entry
 from vitrine.attribution import Method
 from vitrine.attribution.targets import Target
 from vitrine.explainers.base import Explainer
-from vitrine.explainers.loading import load, read_config
+from vitrine.explainers.config_file import read_config
+from vitrine.explainers.loading import load
 
 WHOLE_IMAGE = "WholeImage"
 

@@ -52,11 +52,11 @@ def test_collating_stacks_tensors_and_keeps_lists() -> None:
 ANNOTATED = {"boxes", "parts", "mask", "objects"}
 
 
-def lying(kind: str, tag: int, **changes: Any) -> Any:
+def lying(kind: str, tag: int) -> Any:
     """A sample of a shard whose image does not stand upright, as earlier releases wrote them."""
     stored = pictures.stored_pixels()
-    record = {"label": 0, "width": pictures.WIDTH, "height": pictures.HEIGHT, "boxes": [pictures.BOX]}
-    record |= {"parts": [[*pictures.POINT, 1]]} | changes
+    record: dict[str, Any] = {"label": 0, "width": pictures.WIDTH, "height": pictures.HEIGHT, "boxes": [pictures.BOX]}
+    record["parts"] = [[*pictures.POINT, 1]]
     masks = {"mask.png": pictures.encoded(stored), "objects.png": pictures.encoded(stored.astype("uint16") * 257)}
     image = {"jpg" if kind == "JPEG" else "png": pictures.encoded(stored, kind, tag)}
     return {"__key__": "a", "json": json.dumps(record).encode(), **image, **masks}
@@ -74,9 +74,6 @@ def test_images_that_lie_in_shards_stand_with_their_annotation(split: Split, kin
     assert sample["boxes"].tolist() == [pictures.extent(upright)]
     assert sample["points"].tolist() == [pictures.upright_point(tag)]
     assert sample["boxes"].canvas_size == sample["points"].canvas_size == upright.shape
-    if tag >= 5:
-        raw = lying(kind, tag, width=pictures.HEIGHT, height=pictures.WIDTH, boxes=[pictures.extent(upright)])
-        assert decode(raw, index, "set")["boxes"].tolist() == [pictures.extent(upright)]
 
 
 def test_16_bit_images_are_scaled_and_other_ranges_named(split: Split) -> None:
@@ -86,16 +83,3 @@ def test_16_bit_images_are_scaled_and_other_ranges_named(split: Split) -> None:
     raw["png"] = pictures.encoded(values.astype(np.float32), "TIFF")
     with pytest.raises(SampleError, match="The image of a in set has values from 0 to 65535 as floats"):
         decode(raw, split.index, "set")
-
-
-@pytest.mark.parametrize(
-    ("mask", "message"),
-    [
-        (np.zeros((12, 10), np.uint8), "The mask of a in set is 10 x 12, its image 40 x 24"),
-        (np.arange(960, dtype=np.uint8).reshape(24, 40) % 3, "The mask of a in set does not show which pixels are on"),
-    ],
-)
-def test_a_mask_that_does_not_fit_is_named(split: Split, mask: np.ndarray, message: str) -> None:
-    raw = {**lying("PNG", 1), "mask.png": pictures.encoded(mask)}
-    with pytest.raises(SampleError, match=message):
-        decode(raw, replace(split.index, annotations=["mask"]), "set")

@@ -13,7 +13,7 @@ def uncompiled(model: nn.Module) -> nn.Module:
         model: a network, compiled or not. It is not changed.
 
     Raises:
-        ValueError: for a network of which only parts are compiled.
+        ValueError: for what is no network, and for one of which only parts are compiled.
 
     Example:
         >>> import torch
@@ -21,6 +21,10 @@ def uncompiled(model: nn.Module) -> nn.Module:
         >>> uncompiled(torch.compile(network)) is network
         True
     """
+    if not isinstance(model, nn.Module):
+        raise ValueError(
+            f"model is {model!r:.80}; give an nn.Module, such as vitrine.backbones.FrozenBackbone(name).model."
+        )
     while WRAPPED in dict(model.named_children()):
         model = model.get_submodule(WRAPPED)
     for name, module in model.named_modules():

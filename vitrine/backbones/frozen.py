@@ -12,7 +12,7 @@ from vitrine.backbones.compiled import uncompiled
 from vitrine.backbones.copying import copied_network, weight_digest
 from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.identity import arguments_text, network_identity, structure_digest
-from vitrine.backbones.networks import BackboneOptions, build_network
+from vitrine.backbones.networks import BackboneOptions, built
 from vitrine.backbones.outputs import LogitsHook, OutputChoice, class_logits
 from vitrine.backbones.taps import captured
 from vitrine.backbones.weight_files import load_weights
@@ -75,7 +75,10 @@ class FrozenBackbone(nn.Module):
                 load_weights(model, Path(weights))
         else:
             name = network
-            model = build_network(name, None if weights is None else str(weights), num_classes, arguments)
+            options = BackboneOptions(
+                name, None if weights is None else str(weights), num_classes, dict(arguments or {})
+            )
+            model, num_classes = built(options)
         self.options = BackboneOptions(
             name,
             None if weights is None else str(weights),
@@ -86,7 +89,7 @@ class FrozenBackbone(nn.Module):
         # Not a registered submodule: what nn.Module does not know of, no optimizer, checkpoint or DDP wrapper can touch.
         self.__dict__["model"] = model.eval().requires_grad_(requires_grad=False)
         self.digest = weight_digest(model.state_dict())
-        self._structure = structure_digest(model)
+        self.structure = structure_digest(model)
         self._output = output
         if output is not None:
             model.register_forward_hook(LogitsHook(output))
@@ -94,6 +97,8 @@ class FrozenBackbone(nn.Module):
     model: nn.Module
     arguments: str | None
     """Arguments of the constructor as one text; None for an ``nn.Module``, whose arguments are not known."""
+    structure: str
+    """SHA-256 of the layers with their settings (`structure_digest`)."""
     digest: str
     """SHA-256 of the weights as they were loaded: names, types, shapes and bytes of parameters and buffers."""
 
@@ -125,10 +130,15 @@ class FrozenBackbone(nn.Module):
     @property
     def identity(self) -> dict[str, str]:
         """All that the outputs depend on beside the images, as text by name: weights, arguments, code, precision."""
-        own = {"weights": self.digest, "layers": self._structure}
+        own = {"weights": self.digest, "layers": self.structure}
         if self._output is not None:
             own["output"] = getattr(self._output, "__qualname__", repr(self._output))
         return network_identity(self.options.name, self.options.arguments, self.model) | own
+
+    @property
+    def output_function(self) -> str | None:
+        """Name of the function that takes the logits from the output, where ``output`` is one, which no file can hold."""
+        return getattr(self._output, "__qualname__", repr(self._output)) if callable(self._output) else None
 
     @property
     def belongs_to(self) -> dict[str, str]:
@@ -175,6 +185,6 @@ def check_arguments(*, expected: str | None, actual: str | None) -> None:
     """
     if expected is not None and actual is not None and expected != actual:
         raise ValueError(
-            f"The explainer was trained on a backbone with the arguments {expected}, but this one has {actual}; it computes"
-            " otherwise with the same weights, so give it the arguments that it was trained with."
+            f"The explainer was trained on a backbone with the arguments {expected[:300]}, but this one has {actual[:300]};"
+            " it computes otherwise with the same weights, so give it the arguments that it was trained with."
         )

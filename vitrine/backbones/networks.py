@@ -1,21 +1,29 @@
 """Builds a network by its name: from torchvision, timm, or a class of your own."""
 
-import importlib
-from collections.abc import Mapping
+import inspect
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torchvision
 from torch import nn
 
-from vitrine.backbones.weight_files import WEIGHT_FILE_SUFFIXES, load_weights, recorded_num_classes
+from vitrine.backbones.classifier_layer import replace_classifier
+from vitrine.backbones.state_readings import find_reading, take_over
+from vitrine.backbones.weight_files import is_weight_file, read_weight_file, recorded_num_classes
+from vitrine.core.class_paths import class_named
 from vitrine.core.near_names import near_names
 from vitrine.core.options import Count, Options
 
 MOVED_CLASSES = {"vitrine.an8flower.network:FlowerNet": "vitrine.data.an8flower.network:FlowerNet"}
 """Today's names of networks that explainers and configurations saved earlier still name."""
+PACKAGE_NETWORKS = frozenset({*MOVED_CLASSES, *MOVED_CLASSES.values()})
+"""Names of the networks that come with this package."""
+READS_WEIGHTS = {"weights", "weights_backbone", "checkpoint_path", "cache_dir"}
+"""Arguments of torchvision's and timm's networks that read files or download, as those do that begin with ``pretrained``."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +32,11 @@ class BackboneOptions(Options):
 
     Args:
         name: a torchvision name (``resnet18``), a timm name (``timm:resnet18d``), or a class of your own
-            (``package.module:Class``).
-        weights: a torchvision entry (``IMAGENET1K_V1``, ``DEFAULT``), ``pretrained`` for timm, or a local ``.pth``,
-            ``.pt`` or ``.safetensors`` file with a state dict; random weights without it.
-        num_classes: number of logits; without it as many as the weight file says that it has (those written by this
-            project do), else the network's own default.
+            (``package.module:Class``), which inherits ``torch.nn.Module``.
+        weights: a torchvision entry (``IMAGENET1K_V1``, ``DEFAULT``), ``pretrained`` for timm, or a local file that holds a
+            state dict (``.safetensors``, ``.pth``, ``.pt``, ``.bin``, ``.ckpt``, ``.pth.tar``), under any prefix or entry
+            (`find_reading`); random weights without it.
+        num_classes: number of logits; without it as many as the weight file has, else the network's own default.
         arguments: further keyword arguments of the network's constructor.
         output: which part of the network's output holds the logits, where it is no tensor: a key, an attribute, or a place
             in a tuple (see `class_logits`).
@@ -43,13 +51,17 @@ class BackboneOptions(Options):
     @property
     def weight_file(self) -> Path | None:
         """The local file that ``weights`` names, if it names one."""
-        return Path(self.weights) if self.weights and Path(self.weights).suffix in WEIGHT_FILE_SUFFIXES else None
+        return Path(self.weights) if self.weights and is_weight_file(self.weights) else None
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the name is that of a class."""
+        return ":" in self.name and not self.name.startswith("timm:")
 
     @property
     def has_random_weights(self) -> bool:
         """Whether the weights are those that a constructor draws; a class of your own may read weights itself."""
-        is_own = ":" in self.name and not self.name.startswith("timm:")
-        return self.weights is None and (not is_own or self._differs_by_seed)
+        return self.weights is None and (not self.is_own or self._differs_by_seed)
 
     @property
     def _differs_by_seed(self) -> bool:
@@ -61,29 +73,60 @@ class BackboneOptions(Options):
         return any(not torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
+class Built(NamedTuple):
+    """A network that was built by its name."""
+
+    model: nn.Module
+    num_classes: int | None
+    """As asked for, or as the weight file has it; None where it is the network's own default."""
+
+
 def build_network(
     name: str, weights: str | None = None, num_classes: int | None = None, arguments: Mapping[str, Any] | None = None
 ) -> nn.Module:
     """Builds a network by name and loads its weights; the arguments are those of `BackboneOptions`.
 
     Raises:
-        ValueError: for an unknown name or table entry, or a state dict that does not fit.
+        ValueError: for an unknown name or table entry, one that is no ``nn.Module``, arguments that it does not take, or a
+            state dict that does not fit.
         FileNotFoundError: where the weight file does not exist.
         ModuleNotFoundError: where timm is asked for and not installed.
     """
-    options = BackboneOptions(name, weights, num_classes, dict(arguments or {}))
-    num_classes = num_classes or recorded_num_classes(options.weight_file)
-    keywords = dict(options.arguments) | ({} if num_classes is None else {"num_classes": num_classes})
-    table_entry = None if options.weight_file else weights
-    if name.startswith("timm:"):
-        model = _build_timm(name.removeprefix("timm:"), table_entry, keywords)
-    elif ":" in name:
-        model = _build_own(name, table_entry, keywords)
-    else:
-        model = _build_torchvision(name, table_entry, keywords)
-    if options.weight_file:
-        load_weights(model, options.weight_file)
-    return model
+    return built(BackboneOptions(name, weights, num_classes, dict(arguments or {}))).model
+
+
+def built(options: BackboneOptions) -> Built:
+    """What `build_network` gives, with the number of logits that it was built for."""
+    file = options.weight_file
+    num_classes = options.num_classes or recorded_num_classes(file)
+    if file is None:
+        return Built(_build(options, num_classes), num_classes)
+    content = read_weight_file(file)
+    model = _build(options, num_classes)
+    reading = find_reading(content, model, file)
+    if reading.num_classes is not None and options.num_classes is None:
+        num_classes = reading.num_classes
+        model = _build(options, num_classes)
+        reading = find_reading(content, model, file)
+    take_over(model, reading, file)
+    return Built(model, num_classes)
+
+
+def _build(options: BackboneOptions, num_classes: int | None) -> nn.Module:
+    """The network, with weights of a table or random ones."""
+    entry = None if options.weight_file else options.weights
+    keywords = dict(options.arguments)
+    if options.is_own:
+        return _build_own(options.name, entry, keywords, num_classes)
+    for argument in keywords:
+        if argument in READS_WEIGHTS or argument.startswith("pretrained"):
+            raise ValueError(
+                f"arguments.{argument} of network {options.name!r} is not taken; give its weights as weights."
+            )
+    keywords |= {} if num_classes is None else {"num_classes": num_classes}
+    if options.name.startswith("timm:"):
+        return _build_timm(options.name.removeprefix("timm:"), entry, keywords)
+    return _build_torchvision(options.name, entry, keywords)
 
 
 def _build_torchvision(name: str, entry: str | None, keywords: dict[str, Any]) -> nn.Module:
@@ -97,13 +140,12 @@ def _build_torchvision(name: str, entry: str | None, keywords: dict[str, Any]) -
     table = torchvision.models.get_model_weights(name)
     if entry is not None and entry != "DEFAULT" and entry not in table.__members__:
         raise ValueError(
-            f"weights {entry!r} are neither a file ending in .pth, .pt or .safetensors nor one of torchvision's"
+            f"weights {entry!r} are neither a file ending in .pth, .pt, .ckpt, .bin or .safetensors nor one of torchvision's"
             f" for {name}: {', '.join(table.__members__)}."
         )
     if name in {"googlenet", "inception_v3"} and entry is None:
         keywords.setdefault("init_weights", False)  # torchvision warns of the slow initialisation otherwise
-    model: nn.Module = torchvision.models.get_model(name, weights=entry, **keywords)
-    return model
+    return _called(name, torchvision.models.get_model, name, weights=entry, **keywords)
 
 
 def _build_timm(name: str, entry: str | None, keywords: dict[str, Any]) -> nn.Module:
@@ -113,20 +155,42 @@ def _build_timm(name: str, entry: str | None, keywords: dict[str, Any]) -> nn.Mo
         raise ModuleNotFoundError(f"Backbone 'timm:{name}' needs timm: pip install 'vitrine[timm]'") from error
     if entry not in {None, "pretrained"}:
         raise ValueError(f"weights {entry!r} are unknown to timm; give 'pretrained' or a local file.")
-    if not timm.is_model(name):
+    if not re.fullmatch(r"[\w.-]+", name) or not timm.is_model(name):  # hf-hub: and local-dir: name files of others
         near = ", ".join(timm.list_models(f"*{name.split('_', maxsplit=1)[0]}*")[:8]) or "see timm.list_models()"
         raise ValueError(f"timm has no model named {name!r}; near names: {near}.")
-    model: nn.Module = timm.create_model(name, pretrained=entry is not None, **keywords)
+    return _called(f"timm:{name}", timm.create_model, name, pretrained=entry is not None, **keywords)
+
+
+def _build_own(name: str, entry: str | None, keywords: dict[str, Any], num_classes: int | None) -> nn.Module:
+    if entry is not None:
+        raise ValueError(
+            f"weights {entry!r} of {name} must be a local file ending in .pth, .pt, .ckpt or .safetensors."
+        )
+    kind = class_named(MOVED_CLASSES.get(name, name), nn.Module, "Backbone")
+    if num_classes is None or _takes_num_classes(kind):
+        return _called(name, kind, **keywords, **({} if num_classes is None else {"num_classes": num_classes}))
+    model = _called(name, kind, **keywords)
+    replace_classifier(model, num_classes)
     return model
 
 
-def _build_own(name: str, entry: str | None, keywords: dict[str, Any]) -> nn.Module:
-    module_name, _, class_name = MOVED_CLASSES.get(name, name).partition(":")
-    if entry is not None:
-        raise ValueError(f"weights {entry!r} of {name} must be a local file ending in .pth, .pt or .safetensors.")
+def _takes_num_classes(kind: type[nn.Module]) -> bool:
+    parameters = inspect.signature(kind).parameters.values()
+    return any(one.name == "num_classes" or one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters)
+
+
+def _called(name: str, constructor: Callable[..., Any], *args: Any, **keywords: Any) -> nn.Module:
+    """What a constructor gives, its errors as one sentence."""
     try:
-        network = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"Backbone {name!r} cannot be imported: {error}.") from error
-    model: nn.Module = network(**keywords)
+        model = constructor(*args, **keywords)
+    except (OSError, ImportError):
+        raise  # of a download or a file, or of a library that is not installed
+    except Exception as error:  # constructors of others raise what they like
+        given = {key: value for key, value in keywords.items() if key not in {"weights", "pretrained"}}
+        told = (str(error).strip().splitlines() or [""])[0][:300].rstrip(".")
+        raise ValueError(
+            f"Network {name!r} cannot be built with the arguments {given}: {type(error).__name__}: {told}."
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"Network {name!r} is a {type(model).__name__} when it is built, no torch.nn.Module.")
     return model

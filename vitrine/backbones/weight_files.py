@@ -1,92 +1,98 @@
-"""Weight files: state dicts read from .safetensors, .pth and .pt, and loaded strictly."""
+"""Weight files: tensors read from .safetensors, .pth, .ckpt and the like without unpickling, and loaded into a network."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-WEIGHT_FILE_SUFFIXES = {".pth", ".pt", ".safetensors"}
+from vitrine.backbones.state_readings import find_reading, take_over
+
+WEIGHT_FILE_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".pth.tar", ".pt.tar", ".tar")
+"""Ends of the names of weight files, in lower case."""
+
+
+def is_weight_file(name: str) -> bool:
+    """Whether a text names a local file of weights, rather than an entry of a public table."""
+    return name.lower().endswith(WEIGHT_FILE_SUFFIXES)
 
 
 def recorded_num_classes(path: Path | None) -> int | None:
-    """The number of classes that a ``.safetensors`` file says that it has; None where it says nothing."""
-    recorded = _metadata(path).get("num_classes")
-    return None if recorded is None else int(recorded)
+    """The number of classes that a ``.safetensors`` file says that it has; None where it says nothing that makes sense."""
+    recorded = _metadata(path).get("num_classes", "")
+    return int(recorded) if re.fullmatch(r"[1-9]\d{0,8}", recorded) else None
 
 
 def recorded_classes(path: Path | None) -> list[str]:
     """The class names that a ``.safetensors`` file says that it has, by logit; empty where it says nothing."""
-    return _metadata(path).get("classes", "").splitlines()
+    recorded = _metadata(path).get("classes", "")
+    return recorded.split("\n") if recorded else []
 
 
 def _metadata(path: Path | None) -> dict[str, str]:
-    if path is None or path.suffix != ".safetensors" or not path.is_file():
+    if path is None or path.suffix.lower() != ".safetensors" or not path.is_file():
         return {}
     try:
         with safe_open(path, framework="pt") as file:
             return file.metadata() or {}
-    except SafetensorError:
+    except (SafetensorError, OSError):
         return {}  # reading the tensors will say what is wrong
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Loads a local state dict into a model, strictly.
+    """Loads a local file into a model, strictly: exactly one reading of it has to fit (`find_reading`).
 
     Raises:
         FileNotFoundError: where the file does not exist.
-        ValueError: where it is no state dict, or not this model's.
+        ValueError: where it holds no tensors by name, not this model's, or such that make no sense.
     """
-    state = read_state_dict(path)
-    _check_fit(model.state_dict(), state, path)
-    model.load_state_dict(state)
+    reading = find_reading(read_weight_file(path), model, path)
+    take_over(model, reading, path)
 
 
-def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Reads a state dict from ``.safetensors``, or from ``.pth`` / ``.pt`` without running what is pickled in it.
+def read_weight_file(path: Path) -> dict[str, Any]:
+    """All that a file holds by name: tensors, or mappings that hold some. What is pickled in it is never run.
 
     Raises:
         FileNotFoundError: where the file does not exist.
-        ValueError: where it holds anything but tensors by name.
+        ValueError: where it cannot be read, holds objects other than tensors and plain values, or none by name.
     """
     if not path.is_file():
         raise FileNotFoundError(f"Weight file {path} does not exist.")
     try:
-        state = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
-    except (SafetensorError, RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
-        raise ValueError(f"Weight file {path} cannot be read as a state dict: {_first_line(error)}") from error
-    except Exception as error:
-        if type(error).__name__ == "UnpicklingError":
-            raise ValueError(f"Weight file {path} holds more than tensors; save model.state_dict() alone.") from error
-        raise
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        content = load_file(path) if _is_safetensors(path) else _loaded(path)
+    except Exception as error:  # torch.load and its unpickler raise errors of many types for damaged files
+        raise ValueError(f"Weight file {path} {_why_unreadable(error)}.") from error
+    if not isinstance(content, Mapping) or not any(isinstance(value, Tensor | Mapping) for value in content.values()):
         raise ValueError(f"Weight file {path} does not hold a state dict; save model.state_dict().")
-    return dict(state)
+    return {key: value for key, value in content.items() if isinstance(key, str)}
 
 
-def _check_fit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Path) -> None:
-    # Older checkpoints lack this counter, which nothing at inference reads; load_state_dict fills it in.
-    missing = [key for key in expected if key not in state and not key.endswith("num_batches_tracked")]
-    surplus = [key for key in state if key not in expected]
-    if missing or surplus:
-        what = f"lacks {missing[0]!r}" if missing else f"has {surplus[0]!r}, which the network does not"
-        raise ValueError(
-            f"Weight file {path} does not fit the network: it {what}"
-            f" ({len(missing)} keys missing, {len(surplus)} too many)."
-        )
-    for key, value in state.items():
-        if value.shape != expected[key].shape:
-            raise ValueError(
-                f"Weight file {path} does not fit the network: {key!r} has shape {tuple(value.shape)} there and"
-                f" {tuple(expected[key].shape)} here; is num_classes right?"
-            )
+def _loaded(path: Path) -> Any:
+    with path.open("rb") as file:  # by its name, torch would read one that ends in .safetensors as such
+        return torch.load(file, map_location="cpu", weights_only=True)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _is_safetensors(path: Path) -> bool:
+    """By what the file begins with: archives and pickles of torch under any name are read as what they are."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    is_torch = start.startswith((b"PK", b"\x80"))
+    return start[8:] == b"{" or (path.suffix.lower() == ".safetensors" and not is_torch)
+
+
+def _why_unreadable(error: Exception) -> str:
+    text = str(error).strip()
+    remedy = "save the state dict alone: torch.save(model.state_dict(), FILE)"
+    if "TorchScript" in text:
+        return f"is a TorchScript archive, which is code; {remedy}"
+    if type(error).__name__ == "UnpicklingError" and (name := re.search(r"GLOBAL ([\w.]+)", text)):
+        return f"holds more than tensors and plain values, namely {name[1]}, which is not unpickled; {remedy}"
+    if type(error).__name__ == "UnpicklingError" and "nsupported" in text:
+        return f"holds more than tensors and plain values; {remedy}"
+    shown = text.splitlines()[0].rstrip(".") if text else type(error).__name__
+    return f"cannot be read as a state dict: {shown}"

@@ -4,7 +4,7 @@ import json
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,8 +20,10 @@ from vitrine.core.atomic_io import atomic_folder
 from vitrine.core.explanation import Explanation
 from vitrine.core.image_inputs import check_images, run_errors_named
 from vitrine.core.options import Options
+from vitrine.core.tensor_checks import check_tensors
 from vitrine.data.feature_store import FeatureExtractor
 from vitrine.data.preprocessing import Preprocessing
+from vitrine.explainers.backbone_entry import backbone_entry, save_backbone, stands_in_a_table
 from vitrine.explainers.names import NAMES_NAME, Names, has_names, read_names, write_joined_names
 
 FORMAT_VERSION = 1
@@ -190,14 +192,20 @@ class Explainer(nn.Module, ABC):
             bundle_backbone: whether the backbone's weights go in too, as ``backbone.safetensors``. Without it they do
                 unless they stand in a public table, where their name is enough to get them again.
             metadata: further JSON entries, such as figures of the training run.
+
+        Raises:
+            ValueError: for heads that are NaN or infinite.
         """
         with atomic_folder(Path(folder), marker=CONFIG_NAME) as partial:
             self._write(partial, bundle_backbone=bundle_backbone, metadata=metadata or {})
             self._write_names(partial, replaced=Path(folder))
 
     def _write(self, folder: Path, *, bundle_backbone: bool | None, metadata: dict[str, Any]) -> None:
-        options = self.backbone.options
-        in_a_table = options.weights is not None and options.weight_file is None
+        is_bundled = not stands_in_a_table(self.backbone) if bundle_backbone is None else bundle_backbone
+        heads = {name: value.contiguous() for name, value in self.head_state().items()}
+        check_tensors(heads, heads, f"The heads of this {type(self).__name__} are not saved")
+        entry = backbone_entry(self.backbone, is_bundled=is_bundled)
+        known = json.loads(self.backbone.arguments or "{}")
         config = {
             "format_version": FORMAT_VERSION,
             "explainer": type(self).__name__,
@@ -205,18 +213,16 @@ class Explainer(nn.Module, ABC):
             "options": self.options.to_dict(),
             "classes": self.classes,
             "multi_label": self.multi_label,
-            "backbone": asdict(options),
+            "backbone": entry,
             "weight_digest": self.backbone.digest,
-            "backbone_arguments": self.backbone.arguments,
+            "backbone_arguments": self.backbone.arguments if entry["arguments"] == known else None,
             "preprocessing": self.preprocessing.to_dict() if self.preprocessing else None,
             "metadata": metadata,
         }
         (folder / CONFIG_NAME).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        save_file({name: value.contiguous() for name, value in self.head_state().items()}, folder / HEADS_NAME)
-        if bundle_backbone if bundle_backbone is not None else not in_a_table:
-            weights = self.backbone.model.state_dict()
-            state = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
-            save_file(state, folder / BACKBONE_NAME)
+        save_file(heads, folder / HEADS_NAME)
+        if is_bundled:
+            save_backbone(self.backbone, folder / BACKBONE_NAME, self.classes)
 
     def _write_names(self, folder: Path, replaced: Path) -> None:
         kept_name = write_joined_names(folder, replaced, self.heatmap_names, self.heatmap_counts())
@@ -250,7 +256,7 @@ class Explainer(nn.Module, ABC):
         """Takes over learned tensors.
 
         Raises:
-            ValueError: where they belong to another kind or size of head.
+            ValueError: where they belong to another kind or size of head, or are NaN, infinite or of another type.
         """
         state = self.with_current_names(state)
         heads = self.head_state()
@@ -259,6 +265,8 @@ class Explainer(nn.Module, ABC):
         ]
         if differing:
             raise ValueError(f"The saved heads do not fit this {type(self).__name__}: {differing[0]!r} differs.")
+        buffers = {name for name, _ in self.named_buffers()}
+        check_tensors(state, heads, f"The saved heads of this {type(self).__name__} are damaged", buffers)
         self.load_state_dict(state, strict=False)
 
 

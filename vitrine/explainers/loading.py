@@ -1,17 +1,19 @@
 """Loads explainers that were saved: ``vitrine.load``."""
 
-import json
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
 from torch import nn
 
 from vitrine.backbones.frozen import FrozenBackbone, check_arguments, check_digest
-from vitrine.backbones.networks import BackboneOptions
+from vitrine.backbones.networks import MOVED_CLASSES, PACKAGE_NETWORKS, BackboneOptions
+from vitrine.core.class_paths import allowed_entries, class_named, is_allowed
 from vitrine.data.preprocessing import Preprocessing
-from vitrine.explainers.base import BACKBONE_NAME, CONFIG_NAME, FORMAT_VERSION, HEADS_NAME, Explainer
+from vitrine.explainers.backbone_entry import FUNCTION
+from vitrine.explainers.base import BACKBONE_NAME, CONFIG_NAME, Explainer
+from vitrine.explainers.config_file import first_line, made, read_config, read_heads
 from vitrine.explainers.names import NAMES_NAME
 
 
@@ -21,8 +23,13 @@ def load(
     backbone: FrozenBackbone | nn.Module | str | Path | None = None,
     device: str = "cpu",
     explainer: type[Explainer] | None = None,
+    allow: str | Iterable[str] = (),
 ) -> Explainer:
     """Loads an explainer that `Explainer.save` wrote.
+
+    Networks of torchvision, of timm and of this package are built by the name that ``explainer.json`` says. A class of
+    anybody else is neither imported nor called unless its module is allowed, and then only where it inherits
+    ``torch.nn.Module``: the file may come from somebody else.
 
     Args:
         folder: holds ``explainer.json`` and ``explainer.safetensors``.
@@ -30,11 +37,14 @@ def load(
             they have moved or were never in a file.
         device: where to put it.
         explainer: its class, where that is an own one whose module is not imported.
+        allow: what may be imported for classes that ``explainer.json`` names, of the network and of the explainer:
+            ``"my_package."`` for a package and all in it, ``"my_package.networks"`` for one module,
+            ``"my_package.networks:MyNet"`` for one class.
 
     Raises:
         FileNotFoundError: where the folder or the backbone's weights are not there.
-        ValueError: where a file is damaged, names do not fit the explainer, its class is not known, or the backbone's
-            weights are not those that it was trained on.
+        ValueError: where a file is damaged, names do not fit the explainer, its class or that of its network is not known and
+            not allowed, or the backbone's weights are not those that it was trained on.
 
     Example:
         >>> import tempfile
@@ -49,23 +59,29 @@ def load(
         ...     type(load(f"{folder}/explainer", backbone=model)).__name__
         'SRAEExplainer'
     """
-    folder = Path(folder)
+    folder, allowed = Path(folder), allowed_entries(allow)
     config = read_config(folder)
-    network = _backbone(folder, config, backbone)
+    preprocessing = config["preprocessing"]
+    if preprocessing is not None:
+        preprocessing = made(folder, "preprocessing", lambda: Preprocessing.from_dict(config["preprocessing"]))
+    kind = explainer or _registered(folder, config, allowed)
+    if not isinstance(kind, type) or not issubclass(kind, Explainer):
+        raise ValueError(f"explainer is {kind!r}; give the explainer's class, which inherits Explainer.")
+    options = made(folder, "options", lambda: kind.options_type.from_dict(config["options"]))
+    network = _backbone(folder, config, backbone, allowed)
     check_digest(expected=config["weight_digest"], actual=network.digest)
     check_arguments(expected=config.get("backbone_arguments"), actual=network.arguments)
-    preprocessing = config["preprocessing"] and Preprocessing.from_dict(config["preprocessing"])
-    kind = explainer or _registered(folder, config)
-    options = kind.options_type.from_dict(config["options"])
-    loaded = kind(network, options, classes=config["classes"], preprocessing=preprocessing)
+    loaded = made(
+        folder, kind.__name__, lambda: kind(network, options, classes=config["classes"], preprocessing=preprocessing)
+    )
     loaded.multi_label = config.get("multi_label", False)
-    loaded.load_head_state(load_file(folder / HEADS_NAME))
+    loaded.load_head_state(read_heads(folder))
     if (folder / NAMES_NAME).is_file():
         loaded.read_heatmap_names(folder / NAMES_NAME)
     return loaded.to(device).eval()
 
 
-def _registered(folder: Path, config: dict[str, Any]) -> type[Explainer]:
+def _registered(folder: Path, config: dict[str, Any], allow: Sequence[str]) -> type[Explainer]:
     """The class of a saved explainer: by its path, or by its name where it moved in this package or no path was saved."""
     name, path = config["explainer"], config.get("class_path", "")
     if path in Explainer.registered:
@@ -74,37 +90,34 @@ def _registered(folder: Path, config: dict[str, Any]) -> type[Explainer]:
         moved = registered.startswith("vitrine.") and path.startswith("vitrine.")
         if kind.__name__ == name and (moved or not path):
             return kind
+    if path and is_allowed(path, allow):
+        return class_named(path, Explainer, "Explainer", allow)  # type: ignore[type-abstract]
     module, _, class_name = path.partition(":")
     remedy = f"pass its class: vitrine.load(..., explainer={class_name or name})"
     if module not in {"", "__main__"}:
-        remedy = f"import {module} before, or {remedy}"
+        remedy = f"import {module} before, or {remedy}, or allow its module: allow=({module!r},)"
     raise ValueError(f"{folder / CONFIG_NAME} is of the explainer {path or name!r}, which is not known here; {remedy}.")
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """Reads and checks ``explainer.json``; the errors are those of `load`."""
-    for path in (folder / CONFIG_NAME, folder / HEADS_NAME):
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} does not exist; give the folder that an explainer was saved to.")
-    try:
-        config: dict[str, Any] = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{folder / CONFIG_NAME} is not valid JSON: {error}.") from error
-    if config.get("format_version") != FORMAT_VERSION:
-        raise ValueError(
-            f"{folder / CONFIG_NAME} has format version {config.get('format_version')}, this release reads {FORMAT_VERSION}."
-        )
-    return config
-
-
 def _backbone(
-    folder: Path, config: dict[str, Any], backbone: FrozenBackbone | nn.Module | str | Path | None
+    folder: Path,
+    config: dict[str, Any],
+    backbone: FrozenBackbone | nn.Module | str | Path | None,
+    allow: Sequence[str],
 ) -> FrozenBackbone:
     if isinstance(backbone, FrozenBackbone):
         return backbone
+    options = made(folder, "backbone", lambda: BackboneOptions.from_dict(config["backbone"]))
+    if str(options.output).startswith(FUNCTION):
+        raise ValueError(
+            f"The logits of {folder} are what the {options.output} takes from its network's output; pass both:"
+            " vitrine.load(..., backbone=FrozenBackbone(NETWORK, output=FUNCTION))."
+        )
     if isinstance(backbone, nn.Module):
-        return FrozenBackbone(backbone)
-    options = BackboneOptions.from_dict(config["backbone"])
+        return FrozenBackbone(backbone, output=options.output)
+    if backbone is not None and not isinstance(backbone, str | Path):
+        raise ValueError(f"backbone is {backbone!r}; give the network itself, or a file with its weights.")
+    _check_may_be_built(folder, options, allow)
     bundled = folder / BACKBONE_NAME
     if backbone is not None:
         options = replace(options, weights=str(backbone))
@@ -115,4 +128,26 @@ def _backbone(
             f"The backbone's weights {options.weight_file} of {folder} are not there any more;"
             " give their file as vitrine.load(..., backbone=FILE)."
         )
-    return FrozenBackbone.from_options(options)
+    try:
+        return FrozenBackbone.from_options(options)
+    except ValueError as error:
+        remedy = "pass the network that the explainer was trained on: vitrine.load(..., backbone=NETWORK)"
+        raise ValueError(f"The backbone of {folder} cannot be built: {first_line(error)}; {remedy}.") from error
+
+
+def _check_may_be_built(folder: Path, options: BackboneOptions, allow: Sequence[str]) -> None:
+    """Refuses a class that the caller did not allow, before anything is imported, and one that is no ``nn.Module``.
+
+    Raises:
+        ValueError: with what to pass or to allow.
+    """
+    name = MOVED_CLASSES.get(options.name, options.name)
+    if not options.is_own or name in PACKAGE_NETWORKS:
+        return
+    if not is_allowed(name, allow):
+        module = name.partition(":")[0]
+        raise ValueError(
+            f"{folder / CONFIG_NAME} names the network {name!r}, and no class that such a file names is imported by itself;"
+            f" pass the network: vitrine.load(..., backbone=NETWORK), or allow its module: allow=({module!r},)."
+        )
+    class_named(name, nn.Module, "Backbone", allow)

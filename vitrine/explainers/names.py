@@ -56,7 +56,9 @@ def parse_names(path: Path) -> Names:
         raise FileNotFoundError(f"{path} does not exist; give a file of names such as an exported explainer holds.")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise ValueError(f"{path} is not valid YAML of names: it is nested too deeply.") from None
+    except (yaml.YAMLError, ValueError) as error:  # also of bytes that are no UTF-8, and of dates that do not exist
         raise ValueError(f"{path} is not valid YAML: {_one_line(str(error))}.") from error
     if content is None:
         return {}

@@ -72,14 +72,14 @@ def mask_images(
     the kept pixels, by up to some 20 of 255 levels over a whole image; its Navier-Stokes method reproduces constant images.
 
     Args:
-        images: (B, 3, H, W) RGB, uint8 or float in [0, 1].
+        images: (B, C, H, W), uint8 or float in [0, 1].
         kept: (B, H, W) bool.
         fill: ``inpaint``, or ``black`` without inpainting.
         method: ``telea`` (fast marching, Telea 2004) or ``navier_stokes`` (Bertalmio et al. 2001).
         radius: of the neighbourhood from which a pixel is inpainted, in pixels, 1 to 100.
 
     Returns:
-        (B, 3, H, W) of the images' type, on their device.
+        (B, C, H, W) of the images' type, on their device.
 
     Raises:
         OptionError: for other options.
@@ -113,7 +113,7 @@ def masked_inputs(
     method: Inpainting = "navier_stokes",
     radius: Radius = 3,
 ) -> Tensor:
-    """`mask_images` for (B, 3, H, W) images normalised for the backbone; kept pixels stay bit for bit as they are."""
+    """`mask_images` for (B, C, H, W) images normalised for the backbone; kept pixels stay bit for bit as they are."""
     filled = mask_images(preprocessing.denormalize(images.float()), kept, fill, method, radius)
     normalised = v2.functional.normalize(filled, list(preprocessing.mean), list(preprocessing.std))
     return images.where(kept.to(images.device)[:, None], normalised.to(images.dtype))
@@ -135,7 +135,7 @@ def opencv() -> Any:
 
 
 def _inpaint(pixels: NDArray[np.uint8], holes: NDArray[np.bool_], method: Inpainting, radius: int) -> NDArray[np.uint8]:
-    """(B, H, W, 3) uint8: the images with their (B, H, W) holes inpainted, each by itself."""
+    """(B, H, W, C) uint8: the images with their (B, H, W) holes inpainted, each by itself."""
     cv2 = opencv()
     flag = {"telea": cv2.INPAINT_TELEA, "navier_stokes": cv2.INPAINT_NS}[method]
     # OpenCV releases the interpreter lock, so as many images are inpainted at once as torch may use cores.
@@ -149,5 +149,8 @@ def _inpaint_one(
 ) -> NDArray[np.uint8]:
     if holes.all() or not holes.any():
         return pixels
-    inpainted: NDArray[np.uint8] = cv2.inpaint(np.ascontiguousarray(pixels), holes.astype(np.uint8), radius, flag)
-    return inpainted
+    # OpenCV takes three channels or one.
+    parts = [pixels] if pixels.shape[2] == 3 else np.split(pixels, pixels.shape[2], axis=2)
+    mask = holes.astype(np.uint8)
+    inpainted = [cv2.inpaint(np.ascontiguousarray(part), mask, radius, flag) for part in parts]
+    return np.dstack(inpainted)

@@ -413,6 +413,8 @@ def test_an_explainer_of_ones_own_is_loaded_in_another_process(
         vitrine.load(folder)
     monkeypatch.syspath_prepend(studio)
     monkeypatch.delitem(sys.modules, "shade_studio", raising=False)
+    if arguments[0] == "-c":
+        assert type(vitrine.load(folder, allow=("shade_studio",))).__name__ == "ShadeExplainer"
     from shade_studio import ShadeExplainer, ShadeOptions  # type: ignore[import-not-found]
 
     loaded = vitrine.load(folder, explainer=ShadeExplainer)

@@ -127,6 +127,8 @@ def test_whatever_is_written_is_read(names: Names) -> None:
         ("cat: [leg]", "names.yaml has names for 'cat', which is no explained class; classes: 'ant', 'bee & co: <b>'."),
         ("ant: [a, b]", "names.yaml has 2 names for 'ant', which has 3 heatmaps; give a line for each"),
         ("ant: [a, b", "names.yaml is not valid YAML: "),
+        ("ant: 2020-13-45", "names.yaml is not valid YAML: month"),
+        pytest.param("[" * 5000, "names.yaml is not valid YAML of names: it is nested too deeply", id="deep"),
         ("- a", "names.yaml must hold class names, each with a list of names, got a list."),
         ("ant: red crown", "names.yaml: 'ant' must have a list of names, one a line after a dash, got 'red crown'."),
         ("ant: [a, 3, b]", "names.yaml: 'ant' has the name 3, which is not text; write it in quotes."),

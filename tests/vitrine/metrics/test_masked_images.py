@@ -262,3 +262,14 @@ def test_heatmaps_are_blurred_as_they_are_shown() -> None:
     # A Gaussian of 1 px, 2 % of 50, falls to 5 % of its height at √(2 ln 20) px.
     assert torch.equal(kept_pixels(shown, 0.05)[0], distance <= (2 * math.log(20)) ** 0.5)
     assert torch.equal(display_maps(explanation, 0), heatmaps / 1e-30)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("channels", [1, 4, 6])
+def test_each_channel_is_inpainted_as_one_of_three(method: Any, channels: int) -> None:
+    images = torch.rand(2, channels, 12, 10)
+    kept = torch.rand(2, 12, 10) > 0.4
+    found = mask_images(images, kept, "inpaint", method)
+    for channel in range(channels):
+        grey = images[:, channel : channel + 1].expand(-1, 3, -1, -1)
+        assert torch.equal(found[:, channel], mask_images(grey, kept, "inpaint", method)[:, 0])

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
-from vitrine.data.orientation import Orientation, Size
+from PIL import Image
+
+from vitrine.data.orientation import Orientation, Size, orientation_of, stored_size
 from vitrine.data.shards.boxes import clip_boxes
 from vitrine.data.shards.images import EncodedImage, encode_image, encode_objects
 from vitrine.data.shards.masks import constant_remarks, encode_mask
@@ -114,6 +116,22 @@ def encode_sample(sample: Sample, rules: RecordRules, remarks: Counter[str] | No
             members[f"{sample.key}.{kind}.png"] = placed
             remarks.update(constant_remarks(placed) if kind == "mask" else ())
     return members
+
+
+def upright_boxes(sample: Sample, picture: Image.Image) -> tuple[list[list[float]], Size]:
+    """A sample's boxes on its upright image, and width and height of that, for those who read the image's file themselves.
+
+    Args:
+        sample: with boxes.
+        picture: its image, opened and not yet read.
+
+    Raises:
+        ValueError: where the boxes were drawn on an image of another size.
+    """
+    stored, orientation = stored_size(picture), orientation_of(picture)
+    size = orientation.turned_size(stored)
+    turned = annotation_orientation(sample.annotated_size, EncodedImage(b"", "", *size, orientation), sample.name)
+    return turned.boxes(sample.boxes or (), stored), size
 
 
 def _plain_label(sample: Sample) -> int | list[int]:

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.helpers import oriented_pictures as pictures
 from vitrine.data.shards.rules import RecordRules
-from vitrine.data.shards.sample import Sample, declared_problems, encode_sample, make_key
+from vitrine.data.shards.sample import Sample, declared_problems, encode_sample, make_key, upright_boxes
 
 PixelBytes = Callable[..., bytes]
 
@@ -99,3 +100,14 @@ def test_a_mask_of_another_size_and_a_record_that_breaks_a_rule(picture: PixelBy
         encode_sample(sample, rules("mask"))
     with pytest.raises(ValueError, match=r"sample 'a': .*box"):
         encode_sample(Sample("a", picture(0), 0, boxes=[(5, 5, 1, 1)]), rules("boxes"))
+
+
+@pytest.mark.parametrize("tag", pictures.TAGS)
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
+def test_boxes_on_the_upright_image_of_a_file(kind: str, tag: int) -> None:
+    stored = pictures.stored_pixels()
+    upright = pictures.upright_of(stored, tag)
+    for drawn in (stored, upright)[: 2 if tag >= 5 else 1]:
+        picture = Image.open(io.BytesIO(pictures.encoded(stored, kind, tag)))
+        sample = Sample("a", b"", 0, boxes=[pictures.extent(drawn)], annotated_size=(drawn.shape[1], drawn.shape[0]))
+        assert upright_boxes(sample, picture) == ([pictures.extent(upright)], (upright.shape[1], upright.shape[0]))

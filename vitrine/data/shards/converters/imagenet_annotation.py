@@ -9,6 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from vitrine.data.orientation import Size
+from vitrine.data.shards.boxes import TOLERANCE
 from vitrine.data.shards.documents import read_xml
 from vitrine.data.shards.images import ImageSize
 from vitrine.data.shards.text_lists import read_lines
@@ -94,11 +95,15 @@ def drawn_size(annotated: tuple[float, float], size: ImageSize) -> Size:
 
 
 def scaled(box: Box, annotated: tuple[float, float], size: tuple[int, int]) -> Box:
-    """A box, scaled from the size of the annotated image to that of the stored one; they differ for a few images."""
+    """A box, scaled from the size of the annotated image to that of the stored one; they differ for a few images.
+
+    A box that ends at most a pixel outside of the annotated image ends at its border.
+    """
     if annotated == size or not all(annotated):
         return box
     x_scale, y_scale = size[0] / annotated[0], size[1] / annotated[1]
-    return box[0] * x_scale, box[1] * y_scale, box[2] * x_scale, box[3] * y_scale
+    x1, y1 = (min(end, side) if end <= side + TOLERANCE else end for end, side in zip(box[2:], annotated, strict=True))
+    return box[0] * x_scale, box[1] * y_scale, x1 * x_scale, y1 * y_scale
 
 
 def _read_object(element: ET.Element, path: Path) -> AnnotatedObject:

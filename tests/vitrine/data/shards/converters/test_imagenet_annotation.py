@@ -76,6 +76,7 @@ def test_a_broken_file_is_named(old: str, new: str, message: str, tmp_path: Path
 
 def test_a_box_of_a_picture_of_another_size() -> None:
     assert scaled((2, 3, 4, 6), (10, 10), (20, 5)) == (4, 1.5, 8, 3)
+    assert scaled((2, 3, 11, 12), (10, 10), (40, 40)) == (8, 12, 40, 48)  # a pixel too far, and two
     assert scaled((2, 3, 4, 6), (20, 5), (20, 5)) == (2, 3, 4, 6)
     assert scaled((2, 3, 4, 6), (0, 0), (20, 5)) == (2, 3, 4, 6)  # the file does not say
 
