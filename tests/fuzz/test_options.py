@@ -4,6 +4,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import fields
+from functools import partial
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import pytest
@@ -58,7 +59,7 @@ def calls() -> dict[str, Callable[[], Any]]:
         hints = get_type_hints(kind.__init__, include_extras=True)
         for option in inspect.signature(kind.__init__).parameters:
             for value in bad_values(hints.get(option)):
-                found[f"{name}({option}={value!r})"] = lambda k=kind, o=option, v=value: k(NETWORK, "0", **{o: v})
+                found[f"{name}({option}={value!r})"] = partial(kind, NETWORK, "0", **{option: value})
     for options in (SRAEOptions, SRAETraining, MuLassoOptions, SelectionOptions, InversionOptions):
         found |= calls_of_options(options)
     return found
@@ -68,7 +69,7 @@ def calls_of_options(kind: type[Options]) -> dict[str, Callable[[], Any]]:
     hints = get_type_hints(kind, include_extras=True)
     required = {"layer": "0"} if "layer" in hints else {}
     return {
-        f"{kind.__name__}({field.name}={value!r})": lambda n=field.name, v=value: kind(**{**required, n: v})
+        f"{kind.__name__}({field.name}={value!r})": partial(kind, **{**required, field.name: value})
         for field in fields(kind)
         for value in bad_values(hints[field.name])
     }
@@ -83,7 +84,7 @@ def test_every_number_option_refuses_what_makes_no_sense() -> None:
 
 @pytest.mark.parametrize("name", sorted(all_methods()))
 def test_unknown_options_are_refused(name: str) -> None:
-    kind = all_methods()[name]
+    kind: Any = all_methods()[name]
     assert fault_of(lambda: kind(NETWORK, "0", no_such_option=1)) is None
     assert name == "Center" or fault_of(lambda: kind(NETWORK, "no.such.layer")) is None
     assert fault_of(lambda: kind("resnet18", "0")) is None

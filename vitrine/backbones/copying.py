@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 
@@ -36,7 +36,7 @@ def copied_network(network: nn.Module) -> nn.Module:
 def refuse_uninitialised(network: nn.Module) -> None:
     """Raises ValueError, with its name, for a parameter or buffer that has no values yet."""
     for name, tensor in (*network.named_parameters(), *network.named_buffers()):
-        if isinstance(tensor, UninitializedTensorMixin):
+        if is_lazy(tensor):
             raise ValueError(
                 f"The network's {name!r} has no values yet (a lazy layer); run the network on a batch first."
             )

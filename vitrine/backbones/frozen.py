@@ -119,7 +119,7 @@ class FrozenBackbone(nn.Module):
         """
         check_images(images)
         if mixes_batch(self.model, images):
-            outputs = [self(image, taps) for image in images.split(1)]
+            outputs = [self(image, taps) for image in torch.split(images, 1)]
             logits, all_taps = torch.cat([one.logits for one in outputs]), [one.taps for one in outputs]
             return BackboneOutput(logits, {name: torch.cat([one[name] for one in all_taps]) for name in taps})
         guard, errors = eval_guard(self.model), run_errors_named(self.options.name, images)

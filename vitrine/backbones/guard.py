@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import nn
@@ -53,7 +54,7 @@ def _modes(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         # Only what differs is set: on a small network, setting everything took as long as its forward pass.
-        _run_all((lambda m=module, t=training: _set_mode(m, training=t)) for module, training in modes)
+        _run_all(partial(_set_mode, module, training=training) for module, training in modes)
 
 
 def _set_mode(module: nn.Module, *, training: bool) -> None:
@@ -77,7 +78,7 @@ def _parameters(model: nn.Module, *, freeze: bool) -> Iterator[None]:
                 parameter.grad = None
         yield
     finally:
-        _run_all((lambda entry=entry: _set_gradient(*entry)) for entry in before)
+        _run_all(partial(_set_gradient, *entry) for entry in before)
 
 
 def _set_gradient(parameter: nn.Parameter, requires_grad: bool, grad: torch.Tensor | None) -> None:

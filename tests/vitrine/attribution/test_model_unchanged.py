@@ -1,6 +1,7 @@
 """Every method leaves the model bit-equal: after success, after an error at any pass, and under threads."""
 
 import copy
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -20,6 +21,8 @@ IMAGES = torch.rand(2, 3, 12, 12, generator=torch.Generator().manual_seed(0))
 
 class Running(nn.Module):
     """Subtracts a running mean that it updates at every pass, in evaluation too."""
+
+    mean: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,7 +67,7 @@ class Failing(nn.Module):
         return maps
 
 
-MIDDLES = {
+MIDDLES: dict[str, Callable[[], nn.Module]] = {
     "plain": nn.Identity,
     "norm": lambda: nn.BatchNorm2d(6),
     "dropout": nn.Dropout2d,
@@ -82,9 +85,10 @@ def networks(draw: st.DrawFn) -> nn.Sequential:
     middle = [MIDDLES[name]() for name in draw(st.lists(st.sampled_from(sorted(MIDDLES)), min_size=1, max_size=2))]
     failing = Failing(draw(st.sampled_from([0, 0, 1, 2, 3])))
     body = [nn.Conv2d(3, 6, 3, 2, 1), nn.ReLU(), failing, *middle, nn.Conv2d(6, 6, 1), nn.ReLU()]
-    network = nn.Sequential(nn.Sequential(*body), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4))
+    layers = nn.Sequential(*body)
+    network = nn.Sequential(layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4))
     network.train(draw(st.booleans()))
-    for module in network[0]:
+    for module in layers:
         module.train(draw(st.booleans()))
     for parameter in network.parameters():
         parameter.requires_grad_(draw(st.booleans()))

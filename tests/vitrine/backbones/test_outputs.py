@@ -1,4 +1,5 @@
 import dataclasses
+from collections.abc import Callable
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -6,7 +7,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vitrine.attribution import CAM, RISE, GradCAM, GuidedBackprop, IntegratedGradients, Occlusion, Saliency, ScoreCAM
+from vitrine.attribution import (
+    CAM,
+    RISE,
+    GradCAM,
+    GuidedBackprop,
+    IntegratedGradients,
+    Method,
+    Occlusion,
+    Saliency,
+    ScoreCAM,
+)
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.outputs import OutputChoice, class_logits, logits_given
 from vitrine.explainers import InversionExplainer, InversionOptions, SRAEExplainer, SRAEOptions
@@ -103,7 +114,7 @@ FORMS: dict[str, tuple[Any, OutputChoice | None]] = {
     "maps": (lambda logits: logits[..., None, None] * torch.tensor([[2.0, 0.0], [1.0, 1.0]]), None),
     "function": (lambda logits: {"a": {"b": logits}}, lambda output: output["a"]["b"]),
 }
-METHODS = {
+METHODS: dict[str, Callable[..., Method]] = {
     "Saliency": Saliency,
     "GuidedBackprop": GuidedBackprop,
     "GradCAM": lambda model, **options: GradCAM(model, "features", **options),

@@ -16,6 +16,14 @@ IMAGES = torch.rand(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
 class Writer(nn.Module):
     """Changes its own state in evaluation, in a way that the test chooses."""
 
+    mean: Tensor
+    variance: Tensor
+    low: Tensor
+    high: Tensor
+    ready: Tensor
+    unknown: Tensor
+    sparse: Tensor
+
     def __init__(self, write: Callable[["Writer", Tensor], Tensor]) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.ones(3))
@@ -168,7 +176,7 @@ class LowRank(nn.Linear):
         super().__init__(3, 2)
         self.down, self.up = nn.Parameter(torch.randn(1, 3)), nn.Parameter(torch.randn(2, 1))
         self.merged = False
-        self.weight.requires_grad_(requires_grad=False)
+        self.weight.requires_grad = False
 
     def train(self, mode: bool = True) -> "LowRank":
         super().train(mode)

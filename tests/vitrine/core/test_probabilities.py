@@ -1,6 +1,7 @@
 """Probabilities of one logit and of several labels, wherever a probability is used."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ class Logits(nn.Module):
         torch.manual_seed(seed)
         body = [nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 1)]
         self.body = nn.Sequential(*body)
-        self.body[4].weight.data *= 20
+        self.body[4].get_parameter("weight").data *= 20
         self.form = form
 
     def forward(self, images: Tensor) -> Tensor:
@@ -72,7 +73,7 @@ USES: dict[str, Callable[..., Tensor]] = {
     ),
     "insertion": curve(insertion_curve),
     "deletion": curve(deletion_curve),
-    "box occlusion": curve(lambda *arguments, **options: box_occlusion(*arguments, patch_size=4, **options)),
+    "box occlusion": curve(partial(box_occlusion, patch_size=4)),
     "inversion": of_inversion,
     "inversion by log-probability": lambda *arguments, **options: of_inversion(
         *arguments, score="log_probability", **options
