@@ -10,7 +10,7 @@ from typing_extensions import override
 from datamodules.base import ShardDataModule
 from datamodules.split_sources import ShardsOption, is_set_folder
 from vitrine.data.shards.converter import SampleSet, write_set
-from vitrine.data.shards.converters.folder import SPLITS
+from vitrine.data.shards.converters.split_folders import SPLITS
 from vitrine.data.shards.schema import INDEX_FILE
 
 

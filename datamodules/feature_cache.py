@@ -16,7 +16,8 @@ from datamodules.split import Rows, Split
 from vitrine.core.batch import Batch
 from vitrine.core.locks import LockOwner, file_lock
 from vitrine.data.feature_store import FeatureExtractor, FeatureStore, FeatureTable
-from vitrine.data.feature_store.checking import remove_leftovers
+from vitrine.data.feature_store.checking import damaged_chunks, remove_leftovers
+from vitrine.data.feature_store.chunk_file import chunk_name
 from vitrine.data.preprocessing import Preprocessing
 
 Shapes = tuple[int, int, tuple[int, ...]]
@@ -63,6 +64,9 @@ class FeatureCache:
         if trainer is not None:
             with ExitStack() as stack:
                 self._complete(store, split, extractor, trainer, stack)
+        elif store.exists and (damaged := damaged_chunks(store.folder)):
+            number, what = next(iter(damaged.items()))
+            raise ValueError(f"{store.folder / chunk_name(number)} {what}; fit again, which computes it anew.")
         return store.read()
 
     def store(self, split: Split, extractor: FeatureExtractor) -> FeatureStore:

@@ -6,15 +6,15 @@ from typing_extensions import override
 
 from datamodules.converted import ConvertedDataModule
 from vitrine.data.shards.converter import SampleSet
-from vitrine.data.shards.converters.folder import list_folder
+from vitrine.data.shards.converters.folder import has_split, list_folder
 
 
 class FolderDataModule(ConvertedDataModule):
-    """Class folders; ``root`` holds ``train``, ``test`` and perhaps ``val``, each with one folder of images a class."""
+    """Class folders; ``root`` holds ``train``, ``test`` and perhaps ``val``, or training and so on, each of class folders."""
 
     @override
     def list_split(self, root: Path, split: str) -> SampleSet | None:
-        return list_folder(root, split) if (root / split).is_dir() else None
+        return list_folder(root, split) if has_split(root, split) else None
 
     @override
     def how_to_make_shards(self) -> str:

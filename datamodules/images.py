@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import UnidentifiedImageError
+from pytorch_lightning.utilities import rank_zero_info
 from torch.utils.data import Dataset
 
 from datamodules.damaged import Damaged, SkipCounter, read_or_skip
@@ -19,8 +20,8 @@ from datamodules.samples import Sample, SampleError
 from vitrine.core.picture_files import PictureSizeError
 from vitrine.data.colours import to_mode
 from vitrine.data.preprocessing import Preprocessing
-from vitrine.data.shards.converters.folder import EXTENSIONS
-from vitrine.data.shards.images import decode_upright
+from vitrine.data.shards.images import PICTURE_SUFFIXES, decode_upright
+from vitrine.data.shards.picture_folders import LeftOut, PictureFolder
 
 
 class ImageFolder(Dataset[Sample]):
@@ -42,10 +43,12 @@ class ImageFolder(Dataset[Sample]):
         self.root = root
         self.preprocessing = preprocessing
         self.on_error = on_error
-        images = (path for path in root.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
-        self.paths = sorted(path for path in images if not path.name.startswith("."))
+        left_out = LeftOut()
+        self.paths = sorted(root / path for path, _ in PictureFolder(root, left_out).pictures(root))
         if not self.paths:
-            raise FileNotFoundError(f"predict_root {root} holds no images ({', '.join(sorted(EXTENSIONS))}).")
+            raise FileNotFoundError(f"predict_root {root} holds no images ({', '.join(sorted(PICTURE_SUFFIXES))}).")
+        for note in left_out.notes():
+            rank_zero_info(f"predict_root {root}: {note}")
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from datamodules.images import ImageFolder
-from datamodules.samples import RawSample, collate, record_of
+from datamodules.samples import RawSample, collate
 from datamodules.shard_images import ShardImages
 from datamodules.split import Split
 from vitrine.core.batch import Batch
@@ -29,7 +29,7 @@ def first_of_each_class(split: Split, count: int) -> list[RawSample]:
     spare: list[RawSample] = []  # with several labels a sample may stand in for one whose class another took
     for shard in range(len(split.index.shards)):
         for raw in split.raw_samples(shard):
-            label = record_of(raw)["label"]
+            label = split.record(raw)["label"]
             labels = [label] if isinstance(label, int) else label
             open_classes = [index for index in labels if len(samples_of_class[index]) < quotas[index]]
             if open_classes:

@@ -1,6 +1,5 @@
 """Samples of shards: decoding, and collation into batches."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -17,14 +16,19 @@ from vitrine.core.batch import Batch
 from vitrine.core.picture_files import PictureSizeError, open_picture
 from vitrine.data.colours import Mode, to_mode
 from vitrine.data.orientation import Orientation, Size, orientation_of
+from vitrine.data.shards.rules import RECORD_ANNOTATIONS, RecordRules
 from vitrine.data.shards.schema import BOX_ENTRIES, IMAGE_EXTENSIONS, ShardIndex
+from vitrine.data.shards.stored_sample import missing_members, parse_record, picture_problems
 
 RawSample = dict[str, Any]
-"""An undecoded sample: bytes by file extension, its key under ``__key__``, its place in the split under ``row``."""
+"""An undecoded sample: bytes by file extension, its key under ``__key__``, its shard under ``__url__``, its row."""
 Sample = dict[str, Any]
 """A decoded sample, by the names of `Batch`."""
 LISTED = frozenset({"key", "boxes", *BOX_ENTRIES})
 """Entries of a batch that are lists with an entry per sample."""
+
+_LONGEST_PROBLEM = 300
+_VERIFY = "check its split with python -m vitrine.shards verify, or convert it again"
 
 
 class SampleError(ValueError):
@@ -40,13 +44,50 @@ class SampleError(ValueError):
         super().__init__(message.rpartition(f"{type(self).__name__}: ")[2].strip())
 
 
-def record_of(raw: RawSample) -> dict[str, Any]:
-    """The JSON record of an undecoded sample, a `SampleRecord`."""
-    record: dict[str, Any] = json.loads(raw["json"])
+def record_of(raw: RawSample, folder: Path | str = "a shard") -> dict[str, Any]:
+    """The JSON record of an undecoded sample, a `SampleRecord`; its values are not checked.
+
+    Args:
+        raw: the undecoded sample.
+        folder: of its split, for messages.
+
+    Raises:
+        SampleError: where it has none, or one that cannot be read.
+    """
+    try:
+        return parse_record(raw["json"])
+    except KeyError:
+        raise SampleError(f"{_name(raw, folder)} has no json; {_VERIFY}.") from None
+    except ValueError as error:
+        raise SampleError(f"{_name(raw, folder)}: {error}; {_VERIFY}.") from None
+
+
+def checked_record(raw: RawSample, rules: RecordRules, folder: Path | str) -> dict[str, Any]:
+    """The JSON record of an undecoded sample that has all members and a label of its split.
+
+    Args:
+        raw: the undecoded sample.
+        rules: of the index of its split.
+        folder: of its split, for messages.
+
+    Raises:
+        SampleError: where it does not.
+    """
+    record = record_of(raw, folder)
+    if not any(extension in raw for extension in IMAGE_EXTENSIONS):
+        raise SampleError(f"{_name(raw, folder)} has no image; {_VERIFY}.")
+    _refuse(rules.label_problems(record.get("label")) or missing_members(raw, rules), _name(raw, folder))
     return record
 
 
-def decode(raw: RawSample, index: ShardIndex, folder: Path | str, mode: Mode = "RGB") -> Sample:
+def _refuse(problems: Sequence[str], name: str) -> None:
+    if problems:
+        raise SampleError(f"{name}: {problems[0][:_LONGEST_PROBLEM]}; {_VERIFY}.")
+
+
+def decode(
+    raw: RawSample, index: ShardIndex, folder: Path | str, mode: Mode = "RGB", rules: RecordRules | None = None
+) -> Sample:
     """A sample as tv_tensors, so that geometric transforms apply to its annotation too.
 
     Args:
@@ -54,23 +95,31 @@ def decode(raw: RawSample, index: ShardIndex, folder: Path | str, mode: Mode = "
         index: of its split, which says what it is annotated with.
         folder: of its split, for messages.
         mode: colours of the image.
+        rules: of the index, made from it without them.
 
     Raises:
-        SampleError: for a missing or broken image, or one whose range of values is unknown.
+        SampleError: for a missing or broken image, and where anything else is not as the index and the record say.
     """
-    record = record_of(raw)
-    name = f"{raw['__key__']} in {folder}"
-    extension = next((ext for ext in IMAGE_EXTENSIONS if ext in raw), None)
-    if extension is None:
-        raise SampleError(f"{name} has no image; run python -m vitrine.shards verify {folder}.")
-    stored = _open(raw[extension], name)
+    rules = RecordRules.of_index(index) if rules is None else rules
+    record, name = checked_record(raw, rules, folder), _name(raw, folder)
+    extension = next(extension for extension in IMAGE_EXTENSIONS if extension in raw)
+    stored = _open(raw[extension], extension, record, name)
     orientation = orientation_of(stored)
+    record = {"width": stored.width, "height": stored.height, **record}  # files of others may not have them
+    others = set(RECORD_ANNOTATIONS) - rules.annotations  # which nobody reads
+    _refuse(rules.problems({entry: value for entry, value in record.items() if entry not in others}), name)
     image = tv_tensors.Image(F.pil_to_tensor(_in_mode(orientation.pixels(stored), mode, f"The image of {name}")))
     sample: Sample = {"key": raw["__key__"], "label": _label(record["label"], index), "image": image}
     canvas = _Canvas(stored.size, orientation)
     for annotation in index.annotations:
         sample.update(_ANNOTATIONS[annotation](raw, record, canvas, name))
     return sample
+
+
+def _name(raw: RawSample, folder: Path | str) -> str:
+    """The sample's key, the file name of its shard where that is known, and the folder."""
+    shard = str(raw["__url__"]).rpartition("/")[2] + " of " if "__url__" in raw else ""
+    return f"{raw['__key__']} in {shard}{folder}"
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -92,14 +141,16 @@ def _label(label: int | list[int], index: ShardIndex) -> Tensor:
     return multi_hot
 
 
-def _open(data: bytes, name: str) -> Image.Image:
+def _open(data: bytes, extension: str, record: dict[str, Any], name: str) -> Image.Image:
+    what = {"mask.png": "the mask of ", "objects.png": "the objects of "}.get(extension, "")
     try:
         image = open_picture(BytesIO(data))
         image.load()
     except PictureSizeError as error:
         raise SampleError(f"{name} {error}.") from error
     except Exception as error:  # Pillow's decoders raise many kinds
-        raise SampleError(f"The image of {name} is broken ({error}); convert the set again.") from error
+        raise SampleError(f"The image of {what}{name} is broken ({error}); convert the set again.") from error
+    _refuse(picture_problems(extension, image, record), name)
     return image
 
 
@@ -145,13 +196,13 @@ def _parts(raw: RawSample, record: dict[str, Any], canvas: _Canvas, name: str) -
     return {"points": tv_tensors.KeyPoints(places, canvas_size=canvas.size), "visible": visible}
 
 
-def _mask(raw: RawSample, record: dict[str, Any], canvas: _Canvas, name: str) -> Sample:  # noqa: ARG001
-    mask = canvas.values(_open(raw["mask.png"], f"the mask of {name}"))
+def _mask(raw: RawSample, record: dict[str, Any], canvas: _Canvas, name: str) -> Sample:
+    mask = canvas.values(_open(raw["mask.png"], "mask.png", record, name))
     return {"mask": tv_tensors.Mask((mask != 0).to(torch.uint8))}
 
 
-def _objects(raw: RawSample, record: dict[str, Any], canvas: _Canvas, name: str) -> Sample:  # noqa: ARG001
-    objects = canvas.values(_open(raw["objects.png"], f"the objects of {name}"))
+def _objects(raw: RawSample, record: dict[str, Any], canvas: _Canvas, name: str) -> Sample:
+    objects = canvas.values(_open(raw["objects.png"], "objects.png", record, name))
     return {"objects": tv_tensors.Mask(objects.to(torch.int64))}
 
 

@@ -51,9 +51,19 @@ class ShardSet(LightningDataModule):
         self.splits = read_splits(self.shards, self.shard_cache)
         if not self.splits and stage != "predict":
             raise FileNotFoundError(f"{self.shards} holds no shards in train/ or test/; {self._remedy}")
-        classes = {tuple(split.index.classes) for split in self.splits.values()}
-        if len(classes) > 1:
-            raise ValueError(f"The splits in {self.shards} have different classes; convert them from the same set.")
+        self._check_classes()
+
+    def _check_classes(self) -> None:
+        """Checks that a label means one class in all splits."""
+        (first, of_first), *others = [(name, split.index.classes) for name, split in self.splits.items()] or [("", [])]
+        for name, classes in others:
+            if classes != of_first:
+                odd = sorted(set(classes) ^ set(of_first))
+                what = f"{', '.join(odd[:5])} in one alone" if odd else "the same in another order"
+                raise ValueError(
+                    f"The splits in {self.shards} have different classes, {first} and {name} {what}; convert them from the"
+                    " same set."
+                )
 
     @property
     def _remedy(self) -> str:

@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datamodules.samples import RawSample, Sample, SampleError, decode
+from datamodules.samples import RawSample, Sample, SampleError, checked_record, decode
 from vitrine.data.colours import Mode
+from vitrine.data.shards.checked_records import check_records
 from vitrine.data.shards.checked_sums import check_sums
 from vitrine.data.shards.reader import LocalFiles, ShardFiles, ShardReader
+from vitrine.data.shards.rules import RecordRules
 from vitrine.data.shards.schema import ShardIndex, read_index
 from vitrine.data.shards.tar_samples import ShardError
 from vitrine.data.streams.cached_files import CachedFiles, prefetched
@@ -82,20 +85,21 @@ class Split:
         return prefetched(self.files.fetch, needed)
 
     def check_sums(self, records: Path) -> None:
-        """Checks the checksums of the tar files that have changed since they were last checked, or never were.
+        """Checks the tar files that have changed since they were last checked, or never were: checksums, then records.
 
-        Those of downloads and of tar files without an index are checked when they are fetched or indexed.
+        Checksums of downloads and of tar files without an index are checked when they are fetched or indexed.
 
         Args:
             records: folder that keeps what was checked, and when.
 
         Raises:
             FileNotFoundError: where a tar file is absent.
-            ValueError: where one is another than the index says.
+            ValueError: where one is another than the index says, or its samples are.
         """
         if self.is_folder:
-            name = f"{hashlib.sha256(self.location.encode()).hexdigest()[:16]}.json"
-            check_sums(Path(self.location), self.index.shards, records / name, shown=True)
+            folder, name = Path(self.location), hashlib.sha256(self.location.encode()).hexdigest()[:16]
+            check_sums(folder, self.index.shards, records / f"{name}.json", shown=True)
+            check_records(folder, self.index, records / f"{name}-records.json", shown=True)
 
     def every_sample(self) -> SampleMask:
         """(samples,) true for every sample."""
@@ -126,7 +130,7 @@ class Split:
             key, members = self.reader.read(shard, number, whole=whole)
         except ShardError as error:
             raise SampleError(str(error)) from error
-        return {"__key__": key, **members, "row": row}
+        return {**members, "__key__": key, "__url__": self.reader.files.name(shard), "row": row}
 
     def raw_samples(self, shard: int) -> Iterator[RawSample]:
         """The undecoded samples of one shard; errors are those of `raw_sample`."""
@@ -140,4 +144,12 @@ class Split:
 
     def decode(self, raw: RawSample) -> Sample:
         """A decoded sample; see `datamodules.samples.decode`."""
-        return decode(raw, self.index, self.folder, self.mode)
+        return decode(raw, self.index, self.folder, self.mode, self._rules)
+
+    def record(self, raw: RawSample) -> dict[str, Any]:
+        """The record of a sample; see `datamodules.samples.checked_record`."""
+        return checked_record(raw, self._rules, self.folder)
+
+    @cached_property
+    def _rules(self) -> RecordRules:
+        return RecordRules.of_index(self.index)

@@ -7,7 +7,14 @@ from datamodules.split import Split
 from vitrine.core.options import OptionError
 from vitrine.data.shards.indexing import index_once
 from vitrine.data.shards.reader import LocalFiles
-from vitrine.data.shards.schema import INDEX_FILE, ShardIndex, parse_index, parse_index_text, read_index
+from vitrine.data.shards.schema import (
+    INDEX_FILE,
+    ShardIndex,
+    check_index,
+    parse_index,
+    parse_index_text,
+    read_index,
+)
 from vitrine.data.streams.cached_files import CachedFiles
 from vitrine.data.streams.fetching import MissingError, fetch_bytes
 from vitrine.data.streams.locations import PIPE, is_remote, join, names_tars, parent, tar_locations
@@ -88,7 +95,7 @@ def _remote_index(folder: str, cache: ShardCache) -> ShardIndex | None:
         text = fetch_bytes(url, cache.options.tries)
     except MissingError:
         return None
-    return parse_index_text(text, url)
+    return check_index(parse_index_text(text, url), url)
 
 
 def _split_of_tars(pattern: str, name: str | None, cache: ShardCache) -> Split:

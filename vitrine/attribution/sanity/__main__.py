@@ -21,7 +21,7 @@ from vitrine.core.atomic_io import atomic_file
 from vitrine.core.options import Count, Range, check_value
 from vitrine.core.picture_files import PictureSizeError, open_picture
 from vitrine.data.preprocessing import Preprocessing
-from vitrine.data.shards.converters.folder import EXTENSIONS
+from vitrine.data.shards.images import PICTURE_SUFFIXES
 
 PASSED, FAILED, USAGE = 0, 1, 2
 DESCRIPTION = """Re-initialises a trained network's layers one after another from the top and compares an attribution method's
@@ -80,9 +80,11 @@ def find_images(folder: Path, count: int) -> list[Path]:
     Raises:
         FileNotFoundError: if there is no such folder, or no image in it.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
     if not paths:
-        raise FileNotFoundError(f"{folder} holds no images ({', '.join(sorted(EXTENSIONS))}); give a folder with some.")
+        raise FileNotFoundError(
+            f"{folder} holds no images ({', '.join(sorted(PICTURE_SUFFIXES))}); give a folder with some."
+        )
     return [paths[number * len(paths) // count] for number in range(count)] if len(paths) > count else paths
 
 

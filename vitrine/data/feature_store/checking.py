@@ -8,8 +8,8 @@ from pathlib import Path
 
 from vitrine.core.file_stamps import LONG_READ_BYTES, file_stamp, read_stamps, write_stamps
 from vitrine.core.progress import progress_bar
-from vitrine.data.feature_store.chunk_file import chunk_damage, chunk_name
-from vitrine.data.feature_store.manifest import MANIFEST, read_manifest
+from vitrine.data.feature_store.chunk_file import chunk_damage, chunk_name, tensor_damage
+from vitrine.data.feature_store.manifest import MANIFEST, Manifest, read_manifest
 
 VERIFIED = "verified.json"
 """The stamps that chunks had when their checksums were right."""
@@ -41,7 +41,7 @@ def damaged_chunks(folder: Path, *, every: bool = False, shown: bool = False) ->
     shown = shown and sum(stamps[str(number)][0] for number in unread) >= LONG_READ_BYTES
     bar = progress_bar(f"Checksums of {folder}", len(unread), shown=shown, unit="chunks", transient=True)
     with ThreadPoolExecutor(_THREADS) as pool, bar as advance:
-        found = pool.map(lambda n: chunk_damage(chunks[n], manifest.origin_of(n, folder.name)), unread)
+        found = pool.map(lambda number: _damage(folder, manifest, number), unread)
         damaged = {}
         for number, damage in zip(unread, found, strict=True):
             advance(1)
@@ -49,6 +49,13 @@ def damaged_chunks(folder: Path, *, every: bool = False, shown: bool = False) ->
                 damaged[number] = damage
     write_stamps(record, {name: stamp for name, stamp in stamps.items() if int(name) not in damaged})
     return damaged
+
+
+def _damage(folder: Path, manifest: Manifest, number: int) -> str | None:
+    path = folder / chunk_name(number)
+    return chunk_damage(path, manifest.origin_of(number, folder.name)) or tensor_damage(
+        path, manifest.shapes_of(number)
+    )
 
 
 def remove_leftovers(folder: Path) -> None:

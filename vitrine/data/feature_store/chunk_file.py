@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,9 @@ CHUNK_PATTERN = "chunk-[0-9]*[0-9].safetensors"
 _NO_SUM = "0" * 64
 _ENTRY = "chunk"
 """The one entry of the header's metadata, sum and origin: two would come in any order, and bytes would not be the same."""
+
+Shapes = Mapping[str, tuple[torch.dtype, tuple[int, ...]]]
+"""Type and shape of each tensor of a chunk, but for its keys."""
 
 
 class ChunkArrays(NamedTuple):
@@ -83,13 +86,44 @@ def chunk_damage(path: Path, origin: str) -> str | None:
     data[start : start + len(_NO_SUM)] = _NO_SUM.encode()
     if hashlib.sha256(data).hexdigest().encode() != recorded:
         return "is truncated or has other bytes than were written, its SHA-256 is another"
-    with safe_open(path, framework="pt") as file:
-        actual = (file.metadata() or {}).get(_ENTRY, "").partition(" ")[2]
+    try:
+        with safe_open(path, framework="pt") as file:
+            actual = (file.metadata() or {}).get(_ENTRY, "").partition(" ")[2]
+    except (SafetensorError, OSError) as error:
+        return f"is no chunk ({error})"
     return None if actual == origin else f"holds {actual}, not {origin}"
 
 
-def open_chunk(path: Path) -> ChunkArrays:
+def tensor_damage(path: Path, shapes: Shapes) -> str | None:
+    """What is wrong with the tensors of a chunk file whose bytes are as they were written, as the end of a sentence.
+
+    Args:
+        path: of the file.
+        shapes: type and shape of its tensors, as `Manifest.shapes_of` says them.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in shapes}
+    except (SafetensorError, OSError) as error:
+        return f"is no chunk ({error})"
+    unsound = next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None)
+    return _other_shape(tensors, shapes) or (None if unsound is None else f"has {unsound} that are not finite")
+
+
+def _other_shape(tensors: Mapping[str, Tensor], shapes: Shapes) -> str | None:
+    for name, (dtype, shape) in shapes.items():
+        tensor = tensors[name]
+        if (tensor.dtype, tuple(tensor.shape)) != (dtype, shape):
+            return f"has {name} of {tensor.dtype} {tuple(tensor.shape)}, not {dtype} {shape}"
+    return None
+
+
+def open_chunk(path: Path, shapes: Shapes | None = None) -> ChunkArrays:
     """Maps a chunk file into memory.
+
+    Args:
+        path: of the file.
+        shapes: type and shape that its tensors have to have.
 
     Raises:
         FileNotFoundError: where it does not exist.
@@ -103,6 +137,8 @@ def open_chunk(path: Path) -> ChunkArrays:
         raise FileNotFoundError(f"{path} of a feature store is gone; {remedy}.") from None
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} of a feature store is damaged ({error}); {remedy}.") from error
+    if other := _other_shape(tensors, shapes or {}):
+        raise ValueError(f"{path} of a feature store {other}; {remedy}.")
     if tensors["features"].dtype == torch.bfloat16:
         tensors["features"] = tensors["features"].view(torch.int16)  # which numpy knows
     arrays = {name: tensor.numpy() for name, tensor in tensors.items()}

@@ -61,7 +61,7 @@ class ChunkRows:
             advance: told the number of samples after each batch.
 
         Raises:
-            ValueError: where samples are missing, or features are too large for their type.
+            ValueError: where samples are missing, features are too large for their type, or something is not finite.
         """
         while len(self.keys) < len(self.rows):
             batch = self._checked(next(batches, None))
@@ -70,10 +70,21 @@ class ChunkRows:
 
     def _put(self, batch: Batch, computed: Features) -> None:
         place = slice(len(self.keys), len(self.keys) + len(batch["key"]))
+        for name, values in computed.items():
+            self._check_finite(name, values, batch)
         self.tensors["features"][place] = self._stored(computed["features"])
         self.tensors["logits"][place] = computed["logits"].float().cpu()
         self.tensors["labels"][place] = batch["label"]
         self.keys += batch["key"]
+
+    def _check_finite(self, name: str, values: object, batch: Batch) -> None:
+        """Refuses numbers that a head would be fitted to without a word."""
+        if isinstance(values, Tensor) and not (finite := values.isfinite().flatten(1).all(dim=1)).all():
+            key = batch["key"][int(finite.logical_not().nonzero()[0])]
+            raise ValueError(
+                f"The {name} of the sample {key} are not finite: check the network's weights and its precision with this"
+                " image; nothing of its chunk was stored."
+            )
 
     def _checked(self, batch: Batch | None) -> Batch:
         """The next batch, if it has the rows that come next."""

@@ -5,7 +5,7 @@ import json
 import math
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -78,6 +78,15 @@ class Manifest:
         rows = self.rows_of(chunk)
         return f"{store} rows {rows.start} to {rows.stop - 1}"
 
+    def shapes_of(self, chunk: int) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
+        """Type and shape of a chunk's features, logits and labels."""
+        rows = len(self.rows_of(chunk))
+        return {
+            "features": (self.torch_type, (rows, self.width)),
+            "logits": (torch.float32, (rows, self.classes)),
+            "labels": (torch.float32 if self.label_shape else torch.int64, (rows, *self.label_shape)),
+        }
+
     def write(self, folder: Path) -> None:
         """Writes ``folder/manifest.json``, with a SHA-256 of its other entries."""
         entries = asdict(self)
@@ -97,13 +106,24 @@ def read_manifest(folder: Path) -> Manifest:
         entries: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         recorded, found = entries.pop("sha256", None), entries.get("format")
         if recorded == _sum_of(entries) and found == STORE_FORMAT:
-            return Manifest(**{one.name: entries[one.name] for one in fields(Manifest)})
+            return _sound(Manifest(**{one.name: entries[one.name] for one in fields(Manifest)}))
     except FileNotFoundError:
         raise FileNotFoundError(f"{folder} is no feature store, it has no {MANIFEST}; a fit makes one.") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         recorded, found = None, STORE_FORMAT
     what = "is damaged" if found == STORE_FORMAT else f"has format {found!r}, this release reads {STORE_FORMAT}"
     raise ValueError(f"{path} {what}; fit again, or remove the store with python -m vitrine.features prune.")
+
+
+def _sound(manifest: Manifest) -> Manifest:
+    """The manifest, if its numbers can be those of a store; its checksum alone does not say that."""
+    sizes = [manifest.rows, manifest.chunk_rows, manifest.width, manifest.classes, *manifest.label_shape]
+    texts = [*manifest.depends_on.values(), *manifest.belongs_to.values()]
+    if not all(type(size) is int and size >= 0 for size in sizes) or manifest.chunk_rows < 1:
+        raise ValueError(sizes)
+    if manifest.dtype not in get_args(FeatureType) or not all(isinstance(text, str) for text in texts):
+        raise ValueError(manifest.dtype)
+    return manifest
 
 
 def _sum_of(entries: dict[str, Any]) -> str:

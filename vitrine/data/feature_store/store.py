@@ -86,9 +86,10 @@ class FeatureStore:
     def exists(self) -> bool:
         """Whether the store was created; chunks may be missing. One with a damaged manifest has to be created again."""
         try:
-            return self.manifest.depends_on == self.depends_on
+            manifest = self.manifest
         except (FileNotFoundError, ValueError):
             return False
+        return (manifest.depends_on, manifest.rows, manifest.dtype) == (self.depends_on, self.n_samples, self.dtype)
 
     @property
     def manifest(self) -> Manifest:

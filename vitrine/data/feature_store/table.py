@@ -72,7 +72,7 @@ class FeatureTable:
         if number in self._open:
             self._open.move_to_end(number)
             return self._open[number]
-        chunk = self._open[number] = open_chunk(self.folder / chunk_name(number))
+        chunk = self._open[number] = open_chunk(self.folder / chunk_name(number), self.manifest.shapes_of(number))
         if len(self._open) > self.max_open_chunks:
             self._open.popitem(last=False)
         return chunk

@@ -53,6 +53,7 @@ def write_set(
         multi_label=samples.multi_label,
         part_names=samples.part_names,
         object_names=samples.object_names,
+        notes=samples.notes,
         shard_size=shard_size,
         workers=workers,
         seed=seed,

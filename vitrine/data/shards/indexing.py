@@ -11,10 +11,13 @@ from typing import Any
 
 from vitrine.core.atomic_io import atomic_file
 from vitrine.core.locks import file_lock
+from vitrine.data.shards.reader import open_file
 from vitrine.data.shards.schema import INDEX_FILE, ShardEntry, ShardIndex, parse_index
+from vitrine.data.shards.stored_sample import MAP_EXTENSIONS, parse_record
 from vitrine.data.shards.tar_samples import ShardError, find_samples, read_sample
 
-_MAPS = {"mask": "mask.png", "objects": "objects.png"}
+_REMEDY = "make shards with python -m vitrine.shards"
+_MAX_CLASSES = 1_000_000
 
 
 def index_tars(paths: Sequence[Path], names: Sequence[str], split: str, whole: ShardIndex | None) -> ShardIndex:
@@ -39,6 +42,8 @@ def index_tars(paths: Sequence[Path], names: Sequence[str], split: str, whole: S
     labels = sum((content.labels for content in contents), Counter[int]())
     of_samples = [content.annotations for content in contents if content.annotations is not None]
     classes = [str(number) for number in range(max(labels, default=-1) + 1)] if whole is None else whole.classes
+    if max(labels, default=-1) >= len(classes):
+        raise ShardError(f"{paths[0]} and so on have the label {max(labels)} of {len(classes)} classes; {_REMEDY}.")
     made = ShardIndex(
         dataset=paths[0].stem if whole is None else whole.dataset,
         split=split,
@@ -82,10 +87,9 @@ def _contents(path: Path, name: str) -> _Contents:
     labels: Counter[int] = Counter()
     annotations: frozenset[str] | None = None
     multi_label, count = False, 0
-    for record, of_sample in _records(path):
-        label = record["label"]
-        multi_label |= isinstance(label, list)
-        labels.update(label if isinstance(label, list) else [label])
+    for key, record, of_sample in _records(path):
+        multi_label |= isinstance(record.get("label"), list)
+        labels.update(_labels_of(record, key, path))
         annotations = of_sample if annotations is None else annotations & of_sample
         count += 1
     with path.open("rb") as file:
@@ -93,22 +97,33 @@ def _contents(path: Path, name: str) -> _Contents:
     return _Contents(ShardEntry(name, count, sha256), labels, multi_label, annotations)
 
 
-def _records(path: Path) -> Iterator[tuple[dict[str, Any], frozenset[str]]]:
-    """The record of each sample of a tar file, and the kinds of its annotation."""
-    descriptor = os.open(path, os.O_RDONLY)
+def _labels_of(record: dict[str, Any], key: str, path: Path) -> list[int]:
+    """The labels of a record; a number that is none, or beyond any set, would make a list of classes without end."""
+    label = record.get("label")
+    labels: list[Any] = label if isinstance(label, list) else [label]
+    if not all(type(one) is int and 0 <= one < _MAX_CLASSES for one in labels):
+        raise ShardError(f"{path} has no record {key}.json with a label, it is {label!r}; {_REMEDY}.")
+    return labels
+
+
+def _records(path: Path) -> Iterator[tuple[str, dict[str, Any], frozenset[str]]]:
+    """The key and the record of each sample of a tar file, and the kinds of its annotation."""
+    try:
+        descriptor = open_file(path)
+    except OSError as error:
+        raise ShardError(f"{path} cannot be opened ({error.strerror}); check data.init_args.shards.") from error
     try:
         found = find_samples(descriptor)
-        if found.problem is not None:
-            raise ShardError(f"{path} is broken ({found.problem}); convert the set again.")
+        if found.problem is not None or found.repeated is not None:
+            problem = found.problem or f"it holds the key {found.repeated!r} twice"
+            raise ShardError(f"{path} is broken ({problem}); convert the set again.")
         for start, end in zip(found.starts.tolist(), found.ends.tolist(), strict=True):
             key, members = read_sample(descriptor, start, end)
             try:
-                record = dict(json.loads(members["json"]))
-                maps = {kind for kind, extension in _MAPS.items() if extension in members}
-                yield record, frozenset(maps | {kind for kind in ("boxes", "parts") if kind in record})
-            except (KeyError, TypeError, ValueError) as error:
-                raise ShardError(
-                    f"{path} has no record {key}.json with a label ({error}); make shards with python -m vitrine.shards."
-                ) from error
+                record = parse_record(members["json"])
+            except (KeyError, ValueError) as error:
+                raise ShardError(f"{path} has no record {key}.json with a label ({error}); {_REMEDY}.") from error
+            maps = {kind for kind, extension in MAP_EXTENSIONS.items() if extension in members}
+            yield key, record, frozenset(maps | {kind for kind in ("boxes", "parts") if kind in record})
     finally:
         os.close(descriptor)

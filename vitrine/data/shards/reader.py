@@ -1,6 +1,8 @@
 """Shard reader: single samples of a split by shard and number, with a few open files."""
 
+import errno
 import os
+import stat
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -30,6 +32,19 @@ class ShardFiles(Protocol):
         """What messages call a shard."""
 
 
+def open_file(path: Path) -> int:
+    """A descriptor to read a file from, that the processes started later do not inherit.
+
+    Raises:
+        OSError: where it cannot be opened, or is a folder or a pipe, which would be waited for.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "Not a regular file", str(path))
+    return descriptor
+
+
 class LocalFiles:
     """Tar files in a file system.
 
@@ -43,7 +58,7 @@ class LocalFiles:
     def open(self, shard: int) -> int:
         """A file descriptor to read a shard from."""
         try:
-            return os.open(self.paths[shard], os.O_RDONLY | os.O_CLOEXEC)
+            return open_file(self.paths[shard])
         except OSError as error:
             raise ShardError(
                 f"{self.paths[shard]} cannot be opened ({error.strerror}); convert the set again."
@@ -93,7 +108,7 @@ class ShardReader:
             try:
                 return read_sample(descriptor, int(offsets.starts[number]), int(offsets.ends[number]))
             except ShardError as error:
-                raise ShardError(f"{self.files.name(shard)} {error}.") from None
+                raise ShardError(f"{self.files.name(shard)} {error}; run {self.verify}.") from None
 
     def _find(self, shard: int, descriptor: int) -> SampleOffsets:
         try:
@@ -110,6 +125,8 @@ class ShardReader:
                 f"{self.files.name(shard)} does not hold the {self.counts[shard]} samples that its index lists;"
                 f" run {self.verify}."
             )
+        if offsets.repeated is not None:
+            return f"{self.files.name(shard)} holds the key {offsets.repeated!r} twice; run {self.verify}."
         return ""
 
     def __getstate__(self) -> dict[str, Any]:

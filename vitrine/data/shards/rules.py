@@ -5,9 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from vitrine.data.shards.schema import BOX_ENTRIES
+from vitrine.data.shards.schema import BOX_ENTRIES, ShardIndex
 
 RECORD_ANNOTATIONS = ("boxes", "parts")
+_LARGEST = 1e9
+"""Of a coordinate in pixels; beyond it neighbours are one number in float32."""
 
 
 def _is_index(value: object) -> TypeGuard[int]:
@@ -15,10 +17,16 @@ def _is_index(value: object) -> TypeGuard[int]:
 
 
 def _is_numbers(value: object, length: int) -> TypeGuard[Sequence[float]]:
+    return isinstance(value, Sequence) and len(value) == length and all(_is_number(number) for number in value)
+
+
+def _is_number(value: object) -> bool:
+    """Whether it is a finite number; whole numbers of JSON may be larger than any float."""
     return (
-        isinstance(value, Sequence)
-        and len(value) == length
-        and all(isinstance(number, int | float) and math.isfinite(number) for number in value)
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and -_LARGEST < value < _LARGEST
+        and math.isfinite(value)
     )
 
 
@@ -36,6 +44,12 @@ class RecordRules:
     multi_label: bool
     annotations: frozenset[str]
     num_parts: int | None = None
+
+    @classmethod
+    def of_index(cls, index: ShardIndex) -> "RecordRules":
+        """The rules that an index declares."""
+        num_parts = None if index.part_names is None else len(index.part_names)
+        return cls(len(index.classes), index.multi_label, frozenset(index.annotations), num_parts)
 
     def label_problems(self, label: object) -> list[str]:
         """Problems of a label: its type, its range, repeated classes."""

@@ -2,6 +2,7 @@
 
 import json
 import operator
+import stat
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from vitrine.data.orientation import Orientation, Size, orientation_of, stored_s
 from vitrine.data.shards.boxes import clip_boxes
 from vitrine.data.shards.images import EncodedImage, encode_image, encode_objects
 from vitrine.data.shards.masks import constant_remarks, encode_mask
+from vitrine.data.shards.picture_folders import printable
 from vitrine.data.shards.placement import annotation_orientation, place_map
 from vitrine.data.shards.rules import RecordRules
 from vitrine.data.shards.schema import SampleRecord
@@ -66,8 +68,8 @@ class Sample:
 
 
 def make_key(relative: str | PurePath) -> str:
-    """A key without dots and slashes from a file's path inside its data set, without its extension."""
-    return PurePath(relative).with_suffix("").as_posix().replace("/", "__").replace(".", "_")
+    """A key without dots, slashes and control characters from a file's path inside its data set, without its extension."""
+    return printable(PurePath(relative).with_suffix("").as_posix()).replace("/", "__").replace(".", "_")
 
 
 def declared_problems(sample: Sample, rules: RecordRules) -> list[str]:
@@ -172,6 +174,10 @@ def _read(source: Source, name: str) -> bytes:
     if callable(source):
         return source()
     try:
+        if not stat.S_ISREG(source.stat().st_mode):  # reading a pipe would wait for ever
+            raise ValueError(f"{name} is no regular file: replace it, or remove it from the set.")
         return source.read_bytes()
     except FileNotFoundError:
         raise FileNotFoundError(f"{name} does not exist: restore the file, or remove it from the set.") from None
+    except OSError as error:
+        raise type(error)(f"{name} cannot be read ({error.strerror}): allow it, or remove it from the set.") from None

@@ -46,11 +46,13 @@ class SampleOffsets:
         ends: (n,) offset behind each sample's last byte.
         problem: why the file could not be read any further, where it could not. The last sample before that is left out,
             since the damage may hide some of its members.
+        repeated: the first key that two samples have, where there is one.
     """
 
     starts: NDArray[np.int64]
     ends: NDArray[np.int64]
     problem: str | None = None
+    repeated: str | None = None
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -68,16 +70,19 @@ def find_samples(descriptor: int) -> SampleOffsets:
         raise ShardError(f"is compressed ({kind}), so that its samples cannot be read one by one; decompress it")
     starts: list[int] = []
     ends: list[int] = []
-    problem = None
+    problem, repeated = None, None
+    keys: set[str] = set()
     try:
-        for _, members in groupby(_members(lambda at, count: os.pread(descriptor, count, at), size), _key):
+        for key, members in groupby(_members(lambda at, count: os.pread(descriptor, count, at), size), _key):
             first, *others = members
+            repeated = key if repeated is None and key in keys else repeated
+            keys.add(key)
             starts.append(first.start)
             last = others[-1] if others else first
             ends.append(last.data + last.size)
     except tarfile.TarError as error:
         problem = str(error)
-    return SampleOffsets(np.array(starts, dtype=np.int64), np.array(ends, dtype=np.int64), problem)
+    return SampleOffsets(np.array(starts, dtype=np.int64), np.array(ends, dtype=np.int64), problem, repeated)
 
 
 def read_sample(descriptor: int, start: int, end: int) -> tuple[str, dict[str, bytes]]:
@@ -89,17 +94,42 @@ def read_sample(descriptor: int, start: int, end: int) -> tuple[str, dict[str, b
         end: the same.
 
     Raises:
-        ShardError: for a sample that is too large to be one.
+        ShardError: for a sample that is too large to be one, where the file has changed since, cannot be read, or two members have one extension.
     """
     if end - start > MAX_SAMPLE_BYTES:
         raise ShardError(
             f"has a sample of {end - start} bytes at byte {start}, more than {MAX_SAMPLE_BYTES}; convert the set again"
         )
-    data = _read_all(descriptor, start, end - start)
-    data += bytes(-len(data) % BLOCK)
-    members = list(_members(lambda at, count: data[at : at + count], len(data)))
+    try:
+        data = _read_all(descriptor, start, end - start)
+        data += bytes(-len(data) % BLOCK)
+        members = list(_members(lambda at, count: data[at : at + count], len(data)))
+    except (tarfile.TarError, OSError) as error:
+        raise ShardError(f"has no whole sample at byte {start} any more ({error})") from error
     key = _key(members[0]) if members else ""
-    return key, {_split_name(one.name)[1]: data[one.data : one.data + one.size] for one in members}
+    contents: dict[str, bytes] = {}
+    for one in members:
+        extension = _split_name(one.name)[1]
+        if extension in contents:
+            raise ShardError(f"has two members .{extension} of the sample {key!r}")
+        contents[extension] = data[one.data : one.data + one.size]
+    return key, contents
+
+
+def read_member(descriptor: int, start: int, end: int, extension: str) -> tuple[str, bytes | None]:
+    """The key of a sample, and its member of one extension, without reading the others; None where it has none.
+
+    Raises:
+        ShardError: where the file has changed since, or cannot be read.
+    """
+    try:
+        size = -(-(end - start) // BLOCK) * BLOCK
+        members = list(_members(lambda at, count: _read_all(descriptor, start + at, min(count, size - at)), size))
+        key = _key(members[0]) if members else ""
+        found = next((one for one in members if _split_name(one.name)[1] == extension), None)
+        return key, None if found is None else _read_all(descriptor, start + found.data, found.size)
+    except (tarfile.TarError, OSError) as error:
+        raise ShardError(f"has no whole sample at byte {start} any more ({error})") from error
 
 
 def _read_all(descriptor: int, start: int, count: int) -> bytes:
@@ -118,9 +148,17 @@ def _members(read: Read, size: int) -> Iterator[_Member]:
     except _ExtendedHeaderError:
         members = _extended_members(read, size)
     except _TruncatedError as error:
-        yield from (member for member in error.members if _key(member))
+        yield from _of_samples(error.members)
         raise
-    yield from (member for member in members if _key(member))
+    yield from _of_samples(members)
+
+
+def _of_samples(members: list[_Member]) -> Iterator[_Member]:
+    for member in members:
+        if member.name.startswith("/") or ".." in member.name.split("/"):
+            raise _TruncatedError(f"the member {member.name!r} is outside of the archive", [])
+        if _key(member):
+            yield member
 
 
 class _ExtendedHeaderError(Exception):
@@ -160,11 +198,19 @@ def _plain_members(read: Read, size: int) -> list[_Member]:
 
 def _plain_size(header: bytes) -> int:
     """Bytes of the member that a header describes; ValueError where it is no header."""
-    if len(header) < BLOCK or int(header[148:156].strip(b"\0 "), 8) != sum(header) - sum(header[148:156]) + 8 * 32:
+    if len(header) < BLOCK or _octal(header[148:156]) != sum(header) - sum(header[148:156]) + 8 * 32:
         raise ValueError
     if header[124] & 0x80:
         raise _ExtendedHeaderError
-    return int(header[124:136].strip(b"\0 ") or b"0", 8)
+    return _octal(header[124:136])
+
+
+def _octal(field: bytes) -> int:
+    """The number in a field of a header; a sign, by which a reader would go back and never end, is none."""
+    digits = field.strip(b"\0 ") or b"0"
+    if not digits.isdigit():
+        raise ValueError
+    return int(digits, 8)
 
 
 def _plain_name(header: bytes) -> str:
@@ -175,16 +221,22 @@ def _plain_name(header: bytes) -> str:
 
 
 def _extended_members(read: Read, size: int) -> list[_Member]:
-    """Members of any tar."""
+    """Members of any tar; a link or a device among them is where reading ends."""
     members: list[_Member] = []
+    position = 0
     try:
         with tarfile.open(fileobj=_ReadableRange(read, size), mode="r:", encoding="utf-8") as tar:
             for one in tar:
-                if one.isfile():
+                if one.offset < position or one.size < 0:
+                    raise tarfile.ReadError(f"the header of {one.name!r} has a negative size")
+                position = one.offset_data
+                if one.isfile() and not one.issparse():
                     members.append(_Member(one.name, one.offset, one.offset_data, one.size))
                     if one.offset_data + one.size > size:
                         raise tarfile.ReadError("unexpected end of data")
-    except tarfile.TarError as error:
+                elif not one.isdir():
+                    raise tarfile.ReadError(f"the member {one.name!r} is a link or a device in place of a file")
+    except (tarfile.TarError, ValueError, OverflowError, OSError, RecursionError) as error:
         kept = [one for one in members if one.data + one.size <= size]
         raise _TruncatedError(str(error), kept) from error
     return members

@@ -9,7 +9,7 @@ from pathlib import Path
 from vitrine.core.options import CountOrZero, checked
 from vitrine.data.shards.pool import run_tasks
 from vitrine.data.shards.rules import RecordRules
-from vitrine.data.shards.schema import ANNOTATIONS, BOX_ENTRIES, INDEX_FILE, ShardIndex, parse_index
+from vitrine.data.shards.schema import BOX_ENTRIES, INDEX_FILE, ShardIndex, index_problems, parse_index
 from vitrine.data.shards.shard_checks import ShardReport, VerifyTask, verify_shard
 
 
@@ -38,12 +38,7 @@ def verify(folder: Path, *, workers: CountOrZero | None = None) -> Verification:
     except ValueError as error:
         return Verification(None, [str(error)])
     present = [shard for shard in index.shards if (folder / shard.file).is_file()]
-    rules = RecordRules(
-        num_classes=len(index.classes),
-        multi_label=index.multi_label,
-        annotations=frozenset(index.annotations),
-        num_parts=None if index.part_names is None else len(index.part_names),
-    )
+    rules = RecordRules.of_index(index)
     reports = run_tasks(
         verify_shard,
         [VerifyTask(folder / shard.file, shard, rules) for shard in present],
@@ -56,18 +51,16 @@ def verify(folder: Path, *, workers: CountOrZero | None = None) -> Verification:
 
 
 def _folder_problems(index: ShardIndex, folder: Path) -> Iterator[str]:
-    listed = Counter(shard.file for shard in index.shards)
-    yield from (f"{name}: listed {times} times in {INDEX_FILE}" for name, times in listed.items() if times > 1)
-    yield from (f"{name}: listed in {INDEX_FILE} but absent" for name in listed if not (folder / name).is_file())
+    listed = {shard.file for shard in index.shards}
+    yield from (
+        f"{name}: listed in {INDEX_FILE} but absent" for name in sorted(listed) if not (folder / name).is_file()
+    )
     strays = sorted(path.name for path in folder.glob("*.tar") if path.name not in listed)
     yield from (f"{name}: not listed in {INDEX_FILE}" for name in strays)
 
 
 def _split_problems(index: ShardIndex, reports: list[ShardReport]) -> Iterator[str]:
-    if index.annotations != sorted(set(index.annotations) & set(ANNOTATIONS)):
-        yield f"{INDEX_FILE}: annotations {index.annotations} are no sorted subset of {list(ANNOTATIONS)}"
-    if index.count != (total := sum(shard.count for shard in index.shards)):
-        yield f"{INDEX_FILE}: count is {index.count}, its shards add up to {total}"
+    yield from (f"{INDEX_FILE}: {problem}" for problem in index_problems(index))
     labels = sum((report.labels for report in reports), Counter[int]())
     if index.class_counts != (counts := [labels[label] for label in range(len(index.classes))]):
         yield f"{INDEX_FILE}: class_counts are {_shorten(index.class_counts)}, the samples' {_shorten(counts)}"

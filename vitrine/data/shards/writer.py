@@ -42,6 +42,7 @@ def write_shards(
     multi_label: bool = False,
     part_names: Sequence[str] | None = None,
     object_names: Sequence[str] | None = None,
+    notes: Sequence[str] = (),
     shard_size: Count = 1000,
     workers: CountOrZero | None = None,
     seed: int = 0,
@@ -65,6 +66,7 @@ def write_shards(
         multi_label: whether labels are lists of class indices.
         part_names: names of the parts, in the order of ``Sample.parts``.
         object_names: names of the object ids 1, 2 and so on; empty for ids without a name.
+        notes: sentences about the split, such as how many files were left out; kept in the index.
         shard_size: number of samples in a shard; the last one may have fewer.
         workers: number of processes; 0 and 1 work in this one, None uses one for each CPU.
         seed: seed of the shuffle.
@@ -102,6 +104,7 @@ def write_shards(
             shards=[entry for entry, _ in written],
             part_names=None if part_names is None else list(part_names),
             object_names=None if object_names is None else list(object_names),
+            notes=list(notes) or None,
         )
         (partial / INDEX_FILE).write_text(index.to_json(), encoding="utf-8")
     for remark, count in sorted(sum((remarks for _, remarks in written), Counter()).items()):

@@ -50,3 +50,23 @@ def test_features_that_are_too_large_for_their_type() -> None:
         computed([4, 5, 6, 7], chunk=chunk_of("float16"), extractor=Large())
     rows = computed([4, 5, 6, 7], chunk=chunk_of("bfloat16"), extractor=Large())
     assert rows.tensors["features"].isfinite().all()
+
+
+class Broken(Sums):
+    """One number of the third image is not finite."""
+
+    def __init__(self, name: str, value: float) -> None:
+        super().__init__()
+        self.name, self.value = name, value
+
+    def __call__(self, images: torch.Tensor) -> Features:
+        found: Any = super().__call__(images)
+        found[self.name][2, 1] = self.value
+        return Features(features=found["features"], logits=found["logits"])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("name", ["features", "logits"])
+def test_what_is_not_finite_is_told_with_its_sample(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"The {name} of the sample sample 6 are not finite"):
+        computed([4, 5, 6, 7], extractor=Broken(name, value))

@@ -1,7 +1,6 @@
 """The two formats of ADE20K: the full set (2021) and the scene-parsing challenge (2016)."""
 
 import io
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,12 +11,15 @@ import numpy as np
 from PIL import Image
 
 from vitrine.data.shards.converters.scenes import canonical
+from vitrine.data.shards.documents import parse_json
 from vitrine.data.shards.images import decode
 from vitrine.data.shards.sample import Source
+from vitrine.data.shards.text_lists import read_index, read_lines
 
 SPLITS = ("training", "validation", "all")
 SCENES = "sceneCategories.txt"
 _OBJECTS = "objectInfo150.txt"
+_MOST_OBJECTS = 65_535
 _AGAIN = "unpack the official archive again"
 
 
@@ -89,14 +91,17 @@ def names_in_json(images: list[SceneImage]) -> list[str]:
 def _read_names(path: Path) -> dict[int, str]:
     data = path.read_bytes()
     try:
-        text = data.decode("utf-8")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = data.decode("latin-1")
     try:
-        objects = json.loads(text, strict=False)["annotation"]["object"]
-        return {int(entry["name_ndx"]): str(entry["name"]) for entry in objects}
-    except (ValueError, KeyError, TypeError) as error:
+        objects = parse_json(text, "it", repeats=True)["annotation"]["object"]
+        names = {int(entry["name_ndx"]): str(entry["name"]) for entry in objects}
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"{path} has no annotation of objects with name and name_ndx ({error!r}): {_AGAIN}.") from None
+    if wrong := next((number for number in names if not 0 <= number <= _MOST_OBJECTS), None):
+        raise ValueError(f"{path} has the name_ndx {wrong}, which is not from 0 to {_MOST_OBJECTS}: {_AGAIN}.")
+    return names
 
 
 def challenge_folder(root: Path) -> Path:
@@ -129,26 +134,28 @@ def challenge_images(base: Path, scene_file: Path | None) -> Iterator[SceneImage
 
 
 def _read_scenes(path: Path) -> dict[str, str]:
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} does not exist: give a file with an image's name and its scene in each line as --scene-file."
-        )
-    pairs = [line.split(None, 1) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    for pair in pairs:
-        if len(pair) != 2:
-            raise ValueError(f"{path} has the line {pair[0]!r} without a scene: {_AGAIN}.")
-    return {name: scene.strip() for name, scene in pairs}
+    scenes: dict[str, str] = {}
+    for line in read_lines(path, "give a file with an image's name and its scene in each line as --scene-file"):
+        name, *scene = line.text.split(None, 1)
+        if not scene:
+            raise ValueError(f"{path} has the line {name!r} without a scene (line {line.number}): {_AGAIN}.")
+        if scenes.setdefault(name, scene[0]) != scene[0]:
+            raise ValueError(f"{line.place} gives {name} another scene than a line before: {_AGAIN}.")
+    return scenes
 
 
 def names_in_list(base: Path) -> list[str]:
     """Names of the object ids 1, 2 and so on, from the list of the scene-parsing challenge."""
     path = _require_names(base)
     names = {}
-    for line in path.read_text(encoding="utf-8").splitlines()[1:]:
-        fields = line.split("\t")
-        if len(fields) < 2 or not fields[0].strip().isdigit():
-            raise ValueError(f"{path} has the line {line!r} in place of a number, counts and a name: {_AGAIN}.")
-        names[int(fields[0])] = fields[-1].strip()
+    for line in list(read_lines(path, _AGAIN))[1:]:
+        fields = line.text.split("\t")
+        if len(fields) < 2:
+            raise ValueError(f"{path} has the line {line.text!r} in place of a number, counts and a name: {_AGAIN}.")
+        number = read_index(fields[0].strip(), _MOST_OBJECTS + 1, line)
+        if number in names:
+            raise ValueError(f"{line.place} repeats the number {number}: {_AGAIN}.")
+        names[number] = fields[-1].strip()
     return [names.get(identifier, "") for identifier in range(1, max(names, default=0) + 1)]
 
 

@@ -2,9 +2,11 @@
 
 from argparse import ArgumentParser
 from pathlib import Path
+from typing import NamedTuple
 
 from vitrine.data.shards.converter import Converter, SampleSet, require_folder
 from vitrine.data.shards.sample import Sample, make_key
+from vitrine.data.shards.text_lists import Line, read_lines, read_numbers, relative_name
 
 _SPLIT_FLAGS = {"train": "1", "test": "0"}
 _BOXES, _FLAGS, _LABELS = "bounding_boxes.txt", "train_test_split.txt", "image_class_labels.txt"
@@ -28,17 +30,22 @@ def list_cub(root: Path, split: str) -> SampleSet:
     require_folder(root)
     classes, parts = _read_names(root / "classes.txt"), _read_names(root / "parts" / "parts.txt")
     positions = {identifier: position for position, identifier in enumerate(classes)}
-    images = _read_names(root / "images.txt")
+    images = _read_names(root / "images.txt", paths=True)
     tables = {name: _read_table(root / name, keys, values) for name, keys, values in _TABLES}
     samples = []
+    _check_same_images(root, images, tables)
     for image, relative in images.items():
         _require_image(root / "images" / relative, root)
         flag, label, box = (_look_up(root / name, tables[name], (image,)) for name in (_FLAGS, _LABELS, _BOXES))
         locations = [_look_up(root / _PART_LOCATIONS, tables[_PART_LOCATIONS], (image, part)) for part in parts]
-        if label[0] not in positions:
-            raise ValueError(f"{root / _LABELS} gives image {image} the class {label[0]}, absent from classes.txt.")
-        if flag[0] == _SPLIT_FLAGS[split]:
-            samples.append(_make_sample(root, relative, positions[label[0]], box, locations))
+        if label.fields[0] not in positions:
+            raise ValueError(
+                f"{label.line.place} gives image {image} the class {label.fields[0]}, absent from classes.txt."
+            )
+        if flag.fields[0] not in _SPLIT_FLAGS.values():
+            raise ValueError(f"{flag.line.place} has {flag.fields[0]!r} in place of 1 (train) or 0 (test): correct it.")
+        if flag.fields[0] == _SPLIT_FLAGS[split]:
+            samples.append(_make_sample(root, relative, positions[label.fields[0]], box, locations))
     names = [name.partition(".")[2] or name for name in classes.values()]
     return SampleSet("cub", split, names, samples, ("boxes", "parts"), part_names=list(parts.values()))
 
@@ -46,43 +53,66 @@ def list_cub(root: Path, split: str) -> SampleSet:
 _TABLES = ((_FLAGS, 1, 1), (_LABELS, 1, 1), (_BOXES, 1, 4), (_PART_LOCATIONS, 2, 3))
 
 
-def _make_sample(root: Path, relative: str, label: int, box: list[str], locations: list[list[str]]) -> Sample:
-    x, y, width, height = _numbers(box, root / _BOXES, relative)
+def _make_sample(root: Path, relative: str, label: int, box: "_Row", locations: list["_Row"]) -> Sample:
+    x, y, width, height = _numbers(box, relative)
     return Sample(
         key=make_key(relative),
         image=root / "images" / relative,
         label=label,
         boxes=[(x, y, x + width, y + height)],
-        parts=[_numbers(location, root / _PART_LOCATIONS, relative) for location in locations],
+        parts=[_numbers(location, relative) for location in locations],
         extra={"source": relative},
     )
 
 
-def _read_names(path: Path) -> dict[str, str]:
-    """Reads lines of a number and a name, which may contain spaces ("left eye")."""
-    return {key[0]: values[0] for key, values in _read_table(path, 1, 1, names=True).items()}
+def _read_names(path: Path, *, paths: bool = False) -> dict[str, str]:
+    """Reads lines of a number and a name, which may contain spaces ("left eye"), or a path."""
+    rows = _read_table(path, 1, 1, names=True)
+    first: dict[str, _Row] = {}
+    for row in rows.values():
+        if first.setdefault(row.fields[0], row) is not row:
+            raise ValueError(f"{row.line.place} repeats the name {row.fields[0]!r}: remove one of the lines.")
+    return {key[0]: relative_name(row.fields[0], row.line) if paths else row.fields[0] for key, row in rows.items()}
 
 
-def _read_table(path: Path, keys: int, values: int, *, names: bool = False) -> dict[tuple[str, ...], list[str]]:
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} does not exist: give the folder CUB_200_2011 of the official archive as --root."
-        )
-    entries: dict[tuple[str, ...], list[str]] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        fields = line.strip().split(None, 1 if names else -1)
-        if not fields:
-            continue
+def _numbers(row: "_Row", relative: str) -> list[float]:
+    return read_numbers(row.fields, row.line, f"{' '.join(row.fields)!r} for {relative}")
+
+
+class _Row(NamedTuple):
+    """What a line says of its key."""
+
+    fields: list[str]
+    line: Line
+
+
+_Table = dict[tuple[str, ...], _Row]
+
+
+def _read_table(path: Path, keys: int, values: int, *, names: bool = False) -> _Table:
+    entries: _Table = {}
+    for line in read_lines(path, "give the folder CUB_200_2011 of the official archive as --root"):
+        fields = line.text.split(None, 1 if names else -1)
         if len(fields) != keys + values:
-            raise ValueError(f"{path}, line {number}, has {len(fields)} entries in place of {keys + values}: {line!r}.")
+            raise ValueError(f"{line.place} has {len(fields)} entries in place of {keys + values}: {line.text!r}.")
         key = tuple(fields[:keys])
         if key in entries:
-            raise ValueError(f"{path}, line {number}, repeats the line of {' '.join(key)}: remove one of them.")
-        entries[key] = fields[keys:]
+            raise ValueError(f"{line.place} repeats the line of {' '.join(key)}: remove one of them.")
+        entries[key] = _Row(fields[keys:], line)
     return entries
 
 
-def _look_up(path: Path, entries: dict[tuple[str, ...], list[str]], key: tuple[str, ...]) -> list[str]:
+def _check_same_images(root: Path, images: dict[str, str], tables: dict[str, _Table]) -> None:
+    """Checks that no table is of more images than are listed, as that of a shortened or another list would be."""
+    for table in tables.values():
+        for (image, *_), row in table.items():
+            if image not in images:
+                raise ValueError(
+                    f"{row.line.place} is of the image {image}, which {root / 'images.txt'} does not list."
+                )
+
+
+def _look_up(path: Path, entries: _Table, key: tuple[str, ...]) -> _Row:
     if key not in entries:
         what = f"image {key[0]}" if len(key) == 1 else f"part {key[1]} of image {key[0]}"
         raise ValueError(f"{path} has no line for {what}, which images.txt lists: unpack the official archive again.")
@@ -94,13 +124,6 @@ def _require_image(path: Path, root: Path) -> None:
         raise FileNotFoundError(
             f"{path} does not exist though {root / 'images.txt'} lists it: unpack the archive again."
         )
-
-
-def _numbers(fields: list[str], path: Path, relative: str) -> list[float]:
-    try:
-        return [float(field) for field in fields]
-    except ValueError:
-        raise ValueError(f"{path} has {' '.join(fields)!r} for {relative}, which are no numbers.") from None
 
 
 def _add_arguments(parser: ArgumentParser) -> None:

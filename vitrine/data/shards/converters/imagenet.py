@@ -33,8 +33,10 @@ from vitrine.data.shards.converters.imagenet_layout import (
     require_xml,
 )
 from vitrine.data.shards.images import read_size
+from vitrine.data.shards.picture_folders import LeftOut
 from vitrine.data.shards.sample import Sample
 from vitrine.data.shards.schema import Annotation
+from vitrine.data.shards.text_lists import read_lines
 
 NUM_VALIDATION = 50_000
 
@@ -87,7 +89,8 @@ def list_imagenet(root: Path, split: str, options: ImageNetOptions = DEFAULTS) -
     require_folder(root)
     folder, annotations = find_images(root, split), find_annotations(root, split, options.annotations)
     blacklist = _read_blacklist(options.blacklist, split)
-    all_images = list_images(root, folder, split, annotations, options.ground_truth)
+    left_out = LeftOut()
+    all_images = list_images(root, folder, split, annotations, options.ground_truth, left_out)
     images = [image for image in all_images if image.image.stem not in blacklist]
     words = class_words(root)
     wnids = sorted(words or known_wnids(root, images))
@@ -97,7 +100,7 @@ def list_imagenet(root: Path, split: str, options: ImageNetOptions = DEFAULTS) -
     boxes = None if annotations is None else _BoxReader(annotations, may_lack=split == "train")
     samples = [_make_sample(image, label_of, boxes, folder) for image in _sample(images, options)]
     kinds: tuple[Annotation, ...] = () if boxes is None else ("boxes",)
-    notes = [] if boxes is None else boxes.notes()
+    notes = [*([] if boxes is None else boxes.notes()), *left_out.notes()]
     return SampleSet("imagenet", split, name_classes(wnids, words), samples, kinds, notes=notes)
 
 
@@ -106,11 +109,10 @@ def _read_blacklist(path: Path | None, split: str) -> set[str]:
         return set()
     if split != "val":
         raise ValueError(f"The blacklist {path} is about validation images: leave it out with the split {split}.")
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: give ILSVRC2014_clsloc_validation_blacklist.txt.")
     names = set()
-    for number, entry in enumerate(path.read_text(encoding="utf-8").split(), start=1):
-        if not re.fullmatch(r"\d+", entry) or not 1 <= int(entry) <= NUM_VALIDATION:
+    lines = read_lines(path, "give ILSVRC2014_clsloc_validation_blacklist.txt")
+    for number, entry in enumerate((entry for line in lines for entry in line.text.split()), start=1):
+        if not re.fullmatch(r"[0-9]{1,9}", entry) or not 1 <= int(entry) <= NUM_VALIDATION:
             raise ValueError(
                 f"{path}, entry {number}, is {entry!r} and no number from 1 to {NUM_VALIDATION}: correct it."
             )

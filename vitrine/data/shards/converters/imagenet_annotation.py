@@ -1,5 +1,6 @@
 """Annotation files of ImageNet: lists of wnids, and boxes in XML."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,9 +10,11 @@ from xml.etree import ElementTree as ET
 
 from vitrine.data.orientation import Size
 from vitrine.data.shards.boxes import TOLERANCE
+from vitrine.data.shards.documents import read_xml
 from vitrine.data.shards.images import ImageSize
+from vitrine.data.shards.text_lists import read_lines
 
-_WNID = re.compile(r"n\d{8}")
+_WNID = re.compile(r"n[0-9]{8}")
 
 
 def is_wnid(text: str) -> bool:
@@ -28,17 +31,13 @@ def read_wnids(path: Path) -> dict[str, str]:
         FileNotFoundError: where the file is absent.
         ValueError: where a line does not start with a wnid, a wnid is repeated, or there is none.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: give a file with a wnid such as n01440764 in each line.")
     words_of: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        wnid, _, words = line.strip().replace("\t", " ").partition(" ")
-        if not wnid:
-            continue
+    for line in read_lines(path, "give a file with a wnid such as n01440764 in each line"):
+        wnid, _, words = line.text.replace("\t", " ").partition(" ")
         if not is_wnid(wnid):
-            raise ValueError(f"{path}, line {number}, starts with {wnid!r}, which is no wnid such as n01440764.")
+            raise ValueError(f"{line.place} starts with {wnid!r}, which is no wnid such as n01440764.")
         if wnid in words_of:
-            raise ValueError(f"{path}, line {number}, repeats {wnid}: remove one of the lines.")
+            raise ValueError(f"{line.place} repeats {wnid}: remove one of the lines.")
         words_of[wnid] = words.strip()
     if not words_of:
         raise ValueError(f"{path} is empty: give a file with a wnid such as n01440764 in each line.")
@@ -84,10 +83,7 @@ def read_annotation(path: Path) -> AnnotationFile:
     Raises:
         ValueError: where the file is broken, or a number in it cannot be read.
     """
-    try:
-        root = ET.parse(path).getroot()  # noqa: S314 - an official archive, and expat limits entity expansion
-    except ET.ParseError as error:
-        raise ValueError(f"{path} is broken XML ({error}): {_AGAIN}.") from None
+    root = read_xml(path, _AGAIN)
     width, height = _numbers([root.findtext(f"size/{side}", "0") for side in ("width", "height")], path, "size")
     return AnnotationFile((width, height), [_read_object(element, path) for element in root.findall("object")])
 
@@ -119,6 +115,13 @@ def _read_object(element: ET.Element, path: Path) -> AnnotatedObject:
 
 def _numbers(texts: list[str], path: Path, what: str) -> list[float]:
     try:
-        return [float(text) for text in texts]
+        return [_finite(text) for text in texts]
     except ValueError as error:
         raise ValueError(f"{path}: the {what} cannot be read ({error}): {_AGAIN}.") from None
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no finite number")
+    return number

@@ -1,5 +1,6 @@
 """Folder layouts of ILSVRC: where its archives have images, classes, boxes and lists."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -7,6 +8,8 @@ from pathlib import Path
 
 from vitrine.data.shards.converter import require_folder
 from vitrine.data.shards.converters.imagenet_annotation import is_wnid, read_annotation, read_wnids
+from vitrine.data.shards.picture_folders import LeftOut, PictureFolder
+from vitrine.data.shards.text_lists import read_lines, relative_name
 
 SPLITS = ("train", "val")
 MAPPING, SOLUTION = "LOC_synset_mapping.txt", "LOC_val_solution.csv"
@@ -32,19 +35,19 @@ def read_ground_truth(path: Path) -> dict[str, str]:
         FileNotFoundError: where the file is absent.
         ValueError: for other lines.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: give {SOLUTION}, or lines of an image's name and its wnid.")
     class_of: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        fields = line.replace(",", " ").split()
-        if not fields or (number == 1 and fields[0] == "ImageId"):
+    for line in read_lines(path, f"give {SOLUTION}, or lines of an image's name and its wnid"):
+        fields = line.text.replace(",", " ").split()
+        if fields[:1] == ["ImageId"] and not class_of:
             continue
-        if len(fields) < 2 or not (is_wnid(fields[1]) or fields[1].isdigit()):
+        if len(fields) < 2 or not (is_wnid(fields[1]) or re.fullmatch("[0-9]{1,9}", fields[1])):
             raise ValueError(
-                f"{path}, line {number}, is {line.strip()!r} and no image's name with its wnid: give {SOLUTION}"
+                f"{line.place} is {line.text!r} and no image's name with its wnid: give {SOLUTION}"
                 " (the numbers of ILSVRC's development kit are in another order)."
             )
-        class_of[Path(fields[0]).stem] = fields[1]
+        name = Path(fields[0]).stem
+        if class_of.setdefault(name, fields[1]) != fields[1]:
+            raise ValueError(f"{line.place} gives {name} another class than a line before: remove one of them.")
     return class_of
 
 
@@ -96,7 +99,12 @@ def known_wnids(root: Path, images: Iterable[ClassifiedImage]) -> set[str]:
 
 
 def list_images(
-    root: Path, images: Path, split: str, annotations: Path | None, ground_truth: Path | None
+    root: Path,
+    images: Path,
+    split: str,
+    annotations: Path | None,
+    ground_truth: Path | None,
+    left_out: LeftOut | None = None,
 ) -> list[ClassifiedImage]:
     """The images of a split with their classes.
 
@@ -106,6 +114,7 @@ def list_images(
         split: "train" or "val".
         annotations: from `find_annotations`.
         ground_truth: classes of flat images, see `read_ground_truth`.
+        left_out: takes what is no picture.
 
     Raises:
         FileNotFoundError: where there are no images, or a flat image has no class.
@@ -122,7 +131,8 @@ def list_images(
     if names is not None:
         paths = [images / f"{name}.JPEG" for name in names]
     else:
-        paths = sorted(path for folder in folders or [images] for path in folder.glob("*.JPEG"))
+        below = PictureFolder(images, LeftOut() if left_out is None else left_out)
+        paths = [images / path for folder in folders or [images] for path, _ in below.pictures(folder, deep=False)]
     if not paths:
         raise FileNotFoundError(f"{images} holds no images (*.JPEG): {_AGAIN}.")
     if folders:
@@ -133,7 +143,15 @@ def list_images(
 def _read_list(root: Path, split: str) -> list[str] | None:
     paths = (parent / "ImageSets" / "CLS-LOC" / _LISTS[split] for parent in (root / "ILSVRC", root))
     path = next((path for path in paths if path.is_file()), None)
-    return None if path is None else [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line]
+    if path is None:
+        return None
+    names: dict[str, None] = {}
+    for line in read_lines(path, _AGAIN):
+        name = relative_name(line.text.split()[0], line)
+        if name in names:
+            raise ValueError(f"{line.place} repeats {name}: remove one of the lines.")
+        names[name] = None
+    return list(names)
 
 
 def _flat_images(

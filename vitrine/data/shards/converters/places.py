@@ -1,6 +1,7 @@
 """Converter of Places365: a scene category for each image."""
 
 import random
+import re
 from argparse import ArgumentParser
 from collections import defaultdict
 from collections.abc import Sequence
@@ -9,9 +10,10 @@ from pathlib import Path
 
 from vitrine.core.options import CountOrZero, Options
 from vitrine.data.shards.converter import Converter, SampleSet, number_type, require_folder
-from vitrine.data.shards.converters.folder import EXTENSIONS
 from vitrine.data.shards.converters.scenes import ROOMS, canonical, find_scenes, index_by_name, read_categories
+from vitrine.data.shards.picture_folders import LeftOut, PictureFolder
 from vitrine.data.shards.sample import Sample, make_key
+from vitrine.data.shards.text_lists import read_lines, relative_name
 
 SPLITS = ("train", "val")
 CATEGORIES = "categories_places365.txt"
@@ -76,7 +78,8 @@ def list_places(root: Path, split: str, selection: PlacesSelection = ALL) -> Sam
     if selection.scenes is not None:
         labels = set(find_scenes(selection.scenes, index_by_name(classes), root))
     quotas = [selection.per_class if label in labels else selection.others for label in range(len(classes))]
-    base, by_label = (_by_folder if _is_easyformat(root) else _by_list)(root, split, classes, quotas)
+    left_out = LeftOut()
+    base, by_label = (_by_folder if _is_easyformat(root) else _by_list)(root, split, classes, quotas, left_out)
     for label in sorted(labels if selection.scenes is not None else ()):
         if not by_label.get(label):
             raise FileNotFoundError(f"{root} has no {split} images of {classes[label]}: unpack all of the archive.")
@@ -85,7 +88,7 @@ def list_places(root: Path, split: str, selection: PlacesSelection = ALL) -> Sam
         for label in sorted(by_label)
         for name in _sample(by_label[label], quotas[label], selection, classes[label])
     ]
-    return SampleSet("places365", split, classes, samples)
+    return SampleSet("places365", split, classes, samples, notes=left_out.notes())
 
 
 def has_split(root: Path, split: str) -> bool:
@@ -128,20 +131,28 @@ def _find(root: Path, folders: Sequence[str], name: str = "") -> Path | None:
     return next((root / folder / name for folder in folders if (root / folder / name).exists()), None)
 
 
-def _by_folder(root: Path, split: str, classes: list[str], quotas: list[int | None]) -> tuple[Path, _Names]:
+def _by_folder(
+    root: Path, split: str, classes: list[str], quotas: list[int | None], left_out: LeftOut
+) -> tuple[Path, _Names]:
     base, label_of = require_folder(root / split), index_by_name(classes)
     by_label = {}
+    folders = PictureFolder(base, left_out)
     for folder in _class_folders(base):
         label = label_of.get(canonical(folder.name))
         if label is None:
             raise ValueError(f"{folder} is the folder of no class that {CATEGORIES} lists: rename or remove it.")
         if quotas[label] != 0:
-            images = (path for path in folder.glob("[!.]*") if path.suffix.lower() in EXTENSIONS)
-            by_label[label] = sorted(f"{folder.name}/{path.name}" for path in images)
+            by_label[label] = sorted(path.as_posix() for path, _ in folders.pictures(folder, deep=False))
     return base, by_label
 
 
-def _by_list(root: Path, split: str, classes: list[str], quotas: list[int | None]) -> tuple[Path, _Names]:
+def _by_list(
+    root: Path,
+    split: str,
+    classes: list[str],
+    quotas: list[int | None],
+    left_out: LeftOut,  # noqa: ARG001 - as of `_by_folder`; nothing is left out of a list
+) -> tuple[Path, _Names]:
     path, base = _find(root, _LIST_FOLDERS, _LISTS[split]), _find(root, _IMAGE_FOLDERS[split])
     if path is None:
         raise FileNotFoundError(f"{root / _LISTS[split]} does not exist: unpack filelist_places365-standard.tar there.")
@@ -150,16 +161,19 @@ def _by_list(root: Path, split: str, classes: list[str], quotas: list[int | None
             f"{root} has no folder {' or '.join(_IMAGE_FOLDERS[split])}: unpack the archive of the {split} images there."
         )
     by_label: _Names = defaultdict(list)
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            name, _, label = line.strip().rpartition(" ")
-            if not name or not label.isdigit() or int(label) >= len(classes):
-                raise ValueError(
-                    f"{path}, line {number}, is {line.strip()!r} and no image with a label below {len(classes)}:"
-                    " unpack the archive again."
-                )
-            if quotas[int(label)] != 0:
-                by_label[int(label)].append(name.strip("/ "))
+    seen: set[str] = set()
+    for line in read_lines(path, "unpack filelist_places365-standard.tar there"):
+        *fields, text = line.text.rsplit(None, 1)
+        if not fields or not re.fullmatch("[0-9]{1,9}", text) or int(text) >= len(classes):
+            raise ValueError(
+                f"{line.place} is {line.text!r} and no image with a label below {len(classes)}: unpack the archive again."
+            )
+        name, label = relative_name(fields[0].lstrip("/"), line), int(text)
+        if name in seen:
+            raise ValueError(f"{line.place} repeats the image {name}: remove one of the lines.")
+        seen.add(name)
+        if quotas[label] != 0:
+            by_label[label].append(name)
     return base, by_label
 
 

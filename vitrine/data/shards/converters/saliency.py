@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vitrine.data.shards.converter import Converter, SampleSet, require_folder
-from vitrine.data.shards.converters.folder import EXTENSIONS
-from vitrine.data.shards.images import read_size
+from vitrine.data.shards.images import PICTURE_SUFFIXES, read_size
+from vitrine.data.shards.picture_folders import LeftOut, PictureFolder
 from vitrine.data.shards.sample import Sample, make_key
 
 SPLITS = ("train", "val", "test")
@@ -19,7 +19,7 @@ _PAIRS = {
         ("images", "ground_truth_mask"),
     ),
 }
-_IMAGE_FORMATS, _MASK_FORMATS = frozenset({".jpg", ".jpeg"}), frozenset({".png", ".bmp"})
+_IMAGE_FORMATS, _MASK_FORMATS = frozenset({".jpg", ".jpeg", ".jfif"}), frozenset({".png", ".bmp"})
 
 
 def list_saliency(root: Path, split: str = "test") -> SampleSet:
@@ -40,13 +40,14 @@ def list_saliency(root: Path, split: str = "test") -> SampleSet:
         ValueError: where a mask has another size than its image.
     """
     require_folder(root)
-    images, masks, base = _find_pairs(root, split)
+    left_out = LeftOut()
+    images, masks, base = _find_pairs(root, split, left_out)
     for files, counterparts, what in ((images, masks, "mask"), (masks, images, "image")):
         unpaired = next((path for stem, path in sorted(files.items()) if stem not in counterparts), None)
         if unpaired is not None:
             raise FileNotFoundError(f"{unpaired} has no {what} of the same name: add that, or remove the file.")
     samples = [_make_sample(path, masks[stem], base) for stem, path in sorted(images.items())]
-    return SampleSet("saliency", split, (), samples, ("mask",), multi_label=True)
+    return SampleSet("saliency", split, (), samples, ("mask",), multi_label=True, notes=left_out.notes())
 
 
 def has_split(root: Path, split: str) -> bool:
@@ -57,15 +58,15 @@ def has_split(root: Path, split: str) -> bool:
 _Files = dict[str, Path]
 
 
-def _find_pairs(root: Path, split: str) -> tuple[_Files, _Files, Path]:
+def _find_pairs(root: Path, split: str, left_out: LeftOut) -> tuple[_Files, _Files, Path]:
     folders = _find_folders(root, split)
     if folders is not None:
         images, masks = folders
-        return _by_stem(images, EXTENSIONS), _by_stem(masks, EXTENSIONS), root
+        return _by_stem(images, PICTURE_SUFFIXES, left_out), _by_stem(masks, PICTURE_SUFFIXES, left_out), root
     if _has_folders(root):
         raise FileNotFoundError(f"{root} has no images of the split {split}: unpack their archive there.")
-    if images_beside := _by_stem(root, _IMAGE_FORMATS):
-        return images_beside, _by_stem(root, _MASK_FORMATS), root
+    if images_beside := _by_stem(root, _IMAGE_FORMATS, left_out):
+        return images_beside, _by_stem(root, _MASK_FORMATS, LeftOut()), root
     raise FileNotFoundError(
         f"{root} holds no pairs of NAME.jpg and NAME.png, nor images and ground_truth_mask, nor DUTS-TE-Image and"
         " DUTS-TE-Mask: give the folder that does."
@@ -81,10 +82,11 @@ def _has_folders(root: Path) -> bool:
     return any(_find_folders(root, split) for split in SPLITS)
 
 
-def _by_stem(folder: Path, kinds: Iterable[str]) -> _Files:
+def _by_stem(folder: Path, kinds: Iterable[str], left_out: LeftOut) -> _Files:
     by_stem: _Files = {}
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.suffix.lower() not in kinds:
+    for relative, _ in PictureFolder(folder, left_out).pictures(folder, deep=False):
+        path = folder / relative
+        if path.suffix.lower() not in kinds:
             continue
         if path.stem in by_stem:
             raise ValueError(f"{by_stem[path.stem]} and {path} have one name: rename or remove one of them.")

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from vitrine.data.shards.text_lists import read_lines
+
 ROOMS = (
     "bathroom", "bedroom", "conference_room", "dining_room", "home_office", "hotel_room", "kitchen", "living_room",
     "office", "waiting_room",
@@ -30,16 +32,16 @@ def read_categories(path: Path) -> list[str]:
         FileNotFoundError: where the file is absent.
         ValueError: where a name is repeated, or the indices are not 0, 1, 2 and so on.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: give a file of class names, such as categories_places365.txt.")
     names: list[str] = []
     seen: set[str] = set()
-    for number, line in enumerate(filter(None, map(str.strip, path.read_text(encoding="utf-8").splitlines()))):
-        name, index = re.fullmatch(r"(.*?)(?:\s+(\d+))?", line).groups()  # type: ignore[union-attr]
+    for number, line in enumerate(read_lines(path, "give a file of class names, such as categories_places365.txt")):
+        name, index = re.fullmatch(r"(.*?)(?:\s+([0-9]{1,9}))?", line.text).groups()  # type: ignore[union-attr]
         if index is not None and int(index) != number:
-            raise ValueError(f"{path}: {name} has the index {index} in place of {number}: sort the lines by index.")
+            raise ValueError(
+                f"{path}, line {line.number}: {name} has the index {index} in place of {number}: sort the lines by index."
+            )
         if canonical(name) in seen:
-            raise ValueError(f"{path} lists {name} twice: remove one of the lines.")
+            raise ValueError(f"{line.place} lists {name} twice: remove one of the lines.")
         seen.add(canonical(name))
         names.append(re.sub(r"^/[a-z]/", "", name))
     if not names:

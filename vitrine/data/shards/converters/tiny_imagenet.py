@@ -7,6 +7,7 @@ from pathlib import Path
 from vitrine.data.shards.converter import Converter, SampleSet, require_folder
 from vitrine.data.shards.converters.imagenet_annotation import name_classes, read_wnids
 from vitrine.data.shards.sample import Sample
+from vitrine.data.shards.text_lists import Line, read_lines, read_numbers, relative_name
 
 SPLITS = ("train", "val")
 CLASS_INDICES = ("own", "imagenet")
@@ -71,39 +72,36 @@ def _train_entries(root: Path, wnids: Collection[str]) -> Iterator[_Entry]:
         raise ValueError(f"{unknown} is the folder of a class that {root / _WNIDS} does not list: correct one of them.")
     for wnid in wnids:
         table = folder / wnid / f"{wnid}_boxes.txt"
-        for name, *box in _read_table(table, 5):
-            yield _image(folder / wnid / "images" / name, table), wnid, _half_open(box, table, name)
+        for (name, *box), line in _read_table(table, 5):
+            yield _image(folder / wnid / "images" / name, line), wnid, _half_open(box, line)
 
 
 def _val_entries(root: Path) -> Iterator[_Entry]:
     table = root / "val" / "val_annotations.txt"
-    for name, wnid, *box in _read_table(table, 6):
-        yield _image(root / "val" / "images" / name, table), wnid, _half_open(box, table, name)
+    for (name, wnid, *box), line in _read_table(table, 6):
+        yield _image(root / "val" / "images" / name, line), wnid, _half_open(box, line)
 
 
-def _image(path: Path, table: Path) -> Path:
+def _image(path: Path, line: Line) -> Path:
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist though {table} lists it: {_AGAIN}.")
+        raise FileNotFoundError(f"{path} does not exist though {line.place} lists it: {_AGAIN}.")
     return path
 
 
-def _read_table(path: Path, entries: int) -> Iterator[list[str]]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: {_AGAIN}.")
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        fields = line.split()
-        if not fields:
-            continue
+def _read_table(path: Path, entries: int) -> Iterator[tuple[list[str], Line]]:
+    seen: set[str] = set()
+    for line in read_lines(path, _AGAIN):
+        fields = line.text.split()
         if len(fields) != entries:
-            raise ValueError(f"{path}, line {number}, has {len(fields)} entries in place of {entries}: {line!r}.")
-        yield fields
+            raise ValueError(f"{line.place} has {len(fields)} entries in place of {entries}: {line.text!r}.")
+        if fields[0] in seen:
+            raise ValueError(f"{line.place} repeats {fields[0]}: remove one of the lines.")
+        seen.add(fields[0])
+        yield [relative_name(fields[0], line), *fields[1:]], line
 
 
-def _half_open(fields: Sequence[str], path: Path, name: str) -> tuple[float, ...]:
-    try:
-        x0, y0, x1, y1 = map(float, fields)
-    except ValueError:
-        raise ValueError(f"{path} has the box {' '.join(fields)!r} for {name}, which are no numbers.") from None
+def _half_open(fields: Sequence[str], line: Line) -> tuple[float, ...]:
+    x0, y0, x1, y1 = read_numbers(fields, line, f"the box {' '.join(fields)!r} for {line.text.split()[0]}")
     return x0, y0, x1 + 1, y1 + 1
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from vitrine.data.shards.converter import Converter, SampleSet, require_folder
+from vitrine.data.shards.documents import read_xml
 from vitrine.data.shards.images import read_size
 from vitrine.data.shards.sample import Sample, make_key
+from vitrine.data.shards.text_lists import Line, read_lines, relative_name
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog", "horse",
@@ -37,9 +39,8 @@ def list_voc(root: Path, split: str, year: int = 2007) -> SampleSet:
     """
     folder = year_folder(root, year)
     path = split_list(folder, split)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: unpack the archive that has the split {split} into {root}.")
-    samples = [_make_sample(folder, name, path) for name in path.read_text(encoding="utf-8").split()]
+    lines = _listed(path, f"unpack the archive that has the split {split} into {root}")
+    samples = [_make_sample(folder, name, line) for name, line in lines.items()]
     return SampleSet(folder.resolve().name.lower(), split, CLASSES, samples, ("boxes",), multi_label=True)
 
 
@@ -63,6 +64,21 @@ def split_list(folder: Path, split: str) -> Path:
     return folder / "ImageSets" / "Main" / f"{split}.txt"
 
 
+def _listed(path: Path, remedy: str) -> dict[str, Line]:
+    """The names of a list, each with its line."""
+    lines: dict[str, Line] = {}
+    for line in read_lines(path, remedy):
+        if len(line.text.split()) != 1:
+            raise ValueError(
+                f"{line.place} is {line.text!r} in place of the name of one image: give the list of a split."
+            )
+        name = relative_name(line.text, line)
+        if name in lines:
+            raise ValueError(f"{line.place} repeats {name}, which line {lines[name].number} lists: remove one of them.")
+        lines[name] = line
+    return lines
+
+
 @dataclass(frozen=True)
 class _Object:
     label: int
@@ -70,12 +86,12 @@ class _Object:
     difficult: float
 
 
-def _make_sample(folder: Path, name: str, listed_in: Path) -> Sample:
+def _make_sample(folder: Path, name: str, line: Line) -> Sample:
     image, annotation = folder / "JPEGImages" / f"{name}.jpg", folder / "Annotations" / f"{name}.xml"
     for path in (image, annotation):
         if not path.is_file():
-            raise FileNotFoundError(f"{path} does not exist though {listed_in} lists {name}: {_AGAIN}.")
-    tree = _parse(annotation)
+            raise FileNotFoundError(f"{path} does not exist though {line.place} lists {name}: {_AGAIN}.")
+    tree = read_xml(annotation, _AGAIN)
     objects = list(_read_objects(tree, annotation))
     return Sample(
         key=make_key(name),
@@ -87,13 +103,6 @@ def _make_sample(folder: Path, name: str, listed_in: Path) -> Sample:
         annotated_size=_annotated_size(tree, annotation, image),
         extra={"source": image.relative_to(folder).as_posix()},
     )
-
-
-def _parse(path: Path) -> ET.Element:
-    try:
-        return ET.parse(path).getroot()  # noqa: S314 - an official archive, and expat limits entity expansion
-    except ET.ParseError as error:
-        raise ValueError(f"{path} is broken XML ({error}): {_AGAIN}.") from None
 
 
 def _annotated_size(root: ET.Element, path: Path, image: Path) -> tuple[int, int] | None:

@@ -3,12 +3,15 @@
 from argparse import ArgumentParser
 from collections import defaultdict
 from pathlib import Path
+from typing import NamedTuple
 
 from vitrine.data.shards.converter import Converter, SampleSet, require_folder
 from vitrine.data.shards.converters.imagenet_annotation import Box, name_classes, read_wnids
 from vitrine.data.shards.images import read_size
 from vitrine.data.shards.sample import Sample, make_key
+from vitrine.data.shards.text_lists import Line, read_index, read_lines, read_numbers, relative_name
 
+_MOST_CLASSES = 1_000_000
 IDS, LABELS, BOXES, SIZES = "image_ids.txt", "class_labels.txt", "localization.txt", "image_sizes.txt"
 
 
@@ -34,7 +37,9 @@ def list_wsol(
             both as stored and upright by its EXIF orientation.
     """
     base = require_folder(root if metadata is None else metadata)
-    labels = {name: _number(label, base / LABELS, name) for name, (label,) in _single(base / LABELS, 1).items()}
+    labels = {
+        name: read_index(entry.fields[0], None, entry.line, name) for name, entry in _single(base / LABELS, 1).items()
+    }
     sizes, boxes = _single(base / SIZES, 2), _read_entries(base / BOXES, 4)
     names = _names(base) or list(labels)
     for table, path in ((labels, LABELS), (sizes, SIZES), (boxes, BOXES)):
@@ -54,63 +59,60 @@ def _names(base: Path) -> list[str]:
 
 
 def _classes(path: Path | None, highest: int) -> list[str]:
+    if path is None and highest >= _MOST_CLASSES:
+        raise ValueError(
+            f"{LABELS} has the label {highest}, beyond any list of classes: correct it, or give the wnids."
+        )
     if path is None:
         return [str(label) for label in range(highest + 1)]
     wnids = read_wnids(path)
     return name_classes(wnids, wnids)
 
 
-def _make_sample(root: Path, base: Path, name: str, label: int, size: list[str], boxes: list[list[str]]) -> Sample:
+def _make_sample(root: Path, base: Path, name: str, label: int, size: "_Entry", boxes: list["_Entry"]) -> Sample:
     image = next((path for path in (root / name, root / Path(name).name) if path.is_file()), None)
     if image is None:
         raise FileNotFoundError(
             f"{root / name} does not exist though {base / LABELS} lists it: give the images' folder."
         )
-    width, height = (_number(side, base / SIZES, name) for side in size)
+    width, height = (read_index(side, None, size.line, name) for side in size.fields)
     actual = read_size(image)
     if (width, height) not in {actual.stored, actual.upright}:
         raise ValueError(
             f"{base / SIZES} says that {name} is {width} x {height}, but {image} is {actual.stored[0]} x"
             f" {actual.stored[1]}: its boxes would be off."
         )
-    corners = [_half_open(box, base / BOXES, name) for box in boxes]
+    corners = [_half_open(box, name) for box in boxes]
     return Sample(make_key(name), image, label, boxes=corners, annotated_size=(width, height), extra={"source": name})
 
 
-def _half_open(fields: list[str], path: Path, name: str) -> Box:
-    try:
-        x0, y0, x1, y1 = map(float, fields)
-    except ValueError:
-        raise ValueError(f"{path} has the box {','.join(fields)!r} for {name}, which are no numbers.") from None
+class _Entry(NamedTuple):
+    """What a line says of an image."""
+
+    fields: list[str]
+    line: Line
+
+
+def _half_open(box: _Entry, name: str) -> Box:
+    x0, y0, x1, y1 = read_numbers(box.fields, box.line, f"the box {','.join(box.fields)!r} for {name}")
     return x0, y0, x1 + 1, y1 + 1
 
 
-def _number(text: str, path: Path, name: str) -> int:
-    if not text.strip().isdigit():
-        raise ValueError(f"{path} has {text!r} for {name}, which is no whole number of 0 or more.")
-    return int(text)
-
-
-def _single(path: Path, values: int) -> dict[str, list[str]]:
+def _single(path: Path, values: int) -> dict[str, _Entry]:
     entries = _read_entries(path, values)
     if repeated := next((name for name, lines in entries.items() if len(lines) > 1), None):
-        raise ValueError(f"{path} repeats the line of {repeated}: remove one of them.")
+        number = entries[repeated][1].line.number
+        raise ValueError(f"{path} repeats the line of {repeated}: remove one of them, such as line {number}.")
     return {name: lines[0] for name, lines in entries.items()}
 
 
-def _read_entries(path: Path, values: int) -> dict[str, list[list[str]]]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: give the folder of the text files, with --metadata or --root.")
-    entries: dict[str, list[list[str]]] = defaultdict(list)
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
-        name, *fields = line.strip().rsplit(",", values) if values else [line.strip()]
+def _read_entries(path: Path, values: int) -> dict[str, list[_Entry]]:
+    entries: dict[str, list[_Entry]] = defaultdict(list)
+    for line in read_lines(path, "give the folder of the text files, with --metadata or --root"):
+        name, *fields = line.text.rsplit(",", values) if values else [line.text]
         if len(fields) != values:
-            raise ValueError(
-                f"{path}, line {number}, is {line!r} and no path with {values} further entries: correct it."
-            )
-        entries[name].append(fields)
+            raise ValueError(f"{line.place} is {line.text!r} and no path with {values} further entries: correct it.")
+        entries[relative_name(name, line)].append(_Entry([field.strip() for field in fields], line))
     if not entries:
         raise ValueError(f"{path} is empty: give the text files of the set.")
     return dict(entries)

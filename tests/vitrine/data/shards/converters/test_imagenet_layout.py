@@ -78,7 +78,7 @@ def test_boxes_from_a_folder_beside_class_folders(root: Path, plain: Path, at: s
         ("../LOC_synset_mapping.txt", "n02012849", "n99999999", "{3}.JPEG is of the class n02012849, which LOC_synset_ma"),
         ("../LOC_synset_mapping.txt", "n02012849", "crane", "line 2, starts with 'crane', which is no wnid such as"),
         ("../LOC_synset_mapping.txt", "n02012849", "n01440764", "line 2, repeats n01440764: remove one of the lines"),
-        ("../LOC_val_solution.csv", "{3},", "{4},", "LOC_val_solution.csv has no line for {3}: give the ground truth"),
+        ("../LOC_val_solution.csv", "{3},", "x{3},", "LOC_val_solution.csv has no line for {3}: give the ground truth"),
         ("../LOC_val_solution.csv", "{3},n02012849 5 5 5 8", "490", "line 4, is '490' and no image's name with its wnid"),
         ("../LOC_val_solution.csv", "{3},n02012849", "{3},3", "gives {3} the label 3, but 3 classes are known"),
         ("Annotations/CLS-LOC/val/{4}.xml", "<xmin>1<", "<xmin>12<", "{4}.JPEG: box 0 [12.0, 2.0, 9.0, 10.0] is no x0"),
