@@ -94,7 +94,7 @@ def read_sample(descriptor: int, start: int, end: int) -> tuple[str, dict[str, b
         end: the same.
 
     Raises:
-        ShardError: for a sample that is too large to be one, where the file has changed since or cannot be read, and where two
+        ShardError: for a sample that is too large, where the file has changed since or cannot be read, and where two
             members have one extension.
     """
     if end - start > MAX_SAMPLE_BYTES:
