@@ -24,8 +24,9 @@ def library_options(model: nn.Module, structure: str | None = None) -> BackboneO
 
     Example:
         >>> model = torchvision.models.squeezenet1_1(num_classes=5)
-        >>> library_options(model)
-        BackboneOptions(name='squeezenet1_1', weights=None, num_classes=5, arguments={})
+        >>> options = library_options(model)
+        >>> options.name, options.num_classes
+        ('squeezenet1_1', 5)
     """
     try:
         layer = model.get_submodule(classifier_layer(model))
