@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from vitrine.attribution.autograd.gradient_flow import check_gradient, differentiating
+from vitrine.attribution.autograd.gradient_flow import REMEDY, check_gradient, differentiating
 from vitrine.attribution.autograd.loss_scaling import scaled_gradients
 from vitrine.attribution.base import checked_output
 
@@ -22,8 +22,10 @@ def vjps(output: Tensor, inputs: Tensor, cotangents: Iterable[Tensor]) -> Iterat
         cotangents: tensors of the output's shape.
 
     Yields:
-        (B, C, H, W) for each cotangent, in float32 where float16 is on the way; zeros where the output does not depend on
-        the inputs.
+        (B, C, H, W) for each cotangent, in float32 where float16 is on the way.
+
+    Raises:
+        ValueError: where no gradient arrives at the inputs. One of zeros does.
     """
     remaining = iter(cotangents)
     cotangent = next(remaining, None)
@@ -32,7 +34,12 @@ def vjps(output: Tensor, inputs: Tensor, cotangents: Iterable[Tensor]) -> Iterat
         (vjp,) = scaled_gradients(
             [output], [inputs], [cotangent], retain_graph=following is not None, allow_unused=True
         )
-        yield torch.zeros_like(inputs) if vjp is None else vjp
+        if vjp is None:
+            raise ValueError(
+                "No gradient leads from the output back to its inputs: it does not depend on them, or the backward pass of"
+                f" an operator gives None; {REMEDY}."
+            )
+        yield vjp
         cotangent = following
 
 

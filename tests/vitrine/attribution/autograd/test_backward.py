@@ -22,7 +22,9 @@ def test_without_cotangents_or_dependence() -> None:
     leaf = torch.ones(1, 3, requires_grad=True)
     other = torch.ones(1, 2, requires_grad=True) * 2
     assert list(vjps(leaf * 2, leaf, [])) == []
-    (zeros,) = vjps(other, leaf, [torch.ones(1, 2)])
+    with pytest.raises(ValueError, match="No gradient leads from the output back"):
+        list(vjps(other, leaf, [torch.ones(1, 2)]))
+    (zeros,) = vjps(leaf * 0, leaf, [torch.ones(1, 3)])
     assert zeros.tolist() == [[0, 0, 0]]
 
 

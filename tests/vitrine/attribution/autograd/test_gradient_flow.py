@@ -92,6 +92,18 @@ class Forward(torch.autograd.Function):
         return x * 2
 
 
+class GivingNone(torch.autograd.Function):
+    """Has a backward pass without a gradient."""
+
+    @staticmethod
+    def forward(_ctx: Any, x: Tensor) -> Tensor:
+        return x * 2
+
+    @staticmethod
+    def backward(_ctx: Any, *_received: Tensor) -> None:
+        return None
+
+
 unregistered = [torch.ones(5, requires_grad=True)]
 """Makes an output that has a graph, but none to the image."""
 
@@ -207,6 +219,13 @@ def test_optimised_torchscript_and_parameters_of_inference_mode_are_refused() ->
         made(pixels)
     with pytest.raises(RuntimeError, match="another"), differentiating(made):
         raise RuntimeError("another")
+
+
+def test_a_backward_pass_that_gives_none_is_refused() -> None:
+    model = Net(as_features(GivingNone.apply))
+    for make in (Saliency, SmoothGrad, GuidedBackprop, METHODS["GradCAM of a layer"]):
+        with pytest.raises(ValueError, match="No gradient leads"):
+            make(model).attribute(images(), target=1)
 
 
 def test_leads_to_inputs_changed_in_place() -> None:
