@@ -11,27 +11,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.structure import has_hooks
 
-PROBES = 4
-"""Images of a probe: the first and the last of a batch, and two others between them."""
 TOLERANCE = 1e-5
 """Difference from which an output depends on the other images, as a share of its largest value."""
 
 PER_IMAGE = {
-    *(nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.Identity, nn.Dropout, nn.Dropout2d, nn.BatchNorm1d, nn.BatchNorm2d),
-    *(
-        nn.LayerNorm,
-        nn.GroupNorm,
-        nn.ReLU,
-        nn.ReLU6,
-        nn.LeakyReLU,
-        nn.ELU,
-        nn.GELU,
-        nn.SiLU,
-        nn.Hardswish,
-        nn.Sigmoid,
-        nn.Hardsigmoid,
-    ),
-    *(nn.Tanh, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Upsample, nn.PixelShuffle),
+    *(nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.Identity, nn.Dropout, nn.Dropout2d, nn.Upsample, nn.PixelShuffle),
+    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU),
+    *(nn.SiLU, nn.Hardswish, nn.Sigmoid, nn.Hardsigmoid, nn.Tanh),
+    *(nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d),
 }
 """Layers that treat images one by one in eval mode; batch norms only with running statistics."""
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)

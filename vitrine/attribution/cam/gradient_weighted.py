@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from vitrine.attribution.autograd.backward import one_hot, vjps
-from vitrine.attribution.autograd.gradient_flow import check_gradient, differentiating, leads_to
+from vitrine.attribution.autograd.gradient_flow import REMEDY, check_gradient, differentiating, leads_to
 from vitrine.attribution.base import checked_output
 from vitrine.attribution.cam.class_activation import ClassActivation
 from vitrine.attribution.layouts import MapLayout, layout_of_layer
@@ -64,7 +64,8 @@ def cut_at(model: nn.Module, layer: str) -> Iterator[list[Tensor]]:
         A list that will hold the leaf, of the last call of the layer.
 
     Raises:
-        ValueError: if the layer's output is not a tensor, or the forward pass does not go through it.
+        ValueError: if the layer's output is not a tensor, or not of floating-point numbers, or the forward pass does not go
+            through it.
     """
     leaves: list[Tensor] = []
 
@@ -73,6 +74,8 @@ def cut_at(model: nn.Module, layer: str) -> Iterator[list[Tensor]]:
             raise ValueError(
                 f"Layer {layer!r} gives a {type(output).__name__}, not a tensor; choose a layer within it."
             )
+        if not output.is_floating_point():
+            raise ValueError(f"Layer {layer!r} gives {output.dtype}, which has no gradient; {REMEDY}.")
         leaves[:] = [output.detach().clone().requires_grad_()]
         return leaves[0].clone()
 

@@ -69,6 +69,12 @@ def test_where_it_cannot_be_cut(layer: str, message: str) -> None:
     assert not network.get_submodule(layer)._forward_hooks
 
 
+def test_a_layer_of_whole_numbers_is_refused() -> None:
+    network = nn.Sequential(nn.Identity(), nn.Flatten())
+    with pytest.raises(ValueError, match=r"Layer '0' gives torch.int64.*Occlusion"), cut_at(network, "0"):
+        network(torch.ones(1, 3, 2, 2, dtype=torch.int64))
+
+
 def test_gradients_that_lie_on_the_class_token_alone_are_refused() -> None:
     gradients = torch.ones(1, 2, 3, 3)
     torch.testing.assert_close(spatial_gradients(gradients, channels_first, "a"), gradients)
