@@ -130,7 +130,7 @@ class Method(ABC):
         batch_size = self.internal_batch_size
         # Of one image too: methods that perturb it make a batch of it alone.
         probe = inputs.repeat(2, 1, 1, 1) if len(inputs) == 1 else inputs
-        if batch_size != 1 and mixes_batch(self.model, probe):
+        if batch_size != 1 and mixes_batch(self.model, probe, batch_size):
             self.internal_batch_size = 1
         try:
             yield

@@ -11,6 +11,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.structure import has_hooks
 
+PROBES = 4
+"""The most images of a probe, unless the model takes none but larger batches."""
 TOLERANCE = 1e-5
 """Difference from which an output depends on the other images, as a share of its largest value."""
 
@@ -28,14 +30,14 @@ LIBRARIES = ("torchvision.models.", "torchvision.ops.")
 _mixing: WeakKeyDictionary[nn.Module, tuple[tuple[Any, ...], bool]] = WeakKeyDictionary()
 
 
-def mixes_batch(model: nn.Module, inputs: Tensor) -> bool:
+def mixes_batch(model: nn.Module, inputs: Tensor, at_most: int | None = None) -> bool:
     """Whether the model's output for an image depends on the other images of its batch.
 
     So it is with batch norms without running statistics, softmax or attention over the batch, differences from its mean, and
     minibatch standard deviations. What the layers do not tell (those of torchvision's networks do) is found by two passes of
-    four images each, in which the first and the last image are the same and the others are not, and if these differ, by a
-    third pass for what the model's own randomness amounts to. Passes of one size round alike, so that half precision needs no
-    tolerance of its own.
+    at most four images each, in which the first and the last image are the same and the others are not, and if these differ,
+    by a third pass for what the model's own randomness amounts to; of two images, by two such comparisons. Passes of one size
+    round alike, so that half precision needs no tolerance of its own.
 
     The answer is kept for each model until one of its modules is replaced.
 
@@ -43,11 +45,13 @@ def mixes_batch(model: nn.Module, inputs: Tensor) -> bool:
         model: maps (B, C, H, W) inputs to a tensor (B, …), or to several in a dict, list, tuple or dataclass. It runs in eval
             mode and is not changed, see `eval_guard`.
         inputs: (B, C, H, W); for fewer than two, nothing runs and the answer is False.
+        at_most: the most images that may go through the model at once.
 
     Returns:
-        False also for a model that fails on four images; then the answer is not kept.
+        False also for a model that fails; then the answer is not kept.
     """
-    if len(inputs) < 2:
+    at_most = len(inputs) if at_most is None else at_most
+    if min(len(inputs), at_most) < 2:
         return False
     modules = list(model.modules())
     if any(isinstance(module, _BatchNorm) and _has_no_statistics(module) for module in modules):
@@ -56,7 +60,7 @@ def mixes_batch(model: nn.Module, inputs: Tensor) -> bool:
     known = _mixing.get(model)
     if known is not None and known[0] == present:
         return known[1]
-    mixing = False if _is_per_image(model) else _outputs_differ(model, inputs.detach())
+    mixing = False if _is_per_image(model) else _outputs_differ(model, inputs.detach(), at_most)
     if mixing is not None:
         _mixing[model] = present, mixing
     return bool(mixing)
@@ -79,32 +83,52 @@ def _is_per_image(module: nn.Module) -> bool:
 
 
 @torch.no_grad()
-def _outputs_differ(model: nn.Module, inputs: Tensor) -> bool | None:
+def _outputs_differ(model: nn.Module, inputs: Tensor, at_most: int) -> bool | None:
     """Whether outputs of the same images differ by what runs with them; None if the model fails."""
-    ends, others = inputs[[0, -1]], inputs[[0, -1]].flip(-1)
-    spread = others.float().std().clamp(min=0.1)
-    noise = torch.randn(others.shape, generator=torch.Generator().manual_seed(0)).to(spread)
-    batches = [torch.stack([ends[0], *between.to(ends), ends[1]]) for between in (others / 4, 4 * spread * noise)]
-    try:
-        with eval_guard(model), torch.inference_mode(mode=False):
-            first, second = (_ends_of_outputs(model, batch) for batch in batches)
-            if not any(map(_differ, first, second)):
-                return False
-            repeated = _ends_of_outputs(model, batches[0])
-    except torch.OutOfMemoryError:
-        raise
-    except Exception:  # noqa: BLE001 - a model's own code may raise anything, and will when it is run
-        return None
-    return any(map(_differ, first, second, map(_distance, first, repeated)))
+    size = min(len(inputs), PROBES, at_most)
+    # A model may take batches of one size alone.
+    for images_at_once in dict.fromkeys([size, min(len(inputs), at_most)]):
+        try:
+            with eval_guard(model), torch.inference_mode(mode=False):
+                return any(_rows_differ(model, *batches) for batches in _batches(inputs, images_at_once))
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:  # noqa: BLE001, S112 - a model's own code may raise anything, and will when it is run
+            continue
+    return None
 
 
-def _ends_of_outputs(model: nn.Module, batch: Tensor) -> list[Tensor]:
-    """The outputs for the first and the last image, by a pass that begins with the same random state each time."""
+def _batches(inputs: Tensor, size: int) -> list[tuple[Tensor, Tensor, list[int]]]:
+    """Pairs of batches that differ in all rows but the named ones: faint images in the one, strong noise in the other."""
+    first, last, faint = inputs[:1], inputs[-1:], inputs[[0, -1]].flip(-1) / 4
+    spread = 16 * faint.float().std().clamp(min=0.025)
+    noise = torch.randn(faint.shape, generator=torch.Generator().manual_seed(0)).to(spread) * spread
+    others = [other.to(inputs).repeat(size, 1, 1, 1) for other in (faint, noise)]
+    if size == 2:
+        one, two = (other[:1] for other in others)
+        return [
+            (torch.cat([first, one]), torch.cat([first, two]), [0]),
+            (torch.cat([one, last]), torch.cat([two, last]), [1]),
+        ]
+    one, two = (torch.cat([first, other[: size - 2], last]) for other in others)
+    return [(one, two, [0, size - 1])]
+
+
+def _rows_differ(model: nn.Module, batch: Tensor, other: Tensor, rows: list[int]) -> bool:
+    first, second = _outputs(model, batch, rows), _outputs(model, other, rows)
+    if not any(map(_differ, first, second)):
+        return False
+    noise = map(_distance, first, _outputs(model, batch, rows))
+    return any(map(_differ, first, second, noise))
+
+
+def _outputs(model: nn.Module, batch: Tensor, rows: list[int]) -> list[Tensor]:
+    """The outputs for some of the images, by a pass that begins with the same random state each time."""
     devices = [batch.device] if batch.is_cuda else []
     with torch.random.fork_rng(devices=devices):
         output = model(batch.clone())  # the first operator may work in place
-    rows = [tensor.detach()[[0, -1]] for tensor in _tensors(output) if tensor.shape[:1] == (len(batch),)]
-    return [row if row.dtype == torch.float64 else row.float() for row in rows]
+    found = [tensor.detach()[rows] for tensor in _tensors(output) if tensor.shape[:1] == (len(batch),)]
+    return [row if row.dtype == torch.float64 else row.float() for row in found]
 
 
 def _tensors(output: object) -> Iterator[Tensor]:

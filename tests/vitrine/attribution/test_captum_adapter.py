@@ -81,12 +81,12 @@ def test_model_and_random_state_are_as_before(method: type[Method], layer: str |
 
 
 def failing_at(model: nn.Sequential, call: int) -> list[int]:
-    """Makes the model, and copies of it, raise at one of its calls; gives the list of calls."""
+    """Makes the model, and copies of it, raise from one of its calls on; gives the list of calls."""
     calls: list[int] = []
 
     def fail(_module: nn.Module, _inputs: Any) -> None:
         calls.append(len(calls))
-        if len(calls) == call:
+        if 0 < call <= len(calls):
             raise RuntimeError("within")
 
     model[5].register_forward_pre_hook(fail)

@@ -129,6 +129,22 @@ def test_an_answer_is_kept_until_a_module_is_replaced() -> None:
     assert mixes_batch(model, images)
 
 
+def test_memory_is_bounded_and_batches_of_one_size_will_do() -> None:
+    passes, sizes = list[int](), set[int]()
+
+    def counted(x: Tensor) -> Tensor:
+        passes.append(len(x))
+        if len(x) not in sizes:
+            raise RuntimeError("of another size")
+        return x.cumsum(dim=0)
+
+    for size, at_most, expected in ((3, 3, [3, 3, 3]), (2, 2, [2] * 5), (7, None, [4, 7, 7, 7]), (1, 1, [])):
+        passes.clear()
+        sizes = {size}
+        assert mixes_batch(Around(counted), torch.rand(7, 3, 4, 4), at_most) == bool(expected)
+        assert passes == expected
+
+
 def test_a_model_that_fails_is_tried_again() -> None:
     model = Around(lambda x: x.softmax(dim=0))
     assert not mixes_batch(model, torch.rand(2, 3, 5, 5))

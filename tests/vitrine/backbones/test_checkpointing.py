@@ -24,6 +24,7 @@ from vitrine.attribution import (
     LayerCAM,
     Saliency,
 )
+from vitrine.attribution.inversion import InversionLayers, InversionSettings, InvertedNetwork, make_problem
 from vitrine.backbones.checkpointing import without_checkpointing
 
 Run = Callable[..., Tensor]
@@ -147,6 +148,21 @@ def test_a_version_of_torch_without_the_names_keeps_its_checkpointing(monkeypatc
     with without_checkpointing(), torch.no_grad():
         model(pixels)
     assert not hasattr(torch_checkpoint, "_checkpoint_hook")
+
+
+def test_losses_of_inversion_masks_in_training() -> None:
+    images = torch.randn(2, 3, 12, 12)
+    gradients = []
+    for run in (FORMS["reentrant"], lambda body, x: body(x)):
+        torch.manual_seed(0)
+        model = Checkpointed(run).requires_grad_(requires_grad=False).eval()
+        network = InvertedNetwork(model, InversionLayers("body.2", ("body.2",)), InversionSettings())
+        objective, _, start = make_problem(network, network.settings, images)
+        weights = start.clone().requires_grad_()
+        (objective.class_loss(weights) + objective.inversion_loss(weights)).sum().backward()
+        assert weights.grad is not None
+        gradients.append(weights.grad)
+    assert torch.equal(*gradients)
 
 
 METHODS: dict[str, Callable[[nn.Module], Any]] = {

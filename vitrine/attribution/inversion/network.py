@@ -17,6 +17,7 @@ from vitrine.attribution.inversion.layers import InversionLayers
 from vitrine.attribution.inversion.mask import MaskMaps
 from vitrine.attribution.inversion.settings import InversionSettings
 from vitrine.attribution.layouts import layout_of_layer
+from vitrine.backbones.checkpointing import without_checkpointing
 from vitrine.backbones.taps import captured
 from vitrine.core.precision import in_full
 from vitrine.core.probabilities import class_log_probabilities, class_probabilities
@@ -116,14 +117,18 @@ class InvertedNetwork:
     def features(self, images: Tensor) -> Tensor:
         """f^{l₀} of the images, with gradient."""
         model = self.copy.of(images)
-        with captured(model, [self.layers.inversion]) as outputs:  # `read` also gets it before an in-place ReLU
+        with (
+            without_checkpointing(),
+            captured(model, [self.layers.inversion]) as outputs,
+        ):  # `read` also gets it before an in-place ReLU
             model(images)
         self._check(outputs[self.layers.inversion], images, self.layers.inversion)
         return outputs[self.layers.inversion]
 
     def logits(self, images: Tensor) -> Tensor:
         """(R, C), in float32 or wider."""
-        logits = in_full(checked_output(self.copy.of(images)(images), len(images), None))
+        with without_checkpointing():
+            logits = in_full(checked_output(self.copy.of(images)(images), len(images), None))
         self._check(logits, images)
         return logits
 
