@@ -14,8 +14,8 @@ HIGHEST, STEP, LOWEST = 2.0**12, 2.0**4, 2.0**-12
 
 
 def scaled_gradients(
-    outputs: Sequence[Tensor | GradientEdge],
-    inputs: Sequence[Tensor | GradientEdge],
+    outputs: Sequence[Tensor] | Sequence[GradientEdge],
+    inputs: Sequence[Tensor] | Sequence[GradientEdge],
     cotangents: Sequence[Tensor],
     *,
     retain_graph: bool = False,
