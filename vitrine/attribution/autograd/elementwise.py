@@ -10,13 +10,13 @@ from vitrine.attribution.autograd.interception import backward_of
 from vitrine.attribution.autograd.node_origins import kind
 from vitrine.attribution.autograd.rules import MAXIMA, MINIMA, PassPositive
 
-ARITHMETIC = words("Mul Div Add Sub Rsub Neg Rsqrt Reciprocal Clone ToCopy Alias")
+ARITHMETIC = words("Mul Div Add Sub Rsub Neg Round Floor Ceil Trunc Rsqrt Reciprocal Clone ToCopy Alias")
 """Kinds of elementwise nodes that have no bend by themselves."""
 
 BENT = words(
     "Abs Sign Sgn Pow Sqrt Exp Exp2 Expm1 Log Log1p Sigmoid HardSigmoid Tanh Erf Erfc Relu Clamp ClampMin ClampMax Maximum"
     " Minimum Hardtanh Threshold LeakyRelu PreluKernel RreluWithNoise Elu Gelu Silu Mish Hardswish Softplus LogSigmoid"
-    " Hardsigmoid Atan Softsign SpecialNdtr SpecialExpit Round Floor Ceil Trunc Where MaskedFill"
+    " Hardsigmoid Atan Softsign SpecialNdtr SpecialExpit Where MaskedFill"
 )
 """Kinds of elementwise nodes with which a product or sum with the value itself can be a rectifier."""
 
@@ -41,31 +41,55 @@ def rectifies_itself(call: Call) -> bool:
     extreme = call.name in MAXIMA | MINIMA
     if not extreme and call.name not in {"mul", "div", "add", "sub"}:
         return False
-    operands = [tensor for tensor in call.carriers() if tensor.grad_fn is not None]
-    if len(operands) != 2 or _edge(operands[0]) == _edge(operands[1]):
+    operands = [edge_of(tensor) for tensor in call.carriers()]
+    if len(operands) != 2 or operands[0] == operands[1]:
         return False
-    first, second = (sources(operand) for operand in operands)
-    one_value = first.edges == second.edges and len(first.edges) == 1
-    return one_value and (extreme or first.is_bent or second.is_bent)
+    shared = shared_value(*operands)
+    return shared is not None and (extreme or shared.is_bent)
 
 
-def sources(tensor: Tensor) -> Sources:
-    """What a tensor of the graph is an elementwise function of: itself, if its own node is not elementwise."""
-    pending, seen, ends, is_bent = [_edge(tensor)], set[Edge](), set[Edge](), False
+def shared_value(one: Edge, two: Edge) -> Sources | None:
+    """The value that two tensors are elementwise functions of, which may be one of them; None if there is no such value."""
+    for function, value in ((one, two), (two, one)):
+        found = sources(function, value)
+        if found.edges == {value}:
+            return found
+    first, second = sources(one), sources(two)
+    if first.edges != second.edges or len(first.edges) != 1:
+        return None
+    return Sources(first.edges, first.is_bent or second.is_bent)
+
+
+def sources(start: Edge, value: Edge | None = None) -> Sources:
+    """What an output of a node is an elementwise function of: itself, if the node is not elementwise.
+
+    Args:
+        start: the output.
+        value: another output, which is taken for a source whatever its node.
+    """
+    pending, seen, ends, is_bent = [start], set[Edge](), set[Edge](), False
     while pending:
         edge = pending.pop()
         if edge in seen:
             continue
         seen.add(edge)
         name = kind(edge[0]).rpartition("Backward")[0]
-        is_bent |= name in BENT or isinstance(backward_of(edge[0]), PassPositive)
-        if name in ARITHMETIC | BENT or isinstance(backward_of(edge[0]), PassPositive):
+        bends = _bends(edge[0], name)
+        if edge != value and (bends or name in ARITHMETIC or name in BENT):
+            is_bent |= bends
             pending.extend((child, number) for child, number in edge[0].next_functions if child is not None)
         else:
             ends.add(edge)
     return Sources(frozenset(ends), is_bent)
 
 
-def _edge(tensor: Tensor) -> Edge:
+def _bends(node: Node, name: str) -> bool:
+    if name == "Pow":  # a root of a square is an absolute value; a polynomial has no bend
+        return not isinstance(exponent := getattr(node, "_saved_exponent", None), int | float) or exponent % 1 != 0
+    return name in BENT or isinstance(backward_of(node), PassPositive)
+
+
+def edge_of(tensor: Tensor) -> Edge:
+    """The output of a node that a tensor is."""
     edge = get_gradient_edge(tensor)
     return edge.node, edge.output_nr

@@ -5,8 +5,9 @@ normalisations, attention and gates. It is the plain gradient, and wrong, for a 
 refused, if they lie between the explained output and the pixels:
 
 - a mask or other tensor that depends on the pixels and has no gradient (``x > 0``, ``x.sign()``, ``x.detach()``), used for
-  more than to look up values. Masks that do not depend on the pixels, as those of attention windows, are constants, and a
-  mask that fills with a number so low that only a softmax can follow cannot rectify;
+  more than to look up values or, if it is no bent function of the same value, to be added. Masks that do not depend on the
+  pixels, as those of attention windows, are constants, and a mask that fills with a number so low that only a softmax can
+  follow cannot rectify;
 - a maximum, minimum or clamp at 0 that is no ReLU, a shrinkage, or a rectifier with a form that the rules do not know;
 - a function of a value combined with the value itself, as in ``x * x.sigmoid()``, ``(x + x.abs()) / 2`` or
   ``maximum(x, 0.1 * x)``;
@@ -22,7 +23,7 @@ from torch._ops import OpOverload, OpOverloadPacket
 from typing_extensions import override
 
 from vitrine.attribution.autograd.calls import Call, carries, tensors_in, words
-from vitrine.attribution.autograd.elementwise import rectifies_itself
+from vitrine.attribution.autograd.elementwise import Edge, edge_of, rectifies_itself, shared_value
 from vitrine.attribution.autograd.interception import CheckedInterception, Rule
 from vitrine.attribution.autograd.node_origins import REARRANGING_NODES
 from vitrine.attribution.autograd.rules import (
@@ -55,6 +56,16 @@ LOOKUPS = words("getitem gather index_select take take_along_dim embedding max_u
 SHAPE_ONLY = (STRUCTURAL | CASTS) - words("setitem copy cat stack hstack vstack dstack") | words("device dtype")
 """Operators that use no values of their second operand."""
 
+STRAIGHT = (
+    STRUCTURAL
+    | CASTS
+    | words(
+        "detach data add sub rsub mul div neg round floor ceil trunc mean sum var std norm sqrt rsqrt softmax linear"
+        " matmul numpy"
+    )
+)
+"""Operators that bend no value; sums with what they give without a gradient are no rectifiers."""
+
 FILLS = words("where masked_fill")
 
 SELECTIONS = words("amax amin aminmax sort topk kthvalue median nanmedian") | POOLINGS_BY_MAXIMUM
@@ -84,6 +95,8 @@ class GatingInterception(CheckedInterception):
         """Memory of what depends on the pixels and has no gradient."""
         self.shared: dict[int, Any] = {}
         """Memory that such tensors share with activations, as those of ``x.detach()`` do."""
+        self.functions: dict[int, Edge | None] = {}
+        """Memory of those that may be bent functions, and the activation that they equal; None if there is none."""
         self.left_torch = False
         """Whether values went to NumPy or Python, from where they may come back as constants."""
 
@@ -121,6 +134,9 @@ class GatingInterception(CheckedInterception):
         self.left_torch |= call.name in TO_PYTHON
         marked = _by_address([x for x in tensors_in([output, call.written]) if not carries(x)])
         self.without_gradient |= marked
+        is_function, equal = self._function(call, operands)
+        if is_function:
+            self.functions |= dict.fromkeys(marked, equal)
         carried = _by_address([x for x in operands if carries(x)])
         self.shared |= {address: storage for address, storage in marked.items() if address in carried | self.shared}
 
@@ -136,6 +152,16 @@ class GatingInterception(CheckedInterception):
         )
         return call.full_name if refused else None
 
+    def _function(self, call: Call, operands: list[Tensor]) -> tuple[bool, Edge | None]:
+        """Whether what a call gives, without a gradient, may be a bent function; and the activation that it equals."""
+        carriers = [x for x in operands if carries(x)]
+        if call.name in {"detach", "data"} and carriers:
+            return True, edge_of(carriers[0])
+        inherited = [self.functions[address] for address in _by_address(operands) if address in self.functions]
+        return call.name not in STRAIGHT or bool(inherited), inherited[
+            0
+        ] if inherited and call.name in STRAIGHT else None
+
     def _is_marked(self, tensor: Tensor) -> bool:
         storage = _storage(tensor) if self.without_gradient and not carries(tensor) else None
         return storage is not None and storage.data_ptr() in self.without_gradient
@@ -145,6 +171,9 @@ class GatingInterception(CheckedInterception):
         marked = [tensor for tensor in tensors_in((call.args, call.kwargs)) if self._is_marked(tensor)]
         if not marked or call.name in SHAPE_ONLY - LOOKUPS:
             return False
+        if call.name in {"add", "sub"}:
+            added = [self.functions[address] for address in _by_address(marked) if address in self.functions]
+            return any(equal is None or _bends(equal, x) for equal in added for x in call.carriers())
         if call.name in LOOKUPS:
             return any(tensor.is_floating_point() for tensor in marked) or _joins_constants(call.operand)
         return not (call.name in FILLS and self._fills_lowest(call))
@@ -153,6 +182,14 @@ class GatingInterception(CheckedInterception):
         values = [*call.args, *call.kwargs.values()]
         fills = [x for x in values if not carries(x) and not (isinstance(x, Tensor) and self._is_marked(x))]
         return bool(fills) and all(bool((torch.as_tensor(fill) <= LOWEST).all()) for fill in fills)
+
+
+def _bends(function: Edge, value: Tensor) -> bool:
+    """Whether an activation is a bent function of the value that a tensor is a function of."""
+    if function == edge_of(value):
+        return False
+    shared = shared_value(function, edge_of(value))
+    return shared is not None and shared.is_bent
 
 
 def _by_address(tensors: list[Tensor]) -> dict[int, Any]:

@@ -7,20 +7,20 @@ import torch
 from torch import Tensor
 
 from vitrine.attribution.autograd.calls import Call
-from vitrine.attribution.autograd.elementwise import rectifies_itself, sources
+from vitrine.attribution.autograd.elementwise import edge_of, rectifies_itself, shared_value, sources
 
 X = torch.linspace(-2, 2, 6).view(1, 2, 3).requires_grad_()
 
 
 def test_sources_are_where_elementwise_functions_end() -> None:
     value, other = X.flip(2), X.roll(1)
-    one, two = sources(2 * value.tanh() + 1), sources(value * other)
+    one, two = (sources(edge_of(x)) for x in (2 * value.tanh() + 1, value * other))
     assert one.is_bent
     assert not two.is_bent
     assert len(one.edges) == 1
     assert len(two.edges) == 2
     assert one.edges < two.edges
-    assert sources(value).edges == one.edges
+    assert sources(edge_of(value)).edges == one.edges
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,16 @@ def test_what_can_be_a_rectifier(
     value = X.flip(2)
     for operands in ((value, other(value)), (other(value), value)):
         assert rectifies_itself(Call(function, operands, {})) is expected
+
+
+def test_what_lies_below_the_shared_value_does_not_count() -> None:
+    value = X.flip(2).relu()
+    assert not rectifies_itself(Call(torch.add, (value, 2 * value), {}))
+    assert not rectifies_itself(Call(torch.mul, (value, value.square()), {}))
+    assert rectifies_itself(Call(torch.add, (value, (2 * value).abs()), {}))
+    shared = shared_value(edge_of(value + 1), edge_of(2 * value))
+    assert shared is not None
+    assert len(shared.edges) == 1
 
 
 def test_halves_of_one_tensor_are_two_values() -> None:

@@ -110,6 +110,7 @@ HIDDEN: dict[str, tuple[Function, str]] = {
     "set by index": (set_by_index, "__setitem__"),
     "index_put_": (lambda x: x.index_put_((x < 0,), ZERO), "index_put_"),
     "straight through": (lambda x: x + (x.relu() - x).detach(), "add"),
+    "straight through without gradient": (lambda x: x - F.threshold(x.detach(), -9, 0).clamp(max=0), "sub"),
     "half of x + |x|": (lambda x: (x + x.abs()) / 2, "add"),
     "x − min(x, 0)": (lambda x: x - x.clamp(max=0), "sub"),
     "−min(−x, 0)": (lambda x: -torch.minimum(-x, ZERO), "minimum"),
@@ -179,6 +180,8 @@ ORDINARY: dict[str, Function] = {
     "zeros of its shape": lambda x: x + torch.zeros_like(x) + x.new_zeros(6),
     "selected by rank": token_selection,
     "what is not used": noted,
+    "a detached branch": lambda x: x + x.detach() + F.linear(x, torch.eye(6)).relu().detach(),
+    "rounded straight through": lambda x: x + (x.round() - x).detach(),
     "dropout": lambda x: F.dropout(x, training=False),
 }
 

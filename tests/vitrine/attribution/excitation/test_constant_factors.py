@@ -1,7 +1,7 @@
 """Constant factors in every spelling against the batch norm that they are, and nodes that pass mass on as it is."""
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
@@ -44,7 +44,7 @@ class Norm:
         layer = self.layer
         return [layer.running_mean, layer.running_var, layer.weight, layer.bias]
 
-    def arguments(self) -> list[Any]:
+    def arguments(self) -> Any:
         """Those of ``torch.batch_norm``, which orders them otherwise."""
         mean, variance, weight, bias = self.statistics()
         return [weight, bias, mean, variance, False, 0.1, self.layer.eps, False]
@@ -107,7 +107,7 @@ SPELLINGS: dict[str, Spelling] = {
         x.flatten(2), n.factor.view(-1, 1, 1), n.shift.flatten(), groups=CHANNELS
     ).view_as(x),
     "F.batch_norm of a view": lambda x, n: F.batch_norm(x.flatten(2), *n.statistics()).view_as(x),
-    "torch.batch_norm": lambda x, n: cast(Any, torch.batch_norm)(x, *n.arguments()),
+    "torch.batch_norm": lambda x, n: torch.batch_norm(x, *n.arguments()),
     "aten": lambda x, n: torch.ops.aten.batch_norm.default(x, *n.arguments()),
     "behind dropout": lambda x, n: n.layer(F.dropout(x, 0.5, training=False)),
     "behind Identity": lambda x, n: n.layer(nn.Identity()(x)),
