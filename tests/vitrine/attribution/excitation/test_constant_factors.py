@@ -40,7 +40,7 @@ class Norm:
         frozen.load_state_dict({k: v for k, v in self.layer.state_dict().items() if "num_batches" not in k})
         return frozen
 
-    def statistics(self) -> list[Tensor]:
+    def statistics(self) -> Any:
         layer = self.layer
         return [layer.running_mean, layer.running_var, layer.weight, layer.bias]
 
