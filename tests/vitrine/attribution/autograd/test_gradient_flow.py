@@ -161,7 +161,8 @@ def test_all_methods_refuse_a_network_without_a_gradient(reason: str) -> None:
 def test_gradients_that_are_zero_and_detached_branches_are_no_errors(reason: str) -> None:
     torch.manual_seed(0)
     model = Net(OPEN[reason])
-    for make in (Saliency, GuidedBackprop, METHODS["GradCAM of a layer"], METHODS["ExtremalPerturbation"]):
+    strict = () if "branch" in reason else (GuidedBackprop,)  # a rectifier could hide in what comes back into the graph
+    for make in (Saliency, *strict, METHODS["GradCAM of a layer"], METHODS["ExtremalPerturbation"]):
         make(model).attribute(images(), target=1)
 
 

@@ -4,6 +4,7 @@ from captum import attr
 from torch import Tensor, nn
 
 from vitrine.attribution.gradient.saliency import Saliency
+from vitrine.backbones.batch_mixing import mixes_batch
 
 
 def smooth_net() -> nn.Sequential:
@@ -43,6 +44,7 @@ def test_equals_captum_bit_by_bit(absolute: bool) -> None:
 
 def test_several_targets_cost_one_forward_pass() -> None:
     model, calls = smooth_net(), []
+    mixes_batch(model, torch.rand(2, 2, 6, 6, dtype=torch.float64))  # found once for each model, by passes of its own
     model.register_forward_pre_hook(lambda _, args: calls.append(len(args[0])))
     Saliency(model).attribute(torch.randn(2, 2, 6, 6, dtype=torch.float64), torch.tensor([[0, 1, 2], [3, 2, 1]]))
     assert calls == [2]

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from vitrine.attribution.gradient.saliency import Saliency
 from vitrine.attribution.gradient.smooth_grad import SmoothGrad
+from vitrine.backbones.batch_mixing import mixes_batch
 
 
 def net() -> nn.Sequential:
@@ -71,6 +72,7 @@ def test_a_target_given_twice_has_the_same_map_twice() -> None:
 
 def test_several_targets_cost_one_forward_pass_of_each_sample() -> None:
     model, calls = net(), []
+    mixes_batch(model, images(2))  # found once for each model, by passes of its own
     model.register_forward_pre_hook(lambda _, args: calls.append(len(args[0])))
     SmoothGrad(model, n_samples=7, internal_batch_size=3).attribute(images(1), TARGETS[:1])
     assert calls == [1, 3, 3, 1]  # the first for its number of classes

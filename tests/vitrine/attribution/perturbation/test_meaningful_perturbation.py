@@ -14,6 +14,7 @@ from vitrine.attribution.perturbation.meaningful_perturbation import (
     shifted,
     total_variation,
 )
+from vitrine.backbones.batch_mixing import mixes_batch
 from vitrine.core.image_ops import gaussian_blur
 
 REGION = (slice(4, 13), slice(18, 28))
@@ -68,6 +69,7 @@ def test_the_loss_falls() -> None:
 
     probabilities: list[float] = []
     model = Patch()
+    mixes_batch(model, image.repeat(2, 1, 1, 1))  # found once for each model, by passes of its own
     model.register_forward_hook(lambda _, __, logits: probabilities.append(float(logits.detach().softmax(dim=1)[0, 1])))
     Recorded(model, iterations=60, blur=6.0, mask_blur=1.0, grid=16, jitter=0, centred_start=False).attribute(image, 1)
     totals = [loss + probability for loss, probability in zip(losses, probabilities[1:], strict=True)]

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from vitrine.attribution.perturbation.occlusion import Occlusion
+from vitrine.backbones.batch_mixing import mixes_batch
 
 
 def net() -> nn.Sequential:
@@ -87,6 +88,7 @@ def test_a_sum_of_pixels_loses_what_is_covered() -> None:
 
 def test_a_covered_copy_is_run_once_for_all_targets() -> None:
     model, calls = net(), []
+    mixes_batch(model, images(8, 8).repeat(2, 1, 1, 1))  # found once for each model, by passes of its own
     model.register_forward_pre_hook(lambda _, args: calls.append(len(args[0])))
     Occlusion(model, window=4, stride=2, internal_batch_size=4).attribute(images(8, 8), torch.tensor([[0, 1, 2, 3]]))
     assert sum(calls) == 9 + 2  # the image itself, for its number of classes and for f(x)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitrine.attribution.perturbation.rise import RISE, enlarge, random_cells
+from vitrine.backbones.batch_mixing import mixes_batch
 
 
 @pytest.fixture(autouse=True)
@@ -134,8 +135,9 @@ def test_a_score_that_no_pixel_changes_is_flat_but_for_the_masks() -> None:
 def test_masks_are_made_in_chunks() -> None:
     recorded: list[int] = []
     model = nn.Sequential(nn.Flatten(), nn.Linear(48, 2))
-    model.register_forward_pre_hook(lambda _module, args: recorded.append(len(args[0])))
     inputs = torch.randn(3, 3, 4, 4)
+    mixes_batch(model, inputs)  # found once for each model, by passes of its own
+    model.register_forward_pre_hook(lambda _module, args: recorded.append(len(args[0])))
     RISE(model, n_samples=100, grid=2).attribute(inputs, 1)
     assert max(recorded) <= 64
     assert sum(recorded) == 303  # and the inputs themselves
