@@ -24,8 +24,8 @@ def classes_of_network(explainer: Explainer, known: Sequence[str] = ()) -> Netwo
     count = getattr(explainer, "num_classes", None)
     if not isinstance(count, int):
         return None
-    names = network_classes(explainer.backbone.options, count)
-    if names is None and len(known) == count:
+    names, unknown = network_classes(explainer.backbone.options, count), NetworkClasses(count, None)
+    if names is None and len(known) == count and list(known) != unknown.names():
         names = [(name,) for name in known]
     return NetworkClasses(count, names)
 

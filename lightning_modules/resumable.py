@@ -11,6 +11,7 @@ from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.plugins.precision import MixedPrecision
 from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import rank_zero_warn
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics import Metric
@@ -291,6 +292,8 @@ class ResumableModule(FiniteFitModule):
 
     @override
     def on_fit_start(self) -> None:
+        if self._configured and not any(group["lr"] for group in self._configured):
+            rank_zero_warn("model.init_args.optimizer.init_args.lr is 0: the fit takes steps that change nothing.")
         if self._saved_counts is not None:
             check_same_numbers(self.trainer, *self._saved_counts, self.checkpoint_name)
             self._saved_counts = None

@@ -43,7 +43,7 @@ def whole() -> dict[str, Any]:
 )
 def test_an_entry_of_another_kind_is_named(change: dict[str, Any], told: str) -> None:
     check_entries(whole(), "a.ckpt", fitting=True)
-    with pytest.raises(ValueError, match="a.ckpt") as refused:
+    with pytest.raises(ValueError, match=r"a\.ckpt") as refused:
         check_entries({**whole(), **change}, "a.ckpt", fitting=True)
     assert told in str(refused.value)
 
@@ -69,7 +69,7 @@ def test_what_a_fit_needs_has_to_be_there(name: str) -> None:
 def test_a_tensor_of_another_kind_or_of_nan_is_named(saved: object, told: str) -> None:
     own = {"w": torch.zeros(2), "_extra_state": "digest"}
     check_tensors(own, {"w": torch.ones(2, dtype=torch.float16), "_extra_state": 3}, "a.ckpt")
-    with pytest.raises(ValueError, match="a.ckpt") as refused:
+    with pytest.raises(ValueError, match=r"a\.ckpt") as refused:
         check_tensors(own, {"w": saved}, "a.ckpt")
     assert told in str(refused.value)
 
