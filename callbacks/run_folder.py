@@ -97,7 +97,7 @@ class Export(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero or is_trial(trainer):
             return
-        if not trainer.fit_loop.epoch_loop.batch_progress.total.processed:
+        if not trainer.fit_loop.epoch_loop.batch_progress.total.ready:
             rank_zero_warn(
                 "No batch was trained on, so that nothing is exported; give the fit more epochs, steps or time."
             )

@@ -152,6 +152,7 @@ class FiniteFitModule(LightningModule):
         first = [bad for bad in of_ranks if bad.step == min(other.step for other in of_ranks)]
         step, keys = first[0].step, [key for bad in first for key in bad.keys]
         what = list(dict.fromkeys(name for bad in first for name in [*bad.names, *filter(None, [bad.tensor])]))
+        what = [name for name in what if name != "the loss" or "train/loss" not in what]
         epoch = next((number for begun, number in reversed(self._epochs) if begun <= step), 0)
         of_samples = f" (samples with such values: {', '.join(keys[:3])})" * bool(keys)
         raise ValueError(
@@ -233,9 +234,9 @@ def _flags(prefix: str, module: nn.Module, *, gradients: bool) -> Iterator[tuple
             yield f"{prefix}{name}", ~value.isfinite().all()
         if gradients and value.grad is not None:
             yield f"the gradient of {prefix}{name}", ~value.grad.isfinite().all()
-    for name, value in module.named_buffers():
-        if value.is_floating_point() and value.numel():
-            yield f"{prefix}{name}", value.isnan().any()
+    for name, buffer in module.named_buffers():
+        if buffer.is_floating_point() and buffer.numel():
+            yield f"{prefix}{name}", buffer.isnan().any()
 
 
 def bad_samples(batch: Any) -> list[str]:

@@ -243,23 +243,22 @@ def test_what_is_no_checkpoint_of_the_run_is_one_sentence(workplace: Path, capsy
     fit_quickstart()
     state = torch.load("runs/quickstart/checkpoints/last.ckpt")["state_dict"]
     name = "explainer.heads.0.encoder.0.weight"
-    for number, (entries, told) in enumerate(
-        [
-            (
-                {"state_dict": {"net.weight": torch.zeros(2)}},
-                "'explainer.backbone._extra_state' stands in the module alone",
-            ),
-            (
-                {"state_dict": {**state, name: torch.full_like(state[name], torch.nan)}},
-                f"holds NaN or infinity in '{name}'",
-            ),
-            ({"state_dict": {**state, name: state[name].int()}}, "holds int32"),
-            ({"optimizer_states": [{}]}, "does not go with this run (KeyError"),
-            ({"loops": {"fit_loop": {}}}, "no entry 'loops.fit_loop.epoch_progress'"),
-            ({"meaning_of_heads": "x"}, "does not go with this run"),
-            ({"callbacks": Code()}, "holds more than tensors and plain values"),
-        ]
-    ):
+    cases: list[tuple[dict[str, Any], str]] = [
+        (
+            {"state_dict": {"net.weight": torch.zeros(2)}},
+            "'explainer.backbone._extra_state' stands in the module alone",
+        ),
+        (
+            {"state_dict": {**state, name: torch.full_like(state[name], torch.nan)}},
+            f"holds NaN or infinity in '{name}'",
+        ),
+        ({"state_dict": {**state, name: state[name].int()}}, "holds int32"),
+        ({"optimizer_states": [{}]}, "does not go with this run (KeyError"),
+        ({"loops": {"fit_loop": {}}}, "no entry 'loops.fit_loop.epoch_progress'"),
+        ({"meaning_of_heads": "x"}, "does not go with this run"),
+        ({"callbacks": Code()}, "holds more than tensors and plain values"),
+    ]
+    for number, (entries, told) in enumerate(cases):
         path = tampered(workplace / f"{number}.ckpt", **entries)
         for command in ("fit", "test"):
             if command == "test" and ("optimizer_states" in entries or "loops" in entries):

@@ -146,7 +146,12 @@ def stopped_on_rank(rank: int, folder: Path, options: dict[str, Any]) -> str:
     """What a rank says where another rank's sample, or head, is spoilt."""
     spoil = [Spoil(2, parameter="classes_at_once" in options)] if rank == 1 else []
     batches = srae_fakes.share(srae_fakes.make_batches(count=3), rank, 2)
-    strategy = {"devices": 2, "strategy": "ddp", "use_distributed_sampler": False, "default_root_dir": folder}
+    strategy: dict[str, Any] = {
+        "devices": 2,
+        "strategy": "ddp",
+        "use_distributed_sampler": False,
+        "default_root_dir": folder,
+    }
     with pytest.raises(ValueError, match="NaN") as stopped:
         srae_fakes.fit(srae_fakes.make_module(**options), batches, 2, *spoil, **strategy)
     return str(stopped.value)
