@@ -30,6 +30,7 @@ class FirstBadSteps:
     def __init__(self) -> None:
         self._first: dict[tuple[str, ...], Tensor] = {}
         self._skipped: Tensor | None = None
+        self._scaled_steps = 0
 
     def note(self, step: int, values: Mapping[str, Tensor]) -> None:
         """Looks at the values of a step, by name; all of each are looked at."""
@@ -40,7 +41,13 @@ class FirstBadSteps:
         """Looks at a value that may be infinite now and then, as a scaler skips such a step; not for long."""
         before = torch.zeros_like(value, dtype=torch.int64) if self._skipped is None else self._skipped
         self._skipped = torch.where(torch.isfinite(value), 0, before + 1)
+        self._scaled_steps += 1
         self._take(step, (name,), (self._skipped < MOST_SKIPPED)[None])
+
+    @property
+    def skipped_all(self) -> bool:
+        """Whether a scaler has skipped each step that there was."""
+        return self._skipped is not None and int(self._skipped) == self._scaled_steps
 
     def _take(self, step: int, names: tuple[str, ...], finite: Tensor) -> None:
         first = torch.where(finite, NEVER, step)
@@ -80,6 +87,10 @@ class FiniteFitModule(LightningModule):
     def _scales_gradients(self) -> bool:
         return getattr(self.trainer.precision_plugin, "scaler", None) is not None
 
+    @property
+    def _reading_waits(self) -> bool:
+        return self.device.type != "cpu"
+
     def watch(self, values: Mapping[str, Tensor]) -> None:
         """Has values of the training step that runs looked at, by the names that a message gives them."""
         if self._trainer is not None and self.trainer.training:
@@ -108,8 +119,7 @@ class FiniteFitModule(LightningModule):
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else None
         if isinstance(loss, Tensor):
             self.watch({"the loss": loss})
-        is_due = self.device.type == "cpu" or batch_idx % STEPS_BETWEEN_READS == 0 or self.trainer.is_last_batch
-        if is_due:
+        if not self._reading_waits or batch_idx % STEPS_BETWEEN_READS == 0 or self.trainer.is_last_batch:
             self.check_steps(batch)
 
     # What is refused
@@ -123,6 +133,11 @@ class FiniteFitModule(LightningModule):
     def on_train_end(self) -> None:
         self.check_steps()
         self.check_values("when the fit ended")
+        if self._bad_steps.skipped_all:
+            raise ValueError(
+                "The gradients of all steps were infinite in float16, so that none was taken; set trainer.precision:"
+                " bf16-mixed or 32-true, or fit for more steps."
+            )
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

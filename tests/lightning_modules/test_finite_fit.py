@@ -11,7 +11,14 @@ from typing_extensions import override
 
 from callbacks.checkpoint import RunCheckpoint
 from callbacks.run_folder import Export
-from lightning_modules.finite_fit import MOST_SKIPPED, NEVER, FirstBadSteps, bad_samples, bad_tensor
+from lightning_modules.finite_fit import (
+    MOST_SKIPPED,
+    NEVER,
+    FiniteFitModule,
+    FirstBadSteps,
+    bad_samples,
+    bad_tensor,
+)
 from tests.helpers import mu_lasso_fakes, srae_fakes
 from tests.helpers.ranks import RankPool
 from vitrine.core.batch import Batch
@@ -37,6 +44,17 @@ def test_steps_that_a_scaler_skips_are_counted_in_a_row(in_a_row: int, found: bo
     for step, value in enumerate(values, start=1):
         steps.note_skipped(step, "gradient", torch.tensor(value))
     assert steps.earliest() == ((len(values) - 1, ["gradient"]) if found else (NEVER, []))
+    assert not steps.skipped_all
+
+
+def test_a_fit_whose_steps_were_all_skipped_is_known() -> None:
+    steps = FirstBadSteps()
+    assert not steps.skipped_all
+    for step in (1, 2, 3):
+        steps.note_skipped(step, "gradient", torch.tensor(INF))
+    assert steps.skipped_all
+    steps.note_skipped(4, "gradient", torch.tensor(0.0))
+    assert not steps.skipped_all
 
 
 def test_a_bad_tensor_is_named_and_infinite_buffers_are_not_bad() -> None:
@@ -104,6 +122,19 @@ def test_nan_in_a_batch_stops_the_fit_at_its_step(options: dict[str, Any], tmp_p
     assert all(map(is_finite, kept))
     assert kept[-1].samefile(tmp_path / "checkpoints" / "last.ckpt")
     assert not (tmp_path / "explainer").exists()
+
+
+def test_where_reading_waits_nothing_is_written_after_the_first_bad_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on an accelerator: the step is named some steps later, or before the next checkpoint."""
+    monkeypatch.setattr(FiniteFitModule, "_reading_waits", True)
+    module, batches = srae_fakes.make_module(), srae_fakes.make_batches(count=9)
+    keeps = [RunCheckpoint(every_n_steps=4), Export()]
+    with pytest.raises(ValueError, match=r"Step 6, in epoch 0: NaN or infinity in features"):
+        srae_fakes.fit(module, batches, 1, Spoil(6), *keeps, default_root_dir=tmp_path)
+    assert module.trainer.global_step == 8
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"epoch=0-step=4.ckpt", "last.ckpt"}
 
 
 @pytest.mark.parametrize("solver", ["exact", "sgd"])
