@@ -34,7 +34,7 @@ from callbacks.metrics_table import MetricsTable
 from callbacks.preflight import Preflight
 from callbacks.run_access import is_trial
 from callbacks.run_folder import EpochMetrics, MetricsFile, RunConfig
-from callbacks.run_start import checkpoint_of_fit, checkpoint_to_read, folder_lock
+from callbacks.run_start import checkpoint_of_fit, checkpoint_to_read, folder_lock, restoring_told
 from callbacks.skipped_samples import SkippedSamples
 from callbacks.stop_signals import StopSignals
 from vitrine.core.credentials import hide_credentials
@@ -192,7 +192,8 @@ class TrainCLI(LightningCLI):
         """Runs it while no other run is at work in the run's folder, and stops it where a signal says so."""
         folder = Path(self.trainer.default_root_dir)
         signals = next(one for one in self.trainer.callbacks if isinstance(one, StopSignals))  # type: ignore[attr-defined]
-        with folder_lock(folder, subcommand, held=self.trainer.is_global_zero), signals.handled(self.trainer):
+        lock = folder_lock(folder, subcommand, held=self.trainer.is_global_zero)
+        with lock, signals.handled(self.trainer), restoring_told(self.trainer):
             super()._run_subcommand(subcommand)
 
 

@@ -9,6 +9,7 @@ from weakref import proxy
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 from typing_extensions import override
 
@@ -105,6 +106,11 @@ class RunCheckpoint(Checkpoint):
     @override
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.save(trainer)
+        if self.monitor is not None and not self.best_k_models and not is_trial(trainer):
+            rank_zero_warn(
+                f"checkpoint.monitor {self.monitor!r} had no finite value in this fit, so that there is no best.ckpt; give"
+                " trainer.check_val_every_n_epoch at most the number of epochs, or another monitor."
+            )
 
     def save(self, trainer: Trainer) -> None:
         """Writes a checkpoint; all ranks take part. Nothing is written of a ``fast_dev_run``."""
@@ -154,7 +160,7 @@ class RunCheckpoint(Checkpoint):
         return score if is_new else None
 
     def _is_among_best(self, score: Tensor) -> bool:
-        if score.isnan():
+        if not score.isfinite():
             return False
         return len(self.best_k_models) < self.save_top_k or self._rank(score) < max(
             map(self._rank, self.best_k_models.values())

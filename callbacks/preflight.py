@@ -4,13 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.trainer.states import TrainerFn
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from typing_extensions import override
 
+from callbacks.checkpoint import RunCheckpoint
+from callbacks.evaluation import EvaluationCallback
 from callbacks.preflight_facts import Row, asked, cached_bytes, rows_of_run, samples
+from callbacks.skipped_samples import SkippedSamples
+from callbacks.stop_signals import StopSignals
 from vitrine.core.credentials import hide_credentials
 from vitrine.core.distributed import gather_over_ranks
 from vitrine.core.memory import free_disk_bytes, readable_size
@@ -35,6 +40,7 @@ class Preflight(pl.Callback):
         if callable(check):
             check(stage)
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        check_is_worth_it(trainer, data, stage)
         if data is None or stage == TrainerFn.PREDICTING.value:
             return
         part = {"fit": "train", "validate": "held out"}.get(stage, stage)
@@ -63,6 +69,40 @@ class Preflight(pl.Callback):
     @override
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         show(trainer, pl_module, "predict")
+
+
+def check_is_worth_it(trainer: pl.Trainer, data: object, stage: str) -> None:
+    """Refuses a run of which nothing would be left.
+
+    Raises:
+        ValueError: for a test, validation or prediction of no batches, a prediction that nobody writes, and a best checkpoint
+            by a validation that does not take place.
+    """
+    stage = TrainerFn(stage).value
+    option = f"limit_{'val' if stage == 'validate' else stage}_batches"
+    if stage != TrainerFn.FITTING.value and getattr(trainer, option) == 0:
+        raise ValueError(f"trainer.{option} is 0, so that {stage} would do nothing; give 1 or more, or leave it out.")
+    if stage == TrainerFn.PREDICTING.value and not any(map(_takes_predictions, trainer.callbacks)):  # type: ignore[attr-defined]
+        raise ValueError(
+            "predict would write nothing: add PredictionWriter to trainer.callbacks, by callbacks+: in a file."
+        )
+    for callback in trainer.checkpoint_callbacks if stage == TrainerFn.FITTING.value else []:
+        monitor = getattr(callback, "monitor", None) or ""
+        is_validated = trainer.limit_val_batches != 0 and (data is None or samples(data, "held out") != 0)
+        if monitor.startswith("val/") and not is_validated and isinstance(callback, RunCheckpoint):
+            raise ValueError(
+                f"checkpoint.monitor is {monitor!r}, but nothing is validated; give data.init_args.loading.val_fraction or"
+                " trainer.limit_val_batches above 0, or leave the monitor out."
+            )
+
+
+def _takes_predictions(callback: pl.Callback) -> bool:
+    """Whether a callback does anything with predictions."""
+    if isinstance(callback, EvaluationCallback):
+        return callback.stage == TrainerFn.PREDICTING.value
+    hooks = ("on_predict_batch_end", "on_predict_epoch_end")
+    of_its_own = [getattr(type(callback), hook) is not getattr(pl.Callback, hook) for hook in hooks]
+    return any(of_its_own) and not isinstance(callback, StopSignals | SkippedSamples | ProgressBar)
 
 
 def show(trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:

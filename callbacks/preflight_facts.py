@@ -9,12 +9,14 @@ import pytorch_lightning as pl
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import nn
 
+from callbacks.run_folder import Export
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.memory import amount, fit_bytes, free_bytes, free_disk_bytes, readable_size
 
 Row = tuple[str, str]
 """What it is, and the value in words."""
 RANDOM_WEIGHTS = "WARNING: random weights, as none are given; what is explained has learned nothing"
+NO_EXPORT = "WARNING: trainer.callbacks holds no Export, so that nothing is exported; callbacks+: adds to the defaults"
 NUMBER_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
 
 
@@ -154,6 +156,8 @@ def rows_of_disk(trainer: pl.Trainer, module: pl.LightningModule, stage: str) ->
     if stage == "fit" and asked(data, "features.cache") is not None:
         yield "features", _cache_state(data, module)
     folder = Path(trainer.default_root_dir)
+    if stage == "fit" and not any(isinstance(callback, Export) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+        yield "export", NO_EXPORT
     yield "results", f"{folder} ({readable_size(free_disk_bytes(folder))} free)"
 
 

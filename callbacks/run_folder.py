@@ -9,6 +9,7 @@ import yaml
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.cli import SaveConfigCallback
 from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import rank_zero_warn
 from typing_extensions import override
 
 from callbacks.loggers import log_artifact
@@ -88,6 +89,7 @@ class Export(Callback):
     """After fitting, writes the explainer (or classifier) into the run's folder, and to W&B as an artifact.
 
     A module's ``check_export``, where it has one, refuses before the training a folder in which something would be lost.
+    Of a fit that has taken no batch it writes nothing, and says so.
 
     Args:
         artifact: whether a W&B logger, where there is one, gets the artifact.
@@ -111,6 +113,11 @@ class Export(Callback):
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero or is_trial(trainer):
+            return
+        if not trainer.fit_loop.epoch_loop.batch_progress.total.ready:
+            rank_zero_warn(
+                "No batch was trained on, so that nothing is exported; give the fit more epochs, steps or time."
+            )
             return
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)

@@ -3,10 +3,12 @@
 import os
 import socket
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from pytorch_lightning import Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info
 
@@ -134,6 +136,36 @@ def _if_there(path: Path) -> Path | None:
 
 def _is_within(path: Path, folder: Path) -> bool:
     return path.resolve().is_relative_to(folder.resolve())
+
+
+@contextmanager
+def restoring_told(trainer: Trainer) -> Iterator[None]:
+    """Within it, what goes wrong while the trainer takes over a checkpoint is told with the name of its file.
+
+    Args:
+        trainer: that takes it over.
+
+    Raises:
+        ValueError: for whatever Lightning and torch raise then.
+    """
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, IndexError, AssertionError) as error:
+        path = trainer.ckpt_path
+        is_told = isinstance(error, ValueError) and str(path) in str(error)
+        if path is None or is_told or not _is_restoring(error):
+            raise
+        raise ValueError(
+            f"--ckpt_path {path} does not go with this run ({type(error).__name__}: {error}); give the options that it was"
+            " written with, another one, or auto for the newest that is whole."
+        ) from error
+
+
+def _is_restoring(error: BaseException) -> bool:
+    """Whether Lightning was taking over a checkpoint."""
+    codes = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+    names = [code.co_name for code in codes if Path(code.co_filename).name == "checkpoint_connector.py"]
+    return any(name.lstrip("_").startswith(("restore", "resume")) for name in names)
 
 
 def remove_run(folder: Path) -> None:

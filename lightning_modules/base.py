@@ -14,8 +14,14 @@ from torch.optim import Adam
 from torchmetrics import Metric, MetricCollection
 from typing_extensions import override
 
-from lightning_modules.data_classes import check_explained, classes_of_network, matched, translation_of
-from lightning_modules.heads import check_image_size, first_difference, meaning_of, take_over_heads
+from lightning_modules.data_classes import (
+    check_explained,
+    check_same_classes,
+    classes_of_network,
+    matched,
+    translation_of,
+)
+from lightning_modules.heads import check_image_size, meaning_of, take_over_heads
 from lightning_modules.metric_states import computed, was_updated
 from lightning_modules.optimization import RANGES, RENAMED_OPTIMIZATION, CosineToZero, check_optimizer
 from lightning_modules.resumable import ResumableModule
@@ -66,6 +72,7 @@ class ExplainerModule(ResumableModule):
     RENAMED: ClassVar[Mapping[str, str]] = RENAMED_OPTIMIZATION
     learning_rates: ClassVar[Range] = RANGES["lr"]
     """What the optimizer's learning rate may be."""
+    learned = "heads"
 
     def __init__(
         self,
@@ -89,6 +96,7 @@ class ExplainerModule(ResumableModule):
         self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
         if init_from is not None:
             take_over_heads(explainer, Path(init_from))
+        self.classes_of_heads = list(explainer.classes)  # that init_from was trained on
         self.needs_checkpoint = init_from is None
         self.test_faithfulness = faithfulness_metrics("test")
         self.annotation_metrics = nn.ModuleList()
@@ -121,6 +129,11 @@ class ExplainerModule(ResumableModule):
         """Labels of the data set that have a head to be fitted, for a datamodule that draws samples for each of them."""
         explained = self.explainer.explained_classes
         return explained if self.label_translation is None else self.label_translation.own_labels(explained)
+
+    @override
+    def frozen_networks(self) -> Sequence[tuple[str, nn.Module]]:
+        network = getattr(getattr(self.explainer, "backbone", None), "model", None)
+        return [("explainer.backbone.", network)] if isinstance(network, nn.Module) else []
 
     @property
     def needs_labels(self) -> bool:
@@ -184,7 +197,7 @@ class ExplainerModule(ResumableModule):
 
     def _match_classes(self, data: ExplanationData, *, fitting: bool) -> None:
         """Compares the data set's classes with the backbone's; from here on `data` has labels of the backbone."""
-        network = classes_of_network(self.explainer)
+        network = classes_of_network(self.explainer, self.classes_of_heads)
         if network is not None and (data.classes or self.class_map is not None):
             needed = fitting and self.needs_labels
             every = not self.explains_by_name and len(self.explainer.explained_classes) == network.count
@@ -241,11 +254,16 @@ class ExplainerModule(ResumableModule):
         Raises:
             ValueError: for heads of something else, whose numbers may fit nevertheless.
         """
-        saved = checkpoint.get("meaning_of_heads", {}).get("explained_classes")
-        if self.explains_by_name and saved and not self.is_fitting:
-            self.explain_classes(saved)
+        if "meaning_of_heads" not in checkpoint:
+            raise ValueError(
+                f"{self.checkpoint_name} does not say what its heads are about: it is no checkpoint of a fit of an explainer;"
+                " give another --ckpt_path."
+            )
+        explained = checkpoint["meaning_of_heads"].get("explained_classes")
+        if self.explains_by_name and explained and not self.is_fitting:
+            self.explain_classes(explained)
         meaning = self.meaning_of_heads()
-        for name, value in checkpoint.get("meaning_of_heads", {}).items():
+        for name, value in checkpoint["meaning_of_heads"].items():
             if name in meaning and value != meaning[name]:
                 raise ValueError(
                     f"{self.checkpoint_name} was trained with {name}: {value}, not {meaning[name]}; set"
@@ -253,8 +271,16 @@ class ExplainerModule(ResumableModule):
                     " trainer.default_root_dir."
                 )
         super().on_load_checkpoint(checkpoint)
+        saved, count = list(checkpoint.get("classes", ())), getattr(self.explainer, "num_classes", None)
+        if saved and count is not None and len(saved) != count:
+            raise ValueError(
+                f"{self.checkpoint_name} names {len(saved)} classes for a backbone of {count} logits; give another"
+                " --ckpt_path."
+            )
+        if self.class_match is not None and self.class_match.by_number_alone:
+            check_same_classes(saved, self.explainer.classes, self.checkpoint_name)
         if not self.explainer.classes:
-            self.explainer.classes = list(checkpoint.get("classes", ()))
+            self.explainer.classes = saved
             self.explainer.multi_label = checkpoint.get("multi_label", False)
 
     def meaning_of_heads(self) -> dict[str, Any]:
@@ -268,15 +294,7 @@ class ExplainerModule(ResumableModule):
         Raises:
             ValueError: where they are of other heads.
         """
-        state_dict = self.explainer.with_current_names(state_dict)
-        try:
-            return super().load_state_dict(state_dict, strict, assign)
-        except RuntimeError as error:
-            raise ValueError(
-                f"{self.checkpoint_name} holds other heads than this {type(self).__name__}:"
-                f" {first_difference(self.state_dict(), state_dict)}; give the model.init_args that it was trained with,"
-                " which stand in config-fit.yaml of its run, or another --ckpt_path or trainer.default_root_dir."
-            ) from error
+        return super().load_state_dict(self.explainer.with_current_names(state_dict), strict, assign)
 
     @override
     def parameter_groups(self) -> Iterable[nn.Parameter] | Iterable[dict[str, Any]]:
@@ -287,6 +305,11 @@ class ExplainerModule(ResumableModule):
 
         In the last batch of an epoch B may be 0, on a rank for which no sample is left.
         """
+        features, logits = self._features_of(batch)
+        self.watch({"features": features, "logits": logits})
+        return features, logits
+
+    def _features_of(self, batch: Batch) -> tuple[Tensor, Tensor]:
         if "features" in batch:
             return batch["features"], batch["logits"]
         if self.feature_extractor is None:
@@ -332,6 +355,7 @@ class ExplainerModule(ResumableModule):
 
     def export(self, folder: Path) -> Path:
         """Writes the explainer for use elsewhere; `vitrine.load` reads it. Returns where it stands."""
+        self.check_values("when it was to be exported", across_ranks=False)
         self._read_names(fitting=True)  # they may have been written while the run went on
         self.explainer.save(folder / EXPORTED, metadata=self.metadata())
         return folder / EXPORTED

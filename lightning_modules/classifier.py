@@ -1,11 +1,13 @@
 """ClassifierModule: trains or fine-tunes the classifier that is to be explained."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
+from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import rank_zero_info
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,7 +20,7 @@ from torchmetrics.classification import (
 )
 from typing_extensions import override
 
-from lightning_modules.data_classes import check_classes
+from lightning_modules.data_classes import check_classes, check_same_classes
 from lightning_modules.metric_states import computed, was_updated
 from lightning_modules.optimization import RENAMED_OPTIMIZATION, CosineToZero, check_optimizer
 from lightning_modules.resumable import ResumableModule
@@ -91,14 +93,15 @@ class ClassifierModule(ResumableModule):
             raise ValueError(
                 "ClassifierModule takes its classes from a datamodule; pass datamodule=… to the trainer, not loaders."
             )
-        self._other_classes = None
-        if stage in {"test", "validate"}:
-            try:
-                check_classes(data.classes, self.backbone, self.network)
-            except ValueError as error:
-                self._other_classes = error
+        self._other_classes = self._difference_of(data.classes) if stage in {"test", "validate", "fit"} else None
         self.classes, self.multi_label = list(data.classes), data.multi_label
+        name = classifier_layer(self.network)
+        before = self.network.get_submodule(name)
         replace_classifier(self.network, len(self.classes))
+        is_kept = before is self.network.get_submodule(name)
+        if stage == "fit" and self._other_classes is not None and self.backbone.weights is not None and is_kept:
+            told, _, _ = str(self._other_classes).partition("; ")
+            rank_zero_info(f"{told}: the fit begins from weights of other classes, and learns those of the data set.")
         if self.trainable == "last_layer":
             self.network.requires_grad_(requires_grad=False)
             self.network.get_submodule(classifier_layer(self.network)).requires_grad_()
@@ -106,13 +109,22 @@ class ClassifierModule(ResumableModule):
         self.metrics = nn.ModuleDict({part: metrics.clone(prefix=f"{part}/") for part in ("val", "test")})
         super().setup(stage)
 
+    def _difference_of(self, classes: Sequence[str]) -> ValueError | None:
+        """What is wrong with measuring the weights as they are on these classes; None where nothing is."""
+        try:
+            check_classes(classes, self.backbone, self.network)
+        except ValueError as error:
+            return error
+        return None
+
     def _check_weights_fit(self) -> None:
         """Refuses to measure weights as they are on classes that they were not trained on.
 
         Raises:
             ValueError: where no checkpoint was loaded, and the classes differ.
         """
-        if self._other_classes is not None and self.trainer.ckpt_path is None:
+        is_fitting = self.trainer.state.fn == TrainerFn.FITTING
+        if self._other_classes is not None and self.trainer.ckpt_path is None and not is_fitting:
             raise self._other_classes
 
     @override
@@ -202,7 +214,16 @@ class ClassifierModule(ResumableModule):
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
+        checkpoint["classes"] = self.classes
         self.average_running_statistics()  # in place, so that the state dict that stands in the checkpoint has them too
+
+    @override
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        saved = list(checkpoint.get("classes", ()))
+        if self.trainer.state.fn != TrainerFn.PREDICTING:
+            check_same_classes(saved, self.classes, self.checkpoint_name)
+        self.classes = saved or self.classes
 
     @torch.no_grad()
     def average_running_statistics(self) -> None:
@@ -228,6 +249,7 @@ class ClassifierModule(ResumableModule):
 
     def export(self, folder: Path) -> Path:
         """Writes the network's state dict, with its name and classes as metadata. Returns the file."""
+        self.check_values("when it was to be exported", across_ranks=False)
         path = folder / WEIGHTS_NAME
         state = {name: value.detach().cpu().contiguous() for name, value in self.network.state_dict().items()}
         metadata = {

@@ -9,17 +9,25 @@ from vitrine.backbones.class_names import network_classes
 from vitrine.backbones.classifier_layer import classifier_layer
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.data.class_labels import LabelTranslation
-from vitrine.data.class_matching import ClassMap, ClassMatch, NetworkClasses, match_classes
+from vitrine.data.class_matching import ClassMap, ClassMatch, NetworkClasses, match_classes, normalized
 from vitrine.data.contracts import ExplanationData
 from vitrine.explainers import Explainer
 
 
-def classes_of_network(explainer: Explainer) -> NetworkClasses | None:
-    """What is known of the explained network's logits; None for an explainer that does not say how many there are."""
+def classes_of_network(explainer: Explainer, known: Sequence[str] = ()) -> NetworkClasses | None:
+    """What is known of the explained network's logits; None for an explainer that does not say how many there are.
+
+    Args:
+        explainer: of the network.
+        known: names of the logits, as an explainer that was exported has them, where the weights record none.
+    """
     count = getattr(explainer, "num_classes", None)
     if not isinstance(count, int):
         return None
-    return NetworkClasses(count, network_classes(explainer.backbone.options, count))
+    names, unknown = network_classes(explainer.backbone.options, count), NetworkClasses(count, None)
+    if names is None and len(known) == count and list(known) != unknown.names():
+        names = [(name,) for name in known]
+    return NetworkClasses(count, names)
 
 
 def matched(
@@ -43,6 +51,32 @@ def matched(
         if labels_needed:
             raise
         raise ValueError(f"{str(error).removesuffix('.')}; class_map: ignore leaves the labels out.") from error
+
+
+def check_same_classes(saved: Sequence[str], classes: Sequence[str], checkpoint: str) -> None:
+    """Checks that a checkpoint is of the data set's classes, where nothing but their number speaks for it.
+
+    Args:
+        saved: names of the checkpoint's classes, by logit; empty where it has none.
+        classes: those of the data set, by label.
+        checkpoint: its name, for messages.
+
+    Raises:
+        ValueError: where they are others, or in another order.
+    """
+    if not saved or not classes or [*map(normalized, saved)] == [*map(normalized, classes)]:
+        return
+    pairs = enumerate(zip(saved, classes, strict=False))
+    place = next((number for number, pair in pairs if normalized(pair[0]) != normalized(pair[1])), None)
+    told = (
+        f"it is of {len(saved)} classes, and the data set of {len(classes)}"
+        if place is None
+        else f"its class {place} is {saved[place]!r}, and {classes[place]!r} is label {place} of the data set"
+    )
+    raise ValueError(
+        f"{checkpoint} was trained on other classes: {told}; give a data set with the same classes in the same order, or a"
+        " checkpoint of this one."
+    )
 
 
 def translation_of(data: ExplanationData, match: ClassMatch, count: int) -> LabelTranslation | None:

@@ -197,6 +197,7 @@ class GroupedFitModule(ExplainerModule):
     @override
     def on_train_end(self) -> None:
         self.share_heads()
+        super().on_train_end()
 
     @override
     def on_fit_end(self) -> None:

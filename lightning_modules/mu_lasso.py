@@ -158,7 +158,11 @@ class MuLassoModule(ExplainerModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Projects after each step, before anybody sees the weights or writes a checkpoint."""
         super().optimizer_step(*args, **kwargs)
-        self.explainer.project()
+        try:
+            self.explainer.project()
+        except ValueError:
+            self.check_steps()  # says what was not finite first, and where
+            raise
 
     @override
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pytorch_lightning import Trainer
-from pytorch_lightning.utilities import rank_zero_info
+from pytorch_lightning.utilities import rank_zero_info, rank_zero_warn
 from torch.optim import Optimizer
 
 from lightning_modules.optimization import CosineToZero
@@ -42,6 +42,54 @@ def check_same_optimizer(saved: str | None, configured: str, checkpoint: str) ->
             f"{checkpoint} was trained with the optimizer {saved}, not {configured}; go on with"
             f" model.init_args.optimizer.class_path: {saved}, or begin anew from its heads with model.init_args.init_from."
         )
+
+
+def check_same_numbers(trainer: Trainer, optimizers: int, schedules: int, checkpoint: str) -> None:
+    """Refuses a checkpoint without the states of the optimizers, and tells of schedules that begin anew.
+
+    Args:
+        trainer: of the fit.
+        optimizers: whose states the checkpoint holds.
+        schedules: whose states it holds.
+        checkpoint: its name, for messages.
+
+    Raises:
+        ValueError: where the fit has another number of optimizers.
+    """
+    if optimizers != len(trainer.optimizers):
+        raise ValueError(
+            f"{checkpoint} holds the states of {optimizers} optimizers, and the fit has {len(trainer.optimizers)}; give"
+            " another --ckpt_path, or the model.init_args that it was trained with."
+        )
+    if schedules != len(trainer.lr_scheduler_configs):
+        rank_zero_warn(
+            f"{checkpoint} holds {schedules} learning rate schedules, and the fit has {len(trainer.lr_scheduler_configs)}:"
+            " what is not there begins anew."
+        )
+
+
+OF_EACH_NUMBER = frozenset({
+    "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "square_avg", "grad_avg", "acc_delta", "sum",
+})  # fmt: skip
+"""States of torch's optimizers with an entry for each number of a parameter."""
+
+
+def check_shapes(trainer: Trainer, checkpoint: str) -> None:
+    """Refuses states of restored optimizers that are not of their parameters' shapes: fused steps do not look.
+
+    Raises:
+        ValueError: with the first.
+    """
+    for optimizer in trainer.optimizers:
+        for parameter, state in optimizer.state.items():
+            for name in OF_EACH_NUMBER & state.keys():
+                shape = getattr(state[name], "shape", parameter.shape)  # some are None before the first step
+                if shape != parameter.shape:
+                    raise ValueError(
+                        f"{checkpoint} holds {name} of shape {tuple(shape)} for a parameter of shape"
+                        f" {tuple(parameter.shape)}; give another --ckpt_path, or the model.init_args that it was"
+                        " trained with."
+                    )
 
 
 def take_over_changes(trainer: Trainer, saved: Sequence[Options], configured: Sequence[Options]) -> None:

@@ -7,21 +7,27 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
-from pytorch_lightning import LightningModule
 from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.plugins.precision import MixedPrecision
+from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import rank_zero_warn
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics import Metric
 from typing_extensions import override
 
+from lightning_modules.checkpoint_entries import check_entries, check_tensors
 from lightning_modules.epoch_means import EpochMeans
+from lightning_modules.finite_fit import FiniteFitModule
+from lightning_modules.heads import first_difference
 from lightning_modules.metric_states import summed_state, take_over_state
 from lightning_modules.optimization import ConstructorDefault, configured
 from lightning_modules.optimizer_resume import (
     Options,
+    check_same_numbers,
     check_same_optimizer,
+    check_shapes,
     class_of,
     options_of,
     set_schedules,
@@ -36,7 +42,7 @@ Resumed = dict[str, Any]
 """What a checkpoint holds beside the weights and the trainer's own state."""
 
 
-class ResumableModule(LightningModule):
+class ResumableModule(FiniteFitModule):
     """What the fits of all modules have in common, so that stopping and resuming changes nothing.
 
     - The random numbers of a step (dropout, noise) follow from the seed of the fit, the number of the step and the rank.
@@ -51,6 +57,8 @@ class ResumableModule(LightningModule):
     lr_scheduler: LRSchedulerCallable | None
     shows_means: ClassVar[bool] = False
     """Whether the progress bar shows the means of an epoch."""
+    learned: ClassVar[str] = "weights"
+    """What a checkpoint holds, as a message calls it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,6 +67,7 @@ class ResumableModule(LightningModule):
         self._optimizer_class = ""
         self._interval = "epoch"  # of the schedule's steps
         self._resumed: Resumed = {}
+        self._saved_counts: tuple[int, int] | None = None  # of the optimizers and schedules in the checkpoint
         self._epoch_means = EpochMeans()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -161,10 +170,12 @@ class ResumableModule(LightningModule):
 
     @override
     def on_train_start(self) -> None:
+        super().on_train_start()
         self.train()
         if self._fit_seed is None:
             self._fit_seed = self._drawn_seed()
         if self._resumed and self.trainer.optimizers and self._configured:
+            check_shapes(self.trainer, self.checkpoint_name)
             of_ranks = self._resumed.get("optimizer_options") or [self._configured]
             saved = of_ranks[self.global_rank if len(of_ranks) == self.trainer.world_size else 0]
             take_over_changes(self.trainer, saved, self._configured)
@@ -186,6 +197,7 @@ class ResumableModule(LightningModule):
 
     @override
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        super().on_train_batch_start(batch, batch_idx)
         step = self.trainer.fit_loop.epoch_loop.batch_progress.total.ready
         entropy = [(self._fit_seed or 0) % 2**63, step, self.global_rank]
         (seed,) = np.random.SeedSequence(entropy).generate_state(1, np.uint64).tolist()
@@ -204,9 +216,12 @@ class ResumableModule(LightningModule):
             count: what they count for: the samples of this rank's part, of which there may be none.
         """
         self._epoch_means.update(means, count)
+        if count:
+            self.watch(means)
 
     @override
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        super().on_train_batch_end(outputs, batch, batch_idx)
         trainer = self.trainer
         # Before the epoch's end, when the progress bar shows what was logged until then.
         if trainer.is_last_batch or trainer.should_stop or 0 <= trainer.max_steps <= trainer.global_step:
@@ -235,6 +250,7 @@ class ResumableModule(LightningModule):
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
         checkpoint["fit"] = {
             "seed": self._fit_seed,
             "optimizer": self._optimizer_class,
@@ -245,7 +261,28 @@ class ResumableModule(LightningModule):
         }
 
     @override
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Takes over a checkpoint's tensors.
+
+        Raises:
+            ValueError: where they are of something else, or not finite.
+        """
+        own = self.state_dict()
+        check_tensors(own, state_dict, self.checkpoint_name)
+        try:
+            return super().load_state_dict(state_dict, strict, assign)
+        except RuntimeError as error:
+            raise ValueError(
+                f"{self.checkpoint_name} holds other {self.learned} than this {type(self).__name__}:"
+                f" {first_difference(own, state_dict)}; give the model.init_args that it was trained with,"
+                " which stand in config-fit.yaml of its run, or another --ckpt_path or trainer.default_root_dir."
+            ) from error
+
+    @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        is_fitting = self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
+        check_entries(checkpoint, self.checkpoint_name, fitting=is_fitting)
+        self._saved_counts = len(checkpoint.get("optimizer_states", ())), len(checkpoint.get("lr_schedulers", ()))
         self._resumed = checkpoint.get("fit", {})
         self._fit_seed = self._resumed.get("seed")
         states = self._resumed.get("training_metrics", {})
@@ -255,6 +292,11 @@ class ResumableModule(LightningModule):
 
     @override
     def on_fit_start(self) -> None:
+        if self._configured and not any(group["lr"] for group in self._configured):
+            rank_zero_warn("model.init_args.optimizer.init_args.lr is 0: the fit takes steps that change nothing.")
+        if self._saved_counts is not None:
+            check_same_numbers(self.trainer, *self._saved_counts, self.checkpoint_name)
+            self._saved_counts = None
         if self._resumed:
             check_same_optimizer(self._resumed.get("optimizer"), self._optimizer_class, self.checkpoint_name)
 

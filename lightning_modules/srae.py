@@ -344,7 +344,9 @@ class SRAEModule(GroupedFitModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes over what is known of heads."""
         super().on_load_checkpoint(checkpoint)
-        self.mean_contributions = checkpoint.get("mean_contributions", self.mean_contributions)
+        saved = checkpoint.get("mean_contributions", self.mean_contributions)
+        if saved.shape == self.mean_contributions.shape:  # other heads are refused when their tensors are read
+            self.mean_contributions = saved
 
     def on_fit_end(self) -> None:
         """Warns of heads that stayed degenerate."""

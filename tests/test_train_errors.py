@@ -1,10 +1,13 @@
 """The command line's errors: one sentence and exit code 2."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from tests.helpers.commands import (
     QUICKSTART,
@@ -17,6 +20,7 @@ from tests.helpers.commands import (
     run,
     the_error,
 )
+from tests.helpers.image_sets import write_picture
 
 
 @pytest.mark.parametrize(
@@ -220,3 +224,61 @@ def test_a_backbone_of_other_classes_than_the_data_is_refused(
         "--model.init_args.srae.layer=features",
     )  # fmt: skip
     assert "The data set has 2 classes, but the backbone has 6 logits" in told
+
+
+class Code:
+    """What runs a command where it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ("unpickled",)
+
+
+def tampered(path: Path, **entries: Any) -> Path:
+    """The quickstart's checkpoint with other entries."""
+    torch.save({**torch.load("runs/quickstart/checkpoints/last.ckpt"), **entries}, path)
+    return path
+
+
+def test_what_is_no_checkpoint_of_the_run_is_one_sentence(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit_quickstart()
+    state = torch.load("runs/quickstart/checkpoints/last.ckpt")["state_dict"]
+    name = "explainer.heads.0.encoder.0.weight"
+    cases: list[tuple[dict[str, Any], str]] = [
+        (
+            {"state_dict": {"net.weight": torch.zeros(2)}},
+            "'explainer.backbone._extra_state' stands in the module alone",
+        ),
+        (
+            {"state_dict": {**state, name: torch.full_like(state[name], torch.nan)}},
+            f"holds NaN or infinity in '{name}'",
+        ),
+        ({"state_dict": {**state, name: state[name].int()}}, "holds int32"),
+        ({"optimizer_states": [{}]}, "does not go with this run (KeyError"),
+        ({"loops": {"fit_loop": {}}}, "no entry 'loops.fit_loop.epoch_progress'"),
+        ({"meaning_of_heads": "x"}, "does not go with this run"),
+        ({"callbacks": Code()}, "holds more than tensors and plain values"),
+    ]
+    for number, (entries, told) in enumerate(cases):
+        path = tampered(workplace / f"{number}.ckpt", **entries)
+        for command in ("fit", "test"):
+            if command == "test" and ("optimizer_states" in entries or "loops" in entries):
+                continue  # which a test does not read, or in which it finds something else
+            args = ["-c", "configs/quickstart.yaml", *SMALL, *SMALL_SRAE, f"--trainer.default_root_dir=runs/{number}"]
+            message = refusal(capsys, command, *args, "--trainer.max_epochs=3", f"--ckpt_path={path}")
+            assert str(path) in message
+            assert told in message
+            assert not (workplace / "runs" / str(number) / "checkpoints").exists()
+    assert not (workplace / "unpickled").exists()
+
+
+def test_a_second_data_set_is_not_taken_for_the_first(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["-c", "configs/folder_classifier.yaml", *SMALL, *SMALL_IMAGES, "--trainer.max_epochs=1"]
+    options += ["--model.init_args.backbone={name: 'tests.helpers.own_network:OwnNetwork', weights: null}"]
+    run("fit", *options, "--trainer.default_root_dir=runs/first")
+    write_picture(workplace / "other" / "train" / "wasp" / "a.png")
+    for root in ("other", "nowhere"):
+        told = refusal(
+            capsys, "fit", *options, f"--trainer.default_root_dir=runs/{root}", f"--data.init_args.root={root}"
+        )
+        assert "data.init_args.shards: data/folder/train was made from" in told
+        assert f"not from {root}" in told

@@ -10,9 +10,14 @@ import pytorch_lightning as pl
 import torch
 import torchvision
 from torch.utils.data import DataLoader
+from typing_extensions import override
 
 import train
-from callbacks import Preflight
+from callbacks import PredictionWriter, Preflight, ReportGallery, SkippedSamples
+from callbacks.checkpoint import RunCheckpoint
+from callbacks.preflight import check_is_worth_it
+from callbacks.preflight_facts import NO_EXPORT
+from callbacks.stop_signals import StopSignals
 from datamodules import ShardDataModule
 from lightning_modules import MuLassoModule, SRAEModule
 from tests.helpers import shard_fakes
@@ -199,3 +204,74 @@ def test_only_the_shards_that_a_stage_reads_are_checked(shards: Path) -> None:
     data.check_shards("validate")
     with pytest.raises(ValueError, match=r"SHA-256 is another"):
         data.check_shards("test")
+
+
+def stub_trainer(*callbacks: pl.Callback, **limits: Any) -> Any:
+    monitors = [callback for callback in callbacks if isinstance(callback, RunCheckpoint)]
+    everything = {f"limit_{stage}_batches": 1.0 for stage in ("val", "test", "predict")} | limits
+    return SimpleNamespace(callbacks=list(callbacks), checkpoint_callbacks=monitors, **everything)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "stage", "told"),
+    [
+        (stub_trainer(limit_test_batches=0), "test", r"trainer\.limit_test_batches is 0"),
+        (stub_trainer(limit_val_batches=0), "validate", r"trainer\.limit_val_batches is 0"),
+        (
+            stub_trainer(PredictionWriter(), limit_predict_batches=0.0),
+            "predict",
+            r"trainer\.limit_predict_batches is 0",
+        ),
+        (
+            stub_trainer(Preflight(), StopSignals(), SkippedSamples(), ReportGallery()),
+            "predict",
+            "add PredictionWriter",
+        ),
+        (
+            stub_trainer(RunCheckpoint(monitor="val/a"), limit_val_batches=0),
+            "fit",
+            r"'val/a', but nothing is validated",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_run_of_which_nothing_is_left_is_refused(trainer: Any, stage: str, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        check_is_worth_it(trainer, None, stage)
+
+
+class TakesPredictions(pl.Callback):
+    """A callback of one's own."""
+
+    @override
+    def on_predict_batch_end(self, *_: Any, **__: Any) -> None:
+        """Does nothing here."""
+
+
+@pytest.mark.parametrize(
+    ("trainer", "stage"),
+    [
+        (stub_trainer(PredictionWriter()), "predict"),
+        (stub_trainer(TakesPredictions()), "predict"),
+        (stub_trainer(RunCheckpoint(monitor="val/a")), "fit"),
+        (stub_trainer(RunCheckpoint(monitor="train/a"), limit_val_batches=0), "fit"),
+        (stub_trainer(RunCheckpoint(), limit_test_batches=0), "fit"),
+    ],
+)
+def test_a_run_of_which_something_is_left_is_not(trainer: Any, stage: str) -> None:
+    check_is_worth_it(trainer, None, stage)
+
+
+def test_best_by_a_validation_needs_samples_to_validate(shards: Path) -> None:
+    data = shard_fakes.module_of(shards, val_fraction=0.0)
+    data.setup("fit")
+    with pytest.raises(ValueError, match=r"nothing is validated; give data\.init_args\.loading\.val_fraction"):
+        check_is_worth_it(stub_trainer(RunCheckpoint(monitor="val/a")), data, "fit")
+
+
+def test_a_fit_that_exports_nothing_says_so(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a file says callbacks: in place of callbacks+:."""
+    monkeypatch.setenv("COLUMNS", "200")
+    assert told(srae(), shard_fakes.module_of(shards), capsys, default_root_dir=tmp_path)["export"] == NO_EXPORT

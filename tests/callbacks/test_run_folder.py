@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import train
 import vitrine
-from callbacks.run_folder import MetricsFile
+from callbacks.run_folder import Export, MetricsFile
 from tests.helpers.line_fit import Line, numbers, trainer
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.weight_files import recorded_num_classes
@@ -72,3 +73,11 @@ def test_an_exported_classifier_is_a_backbones_weights(workplace: Path) -> None:
     cli.model.eval()
     torch.testing.assert_close(backbone(images).logits, cli.model(images))
     assert not list(path.parent.glob(".*"))
+
+
+def test_a_fit_without_a_step_exports_nothing_and_says_so(tmp_path: Path) -> None:
+    options: dict[str, Any]
+    for options in ({"epochs": 0}, {"max_steps": 0}, {"limit_train_batches": 0}):
+        with pytest.warns(UserWarning, match="No batch was trained on, so that nothing is exported"):
+            trainer(tmp_path, Export(), **options).fit(Line(), numbers())
+    assert not list(tmp_path.iterdir())

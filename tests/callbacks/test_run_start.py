@@ -6,12 +6,15 @@ import socket
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 
 from callbacks import predictions, run_start
-from callbacks.run_start import LOCK, checkpoint_of_fit, folder_lock, remove_run
+from callbacks.run_start import LOCK, checkpoint_of_fit, folder_lock, remove_run, restoring_told
 from tests.helpers.commands import QUICKSTART, SMALL, SMALL_SRAE, refusal
+from tests.helpers.line_fit import trainer
 from vitrine.core import locks
 from vitrine.core.atomic_io import atomic_folder
 from vitrine.core.folder_manifest import MANIFEST
@@ -97,3 +100,19 @@ def test_auto_begins_again_what_was_killed_before_its_first_checkpoint(tmp_path:
     (tmp_path / "explainer").mkdir()
     with pytest.raises(FileExistsError, match=r"holds a run \(explainer\)"):
         checkpoint_of_fit(tmp_path, "auto", overwrite=False, is_first=True)
+
+
+def restore(trainer: pl.Trainer, checkpoint: dict[str, Any]) -> None:
+    """As Lightning does it, of a checkpoint that it has read."""
+    trainer._checkpoint_connector._loaded_checkpoint = checkpoint
+    with restoring_told(trainer):
+        trainer._checkpoint_connector.restore_optimizers_and_schedulers()
+
+
+def test_what_goes_wrong_while_restoring_names_the_checkpoint(tmp_path: Path) -> None:
+    resumed = trainer(tmp_path)
+    resumed.ckpt_path = "mine.ckpt"
+    with pytest.raises(ValueError, match=r"--ckpt_path mine\.ckpt does not go with this run \(KeyError: "):
+        restore(resumed, {"a": 1})
+    with pytest.raises(KeyError, match="elsewhere"), restoring_told(resumed):
+        raise KeyError("elsewhere")

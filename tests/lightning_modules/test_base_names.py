@@ -103,7 +103,7 @@ def test_the_option_goes_before_the_run_and_the_run_before_init_from(tmp_path: P
 def test_a_prediction_knows_classes_from_the_checkpoint(tmp_path: Path) -> None:
     named(tmp_path / "explainer", "ant: [feeler, '']\nbee: [sting, wing]")
     module = Module(TwoHeatmaps())
-    module.on_load_checkpoint({"classes": CLASSES})
+    module.on_load_checkpoint({"classes": CLASSES, "meaning_of_heads": {}})
     found = trainer(tmp_path).predict(module, datamodule=Data())
     labels = {label for explanation in found or () for row in explanation.labels for label in row}  # type: ignore[union-attr]
     assert labels <= {"feeler", "x-feature 2", "sting", "wing"}

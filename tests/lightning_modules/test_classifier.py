@@ -179,3 +179,11 @@ def test_the_layer_that_classifies(name: str, layer: str) -> None:
 def test_a_network_without_layers_is_refused() -> None:
     with pytest.raises(ValueError, match="Identity has no linear or convolutional layer"):
         classifier_layer(nn.Identity())
+
+
+def test_weights_of_another_network_are_one_sentence() -> None:
+    module = make_module()
+    state = module.state_dict()
+    for change in ({"network.more": torch.zeros(1)}, {name: torch.zeros(7, 7) for name in list(state)[:1]}):
+        with pytest.raises(ValueError, match=r"holds other weights than this ClassifierModule: 'network\."):
+            module.load_state_dict({**state, **change})

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from datamodules import ShardDataModule
-from lightning_modules import InversionModule, MuLassoModule, SRAEModule
-from lightning_modules.data_classes import check_classes, check_explained, translation_of
+from lightning_modules import ClassifierModule, InversionModule, MuLassoModule, SRAEModule
+from lightning_modules.data_classes import check_classes, check_explained, check_same_classes, translation_of
 from lightning_modules.selected_features import SelectedFeaturesModule
 from tests.helpers import shard_fakes
 from tests.helpers.flat_options import make_flat
@@ -21,6 +21,7 @@ from vitrine.data.class_matching import ClassMatch
 from vitrine.data.shards.sample import Sample
 from vitrine.data.shards.writer import write_shards
 
+OWN = "tests.helpers.own_network:OwnNetwork"
 NETWORK = ("cat", "bee", "ant", "dog")
 """Classes of the network; those of the set are named without dog."""
 OWN_ORDER, OTHER_ORDER = ("cat", "bee", "ant"), ("ant", "bee", "cat")
@@ -235,3 +236,43 @@ def test_a_classifier_is_not_tested_on_other_classes_than_its_weights(
     check_classes(NETWORK, weights, network)
     with pytest.raises(ValueError, match=r"; fit the classifier to this data set, or give --ckpt_path"):
         check_classes(classes, weights, network)
+
+
+@pytest.mark.parametrize(
+    ("saved", "classes", "told"),
+    [
+        (["blue", "green", "red"], ["a_red", "blue", "green"], "its class 0 is 'blue', and 'a_red' is label 0"),
+        (["blue", "green"], ["green", "blue"], "its class 0 is 'blue', and 'green' is label 0"),
+        (["blue", "green"], ["blue", "green", "red"], "it is of 2 classes, and the data set of 3"),
+        (["blue", "green", "red"], ["blue", "green"], "it is of 3 classes, and the data set of 2"),
+    ],
+)
+def test_a_checkpoint_of_other_classes_is_refused(saved: list[str], classes: list[str], told: str) -> None:
+    check_same_classes(saved, [name.upper() for name in saved], "a.ckpt")
+    check_same_classes([], classes, "a.ckpt")
+    check_same_classes(saved, [], "a.ckpt")
+    with pytest.raises(ValueError, match=rf"a\.ckpt was trained on other classes: {told}"):
+        check_same_classes(saved, classes, "a.ckpt")
+
+
+def test_what_a_fit_has_learned_is_of_the_names_that_it_saw(tmp_path: Path) -> None:
+    """Where the network's weights record no names, a checkpoint does."""
+    orders = {"own": OWN_ORDER, "other": OTHER_ORDER}
+    own, other = (shard_fakes.module_of(write_set(tmp_path / name, order)) for name, order in orders.items())
+    last = tmp_path / "last.ckpt"
+
+    def made(kind: type[Any], options: dict[str, Any]) -> pl.LightningModule:
+        torch.manual_seed(0)
+        module: pl.LightningModule = make_flat(kind, BackboneOptions(OWN), **options)
+        return module
+
+    for kind, options in ((SRAEModule, SRAE), (ClassifierModule, {})):
+        trainer = pl.Trainer(**shard_fakes.QUIET, max_epochs=1, default_root_dir=tmp_path / "run")
+        trainer.fit(made(kind, options), datamodule=own)
+        trainer.save_checkpoint(last)
+        for stage in ("validate", "test"):
+            run = getattr(pl.Trainer(**shard_fakes.QUIET), stage)
+            run(made(kind, options), datamodule=own, ckpt_path=last)
+            module = made(kind, options)
+            with pytest.raises(ValueError, match=r"last\.ckpt was trained on other classes: its class 0 is 'cat'"):
+                run(module, datamodule=other, ckpt_path=last)

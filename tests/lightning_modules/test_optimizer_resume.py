@@ -1,12 +1,15 @@
 """What is configured anew holds after a resume: learning rates, their schedules, weight decay; not another optimizer."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from torch.optim import SGD, Adam
 from torch.optim.lr_scheduler import StepLR
 
+from lightning_modules.optimizer_resume import check_same_numbers, check_shapes
 from tests.helpers import srae_fakes
 from tests.helpers.learning_rates import cosine, rates
 
@@ -47,3 +50,20 @@ def test_another_optimizer_is_refused(tmp_path: Path) -> None:
     told = r"\.ckpt was trained with the optimizer torch\.optim\.adam\.Adam, not torch\.optim\.sgd\.SGD"
     with pytest.raises(ValueError, match=told):
         rates(2, tmp_path, ckpt=kept[-1], lr=None, optimizer=lambda weights: SGD(weights, lr=0.1))
+
+
+def test_states_of_other_numbers_and_shapes_are_refused(tmp_path: Path) -> None:
+    """Fused steps would read beyond them."""
+    parameter = torch.nn.Parameter(torch.zeros(3, 2))
+    optimizer = Adam([parameter])
+    stub: Any = SimpleNamespace(optimizers=[optimizer], lr_scheduler_configs=[])
+    check_same_numbers(stub, 1, 0, "a.ckpt")
+    with pytest.raises(ValueError, match=r"a\.ckpt holds the states of 0 optimizers, and the fit has 1"):
+        check_same_numbers(stub, 0, 0, "a.ckpt")
+    with pytest.warns(UserWarning, match=r"a\.ckpt holds 2 learning rate schedules, and the fit has 0"):
+        check_same_numbers(stub, 1, 2, "a.ckpt")
+    optimizer.state[parameter] = {"step": torch.tensor(1.0), "exp_avg": torch.zeros(3, 2), "momentum_buffer": None}
+    check_shapes(stub, "a.ckpt")
+    optimizer.state[parameter]["exp_avg"] = torch.zeros(1)
+    with pytest.raises(ValueError, match=r"exp_avg of shape \(1,\) for a parameter of shape \(3, 2\)"):
+        check_shapes(stub, "a.ckpt")

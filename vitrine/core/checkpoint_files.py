@@ -2,8 +2,9 @@
 
 import re
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 
@@ -13,6 +14,13 @@ OF_A_STEP = re.compile(r"epoch=\d+-step=\d+\.ckpt")
 """Names of earlier checkpoints and of the best ones, which ``last.ckpt`` and ``best.ckpt`` are further names of."""
 PREEMPTED = "hpc_ckpt_*.ckpt"
 """Checkpoints that Lightning writes of a preempted job, in the run's folder itself."""
+
+TYPES: Mapping[str, type] = {
+    "state_dict": dict, "pytorch-lightning_version": str, "epoch": int, "global_step": int, "loops": dict,
+    "callbacks": dict, "optimizer_states": list, "lr_schedulers": list,
+}  # fmt: skip
+"""What Lightning writes into a checkpoint."""
+NEEDED = ("state_dict", "pytorch-lightning_version", "epoch", "global_step")
 
 Tell = Callable[[str], None]
 """Shows a sentence to the user."""
@@ -47,7 +55,7 @@ def checkpoint_files(run_folder: str | Path) -> list[Path]:
 
 
 def damage_of(path: Path) -> str | None:
-    """What is wrong with a checkpoint; None where it is whole.
+    """What is wrong with a checkpoint; None where it is whole, and is one.
 
     A checkpoint is a zip archive whose members carry checksums, so that truncation and flipped bytes are both found. Where
     members begin and end is written twice, and torch and Python read one copy each.
@@ -60,8 +68,27 @@ def damage_of(path: Path) -> str | None:
         if member is None:
             torch._C.PyTorchFileReader(str(path))  # noqa: SLF001 - reads the directory alone, as torch.load does
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
-        return f"is torn ({error})"
-    return None if member is None else f"is damaged (the checksum of {member} is wrong)"
+        return f"is torn, or none ({error})"
+    return _other_contents(path) if member is None else f"is damaged (the checksum of {member} is wrong)"
+
+
+def _other_contents(path: Path) -> str | None:
+    """What a whole archive holds in place of a checkpoint; None where it is one. No code in it is run."""
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except UnpicklingError:
+        return "holds more than tensors and plain values, and is not read"
+    except Exception as error:  # noqa: BLE001 - torch raises what it likes for pickles of others
+        return f"is no checkpoint ({type(error).__name__}: {str(error).partition('.')[0][:100]})"
+    if not isinstance(checkpoint, dict):
+        return f"is no checkpoint of a fit: it holds a {type(checkpoint).__name__}"
+    if checkpoint and all(isinstance(value, torch.Tensor) for value in checkpoint.values()):
+        return "is no checkpoint of a fit: it holds weights alone, which model.init_args.backbone.weights takes"
+    lacking = next((name for name in NEEDED if name not in checkpoint), None)
+    if lacking is not None:
+        return f"is no checkpoint of a fit: it has no entry {lacking!r}"
+    other = next((name for name, kind in TYPES.items() if not isinstance(checkpoint.get(name, kind()), kind)), None)
+    return None if other is None else f"is no checkpoint of a fit: its {other!r} is no {TYPES[other].__name__}"
 
 
 def _whole(files: list[Path], tell: Tell) -> Iterator[Path]:

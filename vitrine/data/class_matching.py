@@ -3,7 +3,7 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from vitrine.core.near_names import near_names
@@ -44,12 +44,14 @@ class ClassMatch:
         names: of the network's classes, as they are shown.
         how: in words, for a table.
         ignored: whether labels are left out.
+        by_number_alone: whether nothing but their number says that the classes are the same.
     """
 
     indices: tuple[int, ...]
     names: tuple[str, ...]
     how: str
     ignored: bool = False
+    by_number_alone: bool = False
 
     @property
     def keeps_labels(self) -> bool:
@@ -124,7 +126,8 @@ def _by_number(classes: Sequence[str], network: NetworkClasses, class_map: Class
             " known; give a backbone that was trained on this data set, or say in model.init_args.class_map which logit each"
             " class is: {CLASS: INDEX}, or by_index where labels are indices of the logits."
         )
-    return _match(classes, network, tuple(range(network.count)), "equal by number, names unknown")
+    match = _match(classes, network, tuple(range(network.count)), "equal by number, names unknown")
+    return replace(match, by_number_alone=True)
 
 
 def _mapped(classes: Sequence[str], network: NetworkClasses, class_map: Mapping[str, str | int]) -> ClassMatch:

@@ -12,7 +12,8 @@ from vitrine.core.checkpoint_files import checkpoint_files, checkpoint_named, ch
 def write(path: Path, age: int) -> Path:
     """A checkpoint that was written so many seconds ago."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    state = {"state_dict": {"w": torch.arange(5000.0)}, "loops": {"epoch": age}, "callbacks": ["a", "b"]}
+    state = {"state_dict": {"w": torch.arange(5000.0)}, "loops": {"epoch": age}, "callbacks": {"a": "b"}}
+    state |= {"pytorch-lightning_version": "2.6.0", "epoch": age, "global_step": age}
     torch.save(state, path)
     os.utime(path, (1e9 - age, 1e9 - age))
     return path
