@@ -108,45 +108,64 @@ def token_grid(model: nn.Module, inputs: Tensor, layer: str, count: int) -> Toke
     )
 
 
-def grid_of_tokens(trace: ForwardTrace, count: int, width: int | None = None) -> TokenGrid | None:
+def grid_of_tokens(
+    trace: ForwardTrace, count: int, width: int | None = None, *, merged: bool = True
+) -> TokenGrid | None:
     """The patch grid of the N tokens in a trace; None if they have none.
 
     Args:
         trace: of the model.
         count: N.
         width: of the tokens; where those of this width have no grid, that of the first ones of any width is taken.
+        merged: whether tokens that depend on all of the image have a grid too.
     """
     tokens = [visit for visit in trace.visits if is_tokens(visit) and visit.shape[1] == count]
-    first = next((visit for visit in tokens if visit.shape[2] == width), None)
-    grid = None if first is None else _grid_at(trace, first)
-    return _grid_at(trace, tokens[0]) if grid is None and tokens and tokens[0] is not first else grid
+    of_width = {visit.edge[:2]: visit for visit in reversed(tokens) if visit.shape[2] == width}
+    # The first of a stage may be the attention alone; its sum with the tokens themselves is the second.
+    first = sorted(of_width.values(), key=lambda visit: visit.position)[:2]
+    for visit in [*first, *[other for other in tokens[:1] if other not in first]]:
+        grid = _exact_grid_at(trace, visit) or (_likely_grid_at(trace, visit) if merged else None)
+        if grid is not None:
+            return grid
+    return None
 
 
-def _grid_at(trace: ForwardTrace, tokens: Visit) -> TokenGrid | None:
-    """The patch grid of the tokens of a visit, by the nearest map before them, or the nearest tokens of another number."""
-    cotangent = noise(tokens.shape, trace.logits)
+def _exact_grid_at(trace: ForwardTrace, tokens: Visit) -> TokenGrid | None:
+    """The grid of the tokens of a visit, by the nearest map before them, or the nearest tokens of another number."""
+    maps, others = _before(trace, tokens)
+    for visits in (maps, others):
+        nearest = _first_used(reversed(visits), tokens, trace)
+        grid = None if nearest is None else _exact_grid(trace, nearest, tokens)
+        if grid is not None:
+            return grid
+    return None
+
+
+def _likely_grid_at(trace: ForwardTrace, tokens: Visit) -> TokenGrid | None:
+    """The grid of merged tokens, by the first map."""
+    first = _first_used(_before(trace, tokens)[0], tokens, trace)
+    return None if first is None else _likely_grid(trace, first, tokens)
+
+
+def _before(trace: ForwardTrace, tokens: Visit) -> tuple[list[Visit], list[Visit]]:
+    """The maps, and the tokens of another number, that were there before the tokens of a visit."""
     before = trace.visits[: tokens.position]
     maps = [visit for visit in before if layout_of_map(visit.shape, trace.size)]
-    others = [visit for visit in before if is_tokens(visit) and visit.shape[1] != tokens.shape[1]]
-
-    def first_used(visits: Iterable[Visit]) -> Visit | None:
-        return next((visit for visit in visits if vjp_at(tokens.edge, visit.edge, cotangent) is not None), None)
-
-    nearest = first_used(reversed(maps))
-    grid = None if nearest is None else _exact_grid(trace, nearest, tokens, cotangent)
-    if grid is None and (other := first_used(reversed(others))) is not None:
-        grid = _exact_grid(trace, other, tokens, cotangent)
-    if grid is None and nearest is not None and (first := first_used(maps)) is not None:
-        grid = _likely_grid(trace, (first, nearest), tokens, cotangent)
-    return grid
+    return maps, [visit for visit in before if is_tokens(visit) and visit.shape[1] != tokens.shape[1]]
 
 
-def _exact_grid(trace: ForwardTrace, cells: Visit, tokens: Visit, cotangent: Tensor) -> TokenGrid | None:
+def _first_used(visits: Iterable[Visit], tokens: Visit, trace: ForwardTrace) -> Visit | None:
+    cotangent = noise(tokens.shape, trace.logits)
+    return next((visit for visit in visits if vjp_at(tokens.edge, visit.edge, cotangent) is not None), None)
+
+
+def _exact_grid(trace: ForwardTrace, cells: Visit, tokens: Visit) -> TokenGrid | None:
     if is_tokens(cells):
-        layout: MapLayout | None = grid_of_tokens(trace, *cells.shape[1:])
+        layout: MapLayout | None = grid_of_tokens(trace, *cells.shape[1:], merged=False)
     else:
         layout = layout_of_map(cells.shape, trace.size)
-    places = layout and exact_places(_vjp_of(cells, layout, tokens, cotangent), tokens.shape[1], cotangent)
+    vjp_of = None if layout is None else _vjp_of(trace, cells, layout, tokens)
+    places = None if vjp_of is None else exact_places(vjp_of, tokens.shape[1], trace.logits)
     places = None if places is None else subsampled(places)
     if places is None:
         return None
@@ -159,25 +178,26 @@ def _exact_grid(trace: ForwardTrace, cells: Visit, tokens: Visit, cotangent: Ten
     return None
 
 
-def _likely_grid(trace: ForwardTrace, maps: tuple[Visit, Visit], tokens: Visit, cotangent: Tensor) -> TokenGrid | None:
-    """The grid of merged tokens, by the first map; None where the nearest map has as many cells, which are not merged."""
+def _likely_grid(trace: ForwardTrace, first: Visit, tokens: Visit) -> TokenGrid | None:
+    """The grid of merged tokens; None where the first map has as many cells, so that none were merged."""
     count, (_, height, width) = tokens.shape[1], trace.size
-    layout, nearest = (layout_of_map(visit.shape, trace.size) for visit in maps)
-    if layout is None or nearest is None:
+    layout = layout_of_map(first.shape, trace.size)
+    if layout is None:
         return None
-    cells = nearest(torch.empty(maps[1].shape, device="meta")).shape[2:].numel()
+    cells = layout(torch.empty(first.shape, device="meta")).shape[2:].numel()
     for others in range(MOST_OTHER_TOKENS + 1):
         rows = round(((count - others) * height / width) ** 0.5)
         columns = (count - others) // max(rows, 1)
         if rows * columns == count - others != cells and rows * columns > 1 and round(rows * width / height) == columns:
-            vjp_of = _vjp_of(maps[0], layout, tokens, cotangent)
-            places = likely_places(vjp_of, count, (rows, columns), cotangent.device)
+            vjp_of = _vjp_of(trace, first, layout, tokens)
+            places = likely_places(vjp_of, count, (rows, columns), trace.logits.device)
             return None if places is None else TokenGrid(places)
     return None
 
 
-def _vjp_of(cells: Visit, layout: MapLayout, tokens: Visit, cotangent: Tensor) -> Callable[[Tensor], Tensor]:
+def _vjp_of(trace: ForwardTrace, cells: Visit, layout: MapLayout, tokens: Visit) -> Callable[[Tensor], Tensor]:
     """Gives the (C, h, w) VJP at the cells from some of the tokens."""
+    cotangent = noise(tokens.shape, trace.logits)
     full = torch.promote_types(cotangent.dtype, torch.float32)
 
     def vjp_of(is_selected: Tensor) -> Tensor:
