@@ -59,7 +59,7 @@ def test_a_constant_channel_masks_all_in_float32_too(bias: float) -> None:
     model[0].get_parameter("weight").data[0], model[0].get_parameter("bias").data[0] = 0, bias
     x = torch.randn(2, 3, 30, 44)
     with torch.no_grad():
-        model[4].weight *= 20  # so that the softmax tells the channels apart
+        model[4].get_parameter("weight").mul_(20)  # so that the softmax tells the channels apart
         activations = model[:3](x)
         expected = torch.zeros(2, 1, 30, 44)
         for image, maps in enumerate(activations):

@@ -42,10 +42,16 @@ IMAGE_CALLS: dict[str, Call] = {
     "deletion_curve": lambda maps, images: M.deletion_curve(network, images, maps, TARGETS[: len(maps)], 2),
     "box_occlusion": lambda maps, images: box_occlusion(network, images, maps, TARGETS[: len(maps)], 2),
 }
+
+
+def with_other(call: Call, other: Any) -> Call:
+    return lambda maps, _: call(maps, other)
+
+
 MAP_CALLS: dict[str, Call] = {
-    **{name: lambda maps, _, call=call: call(maps, MASKS) for name, call in MASK_CALLS.items()},
-    **{name: lambda maps, _, call=call: call(maps, [BOX, BOX]) for name, call in BOX_CALLS.items()},
-    **{name: lambda maps, _, call=call: call(maps, IMAGES) for name, call in IMAGE_CALLS.items()},
+    **{name: with_other(call, MASKS) for name, call in MASK_CALLS.items()},
+    **{name: with_other(call, [BOX, BOX]) for name, call in BOX_CALLS.items()},
+    **{name: with_other(call, IMAGES) for name, call in IMAGE_CALLS.items()},
     "maximum_point": lambda maps, _: M.maximum_point(maps),
     "tightest_boxes": lambda maps, _: M.tightest_boxes(maps),
     "pixel_probabilities": lambda maps, _: M.pixel_probabilities(maps),
@@ -127,7 +133,7 @@ def test_maps_of_integers_are_their_floats(name: str) -> None:
 @pytest.mark.parametrize("name", [*MASK_CALLS, *BOX_CALLS, *IMAGE_CALLS])
 def test_an_empty_batch_is_an_empty_result(name: str) -> None:
     calls = {**MASK_CALLS, **BOX_CALLS, **IMAGE_CALLS}
-    other = MASKS[:0] if name in MASK_CALLS else [] if name in BOX_CALLS else IMAGES[:0]
+    other: Any = MASKS[:0] if name in MASK_CALLS else [] if name in BOX_CALLS else IMAGES[:0]
     found = calls[name](MAPS[:0], other)
     for values in found if isinstance(found, tuple) else [found]:
         assert len(values) == 0 if values.ndim and name != "iou_curve" else values.isnan().all()
