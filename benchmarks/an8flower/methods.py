@@ -17,7 +17,7 @@ from benchmarks.common import FeatureLoader
 from benchmarks.method_table import METHODS, strongest, summed
 from lightning_modules import SRAEModule
 from vitrine.backbones.networks import BackboneOptions
-from vitrine.core.image_ops import gaussian_blur
+from vitrine.core.image_ops import constant, gaussian_blur
 from vitrine.explainers import SRAEExplainer
 from vitrine.explainers.srae.explainer import SRAEOptions
 from vitrine.explainers.srae.objectives import SRAETraining
@@ -40,7 +40,7 @@ class Reading(NamedTuple):
         blurred = gaussian_blur(maps.float(), self.sigma) if self.sigma else maps.float()
         low, high = blurred.flatten(1).amin(dim=1), blurred.flatten(1).amax(dim=1)
         scaled = (blurred - low[:, None, None]) / (high - low).clamp(min=1e-30)[:, None, None]
-        return scaled**self.power
+        return scaled.masked_fill(constant(maps)[:, None, None], 0) ** self.power
 
 
 def readings() -> Iterator[Reading]:

@@ -24,10 +24,18 @@ def target_layer(model: nn.Module, inputs: Tensor) -> str:
     """
     search = _Search(forward_trace(model, inputs))
     visits = search.trace.last_of_each()
-    for visit in reversed(visits):
-        if not _pools(model.get_submodule(visit.layer)) and search.ends_at(visit):
-            same = [other.layer for other in visits if other.edge[:2] == visit.edge[:2]]
-            return min(same, key=lambda name: name.count("."))
+    found = (
+        visit for visit in reversed(visits) if not _pools(model.get_submodule(visit.layer)) and search.ends_at(visit)
+    )
+    # Queries, keys and values are as wide as the tokens too, and stand for a part of a block.
+    last = next(found, None)
+    chosen = last
+    while chosen is not None and is_tokens(chosen) and isinstance(model.get_submodule(chosen.layer), nn.Linear):
+        chosen = next(found, None)
+    chosen = chosen or last
+    if chosen is not None:
+        same = [other.layer for other in visits if other.edge[:2] == chosen.edge[:2]]
+        return min(same, key=lambda name: name.count("."))
     raise ValueError(
         f"No layer of {type(model).__name__} gives a map of more than one cell for inputs of size"
         f" {tuple(inputs.shape[1:])}; give larger inputs, or name a layer."
@@ -41,12 +49,18 @@ def _pools(module: nn.Module) -> bool:
 class _Search:
     def __init__(self, trace: ForwardTrace) -> None:
         self.trace = trace
-        self.first_tokens: dict[int, Visit] = {}
-        for visit in reversed(trace.visits):
-            if is_tokens(visit):
-                self.first_tokens[visit.shape[1]] = visit
-        self.grids: dict[int, TokenGrid | None] = {}
         self.cotangent = noise(trace.logits.shape, trace.logits)
+        self.is_flat = not any(bool(self._vjp_values(visit).any()) for visit in trace.visits[:1])
+        """Whether no gradient arrives anywhere, as before a classifier of zeros."""
+        self.first_counts: dict[int, int] = {}
+        self.widths: dict[int, int] = {}
+        """By the number of tokens, the width of the last ones, which is that of the sums of residual blocks."""
+        for visit in trace.visits:
+            if is_tokens(visit):
+                self.first_counts.setdefault(visit.shape[1], visit.position)
+                if not self._are_classes(visit, _tokens_as_channels):
+                    self.widths[visit.shape[1]] = visit.shape[2]
+        self.grids: dict[int, TokenGrid | None] = {}
 
     def ends_at(self, visit: Visit) -> bool:
         """Whether a layer is the target layer, if no later one is."""
@@ -64,36 +78,44 @@ class _Search:
         layout = layout_of_map(visit.shape, self.trace.size)
         if layout is None:
             return False
-        _, channels, *cells = layout(torch.empty(visit.shape, device="meta")).shape
+        cells = layout(torch.empty(visit.shape, device="meta")).shape[2:]
         if max(cells) == 1 or set(cells) & self._token_counts_before(visit):  # heads of attention, one row a token
             return False
-        if channels == self.trace.logits.shape[1] and self._are_classes(visit, layout):
-            return False
-        return self._vjp(visit) is not None
+        return not self._are_classes(visit, layout) and self._reaches(self._vjp(visit))
 
     def _token_counts_before(self, visit: Visit) -> set[int]:
-        return {count for count, first in self.first_tokens.items() if first.position < visit.position}
+        return {count for count, position in self.first_counts.items() if position < visit.position}
 
     def _are_classes(self, visit: Visit, layout: MapLayout) -> bool:
-        """Whether the logits 0, 2, … depend on the channels 0, 2, … alone."""
-        even = torch.arange(self.trace.logits.shape[1], device=self.cotangent.device) % 2 == 0
+        """Whether the channels are the classes: the logits 0, 2, … depend on the channels 0, 2, … alone."""
+        classes = self.trace.logits.shape[1]
+        if layout(torch.empty(visit.shape, device="meta")).shape[1] != classes:
+            return False
+        even = torch.arange(classes, device=self.cotangent.device) % 2 == 0
         vjp = vjp_at(self.trace.logits, visit.edge, self.cotangent * even)
         return vjp is None or not bool(layout(vjp)[:, 1::2].any())
 
     def _cells_reach_logits(self, visit: Visit) -> bool:
         count, width = visit.shape[1:]
-        vjp = self._vjp(visit) if width == self.first_tokens[count].shape[2] else None
-        if vjp is None:
+        vjp = self._vjp(visit) if width == self.widths.get(count) else None
+        if vjp is None or self._are_classes(visit, _tokens_as_channels):
             return False
         if count not in self.grids:
-            self.grids[count] = grid_of_tokens(self.trace, count)
+            self.grids[count] = grid_of_tokens(self.trace, count, width)
         grid = self.grids[count]
-        return grid is not None and (bool(grid(vjp).any()) or self._has_no_vjp(count))
+        return grid is not None and self._reaches(grid(vjp))
 
-    def _has_no_vjp(self, count: int) -> bool:
-        """Whether the VJP at the tokens is 0, as before a classifier of zeros."""
-        vjp = self._vjp(self.first_tokens[count])
-        return vjp is None or not bool(vjp.any())
+    def _reaches(self, vjp: Tensor | None) -> bool:
+        return vjp is not None and (self.is_flat or bool(vjp.any()))
 
     def _vjp(self, visit: Visit) -> Tensor | None:
         return vjp_at(self.trace.logits, visit.edge, self.cotangent)
+
+    def _vjp_values(self, visit: Visit) -> Tensor:
+        vjp = self._vjp(visit)
+        return self.cotangent.new_zeros(1) if vjp is None else vjp
+
+
+def _tokens_as_channels(tokens: Tensor) -> Tensor:
+    """(B, D, N) from (B, N, D)."""
+    return tokens.transpose(1, 2)

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from vitrine.core.image_ops import with_exact_constants
 from vitrine.core.probabilities import class_probabilities
 
 Aggregation = Literal["sum", "maximum"]
@@ -119,13 +120,16 @@ class Explanation:
 
         ``sum`` adds them up, each divided by its own sum of absolute values and weighted by its score; ``maximum`` takes the
         pixel-wise maximum, each divided by its own largest absolute value. A heatmap of zeros stays one, and NaN stays NaN.
+        Rounding errors of a heatmap that is `constant` are left out, so that no difference of two of them is taken for
+        structure.
         """
-        sizes = self.heatmaps.abs()
+        heatmaps = with_exact_constants(self.heatmaps)
+        sizes = heatmaps.abs()
         if self.aggregation == "sum":
-            weighted = self.scores.clamp(min=0)[..., None, None] * _over(self.heatmaps, sizes.sum(dim=(2, 3)))
+            weighted = self.scores.clamp(min=0)[..., None, None] * _over(heatmaps, sizes.sum(dim=(2, 3)))
             return weighted.sum(dim=1, keepdim=True)
         speaking = (self.scores > 0)[..., None, None]
-        return (speaking * _over(self.heatmaps, sizes.amax(dim=(2, 3)))).amax(dim=1, keepdim=True)
+        return (speaking * _over(heatmaps, sizes.amax(dim=(2, 3)))).amax(dim=1, keepdim=True)
 
     @staticmethod
     def cat(explanations: Sequence["Explanation"]) -> "Explanation":

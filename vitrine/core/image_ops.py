@@ -1,4 +1,4 @@
-"""Image operations: Gaussian blur, bilinear resizing, and which maps are degenerate."""
+"""Image operations: Gaussian blur, bilinear resizing, and which maps are constant or degenerate."""
 
 import math
 
@@ -7,6 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vitrine.core.precision import in_full
+
+CONSTANT_TOLERANCE = 1e-6
+"""Of max − min over the largest magnitude, up to which a map is constant."""
 
 DISPLAY_SIGMA = 0.02
 """Of the Gaussian that heatmaps are displayed with, as a share of their longer side."""
@@ -73,22 +76,57 @@ def display_blur(maps: Tensor, sigma: float | None = None) -> Tensor:
 
 
 def upsampled(maps: Tensor, inputs: Tensor) -> Tensor:
-    """(B, K, H, W) from (B, K, h, w), bilinearly, without aligned corners."""
-    return F.interpolate(maps, inputs.shape[-2:], mode="bilinear", align_corners=False)
+    """(B, K, H, W) from (B, K, h, w), bilinearly, without aligned corners; maps that are `constant` stay exactly so."""
+    large = F.interpolate(maps, inputs.shape[-2:], mode="bilinear", align_corners=False)
+    return torch.where(constant(maps)[..., None, None], maps[..., :1, :1], large)
+
+
+def constant(maps: Tensor) -> Tensor:
+    """Which maps are constant up to rounding: max − min ≤ 1e-6 · max |·|, the tolerance of all that judges maps.
+
+    Interpolation, sums and products leave rounding errors in a constant map, which would be taken for structure wherever the
+    map is scaled to its own range. A map of small values, or with a large offset, is not constant if its structure is larger
+    than that.
+
+    Args:
+        maps: (…, H, W) of any type.
+
+    Returns:
+        (…) bool; True for maps without pixels, False for those with NaN or infinity.
+
+    Example:
+        >>> constant(torch.tensor([[[0.3, 0.30000003]], [[0.0, 1e-30]], [[1000.0, 1001.0]]])).tolist()
+        [True, False, False]
+    """
+    flat = maps.flatten(-2)
+    if flat.shape[-1] == 0:
+        return torch.ones(flat.shape[:-1], dtype=torch.bool, device=maps.device)
+    low, high = flat.amin(dim=-1).double(), flat.amax(dim=-1).double()
+    size = torch.maximum(low.abs(), high.abs())
+    return (high - low <= CONSTANT_TOLERANCE * size) & size.isfinite()
+
+
+def with_exact_constants(maps: Tensor) -> Tensor:
+    """(…, H, W) maps, of which those that are `constant` up to rounding are made exactly so.
+
+    Example:
+        >>> with_exact_constants(torch.tensor([[[0.5, 0.50000006]], [[0.5, 0.6]]])).tolist()[0]
+        [[0.5, 0.5]]
+    """
+    return torch.where(constant(maps)[..., None, None], maps[..., :1, :1], maps)
 
 
 def degenerate(maps: Tensor) -> Tensor:
-    """Which maps cannot localise anything: constant ones, such as all zeros, and those that hold NaN or infinity.
+    """Which maps cannot localise anything: those without pixels, `constant` ones, and those that hold NaN or infinity.
 
     Args:
-        maps: (B, H, W).
+        maps: (…, H, W).
 
     Returns:
-        (B,) bool.
+        (…) bool.
 
     Example:
         >>> degenerate(torch.stack([torch.zeros(8, 8), torch.rand(8, 8)])).tolist()
         [True, False]
     """
-    flat = maps.flatten(1)
-    return ~flat.isfinite().all(dim=1) | (flat.amax(dim=1) == flat.amin(dim=1))
+    return constant(maps) | ~maps.flatten(-2).isfinite().all(dim=-1)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from vitrine.metrics.functional.checks import checked_same_shape, checked_tensor
+
 
 class AliveFeatures(Metric):
     """Mean contribution vᵢEᵢ of each x-feature over the positive images of its class.
@@ -41,7 +43,12 @@ class AliveFeatures(Metric):
             contributions: (B, J', n).
             positive: (B, J') bool: whether an image is of the head's class.
             heads: indices of the J' heads; all J without them.
+
+        Raises:
+            ValueError: where the two are not of the same images and heads.
         """
+        checked_tensor(contributions, "contributions", "B, J, n")
+        checked_same_shape(contributions[..., 0], positive, ("contributions", "positive"))
         updated = slice(None) if heads is None else list(heads)
         self.total[updated] += torch.einsum("bjn,bj->jn", contributions.detach().double(), positive.double())
         self.positives[updated] += positive.double().sum(dim=0)

@@ -12,6 +12,7 @@ from torchmetrics.utilities import dim_zero_cat
 from vitrine.backbones.guard import eval_guard
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
+from vitrine.metrics.functional.checks import checked_boxes, checked_masks, checked_tensor
 
 
 class ExplanationMetric(Metric, ABC):
@@ -87,6 +88,29 @@ def heatmaps_by_image(explanation: Explanation) -> Iterator[tuple[int, int, Tens
         yield image, label, maps, valid
 
 
+def annotation(batch: Batch, name: str) -> Any:
+    """An entry of a batch.
+
+    Raises:
+        ValueError: where the batch has no such entry.
+    """
+    if name not in batch:
+        raise ValueError(f"The batch has no {name!r}, which the metric compares with; its entries are {sorted(batch)}.")
+    return batch[name]  # type: ignore[literal-required]
+
+
+def masks_of(batch: Batch, maps: Tensor) -> Tensor:
+    """The (B, H, W) masks of a batch, on the device of the (B, H, W) maps.
+
+    Raises:
+        ValueError: for masks of another number or size than the maps, and for a batch without masks.
+    """
+    masks = checked_tensor(annotation(batch, "mask"), "mask", "B, 1, H, W")
+    if masks.shape[1] != 1:
+        raise ValueError(f"mask has the shape {tuple(masks.shape)}; give (B, 1, H, W), one mask an image.")
+    return checked_masks(masks[:, 0].to(maps.device), maps, "mask")
+
+
 def boxes_of_classes(batch: Batch, classes: Tensor) -> list[Tensor]:
     """The boxes of each image that show its explained class; all of its boxes where the batch has no ``box_labels``.
 
@@ -96,11 +120,18 @@ def boxes_of_classes(batch: Batch, classes: Tensor) -> list[Tensor]:
 
     Returns:
         B tensors (k, 4).
+
+    Raises:
+        ValueError: for a batch without boxes, boxes or labels of another number, and boxes that are not ordered.
     """
+    boxes = checked_boxes(annotation(batch, "boxes"), len(classes))
     if "box_labels" not in batch:
-        return list(batch["boxes"])
-    images = zip(batch["boxes"], batch["box_labels"], classes.tolist(), strict=True)
-    return [boxes[box_labels == label] for boxes, box_labels, label in images]
+        return boxes
+    box_labels = batch["box_labels"]
+    counts, expected = [len(labels) for labels in box_labels], [len(rows) for rows in boxes]
+    if counts != expected:
+        raise ValueError(f"box_labels names the classes of {counts} boxes and there are {expected}; give one a box.")
+    return [rows[labels == label] for rows, labels, label in zip(boxes, box_labels, classes.tolist(), strict=True)]
 
 
 class SharedClassifier:

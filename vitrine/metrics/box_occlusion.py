@@ -13,6 +13,7 @@ from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.outputs import class_logits
 from vitrine.core.options import Count, OptionError, Share, checked
 from vitrine.core.probabilities import class_probabilities
+from vitrine.metrics.functional.checks import checked_classes, checked_images, checked_maps, checked_tensor
 
 SHARES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
 
@@ -57,7 +58,8 @@ def box_occlusion(
 
     Raises:
         OptionError: for a patch size below 1, or shares outside [0, 1].
-        ValueError: for heatmaps of another size than the images.
+        ValueError: for heatmaps of another size than the images, images that are not finite floats, and classes that are not
+            one integer an image.
 
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 10))
@@ -65,9 +67,9 @@ def box_occlusion(
         >>> box_occlusion(model, images, torch.rand(2, 8, 8), targets, patch_size=2, shares=(0, 0.1, 0.3)).shape
         torch.Size([2, 3])
     """
-    if heatmaps.shape != (len(images), *images.shape[2:]):
-        raise ValueError(f"heatmaps must be {(len(images), *images.shape[2:])}, got {tuple(heatmaps.shape)}.")
-    heatmaps, targets = heatmaps.detach().to(images.device), targets.to(images.device)
+    images = checked_images(images, heatmaps, "heatmaps")
+    targets = checked_classes(targets, len(images)).long().to(images.device)
+    heatmaps = checked_maps(heatmaps, "heatmaps").detach().to(images.device)
     first_patch = first_cover(sampling_order(heatmaps, seed, keys), patch_size)
     fill = torch.as_tensor(background, dtype=images.dtype, device=images.device)
     confidences = []
@@ -76,6 +78,7 @@ def box_occlusion(
             occluded = images.where(~covered_area(first_patch, share)[:, None], fill)
             logits = class_logits(model(occluded), len(occluded))
             probabilities = class_probabilities(logits, multi_label=multi_label)
+            checked_classes(targets, None, probabilities.shape[1])
             confidences.append(probabilities.gather(1, targets[:, None]))
     finite = heatmaps.flatten(1).isfinite().all(dim=1)
     return torch.cat(confidences, dim=1).masked_fill(~finite[:, None], torch.nan)
@@ -86,7 +89,9 @@ def sampling_order(heatmaps: Tensor, seed: int, keys: Sequence[str] | None = Non
     weights = heatmaps.flatten(1).double().nan_to_num(0, 0, 0).clamp(min=0)
     weights = weights / weights.amax(dim=1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
     names = [""] * len(weights) if keys is None else keys
-    noise = torch.stack([_exponential(len(of_image), seed, key) for of_image, key in zip(weights, names, strict=True)])
+    noise = torch.zeros(weights.shape, dtype=torch.float64)
+    for image, key in zip(range(len(weights)), names, strict=True):
+        noise[image] = _exponential(weights.shape[1], seed, key)
     # Exponential variables of these rates sort like samples without replacement (Efraimidis and Spirakis 2006). Those of
     # rate 0 are infinite: a stable sort leaves them in the order of the noise alone.
     random_order = noise.argsort(dim=1).to(weights.device)
@@ -154,7 +159,13 @@ class BoxOcclusion(Metric):
             self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, confidence: Tensor) -> None:
-        """Updates the state with (B, T) confidences from `box_occlusion`; images with NaN are left out and counted."""
+        """Updates the state with (B, T) confidences from `box_occlusion`; images with NaN are left out and counted.
+
+        Raises:
+            ValueError: for another number of shares than T.
+        """
+        if checked_tensor(confidence, "confidence", "B, T").shape[1:] != self.confidence.shape:
+            raise ValueError(f"confidence has the shape {tuple(confidence.shape)}; give (B, {len(self.confidence)}).")
         measured = ~confidence.isnan().any(dim=1)
         self.confidence += confidence[measured].double().sum(dim=0)
         self.measured += measured.sum()

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
-from vitrine.metrics.base import ExplanationMetric
+from vitrine.metrics.base import ExplanationMetric, annotation, masks_of
 from vitrine.metrics.functional import box_region, energy_inside
+from vitrine.metrics.functional.checks import checked_boxes
 
 
 class _EnergyInside(ExplanationMetric):
@@ -28,13 +29,17 @@ class _EnergyInside(ExplanationMetric):
             self.add_sum(name)
 
     @abstractmethod
-    def _region(self, batch: Batch, size: tuple[int, int]) -> Tensor:
-        """(B, H, W) bool."""
+    def _region(self, batch: Batch, maps: Tensor) -> Tensor:
+        """(B, H, W) bool, for (B, H, W) maps."""
 
     def update(self, explanation: Explanation, batch: Batch) -> None:
-        """Updates the state with one batch; images without annotation are left out and counted."""
+        """Updates the state with one batch; images without annotation are left out and counted.
+
+        Raises:
+            ValueError: for annotations of another number or size than the heatmaps.
+        """
         maps = explanation.aggregate()[:, 0]
-        region = self._region(batch, (maps.shape[1], maps.shape[2])).to(maps.device)
+        region = self._region(batch, maps)
         annotated = region.flatten(1).any(dim=1)
         share = energy_inside(maps, region)
         measured = annotated & share.isfinite()
@@ -71,8 +76,8 @@ class EnergyInMask(_EnergyInside):
 
     region_name = "mask"
 
-    def _region(self, batch: Batch, size: tuple[int, int]) -> Tensor:  # noqa: ARG002
-        return batch["mask"][:, 0] != 0
+    def _region(self, batch: Batch, maps: Tensor) -> Tensor:
+        return masks_of(batch, maps) != 0
 
 
 class EnergyInBoxes(_EnergyInside):
@@ -91,5 +96,8 @@ class EnergyInBoxes(_EnergyInside):
 
     region_name = "boxes"
 
-    def _region(self, batch: Batch, size: tuple[int, int]) -> Tensor:
-        return torch.stack([box_region(boxes, size) for boxes in batch["boxes"]])
+    def _region(self, batch: Batch, maps: Tensor) -> Tensor:
+        region = torch.zeros_like(maps, dtype=torch.bool)
+        for image, boxes in enumerate(checked_boxes(annotation(batch, "boxes"), len(maps))):
+            region[image] = box_region(boxes.to(maps.device), (maps.shape[1], maps.shape[2]))
+        return region

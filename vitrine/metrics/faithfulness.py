@@ -4,11 +4,13 @@ from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 from torchmetrics import Metric
 from torchmetrics.functional.classification import binary_auroc
 from torchmetrics.utilities import dim_zero_cat
 
 from vitrine.metrics.functional import absolute_difference, decision_kept
+from vitrine.metrics.functional.checks import checked_classes, checked_same_shape, checked_tensor
 
 
 class _Faithfulness(Metric, ABC):
@@ -99,8 +101,18 @@ class ClassReconstruction(Metric):
         self.add_state("records", [], dist_reduce_fx="cat")
 
     def update(self, scores: Tensor, labels: Tensor) -> None:
-        """Updates the state with (B, C) scores of any range, and (B,) classes or (B, C) multi-hot labels."""
-        hot = labels > 0 if labels.ndim == 2 else torch.nn.functional.one_hot(labels, self.num_classes)
+        """Updates the state with (B, C) scores of any range, and (B,) classes or (B, C) multi-hot labels.
+
+        Raises:
+            ValueError: for other shapes, and for a class out of range.
+        """
+        if checked_tensor(scores, "scores", "B, C").shape[1] != self.num_classes:
+            raise ValueError(f"scores has the shape {tuple(scores.shape)}; give (B, {self.num_classes}).")
+        if labels.ndim == 2:
+            checked_same_shape(scores, labels, ("scores", "labels"))
+            hot = labels > 0
+        else:
+            hot = one_hot(checked_classes(labels, len(scores), self.num_classes, "labels").long(), self.num_classes)
         record = torch.stack([scores.detach().to(self.dtype), hot.to(scores.device, self.dtype)], dim=1)
         self.records.append(record.flatten())
 

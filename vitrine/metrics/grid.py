@@ -5,7 +5,9 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
+from vitrine.core.image_ops import degenerate
 from vitrine.core.options import NonNegative, Range, checked
+from vitrine.metrics.functional.checks import checked_maps
 
 GridStride = Annotated[int, Range(at_least=2)]
 
@@ -23,7 +25,7 @@ def grid_share(maps: Tensor, stride: GridStride, band: NonNegative = 0.05) -> Te
         band: half width of the bands around the multiples, in units of 1/stride.
 
     Returns:
-        (B,) in [0, 1]; NaN for a constant map.
+        (B,) in [0, 1]; NaN for a degenerate map.
 
     Raises:
         OptionError: for a stride below 2.
@@ -37,7 +39,7 @@ def grid_share(maps: Tensor, stride: GridStride, band: NonNegative = 0.05) -> Te
     power, cycles = _spectrum(maps, stride)
     on_grid = _row_or_column(*(_distance(c) <= band for c in cycles))
     share: Tensor = (power * on_grid).sum(dim=(1, 2)) / power.sum(dim=(1, 2))
-    return share
+    return share.masked_fill(degenerate(maps), torch.nan)
 
 
 @checked
@@ -49,7 +51,7 @@ def grid_contrast(maps: Tensor, stride: GridStride, band: NonNegative = 0.05) ->
     The arguments and errors are those of `grid_share`.
 
     Returns:
-        (B,), 0 or more; NaN for a constant map.
+        (B,), 0 or more; NaN for a degenerate map.
 
     Example:
         >>> grid = torch.zeros(1, 32, 32)
@@ -63,12 +65,12 @@ def grid_contrast(maps: Tensor, stride: GridStride, band: NonNegative = 0.05) ->
     beside = _row_or_column(*((d > 2 * band) & (d <= 4 * band) for d in distances)) & ~on_grid
     on, off = ((power * region).sum(dim=(1, 2)) / region.sum() for region in (on_grid, beside))
     contrast: Tensor = on / off
-    return contrast
+    return contrast.masked_fill(degenerate(maps), torch.nan)
 
 
 def _spectrum(maps: Tensor, stride: int) -> tuple[Tensor, list[Tensor]]:
     """(B, H, W) power, and the frequencies (H,) of its rows and (W,) of its columns in units of 1/stride."""
-    height, width = maps.shape[1:]
+    height, width = checked_maps(maps).shape[1:]
     centred = maps.double() - maps.double().mean(dim=(1, 2), keepdim=True)
     window = _hann(height, maps.device)[:, None] * _hann(width, maps.device)
     cycles = [torch.fft.fftfreq(n, dtype=torch.float64, device=maps.device).abs() * stride for n in (height, width)]

@@ -7,8 +7,9 @@ from torch import Tensor
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
 from vitrine.core.options import Count, NonNegative, checked
-from vitrine.metrics.base import ExplanationMetric, SharedClassifier
+from vitrine.metrics.base import ExplanationMetric, SharedClassifier, annotation
 from vitrine.metrics.functional import curve_area, degenerate, deletion_curve, insertion_curve
+from vitrine.metrics.functional.checks import checked_images
 
 
 class InsertionDeletion(ExplanationMetric):
@@ -63,11 +64,12 @@ class InsertionDeletion(ExplanationMetric):
         Raises:
             ValueError: for heatmaps of another size than the images, and for a metric that was unpickled.
         """
-        maps = explanation.aggregate()[:, 0].detach().to(batch["image"].device)
+        maps = explanation.aggregate()[:, 0].detach().to(annotation(batch, "image").device)
+        images = checked_images(batch["image"], maps)
         usable = ~degenerate(maps)
         self.degenerate += (~usable).sum()
         self.measured += usable.sum()
-        images, maps, targets = batch["image"][usable], maps[usable], explanation.target.to(maps.device)[usable]
+        images, maps, targets = images[usable], maps[usable], explanation.target.to(maps.device)[usable]
         if len(images):
             by_label = explanation.multi_label
             inserted = insertion_curve(

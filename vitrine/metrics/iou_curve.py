@@ -5,7 +5,7 @@ from torch import Tensor
 
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
-from vitrine.metrics.base import ExplanationMetric
+from vitrine.metrics.base import ExplanationMetric, masks_of
 from vitrine.metrics.functional import IOU_THRESHOLDS, area_under_iou, degenerate, iou_at_thresholds
 
 
@@ -41,9 +41,13 @@ class IoUCurve(ExplanationMetric):
             self.add_sum(name)
 
     def update(self, explanation: Explanation, batch: Batch) -> None:
-        """Updates the state with one batch that has ``mask``."""
+        """Updates the state with one batch that has ``mask``.
+
+        Raises:
+            ValueError: for masks of another number or size than the heatmaps.
+        """
         maps = explanation.aggregate()[:, 0].detach()
-        curves = iou_at_thresholds(maps, batch["mask"][:, 0].to(maps.device))
+        curves = iou_at_thresholds(maps, masks_of(batch, maps))
         annotated = ~curves.isnan().any(dim=1)
         self.overlaps += curves[annotated].sum(dim=0)
         self.measured += annotated.sum()

@@ -8,7 +8,7 @@ from torch import Tensor
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
 from vitrine.core.options import checked
-from vitrine.metrics.base import PerFeatureMetric, heatmaps_by_image
+from vitrine.metrics.base import PerFeatureMetric, annotation, heatmaps_by_image
 from vitrine.metrics.functional import locality, object_probabilities, parts_in_box, voronoi_part_probabilities
 
 
@@ -57,7 +57,17 @@ class Locality(PerFeatureMetric):
         self.add_sum("unannotated")
 
     def update(self, explanation: Explanation, batch: Batch) -> None:
-        """Updates the state with one batch that has ``parts`` or ``objects``."""
+        """Updates the state with one batch that has ``parts`` or ``objects``.
+
+        Raises:
+            ValueError: for annotations of another number or size than the heatmaps.
+        """
+        annotated = annotation(batch, self.annotation)
+        if len(annotated) != len(explanation):
+            raise ValueError(
+                f"{self.annotation} are those of {len(annotated)} images, and heatmaps of {len(explanation)}; give both of"
+                " the same images."
+            )
         histograms_of = _part_histograms if self.annotation == "parts" else _object_histograms
         for image, label, maps, valid in heatmaps_by_image(explanation):
             histograms = histograms_of(maps, batch, image)

@@ -112,10 +112,17 @@ class MaskedAccuracy(ExplanationMetric):
 def hits(logits: Tensor, labels: Tensor) -> Tensor:
     """(B,) bool: whether the highest of (B, C) logits is that of the (B,) label, or of one of the (B, C) multi-hot ones.
 
+    Raises:
+        ValueError: for labels of another number than the logits.
+
     Example:
         >>> hits(torch.eye(3), torch.tensor([0, 2, 2])).tolist()
         [True, False, True]
     """
+    if len(labels) != len(logits) or (labels.ndim == 2 and labels.shape != logits.shape) or labels.ndim > 2:
+        raise ValueError(
+            f"label has the shape {tuple(labels.shape)} for logits {tuple(logits.shape)}; give (B,) or (B, C)."
+        )
     predictions, labels = logits.argmax(dim=1), labels.to(logits.device)
     return predictions == labels if labels.ndim == 1 else labels.gather(1, predictions[:, None])[:, 0] > 0
 

@@ -12,9 +12,10 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from vitrine.core.explanation import Explanation
-from vitrine.core.image_ops import display_blur
+from vitrine.core.image_ops import display_blur, with_exact_constants
 from vitrine.core.options import Range, checked
 from vitrine.data.preprocessing import Preprocessing
+from vitrine.metrics.functional.checks import checked_maps
 
 Fill = Literal["inpaint", "black"]
 Inpainting = Literal["telea", "navier_stokes"]
@@ -35,11 +36,16 @@ def kept_pixels(heatmaps: Tensor, gamma: float) -> Tensor:
     Returns:
         (B, H, W) bool.
 
+    Raises:
+        ValueError: for heatmaps of another number of dimensions, and for a γ below 0.
+
     Example:
         >>> kept_pixels(torch.tensor([[[[0.0, 1.0], [2.0, 4.0]]]]), gamma=0.5).tolist()
         [[[False, False], [True, True]]]
     """
-    values = heatmaps.detach().double()
+    if not gamma >= 0:
+        raise ValueError(f"gamma is {gamma}; give 0 or more.")
+    values = with_exact_constants(checked_maps(heatmaps, "heatmaps", "B, K, H, W")).detach().double()
     highest = values.amax(dim=(2, 3), keepdim=True)
     usable = values.isfinite().all(dim=3, keepdim=True).all(dim=2, keepdim=True) & (highest > 0)
     return ((values >= gamma * highest) & usable).any(dim=1)
@@ -83,7 +89,7 @@ def mask_images(
 
     Raises:
         OptionError: for other options.
-        ValueError: for a mask of another size than the images.
+        ValueError: for a mask of another size than the images, or of another type than bool.
         ModuleNotFoundError: for ``inpaint`` where OpenCV is not installed.
 
     Example:
@@ -94,6 +100,8 @@ def mask_images(
     """
     if kept.shape != (len(images), *images.shape[2:]):
         raise ValueError(f"kept must be {(len(images), *images.shape[2:])}, got {tuple(kept.shape)}.")
+    if kept.dtype != torch.bool:
+        raise ValueError(f"kept is {kept.dtype}; give booleans, such as those of kept_pixels.")
     kept_on_device = kept.to(images.device)[:, None]
     # Black before inpainting too: at the image's border OpenCV reads pixels that it is to inpaint.
     black = images.where(kept_on_device, 0)

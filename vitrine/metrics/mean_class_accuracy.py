@@ -5,6 +5,8 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from vitrine.metrics.functional.checks import checked_classes, checked_tensor
+
 
 class MeanClassAccuracy(Metric):
     """Mean over classes of the share of the class's images that are classified correctly.
@@ -33,13 +35,14 @@ class MeanClassAccuracy(Metric):
         """Updates the state with (B, C) logits and (B,) labels.
 
         Raises:
-            ValueError: for multi-hot labels.
+            ValueError: for multi-hot labels, labels of another number than the logits, and those out of range.
         """
         if labels.ndim != 1:
             raise ValueError(
                 f"Mean class accuracy needs one class an image, got labels of shape {tuple(labels.shape)};"
                 " it is not defined for multi-label sets."
             )
+        labels = checked_classes(labels, len(logits), checked_tensor(logits, "logits", "B, C").shape[1], "labels")
         hits = logits.argmax(dim=1) == labels
         self.outcomes.append(torch.stack([labels, hits], dim=1).flatten().to(self.dtype))
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
-from vitrine.metrics.base import ExplanationMetric
+from vitrine.metrics.base import ExplanationMetric, masks_of
 from vitrine.metrics.functional import SALIENCY_LEVELS, degenerate, saliency_curves, saliency_scores
 
 WORST_SCORES = (0.0, 0.0, 0.0, 1.0)
@@ -48,9 +48,13 @@ class SaliencyDetection(ExplanationMetric):
             self.add_sum(name)
 
     def update(self, explanation: Explanation, batch: Batch) -> None:
-        """Updates the state with one batch that has ``mask``."""
+        """Updates the state with one batch that has ``mask``.
+
+        Raises:
+            ValueError: for masks of another number or size than the heatmaps.
+        """
         maps = explanation.aggregate()[:, 0].detach()
-        masks = batch["mask"][:, 0].to(maps.device)
+        masks = masks_of(batch, maps)
         annotated = (masks != 0).flatten(1).any(dim=1)
         maps, masks = maps[annotated], masks[annotated]
         is_degenerate = degenerate(maps)[:, None]

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from vitrine.core.image_ops import display_blur
+from vitrine.core.image_ops import degenerate, display_blur
 
 NO_EVIDENCE = "no positive evidence"
 
@@ -45,12 +45,12 @@ def positive_strength(heatmap: Tensor, sigma: float | None = None) -> Tensor | N
         sigma: of the Gaussian, in pixels; 2 % of the longer side where it is not given.
 
     Returns:
-        None where the map is constant, not finite, or nowhere positive.
+        None where the map is `degenerate`, or nowhere positive.
     """
     values = heatmap.detach().cpu().float()
     if values.ndim != 2:
         raise ValueError(f"a heatmap must be (H, W), got {tuple(values.shape)}")
-    if not values.isfinite().all() or values.max() == values.min():
+    if degenerate(heatmap.detach().cpu()):
         return None
     scaled = values / values.abs().max()  # of any scale: gradients at the pixels may be almost denormal
     blurred = display_blur(scaled, sigma)

@@ -55,6 +55,13 @@ TIMM: list[tuple[str, dict[str, Any], str, int]] = [
     ("swin_tiny_patch4_window7_224", {"img_size": 64, "window_size": 2}, "norm", 64),  # (B, h, w, C)
     ("resnet18", {}, "layer4", 64),
     ("mobilevit_xxs", {}, "final_conv", 64),  # tokens on the way
+    ("twins_svt_small", {"img_size": 64, "depths": (1, 1, 1, 1)}, "norm", 64),  # after convolutions for positions
+    ("cait_xxs24_224", {"img_size": 64, "depth": 2}, "blocks_token_only.1.norm1", 64),  # the class token comes late
+    ("volo_d1_224", {"img_size": 64}, "norm", 64),  # not the classes of each patch
+    ("levit_128s", {"img_size": 128}, "stages", 128),  # tokens of every second row and column
+    ("tnt_s_legacy_patch16_224", {"img_size": 64, "depth": 2}, "blocks.1.norm_out", 64),  # tokens within tokens
+    ("convit_tiny", {"img_size": 64, "depth": 4, "local_up_to_layer": 2}, "blocks.3.norm1", 64),
+    ("mvitv2_tiny", {"img_size": 128}, "norm", 128),  # tokens are pooled
 ]
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from vitrine.core.explanation import Aggregation, Explanation
+from vitrine.core.image_ops import degenerate
 
 HEATMAPS = torch.tensor(
     [
@@ -97,3 +98,11 @@ def test_the_sum_is_what_is_taken_unless_asked() -> None:
     plain = Explanation(HEATMAPS, SCORES, [["a"] * 3] * 2, torch.zeros(2), torch.zeros(2), torch.eye(2))
     assert (plain.aggregation, plain.kinds) == ("sum", None)
     assert torch.equal(plain.aggregate(), explanation("sum").aggregate())
+
+
+@pytest.mark.parametrize("aggregation", ["sum", "maximum"])
+def test_rounding_errors_of_constant_heatmaps_do_not_add_up_to_a_map(aggregation: Aggregation) -> None:
+    noise = 1 + 2e-7 * torch.rand(2, 3, 6, 5, generator=torch.Generator().manual_seed(0))
+    heatmaps = torch.tensor([0.3, -0.7, 2.0])[:, None, None] * noise
+    found = explanation(aggregation, heatmaps, torch.tensor([[1.0, 1.0, 0.0], [2.0, 2.0, 1e-9]])).aggregate()
+    assert degenerate(found).all()

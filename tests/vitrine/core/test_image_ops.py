@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from vitrine.core.image_ops import gaussian_blur, gaussian_matrix, interpolation_matrix, separable_filter
+from vitrine.core.image_ops import (
+    constant,
+    degenerate,
+    gaussian_blur,
+    gaussian_matrix,
+    interpolation_matrix,
+    separable_filter,
+    upsampled,
+    with_exact_constants,
+)
 
 DOUBLE = torch.zeros(0, dtype=torch.float64)
 
@@ -88,3 +97,58 @@ def test_no_sigma_is_no_blur() -> None:
     heatmap = torch.rand(5, 5)
     assert gaussian_blur(heatmap, 0) is heatmap
     assert gaussian_blur(heatmap, 0, truncate=3) is heatmap
+
+
+STRUCTURE = torch.rand(1, 7, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("value", [0.3, -0.3, 1e-30, 3e4, 0.0])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 4)])
+def test_a_constant_map_stays_exactly_constant(dtype: torch.dtype, value: float, shape: tuple[int, int]) -> None:
+    maps = torch.full((2, 1, *shape), value, dtype=torch.float64).to(dtype)
+    large = upsampled(maps, torch.empty(1, 3, 37, 53))
+    assert torch.equal(large, maps[0, 0, 0, 0].expand(2, 1, 37, 53))
+    assert degenerate(large).all()
+
+
+def test_rounding_errors_of_a_constant_map_are_no_structure() -> None:
+    noise = 0.3 * (1 + 5e-7 * STRUCTURE[:, None].float())
+    assert constant(noise).all()
+    assert constant(upsampled(noise, torch.empty(1, 3, 40, 40))).all()
+    assert torch.equal(with_exact_constants(noise), noise[:, :, :1, :1].expand_as(noise))
+    coarse = torch.full((1, 1, 1, 1), 0.3)
+    assert constant(F.interpolate(coarse, (37, 53), mode="bilinear")).all()  # what others upsample
+
+
+@pytest.mark.parametrize(
+    "maps",
+    [
+        1e-12 * STRUCTURE.float(),
+        1e-30 * STRUCTURE.float(),
+        1e-300 * STRUCTURE,
+        1e4 + STRUCTURE.float(),
+        -1e5 + STRUCTURE,
+        60000 * (2 * STRUCTURE - 1).half(),
+        (1 + 1e-2 * STRUCTURE).half(),
+        3e38 * (2 * STRUCTURE - 1).float(),
+        STRUCTURE > 0.5,
+        (255 * STRUCTURE).to(torch.uint8),
+    ],
+)
+def test_small_maps_and_those_with_an_offset_are_not_degenerate(maps: Tensor) -> None:
+    assert degenerate(maps).tolist() == [False]
+    if maps.is_floating_point():
+        large = upsampled(maps[None], torch.empty(1, 3, 21, 27))
+        assert torch.equal(large, F.interpolate(maps[None], (21, 27), mode="bilinear"))
+
+
+@pytest.mark.parametrize("spoil", [math.nan, math.inf, -math.inf])
+def test_maps_with_nan_or_infinity_are_degenerate_and_not_constant(spoil: float) -> None:
+    one, whole = STRUCTURE.clone(), torch.full_like(STRUCTURE, spoil)
+    one[0, 2, 3] = spoil
+    for maps in (one, whole):
+        assert degenerate(maps).all()
+        assert not constant(maps).any()
+    assert degenerate(torch.zeros(3, 0, 4)).tolist() == [True] * 3
+    assert degenerate(torch.zeros(0, 4, 4)).shape == (0,)

@@ -46,6 +46,9 @@ def test_scale_and_mean_do_not_matter() -> None:
 def test_a_constant_map_is_not_a_number() -> None:
     assert grid_share(torch.ones(1, 16, 16), 2).isnan().all()
     assert grid_contrast(torch.ones(1, 16, 16), 2).isnan().all()
+    noise = 1 + 2e-7 * torch.rand(1, 16, 16)
+    assert grid_share(noise, 2).isnan().all()
+    assert grid_contrast(noise, 2).isnan().all()
 
 
 @pytest.mark.parametrize("measure", [grid_share, grid_contrast])

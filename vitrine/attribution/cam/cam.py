@@ -71,7 +71,8 @@ class CAM(ClassActivation):
         activations, logits = in_full(activations), in_full(logits)
         with torch.no_grad(), without_autocast(inputs):
             weights = self._weights(activations, logits, eps**0.5)
-            return torch.einsum("bkc,bchw->bkhw", weights[target.resolve(logits)], activations)
+            of_targets = weights[target.resolve(logits)].double()
+            return torch.einsum("bkc,bchw->bkhw", of_targets, self.summands(activations)).to(activations)
 
     def _captured(self, inputs: Tensor, layer: str) -> tuple[Tensor, Tensor]:
         with captured(self.model, [layer]) as outputs:

@@ -9,8 +9,9 @@ from vitrine.attribution.base import Method
 from vitrine.attribution.target_layer import target_layer
 from vitrine.attribution.targets import Target
 from vitrine.backbones.outputs import OutputChoice
-from vitrine.core.image_ops import upsampled
+from vitrine.core.image_ops import upsampled, with_exact_constants
 from vitrine.core.options import Count, checked
+from vitrine.core.precision import in_full
 
 
 class ClassActivation(Method):
@@ -55,6 +56,14 @@ class ClassActivation(Method):
     @abstractmethod
     def coarse_maps(self, inputs: Tensor, target: Target) -> Tensor:
         """(B, K, h, w) maps at the resolution of the layer, signed."""
+
+    @staticmethod
+    def summands(values: Tensor) -> Tensor:
+        """(…, h, w) activations or gradients in float64, for sums over channels; `constant` ones are made exactly so.
+
+        Where channels cancel, the rounding errors of a sum in float32 would be a map where there is none.
+        """
+        return with_exact_constants(in_full(values)).double()
 
     def resolved_layer(self, inputs: Tensor) -> str:
         """The named layer, or `target_layer` if none is named."""

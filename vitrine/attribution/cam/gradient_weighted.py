@@ -30,10 +30,11 @@ class GradientWeighted(ClassActivation):
         if not leads_to(logits, leaf):
             self._refuse(inputs, layer)
         layout = layout_of_layer(self.model, layer, leaf, inputs)
-        activations = in_full(layout(leaf.detach()))
+        activations = self.summands(layout(leaf.detach()))
         cotangents = (one_hot(logits, column) for column in target.resolve(logits).unbind(dim=1))
         gradients = (spatial_gradients(vjp, layout, layer) for vjp in vjps(logits, leaf, cotangents))
-        return torch.stack([self.combined(activations, gradient) for gradient in gradients], dim=1)
+        maps = [self.combined(activations, self.summands(gradient)) for gradient in gradients]
+        return torch.stack(maps, dim=1).to(in_full(leaf).dtype)
 
     def _refuse(self, inputs: Tensor, layer: str) -> NoReturn:
         """Raises ValueError: no gradient leads from the logits to the inputs, or none to the layer alone."""
@@ -47,7 +48,7 @@ class GradientWeighted(ClassActivation):
 
     @abstractmethod
     def combined(self, activations: Tensor, gradients: Tensor) -> Tensor:
-        """(B, h, w) from the (B, C, h, w) activations of the layer and gradients of a logit with respect to them."""
+        """(B, h, w) from the (B, C, h, w) activations of the layer and a logit's gradients by them, both float64."""
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from vitrine.attribution.layouts import layout_of_layer
 from vitrine.attribution.targets import Target
 from vitrine.backbones.outputs import OutputChoice
 from vitrine.backbones.taps import captured
-from vitrine.core.image_ops import upsampled
+from vitrine.core.image_ops import constant, upsampled
 from vitrine.core.options import Count, checked
 from vitrine.core.precision import in_full, without_autocast
 
@@ -66,7 +66,8 @@ class ScoreCAM(ClassActivation):
             activations = layout(outputs[layer])
             scores = self._scores(inputs, activations, target.resolve(logits))
         with without_autocast(inputs):
-            return torch.einsum("bck,bchw->bkhw", in_full(scores).softmax(dim=1), in_full(activations))
+            alpha = in_full(scores).softmax(dim=1)
+            return torch.einsum("bck,bchw->bkhw", alpha.double(), self.summands(activations)).to(alpha)
 
     def _scores(self, inputs: Tensor, activations: Tensor, class_indices: Tensor) -> Tensor:
         """(B, C, K) logits of the classes where a channel masks the input."""
@@ -81,11 +82,11 @@ class ScoreCAM(ClassActivation):
         return torch.cat([empty, *scores]).view(*activations.shape[:2], class_indices.shape[1])
 
     def _masks(self, channels: Tensor, image: Tensor) -> Tensor:
-        """(N, 1, H, W) in [0, 1] from (N, h, w)."""
+        """(N, 1, H, W) in [0, 1] from (N, h, w); 0 for constant channels."""
         return min_max_normalised(upsampled(in_full(channels[:, None]), image)).to(image)
 
 
 def min_max_normalised(maps: Tensor) -> Tensor:
-    """Each of the (…, h, w) maps linearly scaled to [0, 1]; constant ones become 0."""
+    """Each of the (…, h, w) maps linearly scaled to [0, 1]; `constant` ones become 0."""
     lowest, highest = maps.amin(dim=(-2, -1), keepdim=True), maps.amax(dim=(-2, -1), keepdim=True)
-    return ((maps - lowest) / (highest - lowest)).where(highest > lowest, 0)
+    return ((maps - lowest) / (highest - lowest)).masked_fill(constant(maps)[..., None, None], 0)

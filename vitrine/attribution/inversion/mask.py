@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitrine.core.image_ops import gaussian_blur
+from vitrine.core.image_ops import constant, gaussian_blur
 from vitrine.core.precision import in_full, without_autocast
 
 
@@ -72,22 +72,29 @@ class MaskMaps:
 def minmax_mask(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """(m − min) / (max − min) of (R, 1, h, w) maps (equation 7), then upsampled bilinearly to (R, 1, H, W).
 
-    A constant map becomes zeros. Gradients flow through minimum and maximum.
+    A `constant` map becomes zeros. Gradients flow through minimum and maximum.
     """
+    is_constant = constant(maps)[..., None, None]
     lowest, highest = maps.amin(dim=(2, 3), keepdim=True), maps.amax(dim=(2, 3), keepdim=True)
     spread = highest - lowest
-    masks = (maps - lowest) / spread.where(spread > 0, torch.ones_like(spread))
+    masks = _zero_where(is_constant, maps - lowest) / spread.masked_fill(is_constant, 1)
     return F.interpolate(masks, size, mode="bilinear", align_corners=False)
 
 
 def over_maximum_mask(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """(m − min) / max after bilinear upsampling with aligned corners, as in the authors' code.
 
-    A map of zeros stays zero.
+    A `constant` map becomes zeros.
     """
     large = F.interpolate(maps, size, mode="bilinear", align_corners=True)
     lowest, highest = large.amin(dim=(2, 3), keepdim=True), large.amax(dim=(2, 3), keepdim=True)
-    return (large - lowest) / highest.where(highest != 0, torch.ones_like(highest))
+    difference = _zero_where(constant(maps)[..., None, None], large - lowest)
+    return difference / highest.where(highest != 0, torch.ones_like(highest))
+
+
+def _zero_where(is_constant: Tensor, values: Tensor) -> Tensor:
+    """The values, replaced by exact zeros where so told; the gradient is that of the values everywhere."""
+    return torch.where(is_constant, values - values.detach(), values)
 
 
 def _mean_sum(maps: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from vitrine.attribution.sanity.cascade import cascade, evenly_spaced, layers_fr
 from vitrine.attribution.sanity.report import SanityReport
 from vitrine.attribution.targets import Indices
 from vitrine.backbones.guard import eval_guard
+from vitrine.core.image_ops import degenerate
 from vitrine.core.options import Count, checked
 
 
@@ -24,7 +25,7 @@ def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
         second: (B, N).
 
     Returns:
-        (B,) float64 in [−1, 1]; NaN if a row is constant or holds NaN or infinity.
+        (B,) float64 in [−1, 1]; NaN if a row is constant, up to rounding, or holds NaN or infinity.
 
     Example:
         >>> rank_correlation(torch.tensor([[1.0, 2.0, 9.0]]), torch.tensor([[0.1, 0.2, 0.3]]))
@@ -32,7 +33,7 @@ def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
     """
     # torchmetrics' spearman_corrcoef gives 0 for constants and sums ranks in int32, which overflows for large images.
     correlation = (_standardised(ranks(first)) * _standardised(ranks(second))).sum(dim=1).clamp(-1, 1)
-    return correlation.where(first.isfinite().all(dim=1) & second.isfinite().all(dim=1), torch.nan)
+    return correlation.masked_fill(degenerate(first[:, None]) | degenerate(second[:, None]), torch.nan)
 
 
 def ranks(values: Tensor) -> Tensor:

@@ -80,7 +80,8 @@ def _step(node: Node, positions: Mapping[Node, int]) -> _Step:
     shapes = [None if operand is None else _outputs(operand)[number] for operand, number in node.next_functions]
     rule = rule_for(node)
     arguments = {} if rule is unknown else arguments_of(node)
-    return _Step(rule(Operator(arguments, _outputs(node), shapes)), operands)
+    dtype = _metadata(node)[0].dtype
+    return _Step(rule(Operator(arguments, _outputs(node), shapes, dtype)), operands)
 
 
 def rule_for(node: Node) -> Callable[[Operator], Rule]:
@@ -96,8 +97,11 @@ def rule_for(node: Node) -> Callable[[Operator], Rule]:
 
 
 def _outputs(node: Node) -> list[Size]:
-    metadata: Any = node._input_metadata  # noqa: SLF001 - inputs of the backward operator are outputs of the forward one
-    return [tuple(entry.shape) for entry in metadata]
+    return [tuple(entry.shape) for entry in _metadata(node)]
+
+
+def _metadata(node: Node) -> Any:
+    return node._input_metadata  # noqa: SLF001 - inputs of the backward operator are outputs of the forward one
 
 
 def _topological_order(end: Node) -> list[Node]:

@@ -1,7 +1,9 @@
 """Rules for operators that rearrange elements: views, permutations, rolls, repetitions."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
+from vitrine.filters.receptive_field.mixing_rules import unknown
 from vitrine.filters.receptive_field.operators import Demand, Operator, Rule
 from vitrine.filters.receptive_field.region import Dimension, Region, Span, aligned, replaced, reshaped, span_of, whole
 
@@ -55,10 +57,15 @@ def _permuted(operator: Operator, order: Sequence[int]) -> Rule:
 
 
 def rolling(operator: Operator) -> Rule:
-    """Shifts indices cyclically; where the region wraps around, it depends on all of the dimension."""
-    count = len(operator.operand)
-    shifts = zip(operator.arguments["dims"], operator.arguments["shifts"], strict=True)
-    shift_of = {dimension % count: shift for dimension, shift in shifts}
+    """Shifts indices cyclically; where the region wraps around, it depends on all of the dimension.
+
+    Without dimensions the flattened tensor is shifted, which is taken to depend on all of it.
+    """
+    if not operator.arguments["dims"]:
+        return unknown(operator)
+    shift_of: Counter[int] = Counter()
+    for dimension, by in zip(operator.arguments["dims"], operator.arguments["shifts"], strict=True):
+        shift_of[dimension % len(operator.operand)] += by
 
     def rolled(dimension: Dimension, size: int, shift: int, clip: bool) -> Dimension:
         span = span_of(dimension)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
@@ -31,6 +32,8 @@ class Operator(NamedTuple):
     outputs: list[Size]
     operands: list[Size | None]
     """Shapes of the operands; None for those that do not depend on the input."""
+    dtype: torch.dtype = torch.float32
+    """Of the first output."""
 
     def dimension(self, name: str, count: int) -> int:
         """An argument that is one of ``count`` dimensions, as a non-negative index."""

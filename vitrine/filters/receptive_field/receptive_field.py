@@ -32,9 +32,12 @@ class CircularPaddingByParts(TorchFunctionMode):
 
 def _circular_pad(input: Tensor, pad: Sequence[int]) -> Tensor:  # noqa: A002 - its name in torch
     output = input
-    for index, (before, after) in enumerate(zip(pad[::2], pad[1::2], strict=True)):
+    for index, ends in enumerate(zip(pad[::2], pad[1::2], strict=True)):
         dimension = output.ndim - 1 - index
-        size = output.shape[dimension]
+        before, after = (max(end, 0) for end in ends)
+        first, last = (max(-end, 0) for end in ends)  # negative padding crops
+        size = output.shape[dimension] - first - last
+        output = output.narrow(dimension, first, size)
         parts = [output.narrow(dimension, size - before, before), output, output.narrow(dimension, 0, after)]
         output = torch.cat([part for part in parts if part.shape[dimension]], dim=dimension)
     return output

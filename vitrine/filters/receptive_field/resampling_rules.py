@@ -1,9 +1,11 @@
 """Rules for padding, interpolation and pixel shuffling."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from vitrine.filters.receptive_field.operators import Demand, Operator, Rule
 from vitrine.filters.receptive_field.region import Region, Span, span_of, whole
@@ -50,10 +52,10 @@ def _padded(operator: Operator, padding: Sequence[int], source: Callable[[int, i
 
 
 def interpolation(mode: str, antialias: bool = False) -> Callable[[Operator], Rule]:
-    """Resizes the last two dimensions; the dependence is that of interpolated unit vectors."""
+    """Resizes the last two dimensions; the dependence is that of interpolated unit vectors, and of their gradients."""
 
-    def axis(size: int, outputs: int, scale: float | None, align_corners: bool | None) -> Axis:
-        depends = _dependence_matrix(size, outputs, scale, mode, align_corners, antialias=antialias)
+    def axis(depends: Tensor) -> Axis:
+        outputs, size = depends.shape
 
         def to_operand(span: Span, clip: bool) -> Span:
             if span.is_far:
@@ -64,22 +66,33 @@ def interpolation(mode: str, antialias: bool = False) -> Callable[[Operator], Ru
         return to_operand
 
     def rule_of(operator: Operator) -> Rule:
-        align = operator.arguments.get("align_corners")
+        dtype = torch.promote_types(operator.dtype, torch.float32)
+        options = {"mode": mode, "antialias": antialias, "align_corners": operator.arguments.get("align_corners")}
         scales = (operator.arguments["scales_h"], operator.arguments["scales_w"])
         sizes = zip(operator.operand[-2:], operator.outputs[0][-2:], scales, strict=True)
-        return over_last(operator, [axis(*arguments, align) for arguments in sizes])
+        return over_last(operator, [axis(_dependence_matrix(*arguments, options, dtype)) for arguments in sizes])
 
     return rule_of
 
 
 def _dependence_matrix(
-    size: int, outputs: int, scale: float | None, mode: str, align_corners: bool | None, *, antialias: bool
-) -> torch.Tensor:
-    """(outputs, size) bool: whether an output depends on an index of the operand."""
-    target = {"size": (outputs, 1)} if scale is None else {"scale_factor": (scale, 1.0)}
-    units = torch.eye(size, dtype=torch.float64)[None, :, :, None]
-    resized = F.interpolate(units, mode=mode, align_corners=align_corners, antialias=antialias, **target)
-    return resized[0, :, :, 0].T != 0
+    size: int, outputs: int, scale: float | None, options: Mapping[str, Any], dtype: torch.dtype
+) -> Tensor:
+    """(outputs, size) bool: whether an output depends on an index of the operand.
+
+    In the type of the network, as rounding decides whether the weights at the ends of a kernel are 0. The other dimension has
+    two columns: with one, torch's antialiased interpolation reads wrong elements. Where the size does not change, its result
+    and its gradient use different weights, so both are taken.
+    """
+    target = {"size": (outputs, 2)} if scale is None else {"scale_factor": (scale, 1.0)}
+    with torch.enable_grad():
+        leaf = torch.zeros(1, outputs, size, 2, dtype=dtype, requires_grad=True)
+        resized = F.interpolate(leaf, **options, **target)
+        starts = torch.eye(outputs, dtype=dtype)[None, :, :, None].repeat(1, 1, 1, 2)
+        (gradient,) = torch.autograd.grad(resized, leaf, starts)
+    units = torch.eye(size, dtype=dtype)[None, :, :, None].repeat(1, 1, 1, 2)
+    values = F.interpolate(units, **options, **target)
+    return (values[0, :, :, 0].T != 0) | (gradient[0, :, :, 0] != 0)
 
 
 def pixel_shuffle(operator: Operator) -> Rule:

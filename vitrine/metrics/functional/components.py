@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vitrine.metrics.functional.checks import checked_tensor
+
 
 def connected_components(on: Tensor) -> Tensor:
     """Labels the connected components of the pixels that are on; pixels that share a side or a corner are connected.
@@ -14,13 +16,18 @@ def connected_components(on: Tensor) -> Tensor:
     Returns:
         (B, H, W) int64: the row-major index of the component's first pixel; H · W where a pixel is off.
 
+    Raises:
+        ValueError: for another type or number of dimensions.
+
     Example:
         >>> connected_components(torch.tensor([[[True, False, False], [False, True, False], [False, False, False]]]))
         tensor([[[0, 9, 9],
                  [9, 0, 9],
                  [9, 9, 9]]])
     """
-    off = on[0].numel()
+    if checked_tensor(on, "on", "B, H, W").dtype != torch.bool:
+        raise ValueError(f"on is {on.dtype}; give booleans, such as maps > 0.5.")
+    off = on.shape[1:].numel()
     flat, pixels = on.flatten(1), torch.arange(off, device=on.device)
     first = torch.where(flat, pixels, off)
     while True:

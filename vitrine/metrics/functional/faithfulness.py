@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from vitrine.metrics.functional.checks import checked_classes, checked_tensor
+
 
 def absolute_difference(logit_estimate: Tensor, logits: Tensor, explained_classes: Tensor) -> Tensor:
     """|ȳ − ŷ| for each image and explained class; its mean is F_reg (section 4.1 of Qi et al.).
@@ -15,10 +17,14 @@ def absolute_difference(logit_estimate: Tensor, logits: Tensor, explained_classe
     Returns:
         (B, J).
 
+    Raises:
+        ValueError: for other shapes, and for a class out of range.
+
     Example:
         >>> absolute_difference(torch.tensor([[2.5]]), torch.tensor([[1.0, 3.0]]), torch.tensor([1])).tolist()
         [[0.5]]
     """
+    _check(logit_estimate, logits, explained_classes)
     return (logit_estimate - logits[:, explained_classes]).abs()
 
 
@@ -31,11 +37,15 @@ def decision_kept(logit_estimate: Tensor, logits: Tensor, explained_classes: Ten
     Returns:
         (B, J) bool.
 
+    Raises:
+        ValueError: as in `absolute_difference`.
+
     Example:
         >>> logits = torch.tensor([[1.0, 2.0, 3.0]])
         >>> decision_kept(torch.tensor([[2.5, 4.0]]), logits, torch.tensor([2, 1])).tolist()
         [[True, False]]
     """
+    _check(logit_estimate, logits, explained_classes)
     estimates = logit_estimate.to(logits.dtype)
     explained = explained_classes.to(logits.device)
     decision, highest = _first_maximum(logits)
@@ -46,6 +56,17 @@ def decision_kept(logit_estimate: Tensor, logits: Tensor, explained_classes: Ten
     keeps = torch.where(replaces_highest, estimates > rival, estimates < rival)
     decision_comes_first = torch.where(replaces_highest, decision <= runner_up, decision < explained)
     return keeps | ((estimates == rival) & decision_comes_first)
+
+
+def _check(logit_estimate: Tensor, logits: Tensor, explained_classes: Tensor) -> None:
+    checked_tensor(logits, "logits", "B, C")
+    checked_classes(explained_classes, None, logits.shape[1], "explained_classes")
+    estimate = checked_tensor(logit_estimate, "logit_estimate", "B, J")
+    if estimate.shape != (len(logits), len(explained_classes)):
+        raise ValueError(
+            f"logit_estimate has the shape {tuple(estimate.shape)} for {len(logits)} images and {len(explained_classes)}"
+            " explained classes; give one estimate an image and class."
+        )
 
 
 def _first_maximum(logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from vitrine.backbones.outputs import class_logits
 from vitrine.core.image_ops import degenerate, gaussian_blur
 from vitrine.core.options import Count, NonNegative, checked
 from vitrine.core.probabilities import class_probabilities
+from vitrine.metrics.functional.checks import checked_classes, checked_images, checked_maps, checked_tensor
 
 MAX_FORWARD_BATCH = 64
 """Largest number of images in a forward pass: bounds the memory, and changes no result."""
@@ -49,7 +50,8 @@ def insertion_curve(
 
     Raises:
         OptionError: for ``steps`` below 1 or a negative ``blur``.
-        ValueError: for maps of another size than the images.
+        ValueError: for maps of another size than the images, images that are not finite floats, and classes that are not one
+            integer an image.
 
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 10))
@@ -60,6 +62,7 @@ def insertion_curve(
         >>> torch.allclose(curve[:, -1], model(images).softmax(dim=1)[torch.arange(2), targets])
         True
     """
+    images, maps = checked_images(images, maps), checked_maps(maps)
     return _curve(classify, gaussian_blur(images, blur), images, maps, targets, steps, multi_label=multi_label)
 
 
@@ -93,6 +96,7 @@ def deletion_curve(
         >>> deletion_curve(model, images, maps, targets, steps=4).shape
         torch.Size([2, 5])
     """
+    images, maps = checked_images(images, maps), checked_maps(maps)
     fill = torch.as_tensor(background, dtype=images.dtype, device=images.device).expand_as(images)
     return _curve(classify, images, fill, maps, targets, steps, multi_label=multi_label)
 
@@ -107,10 +111,14 @@ def curve_area(curve: Tensor, num_pixels: int) -> Tensor:
     Returns:
         (B,) float64 in [0, 1].
 
+    Raises:
+        ValueError: for curves of another number of dimensions.
+
     Example:
         >>> curve_area(torch.tensor([[1.0, 0.5, 0.0]]), num_pixels=64).item()
         0.5
     """
+    curve = checked_tensor(curve, "curve", "B, S + 1")
     return torch.trapezoid(curve.double(), step_shares(num_pixels, curve.shape[1] - 1).to(curve.device))
 
 
@@ -128,17 +136,17 @@ def _curve(
     classify: Classify, start: Tensor, end: Tensor, maps: Tensor, targets: Tensor, steps: int, *, multi_label: bool
 ) -> Tensor:
     """(B, S + 1): the targets' probabilities while pixels of ``start`` are replaced by those of ``end``."""
-    if maps.shape != (len(start), *start.shape[2:]):
-        raise ValueError(f"maps must be {(len(start), *start.shape[2:])}, got {tuple(maps.shape)}.")
-    ranks, targets = saliency_ranks(maps.detach().to(start.device)), targets.to(start.device)
-    step_counts = _step_counts(ranks[0].numel(), steps).to(start.device)
+    targets = checked_classes(targets, len(start)).to(start.device)
+    ranks = saliency_ranks(maps.detach().to(start.device))
+    step_counts = _step_counts(maps.shape[1:].numel(), steps).to(start.device)
     parts = []
     with eval_guard(classify) if isinstance(classify, nn.Module) else nullcontext(), torch.no_grad():
-        for counts in torch.split(step_counts, max(1, MAX_FORWARD_BATCH // len(start))):
+        for counts in torch.split(step_counts, max(1, MAX_FORWARD_BATCH // max(len(start), 1))):
             replaced = ranks[:, None] < counts[:, None, None]
             mixed = torch.where(replaced[:, :, None], end[:, None], start[:, None])
             mixed = mixed.flatten(0, 1)
             probabilities = class_probabilities(class_logits(classify(mixed), len(mixed)), multi_label=multi_label)
+            checked_classes(targets, None, probabilities.shape[1])
             of_targets = probabilities.gather(1, targets.repeat_interleave(len(counts))[:, None])
             parts.append(of_targets.reshape(len(start), len(counts)))
     return torch.cat(parts, dim=1).masked_fill(degenerate(maps).to(start.device)[:, None], torch.nan)

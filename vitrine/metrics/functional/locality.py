@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from vitrine.core.image_ops import with_exact_constants
+from vitrine.metrics.functional.checks import checked_maps, checked_tensor
 from vitrine.metrics.functional.localization import box_region
 
 
@@ -15,11 +17,14 @@ def pixel_probabilities(maps: Tensor) -> Tensor:
     Returns:
         (n, H, W) float64, each map summing to 1; NaN throughout for a map without a positive value, or with NaN or infinity.
 
+    Raises:
+        ValueError: for maps of another number of dimensions.
+
     Example:
         >>> pixel_probabilities(torch.tensor([[[3.0, -2.0], [1.0, 0.0]]])).tolist()
         [[[0.75, 0.0], [0.25, 0.0]]]
     """
-    positive = maps.double().clamp(min=0)
+    positive = with_exact_constants(checked_maps(maps, dimensions="n, H, W")).double().clamp(min=0)
     finite = maps.isfinite().flatten(1).all(dim=1)[:, None, None]
     return (positive / positive.sum(dim=(1, 2), keepdim=True)).masked_fill(~finite, torch.nan)
 
@@ -44,8 +49,8 @@ def voronoi_part_probabilities(maps: Tensor, parts: Tensor, box: Tensor) -> Tens
         >>> voronoi_part_probabilities(maps, parts, torch.tensor([0, 0, 8, 8])).tolist()
         [[0.75, 0.25, 0.0]]
     """
-    weights = voronoi_weights(parts.to(maps.device), box.to(maps.device), (maps.shape[1], maps.shape[2]))
     probabilities = pixel_probabilities(maps)
+    weights = voronoi_weights(parts.to(maps.device), box.to(maps.device), (maps.shape[1], maps.shape[2]))
     result = probabilities.new_empty(len(maps), len(weights))
     for index, probability in enumerate(probabilities):
         # Not a matrix product, whose rounding would depend on the number of maps.
@@ -71,11 +76,16 @@ def voronoi_weights(parts: Tensor, box: Tensor, size: tuple[int, int]) -> Tensor
     Returns:
         (P + 1, H, W) float64 in [0, 1]; the last is the context, 1 outside the box.
 
+    Raises:
+        ValueError: for other shapes.
+
     Example:
         >>> parts = torch.tensor([[0.0, 0.0, 1.0], [3.0, 0.0, 1.0]])
         >>> voronoi_weights(parts, torch.tensor([0, 0, 4, 1]), (1, 4)).tolist()  # two parts and the context
         [[[1.0, 0.0, 0.0, 0.0]], [[0.0, 0.0, 0.0, 1.0]], [[0.0, 0.0, 0.0, 0.0]]]
     """
+    if checked_tensor(parts, "parts", "P, 3").shape[1] != 3 or box.numel() != 4:
+        raise ValueError(f"parts has the shape {tuple(parts.shape)} and box {tuple(box.shape)}; give (P, 3) and (4,).")
     inside = box_region(box.reshape(1, 4), size)
     squares = _square_distances(parts.double(), size).masked_fill(parts[:, 2, None, None] == 0, torch.inf)
     part_indices = torch.arange(len(parts), device=parts.device)[:, None, None]
@@ -89,11 +99,16 @@ def voronoi_weights(parts: Tensor, box: Tensor, size: tuple[int, int]) -> Tensor
 def parts_in_box(parts: Tensor, box: Tensor) -> Tensor:
     """(P,) bool: which of the (P, 3) parts x, y, visible are visible and in the (4,) box, by the centre of their pixel.
 
+    Raises:
+        ValueError: for parts of another shape.
+
     Example:
         >>> parts = torch.tensor([[1.0, 1.0, 1.0], [1.0, 1.0, 0.0], [5.0, 1.0, 1.0]])
         >>> parts_in_box(parts, torch.tensor([0, 0, 4, 4])).tolist()
         [True, False, False]
     """
+    if parts.ndim != 2 or parts.shape[1] != 3:
+        raise ValueError(f"parts has the shape {tuple(parts.shape)}; give (P, 3): x, y, visible.")
     x0, y0, x1, y1 = box.reshape(4).unbind()
     x, y = parts[:, 0] + 0.5, parts[:, 1] + 0.5
     return (parts[:, 2] != 0) & (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
@@ -120,21 +135,29 @@ def object_probabilities(maps: Tensor, objects: Tensor, num_objects: int | None 
         (n, K) float64, column k − 1 for id k; NaN for a map without a positive value, or with NaN or infinity.
 
     Raises:
-        ValueError: for an id above ``num_objects``.
+        ValueError: for objects of another size than the maps, ids that are not integers, and one below 0 or above
+            ``num_objects``.
 
     Example:
         >>> maps, objects = torch.tensor([[[1.0, 1.0], [1.0, 1.0]]]), torch.tensor([[0, 1], [2, 2]])
         >>> object_probabilities(maps, objects).tolist()
         [[0.25, 0.5]]
     """
+    shares = pixel_probabilities(maps).flatten(1)
+    if checked_tensor(objects, "objects", "H, W").shape != maps.shape[1:] or objects.is_floating_point():
+        raise ValueError(
+            f"objects is {objects.dtype} of shape {tuple(objects.shape)}; give integer ids of shape"
+            f" {tuple(maps.shape[1:])}, the maps' size."
+        )
     ids = objects.to(maps.device).long().flatten()
-    largest = int(ids.max())
+    smallest, largest = int(ids.min()), int(ids.max())
+    if smallest < 0:
+        raise ValueError(f"objects has the id {smallest}; give 0 for unlabelled pixels, and 1 or more for objects.")
     count = largest if num_objects is None else num_objects
     if largest > count:
         raise ValueError(
             f"objects has the id {largest}, but num_objects is {count}: give the largest id of the data set."
         )
-    shares = pixel_probabilities(maps).flatten(1)
     mass = shares.new_zeros(len(maps), count + 1).index_add_(1, ids, shares)[:, 1:]
     return mass.masked_fill(shares.isnan().any(dim=1, keepdim=True), torch.nan)
 
@@ -150,11 +173,16 @@ def locality(histogram: Tensor) -> Tensor:
     Returns:
         (n,) float64; NaN for an x-feature without mass, or with NaN.
 
+    Raises:
+        ValueError: for a negative mass, or another number of dimensions.
+
     Example:
         >>> locality(torch.tensor([[0.2, 0.2, 0.0], [0.5, 0.0, 0.0]])).round(decimals=4).tolist()
         [0.6931, 0.0]
     """
-    mass = histogram.double()
+    mass = checked_tensor(histogram, "histogram", "n, P").double()
+    if bool((mass < 0).any()):
+        raise ValueError(f"histogram holds {float(mass[mass < 0][0]):g}; give masses of at least 0.")
     total = mass.sum(dim=1, keepdim=True)
     entropies: Tensor = torch.special.entr(mass / total).sum(dim=1)
     return entropies.masked_fill(total[:, 0] == 0, torch.nan)  # also for P = 0

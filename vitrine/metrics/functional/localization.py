@@ -1,5 +1,6 @@
 """Weakly supervised localisation: the tightest box of a thresholded heatmap against annotated boxes."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from vitrine.core.image_ops import degenerate
+from vitrine.metrics.functional.checks import checked_boxes, checked_maps
 from vitrine.metrics.functional.components import largest_component as largest_component_of
 
 LOCALIZATION_ALPHAS = tuple(step / 2 for step in range(21))
@@ -18,6 +20,8 @@ REQUIRED_IOU = 0.5
 
 def box_region(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """(H, W) bool: the union of (k, 4) half-open boxes x0, y0, x1, y1; a pixel is inside by its centre.
+
+    A flipped box contains no pixel.
 
     Example:
         >>> box_region(torch.tensor([[0.0, 0.0, 2.0, 1.0]]), (2, 3)).int().tolist()
@@ -47,7 +51,7 @@ def tightest_box(map: Tensor, alpha: float, *, largest_component: bool = False) 
         >>> tightest_box(map, alpha=1.0).tolist()
         [1.0, 2.0, 6.0, 4.0]
     """
-    return tightest_boxes(map[None], (alpha,), largest_component=largest_component)[0, 0]
+    return tightest_boxes(checked_maps(map, "map", "H, W")[None], (alpha,), largest_component=largest_component)[0, 0]
 
 
 def tightest_boxes(
@@ -63,10 +67,16 @@ def tightest_boxes(
     Returns:
         (B, A, 4) float64.
 
+    Raises:
+        ValueError: for maps that are not (B, H, W), and for an α that is not finite.
+
     Example:
         >>> tightest_boxes(torch.rand(2, 8, 8)).shape
         torch.Size([2, 21, 4])
     """
+    maps = checked_maps(maps)
+    if not all(math.isfinite(alpha) for alpha in alphas):
+        raise ValueError(f"alphas are {tuple(alphas)}; give finite numbers.")
     values = maps.detach().double()
     num_pixels = values[0].numel() if len(values) else 1
     # Multiplied, not divided: values · pixels > α · sum is exact for float32 maps, so that equal values are never above.
@@ -85,7 +95,7 @@ def tightest_boxes(
 
 def localization_ious(
     maps: Tensor,
-    boxes: Sequence[Tensor],
+    boxes: Sequence[Tensor | None],
     alphas: Sequence[float] = LOCALIZATION_ALPHAS,
     *,
     largest_component: bool = False,
@@ -94,12 +104,15 @@ def localization_ious(
 
     Args:
         maps: (B, H, W).
-        boxes: B tensors (k, 4) of half-open x0, y0, x1, y1; without a box (k = 0) the IoU is 0.
+        boxes: B tensors (k, 4) of half-open x0, y0, x1, y1; without a box (k = 0, or None) the IoU is 0.
         alphas: A values of α.
         largest_component: as in `tightest_box`.
 
     Returns:
         (B, A) float64 in [0, 1]: 0 at an α at which no pixel is on, NaN throughout for a degenerate map.
+
+    Raises:
+        ValueError: as in `tightest_boxes`, for another number of images, a flipped box, and one with NaN or infinity.
 
     Example:
         >>> maps = torch.zeros(1, 8, 8)
@@ -109,14 +122,14 @@ def localization_ious(
     """
     predicted = tightest_boxes(maps, alphas, largest_component=largest_component)
     ious = predicted.new_zeros(predicted.shape[:2])
-    for image, (of_map, annotated) in enumerate(zip(predicted, boxes, strict=True)):
+    for image, (of_map, annotated) in enumerate(zip(predicted, checked_boxes(boxes, len(maps)), strict=True)):
         if len(annotated):
             ious[image] = box_iou(of_map, annotated.to(of_map)).amax(dim=1).nan_to_num(0)
     return ious.masked_fill(degenerate(maps)[:, None], torch.nan)
 
 
 def localization_success(
-    maps: Tensor, boxes: Sequence[Tensor], alpha: float, *, largest_component: bool = False
+    maps: Tensor, boxes: Sequence[Tensor | None], alpha: float, *, largest_component: bool = False
 ) -> Tensor:
     """Whether the tightest box of each map fits: IoU > 0.5 with any of the image's boxes (section 4.2 of Du et al.).
 
@@ -136,7 +149,7 @@ def localization_success(
 
 
 def localization_error(
-    maps: Tensor, boxes: Sequence[Tensor], alpha: float, *, largest_component: bool = False
+    maps: Tensor, boxes: Sequence[Tensor | None], alpha: float, *, largest_component: bool = False
 ) -> Tensor:
     """Share of failures of `localization_success` among the images with a box; a degenerate map is a failure.
 
@@ -152,7 +165,9 @@ def localization_error(
         0.5
     """
     success = localization_success(maps, boxes, alpha, largest_component=largest_component)
-    has_box = torch.tensor([len(of_image) > 0 for of_image in boxes], dtype=torch.bool, device=maps.device)
+    has_box = torch.tensor(
+        [len(rows) > 0 for rows in checked_boxes(boxes, len(maps))], dtype=torch.bool, device=maps.device
+    )
     return (success[has_box] != 1).double().mean()
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from vitrine.core.image_ops import degenerate
+from vitrine.metrics.functional.checks import checked_maps, checked_masks
 
 IOU_THRESHOLDS = tuple(step / 100 for step in range(101))
 """t = 0, 0.01 … 1."""
@@ -28,13 +29,15 @@ def iou_at_thresholds(maps: Tensor, masks: Tensor, thresholds: Sequence[float] |
         (M, T) float64 in [0, 1]: 0 throughout for a degenerate map, NaN for an empty mask.
 
     Raises:
-        ValueError: for thresholds that do not increase.
+        ValueError: for thresholds that do not increase, and for masks of another number or size than the maps.
 
     Example:
         >>> maps, masks = torch.tensor([[[0.0, 0.5], [0.5, 1.0]]]), torch.tensor([[[0, 0], [1, 1]]])
         >>> iou_at_thresholds(maps, masks, [0.2, 0.8]).round(decimals=4).tolist()
         [[0.6667, 0.5]]
     """
+    maps = checked_maps(maps)
+    masks = checked_masks(masks, maps)
     levels = torch.as_tensor(IOU_THRESHOLDS if thresholds is None else thresholds, dtype=torch.float64)
     if levels.ndim != 1 or not bool((levels.diff() > 0).all()):
         raise ValueError(f"thresholds are {levels.tolist()}; give a list of increasing numbers.")
@@ -96,10 +99,17 @@ def iou_curve_area(maps: Tensor, masks: Tensor) -> Tensor:
 def area_under_iou(curve: Tensor) -> Tensor:
     """() area in percent under a (101,) curve at the thresholds 0, 0.01 … 1, by the trapezoidal rule.
 
+    Raises:
+        ValueError: for a curve of another length.
+
     Example:
         >>> area_under_iou(torch.linspace(0, 1, 101, dtype=torch.float64)).round(decimals=6).item()
         50.0
     """
+    if curve.shape != (len(IOU_THRESHOLDS),):
+        raise ValueError(
+            f"curve has the shape {tuple(curve.shape)}; give ({len(IOU_THRESHOLDS)},), one IoU a threshold."
+        )
     return 100 * torch.trapezoid(curve, torch.tensor(IOU_THRESHOLDS, dtype=curve.dtype, device=curve.device))
 
 
@@ -113,10 +123,15 @@ def energy_inside(maps: Tensor, region: Tensor) -> Tensor:
     Returns:
         (B,) in [0, 1]; NaN for a map without a positive value, a constant one, or one with NaN or infinity.
 
+    Raises:
+        ValueError: for a region of another number or size than the maps.
+
     Example:
         >>> energy_inside(torch.tensor([[[3.0, 1.0], [-2.0, 0.0]]]), torch.tensor([[[1, 0], [1, 0]]])).item()
         0.75
     """
+    maps = checked_maps(maps)
+    region = checked_masks(region, maps, "region")
     flat = maps.flatten(1)
     positive = flat.nan_to_num(0, 0, 0).clamp(min=0).double()
     share = (positive * (region.flatten(1) != 0)).sum(dim=1) / positive.sum(dim=1)

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vitrine.metrics.functional.checks import checked_maps
+
 ROUNDING = 64 * torch.finfo(torch.float64).eps
 """Relative rounding error of a sum over the pixels of a data set: a few roundings for each level of a pairwise sum. Smaller
 relative values are taken for 0."""
@@ -35,20 +37,24 @@ def map_moments(maps: Tensor) -> MapMoments:
     Returns:
         Moments with a leading dimension M.
 
+    Raises:
+        ValueError: for maps of another number of dimensions.
+
     Example:
         >>> map_moments(torch.rand(5, 3, 8, 8)).scatter.shape
         torch.Size([5, 3, 3])
     """
+    maps = checked_maps(maps, dimensions="M, n, H, W")
+    images, features = maps.shape[:2]
+    mean = torch.zeros(images, features, dtype=torch.float64, device=maps.device)
+    scatter = mean.new_zeros(images, features, features)
     # One image after the other: a float64 copy of all maps of a data set would not fit into memory.
-    moments = [_mean_and_scatter(image.flatten(1).double()) for image in maps]
-    mean, scatter = (torch.stack(values) for values in zip(*moments, strict=True))
-    return MapMoments(mean.new_full((len(maps),), maps[0, 0].numel()), mean, scatter)
-
-
-def _mean_and_scatter(pixels: Tensor) -> tuple[Tensor, Tensor]:
-    mean = pixels.mean(dim=1)
-    centred = pixels - mean[:, None]
-    return mean, centred @ centred.T
+    for image, of_image in enumerate(maps):
+        pixels = of_image.flatten(1).double()
+        mean[image] = pixels.mean(dim=1)
+        centred = pixels - mean[image, :, None]
+        scatter[image] = centred @ centred.T
+    return MapMoments(mean.new_full((images,), maps.shape[2:].numel()), mean, scatter)
 
 
 def pooled_moments(moments: MapMoments) -> MapMoments:

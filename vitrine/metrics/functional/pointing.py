@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from vitrine.core.image_ops import degenerate
+from vitrine.metrics.functional.checks import checked_box_rows, checked_boxes, checked_maps
 from vitrine.metrics.functional.localization import box_region
 
 
@@ -22,7 +23,7 @@ def maximum_point(maps: Tensor) -> Tensor:
         >>> maximum_point(torch.tensor([[[0.0, 0.0, 3.0], [1.0, 0.0, 0.0]]])).tolist()
         [[2, 0]]
     """
-    index = maps.flatten(1).argmax(dim=1)
+    index = checked_maps(maps).flatten(1).argmax(dim=1)
     return torch.stack([index % maps.shape[2], index // maps.shape[2]], dim=1)
 
 
@@ -35,10 +36,13 @@ def pointing_hit(maps: Tensor, boxes: Sequence[Tensor | None], tolerance: float 
     Args:
         maps: (B, H, W).
         boxes: B tensors (k, 4) of half-open x0, y0, x1, y1; without a box (k = 0, or None) there is no hit.
-        tolerance: in pixels.
+        tolerance: in pixels, 0 or more.
 
     Returns:
         (B,) float: 1 for a hit, 0 for a miss, NaN for a degenerate map.
+
+    Raises:
+        ValueError: for maps that are not (B, H, W), another number of boxes, a flipped box, and a negative tolerance.
 
     Example:
         >>> maps = torch.zeros(1, 32, 32)
@@ -48,18 +52,20 @@ def pointing_hit(maps: Tensor, boxes: Sequence[Tensor | None], tolerance: float 
         >>> pointing_hit(maps, [torch.tensor([[12.0, 8.0, 20.0, 20.0]])], tolerance=2).item()
         1.0
     """
+    if not tolerance >= 0:
+        raise ValueError(f"tolerance is {tolerance}; give 0 pixels or more.")
     points = maximum_point(maps).double()
-    hits = torch.zeros(len(maps), device=maps.device)
-    for image, (point, of_image) in enumerate(zip(points, boxes, strict=True)):
-        if of_image is not None:
-            hits[image] = (_distances(point, of_image.double()) <= tolerance).any()
+    hits = torch.zeros(len(points), device=points.device)
+    for image, (point, of_image) in enumerate(zip(points, checked_boxes(boxes, len(points)), strict=True)):
+        hits[image] = (_distances(point, of_image.to(point)) <= tolerance).any()
     return hits.masked_fill(degenerate(maps), torch.nan)
 
 
 def _distances(point: Tensor, boxes: Tensor) -> Tensor:
-    """(k,) from a pixel x, y to the nearest pixel of each (k, 4) box."""
+    """(k,) from a pixel x, y to the nearest pixel of each (k, 4) box; infinite for a box without area."""
     first, last = boxes[:, :2].floor(), boxes[:, 2:].ceil() - 1
-    return torch.maximum(first - point, point - last).clamp(min=0).square().sum(dim=1).sqrt()
+    distances = torch.maximum(first - point, point - last).clamp(min=0).square().sum(dim=1).sqrt()
+    return distances.masked_fill((boxes[:, :2] >= boxes[:, 2:]).any(dim=1), torch.inf)
 
 
 def is_difficult(
@@ -82,12 +88,19 @@ def is_difficult(
         size: height and width of the image.
         box_difficult: (k,) bool: whether an object is flagged difficult; none is without it.
 
+    Raises:
+        ValueError: for labels or flags of another number than the boxes, and for a flipped box.
+
     Example:
         >>> boxes, classes = torch.tensor([[0.0, 0.0, 3.0, 3.0], [3.0, 3.0, 10.0, 10.0]]), torch.tensor([4, 7])
         >>> is_difficult(boxes, classes, 4, (10, 10)), is_difficult(boxes, classes, 7, (10, 10))
         (True, False)
     """
-    present = box_labels if box_difficult is None else box_labels[~box_difficult]
+    boxes = checked_box_rows(boxes)
+    for name, values in (("box_labels", box_labels), ("box_difficult", box_difficult)):
+        if values is not None and values.shape != (len(boxes),):
+            raise ValueError(f"{name} has the shape {tuple(values.shape)} for {len(boxes)} boxes; give one a box.")
+    present = box_labels if box_difficult is None else box_labels[~box_difficult.bool()]
     covered = box_region(boxes[box_labels == label], size)
     is_small = 4 * int(covered.sum()) < covered.numel()
     return is_small and bool((present == label).any()) and bool((present != label).any())

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from vitrine.core.image_ops import degenerate
+from vitrine.metrics.functional.checks import checked_maps, checked_masks
 
 BETA_SQUARED = 0.3
 """β² of F_β."""
@@ -56,13 +57,16 @@ def saliency_scores(map: Tensor, mask: Tensor) -> SaliencyScores:  # noqa: A002 
     Returns:
         (…) float64 in [0, 1] each; NaN for a degenerate map and for an empty mask.
 
+    Raises:
+        ValueError: for a mask of another shape than the map.
+
     Example:
         >>> map, mask = torch.tensor([[0.0, 1.0], [0.0, 0.0]]), torch.tensor([[0, 1], [0, 1]])
         >>> scores = saliency_scores(map, mask)
         >>> scores.precision.item(), scores.recall.item(), scores.mae.item()
         (1.0, 0.5, 0.25)
     """
-    values, inside = map.detach().double().flatten(-2), mask.flatten(-2) != 0
+    values, inside = _pixels(map, mask)
     # Multiplied, not divided: exact for float32 maps, so that a value at the threshold is on.
     on = values * values.shape[-1] >= 2 * values.sum(dim=-1, keepdim=True)
     precision, recall, f = _overlap((on & inside).sum(dim=-1), on.sum(dim=-1), inside.sum(dim=-1))
@@ -81,18 +85,28 @@ def saliency_curves(map: Tensor, mask: Tensor) -> SaliencyCurves:  # noqa: A002 
     Returns:
         (…, 256) float64 in [0, 1] each; NaN for a degenerate map and for an empty mask.
 
+    Raises:
+        ValueError: for a mask of another shape than the map.
+
     Example:
         >>> curves = saliency_curves(torch.rand(5, 8, 8), torch.ones(5, 8, 8))
         >>> curves.f.shape
         torch.Size([5, 256])
     """
-    values, inside = map.detach().double().flatten(-2), mask.flatten(-2) != 0
+    values, inside = _pixels(map, mask)
     undefined = _is_undefined(values, inside)
     # A histogram of the highest threshold that each pixel reaches reads each pixel once, not 256 times.
     highest = (_normalised(values.masked_fill(undefined[..., None], 0)) * (SALIENCY_LEVELS - 1)).long()
     hits, num_on = (_num_reaching(highest, pixels) for pixels in (inside, torch.ones_like(inside)))
     curves = _overlap(hits, num_on, inside.sum(dim=-1, keepdim=True))
     return SaliencyCurves(*(curve.masked_fill(undefined[..., None], torch.nan) for curve in curves))
+
+
+def _pixels(map: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:  # noqa: A002 - the paper's word
+    """(…, N) float64 values of the map, and whether each pixel is inside the mask."""
+    leading = "…, " * (map.ndim - 2 if isinstance(map, Tensor) else 0)
+    maps = checked_maps(map, "map", f"{leading}H, W")
+    return maps.detach().double().flatten(-2), checked_masks(mask, maps, "mask").flatten(-2) != 0
 
 
 def _overlap(hits: Tensor, num_on: Tensor, area: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -110,8 +124,7 @@ def _normalised(values: Tensor) -> Tensor:
 
 def _is_undefined(values: Tensor, inside: Tensor) -> Tensor:
     """(…) bool: whether the map is degenerate or the mask empty."""
-    flat = values.reshape(-1, 1, values.shape[-1])
-    return degenerate(flat).reshape(values.shape[:-1]) | ~inside.any(dim=-1)
+    return degenerate(values[..., None, :]) | ~inside.any(dim=-1)
 
 
 def _num_reaching(highest: Tensor, pixels: Tensor) -> Tensor:

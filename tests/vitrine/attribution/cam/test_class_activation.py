@@ -13,6 +13,7 @@ from vitrine.attribution.cam.class_activation import ClassActivation
 from vitrine.attribution.cam.grad_cam import GradCAM, GradCAMPlusPlus, GuidedGradCAM, GuidedGradCAMPlusPlus, LayerCAM
 from vitrine.attribution.cam.score_cam import ScoreCAM
 from vitrine.attribution.cam.upsampled_activation import UpsampledActivation
+from vitrine.core.image_ops import degenerate
 
 METHODS: list[Any] = [CAM, GradCAM, GradCAMPlusPlus, LayerCAM, ScoreCAM, GuidedGradCAM, GuidedGradCAMPlusPlus]
 
@@ -161,3 +162,29 @@ def test_empty_batches_give_empty_maps() -> None:
     for method in METHODS:
         assert method(small()).attribute(images(0), 0).shape[0] == 0
     assert UpsampledActivation(small(), "4").attribute(images(0), channel=0).shape == (0, 1, 12, 9)
+
+
+class OneColour(nn.Module):
+    """Pointwise layers and global pooling: an image of one colour gives feature maps that are constant."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, channels, 1), nn.Softplus())
+        self.classifier = nn.Linear(channels, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.classifier(self.body(x).mean((2, 3)))
+        return output
+
+
+@pytest.mark.parametrize("method", [CAM, GradCAM, GradCAMPlusPlus, LayerCAM, ScoreCAM])
+@pytest.mark.parametrize("size", [(1, 1), (5, 9)])
+def test_constant_feature_maps_give_degenerate_maps(method: type[ClassActivation], size: tuple[int, int]) -> None:
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(size), OneColour(64)).eval()
+    x = torch.randn(2, 3, 1, 1).expand(-1, -1, 20, 18).contiguous()
+    maps = method(model, "1.body", relu=False).attribute(x, torch.arange(10).expand(2, 10))
+    assert maps.dtype == torch.float32
+    assert degenerate(maps).all()
+    assert (maps == maps[..., :1, :1]).all()
+    channels = UpsampledActivation(model, "1.body").attribute(x, channel=torch.arange(64).expand(2, 64))
+    assert (channels == channels[..., :1, :1]).all()

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from tests.helpers.cam_models import Counting, bilinear, close, images, small
 from vitrine.attribution.cam.score_cam import ScoreCAM
@@ -48,3 +49,24 @@ def test_score_cam_keeps_to_its_bound_and_shares_its_passes() -> None:
     assert max(model.seen) == 2
     assert sum(model.seen) == 27
     close(bounded, whole)
+
+
+@pytest.mark.parametrize("bias", [0.1, 0.3, 2.7])
+def test_a_constant_channel_masks_all_in_float32_too(bias: float) -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.AvgPool2d(4), nn.Flatten(), nn.Linear(6 * 7 * 11, 4)
+    ).eval()
+    model[0].get_parameter("weight").data[0], model[0].get_parameter("bias").data[0] = 0, bias
+    x = torch.randn(2, 3, 30, 44)
+    with torch.no_grad():
+        model[4].get_parameter("weight").mul_(20)  # so that the softmax tells the channels apart
+        activations = model[:3](x)
+        expected = torch.zeros(2, 1, 30, 44)
+        for image, maps in enumerate(activations):
+            masks = bilinear(maps[:, None], x)
+            low, high = masks.amin(dim=(2, 3), keepdim=True), masks.amax(dim=(2, 3), keepdim=True)
+            masks = (masks - low) / (high - low)
+            masks[0] = 0
+            alpha = model(x[image] * masks)[:, 1].softmax(dim=0)
+            expected[image] = bilinear((alpha[:, None, None] * maps).sum(dim=0).relu()[None, None], x)[0]
+    torch.testing.assert_close(ScoreCAM(model, "2").attribute(x, 1), expected)

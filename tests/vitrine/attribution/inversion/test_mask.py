@@ -112,3 +112,12 @@ def test_the_naive_version_is_torchs() -> None:
     for aligned in (False, True):
         expected = F.interpolate(cells[None, None], (7, 9), mode="bilinear", align_corners=aligned)[0, 0]
         torch.testing.assert_close(naive_bilinear(cells, 7, 9, aligned=aligned), expected)
+
+
+@pytest.mark.parametrize("mask_of", [minmax_mask, over_maximum_mask])
+def test_rounding_errors_of_a_constant_map_show_nothing(mask_of: object) -> None:
+    maps = torch.full((1, 1, 1, 1), 0.3), 0.3 * (1 + 5e-7 * torch.rand(3, 1, 5, 4))
+    for constant in maps:
+        assert not mask_of(constant, (37, 53)).any()  # type: ignore[operator]
+    small = 1e-12 * torch.rand(1, 1, 3, 3, dtype=torch.float64)
+    torch.testing.assert_close(mask_of(small, (9, 9)), mask_of(1e12 * small, (9, 9)))  # type: ignore[operator]

@@ -14,7 +14,9 @@ from vitrine.attribution.sanity import rank_correlation
 
 PAIRS = st.tuples(st.integers(1, 4), st.integers(2, 40)).flatmap(
     lambda shape: arrays.arrays(
-        np.float64, (2, *shape), elements=st.integers(-3, 3).map(float) | st.floats(-1e6, 1e6, allow_subnormal=False)
+        np.float64,
+        (2, *shape),
+        elements=st.integers(-3, 3).map(float) | st.floats(-1e3, 1e3).map(lambda value: round(value, 1)),
     )
 )
 
@@ -36,7 +38,7 @@ def test_rank_correlation_of_large_maps_of_mostly_zeros() -> None:
     np.testing.assert_allclose(rank_correlation(first, second).numpy(), expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("bad", [[2.0, 2.0, 2.0], [0.0, torch.nan, 1.0], [0.0, torch.inf, 1.0]])
+@pytest.mark.parametrize("bad", [[2.0, 2.0, 2.0], [2.0, 2.0000002, 2.0], [0.0, torch.nan, 1.0], [0.0, torch.inf, 1.0]])
 def test_rank_correlation_of_degenerate_rows_is_nan(bad: list[float]) -> None:
     rows = torch.tensor([bad, [0.0, 1.0, 2.0]])
     good = torch.tensor([[0.0, 1.0, 2.0], [0.0, 10.0, 11.0]])

@@ -109,6 +109,17 @@ def test_recursion_of_kernels_strides_and_paddings(stages: list[tuple[int, int, 
         assert 71 - step <= found[3] <= 71 if y0 + size > 71 else found[3] == y0 + size
 
 
+class Resize(nn.Module):
+    """Antialiased interpolation."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self.options = options
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.interpolate(x, antialias=True, **self.options)
+
+
 NETS: list[tuple[str, Callable[[], nn.Module], tuple[int, int, int]]] = [
     ("odd kernels", lambda: same(2, 3, 5), (2, 9, 12)),
     ("even kernels", lambda: nn.Conv2d(2, 3, (2, 4), padding=(1, 0)), (2, 9, 12)),
@@ -120,6 +131,8 @@ NETS: list[tuple[str, Callable[[], nn.Module], tuple[int, int, int]]] = [
     ("reflection", lambda: same(2, 3, 7, padding_mode="reflect"), (2, 9, 12)),
     ("replication", lambda: same(2, 3, 7, padding_mode="replicate"), (2, 9, 12)),
     ("circular padding", lambda: same(2, 3, 5, padding_mode="circular"), (2, 9, 12)),
+    ("circular padding and cropping", lambda: Apply(lambda x: F.pad(x, (-1, 2, 3, -2), mode="circular")), (2, 9, 12)),
+    ("rolled twice", lambda: Apply(lambda x: x.roll((1, 2), (2, 2))), (2, 7, 8)),
     ("uneven padding", lambda: nn.Sequential(nn.ZeroPad2d((2, 0, 1, 3)), nn.Conv2d(2, 3, 3)), (2, 9, 12)),
     ("cropping", lambda: nn.Sequential(nn.ZeroPad2d(-2), nn.Conv2d(2, 3, 3, padding=1)), (2, 9, 12)),
     ("ceil mode", lambda: nn.MaxPool2d(3, 2, ceil_mode=True), (2, 8, 10)),
@@ -133,6 +146,20 @@ NETS: list[tuple[str, Callable[[], nn.Module], tuple[int, int, int]]] = [
     ("nearest", lambda: nn.Upsample(scale_factor=(2, 1.5)), (2, 4, 6)),
     ("bilinear", lambda: nn.Upsample(scale_factor=2, mode="bilinear"), (2, 4, 6)),
     ("bilinear to a size", lambda: nn.Upsample((7, 5), mode="bilinear", align_corners=True), (2, 4, 9)),
+    *[
+        (f"antialiased {mode} {options}", lambda mode=mode, options=options: Resize(mode=mode, **options), (2, 13, 10))
+        for mode in ("bilinear", "bicubic")
+        for options in (
+            {"size": (4, 7)},
+            {"size": (4, 1)},
+            {"size": (26, 16)},
+            {"scale_factor": (0.5, 0.3)},
+            {"scale_factor": 0.52, "recompute_scale_factor": True},
+            {"size": (6, 4), "align_corners": True},
+            {"scale_factor": 0.4, "align_corners": True},
+        )
+    ],
+    ("antialiased nearly to its size", lambda: Resize(mode="bilinear", scale_factor=1.02), (2, 13, 10)),
     ("pixel shuffle", lambda: nn.Sequential(nn.Conv2d(2, 8, 3, padding=1), nn.PixelShuffle(2)), (2, 4, 6)),
     ("pixel unshuffle", lambda: nn.Sequential(nn.Conv2d(2, 1, 2), nn.PixelUnshuffle(2)), (2, 5, 7)),
     ("grouped", lambda: nn.Sequential(nn.Conv2d(2, 4, 3, groups=2), nn.Conv2d(4, 4, 2, groups=4)), (2, 7, 8)),
@@ -322,6 +349,7 @@ class Relu(torch.autograd.Function):
 
 UNKNOWN: list[tuple[str, Callable[[], nn.Module]]] = [
     ("an operator of the user's", Constant),
+    ("a roll of the flattened image", lambda: Apply(lambda x: x.roll(3))),
     ("sorting", lambda: Apply(lambda x: x.sort(dim=2).values)),
     ("a sum up to each place", lambda: Apply(lambda x: x.cumsum(dim=3))),
     ("a flip", lambda: Apply(lambda x: x.flip(2, 3))),
