@@ -4,7 +4,8 @@ import copy
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,15 +84,20 @@ def damaged(data: bytes) -> dict[str, bytes]:
     return {**flipped, **cut, "text": b"hello\n", "zeros": bytes(len(data)), "doubled": data + data}
 
 
-def faults_in(calls: dict[str, Callable[[], Any]], same: Callable[[Any], bool]) -> dict[str, str]:
+def faults_in(calls: Mapping[str, Callable[[], Any]], same: Callable[[Any], bool]) -> dict[str, str]:
     """The faults of calls; one that is accepted is none where it gives the same as the file that nobody touched."""
     found: dict[str, str] = {}
     for name, call in calls.items():
         given: list[Any] = []
-        fault = fault_of(lambda c=call, g=given: g.append(c()))
+        fault = fault_of(partial(_keep, call, given))
         if fault is not None and not (fault.startswith("accepted") and same(given[0])):
             found[name] = fault
     return found
+
+
+def _keep(call: Callable[[], Any], given: list[Any]) -> Any:
+    given.append(call())
+    return given[0]
 
 
 def test_an_explainer_whose_json_was_edited_is_refused_or_the_same(exported: Path, tmp_path: Path) -> None:
@@ -106,7 +112,7 @@ def test_an_explainer_whose_json_was_edited_is_refused_or_the_same(exported: Pat
         return vitrine.load(folder, backbone=a_network()).explain(IMAGES, 1)
 
     edits = dict(edits_of(document))
-    calls = {name: lambda d=edited: load(d) for name, edited in edits.items()}
+    calls = {name: partial(load, edited) for name, edited in edits.items()}
     found = faults_in(calls, lambda given: torch.equal(given.heatmaps, expected.heatmaps))
     assert found == {}
     assert len(calls) > 150
@@ -119,7 +125,7 @@ def test_an_explainer_whose_files_are_damaged_is_refused(exported: Path, tmp_pat
             folder = tmp_path / f"{name} {kind}"
             shutil.copytree(exported, folder)
             (folder / name).write_bytes(data)
-            calls[f"{name}, {kind}"] = lambda f=folder: vitrine.load(f, backbone=a_network())
+            calls[f"{name}, {kind}"] = partial(vitrine.load, folder, backbone=a_network())
     expected = vitrine.load(exported, backbone=a_network()).state_dict()
     found = faults_in(
         calls,
@@ -139,7 +145,7 @@ def test_weights_that_are_damaged_are_refused(suffix: str, tmp_path: Path) -> No
     for kind, data in damaged(path.read_bytes()).items():
         broken = tmp_path / f"{kind}{suffix}"
         broken.write_bytes(data)
-        calls[kind] = lambda p=broken: _loaded(p)
+        calls[kind] = partial(_loaded, broken)
     nothing = {"missing": lambda: _loaded(tmp_path / f"no{suffix}"), "folder": lambda: _loaded(tmp_path)}
     found = faults_in(calls | nothing, lambda given: all(torch.equal(given[k], v) for k, v in state.items()))
     assert found == {}
@@ -183,7 +189,7 @@ def test_shards_whose_index_was_edited_are_refused_or_the_same(shards: Path, tmp
         (folder / "test" / "index.json").write_text(json.dumps(edited))
         return batches_of(folder)
 
-    calls = {name: lambda d=edited: load(d) for name, edited in edits_of(document)}
+    calls = {name: partial(load, edited) for name, edited in edits_of(document)}
     assert faults_in(calls, lambda given: same_batches(given, expected)) == {}
     assert len(calls) > 100
 
@@ -195,5 +201,5 @@ def test_damaged_shards_are_refused(shards: Path, tmp_path: Path) -> None:
             folder = tmp_path / f"{path.name} {kind}"
             shutil.copytree(shards, folder)
             (folder / "test" / path.name).write_bytes(data)
-            calls[f"{path.name}, {kind}"] = lambda f=folder: batches_of(f)
+            calls[f"{path.name}, {kind}"] = partial(batches_of, folder)
     assert faults_in(calls, lambda given: same_batches(given, expected)) == {}
