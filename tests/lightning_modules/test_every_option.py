@@ -38,7 +38,7 @@ NOT_NEGATIVE = [-1e-9, -1]
 SEED = [0.5, "0"]
 
 OUTSIDE: dict[type[Options], dict[str, list[Any]]] = {
-    BackboneOptions: {"num_classes": COUNT},
+    BackboneOptions: {"num_classes": COUNT, "output": COUNT_OR_ZERO},
     XFeatureOptions: {
         "explained_classes": [[0, -1], [0.5], 0, "01"],
         "num_features": COUNT,
@@ -117,7 +117,7 @@ OUTSIDE: dict[type[Options], dict[str, list[Any]]] = {
 }
 """By dataclass and number, values that it must refuse, beside NaN and infinity."""
 NULL: dict[type[Options], set[str]] = {
-    BackboneOptions: {"weights", "num_classes"},
+    BackboneOptions: {"weights", "num_classes", "output"},
     XFeatureOptions: {"explained_classes"},
     SRAEOptions: {"explained_classes"},
     SRAETraining: {"classes_at_once"},
@@ -226,11 +226,11 @@ def test_a_number_out_of_range_is_refused(field: Field) -> None:
 @pytest.mark.parametrize("field", WORDS, ids=str)
 def test_an_unknown_word_is_refused(field: Field) -> None:
     choices = [word for one in parts(field.annotation) if get_origin(one) is Literal for word in get_args(one)]
-    for value in ("no such word", "", choices[0].upper(), 7.5 if not is_number(field) else "1.0"):
+    for value in ("no such word", "", choices[0].swapcase(), 7.5 if not is_number(field) else "1.0"):
         told = str(refused(field, value))
         assert f"{field.name} is {value!r}; " in told
         assert all(repr(word) in told for word in choices)
-    for word in choices:
+    for word in choices if field.name != "mode" else choices[:1]:  # others have another number of means
         assert getattr(field.given(word), field.name) == word
 
 

@@ -49,8 +49,8 @@ class Target(NamedTuple):
         return self.indices.shape[1] if self.indices is not None and self.is_multiple else 1
 
 
-def index_tensor(indices: Indices, batch_size: int, name: str) -> Tensor:
-    """() or (B,) or (B, K) int64 indices.
+def index_tensor(indices: Indices, batch_size: int, name: str, *, several: bool = True) -> Tensor:
+    """() or (B,) or, where there may be several for each input, (B, K) int64 indices.
 
     Raises:
         ValueError: if they are not integers, or not B of them.
@@ -63,10 +63,10 @@ def index_tensor(indices: Indices, batch_size: int, name: str) -> Tensor:
         raise ValueError(f"{name} must hold integer indices, got {indices!r}.") from error
     if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
         raise ValueError(f"{name} must hold integer indices, got {tensor.dtype}.")
-    if tensor.ndim > 2 or (tensor.ndim and len(tensor) != batch_size):
+    if tensor.ndim > 1 + several or (tensor.ndim and len(tensor) != batch_size):
+        or_several = f", or ({batch_size}, K)" if several else ""
         raise ValueError(
-            f"{name} must be one index, one for each of the {batch_size} inputs, or ({batch_size}, K), got"
-            f" {tuple(tensor.shape)}."
+            f"{name} must be one index, or one for each of the {batch_size} inputs{or_several}, got {tuple(tensor.shape)}."
         )
     return tensor.long().clone()  # a tensor made in inference mode could not be part of a graph
 

@@ -30,7 +30,8 @@ def copied_network(network: nn.Module) -> nn.Module:
         own = [value for name, value in vars(module).items() if name not in _OF_EVERY_MODULE]
         for value in (*own, *module._forward_hooks.values(), *module._forward_pre_hooks.values()):  # noqa: SLF001
             _prepare(value, memo)
-    return copy.deepcopy(network, memo)
+    with torch.no_grad():  # parameters of a ScriptModule would be no leaves otherwise
+        return copy.deepcopy(network, memo)
 
 
 def refuse_uninitialised(network: nn.Module) -> None:

@@ -87,7 +87,7 @@ class FrozenBackbone(nn.Module):
             None if callable(output) else output,
         )
         # Not a registered submodule: what nn.Module does not know of, no optimizer, checkpoint or DDP wrapper can touch.
-        self.__dict__["model"] = model.eval().requires_grad_(requires_grad=False)
+        self.__dict__["model"] = _frozen(model)
         self.digest = weight_digest(model.state_dict())
         self.structure = structure_digest(model)
         self._output = output
@@ -167,6 +167,15 @@ class FrozenBackbone(nn.Module):
     def extra_repr(self) -> str:
         """Name and weights."""
         return f"{self.options.name}, weights={self.options.weights}"
+
+
+def _frozen(model: nn.Module) -> nn.Module:
+    """The network in eval mode, with parameters that are constants; networks of TorchScript too."""
+    if hasattr(model, "training"):  # a frozen ScriptModule has no mode any more
+        model.eval()
+    for parameter in model.parameters():
+        parameter.requires_grad_(requires_grad=False)
+    return model
 
 
 def check_digest(*, expected: str, actual: str) -> None:

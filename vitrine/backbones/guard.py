@@ -47,7 +47,8 @@ def _cuda_devices(model: nn.Module, *, every: bool) -> list[int]:
 
 @contextmanager
 def _modes(model: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
+    # A frozen ScriptModule has no mode any more.
+    modes = [(module, module.training) for module in model.modules() if hasattr(module, "training")]
     if any(training for _, training in modes):
         model.eval()
     try:

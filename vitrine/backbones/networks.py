@@ -16,7 +16,7 @@ from vitrine.backbones.state_readings import find_reading, take_over
 from vitrine.backbones.weight_files import is_weight_file, read_weight_file, recorded_num_classes
 from vitrine.core.class_paths import class_named
 from vitrine.core.near_names import near_names
-from vitrine.core.options import Count, Options
+from vitrine.core.options import Count, CountOrZero, Options
 
 MOVED_CLASSES = {"vitrine.an8flower.network:FlowerNet": "vitrine.data.an8flower.network:FlowerNet"}
 """Today's names of networks that explainers and configurations saved earlier still name."""
@@ -46,7 +46,7 @@ class BackboneOptions(Options):
     weights: str | None = None
     num_classes: Count | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
-    output: str | int | None = None
+    output: str | CountOrZero | None = None
 
     @property
     def weight_file(self) -> Path | None:

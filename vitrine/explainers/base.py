@@ -35,7 +35,7 @@ SAVED = FolderKind(
     CONFIG_NAME,
     hand_written=(NAMES_NAME, f"{NAMES_NAME}.old*"),
     earlier=(CONFIG_NAME, HEADS_NAME, BACKBONE_NAME),
-    signature='"class_path"',
+    signature='"weight_digest"',
 )
 
 Target = Indices | None
@@ -297,9 +297,7 @@ def _part_of(target: Target, batch: int, part: slice) -> Target:
     """The targets of a part of the batch."""
     if target is None:
         return None
-    indices = index_tensor(target, batch, "target")
-    if indices.ndim > 1:
-        raise ValueError(f"target has {tuple(indices.shape)}; give one class, or one for each of {batch} images.")
+    indices = index_tensor(target, batch, "target", several=False)
     return indices[part] if indices.ndim else indices
 
 
@@ -311,9 +309,7 @@ def target_classes(target: Target, prediction: Tensor, num_classes: int) -> Tens
     """
     if target is None:
         return prediction
-    classes = index_tensor(target, len(prediction), "target").to(prediction.device)
-    if classes.ndim > 1:
-        raise ValueError(f"target has {tuple(classes.shape)}; give one class, or one for each image.")
+    classes = index_tensor(target, len(prediction), "target", several=False).to(prediction.device)
     classes = classes.expand(len(prediction))
     if classes.numel() and not 0 <= int(classes.min()) <= int(classes.max()) < num_classes:
         raise ValueError(f"target {target} is outside the classes 0 to {num_classes - 1}.")

@@ -1,6 +1,7 @@
 """FrozenBackbone: unchanged by all that is done with it, its digest, and what reaches its outputs."""
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tests.helpers.own_network import OwnNetwork
 from tests.helpers.ranks import RankPool
-from vitrine.attribution import ExcitationBackprop
+from vitrine.attribution import ExcitationBackprop, Saliency
 from vitrine.backbones.copying import weight_digest
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.guard import eval_guard
@@ -192,3 +193,22 @@ def train_on_rank(rank: int) -> None:
 
 def test_nothing_changes_under_distributed_training(ranks: RankPool) -> None:
     ranks.run(train_on_rank)
+
+
+SCRIPTS: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "scripted": torch.jit.script,
+    "traced": lambda network: torch.jit.trace(network, torch.rand(2, 3, 8, 8)),
+    "frozen": lambda network: torch.jit.freeze(torch.jit.script(network)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+@pytest.mark.parametrize("kind", SCRIPTS)
+def test_networks_of_torchscript_are_frozen_and_explained(kind: str) -> None:
+    torch.manual_seed(0)
+    body = [nn.Conv2d(3, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4)]
+    network, images = nn.Sequential(*body).eval(), torch.rand(2, 3, 8, 8)
+    script = SCRIPTS[kind](network)
+    torch.testing.assert_close(FrozenBackbone(script)(images).logits, network(images))
+    torch.testing.assert_close(Saliency(script).attribute(images, 1), Saliency(network).attribute(images, 1))
+    assert all(parameter.requires_grad for parameter in script.parameters())

@@ -137,7 +137,7 @@ def test_heads_get_no_gradient_from_explaining(explainer: SRAEExplainer, images:
         (1, r"no head for 'bee' \(class 1\); heads: ant, cat"),
         (3, "outside the classes 0 to 2"),
         (-1, "outside the classes 0 to 2"),
-        ([0, 2], "give one class, or one for each of 5 images"),
+        ([0, 2], "one for each of the 5 inputs, got"),
     ],
 )
 def test_wrong_targets(explainer: SRAEExplainer, images: Tensor, target: int, message: str) -> None:
