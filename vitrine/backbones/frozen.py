@@ -174,7 +174,7 @@ def _frozen(model: nn.Module) -> nn.Module:
     if hasattr(model, "training"):  # a frozen ScriptModule has no mode any more
         model.eval()
     for parameter in model.parameters():
-        parameter.requires_grad_(requires_grad=False)
+        parameter.requires_grad = False
     return model
 
 

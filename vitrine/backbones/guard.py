@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from vitrine.backbones.model_locks import model_lock
+from vitrine.backbones.model_parts import ModelParts, parts_of
 from vitrine.backbones.random_states import random_states_kept
 from vitrine.backbones.written_state import changes_mode_itself, written_state_restored
 
@@ -30,32 +31,34 @@ def eval_guard(model: nn.Module, *, freeze: bool = True, every_generator: bool =
     Raises:
         ValueError: for a network with a parameter that has no values yet, and one that begins to change itself.
     """
-    with (
-        model_lock(model),
-        random_states_kept(_cuda_devices(model, every=every_generator), every=every_generator),
-        written_state_restored(model),
-        _modes(model),
-        _parameters(model, freeze=freeze),
-    ):
-        yield
+    with model_lock(model):
+        parts = parts_of(model)
+        with (
+            random_states_kept(_cuda_devices(parts, every=every_generator), every=every_generator),
+            written_state_restored(model, parts),
+            _modes(model, parts),
+            _parameters(parts, freeze=freeze),
+        ):
+            yield
 
 
-def _cuda_devices(model: nn.Module, *, every: bool) -> list[int]:
-    tensors = [*model.parameters(), *model.buffers()]
+def _cuda_devices(parts: ModelParts, *, every: bool) -> list[int]:
+    tensors = [*parts.parameters, *parts.buffers]
     return sorted(range(torch.cuda.device_count()) if every else {t.get_device() for t in tensors if t.is_cuda})
 
 
 @contextmanager
-def _modes(model: nn.Module) -> Iterator[None]:
+def _modes(model: nn.Module, parts: ModelParts) -> Iterator[None]:
     # A frozen ScriptModule has no mode any more.
-    modes = [(module, module.training) for module in model.modules() if hasattr(module, "training")]
+    modes = [(module, module.training) for module in parts.modules if hasattr(module, "training")]
     if any(training for _, training in modes):
         model.eval()
     try:
         yield
     finally:
         # Only what differs is set: on a small network, setting everything took as long as its forward pass.
-        _run_all(partial(_set_mode, module, training=training) for module, training in modes)
+        changed = [(module, training) for module, training in modes if module.training != training]
+        _run_all(partial(_set_mode, module, training=training) for module, training in changed)
 
 
 def _set_mode(module: nn.Module, *, training: bool) -> None:
@@ -68,8 +71,8 @@ def _set_mode(module: nn.Module, *, training: bool) -> None:
 
 
 @contextmanager
-def _parameters(model: nn.Module, *, freeze: bool) -> Iterator[None]:
-    before = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
+def _parameters(parts: ModelParts, *, freeze: bool) -> Iterator[None]:
+    before = [(parameter, parameter.requires_grad, parameter.grad) for parameter in parts.parameters]
     try:
         # A backward pass within then has no gradient to accumulate: one that was there before is not added to.
         for parameter, requires_grad, grad in before:
@@ -79,7 +82,8 @@ def _parameters(model: nn.Module, *, freeze: bool) -> Iterator[None]:
                 parameter.grad = None
         yield
     finally:
-        _run_all(partial(_set_gradient, *entry) for entry in before)
+        changed = [entry for entry in before if entry[0].requires_grad != entry[1] or entry[0].grad is not entry[2]]
+        _run_all(partial(_set_gradient, *entry) for entry in changed)
 
 
 def _set_gradient(parameter: nn.Parameter, requires_grad: bool, grad: torch.Tensor | None) -> None:

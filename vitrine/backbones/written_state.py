@@ -1,5 +1,6 @@
 """Parameters and buffers that a model's own forward pass writes: put back afterwards."""
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -8,8 +9,10 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from vitrine.backbones.copying import refuse_uninitialised
+from vitrine.backbones.model_parts import ModelParts
 
 
 @dataclass
@@ -24,7 +27,7 @@ _seen: WeakKeyDictionary[nn.Module, _Seen] = WeakKeyDictionary()
 
 
 @contextmanager
-def written_state_restored(model: nn.Module) -> Iterator[None]:
+def written_state_restored(model: nn.Module, parts: ModelParts) -> Iterator[None]:
     """Afterwards every parameter and buffer of the model has the value from before, and is the same tensor.
 
     A model may write in evaluation too: running means, ranges of fake quantisation, ``F.batch_norm(training=True)``, scales
@@ -34,12 +37,14 @@ def written_state_restored(model: nn.Module) -> Iterator[None]:
 
     Args:
         model: the network to look into.
+        parts: of the model.
 
     Raises:
         ValueError: for a parameter without values yet; and where a parameter was written to that was not copied.
     """
-    refuse_uninitialised(model)
-    state = _State(model)
+    if any(is_lazy(tensor) or tensor.is_meta for tensor in (*parts.parameters, *parts.buffers)):
+        refuse_uninitialised(model)
+    state = _State(model, parts)
     ran: list[bool] = []
     stop_watching = _watch(model, state, ran)
     try:
@@ -71,16 +76,16 @@ def _watch(model: nn.Module, state: "_State", ran: list[bool]) -> Callable[[], N
 
 
 class _State:
-    def __init__(self, model: nn.Module) -> None:
-        plain = [module for module in model.modules() if not isinstance(module, torch.jit.ScriptModule)]
+    def __init__(self, model: nn.Module, parts: ModelParts) -> None:
+        plain = parts.plain_modules
+        self.model = model
         self.buffer_tables = [(module._buffers, dict(module._buffers)) for module in plain]  # noqa: SLF001
         self.parameter_tables = [(module._parameters, dict(module._parameters)) for module in plain]  # noqa: SLF001
-        self.buffers = [(buffer, _copy(buffer)) for buffer in model.buffers()]
+        self.buffers = [(buffer, _copy(buffer)) for buffer in parts.buffers]
         seen = _seen.get(model, _Seen(parameters=True))
-        copied = seen.parameters or any(map(changes_mode_itself, model.modules()))
-        named = dict(model.named_parameters())
-        self.parameters = [(one, _copy(one)) for one in named.values()] if copied else []
-        self.versions = [] if copied else [(name, one, _version(one)) for name, one in named.items()]
+        copied = seen.parameters or any(map(changes_mode_itself, parts.modules))
+        self.parameters = [(one, _copy(one)) for one in parts.parameters] if copied else []
+        self.versions = [] if copied else [(one, _version(one)) for one in parts.parameters]
 
     def restore(self) -> _Seen:
         """Puts tensors and values back; says which had changed."""
@@ -91,8 +96,9 @@ class _State:
 
     def refuse_lost(self) -> None:
         """Raises ValueError where a parameter that was not copied has changed."""
-        for name, parameter, version in self.versions:
+        for parameter, version in self.versions:
             if _version(parameter) != version:
+                name = next(name for name, one in self.model.named_parameters() if one is parameter)
                 raise ValueError(
                     f"The model wrote to its parameter {name!r} while it was explained, and had not done so before; load its"
                     " weights again, and make it compute the same in eval mode at every call."
@@ -118,10 +124,14 @@ def _put_back(tables: Iterable[tuple[Table, Table]], copies: Iterable[tuple[Tens
 
 def changes_mode_itself(module: nn.Module) -> bool:
     """Whether a module's ``train()`` or ``eval()`` is not that of ``nn.Module``, such as a layer that merges weights."""
-    kind = type(module)
-    overridden = kind.train is not nn.Module.train or kind.eval is not nn.Module.eval
-    own = isinstance(module, torch.jit.ScriptModule)  # its methods are those of nn.Module under other objects
-    return (overridden and not own) or "train" in vars(module) or "eval" in vars(module)
+    return _kind_changes_mode(type(module)) or "train" in vars(module) or "eval" in vars(module)
+
+
+@functools.cache
+def _kind_changes_mode(kind: Any) -> bool:
+    if issubclass(kind, torch.jit.ScriptModule):  # its methods are those of nn.Module under other objects
+        return False
+    return bool(kind.train is not nn.Module.train or kind.eval is not nn.Module.eval)
 
 
 def _same_entries(table: Table, before: Table) -> bool:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitrine.backbones.guard import eval_guard
+from vitrine.backbones.model_parts import parts_of
 from vitrine.backbones.written_state import written_state_restored
 
 IMAGES = torch.rand(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
@@ -165,7 +166,7 @@ def test_not_a_number_and_sparse_buffers_stay_the_same_tensors_without_a_write()
 
 def test_a_lazy_layer_without_values_is_named() -> None:
     model = nn.Sequential(nn.Flatten(), nn.LazyLinear(2))
-    with pytest.raises(ValueError, match=r"'1\.weight'"), written_state_restored(model):
+    with pytest.raises(ValueError, match=r"'1\.weight'"), written_state_restored(model, parts_of(model)):
         pass
 
 
