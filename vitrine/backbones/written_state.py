@@ -1,6 +1,5 @@
 """Parameters and buffers that a model's own forward pass writes: put back afterwards."""
 
-import functools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -124,14 +123,12 @@ def _put_back(tables: Iterable[tuple[Table, Table]], copies: Iterable[tuple[Tens
 
 def changes_mode_itself(module: nn.Module) -> bool:
     """Whether a module's ``train()`` or ``eval()`` is not that of ``nn.Module``, such as a layer that merges weights."""
-    return _kind_changes_mode(type(module)) or "train" in vars(module) or "eval" in vars(module)
-
-
-@functools.cache
-def _kind_changes_mode(kind: Any) -> bool:
-    if issubclass(kind, torch.jit.ScriptModule):  # its methods are those of nn.Module under other objects
-        return False
-    return bool(kind.train is not nn.Module.train or kind.eval is not nn.Module.eval)
+    kind = type(module)
+    overridden = kind.train is not nn.Module.train or kind.eval is not nn.Module.eval
+    # The methods of a ScriptModule are those of nn.Module under other objects.
+    return (overridden and not issubclass(kind, torch.jit.ScriptModule)) or not {"train", "eval"}.isdisjoint(
+        vars(module)
+    )
 
 
 def _same_entries(table: Table, before: Table) -> bool:
