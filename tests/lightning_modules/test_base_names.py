@@ -1,5 +1,6 @@
 """Where a run takes the names of its heatmaps from, and that its export keeps them."""
 
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
 from vitrine.explainers.base import Explainer, Target
+from vitrine.explainers.loading import load
 
 CLASSES = ["ant", "bee"]
 
@@ -151,3 +153,34 @@ def test_names_written_while_a_run_goes_on_are_kept_as_they_are(tmp_path: Path) 
     text = (tmp_path / "explainer" / "names.yaml").read_text(encoding="utf-8")
     assert text == "# by me\nant: [leg, '']\nbee: ['', '']\n"
     assert sorted(path.name for path in (tmp_path / "explainer").glob("names*")) == ["names.yaml"]
+
+
+class MultiLabelData(Data):
+    multi_label = True
+
+
+class UnlabelledData(Data):
+    multi_label = True
+    classes = ()
+
+
+def test_a_run_knows_whether_images_have_several_classes(tmp_path: Path) -> None:
+    module = Module(TwoHeatmaps())
+    trainer(tmp_path, Export()).fit(module, datamodule=MultiLabelData())
+    assert module.explainer.multi_label
+    assert json.loads((tmp_path / "explainer" / "explainer.json").read_text())["multi_label"] is True
+    images = torch.rand(2, 3, 4, 4)
+    explanation = module.explainer.explain(images)
+    torch.testing.assert_close(explanation.probabilities(), explanation.logits.sigmoid())
+    loaded = load(tmp_path / "explainer", backbone=Colours())
+    torch.testing.assert_close(loaded.explain(images).probabilities(), explanation.logits.sigmoid())
+    predicting, checkpoint = Module(TwoHeatmaps()), dict[str, Any]()
+    module.on_save_checkpoint(checkpoint)
+    predicting.on_load_checkpoint(checkpoint)
+    assert predicting.explainer.multi_label
+
+
+def test_a_set_without_classes_says_nothing_of_the_classifier(tmp_path: Path) -> None:
+    module = Module(TwoHeatmaps(classes=CLASSES))
+    trainer(tmp_path).test(module, datamodule=UnlabelledData(), verbose=False)
+    assert not module.explainer.multi_label
