@@ -83,9 +83,7 @@ def check_is_worth_it(trainer: pl.Trainer, data: object, stage: str) -> None:
     if stage != TrainerFn.FITTING.value and getattr(trainer, option) == 0:
         raise ValueError(f"trainer.{option} is 0, so that {stage} would do nothing; give 1 or more, or leave it out.")
     if stage == TrainerFn.PREDICTING.value and not any(map(_takes_predictions, trainer.callbacks)):  # type: ignore[attr-defined]
-        raise ValueError(
-            "predict would write nothing: add PredictionWriter to trainer.callbacks, by callbacks+: in a file."
-        )
+        raise ValueError(f"predict would write nothing: {_how_to_keep_predictions(trainer)}")
     for callback in trainer.checkpoint_callbacks if stage == TrainerFn.FITTING.value else []:
         monitor = getattr(callback, "monitor", None) or ""
         is_validated = trainer.limit_val_batches != 0 and (data is None or samples(data, "held out") != 0)
@@ -94,6 +92,15 @@ def check_is_worth_it(trainer: pl.Trainer, data: object, stage: str) -> None:
                 f"checkpoint.monitor is {monitor!r}, but nothing is validated; give data.init_args.loading.val_fraction or"
                 " trainer.limit_val_batches above 0, or leave the monitor out."
             )
+
+
+def _how_to_keep_predictions(trainer: pl.Trainer) -> str:
+    if hasattr(trainer.lightning_module, "explainer"):
+        return "add PredictionWriter to trainer.callbacks, by callbacks+: in a file."
+    kind = type(trainer.lightning_module).__name__
+    return (
+        f"PredictionWriter writes explanations, and {kind} makes none; take an explainer's module, such as SRAEModule."
+    )
 
 
 def _takes_predictions(callback: pl.Callback) -> bool:

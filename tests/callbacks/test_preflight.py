@@ -206,10 +206,15 @@ def test_only_the_shards_that_a_stage_reads_are_checked(shards: Path) -> None:
         data.check_shards("test")
 
 
-def stub_trainer(*callbacks: pl.Callback, **limits: Any) -> Any:
+EXPLAINING = SimpleNamespace(explainer=None)
+
+
+def stub_trainer(*callbacks: pl.Callback, module: Any = EXPLAINING, **limits: Any) -> Any:
     monitors = [callback for callback in callbacks if isinstance(callback, RunCheckpoint)]
     everything = {f"limit_{stage}_batches": 1.0 for stage in ("val", "test", "predict")} | limits
-    return SimpleNamespace(callbacks=list(callbacks), checkpoint_callbacks=monitors, **everything)
+    return SimpleNamespace(
+        callbacks=list(callbacks), checkpoint_callbacks=monitors, lightning_module=module, **everything
+    )
 
 
 @pytest.mark.parametrize(
@@ -227,6 +232,7 @@ def stub_trainer(*callbacks: pl.Callback, **limits: Any) -> Any:
             "predict",
             "add PredictionWriter",
         ),
+        (stub_trainer(module=SimpleNamespace()), "predict", "SimpleNamespace makes none; take an explainer's module"),
         (
             stub_trainer(RunCheckpoint(monitor="val/a"), limit_val_batches=0),
             "fit",
