@@ -30,6 +30,7 @@ from vitrine.core.atomic_io import atomic_file
 from vitrine.core.batch import Batch
 from vitrine.core.distributed import share_of_mean, sum_over_ranks, world_size
 from vitrine.core.options import Share, checked
+from vitrine.core.probabilities import class_probabilities
 from vitrine.data.contracts import explanation_data
 
 WEIGHTS_NAME = "classifier.safetensors"
@@ -174,7 +175,7 @@ class ClassifierModule(ResumableModule):
     def predict_step(self, batch: Batch) -> Tensor:
         """(B, C) probabilities: softmax, or a sigmoid for each label."""
         logits: Tensor = self(batch["image"])
-        return logits.sigmoid() if self.multi_label else logits.softmax(dim=1)
+        return class_probabilities(logits, multi_label=self.multi_label)
 
     def _evaluate(self, batch: Batch, part: str) -> None:
         metrics = self.metrics[part]
