@@ -30,6 +30,9 @@ quickstart: .venv/.quickstart
 	$(BIN)/python train.py test -c configs/quickstart.yaml
 	@echo "Open $(CURDIR)/$(RUN)/report/index.html"
 
+# The tests run on all cores, and each of the processes that they start on one.
+test test-fast slow-tests: export OMP_NUM_THREADS ?= 1
+
 test: .venv/.test
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
