@@ -50,9 +50,7 @@ BEFORE_RESOLVING = {"skip_validation": True, "skip_unset": False, "skip_link_tar
 """How jsonargparse dumps a configuration to resolve its interpolations."""
 USER_ERRORS = (
     ValueError,
-    FileNotFoundError,
-    FileExistsError,
-    NotADirectoryError,
+    OSError,  # files that are not there, folders that cannot be written to, full disks
     ModuleNotFoundError,
     MisconfigurationException,
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from tests.helpers.commands import (
@@ -282,3 +283,23 @@ def test_a_second_data_set_is_not_taken_for_the_first(workplace: Path, capsys: p
         )
         assert "data.init_args.shards: data/folder/train was made from" in told
         assert f"not from {root}" in told
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device", "runs/quickstart/logs"),
+        PermissionError(13, "Permission denied", "runs"),
+        IsADirectoryError(21, "Is a directory", "classifier.safetensors"),
+    ],
+)
+def test_what_the_system_refuses_is_one_sentence(
+    error: OSError, workplace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(pl.Trainer, "fit", fail)
+    told = refusal(capsys, *QUICKSTART, *SMALL, *SMALL_SRAE)
+    assert str(error.strerror) in told
+    assert str(error.filename) in told
