@@ -161,7 +161,7 @@ class MultiLabelData(Data):
 
 class UnlabelledData(Data):
     multi_label = True
-    classes = ()
+    classes: list[str] = []  # noqa: RUF012 - as of its base
 
 
 def test_a_run_knows_whether_images_have_several_classes(tmp_path: Path) -> None:
