@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-_OF_EVERY_MODULE = frozenset(vars(nn.Module()))
+from vitrine.backbones.model_parts import OF_EVERY_MODULE
 
 
 def copied_network(network: nn.Module) -> nn.Module:
@@ -27,7 +27,7 @@ def copied_network(network: nn.Module) -> nn.Module:
     refuse_uninitialised(network)
     memo: dict[int, Any] = {}
     for module in network.modules():
-        own = [value for name, value in vars(module).items() if name not in _OF_EVERY_MODULE]
+        own = [value for name, value in vars(module).items() if name not in OF_EVERY_MODULE]
         for value in (*own, *module._forward_hooks.values(), *module._forward_pre_hooks.values()):  # noqa: SLF001
             _prepare(value, memo)
     with torch.no_grad():  # parameters of a ScriptModule would be no leaves otherwise

@@ -35,7 +35,7 @@ def eval_guard(model: nn.Module, *, freeze: bool = True, every_generator: bool =
         parts = parts_of(model)
         with (
             random_states_kept(_cuda_devices(parts, every=every_generator), every=every_generator),
-            written_state_restored(model, parts),
+            written_state_restored(model, parts, attributes=freeze),
             _modes(model, parts),
             _parameters(parts, freeze=freeze),
         ):

@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from vitrine.backbones.model_parts import OF_EVERY_MODULE
+
 LIBRARIES = ("torch", "torchvision", "timm")
 """Packages whose layers are told apart by their version; of all others the code itself counts."""
-_OF_EVERY_MODULE = frozenset(vars(nn.Module()))
-"""Attributes that say nothing of what a layer computes in evaluation, such as its mode and its hooks."""
 
 
 def network_identity(name: str, arguments: Mapping[str, Any], model: nn.Module) -> dict[str, str]:
@@ -63,7 +63,7 @@ def _is_setting(name: str, value: Any) -> bool:
     if isinstance(value, dict):
         return all(isinstance(key, str) and _is_setting(name, one) for key, one in value.items())
     plain = value is None or isinstance(value, bool | int | float | str | type | FunctionType | BuiltinFunctionType)
-    return plain and name not in _OF_EVERY_MODULE
+    return plain and name not in OF_EVERY_MODULE
 
 
 def arguments_text(arguments: Mapping[str, Any]) -> str:

@@ -6,6 +6,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+OF_EVERY_MODULE = frozenset(vars(nn.Module()))
+"""Names of the attributes that every module has, such as its mode and its hooks."""
+
 
 class ModelParts(NamedTuple):
     """What a model is made of, each once, in the order of its modules.

@@ -1,4 +1,4 @@
-"""Parameters and buffers that a model's own forward pass writes: put back afterwards."""
+"""State that a model's own forward pass writes, parameters, buffers, flags and tensors: put back afterwards."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +12,7 @@ from torch.nn.parameter import is_lazy
 
 from vitrine.backbones.copying import refuse_uninitialised
 from vitrine.backbones.model_parts import ModelParts
+from vitrine.backbones.plain_attributes import PlainAttributes
 
 
 @dataclass
@@ -20,30 +21,33 @@ class _Seen:
 
     parameters: bool = False
     buffers: bool = False
+    """Or attributes."""
 
 
 _seen: WeakKeyDictionary[nn.Module, _Seen] = WeakKeyDictionary()
 
 
 @contextmanager
-def written_state_restored(model: nn.Module, parts: ModelParts) -> Iterator[None]:
+def written_state_restored(model: nn.Module, parts: ModelParts, *, attributes: bool = True) -> Iterator[None]:
     """Afterwards every parameter and buffer of the model has the value from before, and is the same tensor.
 
     A model may write in evaluation too: running means, ranges of fake quantisation, ``F.batch_norm(training=True)``, scales
     that its first batch sets, low-rank layers that are merged by ``eval()``. Buffers are copied each time. Parameters are
     copied until a forward pass of the model has shown that it does not write, and where changing its mode runs code of
-    its own. Passes without gradients that write start from the same values each.
+    its own. Passes without gradients that write start from the same values each. Flags and tensors that are
+    plain attributes are as before too.
 
     Args:
         model: the network to look into.
         parts: of the model.
+        attributes: whether plain attributes are put back; not of what is more than a network, such as a training module.
 
     Raises:
         ValueError: for a parameter without values yet; and where a parameter was written to that was not copied.
     """
     if any(is_lazy(tensor) or tensor.is_meta for tensor in (*parts.parameters, *parts.buffers)):
         refuse_uninitialised(model)
-    state = _State(model, parts)
+    state = _State(model, parts, attributes=attributes)
     ran: list[bool] = []
     stop_watching = _watch(model, state, ran)
     try:
@@ -75,12 +79,14 @@ def _watch(model: nn.Module, state: "_State", ran: list[bool]) -> Callable[[], N
 
 
 class _State:
-    def __init__(self, model: nn.Module, parts: ModelParts) -> None:
+    def __init__(self, model: nn.Module, parts: ModelParts, *, attributes: bool) -> None:
         plain = parts.plain_modules
         self.model = model
         self.buffer_tables = [(module._buffers, dict(module._buffers)) for module in plain]  # noqa: SLF001
         self.parameter_tables = [(module._parameters, dict(module._parameters)) for module in plain]  # noqa: SLF001
-        self.buffers = [(buffer, _copy(buffer)) for buffer in parts.buffers]
+        self.module_tables = [(module._modules, dict(module._modules)) for module in plain]  # noqa: SLF001
+        self.attributes = PlainAttributes(plain if attributes else [])
+        self.buffers = [(one, _copy(one)) for one in (*parts.buffers, *self.attributes.tensors)]
         seen = _seen.get(model, _Seen(parameters=True))
         copied = seen.parameters or any(map(changes_mode_itself, parts.modules))
         self.parameters = [(one, _copy(one)) for one in parts.parameters] if copied else []
@@ -88,10 +94,17 @@ class _State:
 
     def restore(self) -> _Seen:
         """Puts tensors and values back; says which had changed."""
-        return _Seen(
-            parameters=_put_back(self.parameter_tables, self.parameters),
-            buffers=_put_back(self.buffer_tables, self.buffers),
-        )
+        if self._is_built_further():
+            # A model that makes layers in its first pass keeps them, and what it notes of them.
+            return _Seen(_put_back([], self.parameters), _put_back([], self.buffers))
+        parameters = _put_back(self.parameter_tables, self.parameters)
+        moved = self.attributes.put_back()
+        return _Seen(parameters, _put_back(self.buffer_tables, self.buffers) or moved)
+
+    def _is_built_further(self) -> bool:
+        """Whether a module has got submodules or parameters that it did not have."""
+        layers = any(len(table) > len(before) for table, before in self.module_tables)
+        return layers or any(len(table) > len(before) for table, before in self.parameter_tables)
 
     def refuse_lost(self) -> None:
         """Raises ValueError where a parameter that was not copied has changed."""

@@ -85,7 +85,21 @@ def observed_range(model: Writer, images: Tensor) -> Tensor:
     )
 
 
+def plain_flag(model: Writer, images: Tensor) -> Tensor:
+    if not getattr(model, "is_ready", False):
+        model.scale.data.copy_(1 / images.std(dim=(0, 2, 3)))
+        vars(model)["is_ready"] = True
+    return images * model.scale[:, None, None]
+
+
+def plain_tensor(model: Writer, images: Tensor) -> Tensor:
+    model.__dict__.setdefault("running", torch.zeros(3)).mul_(0.9).add_(images.detach().mean(dim=(0, 2, 3)))
+    return images - model.__dict__["running"][:, None, None]
+
+
 WRITES = [
+    plain_flag,
+    plain_tensor,
     observed_range,
     running_mean,
     batch_statistics,
@@ -202,3 +216,35 @@ def test_a_layer_that_merges_its_weights_in_evaluation_trains_on_as_before() -> 
         assert not model[2].merged
         assert model(IMAGES).requires_grad
         check_same(model, before, values)
+
+
+class Growing(nn.Module):
+    """Makes its layer in its first pass, and notes that it has."""
+
+    def __init__(self, register: Callable[["Growing"], None]) -> None:
+        super().__init__()
+        self.is_built = False
+        self.register = register
+
+    def forward(self, images: Tensor) -> Tensor:
+        if not self.is_built:
+            self.register(self)
+            self.is_built = True
+        weight: Any = self.get_parameter("late" if hasattr(self, "late") else "layer.weight")
+        return images.mean(dim=(2, 3)) @ weight.T
+
+
+@pytest.mark.parametrize(
+    "register",
+    [
+        lambda model: setattr(model, "layer", nn.Linear(3, 2)),
+        lambda model: model.register_parameter("late", nn.Parameter(torch.rand(2, 3))),
+    ],
+)
+def test_a_model_that_makes_its_layers_in_its_first_pass_keeps_them(register: Callable[[Growing], None]) -> None:
+    model = Growing(register)
+    with eval_guard(model):
+        first = model(IMAGES)
+    for _ in range(2):
+        with eval_guard(model):
+            assert torch.equal(model(IMAGES), first)
