@@ -1,11 +1,10 @@
 """Bad calls and what becomes of them: refused by one sentence, or a fault."""
 
-import faulthandler
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from tests.helpers.time_limits import time_limit
 
 SECONDS = 30
 """What a bad call may take; longer is a hang."""
@@ -16,7 +15,7 @@ REFUSALS = (ValueError, TypeError, FileNotFoundError, FileExistsError, NotADirec
 def fault_of(call: Callable[[], Any]) -> str | None:
     """What is wrong with how a bad call ends; None where it is refused by one sentence."""
     try:
-        with _alarm():
+        with time_limit(SECONDS):
             result = call()
     except REFUSALS as error:
         return _fault_of_sentence(error)
@@ -32,21 +31,6 @@ def _fault_of_sentence(error: Exception) -> str | None:
     if "\n" in text.strip() or not 15 <= len(text) <= 700:
         return f"not one sentence: {type(error).__name__}: {text[:300]}"
     return None
-
-
-@contextmanager
-def _alarm() -> Iterator[None]:
-    def ring(*_: object) -> None:
-        faulthandler.dump_traceback()
-        raise TimeoutError
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.alarm(SECONDS)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def files_under(folder: Path) -> dict[str, bytes]:

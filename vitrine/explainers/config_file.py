@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from vitrine.data.shards.documents import unique_entries
 from vitrine.explainers.base import CONFIG_NAME, FORMAT_VERSION, HEADS_NAME
 
 T = TypeVar("T")
@@ -101,19 +102,11 @@ def _parsed(path: Path) -> Any:
     if size > LARGEST:
         raise ValueError(f"{path} has {size} bytes, more than the {LARGEST} that such a file may have.")
     try:
-        return json.loads(path.read_bytes().decode("utf-8"), object_pairs_hook=_without_twins)
+        return json.loads(path.read_bytes().decode("utf-8"), object_pairs_hook=unique_entries)
     except RecursionError:
         raise ValueError(f"{path} is not valid JSON of an explainer: it is nested too deeply.") from None
     except ValueError as error:  # no JSON, no UTF-8, a name twice, or a number of thousands of digits
         raise ValueError(f"{path} is not valid JSON: {first_line(error)}.") from error
-
-
-def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    entries = dict(pairs)
-    if len(entries) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands there twice")
-    return entries
 
 
 def _check_entry(path: Path, config: Mapping[str, Any], name: str, wanted: str, kinds: tuple[type | None, ...]) -> None:

@@ -102,7 +102,7 @@ def test_edited_entries(kind: str, folder: Path, network: nn.Module) -> None:
         (b"{", "is not valid JSON"),
         (b"\xff\xfe{}", "is not valid JSON"),
         (b"\xef\xbb\xbf{}", "is not valid JSON"),
-        (b'{"a": 1, "b": 2, "a": 3}', "'a' stands there twice"),
+        (b'{"a": 1, "b": 2, "a": 3}', "'a' stands twice in one object"),
         (b"[" * 200_000, "nested too deeply"),
         (b'{"a":' * 200_000, "nested too deeply"),
         (b'{"format_version": ' + b"1" * 5000 + b"}", "is not valid JSON"),

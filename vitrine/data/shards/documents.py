@@ -42,7 +42,8 @@ def _no_constant(text: str) -> float:
     raise ValueError(f"{text} is no number")
 
 
-def _unique_entries(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_entries(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The entries of a JSON object, for ``object_pairs_hook``; ValueError where one stands twice."""
     entries = dict(pairs)
     if len(entries) < len(pairs):
         names = [name for name, _ in pairs]
@@ -50,7 +51,7 @@ def _unique_entries(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return entries
 
 
-_STRICT = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_unique_entries)
+_STRICT = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=unique_entries)
 _LENIENT = json.JSONDecoder(parse_constant=_no_constant, strict=False)
 
 

@@ -16,12 +16,7 @@ from vitrine.attribution import ExcitationBackprop, excitation_maps
 CHANNELS = 4
 
 
-@pytest.fixture(autouse=True)
-def _doubles() -> Any:
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("doubles")
 
 
 class Norm:

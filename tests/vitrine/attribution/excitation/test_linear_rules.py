@@ -15,13 +15,7 @@ from tests.helpers.excitation_models import random_batch_norm
 from tests.helpers.naive_excitation import Function, all_maps, assert_like_naive, weighted
 from vitrine.attribution import excitation_maps
 
-
-@pytest.fixture(autouse=True)
-def _doubles() -> Any:
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("doubles")
 
 
 @settings(max_examples=40)

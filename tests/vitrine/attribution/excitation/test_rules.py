@@ -11,13 +11,7 @@ from torch import Tensor, nn
 
 from tests.helpers.naive_excitation import Function, all_maps, weighted
 
-
-@pytest.fixture(autouse=True)
-def _doubles() -> Any:
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("doubles")
 
 
 def through_conv(function: Function) -> Function:
