@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from typing_extensions import override
 
 from vitrine.attribution.autograd.calls import Call, tensors_in
+from vitrine.attribution.autograd.composites import COMPOSITES, opened
 from vitrine.attribution.autograd.node_origins import NodeOrigins
 
 Backward = Callable[[Tensor], Sequence[Tensor | None]]
@@ -55,7 +56,8 @@ class Interception(TorchFunctionMode):
     """A context in which operators on tensors that depend on the input run by rules; those without one keep their gradient.
 
     An operator with a rule that works in place on a view, or writes to ``out``, runs on a copy, which is then written to
-    where it belongs: so its rule holds for the base of the view too.
+    where it belongs: so its rule holds for the base of the view too. Composite functions are opened (see
+    `vitrine.attribution.autograd.composites`), unless there is a rule for the whole.
 
     Args:
         rules: by an operator's name as in `Call.name`.
@@ -76,6 +78,9 @@ class Interception(TorchFunctionMode):
             return call()  # by autograd, while it locks the tensor, of which nothing may be asked
         if not torch.is_grad_enabled() or not call.carriers():
             return self.unconnected(call)
+        if func in COMPOSITES and call.name not in self.rules:
+            with self:
+                return opened(func)(*call.args, **call.kwargs)
         return self.connected(call)
 
     def unconnected(self, call: Call) -> Any:
