@@ -14,6 +14,12 @@ ACTIVATIONS = words(
 )
 """Elementwise functions."""
 
+SELDOM_ACTIVATIONS = words(
+    "erf sqrt square abs absolute log log1p log2 log10 logit atan arctan asinh arcsinh sinh tanhshrink softshrink hardshrink"
+    " nan_to_num special_erf special_log1p"
+)
+"""Elementwise functions that activation functions, poolings and normalisations are written with."""
+
 DROPOUTS = words("dropout dropout1d dropout2d dropout3d feature_dropout alpha_dropout feature_alpha_dropout")
 
 NORMALISATIONS = words("layer_norm group_norm instance_norm local_response_norm rms_norm")
@@ -37,6 +43,17 @@ REARRANGEMENTS = words(
     " channel_shuffle native_channel_shuffle pixel_shuffle pixel_unshuffle unfold repeat tile repeat_interleave"
 )
 """Operators that copy or select values: their gradient goes to where the values came from."""
+
+ONE_OF_TWO = words("maximum fmax max minimum fmin min")
+"""The larger or smaller of two tensors; the last of a name also those of one tensor."""
+
+SELECTIONS = ONE_OF_TWO | words(
+    "where masked_fill masked_select masked_scatter gather take take_along_dim scatter index_fill index_copy index_put tril"
+    " triu diagonal diag diag_embed rot90 fliplr flipud hsplit vsplit dsplit unsafe_chunk unsafe_split column_stack"
+    " row_stack atleast_2d atleast_3d amax amin topk sort msort median kthvalue cummax cummin logsumexp"
+)
+"""Other operators whose own gradient is right for what they select, which a condition, an index or an order decides; of
+logsumexp it is the softmax, that of a smooth maximum."""
 
 CASTS = words("to type type_as half bfloat16 float double cpu cuda")
 

@@ -16,30 +16,10 @@ from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 from vitrine.attribution.autograd.backward import vjp_at
 from vitrine.attribution.autograd.calls import Call, carries
 from vitrine.attribution.autograd.interception import Rule, backward_of, with_backward
-from vitrine.attribution.autograd.node_origins import IDENTITIES, LATE_NODES, REARRANGING_NODES, kind
+from vitrine.attribution.autograd.node_origins import kind
 from vitrine.attribution.excitation.linear_rules import Source
+from vitrine.attribution.excitation.passing import Shift, origin, other_written, shifted
 from vitrine.attribution.excitation.winning_probability import LinearBackward, ScaledBackward
-
-
-class Shift:
-    """The backward pass of an operator that only adds constants; it passes mass unchanged."""
-
-    def __init__(self, shape: torch.Size) -> None:
-        self.shape = shape
-
-    def __call__(self, mass: Tensor) -> tuple[Tensor]:
-        """The mass at the operand from the mass at the output."""
-        return (mass.sum_to_size(self.shape),)
-
-
-def shifted(call: Call, receiver: Any) -> Any:
-    """Passes mass unchanged to an operand to which constants are added."""
-    return with_backward(call, Shift(receiver.shape), receiver, *_other_written(call, receiver))
-
-
-def _other_written(call: Call, receiver: Tensor) -> list[Tensor]:
-    """The tensor that a call changes in place, if that is not the one that gets the mass."""
-    return [] if call.written is None or call.written is receiver else [call.written]
 
 
 class ConstantFactors:
@@ -54,11 +34,13 @@ class ConstantFactors:
 
     def scaled(self, call: Call, x: Tensor, factor: Any) -> Any:
         """The value of a call that multiplies ``x`` by a constant, and may add constants."""
+        sign = torch.as_tensor(factor, device=x.device).detach().sign()
+        if (sign > 0).all():
+            return shifted(call, x)
         node = weighted_before(x)
         linear = backward_of(node)
-        sign = torch.as_tensor(factor, device=x.device).detach().sign()
         if node is None or not isinstance(linear, LinearBackward):
-            return NotImplemented if _is_partly_weighted(x) and not (sign > 0).all() else shifted(call, x)
+            return NotImplemented if _is_partly_weighted(x) else shifted(call, x)
         source = self.sources[linear]
         scale = _over_weight(sign, linear, source, x) if _is_direct(x, node) else None
         folded = (
@@ -67,7 +49,7 @@ class ConstantFactors:
             else LinearBackward(linear.operator, linear.activations, linear.weight, scale)
         )
         self.sources[folded] = source
-        return with_backward(call, folded, source.handle, *_other_written(call, source.handle))
+        return with_backward(call, folded, source.handle, *other_written(call, source.handle))
 
     def divide(self, call: Call) -> Any:
         """A division by a constant."""
@@ -131,9 +113,9 @@ class ConstantFactors:
 
 def weighted_before(x: Tensor) -> Node | None:
     """The node of the convolution or linear layer whose output a tensor is, but for factors, shifts and rearrangements."""
-    node = _first_other(get_gradient_edge(x).node)
-    backward = backward_of(node)
-    return node if isinstance(backward, LinearBackward) and backward.weight is not None else None
+    edge = origin(x)
+    backward = None if edge is None else backward_of(edge[0])
+    return edge[0] if edge is not None and isinstance(backward, LinearBackward) and backward.is_weighted else None
 
 
 def _is_partly_weighted(x: Tensor) -> bool:
@@ -141,29 +123,13 @@ def _is_partly_weighted(x: Tensor) -> bool:
 
     Autograd does not say which parts.
     """
-    node = _first_other(get_gradient_edge(x).node)
-    if node is None or kind(node) != "CopySlices":
+    edge = origin(x)
+    if edge is None or kind(edge[0]) != "CopySlices":
         return False
-    below = [_first_other(child) for child, _ in node.next_functions]
+    below = [origin(child) for child, _ in edge[0].next_functions]
     return any(
-        isinstance(backward_of(child), LinearBackward) or (child and kind(child) == "CopySlices") for child in below
+        found and (isinstance(backward_of(found[0]), LinearBackward) or kind(found[0]) == "CopySlices") for found in below
     )
-
-
-def _first_other(node: Node | None) -> Node | None:
-    """The first node at or below one that is no factor, shift or rearrangement."""
-    while node is not None:
-        backward = backward_of(node)
-        if not (isinstance(backward, Shift) or (backward is None and _rearranges(node))):
-            return node
-        below = [child for child, _ in node.next_functions if child is not None]
-        node = below[0] if len(below) == 1 else None
-    return None
-
-
-def _rearranges(node: Node) -> bool:
-    name = kind(node)
-    return name in IDENTITIES | LATE_NODES or name.rpartition("Backward")[0] in REARRANGING_NODES
 
 
 def _way_down(x: Tensor, node: Node) -> Callable[[Tensor], Tensor]:
@@ -189,7 +155,7 @@ def _over_weight(sign: Tensor, linear: LinearBackward, source: Source, product: 
     """A factor of the output channels in a shape that broadcasts to the weight; None if it has other factors."""
     weight = cast(Tensor, linear.weight)
     dims = weight.ndim - 2  # 0 of a linear layer, whose channels come last
-    if type(linear) is not LinearBackward or weight.ndim < 2 or sign.ndim > product.ndim:
+    if type(linear) is not LinearBackward or not source.is_layer or weight.ndim < 2 or sign.ndim > product.ndim:
         return None
     scale = sign.reshape(-1)
     channels = product.shape[-1 - dims]

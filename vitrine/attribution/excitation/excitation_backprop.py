@@ -11,10 +11,11 @@ from typing_extensions import override
 
 from vitrine.attribution.autograd.backward import one_hot, vjps
 from vitrine.attribution.autograd.gradient_flow import check_gradient, differentiating
-from vitrine.attribution.autograd.interception import StrictInterception, backward_of, walk
-from vitrine.attribution.autograd.rules import STRUCTURAL
+from vitrine.attribution.autograd.interception import backward_of, walk
 from vitrine.attribution.base import Method
+from vitrine.attribution.excitation.gates import ExcitationInterception, GateMarks
 from vitrine.attribution.excitation.linear_rules import NegativeActivations
+from vitrine.attribution.excitation.products import Attention
 from vitrine.attribution.excitation.rules import excitation_rules
 from vitrine.attribution.excitation.winning_probability import LinearBackward, reciprocals
 from vitrine.attribution.targets import Target
@@ -60,7 +61,7 @@ class ExcitationBackprop(Method):
     """
 
     smoothed_for_pointing = True
-    network_requirement = "no operator without a rule, such as attention"
+    network_requirement = "no operator without a rule, such as an LSTM or a Fourier transform"
     paper = "Zhang et al. 2016"
 
     @checked
@@ -71,27 +72,29 @@ class ExcitationBackprop(Method):
         contrastive: bool = False,
         negative_activations: NegativeActivations = "clamp",
         *,
+        attention: Attention = "values",
         internal_batch_size: Count | None = None,
         output: OutputChoice | None = None,
     ) -> None:
         super().__init__(model, layer, internal_batch_size=internal_batch_size, output=output)
         self.contrastive = contrastive
         self.negative_activations = negative_activations
+        self.attention = attention
 
     @override
     def maps(self, inputs: Tensor, target: Target) -> Tensor:
-        def forward(images: Tensor) -> tuple[Tensor, None]:
-            output = self.explained_output(images, target)
+        def check(output: Tensor, images: Tensor) -> None:
             check_gradient(output, images, self.model, layer=target.layer)
-            return output, None
 
         with differentiating(self.model):
             maps, _, _ = _propagate(
-                forward,
+                lambda images: (self.explained_output(images, target), None),
                 inputs,
                 target.resolve,
+                check,
                 contrastive=self.contrastive,
                 negative_activations=self.negative_activations,
+                attention=self.attention,
             )
         return maps[:, :, None]
 
@@ -112,6 +115,7 @@ def excitation_maps(
     *,
     contrastive: bool,
     negative_activations: NegativeActivations = "clamp",
+    attention: Attention = "values",
     has_aux: Literal[False] = False,
 ) -> tuple[Tensor, Tensor]: ...
 
@@ -124,6 +128,7 @@ def excitation_maps(
     *,
     contrastive: bool,
     negative_activations: NegativeActivations = "clamp",
+    attention: Attention = "values",
     has_aux: Literal[True],
 ) -> tuple[Tensor, Tensor, Aux]: ...
 
@@ -135,6 +140,7 @@ def excitation_maps(
     *,
     contrastive: bool,
     negative_activations: NegativeActivations = "clamp",
+    attention: Attention = "values",
     has_aux: bool = False,
 ) -> tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Any]:
     """MWP or c-MWP of several outputs of a function by one forward pass; see `ExcitationBackprop` for the rules.
@@ -146,6 +152,7 @@ def excitation_maps(
         indices: (B, K) int64; map k of image b explains output ``indices[b, k]``.
         contrastive: whether to compute c-MWP.
         negative_activations: ``clamp``, ``raw`` or ``zplus``.
+        attention: ``values`` or ``shared``.
         has_aux: whether ``forward`` gives a pair, of the outputs and of auxiliary data, which is returned too.
 
     Returns:
@@ -177,8 +184,10 @@ def excitation_maps(
         forward if has_aux else lambda images: (forward(images), None),
         inputs,
         resolve,
+        lambda _output, _images: None,
         contrastive=contrastive,
         negative_activations=negative_activations,
+        attention=attention,
     )
     return (maps, output, aux) if has_aux else (maps, output)
 
@@ -187,19 +196,27 @@ def _propagate(
     forward: Callable[[Tensor], tuple[Tensor, Aux]],
     inputs: Tensor,
     resolve: Callable[[Tensor], Tensor],
+    check: Callable[[Tensor, Tensor], None],
     *,
     contrastive: bool,
     negative_activations: NegativeActivations,
+    attention: Attention,
 ) -> tuple[Tensor, Tensor, Aux]:
-    """Maps (B, K, H, W) of the (B, K) indices that ``resolve`` gives for the output, the output, and auxiliary data."""
+    """Maps (B, K, H, W) of the (B, K) indices that ``resolve`` gives for the output, the output, and auxiliary data.
+
+    ``check`` gets the output and the inputs that the forward pass had.
+    """
     if inputs.ndim != 4:
         raise ValueError(f"inputs must be (B, C, H, W), got {tuple(inputs.shape)}.")
     with _graph_in_full_precision(inputs.device.type):
         pixels = inputs.detach().clone().to(torch.promote_types(inputs.dtype, torch.float32)).requires_grad_()
         images = pixels.clone()  # may be changed in place, which a leaf may not
-        rules = excitation_rules(negative_activations)
-        with StrictInterception(rules, STRUCTURAL, inputs.device.type, "Excitation backprop") as interception:
+        marks = GateMarks()
+        rules = excitation_rules(negative_activations, attention, marks)
+        with ExcitationInterception(rules, marks, inputs.device.type) as interception:
             output, aux = forward(images)
+        marks.check(output)
+        check(output, images)
         interception.check(output)
         nodes = first_weighted(output)
         if contrastive:
@@ -227,7 +244,7 @@ def _initial_mass(output: Tensor, indices: Tensor) -> Tensor:
 
 def _is_weighted(node: Node) -> bool:
     backward = backward_of(node)
-    return isinstance(backward, LinearBackward) and backward.weight is not None
+    return isinstance(backward, LinearBackward) and backward.is_weighted
 
 
 def first_weighted(output: Tensor) -> list[Node]:

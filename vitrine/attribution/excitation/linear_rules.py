@@ -7,6 +7,7 @@ from torch import Tensor
 
 from vitrine.attribution.autograd.calls import Call, carries
 from vitrine.attribution.autograd.interception import with_backward
+from vitrine.attribution.excitation.passing import other_written
 from vitrine.attribution.excitation.winning_probability import Linear, LinearBackward
 
 NegativeActivations = Literal["clamp", "raw", "zplus"]
@@ -25,6 +26,8 @@ class Source(NamedTuple):
     """A tensor without memory that leads to the operator's input as it was, also if that is changed in place since."""
     groups_if_transposed: int | None
     """Groups of a transposed convolution, whose weight has its output channels elsewhere; else None."""
+    is_layer: bool = True
+    """Whether the operator is a convolution or linear layer, whose weight begins with its channels; a product is none."""
 
 
 class LinearRules:
@@ -40,33 +43,49 @@ class LinearRules:
         self.sources: dict[LinearBackward, Source] = {}
 
     def weighted(self, call: Call) -> Any:
-        """Convolutions and linear layers, without their bias."""
+        """Convolutions and linear layers, without their bias; a weight that depends on the pixels is a constant."""
         x, weight, bias = (call.argument(i, name) for i, name in enumerate(("input", "weight", "bias")))
-        if not carries(x) or carries(weight) or carries(bias):
+        if not carries(x) or carries(bias):
             return NotImplemented
         function, rest = call.function, call.args[3:]
         options = {name: value for name, value in call.kwargs.items() if name not in {"input", "weight", "bias"}}
-        backward = LinearBackward(
-            lambda x, w: function(x, w, None, *rest, **options), self._activations(x), weight.detach()
-        )
+        weight = weight.detach().clone() if carries(weight) else weight.detach()
+        backward = LinearBackward(lambda x, w: function(x, w, None, *rest, **options), self.activations(x), weight)
         groups = call.argument(6, "groups", 1) if call.name in TRANSPOSED_CONVOLUTIONS else None
-        handle = with_backward(lambda: x.new_zeros(()).expand(x.shape), lambda mass: (mass,), x)
-        self.sources[backward] = Source(handle, groups)
+        self.sources[backward] = Source(handle_of(x), groups)
         return with_backward(call, backward, x)
+
+    def product(self, call: Call, x: Tensor, weight: Tensor, operator: Linear, *, by_gate: bool) -> Any:
+        """A product of activations and a weight in any other form, such as a matrix product.
+
+        Args:
+            call: gives its value.
+            x: the activations, which depend on the pixels.
+            weight: what they are multiplied with.
+            operator: the product, from activations and weight.
+            by_gate: whether the weight is a gate and not learned.
+        """
+        constant = weight.detach()
+        if by_gate:  # an activation that a following in-place operator may change
+            constant = constant.clone()
+        backward = LinearBackward(operator, self.activations(x), constant, by_gate=by_gate)
+        self.sources[backward] = Source(handle_of(x), None, is_layer=False)
+        return with_backward(call, backward, x, *other_written(call, x))
 
     def mean(self, call: Call) -> Any:
         """Average pooling, means and sums."""
         x = call.operand
         if not carries(x):
             return NotImplemented
-        return with_backward(call, LinearBackward(_operator(call), self._activations(x)[:1], None), x)
+        return with_backward(call, LinearBackward(_operator(call, x), self.activations(x)[:1], None), x)
 
     def interpolate(self, call: Call) -> Any:
         """Interpolations with positive weights."""
         is_positive = call.argument(3, "mode", "nearest") in POSITIVE_INTERPOLATIONS
         return self.mean(call) if is_positive else NotImplemented
 
-    def _activations(self, x: Tensor) -> Sequence[Tensor]:
+    def activations(self, x: Tensor) -> Sequence[Tensor]:
+        """The parts of an operator's input that are multiplied with W⁺, and with W⁻."""
         # Copies, which a following in-place operator does not change.
         x = x.detach()
         if self.negative_activations == "raw":
@@ -74,7 +93,15 @@ class LinearRules:
         return [x.clamp(min=0)] if self.negative_activations == "clamp" else [x.clamp(min=0), x.clamp(max=0)]
 
 
-def _operator(call: Call) -> Linear:
-    function, rest = call.function, call.args[1:]
+def handle_of(x: Tensor) -> Tensor:
+    """A tensor without memory by which mass reaches another one as it is now."""
+    return with_backward(lambda: x.new_zeros(()).expand(x.shape), lambda mass: (mass,), x)
+
+
+def _operator(call: Call, x: Tensor) -> Linear:
+    """A call of one tensor as an operator on it; it holds no tensor of the graph."""
+    function = call.function
+    before = call.args[: next((i for i, value in enumerate(call.args) if value is x), 0)]
+    rest = call.args[len(before) + 1 :]
     options = {name: value for name, value in call.kwargs.items() if name not in {"input", "self"}}
-    return lambda x, _: function(x, *rest, **options)  # holds no tensor of the graph
+    return lambda x, _: function(*before, x, *rest, **options)

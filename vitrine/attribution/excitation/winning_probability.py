@@ -59,18 +59,31 @@ class LinearBackward:
         activations: those that are multiplied with W⁺, and for ``zplus`` those that are multiplied with W⁻.
         weight: W; None for a mean.
         scale: a factor of the weight that broadcasts to it.
+        by_gate: whether the weight is a gate, such as attention weights, and not learned.
     """
 
     contrastive = False
     """Whether MWP under −W is subtracted."""
 
     def __init__(
-        self, operator: Linear, activations: Sequence[Tensor], weight: Tensor | None, scale: Tensor | None = None
+        self,
+        operator: Linear,
+        activations: Sequence[Tensor],
+        weight: Tensor | None,
+        scale: Tensor | None = None,
+        *,
+        by_gate: bool = False,
     ) -> None:
         self.operator = operator
         self.activations = activations
         self.weight = weight
         self.scale = scale
+        self.by_gate = by_gate
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether the operator has a weight that is learned."""
+        return self.weight is not None and not self.by_gate
 
     def __call__(self, mass: Tensor) -> tuple[Tensor]:
         """The mass at the input from the mass at the output."""

@@ -1,0 +1,242 @@
+"""Rules of excitation backprop for products: of activations and weights, and of two activations, one of which may be a gate."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor
+
+from vitrine.attribution.autograd.calls import Call, carries, tensors_in, words
+from vitrine.attribution.autograd.interception import Rule, with_backward
+from vitrine.attribution.excitation.constant_factors import ConstantFactors
+from vitrine.attribution.excitation.gates import GateMarks, constant
+from vitrine.attribution.excitation.linear_rules import LinearRules
+from vitrine.attribution.excitation.passing import Activation, Gate, backward_below, is_computed_from, shifted
+from vitrine.attribution.excitation.winning_probability import Linear, LinearBackward
+
+Attention = Literal["values", "shared"]
+
+BILINEAR = words("matmul rmatmul bmm mm mv inner outer ger dot vdot tensordot einsum kron")
+"""Operators of two tensors that are linear in each, by sums of products."""
+
+Product = Callable[[Tensor, Tensor], Tensor]
+
+
+def _summed_bmm(a: Tensor, b: Tensor) -> Tensor:
+    return torch.bmm(a, b).sum(dim=0)
+
+
+SUMMED: dict[str, Product] = {
+    "addmm": torch.mm,
+    "addmv": torch.mv,
+    "addr": torch.outer,
+    "baddbmm": torch.bmm,
+    "addbmm": _summed_bmm,
+}
+"""Operators that add a product to another tensor, and the product."""
+
+
+class Products:
+    """Rules of products, for one forward pass.
+
+    Args:
+        linear: rules of the weighted operators.
+        factors: rules of constant factors.
+        marks: the gates of this forward pass.
+        attention: see `vitrine.attribution.ExcitationBackprop`.
+    """
+
+    def __init__(self, linear: LinearRules, factors: ConstantFactors, marks: GateMarks, attention: Attention) -> None:
+        self.linear = linear
+        self.factors = factors
+        self.marks = marks
+        self.attention = attention
+
+    def multiply(self, call: Call) -> Any:
+        """A constant factor; of two activations, the one that is no gate gets the mass, or each a half."""
+        a, b = call.argument(0, "input"), call.argument(1, "other")
+        if not (carries(a) and carries(b)):
+            return self.factors.scaled(call, *((a, b) if carries(a) else (b, a)))
+        value = self._value(a, b, is_elementwise=True)
+        if value is not None:
+            return shifted(call, value)
+        shapes = [a.shape, b.shape]
+        return with_backward(call, lambda mass: [(mass / 2).sum_to_size(shape) for shape in shapes], a, b)
+
+    def divide(self, call: Call) -> Any:
+        """A division, whose denominator is a gate."""
+        a, b = call.argument(0, "input"), call.argument(1, "other")
+        if carries(a):
+            return shifted(call, a) if carries(b) else self.factors.divide(call)
+        return constant(call)
+
+    def bilinear(self, call: Call) -> Any:
+        """A matrix product or another sum of products of two tensors; a sum or rearrangement if there is but one."""
+        operands = list(tensors_in((call.args, call.kwargs)))
+        if len(operands) == 1:
+            return self.linear.mean(call)
+        return self.joined(call, *operands, _product(call)) if len(operands) == 2 else NotImplemented
+
+    def linear_layer(self, call: Call) -> Any:
+        """A linear layer, or a product of two activations that is written as one."""
+        x, weight, bias = (call.argument(i, name) for i, name in enumerate(("input", "weight", "bias")))
+        if not carries(weight) or carries(bias):
+            return self.linear.weighted(call)
+        return self.joined(call, x, weight, torch.nn.functional.linear)
+
+    def summed(self, call: Call, add: Rule) -> Any:
+        """A tensor plus a product; ``add`` is the rule of sums."""
+        operands, product = list(tensors_in((call.args, call.kwargs))), SUMMED[call.name]
+        alpha, beta = call.kwargs.get("alpha", 1), call.kwargs.get("beta", 1)
+        if len(operands) != 3 or alpha <= 0:
+            return NotImplemented
+        summand, a, b = operands
+        if not carries(summand):
+            return self.joined(call, a, b, product)
+        if call.written is not None or beta != 1:
+            return NotImplemented
+        inner = Call(product, (a, b), {})
+        joined = self.joined(inner, a, b, product) if inner.carriers() else inner()
+        return add(Call(torch.add, (summand, joined), {"alpha": alpha}))
+
+    def form(self, call: Call) -> Any:
+        """A bilinear form x₁ᵀ W x₂ (`torch.nn.functional.bilinear`): the product of x₁ and W x₂."""
+        a, b, weight, bias = (call.argument(i, name) for i, name in enumerate(("input1", "input2", "weight", "bias")))
+        if carries(weight) or carries(bias):
+            return NotImplemented
+        inner = Call(_matrices, (b, weight), {})
+        return self.joined(call, a, self.joined(inner, b, weight, _matrices) if carries(b) else inner(), _applied)
+
+    def joined(self, call: Call, a: Tensor, b: Tensor, product: Product) -> Any:
+        """A product of two tensors, at least one of which depends on the pixels.
+
+        Args:
+            call: gives the value.
+            a: the one tensor.
+            b: the other one.
+            product: linear in each of the two, a sum of products.
+        """
+        value = a if carries(a) else b
+        by_gate = carries(a) and carries(b)
+        if by_gate:
+            found = self._value(a, b, is_elementwise=False)
+            if found is None:
+                return self._shared(call, a, b, product)
+            value = found
+        weight = b if value is a else a
+        by_gate = by_gate or weight in self.marks
+        return self.linear.product(call, value, weight, _by(product, is_first=value is a), by_gate=by_gate)
+
+    def _value(self, a: Tensor, b: Tensor, *, is_elementwise: bool) -> Tensor | None:
+        """Which of two activations is no gate; None if neither or both are."""
+        criteria: list[Callable[[Tensor, Tensor], bool]] = [_is_sigmoid]
+        if is_elementwise:
+            criteria.append(is_broadcast)
+        if self.attention == "values":
+            criteria += [is_computed_from, _is_activated, _is_beside_mixture]
+        for is_gate in criteria:
+            one, other = is_gate(a, b), is_gate(b, a)
+            if one != other:
+                return b if one else a
+        return None
+
+    def _shared(self, call: Call, a: Tensor, b: Tensor, product: Product) -> Any:
+        copies, activations = [a.detach().clone(), b.detach().clone()], self.linear.activations
+        return with_backward(
+            call,
+            SharedBackward(
+                lambda: [
+                    LinearBackward(_by(product, is_first=is_first), activations(x), weight, by_gate=True)
+                    for x, weight, is_first in ((*copies, True), (*copies[::-1], False))
+                ]
+            ),
+            a,
+            b,
+        )
+
+
+class SharedBackward:
+    """The backward pass of a product of two activations: each gets a half, in proportion to its positive contributions.
+
+    Args:
+        halves: gives the backward passes to the two, each with the other as its weight.
+    """
+
+    def __init__(self, halves: Callable[[], Sequence[LinearBackward]]) -> None:
+        self._make = halves
+
+    @cached_property
+    def halves(self) -> Sequence[LinearBackward]:
+        """The backward passes to the two operands, made when mass first arrives."""
+        return self._make()
+
+    def __call__(self, mass: Tensor) -> list[Tensor]:
+        """The mass at the two operands from the mass at the output."""
+        return [half.pass_on(mass / 2, None) for half in self.halves]
+
+
+def is_broadcast(x: Tensor, other: Tensor) -> bool:
+    """Whether of two tensors in an elementwise operator one is repeated to the size of the other, as a statistic is."""
+    size = torch.broadcast_shapes(x.shape, other.shape).numel()
+    return _distinct(x) < size == _distinct(other)
+
+
+def _distinct(x: Tensor) -> int:
+    """The number of elements, each counted once that `Tensor.expand` repeats."""
+    return math.prod(n for n, stride in zip(x.shape, x.stride(), strict=True) if stride != 0)
+
+
+def _is_sigmoid(x: Tensor, _other: Tensor) -> bool:
+    return isinstance(backward_below(x), Gate)
+
+
+def _is_activated(x: Tensor, _other: Tensor) -> bool:
+    return isinstance(backward_below(x, whole=True), Activation)
+
+
+def _is_beside_mixture(_x: Tensor, other: Tensor) -> bool:
+    """Whether the other tensor has values that a gate has mixed, which a query reads."""
+    return getattr(backward_below(other), "by_gate", False)
+
+
+def _by(product: Product, *, is_first: bool) -> Linear:
+    """A product as an operator on activations, which come first in it or second, and a weight."""
+    if is_first:
+        return lambda x, weight: product(x, cast(Tensor, weight))
+    return lambda x, weight: product(cast(Tensor, weight), x)
+
+
+def _product(call: Call) -> Product:
+    """A call as a function of its two tensors; it holds neither."""
+    function, empty = call.function, torch.empty(0)
+    args, kwargs = _with_tensors((call.args, call.kwargs), itertools.repeat(empty))
+
+    def product(a: Tensor, b: Tensor) -> Tensor:
+        tensors = iter((a, b))
+        positional, named = _with_tensors(args, tensors), _with_tensors(kwargs, tensors)
+        value: Tensor = function(*positional, **named)
+        return value
+
+    return product
+
+
+def _with_tensors(value: Any, tensors: Iterator[Tensor]) -> Any:
+    """Nested arguments with other tensors, in order."""
+    if isinstance(value, Tensor):
+        return next(tensors)
+    if isinstance(value, list | tuple):
+        return type(value)(_with_tensors(item, tensors) for item in value)
+    if isinstance(value, dict):
+        return {key: _with_tensors(item, tensors) for key, item in value.items()}
+    return value
+
+
+def _matrices(x: Tensor, weight: Tensor) -> Tensor:
+    return torch.einsum("...j,oij->...oi", x, weight)
+
+
+def _applied(x: Tensor, matrices: Tensor) -> Tensor:
+    return torch.einsum("...i,...oi->...o", x, matrices)
