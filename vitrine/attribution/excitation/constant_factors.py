@@ -5,7 +5,7 @@ constants that are added, other constant factors, or operators that rearrange va
 operator it passes mass unchanged.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from typing import Any, cast
 
 import torch
@@ -29,7 +29,7 @@ class ConstantFactors:
         sources: of the weighted operators, see `vitrine.attribution.excitation.linear_rules.LinearRules`.
     """
 
-    def __init__(self, sources: dict[LinearBackward, Source]) -> None:
+    def __init__(self, sources: MutableMapping[LinearBackward, Source]) -> None:
         self.sources = sources
 
     def scaled(self, call: Call, x: Tensor, factor: Any) -> Any:

@@ -13,12 +13,15 @@ from typing_extensions import override
 
 from vitrine.attribution.autograd.calls import Call, carries, tensors_in, words
 from vitrine.attribution.autograd.interception import Rule, StrictInterception
-from vitrine.attribution.autograd.rules import SELECTIONS, STRUCTURAL
+from vitrine.attribution.autograd.rules import DROPOUTS, SELECTIONS, STRUCTURAL
 
 SOFTMAXES = words("softmax log_softmax softmin special_softmax special_log_softmax")
 
 EXPONENTIALS = words("exp exp2 expm1 rpow special_exp2 special_expm1 reciprocal rsqrt")
 """Elementwise functions that weights and scales are made of, and features are not."""
+
+GATES = SOFTMAXES | EXPONENTIALS | words("div pow float_power scaled_dot_product_attention")
+"""Operators that may give constants; the last ones where features are in no operand but a gate's."""
 
 METHOD = "Excitation backprop"
 
@@ -46,8 +49,7 @@ class GateMarks:
         if not constants:
             return
         arguments = list(tensors_in((call.args, call.kwargs)))
-        is_gate = call.name in SOFTMAXES | EXPONENTIALS | {"div", "pow"}
-        found = [call.full_name if is_gate else "" for x in arguments if carries(x)]
+        found = [call.full_name if call.name in GATES else "" for x in arguments if carries(x)]
         found += [self._operators[x] for x in arguments if x in self._operators]
         for x in constants if found else ():
             self._operators[x] = max(found)
@@ -61,8 +63,8 @@ class GateMarks:
         name = "" if carries(output) else self._operators.get(output, "")
         if name:
             raise ValueError(
-                f"{METHOD} has no rule for {name} as the last operator before the explained output, since a gate gets no"
-                " mass; explain the logits or a layer before it."
+                f"{METHOD} has no rule for {name} on the only way from the explained output to the pixels, since what it gives"
+                " is a gate and gets no mass; explain the logits or a layer before it."
             )
 
 
@@ -83,6 +85,8 @@ class ExcitationInterception(StrictInterception):
 
     @override
     def connected(self, call: Call) -> Any:
+        if call.name in DROPOUTS and not call.argument(2, "training", call.kwargs.get("train", True)):
+            return call.operand  # also if it would work in place, on a view that may not be written to
         output = super().connected(call)
         self.marks.follow(call, output)
         return output

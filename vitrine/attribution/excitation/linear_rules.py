@@ -1,7 +1,8 @@
 """Rules of excitation backprop for linear operators: convolutions, linear layers, means and interpolations."""
 
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from typing import Any, Literal, NamedTuple
+from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
@@ -40,7 +41,8 @@ class LinearRules:
     def __init__(self, negative_activations: NegativeActivations) -> None:
         self.negative_activations = negative_activations
         # Not held by the backward passes: one that held tensors of the graph that it is part of might never be freed.
-        self.sources: dict[LinearBackward, Source] = {}
+        # Nor do these hold the backward passes, such as those of queries and keys, which a softmax cuts off.
+        self.sources: MutableMapping[LinearBackward, Source] = WeakKeyDictionary()
 
     def weighted(self, call: Call) -> Any:
         """Convolutions and linear layers, without their bias; a weight that depends on the pixels is a constant."""

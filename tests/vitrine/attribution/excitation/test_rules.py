@@ -237,11 +237,11 @@ class Cube(torch.autograd.Function):
 
 
 WITHOUT_RULE: dict[str, tuple[Function, str]] = {
-    "matmul": (lambda x: x @ x, "torch.Tensor.matmul"),
-    "torch.matmul": (lambda x: torch.matmul(x, x), "torch.matmul"),
+    "cumprod": (lambda x: x.cumprod(1), "torch.Tensor.cumprod"),
+    "Fourier transform": (lambda x: torch.fft.rfft2(x).real, "real"),
+    "complex product": (lambda x: torch.view_as_real(torch.polar(x, x) * 1j), "torch.view_as_real"),
     "softmax": (lambda x: x.softmax(1), "torch.Tensor.softmax"),
-    "product of two": (lambda x: x * x.relu(), "torch.Tensor.mul"),
-    "difference of two": (lambda x: x - x.relu(), "torch.Tensor.sub"),
+    "function of a softmax": (lambda x: 2 * F.log_softmax(x, 1).exp().sqrt(), "softmax"),
     "constant minus it": (lambda x: 1 - x, "torch.Tensor.__rsub__"),
     "exp in place": (lambda x: x.exp_(), "torch.Tensor.exp_"),
     "exp in place on a view": (lambda x: fill(x, x[:, :2].exp_()), "torch.Tensor.exp_"),
@@ -249,7 +249,7 @@ WITHOUT_RULE: dict[str, tuple[Function, str]] = {
         lambda x: F.interpolate(x, scale_factor=2, mode="bicubic"),
         "torch.nn.functional.interpolate",
     ),
-    "weights from the image": (lambda x: F.linear(x, x[0, 0]), "torch.nn.functional.linear"),
+    "bias from the image": (lambda x: F.linear(x, torch.ones(4, 4), x[0, 0, 0]), "torch.nn.functional.linear"),
     "own autograd function": (Cube.apply, "CubeBackward"),
     "operator of the dispatcher": (torch.ops.aten.exp, "exp"),
 }
