@@ -74,9 +74,9 @@ class LinearRules:
         self.sources[backward] = Source(handle_of(x), None, is_layer=False)
         return with_backward(call, backward, x, *other_written(call, x))
 
-    def mean(self, call: Call) -> Any:
-        """Average pooling, means and sums."""
-        x = call.operand
+    def mean(self, call: Call, x: Any = None) -> Any:
+        """Average pooling, means and sums, of the first argument or another one."""
+        x = call.operand if x is None else x
         if not carries(x):
             return NotImplemented
         return with_backward(call, LinearBackward(_operator(call, x), self.activations(x)[:1], None), x)

@@ -19,7 +19,7 @@ from vitrine.attribution.excitation.winning_probability import Linear, LinearBac
 
 Attention = Literal["values", "shared"]
 
-BILINEAR = words("matmul rmatmul bmm mm mv inner outer ger dot vdot tensordot einsum kron")
+BILINEAR = words("matmul rmatmul bmm mm spmm mv inner outer ger dot vdot tensordot einsum kron")
 """Operators of two tensors that are linear in each, by sums of products."""
 
 Product = Callable[[Tensor, Tensor], Tensor]
@@ -77,7 +77,7 @@ class Products:
         """A matrix product or another sum of products of two tensors; a sum or rearrangement if there is but one."""
         operands = list(tensors_in((call.args, call.kwargs)))
         if len(operands) == 1:
-            return self.linear.mean(call)
+            return self.linear.mean(call, operands[0])
         return self.joined(call, *operands, _product(call)) if len(operands) == 2 else NotImplemented
 
     def linear_layer(self, call: Call) -> Any:
@@ -107,6 +107,8 @@ class Products:
         a, b, weight, bias = (call.argument(i, name) for i, name in enumerate(("input1", "input2", "weight", "bias")))
         if carries(weight) or carries(bias):
             return NotImplemented
+        if not carries(a):
+            a, b, weight = b, a, weight.mT
         inner = Call(_matrices, (b, weight), {})
         return self.joined(call, a, self.joined(inner, b, weight, _matrices) if carries(b) else inner(), _applied)
 
