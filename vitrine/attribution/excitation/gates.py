@@ -17,7 +17,7 @@ from vitrine.attribution.autograd.rules import DROPOUTS, SELECTIONS, STRUCTURAL
 
 SOFTMAXES = words("softmax log_softmax softmin special_softmax special_log_softmax")
 
-EXPONENTIALS = words("exp exp2 expm1 rpow special_exp2 special_expm1 reciprocal rsqrt")
+EXPONENTIALS = words("exp exp2 expm1 rpow special_exp2 special_expm1 reciprocal rdiv rtruediv rsqrt")
 """Elementwise functions that weights and scales are made of, and features are not."""
 
 GATES = SOFTMAXES | EXPONENTIALS | words("div pow float_power scaled_dot_product_attention")
