@@ -128,7 +128,8 @@ def _is_partly_weighted(x: Tensor) -> bool:
         return False
     below = [origin(child) for child, _ in edge[0].next_functions]
     return any(
-        found and (isinstance(backward_of(found[0]), LinearBackward) or kind(found[0]) == "CopySlices") for found in below
+        found and (isinstance(backward_of(found[0]), LinearBackward) or kind(found[0]) == "CopySlices")
+        for found in below
     )
 
 

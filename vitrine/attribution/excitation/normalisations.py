@@ -4,10 +4,10 @@ With its mean and deviation as constants a normalisation is y = γ (x − μ) / 
 and a factor γ / σ, of which the sign counts as that of a batch norm does.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
-
-from typing import Any
 
 from vitrine.attribution.autograd.calls import Call, carries
 from vitrine.attribution.excitation.constant_factors import ConstantFactors

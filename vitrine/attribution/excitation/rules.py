@@ -28,7 +28,7 @@ from vitrine.attribution.excitation.linear_rules import (
     NegativeActivations,
 )
 from vitrine.attribution.excitation.normalisations import normalise
-from vitrine.attribution.excitation.passing import Activation, Gate, activated, backward_below, extreme, gated, shifted
+from vitrine.attribution.excitation.passing import Gate, activated, backward_below, extreme, gated, shifted
 from vitrine.attribution.excitation.products import BILINEAR, SUMMED, Attention, Products, is_broadcast
 from vitrine.attribution.excitation.winning_probability import reciprocals
 from vitrine.core.options import checked
@@ -133,7 +133,7 @@ def _split(call: Call, operands: Sequence[Tensor], factors: Sequence[float]) -> 
 
 def power(call: Call) -> Any:
     """A power of activations: an elementwise function, or with a negative exponent a gate."""
-    x, exponent = call.operand, call.argument(1, "exponent")
+    exponent = call.argument(1, "exponent")
     if carries(exponent):
         return constant(call)
     return activated(call) if (torch.as_tensor(exponent) >= 0).all() else constant(call)

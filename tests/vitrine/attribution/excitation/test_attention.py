@@ -129,13 +129,16 @@ def rotated(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Both by the same angle, in the complex form, which changes no score."""
     angle = torch.polar(torch.ones(SIZE // 2), torch.arange(SIZE // 2) + 0.5)
     q, k = (
-        torch.view_as_real(torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous()) * angle).flatten(-2) for x in (q, k)
+        torch.view_as_real(torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous()) * angle).flatten(-2)
+        for x in (q, k)
     )
     return F.scaled_dot_product_attention(q, k, v, attn_mask=ALLOWED)
 
 
 SPELLINGS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-    "matmul, where, softmax": lambda q, k, v: torch.matmul(torch.where(ALLOWED, scores(q, k), -math.inf).softmax(-1), v),
+    "matmul, where, softmax": lambda q, k, v: torch.matmul(
+        torch.where(ALLOWED, scores(q, k), -math.inf).softmax(-1), v
+    ),
     "nn.Softmax": lambda q, k, v: (
         nn.Softmax(dim=-1)(scores(q, k) + torch.zeros(TOKENS, TOKENS).masked_fill(~ALLOWED, -1e300)) @ v
     ),

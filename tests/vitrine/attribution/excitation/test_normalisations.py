@@ -80,7 +80,9 @@ def test_a_normalisation_is_its_weight_on_the_convolution_before_it(name: str) -
 def test_after_anything_else_mass_passes_unchanged(name: str) -> None:
     weight, x = torch.randn(CHANNELS, 2, 3, 3), torch.rand(1, 2, 4, 4)
     expected = all_maps(lambda images: F.relu(F.conv2d(images, weight)) + 0.1, x)
-    torch.testing.assert_close(all_maps(lambda images: NORMS[name](F.relu(F.conv2d(images, weight)) + 0.1), x), expected)
+    torch.testing.assert_close(
+        all_maps(lambda images: NORMS[name](F.relu(F.conv2d(images, weight)) + 0.1), x), expected
+    )
 
 
 MODULES: dict[str, Callable[[], nn.Module]] = {

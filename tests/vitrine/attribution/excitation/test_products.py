@@ -122,7 +122,10 @@ SHARES: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], list[float]]] = {
     "linear attention": (lambda a, b: a.relu()[:, None] @ b[..., None], [0, 1]),
     "linear attention by ELU": (lambda a, b: (F.elu(a) + 1)[:, None] @ b[..., None], [0, 1]),
     "values by gates, read by a query": (lambda a, b: a[:, None] @ (b.softmax(1)[..., None] * b[:, None]), [0.5, 0.5]),
-    "values mixed by gates, read by a query": (lambda a, b: a[:, None] @ (a.softmax(1)[..., None] @ b[:, None]), [0, 1]),
+    "values mixed by gates, read by a query": (
+        lambda a, b: a[:, None] @ (a.softmax(1)[..., None] @ b[:, None]),
+        [0, 1],
+    ),
     "a layer with a weight from the image": (lambda a, b: F.linear(a, b.relu().expand(3, -1)), [1, 0]),
     "a convolution with a kernel from the image": (lambda a, b: F.conv1d(a[:, None], b[:, None]), [1, 0]),
     "bilinear": (lambda a, b: F.bilinear(a, b, torch.rand(3, 4, 4)), [0.5, 0.5]),
