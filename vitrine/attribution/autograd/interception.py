@@ -185,14 +185,15 @@ class StrictInterception(CheckedInterception):
 
     @override
     def connected(self, call: Call) -> Any:
-        with self._full_precision():
+        with self.full_precision():
             return super().connected(call.widened())
 
     @override
     def refusal(self, call: Call) -> str | None:
         return None if call.name in self.structural else call.full_name
 
-    def _full_precision(self) -> Any:
+    def full_precision(self) -> Any:
+        """A context without autocast."""
         if not torch.is_autocast_enabled(self.device_type):
             return nullcontext()
         return torch.autocast(self.device_type, enabled=False)

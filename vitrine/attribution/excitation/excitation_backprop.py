@@ -32,8 +32,9 @@ class ExcitationBackprop(Method):
     without biases. c-MWP is MWP under W minus MWP under −W at the first weighted layer below the class. A batch norm in
     eval mode, or any other constant factor, is folded into the convolution or linear layer before it (see
     `vitrine.attribution.excitation.constant_factors`); a sum splits mass in proportion to its operands'
-    positive parts; activations, dropout and reshaping pass mass unchanged; max pooling gives it to the maximum, a gated
-    product to the features. Operators are recognised wherever they are called, as a module, a function or in place.
+    positive parts; activations, dropout, normalisations and reshaping pass mass unchanged; max pooling gives it to the
+    maximum, attention to the values, a gated product to the features, another product of two activations a half to each.
+    Operators are recognised wherever they are called, as a module, a function or in place.
 
     Of a channel (B, n, …), mass 1 is spread in proportion to its positive activations; without any, its map is zeros. Maps
     are (B, 1, H, W), summed over the input's channels, in float32 or wider.
@@ -44,6 +45,9 @@ class ExcitationBackprop(Method):
         contrastive: whether to compute c-MWP.
         negative_activations: ``clamp`` takes x⁺ as above; ``raw`` takes x itself with W⁺; ``zplus`` takes
             z = op(x⁺; W⁺) + op(x⁻; W⁻).
+        attention: ``values`` gives the mass of attention and of gated products to the values, in proportion to A_ij v_j⁺;
+            ``shared`` gives a half of it to the attention weights, and from them to queries and keys. Sigmoid gates get
+            none.
         internal_batch_size: as in `Method`.
         output: as in `Method`.
 

@@ -15,7 +15,7 @@ from vitrine.attribution.autograd.calls import Call, carries, tensors_in, words
 from vitrine.attribution.autograd.interception import Rule, StrictInterception
 from vitrine.attribution.autograd.rules import DROPOUTS, SELECTIONS, STRUCTURAL
 
-SOFTMAXES = words("softmax log_softmax softmin special_softmax special_log_softmax")
+SOFTMAXES = words("softmax log_softmax softmin gumbel_softmax special_softmax special_log_softmax")
 
 EXPONENTIALS = words("exp exp2 expm1 rpow special_exp2 special_expm1 reciprocal rdiv rtruediv rsqrt")
 """Elementwise functions that weights and scales are made of, and features are not."""
@@ -63,8 +63,8 @@ class GateMarks:
         name = "" if carries(output) else self._operators.get(output, "")
         if name:
             raise ValueError(
-                f"{METHOD} has no rule for {name} on the only way from the explained output to the pixels, since what it gives"
-                " is a gate and gets no mass; explain the logits or a layer before it."
+                f"{METHOD} has no rule for {name} on the only way from the explained output to the pixels, since what it"
+                " gives is a gate and gets no mass; explain the logits or a layer before it."
             )
 
 
@@ -93,6 +93,9 @@ class ExcitationInterception(StrictInterception):
 
     @override
     def unconnected(self, call: Call) -> Any:
-        output = super().unconnected(call)
+        if not any(x in self.marks for x in tensors_in((call.args, call.kwargs))):
+            return super().unconnected(call)
+        with self.full_precision():  # as activations are, with which the weights of a half model do not go
+            output = super().unconnected(call.widened())
         self.marks.follow(call, output)
         return output

@@ -1,4 +1,4 @@
-"""Rules of excitation backprop for products: of activations and weights, and of two activations, one of which may be a gate."""
+"""Rules of excitation backprop for products: of activations and weights, and of two activations, either of them a gate."""
 
 import itertools
 import math
@@ -78,7 +78,22 @@ class Products:
         operands = list(tensors_in((call.args, call.kwargs)))
         if len(operands) == 1:
             return self.linear.mean(call, operands[0])
+        if call.name == "einsum" and len(operands) > 2:
+            return self._by_pairs(call, operands)
         return self.joined(call, *operands, _product(call)) if len(operands) == 2 else NotImplemented
+
+    def _by_pairs(self, call: Call, operands: list[Tensor]) -> Any:
+        """An einsum of more than two tensors, as one of the first two and then of what they give and the others."""
+        equation = str(call.operand).replace(" ", "")
+        left, arrow, result = equation.partition("->")
+        if not arrow or "." in equation:
+            return NotImplemented
+        one, two, *others = left.split(",")
+        kept = "".join(sorted(set(one + two) & set("".join(others) + result)))
+        inner = Call(torch.einsum, (f"{one},{two}->{kept}", *operands[:2]), {})
+        pair = self.bilinear(inner) if inner.carriers() else inner()
+        outer = Call(torch.einsum, (f"{','.join([kept, *others])}->{result}", pair, *operands[2:]), {})
+        return self.bilinear(outer)
 
     def linear_layer(self, call: Call) -> Any:
         """A linear layer, or a product of two activations that is written as one."""

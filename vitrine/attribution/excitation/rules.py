@@ -72,7 +72,7 @@ def _passing_rules(factors: ConstantFactors, attention: Attention) -> dict[str, 
         | dict.fromkeys(SIGMOIDS, gated)
         | dict.fromkeys(SOFTMAXES, softmax)
         | dict.fromkeys(EXPONENTIALS, constant)
-        | dict.fromkeys(("pow", "float_power"), power)
+        | dict.fromkeys(("pow", "ipow", "float_power"), power)
         | dict.fromkeys(CASTS, cast)
         | {"glu": glu}
     )
@@ -87,8 +87,14 @@ def _linear_rules(linear: LinearRules, factors: ConstantFactors, products: Produ
         | dict.fromkeys(BILINEAR, products.bilinear)
         | dict.fromkeys(SUMMED, lambda call: products.summed(call, add))
         | {"bilinear": products.form, "scaled_dot_product_attention": lambda call: attend(call, products)}
-        | dict.fromkeys(("add", "radd"), add)
-        | {"sub": subtract, "rsub": subtract, "mul": products.multiply, "div": products.divide, "neg": factors.negate}
+        | {
+            "add": add,
+            "sub": subtract,
+            "rsub": subtract,
+            "mul": products.multiply,
+            "div": products.divide,
+            "neg": factors.negate,
+        }
         | {"addcmul": lambda call: addcmul(call, products), "addcdiv": lambda call: addcdiv(call, products)}
         | {"lerp": lambda call: lerp(call, products)}
     )

@@ -1,4 +1,4 @@
-"""Normalisations, by layers, by functions and by hand, against the factor and shift that they are with constant statistics."""
+"""Normalisations in every spelling against the factor and shift that they are with constant statistics."""
 
 from collections.abc import Callable
 from typing import Any

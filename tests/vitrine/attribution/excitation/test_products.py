@@ -31,6 +31,7 @@ WEIGHTED: dict[str, Function] = {
     "tensordot": lambda x: torch.tensordot(x, STACK, dims=([1, 3], [0, 2])),
     "einsum": lambda x: torch.einsum("bchw,cwv->bhv", x, STACK),
     "einsum of the second": lambda x: torch.einsum("cwv,bchw->bhv", STACK, x),
+    "einsum of three": lambda x: torch.einsum("bchw, wv, vu -> bchu", x, torch.eye(4), SQUARE),
     "einsum in a list": lambda x: torch.einsum("bchw,wv->bchv", [x, SQUARE]),
     "addmm": lambda x: torch.addmm(torch.ones(4), x[0, 0], SQUARE, alpha=2),
     "addmv": lambda x: torch.addmv(torch.ones(4), SQUARE, x[0, 1, 2]),
