@@ -31,7 +31,6 @@ WEIGHTED: dict[str, Function] = {
     "tensordot": lambda x: torch.tensordot(x, STACK, dims=([1, 3], [0, 2])),
     "einsum": lambda x: torch.einsum("bchw,cwv->bhv", x, STACK),
     "einsum of the second": lambda x: torch.einsum("cwv,bchw->bhv", STACK, x),
-    "einsum of three": lambda x: torch.einsum("bchw, wv, vu -> bchu", x, torch.eye(4), SQUARE),
     "einsum in a list": lambda x: torch.einsum("bchw,wv->bchv", [x, SQUARE]),
     "addmm": lambda x: torch.addmm(torch.ones(4), x[0, 0], SQUARE, alpha=2),
     "addmv": lambda x: torch.addmv(torch.ones(4), SQUARE, x[0, 1, 2]),
@@ -52,6 +51,18 @@ def test_a_product_with_a_weight_is_a_linear_layer(name: str, treatment: str) ->
 def test_einsum_of_one_tensor_is_a_sum(equation: str) -> None:
     x = torch.rand(1, 2, 3, 3)
     assert_like_naive(lambda images: torch.einsum(equation, images @ torch.eye(3)).reshape(1, -1), x)
+
+
+def test_einsum_of_three_tensors_is_two_products() -> None:
+    x, attention = torch.randn(1, 1, 4, 4), torch.rand(4, 4)
+    maps = [
+        all_maps(function, x)
+        for function in (
+            lambda images: torch.einsum("bchw, wv, nh -> bcnv", images, SQUARE, attention),
+            lambda images: attention @ (images @ SQUARE),
+        )
+    ]
+    torch.testing.assert_close(*maps)
 
 
 LAYERS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
