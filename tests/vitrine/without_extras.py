@@ -64,9 +64,7 @@ def calls() -> dict[str, Callable[[], object]]:
     from vitrine.metrics.masked_images import opencv
 
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
-    captum = {
-        name: lambda name=name: getattr(methods, name)(model) for name in ("IntegratedGradients", "LRP", "Occlusion")
-    }
+    captum = {name: lambda name=name: getattr(methods, name)(model) for name in ("IntegratedGradients", "Occlusion")}
     return captum | {"timm": lambda: FrozenBackbone("timm:resnet10t"), "opencv": opencv}
 
 

@@ -18,7 +18,7 @@ from vitrine.attribution.gradient.integrated_gradients import IntegratedGradient
 from vitrine.attribution.gradient.saliency import Saliency
 from vitrine.attribution.gradient.smooth_grad import SmoothGrad
 from vitrine.attribution.inversion.inversion_mask import InversionMask
-from vitrine.attribution.lrp.lrp import LRP
+from vitrine.attribution.lrp.lrp import LRP, relevance_maps
 from vitrine.attribution.perturbation.extremal_perturbation import ExtremalPerturbation
 from vitrine.attribution.perturbation.meaningful_perturbation import MeaningfulPerturbation
 from vitrine.attribution.perturbation.occlusion import Occlusion
@@ -48,4 +48,5 @@ __all__ = [
     "SmoothGrad",
     "UpsampledActivation",
     "excitation_maps",
+    "relevance_maps",
 ]

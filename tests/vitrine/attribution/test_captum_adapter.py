@@ -15,14 +15,12 @@ from vitrine.attribution.base import Method
 from vitrine.attribution.gradient.integrated_gradients import IntegratedGradients
 from vitrine.attribution.gradient.saliency import Saliency
 from vitrine.attribution.gradient.smooth_grad import SmoothGrad
-from vitrine.attribution.lrp.lrp import LRP
 from vitrine.attribution.perturbation.occlusion import Occlusion
 
 SMALL: dict[type[Method], dict[str, Any]] = {
     Saliency: {"absolute": False},
     IntegratedGradients: {"steps": 5, "baseline": 0.3},
     SmoothGrad: {"n_samples": 5, "absolute": False},
-    LRP: {},
     Occlusion: {"window": (3, 4), "stride": 2},
 }
 """Options that make each a matter of milliseconds."""
@@ -194,7 +192,7 @@ def test_a_class_or_channel_that_does_not_exist(method: type[Method]) -> None:
         build(method, small_net(), "6").attribute(images(), channel=4)
 
 
-@pytest.mark.parametrize("method", [IntegratedGradients, LRP, Occlusion])
+@pytest.mark.parametrize("method", [IntegratedGradients, Occlusion])
 def test_missing_captum_is_named(method: type[Method], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "captum", None)
     message = f"{method.__name__} needs Captum: pip install 'vitrine[baselines]'"

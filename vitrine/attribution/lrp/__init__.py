@@ -1,1 +1,1 @@
-"""Layer-wise relevance propagation (LRP) by Captum's rules, which are tested on every model."""
+"""Layer-wise relevance propagation (LRP): rules by operator, composites of them, AttnLRP, and conditional relevance."""

@@ -1,0 +1,179 @@
+"""Calls of convolutions and linear layers under LRP rules, with batch norms and constant factors after them folded in."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import Node, get_gradient_edge
+
+from vitrine.attribution.autograd.calls import Call, carries
+from vitrine.attribution.autograd.interception import Rule as OperatorRule
+from vitrine.attribution.autograd.interception import backward_of, with_backward
+from vitrine.attribution.lrp.composites import Composite
+from vitrine.attribution.lrp.operator_rules import divide, multiply, own_gradient, product, stabilised_sum
+from vitrine.attribution.lrp.weighted_rules import Backward, Epsilon, InputRule, Rule, Weighted, stabilised
+
+CONVOLUTIONS = ("conv1d", "conv2d", "conv3d")
+BATCH_NORM_CONSTANTS = ("running_mean", "running_var", "weight", "bias")
+TRANSPOSED_CONVOLUTIONS = ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+
+
+class WeightedBackward:
+    """The backward pass of a weighted operator by a rule, made when something first arrives.
+
+    Args:
+        rule: how relevance is shared.
+        call: the operator and its tensors, of which nothing is part of the graph.
+        channel_dim: of the output, counted from the end.
+    """
+
+    def __init__(self, rule: Rule | InputRule, call: Weighted, channel_dim: int) -> None:
+        self.rule = rule
+        self.call = call
+        self.channel_dim = channel_dim
+        self._backward: Backward | None = None
+
+    def __call__(self, signal: Tensor) -> tuple[Tensor]:
+        """What goes to the activation."""
+        if self._backward is None:
+            self._backward = self.rule.backward(self.call)
+        return (self._backward(signal),)
+
+
+class WeightedCalls:
+    """Rules of weighted operators, for one forward pass.
+
+    Args:
+        composite: which rule each kind of operator follows.
+        relevant: nodes of tensors that get relevance from the first layer.
+    """
+
+    def __init__(self, composite: Composite, relevant: set[Node | None]) -> None:
+        self.composite = composite
+        self.relevant = relevant
+        # Not held by the backward passes: one that held tensors of the graph that it is part of might never be freed.
+        self.handles: dict[WeightedBackward, Tensor] = {}
+        """Tensors without memory that lead to the activation of an operator as it was."""
+
+    def rules(self) -> dict[str, OperatorRule]:
+        """By operator name."""
+        rules: dict[str, OperatorRule] = dict.fromkeys((*CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS), self._convolution)
+        return rules | {
+            "linear": self._dense,
+            "batch_norm": self._batch_norm,
+            "mul": self._multiply,
+            "div": self._divide,
+            "add": self._add,
+            "sub": self._subtract,
+        }
+
+    def _convolution(self, call: Call) -> Any:
+        return self._weighted(call, self.composite.convolution)
+
+    def _dense(self, call: Call) -> Any:
+        return self._weighted(call, self.composite.dense)
+
+    def _weighted(self, call: Call, rule: Rule | InputRule) -> Any:
+        x, weight, bias = (call.argument(i, name) for i, name in enumerate(("input", "weight", "bias")))
+        if not carries(x) or carries(weight) or carries(bias):
+            return product(call)
+        if self.composite.first is not None and x.grad_fn in self.relevant:
+            rule = self.composite.first
+        if isinstance(rule, Epsilon) and (rule.is_gradient or call.name == "linear"):
+            return _with_ratio(call, rule)
+        function, rest = call.function, call.args[3:]
+        options = {name: value for name, value in call.kwargs.items() if name not in {"input", "weight", "bias"}}
+        output = call()
+        weighted = Weighted(
+            lambda x, w, b: function(x, w, b, *rest, **options),
+            x.detach().clone(),
+            weight.detach(),
+            None if bias is None else bias.detach(),
+            output.detach().clone(),  # copies, which a following in-place operator does not change
+        )
+        backward = WeightedBackward(rule, weighted, -1 if call.name == "linear" else 1 - weight.ndim)
+        if call.name not in TRANSPOSED_CONVOLUTIONS:
+            self.handles[backward] = with_backward(lambda: x.new_zeros(()).expand(x.shape), lambda below: (below,), x)
+        return with_backward(output.detach, backward, x)
+
+    def _batch_norm(self, call: Call) -> Any:
+        names = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
+        if call.function is torch.batch_norm:
+            names = ("input", "weight", "bias", "running_mean", "running_var", "training", "momentum", "eps")
+        given = dict(zip(names, call.args, strict=False)) | call.kwargs
+        x, mean, variance, weight, bias = (given.get(name) for name in ("input", *BATCH_NORM_CONSTANTS))
+        if not isinstance(x, Tensor) or not carries(x):
+            return NotImplemented
+        if given.get("training") or variance is None or mean is None:
+            raise ValueError(
+                "LRP needs a batch norm with running statistics in eval mode; this one normalises by its batch."
+            )
+        scale = torch.rsqrt(variance.detach() + given.get("eps", 1e-5)) * (1 if weight is None else weight.detach())
+        shift = (0 if bias is None else bias.detach()) - mean.detach() * scale
+        return self._folded(call, x, scale, shift, per_channel=True)
+
+    def _multiply(self, call: Call) -> Any:
+        a, b = call.argument(0, "input"), call.argument(1, "other")
+        if carries(a) and carries(b):
+            return multiply(call)
+        return self._folded(call, *((a, b) if carries(a) else (b, a)), 0.0)
+
+    def _divide(self, call: Call) -> Any:
+        a, b = call.argument(0, "input"), call.argument(1, "other")
+        if carries(b) or call.kwargs.get("rounding_mode") is not None:
+            return divide(call) if call.kwargs.get("rounding_mode") is None else NotImplemented
+        return self._folded(call, a, 1 / b, 0.0)
+
+    def _add(self, call: Call) -> Any:
+        a, b = call.argument(0, "input"), call.argument(1, "other")
+        if carries(a) and carries(b):
+            return stabilised_sum(call, self.composite.stabiliser)
+        if call.kwargs.get("alpha", 1) != 1:
+            return own_gradient(call)
+        return self._folded(call, *((a, 1.0, b) if carries(a) else (b, 1.0, a)))
+
+    def _subtract(self, call: Call) -> Any:
+        a, b = call.argument(0, "input"), call.argument(1, "other")
+        if carries(b) or call.kwargs.get("alpha", 1) != 1:
+            return own_gradient(call)
+        return self._folded(call, a, 1.0, -b)
+
+    def _folded(self, call: Call, x: Tensor, scale: Any, shift: Any, *, per_channel: bool = False) -> Any:
+        """The value of scale · x + shift; one operator with the weighted one that x comes from, where it is so."""
+        backward: Any = backward_of(get_gradient_edge(x).node)
+        if not isinstance(backward, WeightedBackward) or backward not in self.handles:
+            return call()
+        channels = x.shape[backward.channel_dim]
+        factors = [value if per_channel else _over_channels(value, x, backward.channel_dim) for value in (scale, shift)]
+        if any(factor is None for factor in factors) or call.written is not None:
+            return call()
+        scale, shift = (torch.as_tensor(f, dtype=x.dtype, device=x.device).detach().expand(channels) for f in factors)
+        old = backward.call
+        bias = shift if old.bias is None else shift + scale * old.bias
+        output = call()
+        folded = old._replace(
+            weight=old.weight * scale.view(-1, *[1] * (old.weight.ndim - 1)), bias=bias, output=output.detach().clone()
+        )
+        handle = self.handles[backward]
+        merged = WeightedBackward(backward.rule, folded, backward.channel_dim)
+        self.handles[merged] = handle
+        return with_backward(output.detach, merged, handle)
+
+
+def _with_ratio(call: Call, rule: Epsilon) -> Any:
+    """The operator's own gradient, of a signal times z / (z + ε sign(z))."""
+    output = call()
+    if not rule.is_gradient:
+        z = output.detach()
+        ratio = z / stabilised(z, rule.epsilon)
+        output.register_hook(lambda signal: signal * ratio)
+    return output
+
+
+def _over_channels(value: Any, x: Tensor, channel_dim: int) -> Any:
+    """A constant as a number, or as one number for each channel; None if it has others."""
+    if not isinstance(value, Tensor) or value.numel() == 1:
+        return value if not isinstance(value, Tensor) else value.reshape(())
+    channels = x.shape[channel_dim]
+    is_per_channel = value.numel() == channels and value.ndim >= -channel_dim and value.shape[channel_dim] == channels
+    return value.reshape(-1) if is_per_channel else None
