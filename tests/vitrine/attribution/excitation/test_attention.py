@@ -178,6 +178,18 @@ def test_attention_written_by_hand_is_the_fused_one(spelling: str) -> None:
         expected = all_maps(lambda images: weights(tokens(images), fused), x, treatment)
         actual = all_maps(lambda images: weights(tokens(images), by_hand), x, treatment)
         torch.testing.assert_close(actual, expected)
+    if by_hand is not rotated:  # complex numbers on the way of queries and keys
+        shared = [
+            excitation_maps(
+                lambda images, attend=attend: weights(tokens(images), attend).flatten(1),  # type: ignore[misc]
+                x,
+                torch.arange(0, TOKENS * HEADS * SIZE, 3)[None],
+                contrastive=False,
+                attention="shared",
+            )[0]
+            for attend in (fused, by_hand)
+        ]
+        torch.testing.assert_close(shared[1], shared[0])
 
 
 @pytest.mark.parametrize("need_weights", [False, True])
