@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, Literal, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -80,7 +81,7 @@ class Products:
             return self.linear.mean(call, operands[0])
         if call.name == "einsum" and len(operands) > 2:
             return self._by_pairs(call, operands)
-        return self.joined(call, *operands, _product(call)) if len(operands) == 2 else NotImplemented
+        return self.joined(call, operands[0], operands[1], _product(call)) if len(operands) == 2 else NotImplemented
 
     def _by_pairs(self, call: Call, operands: list[Tensor]) -> Any:
         """An einsum of more than two tensors, as one of the first two and then of what they give and the others."""
@@ -161,18 +162,15 @@ class Products:
         return None
 
     def _shared(self, call: Call, a: Tensor, b: Tensor, product: Product) -> Any:
-        copies, activations = [a.detach().clone(), b.detach().clone()], self.linear.activations
-        return with_backward(
-            call,
-            SharedBackward(
-                lambda: [
-                    LinearBackward(_by(product, is_first=is_first), activations(x), weight, by_gate=True)
-                    for x, weight, is_first in ((*copies, True), (*copies[::-1], False))
-                ]
-            ),
-            a,
-            b,
-        )
+        x, y, activations = a.detach().clone(), b.detach().clone(), self.linear.activations
+
+        def halves() -> Sequence[LinearBackward]:
+            return (
+                LinearBackward(_by(product, is_first=True), activations(x), y, by_gate=True),
+                LinearBackward(_by(product, is_first=False), activations(y), x, by_gate=True),
+            )
+
+        return with_backward(call, SharedBackward(halves), a, b)
 
 
 class SharedBackward:
@@ -197,7 +195,7 @@ class SharedBackward:
 
 def is_broadcast(x: Tensor, other: Tensor) -> bool:
     """Whether of two tensors in an elementwise operator one is repeated to the size of the other, as a statistic is."""
-    size = torch.broadcast_shapes(x.shape, other.shape).numel()
+    size = math.prod(np.broadcast_shapes(x.shape, other.shape))
     return _distinct(x) < size == _distinct(other)
 
 

@@ -119,7 +119,7 @@ def unfused(model: nn.Module) -> nn.Module:
     model = copy.deepcopy(model)
     for module in model.modules():
         if hasattr(module, "fused_attn"):
-            module.fused_attn = False
+            vars(module)["fused_attn"] = False
     return model
 
 
