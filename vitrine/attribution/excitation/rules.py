@@ -20,6 +20,7 @@ from vitrine.attribution.autograd.rules import (
 )
 from vitrine.attribution.excitation.attention import attention as attend
 from vitrine.attribution.excitation.constant_factors import ConstantFactors
+from vitrine.attribution.excitation.gate_choice import Attention, is_broadcast
 from vitrine.attribution.excitation.gates import EXPONENTIALS, RECIPROCALS, SOFTMAXES, GateMarks, constant
 from vitrine.attribution.excitation.linear_rules import (
     CONVOLUTIONS,
@@ -29,7 +30,7 @@ from vitrine.attribution.excitation.linear_rules import (
 )
 from vitrine.attribution.excitation.normalisations import normalise
 from vitrine.attribution.excitation.passing import Gate, activated, backward_below, extreme, gated, shifted
-from vitrine.attribution.excitation.products import BILINEAR, SUMMED, Attention, Products, is_broadcast
+from vitrine.attribution.excitation.products import BILINEAR, SUMMED, Products
 from vitrine.attribution.excitation.winning_probability import reciprocals
 from vitrine.core.options import checked
 
