@@ -103,6 +103,6 @@ class AttentionBackward:
         if self.scales is None:
             self.scales = reciprocals(weights @ values)
         mass = values * (weights.mT @ (mass * self.scales))
-        groups = values.shape[-3] // self.values.shape[-3] if self.scores.enable_gqa else 1
-        mass = mass.unflatten(-3, (-1, groups)).sum(dim=-3) if groups > 1 else mass
+        if self.scores.enable_gqa:  # the heads that read one value
+            mass = mass.view(*mass.shape[:-3], self.values.shape[-3], -1, *mass.shape[-2:]).sum(dim=-3)
         return (mass.sum_to_size(self.values.shape),)

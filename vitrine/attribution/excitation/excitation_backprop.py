@@ -13,9 +13,9 @@ from vitrine.attribution.autograd.backward import one_hot, vjps
 from vitrine.attribution.autograd.gradient_flow import check_gradient, differentiating
 from vitrine.attribution.autograd.interception import backward_of, walk
 from vitrine.attribution.base import Method
+from vitrine.attribution.excitation.gate_choice import Attention
 from vitrine.attribution.excitation.gates import ExcitationInterception, GateMarks
 from vitrine.attribution.excitation.linear_rules import NegativeActivations
-from vitrine.attribution.excitation.products import Attention
 from vitrine.attribution.excitation.rules import excitation_rules
 from vitrine.attribution.excitation.winning_probability import LinearBackward, reciprocals
 from vitrine.attribution.targets import Target

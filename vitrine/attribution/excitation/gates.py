@@ -17,10 +17,12 @@ from vitrine.attribution.autograd.rules import DROPOUTS, SELECTIONS, STRUCTURAL
 
 SOFTMAXES = words("softmax log_softmax softmin gumbel_softmax special_softmax special_log_softmax")
 
-EXPONENTIALS = words("exp exp2 expm1 rpow special_exp2 special_expm1 reciprocal rdiv rtruediv rsqrt")
-"""Elementwise functions that weights and scales are made of, and features are not."""
+EXPONENTIALS = words("exp exp2 expm1 special_exp2 special_expm1")
 
-GATES = SOFTMAXES | EXPONENTIALS | words("div pow float_power scaled_dot_product_attention")
+RECIPROCALS = words("reciprocal rdiv rtruediv rsqrt rpow")
+"""Elementwise functions of one value with a constant, which scales are made of, and features are not."""
+
+GATES = SOFTMAXES | EXPONENTIALS | RECIPROCALS | words("div pow float_power scaled_dot_product_attention")
 """Operators that may give constants; the last ones where features are in no operand but a gate's."""
 
 METHOD = "Excitation backprop"

@@ -81,11 +81,8 @@ def origin(x: Tensor | Node | None, *, whole: bool = False) -> Edge | None:
         x: the tensor, or the node whose first output it is.
         whole: whether what takes a part of a tensor counts as a node of its own.
     """
-    if isinstance(x, Tensor):
-        edge = get_gradient_edge(x)
-        node, number = edge.node, edge.output_nr
-    else:
-        node, number = x, 0
+    node: Node | None
+    node, number = get_gradient_edge(x)[:2] if isinstance(x, Tensor) else (x, 0)
     while node is not None:
         backward = backward_of(node)
         if not (isinstance(backward, Shift) or (backward is None and _rearranges(node, whole=whole))):

@@ -1,10 +1,9 @@
 """Rules of excitation backprop for products: of activations and weights, and of two activations, either of them a gate."""
 
 import itertools
-import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -12,12 +11,11 @@ from torch import Tensor
 from vitrine.attribution.autograd.calls import Call, carries, tensors_in, words
 from vitrine.attribution.autograd.interception import Rule, with_backward
 from vitrine.attribution.excitation.constant_factors import ConstantFactors
+from vitrine.attribution.excitation.gate_choice import Attention, features
 from vitrine.attribution.excitation.gates import GateMarks, constant
 from vitrine.attribution.excitation.linear_rules import LinearRules
-from vitrine.attribution.excitation.passing import Activation, Gate, backward_below, is_computed_from, shifted
+from vitrine.attribution.excitation.passing import shifted
 from vitrine.attribution.excitation.winning_probability import Linear, LinearBackward
-
-Attention = Literal["values", "shared"]
 
 BILINEAR = words("matmul rmatmul bmm mm spmm mv inner outer ger dot vdot tensordot einsum kron")
 """Operators of two tensors that are linear in each, by sums of products."""
@@ -60,7 +58,7 @@ class Products:
         a, b = call.argument(0, "input"), call.argument(1, "other")
         if not (carries(a) and carries(b)):
             return self.factors.scaled(call, *((a, b) if carries(a) else (b, a)))
-        value = self._value(a, b, is_elementwise=True)
+        value = features(a, b, self.attention, is_elementwise=True)
         if value is not None:
             return shifted(call, value)
         shapes = [a.shape, b.shape]
@@ -80,7 +78,7 @@ class Products:
             return self.linear.mean(call, operands[0])
         if call.name == "einsum" and len(operands) > 2:
             return self._by_pairs(call, operands)
-        return self.joined(call, *operands, _product(call)) if len(operands) == 2 else NotImplemented
+        return self.joined(call, operands[0], operands[1], _product(call)) if len(operands) == 2 else NotImplemented
 
     def _by_pairs(self, call: Call, operands: list[Tensor]) -> Any:
         """An einsum of more than two tensors, as one of the first two and then of what they give and the others."""
@@ -139,7 +137,7 @@ class Products:
         value = a if carries(a) else b
         by_gate = carries(a) and carries(b)
         if by_gate:
-            found = self._value(a, b, is_elementwise=False)
+            found = features(a, b, self.attention, is_elementwise=False)
             if found is None:
                 return self._shared(call, a, b, product)
             value = found
@@ -147,32 +145,16 @@ class Products:
         by_gate = by_gate or weight in self.marks
         return self.linear.product(call, value, weight, _by(product, is_first=value is a), by_gate=by_gate)
 
-    def _value(self, a: Tensor, b: Tensor, *, is_elementwise: bool) -> Tensor | None:
-        """Which of two activations is no gate; None if neither or both are."""
-        criteria: list[Callable[[Tensor, Tensor], bool]] = [_is_sigmoid]
-        if is_elementwise:
-            criteria.append(is_broadcast)
-        if self.attention == "values":
-            criteria += [is_computed_from, _is_activated, _is_beside_mixture]
-        for is_gate in criteria:
-            one, other = is_gate(a, b), is_gate(b, a)
-            if one != other:
-                return b if one else a
-        return None
-
     def _shared(self, call: Call, a: Tensor, b: Tensor, product: Product) -> Any:
-        copies, activations = [a.detach().clone(), b.detach().clone()], self.linear.activations
-        return with_backward(
-            call,
-            SharedBackward(
-                lambda: [
-                    LinearBackward(_by(product, is_first=is_first), activations(x), weight, by_gate=True)
-                    for x, weight, is_first in ((*copies, True), (*copies[::-1], False))
-                ]
-            ),
-            a,
-            b,
-        )
+        x, y, activations = a.detach().clone(), b.detach().clone(), self.linear.activations
+
+        def halves() -> Sequence[LinearBackward]:
+            return (
+                LinearBackward(_by(product, is_first=True), activations(x), y, by_gate=True),
+                LinearBackward(_by(product, is_first=False), activations(y), x, by_gate=True),
+            )
+
+        return with_backward(call, SharedBackward(halves), a, b)
 
 
 class SharedBackward:
@@ -193,30 +175,6 @@ class SharedBackward:
     def __call__(self, mass: Tensor) -> list[Tensor]:
         """The mass at the two operands from the mass at the output."""
         return [half.pass_on(mass / 2, None) for half in self.halves]
-
-
-def is_broadcast(x: Tensor, other: Tensor) -> bool:
-    """Whether of two tensors in an elementwise operator one is repeated to the size of the other, as a statistic is."""
-    size = torch.broadcast_shapes(x.shape, other.shape).numel()
-    return _distinct(x) < size == _distinct(other)
-
-
-def _distinct(x: Tensor) -> int:
-    """The number of elements, each counted once that `Tensor.expand` repeats."""
-    return math.prod(n for n, stride in zip(x.shape, x.stride(), strict=True) if stride != 0)
-
-
-def _is_sigmoid(x: Tensor, _other: Tensor) -> bool:
-    return isinstance(backward_below(x), Gate)
-
-
-def _is_activated(x: Tensor, _other: Tensor) -> bool:
-    return isinstance(backward_below(x, whole=True), Activation)
-
-
-def _is_beside_mixture(_x: Tensor, other: Tensor) -> bool:
-    """Whether the other tensor has values that a gate has mixed, which a query reads."""
-    return getattr(backward_below(other), "by_gate", False)
 
 
 def _by(product: Product, *, is_first: bool) -> Linear:

@@ -20,7 +20,8 @@ from vitrine.attribution.autograd.rules import (
 )
 from vitrine.attribution.excitation.attention import attention as attend
 from vitrine.attribution.excitation.constant_factors import ConstantFactors
-from vitrine.attribution.excitation.gates import EXPONENTIALS, SOFTMAXES, GateMarks, constant
+from vitrine.attribution.excitation.gate_choice import Attention, is_broadcast
+from vitrine.attribution.excitation.gates import EXPONENTIALS, RECIPROCALS, SOFTMAXES, GateMarks, constant
 from vitrine.attribution.excitation.linear_rules import (
     CONVOLUTIONS,
     TRANSPOSED_CONVOLUTIONS,
@@ -29,7 +30,7 @@ from vitrine.attribution.excitation.linear_rules import (
 )
 from vitrine.attribution.excitation.normalisations import normalise
 from vitrine.attribution.excitation.passing import Gate, activated, backward_below, extreme, gated, shifted
-from vitrine.attribution.excitation.products import BILINEAR, SUMMED, Attention, Products, is_broadcast
+from vitrine.attribution.excitation.products import BILINEAR, SUMMED, Products
 from vitrine.attribution.excitation.winning_probability import reciprocals
 from vitrine.core.options import checked
 
@@ -70,8 +71,8 @@ def _passing_rules(factors: ConstantFactors, attention: Attention) -> dict[str, 
         | dict.fromkeys(NORMALISATIONS, lambda call: normalise(call, factors))
         | dict.fromkeys(DROPOUTS, lambda call: shifted(call, call.operand))
         | dict.fromkeys(SIGMOIDS, gated)
-        | dict.fromkeys(SOFTMAXES, softmax)
-        | dict.fromkeys(EXPONENTIALS, constant)
+        | dict.fromkeys(SOFTMAXES | EXPONENTIALS, softmax)
+        | dict.fromkeys(RECIPROCALS, constant)
         | dict.fromkeys(("pow", "ipow", "float_power"), power)
         | dict.fromkeys(CASTS, cast)
         | {"glu": glu}

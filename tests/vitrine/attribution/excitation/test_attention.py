@@ -125,6 +125,11 @@ def by_batches(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return torch.bmm(logits.softmax(-1), v)[None]
 
 
+def packed(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    keys, values = torch.stack([k, v], dim=2).unbind(2)
+    return F.scaled_dot_product_attention(q, keys, values, attn_mask=ALLOWED)
+
+
 def rotated(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Both by the same angle, in the complex form, which changes no score."""
     angle = torch.polar(torch.ones(SIZE // 2), torch.arange(SIZE // 2) + 0.5)
@@ -154,9 +159,7 @@ SPELLINGS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     ),
     "transposed": lambda q, k, v: (v.mT @ scores(q, k).masked_fill(~ALLOWED, -math.inf).softmax(-1).mT).mT,
     "exponentials": by_exponentials,
-    "keys and values in a packed tensor": lambda q, k, v: F.scaled_dot_product_attention(
-        q, *torch.stack([k, v], dim=2).unbind(2), attn_mask=ALLOWED
-    ),
+    "keys and values in a packed tensor": packed,
     "products and a sum": lambda q, k, v: (
         scores(q, k).masked_fill(~ALLOWED, -math.inf).softmax(-1)[..., None] * v[..., None, :, :]
     ).sum(-2),
@@ -166,6 +169,16 @@ SPELLINGS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "rotary": rotated,
     "aten": lambda q, k, v: torch.ops.aten.scaled_dot_product_attention(q, k, v, ALLOWED),
 }
+
+
+def shared_maps(weights: Weights, x: Tensor, attend: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
+    """(K, N, D) maps of all outputs with ``attention="shared"``."""
+
+    def forward(images: Tensor) -> Tensor:
+        return weights(tokens(images), attend).flatten(1)
+
+    indices = torch.arange(forward(x).shape[1])[None]
+    return excitation_maps(forward, x, indices, contrastive=False, attention="shared")[0][0]
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
@@ -178,6 +191,8 @@ def test_attention_written_by_hand_is_the_fused_one(spelling: str) -> None:
         expected = all_maps(lambda images: weights(tokens(images), fused), x, treatment)
         actual = all_maps(lambda images: weights(tokens(images), by_hand), x, treatment)
         torch.testing.assert_close(actual, expected)
+    if by_hand is not rotated:  # complex numbers on the way of queries and keys
+        torch.testing.assert_close(shared_maps(weights, x, by_hand), shared_maps(weights, x, fused))
 
 
 @pytest.mark.parametrize("need_weights", [False, True])
@@ -215,17 +230,7 @@ def test_shared_attention_gives_a_half_to_queries_and_keys() -> None:
     for name, received in {"v": shares.sum(1), "q": at_products.sum(2), "k": at_products.sum(1)}.items():
         up, positive = weights.weights[name].clamp(min=0), tokens(x)[0].clamp(min=0)
         expected += positive * (quotient(received, (positive @ up.T).expand_as(received)) @ up)
-    indices = torch.arange(len(mass))[None]
-    spellings = [F.scaled_dot_product_attention, lambda q, k, v: scores(q, k).softmax(-1) @ v]
-    for attend in spellings:
-        maps, _ = excitation_maps(
-            lambda images, a=attend: weights(tokens(images), a).flatten(1),  # type: ignore[misc]
-            x,
-            indices,
-            contrastive=False,
-            attention="shared",
-        )
-        torch.testing.assert_close(maps[0], expected)
+    torch.testing.assert_close(shared_maps(weights, x, F.scaled_dot_product_attention), expected)
 
 
 def test_an_unknown_treatment_of_attention_is_named() -> None:

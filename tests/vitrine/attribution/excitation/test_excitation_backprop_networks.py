@@ -100,3 +100,46 @@ def test_contrastive_mass_of_a_network_is_what_both_kinds_leave() -> None:
     maps = ExcitationBackprop(model, contrastive=True).attribute(images, 3)
     assert maps.min() < 0 < maps.max()
     torch.testing.assert_close(maps.sum(), torch.tensor(0.0), atol=1e-5, rtol=0)
+
+
+TRANSFORMERS = {
+    "vit_small_patch14_reg4_dinov2": {"img_size": 28, "depth": 2},
+    "eva02_tiny_patch14_224": {"img_size": 28, "depth": 2},
+    "deit_tiny_distilled_patch16_224": {"img_size": 32, "depth": 2},
+    "vit_base_patch16_siglip_224": {"img_size": 32, "depth": 2, "embed_dim": 64, "num_heads": 4},
+    "cait_xxs24_224": {"img_size": 32, "depth": 2},
+    "xcit_nano_12_p16_224": {"img_size": 32, "depth": 2},
+    "convnextv2_atto": {},
+    "efficientvit_b0": {},
+}
+
+
+def unfused(model: nn.Module) -> nn.Module:
+    """A copy whose attention is written by hand, where it has both forms."""
+    model = copy.deepcopy(model)
+    for module in model.modules():
+        if hasattr(module, "fused_attn"):
+            vars(module)["fused_attn"] = False
+    return model
+
+
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_transformers_of_timm(name: str) -> None:
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    model = timm.create_model(name, num_classes=5, **TRANSFORMERS[name])
+    images = torch.randn(2, 3, *[TRANSFORMERS[name].get("img_size", 64)] * 2)
+    with torch.no_grad():
+        best = copy.deepcopy(model).eval()(images).topk(2).indices
+    for contrastive in (False, True):
+        with unchanged(model):
+            maps = ExcitationBackprop(model, contrastive=contrastive).attribute(images, best)
+        assert maps.isfinite().all()
+        assert maps.abs().sum() > 0
+        singly = [
+            ExcitationBackprop(unfused(model), contrastive=contrastive).attribute(images[i : i + 1], best[i : i + 1])
+            for i in (0, 1)
+        ]
+        torch.testing.assert_close(maps, torch.cat(singly), atol=1e-5, rtol=1e-3)
+        mass = maps.sum((-3, -2, -1))
+        assert contrastive or ((maps >= 0).all() and (mass[:, 0] > 0.01).all() and (mass < 1 + 1e-5).all())

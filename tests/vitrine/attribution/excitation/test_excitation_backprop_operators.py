@@ -130,8 +130,13 @@ def pooled_keys(layers: Layers, x: Tensor) -> Tensor:
 def rotary(layers: Layers, x: Tensor) -> Tensor:
     q, k, v = layers.heads(x)
     cosine, sine = torch.rand(2, PATCHES, SIZE // 2)
-    turned = (y * cosine + torch.cat([-y[..., 2:], y[..., :2]], dim=-1) * sine for y in (q, k))
-    return joined(F.scaled_dot_product_attention(*turned, v))
+    q, k = (y * cosine + torch.cat([-y[..., 2:], y[..., :2]], dim=-1) * sine for y in (q, k))
+    return joined(F.scaled_dot_product_attention(q, k, v))
+
+
+def grouped(layers: Layers, x: Tensor) -> Tensor:
+    q, k, v = layers.heads(x)
+    return joined(F.scaled_dot_product_attention(q, k[:, :1], v[:, :1], enable_gqa=True))
 
 
 def selective(layers: Layers, x: Tensor) -> Tensor:
@@ -160,9 +165,7 @@ def response(layers: Layers, x: Tensor) -> Tensor:
 BLOCKS: dict[str, Block] = {
     "fused attention": lambda m, x: joined(F.scaled_dot_product_attention(*m.heads(x))),
     "causal attention": lambda m, x: joined(F.scaled_dot_product_attention(*m.heads(x), is_causal=True)),
-    "grouped queries": lambda m, x: joined(
-        F.scaled_dot_product_attention(*(y[:, :n] for y, n in zip(m.heads(x), (2, 1, 1), strict=True)), enable_gqa=True)
-    ),
+    "grouped queries": grouped,
     "talking heads": attention_by_hand,
     "nn.MultiheadAttention": lambda m, x: m.attention(x, x, x)[0].abs(),
     "einsum": lambda m, x: torch.einsum("bij,bjd->bid", torch.einsum("bid,bjd->bij", x, x).softmax(-1), m.linear(x)),

@@ -205,6 +205,33 @@ def test_alpha_scales_the_second_operand() -> None:
     torch.testing.assert_close(maps.flatten(), torch.tensor([0.1, 0.9]))
 
 
+DIFFERENCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "-": lambda a, b: a - b,
+    "sub in place": lambda a, b: a.sub_(b),
+    "alpha": lambda a, b: torch.sub(2 * a, b, alpha=2),
+    "rsub": lambda a, b: torch.rsub(b, a),
+    "plus the negative": lambda a, b: torch.add(a, b, alpha=-1),
+}
+
+
+@pytest.mark.parametrize("name", DIFFERENCES)
+def test_a_difference_splits_by_what_makes_it_positive(name: str) -> None:
+    # a = 1, b = 1: branches 2 and −2; a = 1, b = 9: branches 2 and 6
+    for b, expected in [(1.0, [0.5, 0.5]), (9.0, [1.0, 0.0])]:
+        x = torch.tensor([1.0, b]).view(1, 1, 1, 2)
+        torch.testing.assert_close(all_maps(two_branches(DIFFERENCES[name]), x).flatten(), torch.tensor(expected))
+
+
+@pytest.mark.parametrize(
+    "center", [lambda x: x - x.mean(1, keepdim=True), lambda x: x.sub_(x.mean(1, keepdim=True).expand(x.shape))]
+)
+def test_a_mean_that_is_taken_off_gets_nothing(center: Function) -> None:
+    x = torch.rand(1, 2, 3, 3)
+    torch.testing.assert_close(
+        all_maps(lambda images: center(weighted(images)), x), torch.eye(9).repeat(2, 1).view(18, 3, 3)
+    )
+
+
 def test_a_broadcast_sum_keeps_its_mass() -> None:
     x = torch.rand(1, 2, 3, 3)
     maps = all_maps(lambda images: weighted(images) + weighted(images).mean((2, 3), keepdim=True), x)
