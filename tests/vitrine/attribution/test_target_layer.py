@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torchvision.models import VisionTransformer, get_model
 
 from vitrine.attribution.cam.grad_cam import GradCAM
-from vitrine.attribution.layouts import channels_first, channels_last, layout_of_map
 from vitrine.attribution.target_layer import target_layer
 from vitrine.backbones.guard import eval_guard
+from vitrine.backbones.map_layouts import channels_first, channels_last, layout_of_map
 
 
 @pytest.fixture(autouse=True)
