@@ -108,17 +108,22 @@ class LayerChoices:
         return list(ended)
 
     def tried(self, layer: str) -> LayerChoice | None:
-        """The choice of a layer, with the first pooling that makes vectors of it; None where it does not work."""
+        """The choice of a layer, with the first pooling that makes vectors of it which depend on the image; None if none."""
         for pooling in self.poolings:
             features = TappedFeatures(self.backbone, layer, pooling)
             try:
                 width = features.sizes(self.image_size).width
             except ValueError:
                 continue
-            return LayerChoice(layer, pooling) if self._is_drawn(features, width) else None
+            try:
+                if self._map(features, width).any():
+                    return LayerChoice(layer, pooling)
+            except (ValueError, RuntimeError):  # of the network, whatever the pooling
+                return None
         return None
 
-    def _is_drawn(self, features: TappedFeatures, width: int) -> bool:
+    def _map(self, features: TappedFeatures, width: int) -> Tensor:
+        """(1, 1, H, W) excitation backprop of a linear function of the features."""
         weight = noise((1, width), torch.empty(0))
 
         def head(images: Tensor) -> Tensor:
@@ -127,11 +132,8 @@ class LayerChoices:
         image = self._image()
         chosen = torch.zeros(1, 1, dtype=torch.int64, device=image.device)
         options: dict[str, Any] = {"negative_activations": self.negative_activations}
-        try:
-            maps, _ = excitation_maps(head, image, chosen, contrastive=self.contrastive, **options)
-        except (ValueError, RuntimeError):
-            return False
-        return bool(maps.isfinite().all())
+        maps, _ = excitation_maps(head, image, chosen, contrastive=self.contrastive, **options)
+        return maps
 
     def _image(self) -> Tensor:
         blank = blank_image(self.backbone.model, self.image_size)

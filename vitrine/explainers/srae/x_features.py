@@ -172,18 +172,29 @@ class XFeatureExplainer(Explainer):
         return OptionError("layer", self.options.layer, f"{works}: {str(error).rstrip('.')}")
 
     def check_drawable(self) -> None:
-        """Makes sure, by an image of noise, that x-features can be drawn, which a fit does not show.
+        """Makes sure, by images of noise, that Z depends on the image and x-features can be drawn, which a fit does not show.
 
         Raises:
-            OptionError: where they cannot, with the last layer up to which they could.
+            OptionError: where it is not so, with the last layer that works.
         """
         if not self.explained_classes:
             return
         blank = blank_image(self.backbone.model, self.options.image_size)
+        images = noise((2, *blank.shape[1:]), blank)
         try:
-            self.explain(noise(blank.shape, blank))
+            self._check_depends(images)
+            self.explain(images[:1])
         except ValueError as error:
             raise self._layer_refused(error, self._choices.last()) from error
+
+    def _check_depends(self, images: Tensor) -> None:
+        with torch.no_grad():
+            one, other = self.features(images)["features"]
+        if bool((one - other).abs().max() <= 1e-6 * one.abs().max()):
+            raise ValueError(
+                f"with pooling {self.options.pooling!r} its Z is the same for any image, as of a class token that has not"
+                " looked at patches yet"
+            )
 
     @abstractmethod
     def make_heads(self) -> XFeatureHeads:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.helpers.token_networks import SmallMixer
+from tests.helpers.token_networks import SmallMixer, timm_vit
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.options import OptionError
 from vitrine.explainers import SRAEExplainer, SRAEOptions
@@ -76,6 +76,15 @@ def test_a_layer_that_cannot_be_drawn_names_the_last_one_that_can() -> None:
     with pytest.raises(OptionError, match=told):
         explainer.check_drawable()
     SRAEExplainer(backbone, options("pairs.inner", "tokens")).check_drawable()
+
+
+def test_a_class_token_that_has_not_looked_at_patches_yet() -> None:
+    backbone = FrozenBackbone(timm_vit())
+    assert choices(timm_vit(), "cls").tried("norm_pre") == LayerChoice("norm_pre", "mean_tokens")
+    with pytest.raises(
+        OptionError, match="layer is 'norm_pre'; give '.*which works: with pooling 'cls' its Z is the same"
+    ):
+        SRAEExplainer(backbone, options("norm_pre", "cls")).check_drawable()
 
 
 def test_no_layer_can_be_drawn() -> None:
