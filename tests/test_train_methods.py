@@ -163,9 +163,10 @@ def test_what_the_srae_is_compared_with_runs(options: list[str], workplace: Path
     assert "first" in (folder / "report" / "index.html").read_text()
 
 
-VIT = {"img_size": 80, "patch_size": 16, "embed_dim": 24, "depth": 1, "num_heads": 2}
+VIT = {"img_size": 64, "patch_size": 16, "embed_dim": 24, "depth": 1, "num_heads": 2}
 TRANSFORMER = [
-    *(*QUICKSTART, *SMALL_SRAE, "--model.init_args.backbone.weights=null", "--model.init_args.backbone.num_classes=6"),
+    *("-c", "configs/quickstart.yaml", *SMALL, *SMALL_SRAE, *SMALL_IMAGES),
+    *("--model.init_args.backbone.weights=null", "--model.init_args.backbone.num_classes=6"),
     *("--model.init_args.backbone.name=timm:vit_tiny_patch16_224", f"--model.init_args.backbone.arguments={VIT}"),
     "--model.init_args.srae.layer=norm",
 ]
@@ -189,7 +190,7 @@ def test_x_features_of_a_transformers_tokens(options: list[str], workplace: Path
     assert (folder / "report" / "index.html").is_file()
     assert len((folder / "predictions" / "predictions.csv").read_text().splitlines()) == 1 + 4
     loaded = vitrine.load(folder / "explainer")
-    image = torch.rand(2, 3, 80, 80, generator=torch.Generator().manual_seed(0))
+    image = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     both, alone = loaded.explain(image, 1), loaded.explain(image[1:], 1)
     torch.testing.assert_close(alone.heatmaps[0], both.heatmaps[1], atol=1e-6, rtol=1e-4)
 
@@ -199,11 +200,11 @@ def test_what_a_transformer_does_not_take_is_refused_before_the_first_step(
 ) -> None:
     told = refusal(capsys, "fit", *TRANSFORMER, "--model.init_args.srae.pooling=positions")
     assert "model.init_args.srae.pooling is 'positions'; give 'cls', 'mean_tokens', 'tokens' or 'flatten'" in told
-    told = refusal(capsys, "fit", *TRANSFORMER, "--model.init_args.srae.image_size=64")
-    assert "model.init_args.srae.image_size is 64; give 80, which works" in told
-    size = "--data.init_args.preprocessing.size=64"
+    told = refusal(capsys, "fit", *TRANSFORMER, "--model.init_args.srae.image_size=80")
+    assert "model.init_args.srae.image_size is 80; give 64, which works" in told
+    size = "--data.init_args.preprocessing.size=48"
     told = refusal(capsys, "fit", *TRANSFORMER, "--model.init_args.srae.pooling=cls", size)
-    assert "data.init_args.preprocessing.size is 64; give 80, which works" in told
+    assert "data.init_args.preprocessing.size is 48; give 64, which works" in told
 
 
 SELECTION = ["-c", "configs/quickstart.yaml", "--model=SelectedFeaturesModule", *SMALL]
