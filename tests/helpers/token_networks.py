@@ -53,9 +53,9 @@ class Pairs(nn.Module):
 
 
 class SmallMixer(nn.Module):
-    """Tokens (B, 16, 8) of patches alone, without attention: a linear layer mixes them; sorting gets no rule of EBP."""
+    """Tokens (B, 16, 8) of patches alone, without attention: linear layers alone. Excitation backprop has no rule for a running sum."""
 
-    def __init__(self, *, sorts: bool = False) -> None:
+    def __init__(self, *, sums: bool = False) -> None:
         super().__init__()
         self.patches = nn.Conv2d(3, 8, 8, 8)
         self.flat = nn.Flatten(2)
@@ -64,13 +64,15 @@ class SmallMixer(nn.Module):
         self.pairs = Pairs(8)
         self.head = nn.Linear(8, 3)
         self.unused = nn.Linear(8, 3)
-        self.sorts = sorts
+        self.windows = nn.Identity()
+        self.sums = sums
         self.late = nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits."""
         tokens = self.tokens(self.flat(self.patches(images)).transpose(1, 2))
         mixed = self.mixing(tokens) + self.pairs(tokens)[1]
-        mixed = mixed.cumsum(dim=1) if self.sorts else mixed
+        mixed = self.windows(mixed.reshape(-1, 4, 8)).reshape(mixed.shape)
+        mixed = mixed.cumsum(dim=1) if self.sums else mixed
         logits: Tensor = self.head(self.late(mixed).mean(dim=1))
         return logits

@@ -135,6 +135,11 @@ class TappedFeatures(nn.Module):
         """(B, D) or, over places, (B, P, D); None where the pooling does not make vectors of the layer's output."""
         if activation.ndim == 3 and self._has_tokens_first(activation, images):
             activation = activation.transpose(0, 1)
+        if activation.ndim < 2 or len(activation) != len(images):
+            raise ValueError(
+                f"Layer {self.layer!r} gives {tuple(activation.shape)} for {len(images)} images, of which none has a part of"
+                " its own; choose a layer that gives (B, …)."
+            )
 
         def kinds() -> TokenKinds:
             key = tuple(images.shape[2:])

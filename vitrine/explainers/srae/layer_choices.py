@@ -61,20 +61,27 @@ class LayerChoices:
         self.negative_activations: NegativeActivations = negative_activations
 
     def nearest(self, layer: str) -> LayerChoice | None:
-        """A layer that works instead of one that does not exist or gives no tensor.
+        """A layer that works instead of one that does not.
 
-        The last ones within it and those of near names are tried first, then `last`.
+        Tried first are the last ones within it, those that contain it and those that run before it, or those of near names
+        where there is no such layer; then `last`.
         """
         names = self.layers()
         within = [name for name in reversed(names) if name.startswith(f"{layer}.")][:NEAR]
-        near = near_names(layer, names, NEAR)
-        return next(filter(None, map(self.tried, dict.fromkeys([*within, *near]))), None) or self.last()
+        if layer in names:
+            parts = layer.split(".")
+            around = [name for name in names if layer.startswith(f"{name}.") and len(parts) - name.count(".") == 2]
+            before = [name for name in reversed(names[: names.index(layer)]) if not name.startswith(f"{layer}.")]
+            near = [*around, *before[:NEAR]]
+        else:
+            near = [*within, *near_names(layer, names, NEAR)]
+        return next(filter(None, map(self.tried, dict.fromkeys(near))), None) or self.last()
 
     def last(self) -> LayerChoice | None:
         """The last layer, in the order in which they run, up to which the network can be drawn; None if there is none.
 
         Found by halving, as what is refused on the way to a layer is refused on the way to all later ones. A layer that is a
-        part of a block which cannot be drawn is only taken if there is no other.
+        part of a block which cannot be drawn is only taken if there is no other, and so is the one that gives the classes.
         """
         names = self.layers()
         low, high = 0, len(names)
@@ -83,7 +90,11 @@ class LayerChoices:
             low, high = (middle + 1, high) if self.tried(names[middle]) else (low, middle)
         drawn, refused = names[:low], set(names[low:])
         whole = [name for name in reversed(drawn) if not refused & set(self._blocks_around(name))]
-        return next(filter(None, map(self.tried, [*whole[:NEAR], *drawn[-1:]])), None)
+        weighted = [
+            name for name in names if isinstance(self.backbone.model.get_submodule(name), nn.Linear | nn.Conv2d)
+        ]
+        below = [name for name in whole if name not in weighted[-1:]]
+        return next(filter(None, map(self.tried, [*below[:NEAR], *drawn[:-2:-1]])), None)
 
     def layers(self) -> list[str]:
         """The layers that give a tensor which depends on the image, by their last call, in order."""

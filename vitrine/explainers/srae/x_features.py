@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from vitrine.attribution.autograd.backward import noise
+from vitrine.attribution.autograd.gradient_flow import differentiating
 from vitrine.attribution.excitation.excitation_backprop import ExcitationBackprop, excitation_maps
 from vitrine.attribution.excitation.linear_rules import NegativeActivations
 from vitrine.backbones.features import FeatureSizes, TappedFeatures
@@ -172,28 +173,32 @@ class XFeatureExplainer(Explainer):
         return OptionError("layer", self.options.layer, f"{works}: {str(error).rstrip('.')}")
 
     def check_drawable(self) -> None:
-        """Makes sure, by images of noise, that Z depends on the image and x-features can be drawn, which a fit does not show.
+        """Makes sure, by an image of noise, that Z depends on it and x-features can be drawn, which a fit does not show.
 
         Raises:
-            OptionError: where it is not so, with the last layer that works.
+            OptionError: where it is not so, with a layer that works.
         """
         if not self.explained_classes:
             return
         blank = blank_image(self.backbone.model, self.options.image_size)
-        images = noise((2, *blank.shape[1:]), blank)
+        image = noise(blank.shape, blank)
         try:
-            self._check_depends(images)
-            self.explain(images[:1])
+            self._check_depends(image)
+            self.explain(image)
         except ValueError as error:
-            raise self._layer_refused(error, self._choices.last()) from error
+            raise self._layer_refused(error, self._choices.nearest(self.options.layer)) from error
 
-    def _check_depends(self, images: Tensor) -> None:
-        with torch.no_grad():
-            one, other = self.features(images)["features"]
-        if bool((one - other).abs().max() <= 1e-6 * one.abs().max()):
+    def _check_depends(self, image: Tensor) -> None:
+        with torch.inference_mode(mode=False), differentiating(self.backbone.model):
+            pixels = image.clone().requires_grad_()
+            features = self.features(pixels)["features"]
+        cotangent = noise(features.shape, features)
+        is_graph = features.requires_grad
+        (vjp,) = torch.autograd.grad(features, pixels, cotangent, allow_unused=True) if is_graph else (None,)
+        if vjp is None or not bool(vjp.any()):
             raise ValueError(
-                f"with pooling {self.options.pooling!r} its Z is the same for any image, as of a class token that has not"
-                " looked at patches yet"
+                f"with pooling {self.options.pooling!r} its Z is the same for any image, as that of a class token which has"
+                " not looked at patches yet"
             )
 
     @abstractmethod

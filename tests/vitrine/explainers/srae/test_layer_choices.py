@@ -20,7 +20,7 @@ def options(layer: str, pooling: str = "mean_tokens") -> SRAEOptions:
 
 
 def test_layers_by_their_last_call() -> None:
-    names = ["patches", "flat", "tokens", "mixing.0", "mixing.1", "mixing", "pairs.inner", "late", "head"]
+    names = ["patches", "flat", "tokens", "mixing.0", "mixing.1", "mixing", "pairs.inner", "windows", "late", "head"]
     assert choices(SmallMixer()).layers() == names
 
 
@@ -30,12 +30,13 @@ def test_a_pooling_that_suits_the_layer_takes_the_place_of_one_that_does_not() -
     assert mixer.tried("patches") == LayerChoice("patches", "average")
     assert mixer.tried("head") == LayerChoice("head", "cls")
     assert mixer.tried("pairs") is None
-    assert choices(SmallMixer(sorts=True)).tried("late") is None
+    assert choices(SmallMixer(sums=True)).tried("late") is None
 
 
 def test_the_last_layer_that_can_be_drawn() -> None:
-    assert choices(SmallMixer(sorts=True)).last() == LayerChoice("pairs.inner", "mean_tokens")
-    assert choices(SmallMixer()).last() == LayerChoice("head", "mean_tokens")
+    assert choices(SmallMixer(sums=True)).last() == LayerChoice("pairs.inner", "mean_tokens")
+    assert choices(SmallMixer()).last() == LayerChoice("late", "mean_tokens")
+    assert choices(nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 2)), "none").last() == LayerChoice("0", "none")
 
 
 def test_a_part_of_a_block_that_cannot_be_drawn_is_not_named() -> None:
@@ -58,6 +59,7 @@ def test_a_part_of_a_block_that_cannot_be_drawn_is_not_named() -> None:
         ("mixin", "has no layer 'mixin'; near names", "mixing"),
         ("pairs", "gives a tuple, not a tensor", "pairs.inner"),
         ("unused", "gave no output", None),
+        ("windows", r"gives \(4, 4, 8\) for 1 images", "mixing"),
     ],
 )
 def test_a_layer_without_a_tensor_names_one_that_works(layer: str, told: str, works: str | None) -> None:
@@ -70,7 +72,7 @@ def test_a_layer_without_a_tensor_names_one_that_works(layer: str, told: str, wo
 
 
 def test_a_layer_that_cannot_be_drawn_names_the_last_one_that_can() -> None:
-    backbone = FrozenBackbone(SmallMixer(sorts=True))
+    backbone = FrozenBackbone(SmallMixer(sums=True))
     explainer = SRAEExplainer(backbone, options("late", "tokens"))
     told = "layer is 'late'; give 'pairs.inner', which works: Excitation backprop has no rule for .*cumsum"
     with pytest.raises(OptionError, match=told):
