@@ -78,7 +78,7 @@ def test_heads_over_places_need_images_of_one_size(pooling: str) -> None:
 
 def test_what_cannot_be_drawn_is_refused_before_a_fit() -> None:
     with pytest.raises(OptionError, match=r"model.init_args.srae.layer is 'late'; give 'pairs.inner', which works"):
-        check_drawable(explainer(SmallMixer(sums=True), "late", "tokens"), "model.init_args.srae")
+        check_drawable(explainer(SmallMixer(opaque=True), "late", "tokens"), "model.init_args.srae")
     check_drawable(explainer(SmallMixer(), "late", "tokens"), "model.init_args.srae")
     check_drawable(nn.Module(), "model.init_args.any")  # type: ignore[arg-type]  # another explainer
 
