@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitrine.attribution.autograd.backward import noise
+from vitrine.attribution.autograd.gradient_flow import differentiating
 from vitrine.attribution.excitation.excitation_backprop import excitation_maps
 from vitrine.attribution.excitation.linear_rules import NegativeActivations
 from vitrine.backbones.checkpointing import without_checkpointing
@@ -124,12 +125,12 @@ class LayerChoices:
             features = TappedFeatures(self.backbone, layer, pooling)
             try:
                 width = features.sizes(self.image_size).width
+                check_depends(features, self._image())
             except ValueError:
                 continue
-            try:
-                if self._map(features, width).any():
-                    return LayerChoice(layer, pooling)
-            except (ValueError, RuntimeError):  # of the network, whatever the pooling
+            try:  # an error is one of the network, whatever the pooling
+                return LayerChoice(layer, pooling) if self._map(features, width).isfinite().all() else None
+            except (ValueError, RuntimeError):
                 return None
         return None
 
@@ -157,3 +158,23 @@ class LayerChoices:
             if not isinstance(self.backbone.model.get_submodule(outer), nn.Sequential | nn.ModuleList):
                 yield outer
             outer = outer.rpartition(".")[0]
+
+
+def check_depends(features: TappedFeatures, image: Tensor) -> None:
+    """Makes sure that features depend on the image, which a class token that has not looked at patches yet does not.
+
+    Args:
+        features: of a layer.
+        image: (1, C, H, W).
+
+    Raises:
+        ValueError: where no gradient leads from them to the image.
+    """
+    with torch.inference_mode(mode=False), differentiating(features.backbone.model):
+        pixels = image.clone().requires_grad_()
+        vectors = features(pixels)["features"]
+    vjp = None
+    if vectors.requires_grad:
+        (vjp,) = torch.autograd.grad(vectors, pixels, noise(vectors.shape, vectors), allow_unused=True)
+    if vjp is None or not bool(vjp.any()):
+        raise ValueError(f"With pooling {features.pooling!r} layer {features.layer!r} gives the same for any image.")

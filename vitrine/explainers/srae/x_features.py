@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from vitrine.attribution.autograd.backward import noise
-from vitrine.attribution.autograd.gradient_flow import differentiating
 from vitrine.attribution.excitation.excitation_backprop import ExcitationBackprop, excitation_maps
 from vitrine.attribution.excitation.linear_rules import NegativeActivations
 from vitrine.backbones.features import FeatureSizes, TappedFeatures
@@ -22,7 +21,7 @@ from vitrine.core.explanation import Explanation
 from vitrine.core.options import Count, CountOrZero, OptionError, Options
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers.base import Explainer, Target, target_classes
-from vitrine.explainers.srae.layer_choices import LayerChoice, LayerChoices
+from vitrine.explainers.srae.layer_choices import LayerChoice, LayerChoices, check_depends
 
 
 @dataclass(frozen=True)
@@ -183,23 +182,10 @@ class XFeatureExplainer(Explainer):
         blank = blank_image(self.backbone.model, self.options.image_size)
         image = noise(blank.shape, blank)
         try:
-            self._check_depends(image)
+            check_depends(self.features, image)
             self.explain(image)
         except ValueError as error:
             raise self._layer_refused(error, self._choices.nearest(self.options.layer)) from error
-
-    def _check_depends(self, image: Tensor) -> None:
-        with torch.inference_mode(mode=False), differentiating(self.backbone.model):
-            pixels = image.clone().requires_grad_()
-            features = self.features(pixels)["features"]
-        cotangent = noise(features.shape, features)
-        is_graph = features.requires_grad
-        (vjp,) = torch.autograd.grad(features, pixels, cotangent, allow_unused=True) if is_graph else (None,)
-        if vjp is None or not bool(vjp.any()):
-            raise ValueError(
-                f"with pooling {self.options.pooling!r} its Z is the same for any image, as that of a class token which has"
-                " not looked at patches yet"
-            )
 
     @abstractmethod
     def make_heads(self) -> XFeatureHeads:

@@ -84,7 +84,8 @@ def test_a_class_token_that_has_not_looked_at_patches_yet() -> None:
     backbone = FrozenBackbone(timm_vit())
     assert choices(timm_vit(), "cls").tried("norm_pre") == LayerChoice("norm_pre", "mean_tokens")
     with pytest.raises(
-        OptionError, match=r"layer is 'norm_pre'; give '.*which works: with pooling 'cls' its Z is the same"
+        OptionError,
+        match=r"layer is 'norm_pre'; give '.*which works: With pooling 'cls' layer 'norm_pre' gives the same for any image",
     ):
         SRAEExplainer(backbone, options("norm_pre", "cls")).check_drawable()
 
