@@ -59,7 +59,7 @@ def test_a_part_of_a_block_that_cannot_be_drawn_is_not_named() -> None:
         ("mixin", "has no layer 'mixin'; near names", "mixing"),
         ("pairs", "gives a tuple, not a tensor", "pairs.inner"),
         ("unused", "gave no output", None),
-        ("windows", r"gives \(4, 4, 8\) for 1 images", "pairs.inner"),
+        ("windows", r"gives \(4, 4, 8\) for a batch of 1", "pairs.inner"),
     ],
 )
 def test_a_layer_without_a_tensor_names_one_that_works(layer: str, told: str, works: str | None) -> None:
