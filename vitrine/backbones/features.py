@@ -137,8 +137,8 @@ class TappedFeatures(nn.Module):
             activation = activation.transpose(0, 1)
         if activation.ndim < 2 or len(activation) != len(images):
             raise ValueError(
-                f"Layer {self.layer!r} gives {tuple(activation.shape)} for a batch of {len(images)}; choose a layer that gives"
-                " (B, …) for B images."
+                f"Layer {self.layer!r} gives {tuple(activation.shape)} for a batch of {len(images)}; choose a layer that"
+                " gives (B, …) for B images."
             )
 
         def kinds() -> TokenKinds:
