@@ -5,10 +5,15 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+from vitrine.backbones.checkpointing import without_checkpointing
 from vitrine.backbones.frozen import BackboneOutput, FrozenBackbone
+from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.image_sizes import SIZE_ERRORS, blank_image, refusal_of_size, working_size
+from vitrine.backbones.outputs import class_logits
 from vitrine.backbones.pooling import OVER_PLACES, POOLINGS, pooled
+from vitrine.backbones.taps import resolve_layer
 from vitrine.backbones.token_kinds import TokenKinds, token_kinds
 from vitrine.core.batch import Features
 from vitrine.core.options import OptionError
@@ -94,6 +99,34 @@ class TappedFeatures(nn.Module):
         if tuple(images.shape[2:]) not in self._seen_sizes:
             with torch.no_grad():
                 self(images[:1])
+
+    def is_read(self, image: Tensor) -> bool:
+        """Whether the logits depend on what the pooling takes of the layer's output, as far as gradients tell.
+
+        In the last layer of a transformer with a class token they do not depend on patch tokens any more. Where no gradient
+        leads to the layer at all, as from a classifier of zeros, nothing is known, and it counts as read.
+
+        Args:
+            image: (1, C, H, W).
+        """
+        model = self.backbone.model
+        edges: list[GradientEdge] = []
+
+        def keep(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+            if output.requires_grad:
+                edges.append(get_gradient_edge(output))
+
+        with eval_guard(model), torch.inference_mode(mode=False), torch.enable_grad(), without_checkpointing():
+            handle = model.get_submodule(resolve_layer(model, self.layer)).register_forward_hook(keep)
+            try:
+                logits = class_logits(model(image.clone().requires_grad_().clone()), 1)
+            finally:
+                handle.remove()
+            if not edges or not logits.requires_grad:
+                return True
+            (gradient,) = torch.autograd.grad(logits.sum(), edges[-1], allow_unused=True)
+        taken = None if gradient is None else self._pooled(gradient.abs(), image, self.pooling)
+        return taken is None or not gradient.any() or bool(taken.any())
 
     def sizes(self, image_size: int) -> FeatureSizes:
         """Found by one pass over a blank image of image_size × image_size pixels.

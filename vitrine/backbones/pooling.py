@@ -15,7 +15,7 @@ OVER_PLACES = frozenset({"positions", "tokens"})
 """Poolings that keep a vector for each place."""
 
 
-def pooled(activation: Tensor, pooling: Pooling, size: torch.Size, kinds: Callable[[], TokenKinds]) -> Tensor | None:
+def pooled(activation: Tensor, pooling: str, size: torch.Size, kinds: Callable[[], TokenKinds]) -> Tensor | None:
     """(B, D) vectors, or (B, P, D) for poolings over places.
 
     Of vectors (B, D) every pooling gives them as they are. Maps are (B, C, h, w) or (B, h, w, C).
@@ -40,7 +40,7 @@ def pooled(activation: Tensor, pooling: Pooling, size: torch.Size, kinds: Callab
     return _of_tokens(activation, pooling, kinds) if activation.ndim == 3 else None
 
 
-def _of_map(activation: Tensor, pooling: Pooling, size: torch.Size) -> Tensor | None:
+def _of_map(activation: Tensor, pooling: str, size: torch.Size) -> Tensor | None:
     # Four dimensions of other proportions than the image's are read as (B, C, h, w).
     maps = (layout_of_map(activation.shape, size) or channels_first)(activation)
     if pooling in OVER_PLACES:
@@ -48,7 +48,7 @@ def _of_map(activation: Tensor, pooling: Pooling, size: torch.Size) -> Tensor | 
     return maps.mean(dim=(2, 3)) if pooling in {"average", "mean_tokens"} else None
 
 
-def _of_tokens(activation: Tensor, pooling: Pooling, kinds: Callable[[], TokenKinds]) -> Tensor | None:
+def _of_tokens(activation: Tensor, pooling: str, kinds: Callable[[], TokenKinds]) -> Tensor | None:
     if pooling not in {"cls", "mean_tokens", "tokens"} or activation.shape[1] < 2:
         return activation[:, 0] if pooling in {"cls", "mean_tokens"} else None
     patches, class_token = kinds()

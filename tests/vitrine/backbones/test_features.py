@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.helpers.token_networks import TokensFirst, timm_vit
+from tests.helpers.token_networks import TokensFirst, timm_vit, torchvision_vit
 from vitrine.backbones.features import TappedFeatures
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.options import OptionError
@@ -158,3 +158,26 @@ def test_wrong_options(backbone: FrozenBackbone) -> None:
         TappedFeatures(backbone, "map").sizes(0)
     with pytest.raises(ValueError, match="takes no images of image_size 2"):
         TappedFeatures(backbone, "map").sizes(2)
+
+
+@pytest.mark.parametrize(
+    ("options", "layer", "pooling", "is_read"),
+    [
+        ({}, "norm", "cls", True),
+        ({}, "norm", "tokens", False),
+        ({}, "blocks.1", "mean_tokens", False),
+        ({}, "blocks.0", "mean_tokens", True),
+        ({}, "norm", "flatten", True),
+        ({"global_pool": "avg"}, "norm", "tokens", True),
+        ({"num_classes": 0}, "norm", "tokens", False),
+    ],
+)
+def test_whether_logits_depend_on_what_is_taken(
+    options: dict[str, Any], layer: str, pooling: str, is_read: bool
+) -> None:
+    features = TappedFeatures(FrozenBackbone(timm_vit(**options)), layer, pooling)
+    assert features.is_read(torch.rand(1, 3, 32, 32)) is is_read
+
+
+def test_a_classifier_of_zeros_tells_nothing_of_what_is_read() -> None:
+    assert TappedFeatures(FrozenBackbone(torchvision_vit()), "encoder.ln", "tokens").is_read(torch.rand(1, 3, 32, 32))

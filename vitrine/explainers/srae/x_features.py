@@ -1,5 +1,6 @@
 """Explainers by x-features: heads that squeeze one vector Z into a few x-features a class, drawn by excitation backprop."""
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -176,6 +177,9 @@ class XFeatureExplainer(Explainer):
 
         Raises:
             OptionError: where it is not so, with a layer that works.
+            ValueError: where the heads are to blame and not the layer.
+
+        Warns where the logits do not depend on Z.
         """
         if not self.explained_classes:
             return
@@ -185,7 +189,15 @@ class XFeatureExplainer(Explainer):
             check_depends(self.features, image)
             self.explain(image)
         except ValueError as error:
+            if self._choices.tried(self.options.layer) == (self.options.layer, self.options.pooling):
+                raise  # the heads are to blame
             raise self._layer_refused(error, self._choices.nearest(self.options.layer)) from error
+        if not self.features.is_read(image):
+            warnings.warn(
+                f"The logits do not depend on what pooling {self.options.pooling!r} takes of layer {self.options.layer!r}, such as"
+                " patch tokens after the class token last looked at them; take an earlier layer, or pooling 'cls'.",
+                stacklevel=2,
+            )
 
     @abstractmethod
     def make_heads(self) -> XFeatureHeads:

@@ -103,3 +103,17 @@ def test_no_layer_can_be_drawn() -> None:
     assert choices(model).last() is None
     with pytest.raises(OptionError, match="layer is 'head'; give a layer of another network"):
         SRAEExplainer(FrozenBackbone(model), options("head")).check_drawable()
+
+
+def test_heads_that_cannot_be_drawn_are_not_put_down_to_the_layer() -> None:
+    explainer = SRAEExplainer(FrozenBackbone(SmallMixer()), options("late"))
+    explainer.heads.double()
+    with pytest.raises(ValueError, match="same dtype") as caught:
+        explainer.check_drawable()
+    assert not isinstance(caught.value, OptionError)
+
+
+def test_tokens_that_the_logits_do_not_depend_on_are_told_of() -> None:
+    explainer = SRAEExplainer(FrozenBackbone(timm_vit()), options("norm", "mean_tokens"))
+    with pytest.warns(UserWarning, match="logits do not depend on what pooling 'mean_tokens' takes of layer 'norm'"):
+        explainer.check_drawable()
