@@ -194,8 +194,8 @@ class XFeatureExplainer(Explainer):
             raise self._layer_refused(error, self._choices.nearest(self.options.layer)) from error
         if not self.features.is_read(image):
             warnings.warn(
-                f"The logits do not depend on what pooling {self.options.pooling!r} takes of layer {self.options.layer!r}, such"
-                " as patch tokens after the class token last looked at them; take an earlier layer, or pooling 'cls'.",
+                f"The logits do not depend on what pooling {self.options.pooling!r} takes of layer {self.options.layer!r},"
+                " such as patch tokens after the class token last looked at them; take an earlier layer, or pooling 'cls'.",
                 stacklevel=2,
             )
 
