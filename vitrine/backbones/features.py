@@ -10,7 +10,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from vitrine.backbones.checkpointing import without_checkpointing
 from vitrine.backbones.frozen import BackboneOutput, FrozenBackbone
 from vitrine.backbones.guard import eval_guard
-from vitrine.backbones.image_sizes import SIZE_ERRORS, blank_image, refusal_of_size, working_size
+from vitrine.backbones.image_sizes import SIZE_ERRORS, blank_image, check_size
 from vitrine.backbones.outputs import class_logits
 from vitrine.backbones.pooling import OVER_PLACES, POOLINGS, pooled
 from vitrine.backbones.taps import resolve_layer
@@ -149,19 +149,12 @@ class TappedFeatures(nn.Module):
         return FeatureSizes(vectors.flatten(1).shape[1], output.logits.shape[1], positions)
 
     def _run(self, blank: Tensor) -> BackboneOutput:
-        side = blank.shape[-1]
         try:
             with torch.no_grad():
                 output: BackboneOutput = self.backbone(blank, taps=[self.layer])
-        except SIZE_ERRORS as error:
-            reason = refusal_of_size(self.backbone, side)
-            if reason is None:  # the size is not to blame
-                raise
-            told = (str(reason).strip().splitlines() or [type(reason).__name__])[0].rstrip(".")
-            works = working_size(self.backbone)
-            wanted = "the side of images that the backbone takes" if works is None else f"{works}, which works"
-            wanted = f"{wanted}: the backbone takes no images of image_size {side} pixels ({told})"
-            raise OptionError("image_size", side, wanted) from error
+        except SIZE_ERRORS:
+            check_size(self.backbone, blank.shape[-1])
+            raise  # the size is not to blame
         return output
 
     def _pooled(self, activation: Tensor, images: Tensor, pooling: str) -> Tensor | None:

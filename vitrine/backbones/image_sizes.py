@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from vitrine.backbones.classifier_layer import input_channels
 from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.core.options import OptionError
 
 USUAL = (224, 256, 384, 288, 299, 320, 336, 448, 512, 518, 192, 128, 112, 96, 64, 80, 48, 32, 28, 16)
 """Sides of images in pixels that networks are made for."""
@@ -38,6 +39,22 @@ def refusal_of_size(backbone: FrozenBackbone, side: int) -> Exception | None:
     except SIZE_ERRORS as error:
         return error
     return None
+
+
+def check_size(backbone: FrozenBackbone, side: int) -> None:
+    """Makes sure that a network takes images of side × side pixels.
+
+    Raises:
+        OptionError: of ``image_size`` where it does not, with a size that it takes.
+    """
+    reason = refusal_of_size(backbone, side)
+    if reason is None:
+        return
+    told = (str(reason).strip().splitlines() or [type(reason).__name__])[0].rstrip(".")
+    works = working_size(backbone)
+    wanted = "the side of images that the backbone takes" if works is None else f"{works}, which works"
+    wanted = f"{wanted}: the backbone takes no images of image_size {side} pixels ({told})"
+    raise OptionError("image_size", side, wanted) from reason
 
 
 def working_size(backbone: FrozenBackbone) -> int | None:
