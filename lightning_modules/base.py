@@ -21,7 +21,7 @@ from lightning_modules.data_classes import (
     matched,
     translation_of,
 )
-from lightning_modules.heads import check_image_size, meaning_of, take_over_heads
+from lightning_modules.heads import check_drawable, check_image_size, meaning_of, take_over_heads
 from lightning_modules.metric_states import computed, was_updated
 from lightning_modules.optimization import RANGES, RENAMED_OPTIMIZATION, CosineToZero, check_optimizer
 from lightning_modules.resumable import ResumableModule
@@ -162,6 +162,8 @@ class ExplainerModule(ResumableModule):
         super().setup(stage)
         if self.data is not None:
             self._take_over_data(self.data, stage)
+        if stage != "validate":  # which draws nothing
+            check_drawable(self.explainer, f"model.init_args.{option_path(type(self), 'layer').rpartition('.')[0]}")
         if stage != "predict":
             self._read_names(fitting=stage == "fit")
 

@@ -1,11 +1,14 @@
 """Checks that saved heads, options and data go together."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from vitrine.backbones.pooling import OVER_PLACES
+from vitrine.core.options import OptionError
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers import Explainer
 from vitrine.explainers.config_file import read_config, read_heads
@@ -65,17 +68,48 @@ def first_difference(state: Mapping[str, Any], saved: Mapping[str, Any]) -> str:
 
 
 def check_image_size(explainer: Explainer, preprocessing: Preprocessing, key: str) -> None:
-    """Raises ValueError where heads were made for other positions of the layer than the data set's images have.
+    """Raises ValueError where the data set's images have a size for which the heads, or the backbone, were not made.
 
     Args:
         explainer: whose image size it is.
         preprocessing: of the data set.
         key: of the explainer's option, as a configuration has it.
     """
-    if not isinstance(explainer, XFeatureExplainer) or explainer.features.pooling not in {"flatten", "positions"}:
+    if not isinstance(explainer, XFeatureExplainer) or explainer.options.image_size == preprocessing.size:
         return
-    if explainer.options.image_size != preprocessing.size:
+    own = "data.init_args.preprocessing.size"
+    if explainer.features.pooling in {"flatten", *OVER_PLACES}:
         raise ValueError(
             f"pooling {explainer.features.pooling} needs images of one size: model.init_args.{key} is"
-            f" {explainer.options.image_size}, data.init_args.preprocessing.size is {preprocessing.size}; give the same."
+            f" {explainer.options.image_size}, {own} is {preprocessing.size}; give the same."
         )
+    try:
+        explainer.features.sizes(preprocessing.size)
+    except OptionError as error:
+        name = own if error.name == "image_size" else f"{own}: {error.name}"
+        raise OptionError(name, error.value, error.wanted) from error
+
+
+@contextmanager
+def options_located(key: str) -> Iterator[None]:
+    """Within it, options that are refused are named as a configuration has them.
+
+    Args:
+        key: of the options that the explainer takes, such as ``model.init_args.srae``.
+    """
+    try:
+        yield
+    except OptionError as error:
+        raise OptionError(f"{key}.{error.name}", error.value, error.wanted) from error
+
+
+def check_drawable(explainer: Explainer, key: str) -> None:
+    """Raises ValueError before a fit where what it gives could not be drawn.
+
+    Args:
+        explainer: which is fitted.
+        key: of its options, see `options_located`.
+    """
+    if isinstance(explainer, XFeatureExplainer):
+        with options_located(key):
+            explainer.check_drawable()

@@ -9,6 +9,7 @@ from torch import nn
 from typing_extensions import override
 
 from lightning_modules.base import ExplainerModule, faithfulness_metrics
+from lightning_modules.heads import options_located
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch
@@ -48,7 +49,9 @@ class SelectedFeaturesModule(ExplainerModule):
         options = XFeatureOptions.from_dict({f.name: getattr(srae, f.name) for f in fields(XFeatureOptions)})
         if selection.kind == "logit":
             options = replace(options, num_features=1)
-        explainer = SelectedFeaturesExplainer(FrozenBackbone.from_options(backbone), options)
+        network = FrozenBackbone.from_options(backbone)
+        with options_located("model.init_args.srae"):
+            explainer = SelectedFeaturesExplainer(network, options)
         super().__init__(explainer, **kwargs)
         self.selection = selection
         self.fit: LassoSelection | None = None

@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from lightning_modules.base import faithfulness_metrics
 from lightning_modules.grouped_fit import GroupedFitModule, Samples
+from lightning_modules.heads import options_located
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch
@@ -53,9 +54,10 @@ class SRAEModule(GroupedFitModule):
     ) -> None:
         _check(srae, training)
         options = replace(srae, decoder=training.terms.has_decoder)
-        super().__init__(
-            SRAEExplainer(FrozenBackbone.from_options(backbone), options), training.classes_at_once, **kwargs
-        )
+        network = FrozenBackbone.from_options(backbone)
+        with options_located("model.init_args.srae"):
+            explainer = SRAEExplainer(network, options)
+        super().__init__(explainer, training.classes_at_once, **kwargs)
         self.train_options, self.objective = training, training.terms
         self.train_faithfulness = faithfulness_metrics("train")
         self.val_faithfulness = faithfulness_metrics("val")

@@ -163,6 +163,50 @@ def test_what_the_srae_is_compared_with_runs(options: list[str], workplace: Path
     assert "first" in (folder / "report" / "index.html").read_text()
 
 
+VIT = {"img_size": 64, "patch_size": 16, "embed_dim": 24, "depth": 1, "num_heads": 2}
+TRANSFORMER = [
+    *("-c", "configs/quickstart.yaml", *SMALL, *SMALL_SRAE, *SMALL_IMAGES),
+    *("--model.init_args.backbone.weights=null", "--model.init_args.backbone.num_classes=6"),
+    *("--model.init_args.backbone.name=timm:vit_tiny_patch16_224", f"--model.init_args.backbone.arguments={VIT}"),
+    "--model.init_args.srae.layer=norm",
+]
+"""Heads over the tokens of a small transformer of random weights."""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--model.init_args.srae.pooling=cls"],
+        ["--model.init_args.srae.pooling=mean_tokens", "--model.init_args.training.classes_at_once=4"],
+        ["--model.init_args.srae.pooling=tokens", "--model.init_args.srae.trunk=shared"],
+    ],
+    ids=" ".join,
+)
+def test_x_features_of_a_transformers_tokens(options: list[str], workplace: Path, class_folder: Path) -> None:
+    folder = fit_and_test(*TRANSFORMER, *options)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert {"test/f_reg", "test/f_cls", "test/iou", "test/pointing_game"} <= set(metrics)
+    run("predict", *TRANSFORMER, *options, "--data.init_args.predict_root", str(class_folder / "test"))
+    assert (folder / "report" / "index.html").is_file()
+    assert len((folder / "predictions" / "predictions.csv").read_text().splitlines()) == 1 + 4
+    loaded = vitrine.load(folder / "explainer")
+    image = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    both, alone = loaded.explain(image, 1), loaded.explain(image[1:], 1)
+    torch.testing.assert_close(alone.heatmaps[0], both.heatmaps[1], atol=1e-6, rtol=1e-4)
+
+
+def test_what_a_transformer_does_not_take_is_refused_before_the_first_step(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = refusal(capsys, "fit", *TRANSFORMER, "--model.init_args.srae.pooling=positions")
+    assert "model.init_args.srae.pooling is 'positions'; give 'cls', 'mean_tokens', 'tokens' or 'flatten'" in told
+    told = refusal(capsys, "fit", *TRANSFORMER, "--model.init_args.srae.image_size=80")
+    assert "model.init_args.srae.image_size is 80; give 64, which works" in told
+    size = "--data.init_args.preprocessing.size=48"
+    told = refusal(capsys, "fit", *TRANSFORMER, "--model.init_args.srae.pooling=cls", size)
+    assert "data.init_args.preprocessing.size is 48; give 64, which works" in told
+
+
 SELECTION = ["-c", "configs/quickstart.yaml", "--model=SelectedFeaturesModule", *SMALL]
 """The baselines that choose dimensions of Z, with the layer and backbone of an SRAE's configuration."""
 

@@ -32,8 +32,8 @@ from vitrine.attribution.autograd.backward import Visit, forward_trace
 from vitrine.attribution.inversion import inversion_layers
 from vitrine.attribution.inversion.layers import stage_layers
 from vitrine.attribution.inversion.settings import VARIANTS
-from vitrine.attribution.layouts import channels_first, layout_of_map
 from vitrine.backbones.guard import eval_guard
+from vitrine.backbones.map_layouts import channels_first, layout_of_map
 from vitrine.backbones.taps import captured, resolve_layer
 from vitrine.metrics.functional.localization import LOCALIZATION_ALPHAS
 

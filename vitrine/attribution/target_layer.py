@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from vitrine.attribution.autograd.backward import ForwardTrace, Visit, forward_trace, noise, vjp_at
-from vitrine.attribution.layouts import MapLayout, TokenGrid, grid_of_tokens, is_tokens, layout_of_map
+from vitrine.attribution.layouts import TokenGrid, grid_of_tokens, is_tokens
+from vitrine.backbones.map_layouts import MapLayout, layout_of_map
 
 
 def target_layer(model: nn.Module, inputs: Tensor) -> str:

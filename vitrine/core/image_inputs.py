@@ -76,7 +76,7 @@ def run_errors_named(user: str, images: Tensor) -> Iterator[None]:
         yield
     except (torch.OutOfMemoryError, ModelRunError):
         raise
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:  # vision transformers assert that images have their size
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelRunError(
             f"{user} cannot run the model on images of shape {tuple(images.shape)} and type {images.dtype}: {reason}"

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.modules import batchnorm, conv, dropout, pooling
 from torchvision.ops import Permute
 
-from vitrine.attribution.layouts import channels_last, layout_of_map
+from vitrine.backbones.map_layouts import channels_last, layout_of_map
 
 Kind = Literal["conv", "pool", "norm", "linear", "activation", "other"]
 

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torchvision.models import VisionTransformer, get_model
 
 from vitrine.attribution.cam.grad_cam import GradCAM
-from vitrine.attribution.layouts import channels_first, channels_last, layout_of_map
 from vitrine.attribution.target_layer import target_layer
 from vitrine.backbones.guard import eval_guard
 
@@ -160,24 +159,6 @@ def test_the_choice_leaves_the_model_and_the_random_state(name: str) -> None:
     assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
     assert model.training
     assert not any(module._forward_hooks for module in model.modules())
-
-
-@pytest.mark.parametrize(
-    ("shape", "size", "layout"),
-    [
-        ((1, 512, 7, 7), (3, 224, 224), channels_first),
-        ((1, 7, 7, 768), (3, 224, 224), channels_last),
-        ((1, 7, 7, 7), (3, 224, 224), channels_first),
-        ((1, 5, 7, 96), (3, 160, 224), channels_last),
-        ((1, 96, 5, 8), (3, 160, 224), channels_first),  # padded
-        ((1, 3, 197, 64), (3, 224, 224), None),
-        ((1, 512, 7, 7), (3, 224, 448), None),
-        ((1, 2048, 1, 1), (3, 64, 64), channels_first),
-        ((1, 197, 192), (3, 224, 224), None),
-    ],
-)
-def test_layouts_by_proportion(shape: tuple[int, ...], size: tuple[int, int, int], layout: Any) -> None:
-    assert layout_of_map(torch.Size(shape), torch.Size(size)) is layout
 
 
 def test_a_layer_with_channels_last_is_drawn_as_the_permuted_one() -> None:

@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch import nn
 
+from tests.helpers.token_networks import torchvision_vit
 from vitrine.attribution import GradCAM, Occlusion, Saliency
 from vitrine.backbones.frozen import FrozenBackbone
-from vitrine.core.image_inputs import check_images
+from vitrine.core.image_inputs import ModelRunError, check_images
 from vitrine.explainers import InversionExplainer
 
 NAN = torch.rand(3, 3, 8, 8)
@@ -65,3 +66,11 @@ def test_a_wrong_number_of_channels_is_named_by_the_method(channels: int) -> Non
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))
     with pytest.raises(ValueError, match=rf"Saliency cannot run the model on images .*\(2, {channels}, 8, 8\)"):
         Saliency(model).attribute(torch.rand(2, channels, 8, 8))
+
+
+def test_a_transformer_that_asserts_the_size_of_images_is_named() -> None:
+    model = torchvision_vit()
+    message = r"cannot run the model on images of shape \(2, 3, 40, 40\) .*Wrong image height"
+    for call in (FrozenBackbone(model), Saliency(model).attribute):
+        with pytest.raises(ModelRunError, match=message):
+            call(torch.rand(2, 3, 40, 40))

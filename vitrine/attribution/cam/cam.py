@@ -12,8 +12,9 @@ from vitrine.attribution.autograd.calls import Call
 from vitrine.attribution.autograd.rules import MEANS
 from vitrine.attribution.base import checked_output
 from vitrine.attribution.cam.class_activation import ClassActivation
-from vitrine.attribution.layouts import layout_of_layer, layout_of_map
+from vitrine.attribution.layouts import layout_of_layer
 from vitrine.attribution.targets import Target
+from vitrine.backbones.map_layouts import layout_of_map
 from vitrine.backbones.outputs import OutputChoice
 from vitrine.backbones.taps import captured
 from vitrine.core.options import Count, checked

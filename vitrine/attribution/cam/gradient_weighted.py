@@ -13,8 +13,9 @@ from vitrine.attribution.autograd.backward import one_hot, vjps
 from vitrine.attribution.autograd.gradient_flow import REMEDY, check_gradient, differentiating, leads_to
 from vitrine.attribution.base import checked_output
 from vitrine.attribution.cam.class_activation import ClassActivation
-from vitrine.attribution.layouts import MapLayout, layout_of_layer
+from vitrine.attribution.layouts import layout_of_layer
 from vitrine.attribution.targets import Target
+from vitrine.backbones.map_layouts import MapLayout
 from vitrine.core.precision import in_full
 
 

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from torchvision.models import AlexNet, ResNet
 
 from vitrine.attribution.autograd.backward import Visit, forward_trace
-from vitrine.attribution.layouts import channels_first, layout_of_map
 from vitrine.attribution.target_layer import target_layer
+from vitrine.backbones.map_layouts import channels_first, layout_of_map
 from vitrine.backbones.taps import resolve_layer
 
 

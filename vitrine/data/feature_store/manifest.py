@@ -14,7 +14,7 @@ from vitrine.core.atomic_io import atomic_file
 MANIFEST = "manifest.json"
 STORE_FORMAT = 2
 """Raised when the files of a store change; earlier stores are not read."""
-EXTRACTION_VERSION = 2
+EXTRACTION_VERSION = 3
 """Raised when the code that computes features changes so that features differ; earlier stores are no hits then."""
 
 FeatureType = Literal["float32", "float16", "bfloat16"]

@@ -1,5 +1,6 @@
 """Explainers by x-features: heads that squeeze one vector Z into a few x-features a class, drawn by excitation backprop."""
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,14 +11,18 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from vitrine.attribution.autograd.backward import noise
 from vitrine.attribution.excitation.excitation_backprop import ExcitationBackprop, excitation_maps
 from vitrine.attribution.excitation.linear_rules import NegativeActivations
-from vitrine.backbones.features import Pooling, TappedFeatures
+from vitrine.backbones.features import FeatureSizes, TappedFeatures
 from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.backbones.image_sizes import blank_image
+from vitrine.backbones.pooling import Pooling
 from vitrine.core.explanation import Explanation
-from vitrine.core.options import Count, CountOrZero, Options
+from vitrine.core.options import Count, CountOrZero, OptionError, Options
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers.base import Explainer, Target, target_classes
+from vitrine.explainers.srae.layer_choices import LayerChoice, LayerChoices, check_depends
 
 
 @dataclass(frozen=True)
@@ -26,8 +31,10 @@ class XFeatureOptions(Options):
 
     Args:
         layer: dotted name of the layer whose output is Z.
-        pooling: how its activation becomes a vector: ``average`` over space, ``flatten``, ``positions`` (a vector Z for each
-            position) or ``none`` for a layer that gives vectors.
+        pooling: how its activation becomes a vector. Of a map: ``average`` over space, ``positions`` (a vector Z for each
+            position). Of tokens: ``cls`` (the class token), ``mean_tokens`` (the mean of the patch tokens, without class and
+            register tokens), ``tokens`` (a vector Z for each patch token). Of either, ``flatten``; ``none`` for a layer that
+            gives vectors. See `TappedFeatures`.
         explained_classes: indices of the classes that get a head; all without it. In a training run ``by_name`` stands for
             those that the data set has.
         num_features: n, x-features of a class.
@@ -112,6 +119,8 @@ class XFeatureExplainer(Explainer):
 
     Raises:
         ValueError: for an unknown layer, and explained classes that are none of the backbone's.
+        OptionError: for a layer without a tensor, a pooling that makes no vectors of it, and an image size that the backbone
+            does not take; it names a choice that was tried and works.
     """
 
     options_type = XFeatureOptions
@@ -128,13 +137,67 @@ class XFeatureExplainer(Explainer):
     ) -> None:
         super().__init__(backbone, options, classes, preprocessing)
         self.features = TappedFeatures(backbone, options.layer, options.pooling)
-        sizes = self.features.sizes(options.image_size)
+        sizes = self._sizes()
         self.width, self.positions, self.num_classes = sizes.width // sizes.positions, sizes.positions, sizes.classes
         if options.explained_classes == "by_name":  # there are no heads before `explain_classes` says of what
             self.explained_classes: Sequence[int] = []
             return
         self.explained_classes = _checked(options.explained_classes, self.num_classes)
         self.options = replace(options, explained_classes=self.explained_classes)
+
+    def _sizes(self) -> FeatureSizes:
+        try:
+            return self.features.sizes(self.options.image_size)
+        except OptionError:
+            raise
+        except ValueError as error:  # of the layer
+            raise self._layer_refused(error, self._choices.nearest(self.options.layer)) from error
+
+    @property
+    def _choices(self) -> LayerChoices:
+        options = self.options
+        return LayerChoices(
+            self.backbone,
+            options.pooling,
+            options.image_size,
+            contrastive=options.contrastive,
+            negative_activations=options.negative_activations,
+        )
+
+    def _layer_refused(self, error: ValueError, choice: LayerChoice | None) -> OptionError:
+        works = (
+            "a layer of another network, as none of this one works"
+            if choice is None
+            else choice.told(self.options.pooling)
+        )
+        return OptionError("layer", self.options.layer, f"{works}: {str(error).rstrip('.')}")
+
+    def check_drawable(self) -> None:
+        """Makes sure, by an image of noise, that Z depends on it and x-features can be drawn, which a fit does not show.
+
+        Raises:
+            OptionError: where it is not so, with a layer that works.
+            ValueError: where the heads are to blame and not the layer.
+
+        Warns where the logits do not depend on Z.
+        """
+        if not self.explained_classes:
+            return
+        blank = blank_image(self.backbone.model, self.options.image_size)
+        image = noise(blank.shape, blank)
+        try:
+            check_depends(self.features, image)
+            self.explain(image)
+        except ValueError as error:
+            if self._choices.tried(self.options.layer) == (self.options.layer, self.options.pooling):
+                raise  # the heads are to blame
+            raise self._layer_refused(error, self._choices.nearest(self.options.layer)) from error
+        if not self.features.is_read(image):
+            warnings.warn(
+                f"The logits do not depend on what pooling {self.options.pooling!r} takes of layer {self.options.layer!r},"
+                " such as patch tokens after the class token last looked at them; take an earlier layer, or pooling 'cls'.",
+                stacklevel=2,
+            )
 
     @abstractmethod
     def make_heads(self) -> XFeatureHeads:
@@ -197,6 +260,7 @@ class XFeatureExplainer(Explainer):
                 "explained_classes: by_name has no heads before a data set is given; fit them, or give indices."
             )
         count = max(int(self.heads.alive.sum(dim=1).max()), 1)
+        self.features.prepare(images)
         heatmaps, activations, embedded = excitation_maps(
             partial(self._embed, target=target, count=count),
             images,

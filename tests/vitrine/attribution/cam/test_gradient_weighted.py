@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from vitrine.attribution.cam.gradient_weighted import GradientWeighted, cut_at, spatial_gradients
-from vitrine.attribution.layouts import channels_first
+from vitrine.backbones.map_layouts import channels_first
 
 
 class Product(GradientWeighted):
