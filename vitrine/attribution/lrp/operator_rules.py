@@ -141,7 +141,7 @@ def _ratio(call: Call, x: Tensor) -> Tensor:
     with torch.enable_grad():
         leaf = x.detach().clone().requires_grad_()
         output = call.on(leaf.clone())  # which the operator may change in place
-    ratio = output.detach() / leaf.detach()
+    ratio: Tensor = output.detach() / leaf.detach()
     is_0 = leaf.detach().abs() < torch.finfo(x.dtype).tiny ** 0.5
     if is_0.any():
         (slope,) = torch.autograd.grad(output.sum(), leaf)
@@ -205,7 +205,7 @@ def stabilised_sum(call: Call, stabiliser: float) -> Any:
     output = call()
     if stabiliser and isinstance(output, Tensor) and output.requires_grad:
         ratio = output.detach() / stabilised(output.detach(), stabiliser)
-        output.register_hook(lambda signal: signal * ratio)
+        output.register_hook(lambda signal: signal * ratio)  # type: ignore[no-untyped-call]
     return output
 
 

@@ -8,11 +8,10 @@ from vitrine.attribution.lrp.weighted_rules import AlphaBeta, Epsilon, Flat, Gam
 
 def test_presets() -> None:
     dense = Epsilon(1e-3)
-    stable = {"stabiliser": 1e-6}
-    assert composite_named("epsilon", 1e-3) == Composite(dense, dense, **stable)
-    assert composite_named("epsilon_gamma_box", 1e-3, 0.1) == Composite(Gamma(0.1), dense, ZBox(), **stable)
-    assert composite_named("epsilon_plus", 1e-3) == Composite(ZPlus(), dense, **stable)
-    assert composite_named("alpha2_beta1", 1e-3) == Composite(AlphaBeta(2, 1), dense, **stable)
+    assert composite_named("epsilon", 1e-3) == Composite(dense, dense, stabiliser=1e-6)
+    assert composite_named("epsilon_gamma_box", 1e-3, 0.1) == Composite(Gamma(0.1), dense, ZBox(), stabiliser=1e-6)
+    assert composite_named("epsilon_plus", 1e-3) == Composite(ZPlus(), dense, stabiliser=1e-6)
+    assert composite_named("alpha2_beta1", 1e-3) == Composite(AlphaBeta(2, 1), dense, stabiliser=1e-6)
     assert composite_named("attn") == composite_named("epsilon") == Composite(Epsilon(0.0), Epsilon(0.0))
     assert composite_named("epsilon_plus").dense == Epsilon(1e-6)
     assert composite_named("epsilon_gamma_box").convolution == Gamma(0.25)

@@ -47,7 +47,7 @@ def test_of_a_rectifier_network_epsilon_is_gradient_times_input(build: Any) -> N
 def test_several_targets_and_channels_are_one_by_one() -> None:
     model = net()
     for composite in ("epsilon", "epsilon_gamma_box", "alpha2_beta1"):
-        method = LRP(model, composite=composite, layer="4")  # type: ignore[arg-type]
+        method = LRP(model, composite=composite, layer="4")
         for kind, count in (("target", 5), ("channel", 8)):
             indices = torch.tensor([[0, 3], [1, count - 1]])
             together = method.attribute(IMAGES, **{kind: indices})
@@ -60,7 +60,7 @@ def test_a_channel_starts_with_its_activation_map() -> None:
     model = net(bias=False)
     for layer in model:
         if isinstance(layer, nn.BatchNorm2d):
-            layer.running_mean.zero_()
+            nn.init.zeros_(layer.running_mean)  # type: ignore[arg-type]
     total = LRP(model, layer="6", epsilon=0.0).attribute(IMAGES, channel=2).sum(dim=(1, 2, 3))
     torch.testing.assert_close(total, model[:7](IMAGES)[:, 2].sum(dim=(1, 2)).detach())
 
@@ -69,15 +69,15 @@ def test_relevance_at_a_layer_sums_to_the_logit_and_is_what_goes_on() -> None:
     model = net(bias=False)
     for layer in model:
         if isinstance(layer, nn.BatchNorm2d):
-            layer.running_mean.zero_()
+            nn.init.zeros_(layer.running_mean)  # type: ignore[arg-type]
     method = LRP(model, epsilon=0.0)
     logits = model(IMAGES).detach()
-    for layer in ("2", "3", "6", "8", "11"):
-        found = method.relevance_at(layer, IMAGES, target=3)
+    for name in ("2", "3", "6", "8", "11"):
+        found = method.relevance_at(name, IMAGES, target=3)
         torch.testing.assert_close(found.flatten(1).sum(dim=1), logits[:, 3], rtol=1e-6, atol=1e-9)
     assert method.relevance_at("6", IMAGES, torch.tensor([[1, 2], [0, 4]])).shape == (2, 2, 8, 3, 3)
     torch.testing.assert_close(
-        method.relevance_at("11", IMAGES, 3), model[:12](IMAGES).detach() * model[12].weight[3].detach()
+        method.relevance_at("11", IMAGES, 3), model[:12](IMAGES).detach() * model.get_parameter("12.weight")[3].detach()
     )
 
 

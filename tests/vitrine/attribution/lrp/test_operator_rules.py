@@ -1,6 +1,7 @@
 """LRP rules of operators without weights, against the formulas of AttnLRP in terms of relevance."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -112,7 +113,7 @@ def test_statistics_of_normalisations_are_constants(norm: nn.Module, dims: tuple
     if getattr(norm, "weight", None) is not None:
         nn.init.uniform_(norm.weight, 0.5, 2)  # type: ignore[arg-type]
     for parameter in norm.parameters():
-        parameter.requires_grad_(requires_grad=False)
+        parameter.requires_grad = False
     x, of = random(2, 3, 4, 4), random(2, 3, 4, 4)
     torch.testing.assert_close(relevance(norm, x, of), centred(x, of, dims))
 
@@ -139,14 +140,20 @@ def test_fused_attention_is_attention_by_its_parts(which: str, attention: Any) -
     x, of = random(2, 90), random(2, 2, 5, 3)
     mask = torch.zeros(5, 5, dtype=torch.double).masked_fill(torch.ones(5, 5).triu(1).bool(), float("-inf"))
     composite = composite_named("epsilon", 0.0, attention=attention)
+
+    def parts(x: Tensor) -> list[Tensor]:
+        own = dict(zip("qkv", x.view(2, 3, 2, 5, 3).unbind(dim=1), strict=True))
+        return [own[name] if name in which else fixed[name] for name in "qkv"]
+
+    def by_hand(x: Tensor) -> Tensor:
+        q, k, v = parts(x)
+        return explicit(q, k, v, mask, 0.7)
+
+    options: dict[str, Any]
     for options in ({"attn_mask": mask, "scale": 0.7}, {"is_causal": True, "scale": 0.7}):
-
-        def parts(x: Tensor) -> list[Tensor]:
-            own = dict(zip("qkv", x.view(2, 3, 2, 5, 3).unbind(dim=1), strict=True))
-            return [own[name] if name in which else fixed[name] for name in "qkv"]
-
-        fused = relevance(lambda x, o=options, p=parts: F.scaled_dot_product_attention(*p(x), **o), x, of, composite)
-        by_parts = relevance(lambda x, p=parts: explicit(*p(x), mask, 0.7), x, of, composite)
+        attend = partial(F.scaled_dot_product_attention, **options)
+        fused = relevance(lambda x, attend=attend: attend(*parts(x)), x, of, composite)  # type: ignore[misc]
+        by_parts = relevance(by_hand, x, of, composite)
         torch.testing.assert_close(fused, by_parts)
         if which == "v" or attention == "constant":
             torch.testing.assert_close(fused.sum(), of.sum())
