@@ -101,6 +101,8 @@ class TokenGraph:
         reached = list(walk([trace.logits.grad_fn]))
         self.numbers = sorted(self.gates[node] for node in reached if node in self.gates)
         """Of the attentions that the logits depend on."""
+        self.start = self._first_with_gradient(reached)
+        """Where VJPs of the logits begin: at them, or before a classifier of zeros."""
         self.pixels = next(GradientEdge(node, 0) for node in reached if hasattr(node, "variable"))
 
     def grid(self) -> TokenGrid:
@@ -109,17 +111,21 @@ class TokenGraph:
         Raises:
             UnfitNetworkError: if they have none.
         """
-        first = self.attentions[self.numbers[0]]
-        tokens = Visit(len(self.trace.visits), "", torch.Size((1, first.keys, first.width)), first.values)
-        others = [v for v in self.trace.visits if not (is_tokens(v) and v.shape[1] == first.keys)]
-        trace = self.trace._replace(visits=[*others, tokens._replace(position=len(others))])
-        grid = grid_of_tokens(trace, first.keys, first.width)
+        grid = self.grid_of_values(self.numbers[0])
         if grid is None:
             raise UnfitNetworkError(
-                f"its first attention is over {first.keys} values that are not the tokens of one grid of patches, but of"
-                " windows, channels or merged patches"
+                f"its first attention is over {self.attentions[self.numbers[0]].keys} values that are not the tokens of one"
+                " grid of patches, but of windows, channels or merged patches"
             )
         return grid
+
+    def grid_of_values(self, number: int) -> TokenGrid | None:
+        """The patches of the values of an attention, by the maps before it."""
+        attention = self.attentions[number]
+        others = [v for v in self.trace.visits if not (is_tokens(v) and v.shape[1] == attention.keys)]
+        values = Visit(len(others), "", torch.Size((1, attention.keys, attention.width)), attention.values)
+        trace = self.trace._replace(visits=[*others, values])
+        return grid_of_tokens(trace, attention.keys, attention.width)
 
     def flow(self, grid: TokenGrid) -> TokenFlow:
         """The token flow.
@@ -152,10 +158,14 @@ class TokenGraph:
         """The states of the values of an attention."""
         every = torch.ones(consumer.shape[1], dtype=torch.bool, device=self.trace.logits.device)
         states, is_open = self.latest(consumer, self.directly_below(consumer.edge)[0], every)
-        if number == self.numbers[0]:
+        first = self.numbers[0]
+        if number == first:
             return States(torch.full_like(states.row, PATCHES), torch.arange(len(every), device=every.device))
         if self.depends(consumer, is_open, []):
-            raise UnfitNetworkError("some of its tokens go around its first attention")
+            ours, others = self.grid_of_values(number), self.grid_of_values(first)
+            if ours is None or others is None or not torch.equal(ours.tokens, others.tokens):
+                raise UnfitNetworkError("some of its tokens go around its first attention")
+            states.attention[is_open], states.row[is_open] = PATCHES, is_open.nonzero()[:, 0]
         return states
 
     def states_of_queries(
@@ -261,7 +271,9 @@ class TokenGraph:
             return attention.rows(cotangent.new_zeros(attention.shape) if vjp is None else vjp).T[..., None]
 
         numbers = torch.arange(count, device=rows.device)
-        if attention.queries == count and self._one_to_one(vjp_of, rows):
+        # Behind a weight of 0, as of a norm before training, no VJP tells.
+        is_alike = attention.queries == count
+        if is_alike and (self._one_to_one(vjp_of, rows) or not bool(vjp_of(torch.ones_like(numbers)).any())):
             return numbers.where(rows, -1)
         places = exact_places(vjp_of, count, self.trace.logits)
         if places is None:
@@ -287,9 +299,22 @@ class TokenGraph:
 
     def _read(self, edge: GradientEdge, shape: torch.Size) -> Tensor:
         """The VJP of random logits at an output of the graph."""
+        start, cotangent = self.start
+        (vjp,) = self._vjps(cotangent, [edge], start)
+        return cotangent.new_zeros(shape) if vjp is None else vjp
+
+    def _first_with_gradient(self, nodes: list[Node]) -> tuple[GradientEdge, Tensor]:
+        """The first output of the graph, from the logits down, from which a gradient other than 0 arrives at attention."""
         logits = self.trace.logits
-        (vjp,) = self._vjps(noise(logits.shape, logits), [edge], get_gradient_edge(logits))
-        return logits.new_zeros(shape) if vjp is None else vjp
+        outputs = [self.attentions[number].output for number in self.numbers]
+        for edge in [get_gradient_edge(logits), *(GradientEdge(*below) for node in nodes for below in node.next_functions)]:
+            if edge.node is None or edge.node in self.gates or not outputs:
+                continue
+            shape = edge.node._input_metadata[edge.output_nr].shape  # noqa: SLF001 - no public way to it
+            cotangent = noise(shape, logits)
+            if any(vjp is not None and bool(vjp.any()) for vjp in self._vjps(cotangent, outputs[-1:], edge)):
+                return edge, cotangent
+        return get_gradient_edge(logits), noise(logits.shape, logits)
 
 
 def _attentions_in(states: States) -> set[int]:
