@@ -179,7 +179,8 @@ class TokenGraph:
         if not earlier and not reaches_pixels:
             return None
         last = max(_attentions_in(values), default=PATCHES)
-        if attention.queries == attention.keys and last == (earlier[0] if earlier else PATCHES):
+        is_plain = attention.queries == attention.keys and last == (earlier[0] if earlier else PATCHES)
+        if is_plain and (consumer is None or not earlier):
             return values
         if consumer is None:
             raise UnfitNetworkError("its last attention has other queries than keys")
