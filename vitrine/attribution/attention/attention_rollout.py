@@ -73,7 +73,9 @@ class AttentionRollout(AttentionMethod):
                 for place, (number, step) in enumerate(sorted(captured.flow.steps.items()))
             }
             if self.start_layer >= len(transitions):
-                raise OptionError("start_layer", self.start_layer, f"less than {len(transitions)}, the network's number")
+                raise OptionError(
+                    "start_layer", self.start_layer, f"less than {len(transitions)}, the network's number"
+                )
             like = next(iter(transitions.values())).attended
             relevance = propagated(captured.flow, transitions, captured.batch_size, like)
         return relevance[:, None].expand(-1, indices.shape[1], -1)
@@ -82,7 +84,9 @@ class AttentionRollout(AttentionMethod):
         """Â of an attention in two parts, from its (B, L, n, m) weights."""
         if place < self.start_layer:
             if step.queries is None:
-                raise OptionError("start_layer", self.start_layer, f"{place} or less, as attention {place} is added to nothing")
+                raise OptionError(
+                    "start_layer", self.start_layer, f"{place} or less, as attention {place} is added to nothing"
+                )
             return Transition(torch.zeros_like(weights[:, 0]), 1.0)
         fused = self._discarded(fuse_heads(weights, self.head_fusion).clamp(min=0))
         residual = 0.0 if step.queries is None else self.residual_weight

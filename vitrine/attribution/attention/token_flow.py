@@ -98,6 +98,8 @@ class TokenGraph:
         self.trace, self.capture = trace, capture
         self.attentions = dict(enumerate(capture.attentions))
         self.gates: dict[Node, int] = {a.output.node: number for number, a in self.attentions.items()}
+        self.consumers: dict[int, tuple[Consumer | None, States]] = {}
+        """By the number of an attention, tokens that it was the last to change, or the last but others, and their states."""
         reached = list(walk([trace.logits.grad_fn]))
         self.numbers = sorted(self.gates[node] for node in reached if node in self.gates)
         """Of the attentions that the logits depend on."""
@@ -134,22 +136,19 @@ class TokenGraph:
             UnfitNetworkError: as in `token_flow`.
         """
         self.capture.is_cut = True
-        consumers, values = dict[int, tuple[Consumer | None, States]](), dict[int, States]()
+        values = dict[int, States]()
         for number in self.numbers:
             attention = self.attentions[number]
             consumer = Consumer(attention.values, (1, attention.keys, attention.width))
             values[number] = self.states_of_values(number, consumer)
-            consumers |= dict.fromkeys(_attentions_in(values[number]), (consumer, values[number]))
-        consumer, readout, weights = self.readout()
-        consumers |= dict.fromkeys(_attentions_in(readout), (consumer, readout))
+            self.consumers |= dict.fromkeys(_attentions_in(values[number]), (consumer, values[number]))
+        reader, readout, weights = self.readout()
+        self.consumers |= dict.fromkeys(_attentions_in(readout), (reader, readout))
         steps: dict[int, Step] = {}
         for number in reversed(self.numbers):
-            if number not in consumers:
+            if number not in self.consumers:
                 raise UnfitNetworkError("it has attention whose output is not added to the tokens")
-            queries = self.states_of_queries(number, values[number], *consumers[number])
-            if queries is not None:
-                for earlier in _attentions_in(queries) - set(consumers):
-                    consumers[earlier] = consumers[number]
+            queries = self.states_of_queries(number, values[number])
             attention = self.attentions[number]
             steps[number] = Step(attention.lead, attention.queries, values[number], queries)
         return TokenFlow(steps, len(self.attentions), readout, weights, grid)
@@ -168,11 +167,9 @@ class TokenGraph:
             states.attention[is_open], states.row[is_open] = PATCHES, is_open.nonzero()[:, 0]
         return states
 
-    def states_of_queries(
-        self, number: int, values: States, consumer: Consumer | None, states: States
-    ) -> States | None:
+    def states_of_queries(self, number: int, values: States) -> States | None:
         """The states of the tokens to which the output of an attention is added; None if it is added to none."""
-        attention = self.attentions[number]
+        attention, (consumer, states) = self.attentions[number], self.consumers[number]
         start = get_gradient_edge(self.trace.logits) if consumer is None else consumer.edge
         direct, reaches_pixels = self.directly_below(start, number)
         earlier = [other for other in direct if other < number]
@@ -188,6 +185,8 @@ class TokenGraph:
         before, is_open = self.latest(consumer, earlier, mine)
         if self.depends(consumer, is_open, []):
             raise UnfitNetworkError("its attention has other queries than keys")
+        for other in _attentions_in(before):
+            self.consumers.setdefault(other, (consumer, before))
         queries = self._nowhere(attention.queries)
         rows = states.row[mine]
         queries.attention[rows], queries.row[rows] = before.attention[mine], before.row[mine]
@@ -278,7 +277,9 @@ class TokenGraph:
             return numbers.where(rows, -1)
         places = exact_places(vjp_of, count, self.trace.logits)
         if places is None:
-            raise UnfitNetworkError("between its attentions, tokens mix in another way, such as windows or convolutions")
+            raise UnfitNetworkError(
+                "between its attentions, tokens mix in another way, such as windows or convolutions"
+            )
         (taken,) = (places[:, 0] >= 0).nonzero(as_tuple=True)
         found = torch.full_like(numbers, -1)
         found[places[taken, 0]] = taken
@@ -308,7 +309,10 @@ class TokenGraph:
         """The first output of the graph, from the logits down, from which a gradient other than 0 arrives at attention."""
         logits = self.trace.logits
         outputs = [self.attentions[number].output for number in self.numbers]
-        for edge in [get_gradient_edge(logits), *(GradientEdge(*below) for node in nodes for below in node.next_functions)]:
+        for edge in [
+            get_gradient_edge(logits),
+            *(GradientEdge(*below) for node in nodes for below in node.next_functions),
+        ]:
             if edge.node is None or edge.node in self.gates or not outputs:
                 continue
             shape = edge.node._input_metadata[edge.output_nr].shape  # noqa: SLF001 - no public way to it
@@ -332,5 +336,5 @@ def shares(gradients: Tensor) -> Tensor:
     is_read = values.any(dim=1)
     sizes = values.norm(dim=1)
     alike = torch.cdist(values, values) <= 1e-3 * torch.maximum(sizes[:, None], sizes)
-    weights = is_read / alike.sum(dim=1)
+    weights = is_read.double() / alike.sum(dim=1)
     return weights / weights.sum().clamp(min=1e-30)

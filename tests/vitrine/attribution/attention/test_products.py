@@ -22,7 +22,7 @@ def activations(*shape: int) -> Tensor:
         (True, lambda x: F.dropout(x.softmax(-1).float(), 0.5, training=True).mT.contiguous()[:, 1:] * 3 + 1),
         (True, lambda x: x.softmax(-1) / x.softmax(-1).sum(-1, keepdim=True) + x.mT.softmax(-1)),
         (True, lambda x: (x.softmax(-1).permute(1, 2, 0) @ torch.ones(2, 2).double()).permute(2, 0, 1)),
-        (True, lambda x: (x.exp() / x.exp().sum(-1, keepdim=True))),
+        (True, lambda x: x.exp() / x.exp().sum(-1, keepdim=True)),
         (False, lambda x: x * 3),
         (False, lambda x: x.softmax(-1) * x),
         (False, lambda x: x.softmax(-1) @ x.mT),
