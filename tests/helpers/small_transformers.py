@@ -30,6 +30,11 @@ def by_exponentials(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return (powers / powers.sum(dim=-1, keepdim=True)) @ v
 
 
+def by_einsum(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    scores = torch.einsum("bhid,bhjd->bhij", q, k) * q.shape[-1] ** -0.5
+    return torch.einsum("bhij,bhjd->bhid", scores.softmax(-1), v)
+
+
 SPELLINGS: dict[str, Spelling] = {
     "matmul": lambda q, k, v: weights_of(q, k) @ v,
     "fused": F.scaled_dot_product_attention,
@@ -39,7 +44,7 @@ SPELLINGS: dict[str, Spelling] = {
     "transposed": lambda q, k, v: (v.mT @ weights_of(q, k).mT).mT,
     "bmm": by_bmm,
     "heads before images": heads_before_images,
-    "einsum": lambda q, k, v: torch.einsum("bhij,bhjd->bhid", torch.einsum("bhid,bhjd->bhij", q, k).mul(q.shape[-1] ** -0.5).softmax(-1), v),
+    "einsum": by_einsum,
     "einsum of values first": lambda q, k, v: torch.einsum("...jd, ...ij -> ...id", v, weights_of(q, k)),
     "exponentials": by_exponentials,
 }  # fmt: skip
@@ -73,8 +78,14 @@ class SmallTransformer(nn.Module):
     """Patches of 4 pixels, class and register tokens, blocks, and a head on what is read."""
 
     def __init__(
-        self, spelling: Spelling = SPELLINGS["matmul"], *, depth: int = 3, extra: int = 1, read: str = "class", norm_first: bool = True
-    ) -> None:  # fmt: skip
+        self,
+        spelling: Spelling = SPELLINGS["matmul"],
+        *,
+        depth: int = 3,
+        extra: int = 1,
+        read: str = "class",
+        norm_first: bool = True,
+    ) -> None:
         super().__init__()
         self.patches = nn.Conv2d(3, WIDTH, 4, 4)
         self.extra = nn.Parameter(torch.randn(1, extra, WIDTH))

@@ -1,4 +1,4 @@
-"""`AttentionMethod`, the base of methods that multiply the attention matrices of a transformer from its logits to its patches."""
+"""`AttentionMethod`, the base of methods that multiply the attention matrices of a transformer."""
 
 from abc import abstractmethod
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Attention rollout: attention matrices, half of each the identity, multiplied from layer to layer (Abnar and Zuidema, ACL 2020)."""
+"""Attention rollout: attention matrices and the residual connection, layer by layer (Abnar and Zuidema, ACL 2020)."""
 
 from typing import Literal
 

@@ -1,6 +1,7 @@
 """Attention products: calls that multiply attention weights with values, in whatever spelling."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -37,8 +38,8 @@ class AttentionProduct(NamedTuple):
 def product_of(call: Call) -> AttentionProduct | None:
     """The attention product that a ``matmul``, ``bmm`` or ``einsum`` is; None if it is none.
 
-    Attention weights are a function of softmaxes alone: past them, a matrix of weights has been scaled, rearranged, mixed over
-    heads or normalised again, and nothing else of the image has come in.
+    Attention weights are a function of softmaxes alone: past them, weights have been scaled, rearranged, mixed over heads
+    or normalised again, and nothing else of the image has come in.
     """
     if call.name == "einsum":
         return _einsum_product(call)
@@ -94,7 +95,7 @@ def _einsum_product(call: Call) -> AttentionProduct | None:
             axes = (inputs[weights].index(query), inputs[weights].index(key))
             return AttentionProduct(
                 operands[weights],
-                lambda x: x.movedim(axes, (-2, -1)),
+                partial(torch.movedim, source=axes, destination=(-2, -1)),
                 operands[values],
                 inputs[values].index(key),
                 output.index(query),

@@ -223,7 +223,7 @@ class TokenGraph:
         return any(node != visit.edge.node and (node in self.gates or node == self.pixels.node) for node in nodes)
 
     def directly_below(self, edge: GradientEdge, cut: int | None = None) -> tuple[list[int], bool]:
-        """The attentions, last first, whose outputs an output of the graph uses past no other one; and whether it uses pixels.
+        """The attentions, last first, that an output of the graph uses past no other one; and whether it uses pixels so.
 
         Args:
             edge: the output.

@@ -54,4 +54,4 @@ def _is_sigmoid_of(node: Node | None, value: Tensor) -> bool:
 def _is_one_positive_number(node: Node) -> bool:
     """Whether the constant factor of a product is one number above 0."""
     constants = [getattr(node, "_saved_self", None), getattr(node, "_saved_other", None)]
-    return all(c is None or c.numel() == 1 and bool((torch.as_tensor(c) > 0).all()) for c in constants)
+    return all(c is None or (c.numel() == 1 and bool((torch.as_tensor(c) > 0).all())) for c in constants)

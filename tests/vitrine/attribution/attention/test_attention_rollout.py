@@ -68,9 +68,10 @@ def test_options(fusion: Any, ratio: float, residual: float, start: int) -> None
     fused = []
     for weights in attention_matrices(model, images())[1]:
         matrix = fuse_heads(weights.detach(), fusion)
-        for image in matrix if ratio else []:
-            image[image < image.flatten().sort().values[int(ratio * image.numel())]] = 0
-            image /= image.sum(dim=-1, keepdim=True).clamp(min=1e-300)
+        if ratio:
+            ranks = matrix.flatten(1).argsort(dim=1).argsort(dim=1).view_as(matrix)
+            matrix = matrix * (ranks >= int(ratio * matrix[0].numel()))
+            matrix = matrix / matrix.sum(dim=-1, keepdim=True).clamp(min=1e-300)
         fused.append(matrix)
     method = AttentionRollout(
         model, head_fusion=fusion, discard_ratio=ratio, residual_weight=residual, start_layer=start
