@@ -100,12 +100,12 @@ class SmallTransformer(nn.Module):
             x = block(x)
         x, count = self.norm(x), self.extra.shape[1]
         if self.read == "mean":
-            return self.head(x[:, count:].mean(dim=1))  # type: ignore[no-any-return]
+            return self.head(x[:, count:].mean(dim=1))
         if self.read == "two":
-            return (self.head(x[:, 0]) + self.other_head(x[:, 1])) / 2  # type: ignore[no-any-return]
+            return (self.head(x[:, 0]) + self.other_head(x[:, 1])) / 2
         if self.read == "class and mean":
-            return self.head(x[:, 0]) + self.other_head(x[:, count:].mean(dim=1))  # type: ignore[no-any-return]
-        return self.head(x[:, 0])  # type: ignore[no-any-return]
+            return self.head(x[:, 0]) + self.other_head(x[:, count:].mean(dim=1))
+        return self.head(x[:, 0])
 
 
 def small_transformer(*args: object, seed: int = 0, **options: object) -> SmallTransformer:

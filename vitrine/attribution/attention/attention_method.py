@@ -122,11 +122,10 @@ def propagated(flow: TokenFlow, transitions: dict[int, Transition], batch_size: 
 class _Relevance:
     def __init__(self, flow: TokenFlow, batch_size: int, like: Tensor) -> None:
         first = flow.steps[min(flow.steps)]
-        counts = {PATCHES: len(first.values.row)} | {number: step.count for number, step in flow.steps.items()}
+        counts = {PATCHES: len(first.values.row)} | {number: step.num_rows for number, step in flow.steps.items()}
         self.of = {number: like.new_zeros(batch_size, count) for number, count in counts.items()}
 
     def add(self, states: States, values: Tensor) -> None:
-        for number in states.attention.unique().tolist():
-            if number != NOWHERE:
-                mine = states.attention == number
-                self.of[number].index_add_(1, states.row[mine], values[:, mine])
+        for number in sorted(set(states.attention.tolist()) - {NOWHERE}):
+            mine = states.attention == number
+            self.of[number].index_add_(1, states.row[mine], values[:, mine])

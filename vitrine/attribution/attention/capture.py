@@ -79,7 +79,8 @@ class AttentionTrace(AttentionCapture):
         self.attentions.append(
             Attention(
                 matrix.shape[:-2],
-                *matrix.shape[-2:],
+                matrix.shape[-2],
+                matrix.shape[-1],
                 get_gradient_edge(values),
                 values.shape[2],
                 get_gradient_edge(gate),
@@ -103,8 +104,8 @@ def by_image(weights: Tensor, lead: Sequence[int], batch_size: int, *, batch_fir
     if axis is None:
         return weights.flatten(0, -3)[None] if weights.ndim > 2 else weights[None, None]
     sizes = (batch_size, lead[axis]) if batch_first else (lead[axis], batch_size)
-    split = weights.unflatten(axis, sizes).movedim(axis if batch_first else axis + 1, 0)
-    return split.flatten(1, -3)
+    split = weights.reshape(*weights.shape[:axis], *sizes, *weights.shape[axis + 1 :])
+    return split.movedim(axis if batch_first else axis + 1, 0).flatten(1, -3)
 
 
 def batch_axis(weights: Tensor, lead: Sequence[int]) -> int | None:

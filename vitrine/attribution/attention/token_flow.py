@@ -36,7 +36,7 @@ class Step(NamedTuple):
 
     lead: Sequence[int]
     """As in `Attention`."""
-    count: int
+    num_rows: int
     """n."""
     values: States
     """Of its m values."""
@@ -309,11 +309,9 @@ class TokenGraph:
         """The first output of the graph, from the logits down, from which a gradient other than 0 arrives at attention."""
         logits = self.trace.logits
         outputs = [self.attentions[number].output for number in self.numbers]
-        for edge in [
-            get_gradient_edge(logits),
-            *(GradientEdge(*below) for node in nodes for below in node.next_functions),
-        ]:
-            if edge.node is None or edge.node in self.gates or not outputs:
+        below = [GradientEdge(child, number) for node in nodes for child, number in node.next_functions if child]
+        for edge in [get_gradient_edge(logits), *below]:
+            if edge.node in self.gates or not outputs:
                 continue
             shape = edge.node._input_metadata[edge.output_nr].shape  # noqa: SLF001 - no public way to it
             cotangent = noise(shape, logits)
@@ -323,7 +321,7 @@ class TokenGraph:
 
 
 def _attentions_in(states: States) -> set[int]:
-    return {number for number in states.attention.unique().tolist() if number >= 0}
+    return {number for number in states.attention.tolist() if number >= 0}
 
 
 def shares(gradients: Tensor) -> Tensor:

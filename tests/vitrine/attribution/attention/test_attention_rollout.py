@@ -86,8 +86,8 @@ def test_a_start_layer_beyond_the_last_is_refused() -> None:
 
 def test_masks_are_part_of_the_weights() -> None:
     masks = torch.randn(13, 13, generator=torch.Generator().manual_seed(2)).double()
-    written: Any = lambda q, k, v: ((q @ k.mT / 2 + masks).masked_fill(~allowed, -torch.inf).softmax(-1)) @ v  # noqa: E731
     allowed = torch.ones(13, 13, dtype=torch.bool).tril()
+    written: Any = lambda q, k, v: ((q @ k.mT / 2 + masks).masked_fill(~allowed, -torch.inf).softmax(-1)) @ v  # noqa: E731
     fused: Any = lambda q, k, v: F.scaled_dot_product_attention(  # noqa: E731
         q, k, v, attn_mask=masks.masked_fill(~allowed, -torch.inf)
     )

@@ -65,7 +65,7 @@ def test_attention_pooling_is_added_to_nothing() -> None:
     with eval_guard(model):
         flow = token_flow(model, torch.rand(1, 3, 64, 64))
     assert flow.steps[2].queries is None
-    assert flow.steps[2].count == 1
+    assert flow.steps[2].num_rows == 1
     assert flow.readout.attention.tolist() == [2]
     assert flow.steps[1].queries is not None
 
