@@ -1,5 +1,7 @@
 """Attribution methods: heatmaps of the pixels that a class, or a channel of a layer, depends on."""
 
+from vitrine.attribution.attention.attention_relevance import AttentionRelevance
+from vitrine.attribution.attention.attention_rollout import AttentionRollout
 from vitrine.attribution.base import Method
 from vitrine.attribution.cam.cam import CAM
 from vitrine.attribution.cam.grad_cam import (
@@ -28,6 +30,8 @@ __all__ = [
     "CAM",
     "LRP",
     "RISE",
+    "AttentionRelevance",
+    "AttentionRollout",
     "Center",
     "Deconvnet",
     "ExcitationBackprop",

@@ -100,7 +100,7 @@ def test_resolved_targets() -> None:
             Target(torch.tensor(wrong), layer).resolve(output)
 
 
-@pytest.mark.parametrize("name", all_methods())
+@pytest.mark.parametrize("name", [name for name in all_methods() if not name.startswith("Attention")])
 def test_a_first_operator_in_place_changes_no_map(name: str) -> None:
     kind: type[Method] = all_methods()[name]
     torch.manual_seed(0)

@@ -64,7 +64,21 @@ class Pooled(Chain):
         return logits
 
 
-MODELS: dict[str, type[Chain]] = {"Chain": Chain, "Branched": Branched, "Pooled": Pooled}
+class Attending(Chain):
+    """The same as `Chain` with attention over all cells of the map, which attention methods need."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.features(x).flatten(2).mT
+        tokens = tokens + self.attention(tokens, tokens, tokens)[0]
+        logits: Tensor = self.head(tokens.mean(dim=1))
+        return logits
+
+
+MODELS: dict[str, type[Chain]] = {"Chain": Chain, "Branched": Branched, "Pooled": Pooled, "Attending": Attending}
 
 
 def build(kind: type[Chain], seed: int = 0) -> Chain:
@@ -85,13 +99,15 @@ def make(name: str, model: nn.Module, layer: str | None = None, **options: Any) 
 
 @cache
 def fitting_model(name: str) -> type[Chain]:
-    """`Chain`, or `Pooled` for a method that has requirements and refuses `Chain`."""
-    try:
-        make(name, build(Chain).eval(), layer_for(name)).attribute(torch.rand(1, 3, 16, 16), **explained(name, 0))
-    except ValueError:
-        assert all_methods()[name].network_requirement
-        return Pooled
-    return Chain
+    """`Chain`, or the first of `Pooled` and `Attending` for a method that has requirements and refuses `Chain`."""
+    for kind in (Chain, Pooled):
+        try:
+            make(name, build(kind).eval(), layer_for(name)).attribute(torch.rand(1, 3, 16, 16), **explained(name, 0))
+        except ValueError:
+            assert all_methods()[name].network_requirement
+        else:
+            return kind
+    return Attending
 
 
 def model_for(name: str, seed: int = 0) -> Chain:

@@ -16,8 +16,9 @@ IMAGES = (
     torch.rand(3, 3, 12, 12, generator=torch.Generator().manual_seed(0))
     ** torch.tensor([1.0, 2, 4])[:, None, None, None]
 )
-# Excitation backprop, LRP and the inversion mask have no rule for a norm of the batch, and say so.
-WITHOUT_RULE = {"ExcitationBackprop", "InversionMask", "LRP"}
+# Excitation backprop, LRP and the inversion mask have no rule for a norm of the batch, and say so; the
+# networks here have no attention.
+WITHOUT_RULE = {"AttentionRelevance", "AttentionRollout", "ExcitationBackprop", "InversionMask", "LRP"}
 METHODS = {name: kind for name, kind in all_methods().items() if name not in {"Center", *WITHOUT_RULE}}
 
 

@@ -14,6 +14,7 @@ from vitrine.attribution.autograd.gradient_flow import check_gradient, different
 from vitrine.attribution.autograd.interception import Rule
 from vitrine.attribution.autograd.rules import MAXIMA, RECTIFIERS, deconvnet_rules, guided_rules
 from vitrine.attribution.autograd.stride_one import Pooling, stride_one_rules
+from vitrine.attribution.autograd.swish import deconvnet_swish, guided_swish
 from vitrine.attribution.base import Method
 from vitrine.attribution.targets import Target
 from vitrine.backbones.outputs import OutputChoice
@@ -25,8 +26,8 @@ class Deconvnet(Method):
     """The gradient at the pixels, with another backward pass through rectifiers: R = g⁺ (Zeiler and Fergus, ECCV 2014).
 
     Rectifiers are recognised wherever they are called: as modules, functions, reused or in place. A smooth one (GELU, SiLU,
-    …) passes the positive gradient as ReLU does; all other operators, also sigmoid gates and attention, keep their own
-    gradient.
+    Swish written out, …) passes the positive gradient as ReLU does; all other operators, also sigmoid gates, squares and
+    attention, keep their own gradient.
 
     The backward pass starts with 1 at the logit of a class, and with the activation map of a channel. Maps are in float32
     or wider.
@@ -79,7 +80,7 @@ class Deconvnet(Method):
 
     def rectifier_rules(self) -> dict[str, Rule]:
         """The backward passes of rectifiers, by operator name."""
-        return deconvnet_rules()
+        return deconvnet_rules() | {"mul": deconvnet_swish}
 
     @override
     def maps(self, inputs: Tensor, target: Target) -> Tensor:
@@ -100,7 +101,7 @@ class Deconvnet(Method):
         """
         with GatingInterception(self.rectifier_rules() | self.strided_rules, type(self).__name__) as interception:
             yield interception
-        if not interception.applied & (RECTIFIERS | MAXIMA):
+        if not interception.applied & (RECTIFIERS | MAXIMA | {"mul"}):  # a product is a rectifier where it is a Swish
             raise ValueError(
                 f"{type(self).__name__} met no ReLU or other rectifier in {type(self.model).__name__}, so that its map would"
                 " be the plain gradient; use Saliency for that."
@@ -135,4 +136,4 @@ class GuidedBackprop(Deconvnet):
 
     @override
     def rectifier_rules(self) -> dict[str, Rule]:
-        return guided_rules()
+        return guided_rules() | {"mul": guided_swish}

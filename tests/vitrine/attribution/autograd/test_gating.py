@@ -122,6 +122,7 @@ HIDDEN: dict[str, tuple[Function, str]] = {
         "gather",
     ),
     "SiLU by hand": (lambda x: x * x.sigmoid(), "mul"),
+    "x times another bend of it": (lambda x: x * x.tanh(), "mul"),
     "hardswish by hand": (lambda x: x * F.relu6(x + 3) / 6, "mul"),
     "shrinkage": (F.softshrink, "softshrink"),
     "list of tensors": (lambda x: torch._foreach_clamp_min([x], 0)[0], "foreach"),

@@ -195,3 +195,12 @@ def test_the_measure_of_a_constant_map_is_none() -> None:
     assert grid_share(torch.full((1, 8, 8), 3.0), 2).isnan().all()
     with pytest.raises(ValueError, match="stride is 1"):
         grid_share(torch.rand(1, 8, 8), 1)
+
+
+@pytest.mark.parametrize("patch", [4, 7])
+def test_a_patch_embedding_goes_back_with_stride_one(patch: int) -> None:
+    """A kernel as large as its stride: each pixel gets the signals of all places of the kernel over it."""
+    x = torch.randn(1, 2, 3 * patch, 2 * patch, dtype=torch.float64)
+    weight, signal = torch.randn(3, 2, patch, patch).double(), torch.randn(1, 3, 3, 2).double()
+    expected = by_jacobian(lambda y: F.conv2d(y, weight), x, signal)
+    torch.testing.assert_close(vjp_of(lambda y: F.conv2d(y, weight, stride=patch), x, signal), expected)

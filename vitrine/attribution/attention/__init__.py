@@ -1,0 +1,1 @@
+"""Attention rollout and gradient-weighted attention relevance: the attention matrices of a transformer, multiplied."""
