@@ -1,4 +1,4 @@
-"""Class names that a network knows: of torchvision's and timm's ImageNet weights, and of classifiers trained here."""
+"""Class names that a network knows: of ImageNet's weights, Hugging Face's folders, text embeddings, own classifiers."""
 
 import functools
 from collections import Counter
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torchvision
 
+from vitrine.backbones.class_embeddings import EMBEDDINGS
+from vitrine.backbones.hugging_face import saved_classes
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.backbones.weight_files import recorded_classes
 
@@ -28,6 +30,10 @@ def network_classes(options: BackboneOptions, count: int) -> list[ClassAliases] 
         >>> network_classes(BackboneOptions("resnet18", "DEFAULT"), 1000)[0][0]
         'tench'
     """
+    if options.is_zero_shot:
+        return _named_classes(_of_embeddings(options), count)
+    if options.folder is not None and options.weights is None:
+        return _named_classes(saved_classes(options.folder), count)
     if options.weights is None:
         return None
     if options.weight_file is not None:
@@ -38,7 +44,16 @@ def network_classes(options: BackboneOptions, count: int) -> list[ClassAliases] 
 
 
 def _recorded(path: Path, count: int) -> list[ClassAliases] | None:
-    names = recorded_classes(path)
+    return _named_classes(recorded_classes(path), count)
+
+
+def _of_embeddings(options: BackboneOptions) -> Sequence[str]:
+    """Of the file of text embeddings, or of a file of the whole classifier where that one is gone."""
+    path = Path(options.arguments[EMBEDDINGS])
+    return recorded_classes(path) or recorded_classes(options.weight_file)
+
+
+def _named_classes(names: Sequence[str], count: int) -> list[ClassAliases] | None:
     return [(name,) for name in names] if len(names) == count else None
 
 

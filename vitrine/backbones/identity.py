@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from vitrine.backbones.hugging_face import configuration_of
 from vitrine.backbones.model_parts import OF_EVERY_MODULE
 
-LIBRARIES = ("torch", "torchvision", "timm")
+LIBRARIES = ("torch", "torchvision", "timm", "transformers")
 """Packages whose layers are told apart by their version; of all others the code itself counts."""
 
 
@@ -47,11 +48,15 @@ def structure_digest(model: nn.Module) -> str:
 
     Networks of the same weights may compute otherwise; this is what tells them apart, however they were made.
     """
-    total = hashlib.sha256()
+    total, configurations = hashlib.sha256(), set[int]()
     for name, module in model.named_modules():
         settings = {key: value for key, value in sorted(vars(module).items()) if _is_setting(key, value)}
         graph = getattr(module, "code", None)  # what a traced or scripted module runs
         described = [name, _named(type(module)), settings, graph if isinstance(graph, str) else None]
+        config = getattr(module, "config", None)
+        if hasattr(config, "to_json_string") and id(config) not in configurations:
+            configurations.add(id(config))  # of transformers: its modules read it when they run
+            described.append(configuration_of(module))
         total.update(json.dumps(described, sort_keys=True, default=_named).encode())
     return total.hexdigest()
 

@@ -1,5 +1,6 @@
 """Weight files: tensors read from .safetensors, .pth, .ckpt and the like without unpickling, and loaded into a network."""
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,8 @@ from vitrine.backbones.state_readings import find_reading, take_over
 
 WEIGHT_FILE_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".pth.tar", ".pt.tar", ".tar")
 """Ends of the names of weight files, in lower case."""
+CONFIGURATION = "hf_config"
+"""Entry of a weight file's metadata that holds the configuration of a Hugging Face network."""
 
 
 def is_weight_file(name: str) -> bool:
@@ -31,6 +34,16 @@ def recorded_classes(path: Path | None) -> list[str]:
     """The class names that a ``.safetensors`` file says that it has, by logit; empty where it says nothing."""
     recorded = _metadata(path).get("classes", "")
     return recorded.split("\n") if recorded else []
+
+
+def recorded_configuration(path: Path | None) -> dict[str, Any] | None:
+    """The configuration of a Hugging Face network that a ``.safetensors`` file of its weights holds; None where it has none."""
+    recorded = _metadata(path).get(CONFIGURATION)
+    try:
+        content = json.loads(recorded) if recorded else None
+    except ValueError:
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def _metadata(path: Path | None) -> dict[str, str]:

@@ -11,9 +11,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from vitrine.backbones.class_embeddings import EMBEDDINGS
 from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.backbones.hugging_face import PREFIX, configuration_of
 from vitrine.backbones.identity import arguments_text
 from vitrine.backbones.library_names import library_options
+from vitrine.backbones.networks import BackboneOptions
+from vitrine.backbones.weight_files import CONFIGURATION
 
 _OF_TABLES: Mapping[str, dict[str, Any]] = {
     "googlenet": {"transform_input": True, "aux_logits": False},
@@ -48,9 +52,19 @@ def backbone_entry(backbone: FrozenBackbone, *, is_bundled: bool) -> dict[str, A
         options = replace(options, arguments=_OF_TABLES.get(options.name, {}) | options.arguments)
     if options.weight_file is not None and not is_bundled:
         options = replace(options, weights=str(options.weight_file.resolve()))
+    options = _with_absolute_paths(options)
     output = f"{FUNCTION}{backbone.output_function}" if backbone.output_function else options.output
     # Classes among the arguments stand there by their names, which no constructor takes: the network has to be passed.
     return asdict(options) | {"arguments": json.loads(arguments_text(options.arguments)), "output": output}
+
+
+def _with_absolute_paths(options: BackboneOptions) -> BackboneOptions:
+    """Names a folder of Hugging Face and a file of text embeddings wherever the entry is read."""
+    arguments = dict(options.arguments)
+    if options.is_zero_shot:
+        arguments[EMBEDDINGS] = str(Path(arguments[EMBEDDINGS]).resolve())
+    name = options.name if options.folder is None else f"{PREFIX}{options.folder.resolve()}"
+    return replace(options, name=name, arguments=arguments)
 
 
 def save_backbone(backbone: FrozenBackbone, path: Path, classes: Sequence[str]) -> None:
@@ -74,6 +88,9 @@ def save_backbone(backbone: FrozenBackbone, path: Path, classes: Sequence[str]) 
     metadata = {"name": backbone.options.name}
     if backbone.options.num_classes is not None:
         metadata["num_classes"] = str(backbone.options.num_classes)
+    configuration = configuration_of(backbone.model)
+    if configuration is not None:
+        metadata[CONFIGURATION] = json.dumps(configuration)
     if classes and len(classes) == (backbone.options.num_classes or len(classes)):
         metadata["classes"] = "\n".join(name.replace("\n", " ") for name in classes)
     save_file(state, path, metadata=metadata)
