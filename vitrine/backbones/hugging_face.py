@@ -1,5 +1,6 @@
 """Hugging Face image networks from a local folder: ``config.json`` beside ``model.safetensors``, read without a download."""
 
+import copy
 import json
 import warnings
 from collections.abc import Iterator, Mapping
@@ -7,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from vitrine.backbones.weight_files import recorded_configuration
 from vitrine.core.near_names import near_names
@@ -265,6 +266,40 @@ def _with_weights_of(folder: Path, kind: Any, config: Any, saved_classes: int | 
             stacklevel=2,
         )
     return model  # type: ignore[no-any-return]
+
+
+def renamed_state(model: nn.Module, content: Mapping[str, Any]) -> dict[str, Tensor] | None:
+    """The tensors of a file under the names that a network has today: transformers saves many under earlier ones.
+
+    Args:
+        model: of transformers; where the file has another number of logits, so has what is given.
+        content: of the file, by name.
+
+    Returns:
+        None for a network of another library, and where the file is not of this one.
+    """
+    if not hasattr(model, "config") or not hasattr(model, "from_pretrained"):
+        return None
+    transformers = _transformers(type(model).__name__)
+    config = copy.deepcopy(model.config)
+    for _ in range(2):
+        try:
+            with _quiet(transformers):
+                found, report = type(model).from_pretrained(
+                    None,
+                    config=config,
+                    state_dict=dict(content),
+                    ignore_mismatched_sizes=True,
+                    output_loading_info=True,
+                )
+        except Exception:  # noqa: BLE001 - a file of something else may fail anywhere
+            return None
+        classes = {there[0] for _, there, here in report["mismatched_keys"] if here[0] == config.num_labels}
+        if not report["mismatched_keys"]:
+            break
+        config.num_labels = classes.pop() if classes else config.num_labels
+    fits = not (report["missing_keys"] or report["mismatched_keys"] or report["unexpected_keys"])
+    return found.state_dict() if fits else None
 
 
 def _lacking(folder: Path, kind: Any, missing: list[str]) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vitrine.backbones.class_embeddings import BIAS, EMBEDDINGS, SCALE
 from vitrine.backbones.classifier_layer import replace_classifier
-from vitrine.backbones.hugging_face import PREFIX, build_hugging_face
+from vitrine.backbones.hugging_face import PREFIX, build_hugging_face, renamed_state
 from vitrine.backbones.state_readings import Reading, find_reading, take_over
 from vitrine.backbones.weight_files import is_weight_file, read_weight_file, recorded_num_classes
 from vitrine.backbones.zero_shot import ZeroShotClassifier, classes_for, classifier_of
@@ -134,12 +134,15 @@ def _with_known_count(model: nn.Module, num_classes: int | None) -> Built:
 
 def _reading(content: Mapping[str, Any], model: nn.Module, file: Path) -> tuple[nn.Module, Reading]:
     """The part of the network that a file is of, and how it is read: of a zero-shot classifier perhaps the tower alone."""
+    tower = model.image_tower if isinstance(model, ZeroShotClassifier) and _head_size(content) is None else None
+    part = model if tower is None else tower
     try:
-        return model, find_reading(content, model, file)
+        return part, find_reading(content, part, file)
     except ValueError:
-        if not isinstance(model, ZeroShotClassifier) or _head_size(content) is not None:
+        state = renamed_state(part, content)
+        if state is None:
             raise
-    return model.image_tower, find_reading(content, model.image_tower, file)
+    return part, find_reading(state, part, file)
 
 
 def _head_size(content: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -177,7 +180,8 @@ def _build_zero_shot(options: BackboneOptions, num_classes: int | None) -> nn.Mo
 
 def _timm_tower(options: BackboneOptions, keywords: dict[str, Any], width: int) -> nn.Module:
     """A network of timm that gives embeddings of a width: by its projection as it was trained, or before its last layer."""
-    counts = [keywords.pop("num_classes")] if "num_classes" in keywords else [None, 0]
+    projected = [width] if options.weight_file else []  # which the file then has to fit
+    counts = [keywords.pop("num_classes")] if "num_classes" in keywords else [None, 0, *projected]
     found = []
     for count in counts:
         with torch.device("meta"):

@@ -1,5 +1,6 @@
 """Checks of the images that are given to a model or an explainer, and errors of models that do not take them."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -57,6 +58,19 @@ def _kind(value: Any) -> str:
     return f"{type(value).__module__}.{type(value).__qualname__}{shape}".removeprefix("builtins.")
 
 
+_SIZE_REMEDIES = {
+    r"Input image size .* doesn't match model": "give images of that size, or build the network of transformers with"
+    " backbone.arguments.interpolate_pos_encoding: true, which interpolates its position embeddings",
+    r"Input (?:height|width) .* doesn't match model": "give images of that size, or build the network of timm with"
+    " backbone.arguments.img_size: SIZE, or where it takes it dynamic_img_size: true",
+    r"should be divisible by patch size": "give images of a multiple of it, or build the network of timm with"
+    " backbone.arguments.dynamic_img_pad: true",
+    r"Wrong image (?:height|width)! Expected": "give images of that size, or build the network of torchvision with"
+    " backbone.arguments.image_size: SIZE",
+}
+"""What helps where a network says that it takes images of one size alone, by what it says."""
+
+
 class ModelRunError(ValueError, RuntimeError):
     """The model does not take the images, or an operator of it does not do what is asked of it."""
 
@@ -76,8 +90,12 @@ def run_errors_named(user: str, images: Tensor) -> Iterator[None]:
         yield
     except (torch.OutOfMemoryError, ModelRunError):
         raise
-    except (RuntimeError, AssertionError) as error:  # vision transformers assert that images have their size
+    except (RuntimeError, AssertionError, ValueError) as error:  # transformers assert that images have their size
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        remedy = next((text for pattern, text in _SIZE_REMEDIES.items() if re.search(pattern, reason)), None)
+        if remedy is None and isinstance(error, ValueError):
+            raise
+        reason = reason if remedy is None else f"{reason.rstrip('.!')}; {remedy}."
         raise ModelRunError(
             f"{user} cannot run the model on images of shape {tuple(images.shape)} and type {images.dtype}: {reason}"
         ) from error
