@@ -1,6 +1,7 @@
 """Folders of tiny Hugging Face networks with random weights, as save_pretrained writes them."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,14 @@ FAMILIES: dict[str, dict[str, Any]] = {
 CLASSES = ["ant", "bee", "cat"]
 
 
-def saved(folder: Path, family: str, suffix: str = "ForImageClassification", **changes: Any) -> Any:
+def saved(
+    folder: Path, family: str, suffix: str = "ForImageClassification", classes: Sequence[str] = CLASSES, **changes: Any
+) -> Any:
     """A network with random weights, which is saved in a folder."""
     import transformers
 
     config = getattr(transformers, f"{family}Config")(**{**FAMILIES[family], **changes})
-    config.id2label = dict(enumerate(CLASSES))
+    config.id2label = dict(enumerate(classes))
     if suffix.startswith("Vision"):
         config = config.vision_config
     torch.manual_seed(0)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vitrine.attribution.targets import Indices, Target, index_tensor
 from vitrine.backbones.batch_mixing import mixes_batch
-from vitrine.backbones.compiled import uncompiled
+from vitrine.backbones.compiled import check_layers_are_seen, uncompiled
 from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.outputs import OutputChoice, class_logits, logits_given
 from vitrine.backbones.taps import captured, resolve_layer
@@ -66,6 +66,8 @@ class Method(ABC):
     """Whether it makes many forward passes for each input, with the default options."""
     network_requirement: ClassVar[str] = ""
     """What a network needs so that the method does not refuse it; empty for any network."""
+    takes_torchscript: ClassVar[bool] = False
+    """Whether it needs the model's output and its gradient alone, which TorchScript gives, and looks at no layer."""
     needs_captum: ClassVar[bool] = False
     """Whether Captum computes the maps, which is an optional dependency."""
     paper: ClassVar[str] = ""
@@ -114,6 +116,8 @@ class Method(ABC):
                 model does not take.
         """
         check_images(inputs, "inputs", finite=True)
+        if not self.takes_torchscript:
+            check_layers_are_seen(self.model, type(self).__name__)
         with eval_guard(self.model), logits_given(self.model, self.output), torch.inference_mode(mode=False):
             explained = self._target(len(inputs), target, channel)
             inputs = inputs.detach().clone()  # outside inference mode, and never the caller's own memory

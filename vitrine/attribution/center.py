@@ -28,6 +28,7 @@ class Center(Method):
         torch.Size([2, 1, 8, 8])
     """
 
+    takes_torchscript = True
     paper = "baseline of the pointing game"
 
     @checked

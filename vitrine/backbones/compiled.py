@@ -1,5 +1,6 @@
-"""Compiled networks: what torch.compile wraps, whose layers can be looked into."""
+"""Compiled networks: what torch.compile wraps, whose layers can be looked into, and TorchScript, whose layers cannot."""
 
+import torch
 from torch import nn
 
 WRAPPED = "_orig_mod"
@@ -34,6 +35,24 @@ def uncompiled(model: nn.Module) -> nn.Module:
                 " before torch.compile, or compile it as a whole."
             )
     return model
+
+
+def check_layers_are_seen(model: nn.Module, user: str) -> None:
+    """Makes sure that a network is not TorchScript as a whole, which runs without calling Python for its layers.
+
+    Args:
+        model: the network.
+        user: who looks into it, for the message.
+
+    Raises:
+        ValueError: for what ``torch.jit`` scripted, traced, froze or loaded, with what to give in its place.
+    """
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ValueError(
+            f"{user} looks into layers and operators, and a TorchScript model ({model.original_name}) shows none; give the"
+            " nn.Module before torch.jit.script or torch.jit.trace, or take a method that runs the model alone, such as"
+            " Saliency, IntegratedGradients, Occlusion or RISE."
+        )
 
 
 def plain_name(layer: str) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from vitrine.backbones.compiled import plain_name
+from vitrine.backbones.compiled import check_layers_are_seen, plain_name
 from vitrine.core.near_names import near_names
 
 
@@ -31,6 +31,8 @@ def captured(model: nn.Module, layers: Sequence[str], clone: bool = True) -> Ite
     Raises:
         ValueError: for an unknown layer, one whose output is not a tensor, and one that no forward pass went through.
     """
+    if layers:
+        check_layers_are_seen(model, f"Layer {layers[0]!r}: a tap")
     modules = dict(model.named_modules(remove_duplicate=False))
     outputs: dict[str, Tensor] = {}
     handles: list[RemovableHandle] = []

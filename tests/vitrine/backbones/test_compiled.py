@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from vitrine.attribution import GradCAM, GuidedBackprop
+from vitrine.attribution import CAM, LRP, ExcitationBackprop, GradCAM, GuidedBackprop, InversionMask, Occlusion, Saliency
 from vitrine.backbones.compiled import plain_name, uncompiled
 from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.explainers import InversionExplainer, MuLassoExplainer, SRAEExplainer, SRAEOptions
 
 
 def network() -> nn.Sequential:
@@ -70,3 +71,31 @@ def test_channels_last_changes_no_map() -> None:
 
 def test_only_the_prefix_is_taken_off() -> None:
     assert plain_name("features._orig_mod.3") == "features._orig_mod.3"
+
+
+SCRIPTS: dict[str, Any] = {
+    "scripted": torch.jit.script,
+    "traced": lambda model: torch.jit.trace(model, torch.rand(2, 3, 8, 8)),
+    "frozen": lambda model: torch.jit.freeze(torch.jit.script(model.eval())),
+}
+SEEN = r"TorchScript model .* shows none; give the nn.Module before torch.jit"
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+@pytest.mark.parametrize("kind", SCRIPTS)
+def test_torchscript_shows_no_layers(kind: str) -> None:
+    plain, images = network().eval(), torch.rand(2, 3, 8, 8)
+    script = SCRIPTS[kind](plain)
+    occlusion = {"window": 4, "stride": 4}
+    expected = Occlusion(plain, **occlusion).attribute(images, 1)
+    torch.testing.assert_close(Occlusion(script, **occlusion).attribute(images, 1), expected)
+    for method in (CAM, GradCAM, GuidedBackprop, ExcitationBackprop, InversionMask, LRP):
+        with pytest.raises(ValueError, match=rf"{method.__name__} .*{SEEN}"):
+            method(script).attribute(images, 1)
+    if kind != "frozen":
+        with pytest.raises(ValueError, match=SEEN):
+            Saliency(script, "1").attribute(images, channel=0)
+    backbone = FrozenBackbone(script)
+    for make in (MuLassoExplainer, InversionExplainer, lambda one: SRAEExplainer(one, SRAEOptions("1", image_size=8))):
+        with pytest.raises(ValueError, match=SEEN):
+            make(backbone)

@@ -68,9 +68,24 @@ def test_a_wrong_number_of_channels_is_named_by_the_method(channels: int) -> Non
         Saliency(model).attribute(torch.rand(2, channels, 8, 8))
 
 
-def test_a_transformer_that_asserts_the_size_of_images_is_named() -> None:
-    model = torchvision_vit()
-    message = r"cannot run the model on images of shape \(2, 3, 40, 40\) .*Wrong image height"
-    for call in (FrozenBackbone(model), Saliency(model).attribute):
-        with pytest.raises(ModelRunError, match=message):
-            call(torch.rand(2, 3, 40, 40))
+@pytest.mark.parametrize(
+    ("network", "arguments", "remedy"),
+    [
+        ("timm:vit_tiny_patch16_224", {"img_size": 32, "depth": 1}, r"dynamic_img_size: true"),
+        ("timm:swin_tiny_patch4_window7_224", {"img_size": 32, "depths": (1, 1)}, r"img_size: SIZE"),
+        (torchvision_vit(), None, r"image_size: SIZE"),
+    ],
+)
+def test_a_network_of_one_size_names_the_argument_for_others(
+    network: str | nn.Module, arguments: dict[str, Any] | None, remedy: str
+) -> None:
+    backbone = FrozenBackbone(network, arguments=arguments)
+    for run in (backbone, Saliency(backbone.model).attribute):
+        with pytest.raises(ModelRunError, match=rf"48, 64.*{remedy}"):
+            run(torch.rand(1, 3, 48, 64))
+
+
+def test_timm_interpolates_position_embeddings_where_asked_for() -> None:
+    arguments = {"img_size": 32, "depth": 1, "dynamic_img_size": True, "in_chans": 5}
+    backbone = FrozenBackbone("timm:vit_tiny_patch16_224", num_classes=2, arguments=arguments)
+    assert backbone(torch.rand(1, 5, 48, 64)).logits.shape == (1, 2)

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 import vitrine
 from tests.helpers.own_network import OwnNetwork
+from tests.helpers.hugging_face_folders import saved
+from vitrine.backbones.class_embeddings import write_class_embeddings
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.networks import BackboneOptions, build_network
 from vitrine.backbones.weight_files import recorded_classes
@@ -34,7 +36,14 @@ from vitrine.explainers import (
 from vitrine.explainers.base import BACKBONE_NAME, CONFIG_NAME
 
 CLASSES = ["ant", "bee", "cat", "dog"]
-FEATURES = {"squeezenet1_1": "features.12", "timm:resnet10t": "layer4", "own": "relu", "FlowerNet": "features"}
+FEATURES = {
+    "squeezenet1_1": "features.12",
+    "timm:resnet10t": "layer4",
+    "own": "relu",
+    "FlowerNet": "features",
+    "hf": "resnet.encoder.stages.1.layers.0",
+    "zero-shot": "image_tower.layer4",
+}
 """The layer whose activations are looked at, by network."""
 
 
@@ -74,6 +83,17 @@ def own_file(folder: Path) -> FrozenBackbone:
     return FrozenBackbone("own_nets_of_a_test:Net", "own.pt")
 
 
+def hugging_face(folder: Path) -> FrozenBackbone:
+    pytest.importorskip("transformers")
+    saved(folder / "net", "ResNet", classes=CLASSES)
+    return FrozenBackbone("hf:net", arguments={"hidden_act": "gelu"})
+
+
+def zero_shot(folder: Path) -> FrozenBackbone:
+    write_class_embeddings(folder / "classes.safetensors", torch.randn(4, 512), CLASSES)
+    return FrozenBackbone("timm:resnet10t", arguments={"class_embeddings": "classes.safetensors"})
+
+
 ALLOW = ("own_nets_of_a_test",)
 WAYS = {
     "name": Way("squeezenet1_1", lambda _: FrozenBackbone("squeezenet1_1", num_classes=4)),
@@ -84,6 +104,8 @@ WAYS = {
     "timm's module": Way("timm:resnet10t", lambda _: FrozenBackbone(timm.create_model("resnet10t", num_classes=4))),
     "own class": Way("own", lambda _: FrozenBackbone("own_nets_of_a_test:Net", num_classes=4), ALLOW),
     "own file": Way("own", own_file, ALLOW),
+    "hf folder": Way("hf", hugging_face),
+    "zero-shot": Way("zero-shot", zero_shot),
     "package": Way("FlowerNet", lambda _: FrozenBackbone("vitrine.data.an8flower.network:FlowerNet", num_classes=4)),
 }
 EXPLAINERS: dict[str, Callable[[FrozenBackbone, str], Explainer]] = {

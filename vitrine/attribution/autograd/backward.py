@@ -11,6 +11,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from vitrine.attribution.autograd.gradient_flow import REMEDY, check_gradient, differentiating
 from vitrine.attribution.autograd.loss_scaling import scaled_gradients
 from vitrine.attribution.base import checked_output
+from vitrine.backbones.compiled import check_layers_are_seen
 
 
 def vjps(output: Tensor, inputs: Tensor, cotangents: Iterable[Tensor]) -> Iterator[Tensor]:
@@ -95,6 +96,7 @@ def forward_trace(model: nn.Module, inputs: Tensor) -> ForwardTrace:
     Raises:
         ValueError: if the model gives something else, or logits that no gradient leads back from.
     """
+    check_layers_are_seen(model, "What asks for the layers of a forward pass")
     visits: list[Visit] = []
     handles = [module.register_forward_hook(_recorder(visits, name)) for name, module in model.named_modules() if name]
     try:

@@ -52,6 +52,7 @@ class IntegratedGradients(PerImageMethod):
     signed = True
     additive = True
     smoothed_for_pointing = True
+    takes_torchscript = True
     needs_captum = True
     paper = "Sundararajan et al. 2017"
     quick_options: ClassVar[Mapping[str, Any]] = {"steps": 4}

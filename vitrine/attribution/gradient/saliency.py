@@ -37,6 +37,7 @@ class Saliency(Method):
 
     gradient_like = True
     smoothed_for_pointing = True
+    takes_torchscript = True
     paper = "Simonyan et al. 2014"
 
     @checked

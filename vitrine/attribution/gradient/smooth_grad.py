@@ -46,6 +46,7 @@ class SmoothGrad(PerImageMethod):
 
     gradient_like = True
     smoothed_for_pointing = True
+    takes_torchscript = True
     paper = "Smilkov et al. 2017"
     quick_options: ClassVar[Mapping[str, Any]] = {"n_samples": 3}
     RENAMED: ClassVar[Mapping[str, str]] = {"samples": "n_samples"}

@@ -22,6 +22,7 @@ class LearnedMask(Method):
     """
 
     handles_batch_size = True
+    takes_torchscript = True
     slow = True
     explains_probabilities: ClassVar[bool]
     """Whether the score of a class is its probability; otherwise its logit."""

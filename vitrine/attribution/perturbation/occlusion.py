@@ -51,6 +51,7 @@ class Occlusion(PerImageMethod):
     """
 
     signed = True
+    takes_torchscript = True
     needs_captum = True
     paper = "Zeiler and Fergus 2014"
     quick_options: ClassVar[Mapping[str, Any]] = {"window": 6, "stride": 4}

@@ -55,6 +55,7 @@ class RISE(Method):
     """
 
     handles_batch_size = True
+    takes_torchscript = True
     slow = True
     paper = "Petsiuk et al. 2018"
     quick_options: ClassVar[Mapping[str, Any]] = {"n_samples": 12, "grid": 3}
