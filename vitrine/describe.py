@@ -96,7 +96,9 @@ def _arguments(given: Sequence[str]) -> dict[str, Any]:
             except ValueError:
                 arguments[key] = {"True": True, "False": False, "None": None}.get(value, value)
         else:
-            raise ValueError(f"--arguments {text!r} is neither KEY=VALUE nor a JSON object, such as '{{\"depth\": 2}}'.")
+            raise ValueError(
+                f"--arguments {text!r} is neither KEY=VALUE nor a JSON object, such as '{{\"depth\": 2}}'."
+            )
     return arguments
 
 
@@ -216,14 +218,20 @@ def embed(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m vitrine.backbones", description="Networks that can be explained.", allow_abbrev=False)
+    parser = _Parser(
+        prog="python -m vitrine.backbones", description="Networks that can be explained.", allow_abbrev=False
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
-    one = commands.add_parser("describe", help="layers of a network, and what can be done at each", description=DESCRIBE)
+    one = commands.add_parser(
+        "describe", help="layers of a network, and what can be done at each", description=DESCRIBE
+    )
     one.set_defaults(run=describe)
     one.add_argument("name", help="as backbone.name: resnet18, timm:NAME, hf:FOLDER, package.module:Class")
     one.add_argument("--weights", help="as backbone.weights: a file, or an entry of the network's own table (random)")
     one.add_argument("--num-classes", type=int, help="number of logits")
-    one.add_argument("--arguments", nargs="+", default=[], metavar="KEY=VALUE", help="as backbone.arguments, or as JSON")
+    one.add_argument(
+        "--arguments", nargs="+", default=[], metavar="KEY=VALUE", help="as backbone.arguments, or as JSON"
+    )
     one.add_argument("--image-size", type=int, help=f"side of its input in pixels (its library's, or {USUAL_SIZE})")
     one.add_argument("--all", action="store_true", help="also the layers within blocks")
     one.add_argument("--quick", action="store_true", help="layers and defaults alone; nothing is tried")
@@ -234,8 +242,10 @@ def _parser() -> argparse.ArgumentParser:
     two.add_argument("--classes", nargs="+", default=[], metavar="NAME", help="names of the classes")
     two.add_argument("--classes-file", action="append", default=[], metavar="FILE", help="the same, one a line")
     two.add_argument(
-        "--template", action="append", default=[], help="text around {}; of several the mean is taken ('a photo of a {}.')"
+        "--template",
+        action="append",
+        default=[],
+        help="text around {}; of several the mean is taken ('a photo of a {}.')",
     )
     two.add_argument("--out", required=True, metavar="FILE.safetensors", help="where to")
     return parser
-

@@ -19,7 +19,14 @@ def test_the_tables(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monk
     assert main(["describe", *TINY, "--num-classes", "3"]) == 0
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= 100
-    for text in ("VisionTransformer", "random, as none are given", "3 × 32 × 32", "tokens 4×4 + 1", "GradCAM", "size 32"):
+    for text in (
+        "VisionTransformer",
+        "random, as none are given",
+        "3 × 32 × 32",
+        "tokens 4×4 + 1",
+        "GradCAM",
+        "size 32",
+    ):
         assert text in shown
 
 

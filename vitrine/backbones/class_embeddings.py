@@ -42,7 +42,9 @@ class ClassEmbeddings:
         lengths = self.embeddings.double().norm(dim=1)
         wrong = ~lengths.isfinite() | (lengths == 0)
         if wrong.any():
-            raise ValueError(f"{self.source} hold NaN, infinity or only zeros, first for class {int(wrong.nonzero()[0])}.")
+            raise ValueError(
+                f"{self.source} hold NaN, infinity or only zeros, first for class {int(wrong.nonzero()[0])}."
+            )
         if self.classes and len(self.classes) != len(self.embeddings):
             raise ValueError(f"{self.source} are of {shape[0]} classes, and there are {len(self.classes)} names.")
         twice = next((name for name in self.classes if self.classes.count(name) > 1), None)

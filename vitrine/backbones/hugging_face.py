@@ -75,10 +75,7 @@ def build_hugging_face(
         _change(config, keywords, name)
         if num_classes is not None and not is_tower:
             config.num_labels = num_classes
-        if file is None:
-            model = _with_weights_of(folder, kind, config, saved_classes)
-        else:
-            model = kind(config)
+        model = _with_weights_of(folder, kind, config, saved_classes) if file is None else kind(config)
     _pass_on(model, of_forward, name)
     return model.float()
 

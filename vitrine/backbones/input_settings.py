@@ -57,7 +57,7 @@ def _of_torchvision(options: BackboneOptions) -> InputSettings | None:
     prepare = table[entry].transforms()
     size = _side(options.arguments.get("image_size", prepare.crop_size))
     resize = _side(prepare.resize_size)
-    resize = resize if size <= resize else size
+    resize = max(resize, size)
     return InputSettings(size, resize, tuple(prepare.mean), tuple(prepare.std), f"torchvision's {entry} weights")
 
 
@@ -94,7 +94,9 @@ def _of_folder(folder: Path, arguments: Mapping[str, Any]) -> InputSettings | No
         resize = int(short / saved.get("crop_pct", 224 / 256)) if "crop_pct" in saved and short < 384 else short
     size = _side(arguments.get("image_size", size))
     plain = not saved.get("do_normalize", True)
-    mean, std = (tuple(saved.get(name) or usual) for name, usual in (("image_mean", (0.5,) * 3), ("image_std", (0.5,) * 3)))
+    mean, std = (
+        tuple(saved.get(name) or usual) for name, usual in (("image_mean", (0.5,) * 3), ("image_std", (0.5,) * 3))
+    )
     if plain:
         mean, std = (0.0,) * len(mean), (1.0,) * len(std)
     resize = resize if resize is None or resize >= size else size

@@ -146,7 +146,7 @@ def _reading(content: Mapping[str, Any], model: nn.Module, file: Path) -> tuple[
 
 
 def _head_size(content: Mapping[str, Any]) -> tuple[int, int] | None:
-    """n and d of a zero-shot head that a file holds; None where it holds none."""
+    """Classes n and width d of a zero-shot head that a file holds; None where it holds none."""
     tower = any(name.startswith("image_tower.") for name in content)
     weight = content.get("classifier.weight") if tower else None
     return (int(weight.shape[0]), int(weight.shape[1])) if isinstance(weight, Tensor) and weight.ndim == 2 else None

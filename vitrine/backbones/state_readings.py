@@ -237,6 +237,18 @@ def _ambiguous(fitting: list[Reading], path: Path) -> str:
     )
 
 
+def _doubt(name: str) -> str:
+    """What is likely to be wrong where a tensor has another shape, by its name."""
+    if "pos" in name.rpartition(".")[2] or "position" in name:
+        return "is the image size among backbone.arguments that of the file?"
+    is_first = any(part in name for part in ("patch_embed", "stem", "conv1", "embeddings"))
+    return (
+        f"are {'the input channels among ' * is_first}backbone.arguments right?"
+        if is_first
+        else "is num_classes right?"
+    )
+
+
 def _does_not_fit(nearest: Reading | None, wanted: Mapping[str, Any], path: Path) -> str:
     if nearest is None:
         return f"Weight file {path} does not hold a state dict, tensors by name; save model.state_dict()."
@@ -250,6 +262,6 @@ def _does_not_fit(nearest: Reading | None, wanted: Mapping[str, Any], path: Path
     else:
         name = nearest.other_shapes[0]
         shapes = [_shape(nearest.state[name]), _shape(wanted[name])]
-        what = f"{name!r} has shape {shapes[0]} there and {shapes[1]} here; is num_classes right?"
+        what = f"{name!r} has shape {shapes[0]} there and {shapes[1]} here; {_doubt(name)}"
     counts = f" ({len(nearest.missing)} names missing, {len(nearest.surplus)} too many)"
     return f"Weight file {path} does not fit the network: {what}{'' if what.endswith('?') else counts + '.'}"

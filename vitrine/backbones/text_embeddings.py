@@ -11,7 +11,14 @@ from vitrine.backbones.class_embeddings import ClassEmbeddings
 from vitrine.backbones.hugging_face import PREFIX, build_hugging_face
 
 USUAL_TEMPLATE = "a photo of a {}."
-VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model")
+VOCABULARIES = (
+    "tokenizer.json",
+    "vocab.json",
+    "vocab.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model",
+)
 """Files one of which a tokenizer needs."""
 
 
@@ -39,7 +46,9 @@ def embed_classes(folder: str | Path, classes: Sequence[str], templates: Sequenc
     name = f"{PREFIX}{str(folder).removeprefix(PREFIX)}"
     model = build_hugging_face(name, None, {}, None, is_tower=True).eval()
     if not hasattr(model, "get_text_features"):
-        raise ValueError(f"Network {name!r} is a {type(model).__name__}, which has no text tower; give a CLIPModel's folder.")
+        raise ValueError(
+            f"Network {name!r} is a {type(model).__name__}, which has no text tower; give a CLIPModel's folder."
+        )
     embeddings = [_embedded(model, name, [template.replace("{}", one) for one in classes]) for template in templates]
     numbers = [getattr(model, key, None) for key in ("logit_scale", "logit_bias")]
     scale, bias = (value.detach() if isinstance(value, Tensor) else None for value in numbers)
@@ -60,10 +69,14 @@ def _embedded(model: nn.Module, name: str, texts: Sequence[str]) -> Tensor:
         # transformers makes one without a vocabulary otherwise
         raise ValueError(f"{name!r} holds no tokenizer ({', '.join(VOCABULARIES)}); save it there by save_pretrained.")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name.removeprefix(PREFIX), local_files_only=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(
+            name.removeprefix(PREFIX), local_files_only=True, trust_remote_code=False
+        )
     except Exception as error:
         told = (str(error).strip().splitlines() or [""])[0][:200].rstrip(".")
-        raise ValueError(f"The tokenizer of {name!r} cannot be read: {told}; save it there by save_pretrained.") from error
+        raise ValueError(
+            f"The tokenizer of {name!r} cannot be read: {told}; save it there by save_pretrained."
+        ) from error
     longest = getattr(getattr(model.config, "text_config", None), "max_position_embeddings", None)
     # SigLIP was trained on texts that are filled up to the longest.
     padding = "max_length" if "siglip" in str(getattr(model.config, "model_type", "")) else True

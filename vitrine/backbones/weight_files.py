@@ -37,7 +37,7 @@ def recorded_classes(path: Path | None) -> list[str]:
 
 
 def recorded_configuration(path: Path | None) -> dict[str, Any] | None:
-    """The configuration of a Hugging Face network that a ``.safetensors`` file of its weights holds; None where it has none."""
+    """The configuration of a Hugging Face network that a ``.safetensors`` file of weights holds; None without."""
     recorded = _metadata(path).get(CONFIGURATION)
     try:
         content = json.loads(recorded) if recorded else None

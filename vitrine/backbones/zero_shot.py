@@ -122,8 +122,8 @@ def classifier_of(tower: nn.Module, classes: ClassEmbeddings, name: str) -> Zero
     width = _width(tower)
     if width is not None and width != classes.embeddings.shape[1]:
         raise ValueError(
-            f"{classes.source} have {classes.embeddings.shape[1]} numbers a class, and the image tower {name!r} gives {width};"
-            " give embeddings by the text tower that it was trained with."
+            f"{classes.source} have {classes.embeddings.shape[1]} numbers a class, and the image tower {name!r} gives"
+            f" {width}; give embeddings by the text tower that it was trained with."
         )
     given = (classes.logit_scale, classes.logit_bias)
     scale, bias = (own if one is None else one for one, own in zip(given, (scale, bias), strict=True))
@@ -143,11 +143,12 @@ def _own_numbers(tower: nn.Module) -> tuple[float, float]:
 
 
 def _width(tower: nn.Module) -> int | None:
-    """d of a tower of transformers, by its configuration; None where it is not said."""
+    """Width d of a tower of transformers, by its configuration; None where it is not said."""
     config = getattr(tower, "config", None)
     if config is None:
         return None
-    if isinstance(getattr(tower, "visual_projection", None), nn.Linear):
-        return int(tower.visual_projection.out_features)
+    projection = getattr(tower, "visual_projection", None)
+    if isinstance(projection, nn.Linear):
+        return projection.out_features
     inner = getattr(config, "vision_config", config)
     return getattr(inner, "hidden_size", None)

@@ -242,7 +242,9 @@ def _tried(run: Callable[[], Any]) -> Trial:
     try:
         run()
     except (ValueError, RuntimeError, ImportError) as error:
-        return Trial(works=False, reason=str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)
+        return Trial(
+            works=False, reason=str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        )
     except Exception as error:  # noqa: BLE001 - a network's own code may raise anything
         return Trial(works=False, reason=f"{type(error).__name__}: {error}".splitlines()[0])
     return Trial(works=True)

@@ -6,7 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from vitrine.attribution import CAM, LRP, ExcitationBackprop, GradCAM, GuidedBackprop, InversionMask, Occlusion, Saliency
+from vitrine.attribution import (
+    CAM,
+    LRP,
+    ExcitationBackprop,
+    GradCAM,
+    GuidedBackprop,
+    InversionMask,
+    Occlusion,
+    Saliency,
+)
 from vitrine.backbones.compiled import plain_name, uncompiled
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.explainers import InversionExplainer, MuLassoExplainer, SRAEExplainer, SRAEOptions

@@ -61,9 +61,7 @@ def test_logits_per_image_of_clip_itself(tmp_path: Path) -> None:
     with torch.no_grad():
         output = model(input_ids=ids, pixel_values=images)
     write_class_embeddings(tmp_path / "c.safetensors", output.text_embeds, "abc")
-    backbone = FrozenBackbone(
-        f"hf:{tmp_path / 'net'}", arguments={"class_embeddings": str(tmp_path / "c.safetensors")}
-    )
+    backbone = FrozenBackbone(f"hf:{tmp_path / 'net'}", arguments={"class_embeddings": str(tmp_path / "c.safetensors")})
     assert torch.allclose(backbone(images).logits, output.logits_per_image, atol=1e-4)
 
 
@@ -99,7 +97,10 @@ def test_cosines_of_timms_tower(name: str, width: int, count: int | None, tmp_pa
 
 def test_a_file_of_the_whole_classifier_needs_no_embeddings(tmp_path: Path) -> None:
     path, _ = embeddings_file(tmp_path, 32)
-    options: dict[str, Any] = {"network": "timm:vit_base_patch16_siglip_224", "arguments": {"class_embeddings": path, **TIMM}}
+    options: dict[str, Any] = {
+        "network": "timm:vit_base_patch16_siglip_224",
+        "arguments": {"class_embeddings": path, **TIMM},
+    }
     first = FrozenBackbone(**options)
     save_file(first.model.state_dict(), tmp_path / "all.safetensors")
     Path(path).unlink()
@@ -117,9 +118,7 @@ def test_a_file_of_the_whole_classifier_needs_no_embeddings(tmp_path: Path) -> N
         ({"class_embeddings": "{path}", "embed_dim": 64}, None, r"32 numbers a class.*64"),
     ],
 )
-def test_what_does_not_fit(
-    arguments: dict[str, Any], num_classes: int | None, message: str, tmp_path: Path
-) -> None:
+def test_what_does_not_fit(arguments: dict[str, Any], num_classes: int | None, message: str, tmp_path: Path) -> None:
     path, _ = embeddings_file(tmp_path, 32)
     given = {key: path if value == "{path}" else value for key, value in arguments.items()}
     with pytest.raises(ValueError, match=message):

@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import vitrine
-from tests.helpers.own_network import OwnNetwork
 from tests.helpers.hugging_face_folders import saved
+from tests.helpers.own_network import OwnNetwork
 from vitrine.backbones.class_embeddings import write_class_embeddings
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.networks import BackboneOptions, build_network
