@@ -11,7 +11,8 @@ from tests.helpers.hugging_face_folders import saved
 from vitrine.describe import main
 
 FLOWERS = "vitrine.data.an8flower.network:FlowerNet"
-TINY = ["timm:vit_tiny_patch16_224", "--arguments", '{"img_size": 32, "patch_size": 8}', "depth=1", "embed_dim=24", "num_heads=2"]  # fmt: skip
+SIZES = ['{"img_size": 32, "patch_size": 8}', "depth=1", "embed_dim=24", "num_heads=2"]
+TINY = ["timm:vit_tiny_patch16_224", "--arguments", *SIZES]
 
 
 def test_the_tables(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -172,8 +172,8 @@ def saved_classes(folder: Path) -> list[str]:
 def configuration_of(model: nn.Module) -> dict[str, Any] | None:
     """The configuration of a network of transformers, of which `build_hugging_face` builds it again; None for others."""
     for module in model.modules():
-        config = getattr(module, "config", None)
-        if hasattr(config, "to_dict") and hasattr(config, "model_type"):
+        config: Any = getattr(module, "config", None)
+        if hasattr(config, "to_json_string") and hasattr(config, "model_type"):
             entries: dict[str, Any] = json.loads(config.to_json_string(use_diff=False))
             left_out = {"_name_or_path", "transformers_version", "dtype", "torch_dtype"}
             return {key: value for key, value in entries.items() if key not in left_out} | {
@@ -278,11 +278,12 @@ def renamed_state(model: nn.Module, content: Mapping[str, Any]) -> dict[str, Ten
     if not hasattr(model, "config") or not hasattr(model, "from_pretrained"):
         return None
     transformers = _transformers(type(model).__name__)
-    config = copy.deepcopy(model.config)
+    kind: Any = type(model)
+    config: Any = copy.deepcopy(model.config)
     for _ in range(2):
         try:
             with _quiet(transformers):
-                found, report = type(model).from_pretrained(
+                found, report = kind.from_pretrained(
                     None,
                     config=config,
                     state_dict=dict(content),

@@ -241,12 +241,9 @@ def _doubt(name: str) -> str:
     """What is likely to be wrong where a tensor has another shape, by its name."""
     if "pos" in name.rpartition(".")[2] or "position" in name:
         return "is the image size among backbone.arguments that of the file?"
-    is_first = any(part in name for part in ("patch_embed", "stem", "conv1", "embeddings"))
-    return (
-        f"are {'the input channels among ' * is_first}backbone.arguments right?"
-        if is_first
-        else "is num_classes right?"
-    )
+    if any(part in name for part in ("patch_embed", "stem.", "conv1.", "conv_proj", "embeddings.")):
+        return "are the input channels among backbone.arguments those of the file?"
+    return "is num_classes right?"
 
 
 def _does_not_fit(nearest: Reading | None, wanted: Mapping[str, Any], path: Path) -> str:

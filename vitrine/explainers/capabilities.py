@@ -8,7 +8,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
-from vitrine.attribution import GradCAM
+from vitrine.attribution import GradCAM, Method
 from vitrine.attribution.autograd.backward import ForwardTrace, Visit, forward_trace
 from vitrine.attribution.layouts import channels_last, grid_of_tokens, is_tokens, layout_of_map
 from vitrine.attribution.registry import all_methods
@@ -168,11 +168,14 @@ class CapabilityTrials:
         for name, method in all_methods().items():
             make = partial(method, self.backbone.model, **method.quick_options)
             if method.explains_classes:
-                yield name, _tried(lambda make=make: make().attribute(self.image))
+                yield name, _tried(partial(self._draw, make))
             else:
-                yield name, _tried(lambda make=make: make(layer=layer).attribute(self.image, channel=0))
+                yield name, _tried(partial(self._draw, make, layer=layer, channel=0))
 
     # What is tried
+
+    def _draw(self, make: Callable[..., Method], channel: int | None = None, **options: Any) -> None:
+        make(**options).attribute(self.image, channel=channel)
 
     def _kind(self, visit: Visit) -> str:
         layout = layout_of_map(visit.shape, self.trace.size)

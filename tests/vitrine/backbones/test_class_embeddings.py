@@ -46,7 +46,7 @@ def test_files_that_make_no_sense(tensors: dict[str, Tensor], classes: str, mess
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="none.safetensors"):
+    with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
         read_class_embeddings(tmp_path / "none.safetensors")
 
 

@@ -189,3 +189,15 @@ def test_names_of_published_densenets(tmp_path: Path) -> None:
     torch.save(published, tmp_path / "densenet.pth")
     with pytest.warns(UserWarning, match="names without"):
         load_weights(torchvision.models.DenseNet(8, (2, 2), 8, num_classes=3), tmp_path / "densenet.pth")
+
+
+@pytest.mark.parametrize(
+    ("changed", "doubt"),
+    [({"img_size": 48}, "image size"), ({"in_chans": 1}, "input channels")],
+)
+def test_what_is_likely_to_be_wrong_where_shapes_differ(changed: dict[str, Any], doubt: str, tmp_path: Path) -> None:
+    timm = pytest.importorskip("timm")
+    sizes = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 1, "num_heads": 2}
+    torch.save(timm.create_model("vit_tiny_patch16_224", **sizes).state_dict(), tmp_path / "vit.pth")
+    with pytest.raises(ValueError, match=rf"shape .* there and .* here; .*{doubt}"):
+        FrozenBackbone("timm:vit_tiny_patch16_224", tmp_path / "vit.pth", arguments=sizes | changed)
