@@ -3,21 +3,23 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vitrine.attribution import GradCAM, Method
 from vitrine.attribution.autograd.backward import ForwardTrace, Visit, forward_trace
-from vitrine.attribution.layouts import channels_last, grid_of_tokens, is_tokens, layout_of_map
+from vitrine.attribution.layouts import grid_of_tokens, is_tokens
 from vitrine.attribution.registry import all_methods
 from vitrine.attribution.target_layer import target_layer
 from vitrine.backbones.classifier_layer import input_channels
-from vitrine.backbones.features import Pooling
+from vitrine.backbones.features import TappedFeatures
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.guard import eval_guard
+from vitrine.backbones.map_layouts import channels_last, layout_of_map
 from vitrine.backbones.outputs import logits_given
+from vitrine.backbones.pooling import POOLINGS
 from vitrine.explainers.inversion.explainer import InversionExplainer, InversionOptions
 from vitrine.explainers.mu_lasso.explainer import MuLassoExplainer, MuLassoOptions
 from vitrine.explainers.srae.explainer import SRAEExplainer, SRAEOptions
@@ -130,7 +132,7 @@ class CapabilityTrials:
 
     def tried(self, layer: LayerCapabilities) -> LayerCapabilities:
         """A layer, with what can be done at it."""
-        poolings = {name: _tried(partial(self._srae, layer.name, name)) for name in get_args(Pooling)}
+        poolings = {name: _tried(partial(self._pool, layer.name, name)) for name in POOLINGS}
         first = next((name for name, trial in poolings.items() if trial.works), None)
         selector = self._mu_lasso(layer.name)
         return replace(
@@ -190,6 +192,12 @@ class CapabilityTrials:
             others = visit.shape[1] - rows * columns
             return f"tokens {rows}×{columns}" + (f" + {others}" if others else "")
         return "vector" if len(visit.shape) == 2 or visit.shape[1:].numel() == visit.shape[1] else "other"
+
+    def _pool(self, layer: str, pooling: str) -> None:
+        features = TappedFeatures(self.backbone, layer, pooling)
+        features.sizes(self.image_size)
+        if not features.is_read(self.image):
+            raise ValueError(f"The logits do not depend on what pooling {pooling!r} takes of layer {layer!r}.")
 
     def _srae(self, layer: str, pooling: str) -> SRAEExplainer:
         options = SRAEOptions(

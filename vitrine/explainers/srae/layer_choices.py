@@ -12,6 +12,7 @@ from vitrine.attribution.autograd.gradient_flow import differentiating
 from vitrine.attribution.excitation.excitation_backprop import excitation_maps
 from vitrine.attribution.excitation.linear_rules import NegativeActivations
 from vitrine.backbones.checkpointing import without_checkpointing
+from vitrine.backbones.compiled import check_layers_are_seen
 from vitrine.backbones.features import TappedFeatures
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.guard import eval_guard
@@ -110,6 +111,7 @@ class LayerChoices:
             return record
 
         model, image = self.backbone.model, self._image()
+        check_layers_are_seen(model, "The search for a layer")
         handles = [module.register_forward_hook(recorder(name)) for name, module in model.named_modules() if name]
         try:
             with eval_guard(model), torch.inference_mode(mode=False), torch.enable_grad(), without_checkpointing():
