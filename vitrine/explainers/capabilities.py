@@ -132,7 +132,7 @@ class CapabilityTrials:
 
     def tried(self, layer: LayerCapabilities) -> LayerCapabilities:
         """A layer, with what can be done at it."""
-        poolings = {name: _tried(partial(self._pool, layer.name, name)) for name in POOLINGS}
+        poolings: dict[str, Trial] = {name: _tried(partial(self._pool, layer.name, name)) for name in POOLINGS}
         first = next((name for name, trial in poolings.items() if trial.works), None)
         selector = self._mu_lasso(layer.name)
         return replace(
