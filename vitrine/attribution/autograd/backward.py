@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
 from vitrine.attribution.autograd.gradient_flow import REMEDY, check_gradient, differentiating
+from vitrine.attribution.autograd.interception import walk
 from vitrine.attribution.autograd.loss_scaling import scaled_gradients
 from vitrine.attribution.base import checked_output
 
@@ -80,6 +81,10 @@ class ForwardTrace(NamedTuple):
     """(1, n)."""
     pixels: Visit
     """The input itself, before all calls; it has no name."""
+
+    def nodes(self) -> Iterator[Node]:
+        """The nodes of the graph that the logits depend on."""
+        return walk([get_gradient_edge(self.logits).node])
 
     def last_of_each(self) -> list[Visit]:
         """The last call of every layer, in order."""
