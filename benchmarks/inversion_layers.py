@@ -3,7 +3,7 @@
     python -m benchmarks.inversion_layers
     python -m benchmarks.inversion_layers --networks vit_tiny_patch16_224 swin_tiny_patch4_window7_224
 
-A default works where masks of two images of noise, after 2 + 2 steps, are finite and not constant, and l₁ stands before l₀ or
+A default works where the mask of an image of noise, after 2 + 2 steps, is finite and not constant, and l₁ stands before l₀ or
 is the same. Networks whose size can be chosen are built for images of --size pixels, others run at the first of these and
 their usual sizes that they take. Prints a table, writes one JSON.
 """
@@ -83,14 +83,14 @@ def try_defaults(name: str, size: int) -> list[str]:
     torch.manual_seed(0)
     started = time.perf_counter()
     model, side = build(name, size)
-    images = torch.randn(2, 3, side, side)
+    images = torch.randn(1, 3, side, side)
     with eval_guard(model):
         layers = inversion_layers(model, images[:1])
         refusal = refusal_of_layers(model, images[:1], layers, PAPER)
         row = layers_row(model, layers, images[:1])
     masks = InversionMask(model, inversion_steps=2, class_steps=2).attribute(images)
     if refusal is not None or not bool(masks.isfinite().all()) or bool(constant(masks).any()):
-        reason = "its masks are constant or not finite" if refusal is None else refusal.reason
+        reason = "its mask is constant or not finite" if refusal is None else refusal.reason
         raise ValueError(f"the default layers do not work: {reason}.")
     return [name, str(side), *row, f"{time.perf_counter() - started:.1f}"]
 
@@ -99,7 +99,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", default=NETWORKS, metavar="NAME", help="of timm (one of each family)")
-    parser.add_argument("--size", type=int, default=128, help="side of the images in pixels (%(default)s)")
+    parser.add_argument("--size", type=int, default=96, help="side of the images in pixels (%(default)s)")
     add_common_options(parser, "runs/benchmarks/default_inversion_layers.json")
     args = parser.parse_args()
     rows, figures = list[list[str]](), dict[str, Any]()

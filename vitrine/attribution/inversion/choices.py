@@ -46,6 +46,9 @@ def layers_that_work(
 ) -> InversionLayers:
     """`inversion_layers`, refused before masks are optimised where there can be none between them.
 
+    Where none is named and there can be none between the default ones, the last map between which and itself masks were tried
+    and work is both.
+
     l₀ has to give something of each image on which the logits depend; l₁ too, in several places of the image, and not after l₀.
 
     Args:
@@ -68,6 +71,8 @@ def layers_that_work(
     if refusal is None:
         return layers
     works = working_layers(model, images, settings, inversion, mask)
+    if works is not None and not (inversion or mask):
+        return works
     if works is None and cause is not None and not (inversion or mask):
         raise cause
     raise _option_error(refusal, inversion, mask, works) from cause
