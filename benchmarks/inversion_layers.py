@@ -44,7 +44,8 @@ NETWORKS = """
     tf_efficientnetv2_b0 tiny_vit_5m_224 tnt_s_patch16_224 tresnet_m twins_pcpvt_small twins_svt_small vgg11 visformer_tiny
     vit_base_patch16_clip_224 vit_base_patch16_siglip_224 vit_small_patch14_reg4_dinov2 vit_small_patch16_dinov3
     vit_tiny_patch16_224 vit_tiny_r_s16_p8_224 vitamin_small_224 volo_d1_224 xception41 xcit_nano_12_p16_224
-""".split()
+"""
+"""Names of timm, one of each family."""
 COLUMNS = ("network", "image", "l₁", "n", "cells", "l₀", "its shape", "seconds")
 
 
@@ -98,7 +99,9 @@ def try_defaults(name: str, size: int) -> list[str]:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", nargs="+", default=NETWORKS, metavar="NAME", help="of timm (one of each family)")
+    parser.add_argument(
+        "--networks", nargs="+", default=NETWORKS.split(), metavar="NAME", help="of timm (one of each family)"
+    )
     parser.add_argument("--size", type=int, default=96, help="side of the images in pixels (%(default)s)")
     add_common_options(parser, "runs/benchmarks/default_inversion_layers.json")
     args = parser.parse_args()

@@ -53,9 +53,10 @@ def token_grid(model: nn.Module, inputs: Tensor, layer: str, count: int) -> Toke
 
     Each of the first N tokens of the forward pass must depend on one cell of the feature map before them (the patch
     embedding), or on one patch of pixels where there is no map before them; or on none; or on one token of another number of
-    tokens whose grid is known so, as where a class token comes late. Which one is read off VJPs (see `vitrine.attribution.token_places`). Where patches were merged, each token must
-    depend most on its own part of the image. The tokens of ``layer`` are taken to have the order of the first N tokens of
-    their width. The model has to be under `eval_guard`.
+    tokens whose grid is known so, as where a class token comes late. Which one is read off VJPs (see
+    `vitrine.attribution.token_places`). Where patches were merged, each token must depend most on its own part of the image.
+    The tokens of ``layer`` are taken to have the order of the first N tokens of their width. The model has to be under
+    `eval_guard`.
 
     Raises:
         ValueError: if there is no such feature map, or the tokens have no places.

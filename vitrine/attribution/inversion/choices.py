@@ -49,7 +49,8 @@ def layers_that_work(
     Where none is named and there can be none between the default ones, the last map between which and itself masks were tried
     and work is both.
 
-    l₀ has to give something of each image on which the logits depend; l₁ too, in several places of the image, and not after l₀.
+    l₀ has to give something of each image on which the logits depend; l₁ too, in several places of the image, and not after
+    l₀.
 
     Args:
         model: under `eval_guard`.
@@ -112,7 +113,9 @@ def _not_read(trace: ForwardTrace, layer: str, visit: Visit | None) -> str | Non
 def _no_places(model: nn.Module, images: Tensor, trace: ForwardTrace, visit: Visit) -> str | None:
     """Why the channels of an output are no maps of the image."""
     if is_attention(trace, visit):
-        return f"layer {visit.layer!r} gives {tuple(visit.shape)}, a matrix for each head of attention and no feature map"
+        return (
+            f"layer {visit.layer!r} gives {tuple(visit.shape)}, a matrix for each head of attention and no feature map"
+        )
     output = torch.empty(visit.shape, device="meta")
     try:
         cells = layout_of_layer(model, visit.layer, output, images[:1])(output).shape[2:]
@@ -192,4 +195,6 @@ def _option_error(
             wanted = f"{wanted} with {other} {values[other]}"
         wanted = f"{wanted}, which works"
     reason = refusal.reason.rstrip(".")
-    return OptionError(refusal.option, list(mask) if is_mask else inversion, f"{wanted}: {reason[0].lower()}{reason[1:]}")
+    return OptionError(
+        refusal.option, list(mask) if is_mask else inversion, f"{wanted}: {reason[0].lower()}{reason[1:]}"
+    )

@@ -94,9 +94,7 @@ class InversionMask(Method):
 
     def _layers_for(self, images: Tensor) -> InversionLayers:
         try:
-            return layers_that_work(
-                self.model, images, self.settings, mask=() if self.layer is None else (self.layer,)
-            )
+            return layers_that_work(self.model, images, self.settings, mask=() if self.layer is None else (self.layer,))
         except OptionError as error:
             if error.name != "mask_layers":
                 raise

@@ -114,9 +114,10 @@ def _cells_of_map(trace: ForwardTrace, visit: Visit) -> Cells | None:
 
 
 def is_attention(trace: ForwardTrace, visit: Visit) -> bool:
-    """Whether an output (B, heads, N, …) has a row for each of the N tokens that came before it."""
+    """Whether an output (B, heads, N, …) has a row for each of the N tokens that came before it, and no cell for each."""
     counts = {before.shape[1] for before in trace.visits[: visit.position] if is_tokens(before)}
-    return len(visit.shape) == 4 and bool(counts & set(visit.shape[2:]))
+    rows = visit.shape[2:]
+    return len(visit.shape) == 4 and bool(counts & set(rows)) and rows.numel() not in counts
 
 
 def _depth(visit: Visit) -> int:
@@ -146,11 +147,10 @@ def _norm_before_last(model: nn.Module, images: Tensor, block: str) -> str | Non
     norms = [visit for visit in trace.last_of_each() if visit.layer in names]
     before = {end: [norm for norm in norms if norm is not end and depends(end, norm)] for end in norms}
     end = max(before, key=lambda norm: (len(before[norm]), norm.position), default=None)
-    for norm in reversed(before[end] if end is not None else []):
-        cells = _cells_of_map(trace, norm)
-        if end is not None and cells is not None and max(cells) > 1 and _is_only_way(trace, norm, end):
-            return norm.layer
-    return None
+    if end is None:
+        return None
+    maps = [norm for norm in before[end] if max(_cells_of_map(trace, norm) or (0,)) > 1]
+    return maps[-1].layer if maps and _is_only_way(trace, maps[-1], end) else None
 
 
 def depends(later: Visit, earlier: Visit) -> bool:

@@ -45,7 +45,7 @@ class InversionOptions(Options):
         variant: the settings to start from: ``paper``; ``released``, what the authors' code does; ``fine`` or ``smooth``,
             ours, see `vitrine.attribution.inversion.VARIANTS`.
         overrides: what differs from the variant, by the names of `InversionSettings`, such as ``{class_steps: 10}``.
-        inversion_layer: l₀; the paper's for its networks, and the last map for others, see `inversion_layers`.
+        inversion_layer: l₀; without it the last map or patch grid of the network, see `inversion_layers`.
         mask_layers: l₁; with several, the mask is a sum of all their channels.
         predictor: hidden units of the predictor of ω; 0 for none.
         image_size: side of the backbone's input in pixels, used once to find its layers.

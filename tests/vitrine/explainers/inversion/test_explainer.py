@@ -246,4 +246,8 @@ def test_maps_that_a_network_does_not_give() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), RoundedGate(), nn.Conv2d(4, 4, 3), Mean()).eval()
     with pytest.raises(OptionError, match=r"overrides.maps is 'guided'; give 'gradient', which works"):
         of_vit(model, image_size=16, maps="guided", mask_layers=["0"])
-    assert of_vit(model, image_size=16, maps="gradient", mask_layers=["0"]).explain(torch.randn(1, 3, 16, 16)).heatmaps.any()
+    assert (
+        of_vit(model, image_size=16, maps="gradient", mask_layers=["0"])
+        .explain(torch.randn(1, 3, 16, 16))
+        .heatmaps.any()
+    )
