@@ -149,8 +149,8 @@ FAMILIES: list[tuple[str, int, dict[str, Any], str, str]] = [
     ("swinv2_tiny_window8_256", 64, {"img_size": 64, "depths": (1, 1, 1, 1)}, "norm", "norm"),
     ("mixer_s32_224", 64, {"img_size": 64}, "norm", "norm"),
     ("xcit_nano_12_p16_224", 64, {"img_size": 64, "depth": 2}, "cls_attn_blocks.1.norm1", "cls_attn_blocks.1.norm1"),
-    ("pit_ti_distilled_224", 64, {"img_size": 64}, *["transformers.2.blocks.3.norm1"] * 2),
-    ("deit_tiny_distilled_patch16_224", 64, {"img_size": 64, "depth": 2}, *["blocks.1.norm1"] * 2),
+    ("pit_ti_distilled_224", 64, {"img_size": 64}, "transformers.2.blocks.3.norm1", "transformers.2.blocks.3.norm1"),
+    ("deit_tiny_distilled_patch16_224", 64, {"img_size": 64, "depth": 2}, "blocks.1.norm1", "blocks.1.norm1"),
 ]  # fmt: skip
 
 
@@ -162,7 +162,7 @@ def test_the_default_layers_of_any_family_give_masks(
     model = timm.create_model(name, **SMALL, **options).eval()
     images = torch.randn(1, 3, size, size)
     layers = layers_of(model, size)
-    assert layers == (inversion, (mask,))
+    assert layers == InversionLayers(inversion, (mask,))
     with eval_guard(model):
         assert refusal_of_layers(model, images, layers, InversionSettings()) is None
     masks = InversionMask(model, inversion_steps=2, class_steps=2).attribute(images)
