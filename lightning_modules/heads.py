@@ -12,6 +12,7 @@ from vitrine.core.options import OptionError
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers import Explainer
 from vitrine.explainers.config_file import read_config, read_heads
+from vitrine.explainers.inversion.explainer import InversionExplainer
 from vitrine.explainers.srae.x_features import XFeatureExplainer
 
 
@@ -75,16 +76,21 @@ def check_image_size(explainer: Explainer, preprocessing: Preprocessing, key: st
         preprocessing: of the data set.
         key: of the explainer's option, as a configuration has it.
     """
-    if not isinstance(explainer, XFeatureExplainer) or explainer.options.image_size == preprocessing.size:
+    if not isinstance(explainer, XFeatureExplainer | InversionExplainer):
+        return
+    if explainer.options.image_size == preprocessing.size:
         return
     own = "data.init_args.preprocessing.size"
-    if explainer.features.pooling in {"flatten", *OVER_PLACES}:
+    if isinstance(explainer, XFeatureExplainer) and explainer.features.pooling in {"flatten", *OVER_PLACES}:
         raise ValueError(
             f"pooling {explainer.features.pooling} needs images of one size: model.init_args.{key} is"
             f" {explainer.options.image_size}, {own} is {preprocessing.size}; give the same."
         )
     try:
-        explainer.features.sizes(preprocessing.size)
+        if isinstance(explainer, XFeatureExplainer):
+            explainer.features.sizes(preprocessing.size)
+        else:
+            explainer.check_size(preprocessing.size)
     except OptionError as error:
         name = own if error.name == "image_size" else f"{own}: {error.name}"
         raise OptionError(name, error.value, error.wanted) from error

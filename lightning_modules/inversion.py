@@ -12,6 +12,7 @@ from torchmetrics import MeanMetric
 from typing_extensions import override
 
 from lightning_modules.base import ExplainerModule
+from lightning_modules.heads import options_located
 from lightning_modules.metric_states import computed, was_updated
 from lightning_modules.step_progress import show_beside_bar
 from vitrine.backbones.frozen import FrozenBackbone
@@ -87,7 +88,9 @@ class InversionModule(ExplainerModule):
         runs: InversionRuns = InversionRuns(),
         **kwargs: Any,
     ) -> None:
-        explainer = InversionExplainer(FrozenBackbone.from_options(backbone), inversion)
+        network = FrozenBackbone.from_options(backbone)
+        with options_located("model.init_args.inversion"):
+            explainer = InversionExplainer(network, inversion)
         super().__init__(explainer, **kwargs)
         self.needs_checkpoint = self.needs_checkpoint and explainer.predictor is not None
         self.runs = runs

@@ -13,7 +13,7 @@ from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.options import OptionError
 from vitrine.data.preprocessing import Preprocessing
-from vitrine.explainers import SRAEExplainer, SRAEOptions
+from vitrine.explainers import InversionExplainer, InversionOptions, SRAEExplainer, SRAEOptions
 
 
 def test_options_without_which_heads_are_about_something_else() -> None:
@@ -86,3 +86,10 @@ def test_what_cannot_be_drawn_is_refused_before_a_fit() -> None:
 def test_other_errors_are_not_renamed() -> None:
     with pytest.raises(ValueError, match=r"^no option$"), options_located("model.init_args.srae"):
         raise ValueError("no option")
+
+
+def test_images_of_a_size_for_which_there_are_no_masks() -> None:
+    vit = InversionExplainer(FrozenBackbone(timm_vit()), InversionOptions(image_size=32))
+    check_image_size(vit, Preprocessing(32, None), "inversion.image_size")
+    with pytest.raises(OptionError, match=r"data.init_args.preprocessing.size is 48; give 32, which works"):
+        check_image_size(vit, Preprocessing(48, None), "inversion.image_size")

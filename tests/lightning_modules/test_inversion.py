@@ -22,8 +22,9 @@ from vitrine.attribution.inversion import InversionResult
 from vitrine.backbones.copying import weight_digest
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch
+from vitrine.core.options import OptionError
 from vitrine.explainers import load
-from vitrine.explainers.inversion.explainer import InversionExplainer
+from vitrine.explainers.inversion.explainer import InversionExplainer, InversionOptions
 from vitrine.metrics import LocalizationError, PointingGame
 from vitrine.metrics.inversion_convergence import InversionConvergence
 
@@ -83,6 +84,21 @@ def head_of(module: InversionModule) -> dict[str, Tensor]:
 def test_a_fit_of_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"nothing to fit.*set model.init_args.inversion.predictor to"):
         fit(make_module(), make_batches(), trainer_of(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "works"),
+    [
+        ("image_size", 30, "32, which works"),
+        ("inversion_layer", "blocks.0.nrm1", "'blocks.0.norm1', which works"),
+        ("mask_layers", ["fc_norm"], r"\['blocks.0.norm1'\], which works"),
+    ],
+)
+def test_what_does_not_fit_the_network_is_named_as_in_a_configuration(option: str, value: Any, works: str) -> None:
+    small = {"embed_dim": 24, "depth": 1, "num_heads": 2, "img_size": 32, "patch_size": 8}
+    backbone = BackboneOptions("timm:vit_tiny_patch16_224", num_classes=5, arguments=small)
+    with pytest.raises(OptionError, match=rf"model.init_args.inversion.{option} is .*; give {works}"):
+        InversionModule(backbone, InversionOptions(**{"image_size": 32, option: value}))
 
 
 def test_only_a_predictor_needs_a_checkpoint() -> None:

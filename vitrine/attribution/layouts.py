@@ -52,10 +52,11 @@ def token_grid(model: nn.Module, inputs: Tensor, layer: str, count: int) -> Toke
     """The patch grid of the N tokens that a layer gives for inputs of this size.
 
     Each of the first N tokens of the forward pass must depend on one cell of the feature map before them (the patch
-    embedding), or on none; or on one token of another number of tokens whose grid is known so, as where a class token comes
-    late. Which one is read off VJPs (see `vitrine.attribution.token_places`). Where patches were merged, each token must
-    depend most on its own part of the image. The tokens of ``layer`` are taken to have the order of the first N tokens of
-    their width. The model has to be under `eval_guard`.
+    embedding), or on one patch of pixels where there is no map before them; or on none; or on one token of another number of
+    tokens whose grid is known so, as where a class token comes late. Which one is read off VJPs (see
+    `vitrine.attribution.token_places`). Where patches were merged, each token must depend most on its own part of the image.
+    The tokens of ``layer`` are taken to have the order of the first N tokens of their width. The model has to be under
+    `eval_guard`.
 
     Raises:
         ValueError: if there is no such feature map, or the tokens have no places.
@@ -75,7 +76,12 @@ def token_grid(model: nn.Module, inputs: Tensor, layer: str, count: int) -> Toke
 
 
 def grid_of_tokens(
-    trace: ForwardTrace, count: int, width: int | None = None, *, merged: bool = True
+    trace: ForwardTrace,
+    count: int,
+    width: int | None = None,
+    *,
+    merged: bool = True,
+    before: Visit | None = None,
 ) -> TokenGrid | None:
     """The patch grid of the N tokens in a trace; None if they have none.
 
@@ -84,8 +90,10 @@ def grid_of_tokens(
         count: N.
         width: of the tokens; where those of this width have no grid, that of the first ones of any width is taken.
         merged: whether tokens that depend on all of the image have a grid too.
+        before: only tokens before this call are looked at.
     """
-    tokens = [visit for visit in trace.visits if is_tokens(visit) and visit.shape[1] == count]
+    visits = trace.visits if before is None else trace.visits[: before.position]
+    tokens = [visit for visit in visits if is_tokens(visit) and visit.shape[1] == count]
     of_width = {visit.edge[:2]: visit for visit in reversed(tokens) if visit.shape[2] == width}
     # The first of a stage may be the attention alone; its sum with the tokens themselves is the second.
     first = sorted(of_width.values(), key=lambda visit: visit.position)[:2]
@@ -109,13 +117,13 @@ def _exact_grid_at(trace: ForwardTrace, tokens: Visit) -> TokenGrid | None:
 
 def _likely_grid_at(trace: ForwardTrace, tokens: Visit) -> TokenGrid | None:
     """The grid of merged tokens, by the first map."""
-    first = _first_used(_before(trace, tokens)[0], tokens, trace)
+    first = _first_used(_before(trace, tokens)[0][1:], tokens, trace)
     return None if first is None else _likely_grid(trace, first, tokens)
 
 
 def _before(trace: ForwardTrace, tokens: Visit) -> tuple[list[Visit], list[Visit]]:
-    """The maps, and the tokens of another number, that were there before the tokens of a visit."""
-    before = trace.visits[: tokens.position]
+    """The maps, the pixels first, and the tokens of another number that were there before the tokens of a visit."""
+    before = [trace.pixels, *trace.visits[: tokens.position]]
     maps = [visit for visit in before if layout_of_map(visit.shape, trace.size)]
     return maps, [visit for visit in before if is_tokens(visit) and visit.shape[1] != tokens.shape[1]]
 
@@ -127,7 +135,7 @@ def _first_used(visits: Iterable[Visit], tokens: Visit, trace: ForwardTrace) -> 
 
 def _exact_grid(trace: ForwardTrace, cells: Visit, tokens: Visit) -> TokenGrid | None:
     if is_tokens(cells):
-        layout: MapLayout | None = grid_of_tokens(trace, *cells.shape[1:], merged=False)
+        layout: MapLayout | None = grid_of_tokens(trace, *cells.shape[1:], merged=False, before=tokens)
     else:
         layout = layout_of_map(cells.shape, trace.size)
     vjp_of = None if layout is None else _vjp_of(trace, cells, layout, tokens)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from vitrine.attribution.autograd.backward import ForwardTrace, Visit, forward_trace, noise, vjp_at
-from vitrine.attribution.layouts import TokenGrid, grid_of_tokens, is_tokens
+from vitrine.attribution.layouts import MOST_OTHER_TOKENS, TokenGrid, grid_of_tokens, is_tokens
 from vitrine.backbones.map_layouts import MapLayout, layout_of_map
 
 
@@ -23,15 +23,14 @@ def target_layer(model: nn.Module, inputs: Tensor) -> str:
     Raises:
         ValueError: if there is none, or if tokens without a patch grid come after the last feature map.
     """
-    search = _Search(forward_trace(model, inputs))
+    search = _Search(model, forward_trace(model, inputs))
     visits = search.trace.last_of_each()
     found = (
         visit for visit in reversed(visits) if not _pools(model.get_submodule(visit.layer)) and search.ends_at(visit)
     )
-    # Queries, keys and values are as wide as the tokens too, and stand for a part of a block.
     last = next(found, None)
     chosen = last
-    while chosen is not None and is_tokens(chosen) and isinstance(model.get_submodule(chosen.layer), nn.Linear):
+    while chosen is not None and _is_part(model, chosen):
         chosen = next(found, None)
     chosen = chosen or last
     if chosen is not None:
@@ -43,12 +42,21 @@ def target_layer(model: nn.Module, inputs: Tensor) -> str:
     )
 
 
+def _is_part(model: nn.Module, visit: Visit) -> bool:
+    """Whether an output stands for a part of a block: queries, keys and values of tokens, and gates of one channel."""
+    return _is_projection(model, visit) if is_tokens(visit) else 1 in {visit.shape[1], visit.shape[3]}
+
+
+def _is_projection(model: nn.Module, visit: Visit) -> bool:
+    return isinstance(model.get_submodule(visit.layer), nn.Linear)
+
+
 def _pools(module: nn.Module) -> bool:
     return isinstance(module, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d)
 
 
 class _Search:
-    def __init__(self, trace: ForwardTrace) -> None:
+    def __init__(self, model: nn.Module, trace: ForwardTrace) -> None:
         self.trace = trace
         self.cotangent = noise(trace.logits.shape, trace.logits)
         self.is_flat = not any(bool(self._vjp_values(visit).any()) for visit in trace.visits[:1])
@@ -56,11 +64,13 @@ class _Search:
         self.first_counts: dict[int, int] = {}
         self.widths: dict[int, int] = {}
         """By the number of tokens, the width of the last ones, which is that of the sums of residual blocks."""
-        for visit in trace.visits:
-            if is_tokens(visit):
-                self.first_counts.setdefault(visit.shape[1], visit.position)
-                if not self._are_classes(visit, _tokens_as_channels):
-                    self.widths[visit.shape[1]] = visit.shape[2]
+        tokens = [visit for visit in trace.visits if is_tokens(visit)]
+        for visit in reversed(tokens):
+            self.first_counts[visit.shape[1]] = visit.position
+        # Keys and values of a pooling by attention come after the last sum, and are wider than it.
+        for visit in sorted(tokens, key=lambda visit: not _is_projection(model, visit)):
+            if not self._are_classes(visit, _tokens_as_channels):
+                self.widths[visit.shape[1]] = visit.shape[2]
         self.grids: dict[int, TokenGrid | None] = {}
 
     def ends_at(self, visit: Visit) -> bool:
@@ -102,7 +112,10 @@ class _Search:
         if vjp is None or self._are_classes(visit, _tokens_as_channels):
             return False
         if count not in self.grids:
-            self.grids[count] = grid_of_tokens(self.trace, count, width)
+            grid = grid_of_tokens(self.trace, count, width)
+            if grid is None and count <= MOST_OTHER_TOKENS:  # class and distillation tokens, taken from the others
+                return False
+            self.grids[count] = grid
         grid = self.grids[count]
         return grid is not None and self._reaches(grid(vjp))
 

@@ -61,6 +61,16 @@ TIMM: list[tuple[str, dict[str, Any], str, int]] = [
     ("tnt_s_legacy_patch16_224", {"img_size": 64, "depth": 2}, "blocks.1.norm_out", 64),  # tokens within tokens
     ("convit_tiny", {"img_size": 64, "depth": 4, "local_up_to_layer": 2}, "blocks.3.norm1", 64),
     ("mvitv2_tiny", {"img_size": 128}, "norm", 128),  # tokens are pooled
+    (
+        "vit_base_patch16_siglip_224",
+        {"img_size": 64, "depth": 2, "embed_dim": 48, "num_heads": 4},
+        "norm",
+        64,
+    ),  # its keys
+    ("tnt_s_patch16_224", {"img_size": 64, "depth": 2}, "blocks.1.norm_out", 64),  # made of patches of pixels
+    ("naflexvit_base_patch16_gap", {"depth": 2, "embed_dim": 48, "num_heads": 4}, "norm", 64),  # patches of pixels too
+    ("pit_ti_distilled_224", {"img_size": 64}, "transformers.2.blocks.3.norm1", 64),  # class tokens alone come last
+    ("efficientvim_m1", {}, "norm.3", 128),  # tokens, then those again that these were made of
 ]
 
 

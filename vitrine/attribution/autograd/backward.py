@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
 from vitrine.attribution.autograd.gradient_flow import REMEDY, check_gradient, differentiating
+from vitrine.attribution.autograd.interception import walk
 from vitrine.attribution.autograd.loss_scaling import scaled_gradients
 from vitrine.attribution.base import checked_output
 from vitrine.backbones.compiled import check_layers_are_seen
@@ -79,6 +80,12 @@ class ForwardTrace(NamedTuple):
     """The calls that gave a tensor (1, …) that depends on the input, in order."""
     logits: Tensor
     """(1, n)."""
+    pixels: Visit
+    """The input itself, before all calls; it has no name."""
+
+    def nodes(self) -> Iterator[Node]:
+        """The nodes of the graph that the logits depend on."""
+        return walk([get_gradient_edge(self.logits).node])
 
     def last_of_each(self) -> list[Visit]:
         """The last call of every layer, in order."""
@@ -102,12 +109,14 @@ def forward_trace(model: nn.Module, inputs: Tensor) -> ForwardTrace:
     try:
         with differentiating(model):
             pixels = noise((1, *inputs.shape[1:]), inputs).requires_grad_()
-            logits = checked_output(model(pixels.clone()), 1, None)  # a leaf may not be changed in place
+            given = pixels.clone()  # a leaf may not be changed in place
+            start = Visit(-1, "", given.shape, get_gradient_edge(given))
+            logits = checked_output(model(given), 1, None)
     finally:
         for handle in handles:
             handle.remove()
     check_gradient(logits, pixels, model)
-    return ForwardTrace(inputs.shape[1:], visits, logits)
+    return ForwardTrace(inputs.shape[1:], visits, logits, start)
 
 
 def noise(shape: Sequence[int], like: Tensor) -> Tensor:

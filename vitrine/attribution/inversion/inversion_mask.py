@@ -12,7 +12,7 @@ from vitrine.attribution.inversion import (
     InversionLayers,
     InvertedNetwork,
     WeightPredictor,
-    inversion_layers,
+    layers_that_work,
     make_problem,
     optimise,
     settings_of,
@@ -20,7 +20,7 @@ from vitrine.attribution.inversion import (
 from vitrine.attribution.inversion.settings import Variant
 from vitrine.attribution.targets import Target
 from vitrine.backbones.outputs import OutputChoice
-from vitrine.core.options import Count, checked
+from vitrine.core.options import Count, OptionError, checked
 from vitrine.core.progress import progress_bar
 
 
@@ -79,9 +79,7 @@ class InversionMask(Method):
 
     @override
     def maps(self, inputs: Tensor, target: Target) -> Tensor:
-        layers = inversion_layers(
-            self.model, inputs[:1], mask=() if self.layer is None else (self.layer,), mask_from=self.settings.mask_from
-        )
+        layers = self._layers_for(inputs[:1])
         network = self._network_between(layers)
         classes = self.target_indices(inputs, target)
         image = torch.arange(len(inputs), device=inputs.device).repeat_interleave(classes.shape[1])
@@ -93,6 +91,14 @@ class InversionMask(Method):
                 for rows in mask_batches
             ]
         return torch.cat(masks).view(*classes.shape, 1, *inputs.shape[2:])
+
+    def _layers_for(self, images: Tensor) -> InversionLayers:
+        try:
+            return layers_that_work(self.model, images, self.settings, mask=() if self.layer is None else (self.layer,))
+        except OptionError as error:
+            if error.name != "mask_layers":
+                raise
+            raise OptionError("layer", self.layer, error.wanted.replace("['", "'").replace("']", "'")) from error
 
     def _network_between(self, layers: InversionLayers) -> InvertedNetwork:
         """The network of the last call if it has the same layers: it knows what can be folded, which costs passes to find."""

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 from vitrine.core.options import Count, CountOrZero, NonNegative, Options, Positive, check_value
 
 Variant = Literal["paper", "released", "fine", "smooth"]
+Maps = Literal["activations", "gradient", "guided"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class InversionSettings(Options):
     """δ; 10 for images of several objects and classifiers of several labels (section 4.3)."""
     suppression: NonNegative = 1.0
     """λ."""
-    maps: Literal["activations", "gradient", "guided"] = "activations"
+    maps: Maps = "activations"
     """fᵢ, what a mask is a sum of: ``activations``, or their relevance for the class, (g ∘ f)⁺ with g the ``gradient`` of its
     logit, or that of ``guided`` backprop."""
     mask_from: Literal["paper", "inversion_layer", "stages", "finest"] = "paper"

@@ -9,25 +9,29 @@ from torch import Tensor
 from typing_extensions import override
 
 from vitrine.attribution.inversion import (
+    InversionLayers,
     InversionObjective,
     InversionProblem,
     InversionResult,
     InversionSettings,
     InvertedNetwork,
+    Reading,
     WeightPredictor,
-    inversion_layers,
+    layers_that_work,
     make_problem,
     no_progress,
     optimise,
     predicted,
+    refusal_of_layers,
     settings_of,
+    tried,
 )
-from vitrine.attribution.inversion.settings import Variant
-from vitrine.backbones.classifier_layer import input_channels
+from vitrine.attribution.inversion.settings import Maps, Variant
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.guard import eval_guard
+from vitrine.backbones.image_sizes import USUAL, blank_image, check_size, refusal_of_size
 from vitrine.core.explanation import Explanation
-from vitrine.core.options import Count, CountOrZero, Options
+from vitrine.core.options import Count, CountOrZero, OptionError, Options
 from vitrine.core.probabilities import class_probabilities
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers.base import Explainer, Target, target_classes
@@ -41,7 +45,7 @@ class InversionOptions(Options):
         variant: the settings to start from: ``paper``; ``released``, what the authors' code does; ``fine`` or ``smooth``,
             ours, see `vitrine.attribution.inversion.VARIANTS`.
         overrides: what differs from the variant, by the names of `InversionSettings`, such as ``{class_steps: 10}``.
-        inversion_layer: l₀; the paper's for its networks, and the last map for others, see `inversion_layers`.
+        inversion_layer: l₀; without it the last map or patch grid of the network, see `inversion_layers`.
         mask_layers: l₁; with several, the mask is a sum of all their channels.
         predictor: hidden units of the predictor of ω; 0 for none.
         image_size: side of the backbone's input in pixels, used once to find its layers.
@@ -86,6 +90,10 @@ class InversionOptions(Options):
         return super().from_dict({**others, "overrides": {**overrides, **entries.get("overrides", {})}})
 
 
+OTHER_MAPS: Mapping[Maps, Sequence[Maps]] = {"guided": ("gradient", "activations"), "gradient": ("activations",)}
+"""What is tried where a network does not give the maps that are asked for."""
+
+
 class InversionExplainer(Explainer):
     """The mask m = Σ ωᵢ fᵢ of a layer's activation maps under which the network sees the same, and the class.
 
@@ -99,7 +107,8 @@ class InversionExplainer(Explainer):
         preprocessing: how images are prepared for the backbone.
 
     Raises:
-        ValueError: for an unknown layer.
+        OptionError: for an image size that the backbone does not take, layers between which there are no masks, and maps that
+            it does not give; it names a choice that was tried and works.
 
     Example:
         >>> import torch
@@ -126,23 +135,71 @@ class InversionExplainer(Explainer):
         super().__init__(backbone, options, classes, preprocessing)
         options = self.options
         self.settings = options.settings
-        image = torch.zeros(1, input_channels(backbone.model), options.image_size, options.image_size)
-        weight = next((one for one in backbone.model.parameters() if one.is_floating_point()), image)
-        image = image.to(weight)
+        image = self._checked_image(options.image_size)
         with eval_guard(backbone.model):
-            self.layers = inversion_layers(
-                backbone.model,
-                image,
-                options.inversion_layer,
-                tuple(options.mask_layers),
-                mask_from=self.settings.mask_from,
-            )
+            self.layers = self._found_layers(image)
             self.network = InvertedNetwork(backbone.model, self.layers, self.settings)
-            reading = self.network.read(image)
+            reading = self._read(image)
         self.num_classes, channels = reading.logits.shape[1], reading.maps.channels
         units = options.predictor
         self.predictor = WeightPredictor(channels, units, start=self.settings.start) if units else None
         self.options = replace(options, inversion_layer=self.layers.inversion, mask_layers=tuple(self.layers.mask))
+
+    def _checked_image(self, side: int) -> Tensor:
+        check_size(self.backbone, side)
+        return blank_image(self.backbone.model, side)
+
+    def _found_layers(self, image: Tensor) -> InversionLayers:
+        options, model = self.options, self.backbone.model
+        named = options.inversion_layer, tuple(options.mask_layers)
+        try:
+            return layers_that_work(model, image, self.settings, *named)
+        except ValueError as error:
+            # A refusal of what nobody named: in larger images there may be a map.
+            side = None if any(named) else self._larger_side(image.shape[-1])
+            if side is None:
+                raise
+            reason = str(error.__cause__ or error).rstrip(".")
+            raise OptionError("image_size", image.shape[-1], f"{side}, which works: {reason}") from error
+
+    def _larger_side(self, side: int) -> int | None:
+        """The side of larger images in which there are layers; None if none is found."""
+        for larger in sorted(size for size in USUAL if size > side):
+            if refusal_of_size(self.backbone, larger) is None:
+                image = blank_image(self.backbone.model, larger)
+                try:
+                    layers_that_work(self.backbone.model, image, self.settings)
+                except ValueError:
+                    continue
+                return larger
+        return None
+
+    def _read(self, image: Tensor) -> Reading:
+        """One pass without masks, by which maps that a network does not give are refused."""
+        try:
+            return self.network.read(image)
+        except ValueError as error:
+            for maps in OTHER_MAPS.get(self.settings.maps, ()):
+                settings = replace(self.settings, maps=maps)
+                if tried(self.backbone.model, image, self.layers, settings):
+                    reason = str(error).rstrip(".")
+                    raise OptionError(
+                        "overrides.maps", self.settings.maps, f"{maps!r}, which works: {reason}"
+                    ) from error
+            raise
+
+    def check_size(self, side: int) -> None:
+        """Makes sure that there are masks of images of side × side pixels, as those of a data set.
+
+        Raises:
+            OptionError: of ``image_size`` where the backbone does not take them, or the layers have no places in them.
+        """
+        image = self._checked_image(side)
+        with eval_guard(self.backbone.model):
+            refusal = refusal_of_layers(self.backbone.model, image, self.layers, self.settings)
+        if refusal is not None:
+            own = self.options.image_size
+            raise OptionError("image_size", side, f"{own}, for which the layers were found: {refusal.reason}")
 
     def explain_batch(self, images: Tensor, target: Target) -> Explanation:
         """One heatmap an image: its mask in [0, 1], with the class's probability under it as its score."""

@@ -10,7 +10,13 @@ import torchvision
 from torch import Tensor, nn
 
 from vitrine.attribution import InversionMask
-from vitrine.attribution.inversion import InversionLayers, InversionSettings, InvertedNetwork, inversion_layers
+from vitrine.attribution.inversion import (
+    InversionLayers,
+    InversionSettings,
+    InvertedNetwork,
+    inversion_layers,
+    refusal_of_layers,
+)
 from vitrine.backbones.guard import eval_guard
 
 
@@ -130,6 +136,57 @@ def test_tokens_of_a_transformer() -> None:
     masks = InversionMask(model, inversion_steps=2, class_steps=3).attribute(torch.randn(2, 3, 48, 48))
     assert masks.shape == (2, 1, 48, 48)
     assert bool(((masks >= 0) & (masks <= 1)).all())
+
+
+SMALL: dict[str, Any] = {"num_classes": 4}
+FAMILIES: list[tuple[str, int, dict[str, Any], str, str]] = [
+    ("resnet18", 64, {}, "layer4", "layer4.1.bn1"),  # as torchvision's
+    ("resnet26", 64, {}, "layer4", "layer4.1.bn2"),
+    ("res2net50_14w_8s", 64, {}, "layer4", "layer4"),  # several branches
+    ("legacy_seresnet18", 64, {}, "layer4", "layer4.1.bn1"),
+    ("inception_next_atto", 64, {}, "stages", "stages"),
+    ("convnext_atto", 64, {"depths": (1, 1, 1, 1)}, "stages", "stages"),
+    ("swinv2_tiny_window8_256", 64, {"img_size": 64, "depths": (1, 1, 1, 1)}, "norm", "norm"),
+    ("mixer_s32_224", 64, {"img_size": 64}, "norm", "norm"),
+    ("xcit_nano_12_p16_224", 64, {"img_size": 64, "depth": 2}, "cls_attn_blocks.1.norm1", "cls_attn_blocks.1.norm1"),
+    ("pit_ti_distilled_224", 64, {"img_size": 64}, "transformers.2.blocks.3.norm1", "transformers.2.blocks.3.norm1"),
+    ("deit_tiny_distilled_patch16_224", 64, {"img_size": 64, "depth": 2}, "blocks.1.norm1", "blocks.1.norm1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "size", "options", "inversion", "mask"), FAMILIES)
+def test_the_default_layers_of_any_family_give_masks(
+    name: str, size: int, options: dict[str, Any], inversion: str, mask: str
+) -> None:
+    torch.manual_seed(0)
+    model = timm.create_model(name, **SMALL, **options).eval()
+    images = torch.randn(1, 3, size, size)
+    layers = layers_of(model, size)
+    assert layers == InversionLayers(inversion, (mask,))
+    with eval_guard(model):
+        assert refusal_of_layers(model, images, layers, InversionSettings()) is None
+    masks = InversionMask(model, inversion_steps=2, class_steps=2).attribute(images)
+    assert masks.isfinite().all()
+    assert float(masks.std()) > 0.01
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "stages"),
+    [
+        ("vit_tiny_patch16_224", {"depth": 2}, ("blocks.1.norm1",)),  # one resolution
+        (
+            "swin_tiny_patch4_window7_224",
+            {"depths": (1, 1, 1, 1), "window_size": 2},
+            ("layers.0", "layers.1", "layers.2", "norm"),
+        ),
+        ("pvt_v2_b0", {}, ("stages.0", "stages.1", "stages.2", "stages")),
+    ],
+)
+def test_stages_of_transformers(name: str, options: dict[str, Any], stages: tuple[str, ...]) -> None:
+    takes_size = {} if name.startswith("pvt") else {"img_size": 64}
+    model = timm.create_model(name, **SMALL, **takes_size, **options).eval()
+    assert layers_of(model, mask_from="stages").mask == stages
+    assert layers_of(model, mask_from="finest").mask == stages[:1]
 
 
 def share_of(maps: Tensor) -> Tensor:

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 import vitrine
 from benchmarks.inversion import literal
+from tests.helpers.token_networks import timm_vit, torchvision_vit
 from vitrine.attribution.inversion import InversionSettings
 from vitrine.attribution.inversion.objective import background_of
 from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.core.options import OptionError
 from vitrine.explainers import InversionExplainer
 from vitrine.explainers.inversion.explainer import InversionOptions
 
@@ -185,3 +187,67 @@ def test_words_that_are_unknown(made: Make) -> None:
     ):
         with pytest.raises(ValueError, match=told):
             made(**options)
+
+
+def of_vit(model: nn.Module, **options: Any) -> InversionExplainer:
+    few = {"inversion_steps": 1, "class_steps": 2}
+    return InversionExplainer(FrozenBackbone(model), inversion_options(**few | options))
+
+
+@pytest.mark.parametrize("model", [timm_vit(), torchvision_vit()])
+def test_an_image_size_that_the_backbone_does_not_take(model: nn.Module) -> None:
+    with pytest.raises(OptionError, match=r"image_size is 224; give 32, which works"):
+        of_vit(model)
+    explainer = of_vit(model, image_size=32)
+    with pytest.raises(OptionError, match=r"image_size is 48; give 32, which works"):
+        explainer.check_size(48)
+
+
+def test_any_size_of_a_backbone_that_interpolates_its_positions() -> None:
+    explainer = of_vit(timm_vit(dynamic_img_size=True), image_size=48)
+    explainer.check_size(64)
+    assert explainer.explain(torch.randn(1, 3, 64, 64)).heatmaps.shape == (1, 1, 64, 64)
+
+
+def test_images_too_small_for_a_map() -> None:
+    strided = nn.Sequential(nn.Conv2d(3, 4, 16, stride=16), nn.ReLU(), nn.Conv2d(4, 4, 1), Mean()).eval()
+    with pytest.raises(OptionError, match=r"image_size is 16; give 32, which works"):
+        of_vit(strided, image_size=16)
+    explainer = of_vit(strided, image_size=64)
+    with pytest.raises(OptionError, match=r"image_size is 16; give 64, for which the layers were found"):
+        explainer.check_size(16)
+
+
+class Mean(nn.Module):
+    """Of all places."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps.mean((2, 3))
+
+
+def test_a_predictor_sees_the_channels_of_tokens() -> None:
+    explainer = of_vit(timm_vit(), image_size=32, predictor=4)
+    images = torch.randn(2, 3, 32, 32)
+    objective, reading, start = explainer.problem(images)
+    assert start.shape == (2, reading.maps.channels) == (2, 24)
+    objective.class_loss(start).sum().backward()
+    assert explainer.predictor is not None
+    assert all(value.grad is not None and value.grad.any() for value in list(explainer.predictor.parameters())[-2:])
+
+
+class RoundedGate(nn.Module):
+    """A rectifier that guided backprop has no rule for."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (x > 0)
+
+
+def test_maps_that_a_network_does_not_give() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), RoundedGate(), nn.Conv2d(4, 4, 3), Mean()).eval()
+    with pytest.raises(OptionError, match=r"overrides.maps is 'guided'; give 'gradient', which works"):
+        of_vit(model, image_size=16, maps="guided", mask_layers=["0"])
+    assert (
+        of_vit(model, image_size=16, maps="gradient", mask_layers=["0"])
+        .explain(torch.randn(1, 3, 16, 16))
+        .heatmaps.any()
+    )
