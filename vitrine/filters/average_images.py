@@ -12,6 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from vitrine.attribution.receptive_field.receptive_field import ReceptiveFields
 from vitrine.core.batch import Batch
 from vitrine.core.distributed import global_rank
 from vitrine.core.options import Count, checked
@@ -19,7 +20,6 @@ from vitrine.core.top_k import TopImage, TopImages
 from vitrine.filters.heatmaps import FilterVisualizer
 from vitrine.filters.maxima import Advance, RankBy, TargetFilter, find_top_images
 from vitrine.filters.patches import Box, PatchMean, crop, fit_size
-from vitrine.filters.receptive_field.receptive_field import ReceptiveFields
 from vitrine.filters.responses import FilterResponses
 
 T = TypeVar("T")

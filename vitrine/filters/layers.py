@@ -6,12 +6,12 @@ from typing import Literal, NamedTuple
 import torch
 from torch import nn
 
-from vitrine.attribution.autograd.backward import ForwardTrace, Visit, forward_trace, vjp_at
+from vitrine.attribution.autograd.backward import ForwardTrace, Visit, forward_trace, vjp_at, zero_input
+from vitrine.attribution.layer_kinds import Kind, axis_of, counts_as_layer, kind_of
 from vitrine.backbones.classifier_layer import input_channels
 from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.taps import resolve_layer
 from vitrine.core.options import OptionError
-from vitrine.filters.layer_kinds import Kind, counts_as_layer, filter_axis, kind_of
 
 Layers = Literal["all", "conv"] | Sequence[str]
 KINDS = ("conv", "pool", "norm", "linear")
@@ -80,18 +80,6 @@ def traced_layers(model: nn.Module, image_size: int | Sequence[int], layers: Lay
     starts = [sum(layer.width for layer in unplaced[:index]) for index in range(len(unplaced))]
     placed = [layer._replace(start=start) for layer, start in zip(unplaced, starts, strict=True)]
     return placed, trace.logits.shape[1]
-
-
-def zero_input(model: nn.Module, size: Sequence[int]) -> torch.Tensor:
-    """(1, *size) zeros, of the type and on the device of the model's parameters."""
-    like = next((parameter for parameter in model.parameters() if parameter.is_floating_point()), torch.empty(0))
-    return torch.zeros(1, *size, dtype=like.dtype, device=like.device)
-
-
-def axis_of(model: nn.Module, trace: ForwardTrace, visit: Visit) -> int:
-    """The channel dimension of a layer's output."""
-    same_output = [other.layer for other in trace.visits if other.edge[:2] == visit.edge[:2]]
-    return filter_axis(map(model.get_submodule, same_output), visit.shape, trace.size)
 
 
 def _selected(model: nn.Module, trace: ForwardTrace, layers: Layers) -> list[Visit]:

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vitrine.attribution.layer_kinds import filter_axis
 from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.taps import resolve_layer
 from vitrine.core.batch import Batch
 from vitrine.filters.heatmaps import Filter
-from vitrine.filters.layer_kinds import filter_axis
 from vitrine.metrics.mean_class_accuracy import MeanClassAccuracy
 
 

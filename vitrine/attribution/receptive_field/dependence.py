@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 from torch.autograd.function import BackwardCFunction
 from torch.autograd.graph import GradientEdge, Node
 
-from vitrine.filters.receptive_field.index_rules import INDEX_RULES
-from vitrine.filters.receptive_field.joining_rules import JOINING_RULES, SPLITTING_RULES
-from vitrine.filters.receptive_field.mixing_rules import COMBINING_RULES, MIXING_RULES, unknown
-from vitrine.filters.receptive_field.operators import Demand, Operator, Rule, arguments_of
-from vitrine.filters.receptive_field.region import Region, Size, clipped, hull
-from vitrine.filters.receptive_field.resampling_rules import RESAMPLING_RULES
-from vitrine.filters.receptive_field.window_rules import WINDOW_RULES
+from vitrine.attribution.receptive_field.index_rules import INDEX_RULES
+from vitrine.attribution.receptive_field.joining_rules import JOINING_RULES, SPLITTING_RULES
+from vitrine.attribution.receptive_field.mixing_rules import COMBINING_RULES, MIXING_RULES, unknown
+from vitrine.attribution.receptive_field.operators import Demand, Operator, Rule, arguments_of
+from vitrine.attribution.receptive_field.region import Region, Size, clipped, hull
+from vitrine.attribution.receptive_field.resampling_rules import RESAMPLING_RULES
+from vitrine.attribution.receptive_field.window_rules import WINDOW_RULES
 
 # By the names of operators in the graph, without the suffix "Backward…".
 _OF_ONE_OPERAND: Mapping[str, Callable[[Operator], Rule]] = {

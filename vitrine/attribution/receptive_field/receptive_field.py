@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
 from torch.overrides import TorchFunctionMode
 
-from vitrine.attribution.autograd.backward import ForwardTrace, Visit, forward_trace
+from vitrine.attribution.autograd.backward import ForwardTrace, Visit, forward_trace, zero_input
+from vitrine.attribution.layer_kinds import axis_of
+from vitrine.attribution.receptive_field.dependence import Dependence
+from vitrine.attribution.receptive_field.region import Dimension, Region, Span, span_of, whole
 from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.taps import resolve_layer
-from vitrine.filters.layers import axis_of, zero_input
-from vitrine.filters.receptive_field.dependence import Dependence
-from vitrine.filters.receptive_field.region import Dimension, Region, Span, span_of, whole
 
 
 class CircularPaddingByParts(TorchFunctionMode):
