@@ -15,6 +15,7 @@ TESTED_ELSEWHERE = {
     "vitrine/attribution/receptive_field/dependence.py": RECEPTIVE_FIELD,
     "vitrine/attribution/receptive_field/index_rules.py": RECEPTIVE_FIELD,
     "vitrine/attribution/receptive_field/joining_rules.py": RECEPTIVE_FIELD,
+    "vitrine/attribution/receptive_field/local_rules.py": ("attribution/cam/test_alignment.py",),
     "vitrine/attribution/receptive_field/mixing_rules.py": RECEPTIVE_FIELD,
     "vitrine/attribution/receptive_field/operators.py": RECEPTIVE_FIELD,
     "vitrine/attribution/receptive_field/region.py": RECEPTIVE_FIELD,
