@@ -22,7 +22,8 @@ def ablated(model: nn.Module, filters: Iterable[Filter]) -> Iterator[None]:
     """A context in which the given filters of a model output zero.
 
     Filters are numbered as in filter responses: along the channel dimension of a layer's output, 1 or the last; they are
-    zero at all tokens, and those of ``layer[index]`` at that token alone. Outputs are copied, so that tensors held elsewhere stay as they are.
+    zero at all tokens, and those of ``layer[index]`` at that token alone. Outputs are copied, so that tensors held elsewhere
+    stay as they are.
 
     Args:
         model: the network whose forward passes are ablated; its first argument is the (B, C, H, W) images.

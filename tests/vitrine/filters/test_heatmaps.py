@@ -14,7 +14,8 @@ from torchvision.models import ConvNeXt, VisionTransformer
 from torchvision.models.convnext import CNBlockConfig
 
 from vitrine.attribution import Deconvnet, GuidedBackprop
-from vitrine.filters.heatmaps import Filter, filter_heatmaps
+from vitrine.backbones.taps import captured
+from vitrine.filters.heatmaps import Filter, FilterVisualizer, filter_heatmaps
 from vitrine.filters.layers import response_layers
 
 
