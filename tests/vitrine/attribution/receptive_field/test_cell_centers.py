@@ -70,13 +70,14 @@ def test_centres_are_found_once_for_each_size_until_the_layers_change() -> None:
             calls.append(input.shape)
             return super().forward(input)
 
-    net = nn.Sequential(Counted(3, 2, 3, stride=2, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 2))
+    first_layer = Counted(3, 2, 3, stride=2, padding=1)
+    net = nn.Sequential(first_layer, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 2))
     first = centers_of(net, "0", (16, 16))
     assert centers_of(net, "0", (16, 16)) is first
     assert len(calls) == 1
     centers_of(net, "0", (16, 24))
     assert len(calls) == 2
-    net[0].stride = (4, 4)
+    first_layer.stride = (4, 4)
     moved = centers_of(net, "0", (16, 16))
     assert first is not None
     assert moved is not None
