@@ -9,17 +9,18 @@ ROOMS = ("vitrine", "lightning_modules", "datamodules", "callbacks")
 SHORT = 40
 """Lines up to which a module may go without tests of its own."""
 
-RECEPTIVE_FIELD = ("filters/receptive_field/test_receptive_field.py",)
+RECEPTIVE_FIELD = ("attribution/receptive_field/test_receptive_field.py",)
 TESTED_ELSEWHERE = {
     # The rules of receptive fields are tried on networks, against the gradients of pixels.
-    "vitrine/filters/receptive_field/dependence.py": RECEPTIVE_FIELD,
-    "vitrine/filters/receptive_field/index_rules.py": RECEPTIVE_FIELD,
-    "vitrine/filters/receptive_field/joining_rules.py": RECEPTIVE_FIELD,
-    "vitrine/filters/receptive_field/mixing_rules.py": RECEPTIVE_FIELD,
-    "vitrine/filters/receptive_field/operators.py": RECEPTIVE_FIELD,
-    "vitrine/filters/receptive_field/region.py": RECEPTIVE_FIELD,
-    "vitrine/filters/receptive_field/resampling_rules.py": RECEPTIVE_FIELD,
-    "vitrine/filters/receptive_field/window_rules.py": RECEPTIVE_FIELD,
+    "vitrine/attribution/receptive_field/dependence.py": RECEPTIVE_FIELD,
+    "vitrine/attribution/receptive_field/index_rules.py": RECEPTIVE_FIELD,
+    "vitrine/attribution/receptive_field/joining_rules.py": RECEPTIVE_FIELD,
+    "vitrine/attribution/receptive_field/local_rules.py": ("attribution/cam/test_alignment.py",),
+    "vitrine/attribution/receptive_field/mixing_rules.py": RECEPTIVE_FIELD,
+    "vitrine/attribution/receptive_field/operators.py": RECEPTIVE_FIELD,
+    "vitrine/attribution/receptive_field/region.py": RECEPTIVE_FIELD,
+    "vitrine/attribution/receptive_field/resampling_rules.py": RECEPTIVE_FIELD,
+    "vitrine/attribution/receptive_field/window_rules.py": RECEPTIVE_FIELD,
     # Constants, seen in the pages that they stand in.
     "vitrine/visualization/report/assets.py": ("visualization/report/test_page.py",),
 }

@@ -1,6 +1,7 @@
 """Image operations: Gaussian blur, bilinear resizing, and which maps are constant or degenerate."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -79,6 +80,32 @@ def upsampled(maps: Tensor, inputs: Tensor) -> Tensor:
     """(B, K, H, W) from (B, K, h, w), bilinearly, without aligned corners; maps that are `constant` stay exactly so."""
     large = F.interpolate(maps, inputs.shape[-2:], mode="bilinear", align_corners=False)
     return torch.where(constant(maps)[..., None, None], maps[..., :1, :1], large)
+
+
+def upsampled_from(maps: Tensor, inputs: Tensor, rows: Sequence[float], columns: Sequence[float]) -> Tensor:
+    """(B, K, H, W) from (B, K, h, w) cells at given places, bilinearly; beyond the outermost centres values go on unchanged.
+
+    Args:
+        maps: (B, K, h, w); those that are `constant` stay exactly so.
+        inputs: (B, C, H, W).
+        rows: the h rising centres of the cells in pixels, where pixel i reaches from i to i + 1.
+        columns: the w centres.
+    """
+    large = _interpolated(_interpolated(maps, rows, inputs.shape[-2], -2), columns, inputs.shape[-1], -1)
+    return torch.where(constant(maps)[..., None, None], maps[..., :1, :1], large)
+
+
+def _interpolated(maps: Tensor, centers: Sequence[float], length: int, dimension: int) -> Tensor:
+    knots = torch.tensor(centers, dtype=torch.float64)
+    places = (torch.arange(length, dtype=torch.float64) + 0.5).clamp(knots[0], knots[-1])
+    if len(knots) == 1:
+        return maps.repeat_interleave(length, dim=dimension)
+    after = torch.searchsorted(knots, places).clamp(1, len(knots) - 1)
+    shares = (places - knots[after - 1]) / (knots[after] - knots[after - 1])
+    shape = [1] * maps.ndim
+    shape[dimension] = length
+    low, high = (maps.index_select(dimension, index.to(maps.device)) for index in (after - 1, after))
+    return torch.lerp(low, high, shares.to(maps).view(shape))
 
 
 def constant(maps: Tensor) -> Tensor:

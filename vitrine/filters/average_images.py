@@ -12,15 +12,19 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from vitrine.attribution.autograd.backward import zero_input
+from vitrine.attribution.receptive_field.cell_centers import centers_of_layer
+from vitrine.attribution.receptive_field.receptive_field import ReceptiveFields
+from vitrine.backbones.guard import eval_guard
 from vitrine.core.batch import Batch
 from vitrine.core.distributed import global_rank
-from vitrine.core.options import Count, checked
+from vitrine.core.options import Count, CountOrZero, checked
 from vitrine.core.top_k import TopImage, TopImages
 from vitrine.filters.heatmaps import FilterVisualizer
 from vitrine.filters.maxima import Advance, RankBy, TargetFilter, find_top_images
 from vitrine.filters.patches import Box, PatchMean, crop, fit_size
-from vitrine.filters.receptive_field.receptive_field import ReceptiveFields
 from vitrine.filters.responses import FilterResponses
+from vitrine.filters.token_layers import token_of
 
 T = TypeVar("T")
 Request = tuple[int, TopImage]
@@ -57,6 +61,7 @@ def average_images(
     top_k: Count = 100,
     rank_by: RankBy = "response",
     side: Count = 96,
+    peak_cells: CountOrZero = 4,
     device: torch.device | str = "cpu",
     advance: Advance | None = None,
 ) -> list[AverageImage]:
@@ -77,6 +82,8 @@ def average_images(
         top_k: number of images of each filter.
         rank_by: as in `find_top_images`.
         side: largest side of an average image, in pixels.
+        peak_cells: where the receptive field is the whole image, as after attention, or a squeeze-and-excitation gate, the
+            patch is so many cells of the layer's map wide and high about the filter's maximum; 0 takes the whole image.
         device: that of the backbone.
         advance: called with the number of images that were read, in both passes.
 
@@ -88,7 +95,7 @@ def average_images(
         ValueError: where the stream yields other images at the second call.
     """
     top_images = find_top_images(stream(), responses, filters, top_k, rank_by=rank_by, device=device, advance=advance)
-    patch_boxes = _PatchBoxes(responses.backbone.model, image_shape)
+    patch_boxes = _PatchBoxes(responses.backbone.model, image_shape, peak_cells)
     shapes = [
         fit_size(patch_boxes.of(target, images[0]).size, side) if images else (1, 1)
         for target, images in zip(filters, top_images, strict=True)
@@ -106,15 +113,35 @@ def average_images(
 
 
 class _PatchBoxes:
-    """The receptive field of a filter's maximum in an image, at most as large as the image."""
+    """The receptive field of a filter's maximum in an image, at most as large as the image, or the cells about it."""
 
-    def __init__(self, model: nn.Module, image_shape: tuple[int, int, int]) -> None:
-        self.image_shape = image_shape
-        self.fields_of_layer = cache(lambda layer: ReceptiveFields(model, layer, image_shape))
+    def __init__(self, model: nn.Module, image_shape: tuple[int, int, int], peak_cells: int) -> None:
+        self.model, self.image_shape, self.peak_cells = model, image_shape, peak_cells
+        self.fields_of_layer = cache(lambda layer: ReceptiveFields(model, layer.module, image_shape, layer.grid))
 
     def of(self, target: TargetFilter, image: TopImage) -> Box:
-        field = self.fields_of_layer(target.layer.name).of(image.location, target.channel, clip=False)
-        return Box(*field).shrink_to(*self.image_shape[1:])
+        if token_of(target.layer.name) is not None:
+            return Box(0, 0, self.image_shape[2], self.image_shape[1])
+        fields = self.fields_of_layer(target.layer)
+        box = Box(*fields.of(image.location, target.channel, clip=False))
+        _, height, width = self.image_shape
+        if self.peak_cells and image.location is not None and box == (0, 0, width, height):
+            return self._about(image.location, fields.map_size or (1, 1), target.layer.module)
+        return box.shrink_to(height, width)
+
+    def _about(self, location: tuple[int, int], cells: tuple[int, int], module: str) -> Box:
+        """The box of some cells about a location; of the whole image where these are as many as there are."""
+        with eval_guard(self.model), torch.inference_mode(mode=False):
+            centers = centers_of_layer(self.model, zero_input(self.model, self.image_shape), module)
+        ranges = []
+        for axis, length in enumerate(self.image_shape[1:]):
+            step = length / cells[axis]
+            center = (location[axis] + 0.5) * step if centers is None else centers[axis][location[axis]]
+            size = min(round(self.peak_cells * step), length)
+            first = round(center - size / 2) if size < length else 0
+            ranges.append((first, first + size))
+        (y0, y1), (x0, x1) = ranges
+        return Box(x0, y0, x1, y1)
 
 
 def _visualize(

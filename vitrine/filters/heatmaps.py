@@ -1,6 +1,6 @@
 """Heatmaps of filters: several filters of each image, of any layers, in one forward pass (Oramas et al., ICLR 2019)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 
@@ -9,22 +9,25 @@ from torch import Tensor, nn
 
 from vitrine.attribution.autograd.gradient_flow import check_gradient, differentiating
 from vitrine.attribution.autograd.loss_scaling import scaled_gradients
+from vitrine.attribution.cam.alignment import upsampled_by
 from vitrine.attribution.gradient.deconvnet import Deconvnet, GuidedBackprop
+from vitrine.attribution.receptive_field.cell_centers import CellCenters, centers_of_layer
 from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.taps import captured
-from vitrine.core.image_ops import upsampled
 from vitrine.core.precision import in_full
 from vitrine.filters.layers import ResponseLayer
+from vitrine.filters.token_layers import module_of
 
 Filter = tuple[str, int]
-"""Dotted name of a layer, and index of one of its channels."""
+"""Name of a layer, as in `ResponseLayer`, and index of one of its channels."""
+View = Callable[[Tensor], Tensor]
 
 
 def filter_heatmaps(
     method: Deconvnet,
     inputs: Tensor,
     filters: Sequence[Sequence[Filter]],
-    axes: Mapping[str, int] = MappingProxyType({}),
+    views: Mapping[str, View] = MappingProxyType({}),
     thresholds: Tensor | None = None,
 ) -> Tensor:
     """Heatmaps of K filters of each image (section 3.2); the model runs forward once and backward K times.
@@ -33,7 +36,8 @@ def filter_heatmaps(
         method: `Deconvnet` or `GuidedBackprop` on the model; its own layer is ignored.
         inputs: (B, C, H, W), normalised for the model.
         filters: K filters for each of the B images.
-        axes: by layer name, the dimension of the channels in the layer's output; 1 where it is absent.
+        views: by layer name, what rearranges the output of its module to (B, n, …), such as `ResponseLayer.filters_first`;
+            the output as it is where it is absent.
         thresholds: (B, K) activation thresholds: the signal starts from max(map − threshold, 0). Ignored for layers without
             spatial locations.
 
@@ -48,19 +52,20 @@ def filter_heatmaps(
         raise ValueError(f"filters must be {len(inputs)} lists of equal length, one for each image.")
     num_filters = len(filters[0])
     layers = list(dict.fromkeys(layer for of_image in filters for layer, _ in of_image))
+    modules = list(dict.fromkeys(map(module_of, layers)))
     with eval_guard(method.model), torch.inference_mode(mode=False):
         pixels = inputs.detach().clone().requires_grad_()
         with (
             differentiating(method.model),
             method.intercepting() as interception,
-            captured(method.model, layers) as outputs,
+            captured(method.model, modules) as outputs,
         ):
             method.model(pixels.clone())
-            for layer in layers:
-                check_gradient(outputs[layer], pixels, method.model, layer=layer)
-        for layer in layers:
-            interception.check(outputs[layer])
-        channels_first = {layer: outputs[layer].movedim(axes.get(layer, 1), 1) for layer in layers}
+            for module in modules:
+                check_gradient(outputs[module], pixels, method.model, layer=module)
+        for module in modules:
+            interception.check(outputs[module])
+        channels_first = {layer: views.get(layer, _as_it_is)(outputs[module_of(layer)]) for layer in layers}
         passes = [
             _start_signals(method, channels_first, [of_image[k] for of_image in filters], k, thresholds)
             for k in range(num_filters)
@@ -76,6 +81,10 @@ def filter_heatmaps(
             )
             maps.append(map_)
     return in_full(torch.stack(maps, dim=1))
+
+
+def _as_it_is(output: Tensor) -> Tensor:
+    return output
 
 
 def _start_signals(
@@ -113,15 +122,16 @@ class FilterVisualizer:
 
     def __init__(self, model: nn.Module, layers: Sequence[ResponseLayer]) -> None:
         self.model = model
-        self.spatial_axes = {layer.name: layer.axis for layer in layers if layer.spatial}
-        axes = {layer.name: layer.axis for layer in layers}
-        self.guided_backprop = partial(filter_heatmaps, GuidedBackprop(model), axes=axes)
-        self.stride_one = partial(filter_heatmaps, GuidedBackprop(model, stride_one=True), axes=axes)
+        self.spatial = {layer.name: layer for layer in layers if layer.spatial}
+        views = {layer.name: layer.filters_first for layer in layers}
+        self.guided_backprop = partial(filter_heatmaps, GuidedBackprop(model), views=views)
+        self.stride_one = partial(filter_heatmaps, GuidedBackprop(model, stride_one=True), views=views)
 
     def __call__(self, images: Tensor, filters: Sequence[Sequence[Filter]]) -> Tensor:
         """(B, K, C + 3, H, W) for (B, C, H, W) images and K filters of each.
 
-        The channels are the C of the image, the upsampled activation map (0 for layers without spatial locations), guided
+        The channels are the C of the image, the activation map, upsampled by the
+        receptive fields of its cells where these are known (0 for layers without spatial locations), guided
         backprop, and guided backprop with stride 1. Of the last two, the largest absolute value over the colours is taken
         (Simonyan et al., 2014): in a sum, the signals of a filter for a colour would cancel.
         """
@@ -133,13 +143,22 @@ class FilterVisualizer:
 
     def activations(self, images: Tensor, filters: Sequence[Sequence[Filter]]) -> Tensor:
         """(B, K, H, W): the filters' activation maps, upsampled; 0 for layers without spatial locations."""
-        layers = {layer for of_image in filters for layer, _ in of_image} & self.spatial_axes.keys()
-        with eval_guard(self.model), torch.no_grad(), captured(self.model, sorted(layers)) as outputs:
+        layers = {layer for of_image in filters for layer, _ in of_image} & self.spatial.keys()
+        modules = sorted(set(map(module_of, layers)))
+        with eval_guard(self.model), torch.no_grad(), captured(self.model, modules) as outputs:
             self.model(images.clone())
+            found = {layer: self.spatial[layer].filters_first(outputs[module_of(layer)]) for layer in layers}
         maps = in_full(images).new_zeros(len(images), len(filters[0]), *images.shape[2:])
         for image, of_image in enumerate(filters):
             for k, (layer, channel) in enumerate(of_image):
-                if layer in self.spatial_axes:
-                    map_ = in_full(outputs[layer][image].select(self.spatial_axes[layer] - 1, channel))
-                    maps[image, k] = upsampled(map_[None, None], images)[0, 0]
+                if layer in found:
+                    map_ = in_full(found[layer][image, channel])
+                    maps[image, k] = self._upsampled(map_[None, None], images, module_of(layer))[0, 0]
         return maps
+
+    def _upsampled(self, maps: Tensor, images: Tensor, module: str) -> Tensor:
+        def centers() -> CellCenters | None:
+            with eval_guard(self.model), torch.inference_mode(mode=False):
+                return centers_of_layer(self.model, images, module)
+
+        return upsampled_by("receptive_field", maps, images, centers)

@@ -4,14 +4,16 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from vitrine.attribution.autograd.backward import ForwardTrace, Visit, forward_trace, vjp_at
+from vitrine.attribution.autograd.backward import ForwardTrace, Visit, forward_trace, vjp_at, zero_input
+from vitrine.attribution.layer_kinds import Kind, axis_of, counts_as_layer, kind_of
+from vitrine.attribution.layouts import TokenGrid
 from vitrine.backbones.classifier_layer import input_channels
 from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.taps import resolve_layer
 from vitrine.core.options import OptionError
-from vitrine.filters.layer_kinds import Kind, counts_as_layer, filter_axis, kind_of
+from vitrine.filters.token_layers import Grid, Tokens, check_token, grid_finder, module_of, other_tokens, token_of
 
 Layers = Literal["all", "conv"] | Sequence[str]
 KINDS = ("conv", "pool", "norm", "linear")
@@ -27,7 +29,7 @@ class ResponseLayer(NamedTuple):
     """
 
     name: str
-    """Dotted name, as in ``named_modules()``."""
+    """Dotted name, as in ``named_modules()``, or that of one token of it, such as ``blocks.3[0]`` (see `token_layers`)."""
     kind: Kind
     """``activation`` and ``other`` occur only among layers that the user named."""
     number: int
@@ -41,12 +43,41 @@ class ResponseLayer(NamedTuple):
     start: int
     """Index of the first filter in x; ``x[start:start + width]`` are the layer's filters."""
     spatial: bool
-    """Whether the output is a map, (B, C, h, w) or (B, h, w, C); tokens and vectors are not."""
+    """Whether the output is a map, (B, C, h, w) or (B, h, w, C), or patch tokens of a known grid; other tokens are not."""
     axis: int = 1
     """The channel dimension of the output."""
+    grid: Grid | None = None
+    """Of a layer of tokens, the indices of the patch tokens, over which responses are taken, row by row."""
+    num_tokens: int = 0
+    """Of a layer of tokens whose patches are known, N; 0 for others."""
+
+    @property
+    def module(self) -> str:
+        """The module whose output it is; ``blocks.3`` for ``blocks.3[0]``."""
+        return module_of(self.name)
+
+    def filters_first(self, output: Tensor) -> Tensor:
+        """The filters of the module's output: (B, C), (B, C, h, w), or (B, C, N) for tokens without a known grid.
+
+        Raises:
+            ValueError: for another number of tokens than that of images of ``image_size``.
+        """
+        if self.num_tokens and output.shape[1] != self.num_tokens:
+            raise ValueError(
+                f"Layer {self.name!r} has {output.shape[1]} tokens for images of this size and {self.num_tokens} for those"
+                " of image_size; set image_size to the size of the images."
+            )
+        token = token_of(self.name)
+        if token is not None:
+            return output[:, token]
+        if self.grid is not None:
+            return TokenGrid(torch.tensor(self.grid, device=output.device))(output)
+        return output.movedim(self.axis, 1)
 
 
-def response_layers(model: nn.Module, image_size: int | Sequence[int], layers: Layers = "all") -> list[ResponseLayer]:
+def response_layers(
+    model: nn.Module, image_size: int | Sequence[int], layers: Layers = "all", tokens: Tokens = "apart"
+) -> list[ResponseLayer]:
     """The layers of the filter responses x (section 3.1 of Oramas et al.), in the order of the forward pass.
 
     Args:
@@ -55,7 +86,8 @@ def response_layers(model: nn.Module, image_size: int | Sequence[int], layers: L
         layers: ``"all"`` for every convolution, pooling, normalisation and fully connected layer but class layers, whose
             channels correspond to the logits one to one: logit j depends on channel j alone. ``"conv"`` for those of them
             whose outputs are maps, as the paper counts pooling among the convolutional layers. Or the names of layers with
-            outputs (B, C), (B, C, h, w), (B, h, w, C) or tokens (B, N, C).
+            outputs (B, C), (B, C, h, w), (B, h, w, C) or tokens (B, N, C); a class or register token as ``name[index]``.
+        tokens: see `Tokens`; of named layers, whether responses are taken over patch tokens or over all of them.
 
     Raises:
         ValueError: for an unknown layer, with near names, for one that is not run or has no filters, and for no layer at all.
@@ -65,16 +97,23 @@ def response_layers(model: nn.Module, image_size: int | Sequence[int], layers: L
         >>> [(layer.name, layer.kind, layer.width) for layer in response_layers(model, image_size=8)]
         [('0', 'conv', 4)]
     """
-    return traced_layers(model, image_size, layers)[0]
+    return traced_layers(model, image_size, layers, tokens)[0]
 
 
-def traced_layers(model: nn.Module, image_size: int | Sequence[int], layers: Layers) -> tuple[list[ResponseLayer], int]:
+def traced_layers(
+    model: nn.Module, image_size: int | Sequence[int], layers: Layers, tokens: Tokens = "apart"
+) -> tuple[list[ResponseLayer], int]:
     """The layers as in `response_layers`, and the number of logits."""
     size = (input_channels(model), image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
     with eval_guard(model), torch.inference_mode(mode=False):
         trace = forward_trace(model, zero_input(model, size))
         numbers = _numbers(model, trace.visits)
-        unplaced = [_response_layer(model, trace, visit, numbers) for visit in _selected(model, trace, layers)]
+        grid_of = grid_finder(trace) if tokens != "together" else lambda _: None
+        unplaced = [
+            _response_layer(model, trace, visit, numbers, grid_of(visit), token)
+            for visit in _selected(model, trace, layers)
+            for token in _tokens_of(visit, grid_of(visit), layers, tokens)
+        ]
     if not unplaced:
         raise ValueError(f"{type(model).__name__} has no layers for {layers!r}; name them as in model.named_modules().")
     starts = [sum(layer.width for layer in unplaced[:index]) for index in range(len(unplaced))]
@@ -82,22 +121,10 @@ def traced_layers(model: nn.Module, image_size: int | Sequence[int], layers: Lay
     return placed, trace.logits.shape[1]
 
 
-def zero_input(model: nn.Module, size: Sequence[int]) -> torch.Tensor:
-    """(1, *size) zeros, of the type and on the device of the model's parameters."""
-    like = next((parameter for parameter in model.parameters() if parameter.is_floating_point()), torch.empty(0))
-    return torch.zeros(1, *size, dtype=like.dtype, device=like.device)
-
-
-def axis_of(model: nn.Module, trace: ForwardTrace, visit: Visit) -> int:
-    """The channel dimension of a layer's output."""
-    same_output = [other.layer for other in trace.visits if other.edge[:2] == visit.edge[:2]]
-    return filter_axis(map(model.get_submodule, same_output), visit.shape, trace.size)
-
-
 def _selected(model: nn.Module, trace: ForwardTrace, layers: Layers) -> list[Visit]:
     visits = trace.last_of_each()
     if not isinstance(layers, str):
-        names = {resolve_layer(model, name) for name in layers}
+        names = {resolve_layer(model, module_of(name)) for name in layers}
         _check_ran(names, visits)
         return [visit for visit in visits if visit.layer in names]
     if layers not in {"all", "conv"}:
@@ -145,6 +172,26 @@ def _numbers(model: nn.Module, visits: Sequence[Visit]) -> dict[str, int]:
     return numbers
 
 
-def _response_layer(model: nn.Module, trace: ForwardTrace, visit: Visit, numbers: dict[str, int]) -> ResponseLayer:
-    kind, axis, spatial = kind_of(model.get_submodule(visit.layer)), axis_of(model, trace, visit), len(visit.shape) == 4
-    return ResponseLayer(visit.layer, kind, numbers[visit.layer], visit.shape[axis], 0, spatial, axis)
+def _tokens_of(visit: Visit, grid: Grid | None, layers: Layers, tokens: Tokens) -> list[int | None]:
+    """Which filters of a selected layer are taken: None stands for its patches, or all that it gives."""
+    others = other_tokens(visit.shape[1], grid)
+    if isinstance(layers, str):
+        return [None, *(others if tokens == "apart" else [])]
+    named = [name for name in layers if module_of(name) == visit.layer]
+    for name in named:
+        check_token(name, {visit.layer: visit.shape}, others)
+    chosen = {token_of(name) for name in named}
+    return [token for token in (None, *others) if token in chosen]
+
+
+def _response_layer(
+    model: nn.Module, trace: ForwardTrace, visit: Visit, numbers: dict[str, int], grid: Grid | None, token: int | None
+) -> ResponseLayer:
+    kind, axis = kind_of(model.get_submodule(visit.layer)), axis_of(model, trace, visit)
+    layer = ResponseLayer(
+        visit.layer, kind, numbers[visit.layer], visit.shape[axis], 0, len(visit.shape) == 4 or grid is not None, axis
+    )
+    if grid is None:
+        return layer
+    layer = layer._replace(num_tokens=visit.shape[1])
+    return layer._replace(grid=grid) if token is None else layer._replace(name=f"{layer.name}[{token}]", spatial=False)

@@ -56,14 +56,17 @@ def filter_maxima(responses: FilterResponses, images: Tensor, filters: Sequence[
         filters: p filters.
     """
     layers = {target.layer.name: target.layer for target in filters}
-    with torch.no_grad(), captured(responses.backbone.model, list(layers)) as outputs:
+    with (
+        torch.no_grad(),
+        captured(responses.backbone.model, sorted({layer.module for layer in layers.values()})) as outputs,
+    ):
         x = responses(images)["features"]
     maxima = x.new_zeros(len(images), len(filters))
     locations = no_locations(len(images), len(filters)).to(images.device)
-    for name, layer in layers.items():
+    for layer in layers.values():
         indices = [index for index, target in enumerate(filters) if target.layer == layer]
         channels = [filters[index].channel for index in indices]
-        maps = outputs[name].movedim(layer.axis, 1)[:, channels]
+        maps = layer.filters_first(outputs[layer.module])[:, channels]
         values = maps.reshape(*maps.shape[:2], -1)
         first = values.argmax(dim=2)
         maxima[:, indices] = values.gather(2, first[..., None])[..., 0].to(maxima)

@@ -15,6 +15,7 @@ from vitrine.core.batch import Features
 from vitrine.core.options import Count, checked
 from vitrine.core.precision import in_full
 from vitrine.filters.layers import Layers, ResponseLayer, traced_layers
+from vitrine.filters.token_layers import Tokens
 
 Norm = Literal["l2", "squared"]
 Normalization = Literal["layer", "whole"]
@@ -35,6 +36,7 @@ class FilterResponses(nn.Module):
         normalization: ``"layer"`` as above; ``"whole"`` divides the unnormalised vectors of all layers together by their L2
             norm. Zeros stay zeros.
         image_size: side of the square images that the layers are found with.
+        tokens: of layers of tokens, see `Tokens`.
 
     Raises:
         OptionError: for an unknown norm or normalization.
@@ -55,12 +57,13 @@ class FilterResponses(nn.Module):
         norm: Norm = "l2",
         normalization: Normalization = "layer",
         image_size: Count = 224,
+        tokens: Tokens = "apart",
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.norm = norm
         self.normalization = normalization
-        self.layers, self.num_classes = traced_layers(backbone.model, image_size, layers)
+        self.layers, self.num_classes = traced_layers(backbone.model, image_size, layers, tokens)
 
     layers: list[ResponseLayer]
     """The layers in the order of the forward pass, which is their order in x."""
@@ -76,6 +79,8 @@ class FilterResponses(nn.Module):
     def key(self) -> str:
         """Cache key: a text that differs whenever the responses could differ."""
         responses = {"layers": [layer.name for layer in self.layers], "norm": self.norm, "each": self.normalization}
+        over_patches = [layer.name for layer in self.layers if layer.grid is not None]
+        responses |= {"over patches": over_patches} if over_patches else {}
         return json.dumps({**self.backbone.identity, "filter responses": responses}, sort_keys=True)
 
     @property
@@ -128,7 +133,7 @@ class FilterResponses(nn.Module):
         handles = []
         try:
             for layer in self.layers:
-                module = self.backbone.model.get_submodule(layer.name)
+                module = self.backbone.model.get_submodule(layer.module)
                 handles.append(module.register_forward_hook(self._norm_recorder(norms, layer, batch)))
             yield norms
         finally:
@@ -139,13 +144,13 @@ class FilterResponses(nn.Module):
         def record(_module: nn.Module, _inputs: Any, output: Any) -> None:
             if not isinstance(output, Tensor) or len(output) != batch:
                 raise ValueError(f"Layer {layer.name!r} does not give one output an image; leave it out of layers.")
-            norms[layer.name] = self._channel_norms(output, layer.axis)
+            norms[layer.name] = self._channel_norms(layer.filters_first(output))
 
         return record
 
-    def _channel_norms(self, output: Tensor, axis: int) -> Tensor:
-        """(B, C), in float32 or wider."""
-        locations = [dimension for dimension in range(1, output.ndim) if dimension != axis]
+    def _channel_norms(self, output: Tensor) -> Tensor:
+        """(B, C) from (B, C, …), in float32 or wider."""
+        locations = list(range(2, output.ndim))
         # Cloned, as the backward pass of a norm reads its operand again, which an in-place ReLU may have changed by then.
         values = in_full(output.clone() if output.requires_grad else output)
         norms = torch.linalg.vector_norm(values, dim=locations) if locations else values.abs()

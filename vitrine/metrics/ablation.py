@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vitrine.attribution.layer_kinds import filter_axis
 from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.taps import resolve_layer
 from vitrine.core.batch import Batch
 from vitrine.filters.heatmaps import Filter
-from vitrine.filters.layer_kinds import filter_axis
+from vitrine.filters.token_layers import module_of, token_of
 from vitrine.metrics.mean_class_accuracy import MeanClassAccuracy
 
 
@@ -20,8 +21,9 @@ from vitrine.metrics.mean_class_accuracy import MeanClassAccuracy
 def ablated(model: nn.Module, filters: Iterable[Filter]) -> Iterator[None]:
     """A context in which the given filters of a model output zero.
 
-    Filters are numbered as in filter responses: along the channel dimension of a layer's output, 1 or the last. Outputs are
-    copied, so that tensors held elsewhere stay as they are.
+    Filters are numbered as in filter responses: along the channel dimension of a layer's output, 1 or the last; they are
+    zero at all tokens, and those of ``layer[index]`` at that token alone. Outputs are copied, so that tensors held elsewhere
+    stay as they are.
 
     Args:
         model: the network whose forward passes are ablated; its first argument is the (B, C, H, W) images.
@@ -40,12 +42,15 @@ def ablated(model: nn.Module, filters: Iterable[Filter]) -> Iterator[None]:
     """
     channels: dict[str, list[int]] = defaultdict(list)
     for layer, channel in filters:
-        channels[resolve_layer(model, layer)].append(channel)
+        resolve_layer(model, module_of(layer))
+        channels[layer].append(channel)
     input_sizes: list[torch.Size] = []
     handles = [model.register_forward_pre_hook(_record_input_size(input_sizes))]
     try:
         for layer, indices in channels.items():
-            handles.append(model.get_submodule(layer).register_forward_hook(_zero_filters(layer, indices, input_sizes)))
+            handles.append(
+                model.get_submodule(module_of(layer)).register_forward_hook(_zero_filters(layer, indices, input_sizes))
+            )
         yield
     finally:
         for handle in handles:
@@ -70,7 +75,12 @@ def _zero_filters(layer: str, indices: Sequence[int], input_sizes: Sequence[torc
         wrong = [index for index in indices if not 0 <= index < width]
         if wrong:
             raise ValueError(f"Layer {layer!r} has channels 0 to {width - 1}, not {wrong[0]}.")
-        return output.index_fill(dim, torch.tensor(indices, device=output.device), 0)
+        token = token_of(layer)
+        if token is None:
+            return output.index_fill(dim, torch.tensor(indices, device=output.device), 0)
+        ablated_output = output.clone()
+        ablated_output[:, token, indices] = 0
+        return ablated_output
 
     return hook
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.models import VisionTransformer
 
 from tests.helpers.ranks import RankPool
-from vitrine.attribution import GuidedBackprop
+from vitrine.attribution import GuidedBackprop, UpsampledActivation
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.batch import Batch
 from vitrine.core.top_k import Location
@@ -179,7 +180,7 @@ def naive(
         if output.ndim:
             place = int(output.argmax())
             location = (place // output.shape[1], place % output.shape[1])
-            maps["activation"] = F.interpolate(output[None, None], (SIZE, SIZE), mode="bilinear")[0]
+            maps["activation"] = UpsampledActivation(model, name).attribute(images[n : n + 1], channel=channel)[0]
         x0, y0, x1, y1 = field_of(name, location)
         for way, map_ in maps.items():
             patch = F.pad(map_, (6,) * 4)[:, y0 + 6 : y1 + 6, x0 + 6 : x1 + 6]
@@ -188,6 +189,29 @@ def naive(
             small = F.interpolate(patch[None], (side, side), mode="bilinear", antialias=True)[0]
             sums[way].append(small if x1 - x0 > side else patch)
     return {way: torch.stack(patches).double().mean(dim=0) for way, patches in sums.items() if patches}
+
+
+@pytest.mark.parametrize(("peak_cells", "size"), [(0, 32), (1, 8), (2, 16), (9, 32)])
+def test_behind_attention_the_patch_is_about_the_peak(peak_cells: int, size: int) -> None:
+    torch.manual_seed(0)
+    vit = VisionTransformer(32, 8, num_layers=1, num_heads=2, hidden_dim=12, mlp_dim=20, num_classes=3)
+    names = ["conv_proj", "encoder.layers.encoder_layer_0.mlp", "encoder.layers.encoder_layer_0.mlp[0]"]
+    responses = FilterResponses(FrozenBackbone(vit), names, image_size=32)
+    images = torch.randn(3, 3, 32, 32)
+    filters = [TargetFilter(layer, 5) for layer in responses.layers]
+    batch: Batch = {"image": images, "key": ["a", "b", "c"]}
+    embedding, patches, of_class = average_images(
+        lambda: iter([batch]), responses, filters, (3, 32, 32), top_k=1, peak_cells=peak_cells
+    )
+    assert embedding.pixels.shape == (3, 8, 8)  # before attention, a token's own patch
+    assert patches.pixels.shape == (3, size, size)
+    assert of_class.pixels.shape == (3, 32, 32)  # a class token has no place
+    assert of_class.activation is None
+    (best,) = patches.images
+    row, column = best.location or (0, 0)
+    if size == 8:
+        expected = images[int(ord(best.key) - ord("a"))][:, row * 8 : row * 8 + 8, column * 8 : column * 8 + 8]
+        torch.testing.assert_close(patches.pixels.float(), expected)
 
 
 @pytest.mark.parametrize("side", [96, 4])

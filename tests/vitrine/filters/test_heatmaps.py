@@ -14,7 +14,8 @@ from torchvision.models import ConvNeXt, VisionTransformer
 from torchvision.models.convnext import CNBlockConfig
 
 from vitrine.attribution import Deconvnet, GuidedBackprop
-from vitrine.filters.heatmaps import Filter, filter_heatmaps
+from vitrine.backbones.taps import captured
+from vitrine.filters.heatmaps import Filter, FilterVisualizer, filter_heatmaps
 from vitrine.filters.layers import response_layers
 
 
@@ -194,20 +195,41 @@ def tiny_vit() -> nn.Module:
 def test_channels_along_another_axis(make: Any, wanted: set[int], mode: Any) -> None:
     torch.manual_seed(0)
     network = make().double().eval()
-    axes = {
-        layer.name: layer.axis for layer in response_layers(network, 32) if layer.kind == "linear" or layer.axis == 1
-    }
+    layers = response_layers(network, 32, tokens="together")
+    drawn = [layer for layer in layers if layer.kind == "linear" or layer.axis == 1]
+    axes = {layer.name: layer.axis for layer in drawn}
     assert set(axes.values()) == wanted
-    widths = {layer.name: layer.width for layer in response_layers(network, 32)}
+    widths = {layer.name: layer.width for layer in layers}
     batch = torch.randn(2, 3, 32, 32, dtype=torch.float64)
     rows = [[(name, number % widths[name]) for name in axes] for number in (0, 5)]
     with mode():
-        found = filter_heatmaps(GuidedBackprop(network), batch, rows, axes)
+        found = filter_heatmaps(
+            GuidedBackprop(network), batch, rows, {layer.name: layer.filters_first for layer in drawn}
+        )
     for column, (name, axis) in enumerate(axes.items()):
         rewritten, tap = with_channels_first(network, name, axis)
         expected = GuidedBackprop(rewritten, tap).attribute(batch, channel=[row[column][1] for row in rows])
         torch.testing.assert_close(found[:, column], expected)
     assert (found.abs().amax(dim=(2, 3, 4)) > 0).all()
+
+
+def test_tokens_are_drawn_apart_from_one_another() -> None:
+    torch.manual_seed(0)
+    network, block = tiny_vit().double().eval(), "encoder.layers.encoder_layer_0"
+    batch = torch.randn(2, 3, 32, 32, dtype=torch.float64)
+    layers = response_layers(network, 32, [f"{block}.ln_1", f"{block}.ln_1[0]", f"{block}.mlp", f"{block}.mlp[0]"])
+    views = {layer.name: layer.filters_first for layer in layers}
+    maps = filter_heatmaps(GuidedBackprop(network), batch, [[(layer.name, 5) for layer in layers]] * 2, views)
+    drawn = maps.abs().amax(dim=(2, 3, 4)) > 0
+    # Before the first attention, the class token knows nothing of the image.
+    assert drawn.tolist() == [[True, False, True, True]] * 2
+    activations = FilterVisualizer(network, layers).activations(batch, [[(layer.name, 5) for layer in layers]] * 2)
+    with captured(network, [f"{block}.mlp"]) as outputs, torch.no_grad():
+        network(batch)
+    grid = outputs[f"{block}.mlp"][:, 1:, 5].unflatten(1, (4, 4))
+    torch.testing.assert_close(activations[:, 2], F.interpolate(grid[:, None], (32, 32), mode="bilinear")[:, 0])
+    assert not activations[:, 1].any()
+    assert not activations[:, 3].any()
 
 
 def test_a_filter_that_answers_nothing_has_a_heatmap_of_zeros(model: Branches, images: Tensor) -> None:

@@ -98,9 +98,9 @@ def test_a_vision_transformer_without_its_class_layer() -> None:
     model = VisionTransformer(32, 8, 2, 2, 16, 24, num_classes=5)
     block = ["ln_1", "ln_2", "mlp.0", "mlp.3"]
     blocks = [f"encoder.layers.encoder_layer_{index}.{name}" for index in (0, 1) for name in block]
-    layers = response_layers(model, 32)
+    layers = response_layers(model, 32, tokens="patches")
     assert names(layers) == ["conv_proj", *blocks, "encoder.ln"]
-    assert [layer.spatial for layer in layers] == [True] + [False] * 9
+    assert all(layer.spatial for layer in layers)  # in the grid of the patches
     assert [layer.axis for layer in layers] == [1] + [2] * 9
     assert [layer.width for layer in layers] == [16, 16, 16, 24, 16, 16, 16, 24, 16, 16]
     assert names(response_layers(model, 32, "conv")) == ["conv_proj"]
@@ -109,7 +109,7 @@ def test_a_vision_transformer_without_its_class_layer() -> None:
 def test_a_vision_transformer_of_timm() -> None:
     model = timm.create_model("vit_tiny_patch16_224", img_size=64, depth=1, num_classes=5)
     block = [f"blocks.0.{name}" for name in ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")]
-    layers = response_layers(model, 64)
+    layers = response_layers(model, 64, tokens="patches")
     assert names(layers) == ["patch_embed.proj", *block, "norm"]
     assert [layer.number for layer in layers] == [1, 2, 3, 4, 5, 6, 8, 9]
 
@@ -124,7 +124,7 @@ def test_channels_last_maps() -> None:
     by_name = {layer.name: layer for layer in layers}
     assert by_name["features.1.0.block.0"].axis == 1  # a convolution
     assert by_name["features.1.0.block.2"].axis == 3  # a layer norm behind a permutation
-    assert by_name["features.1.0.block.3"][3:] == (384, by_name["features.1.0.block.3"].start, True, 3)
+    assert by_name["features.1.0.block.3"][3:7] == (384, by_name["features.1.0.block.3"].start, True, 3)
     assert by_name["features.0.1"].axis == 1  # a layer norm that takes channels first
     assert by_name["classifier.0"].axis == 1
     assert "classifier.2" not in by_name

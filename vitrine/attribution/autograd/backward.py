@@ -119,6 +119,12 @@ def forward_trace(model: nn.Module, inputs: Tensor) -> ForwardTrace:
     return ForwardTrace(inputs.shape[1:], visits, logits, start)
 
 
+def zero_input(model: nn.Module, size: Sequence[int]) -> Tensor:
+    """(1, *size) zeros, of the type and on the device of the model's parameters."""
+    like = next((parameter for parameter in model.parameters() if parameter.is_floating_point()), torch.empty(0))
+    return torch.zeros(1, *size, dtype=like.dtype, device=like.device)
+
+
 def noise(shape: Sequence[int], like: Tensor) -> Tensor:
     """Standard normal numbers, the same at every call, with the type and device of another tensor."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0)).to(like)

@@ -5,16 +5,22 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.overrides import TorchFunctionMode
 from typing_extensions import override
 
+from vitrine.attribution.autograd.backward import noise
 from vitrine.attribution.autograd.calls import Call
+from vitrine.attribution.autograd.gradient_flow import differentiating
 from vitrine.attribution.autograd.rules import MEANS
 from vitrine.attribution.base import checked_output
+from vitrine.attribution.cam.alignment import Alignment
 from vitrine.attribution.cam.class_activation import ClassActivation
 from vitrine.attribution.layouts import layout_of_layer
+from vitrine.attribution.receptive_field.cell_centers import CellCenters, cell_centers, known_once
+from vitrine.attribution.receptive_field.receptive_field import CircularPaddingByParts
 from vitrine.attribution.targets import Target
-from vitrine.backbones.map_layouts import layout_of_map
+from vitrine.backbones.map_layouts import MapLayout, channels_first, layout_of_map
 from vitrine.backbones.outputs import OutputChoice
 from vitrine.backbones.taps import captured
 from vitrine.core.options import Count, checked
@@ -34,6 +40,7 @@ class CAM(ClassActivation):
         relu: as in `ClassActivation`.
         internal_batch_size: as in `Method`.
         output: as in `Method`.
+        alignment: as in `Alignment`.
 
     Raises:
         ValueError: as in `Method`; of ``attribute`` also for a network that is not built so, and for a channel.
@@ -61,13 +68,34 @@ class CAM(ClassActivation):
         *,
         internal_batch_size: Count | None = None,
         output: OutputChoice | None = None,
+        alignment: Alignment = "receptive_field",
     ) -> None:
-        super().__init__(model, layer, relu, internal_batch_size=internal_batch_size, output=output)
+        super().__init__(
+            model, layer, relu, internal_batch_size=internal_batch_size, output=output, alignment=alignment
+        )
 
     @override
-    def coarse_maps(self, inputs: Tensor, target: Target) -> Tensor:
+    def drawn_layer(self, inputs: Tensor) -> str | None:
+        return self.layer
+
+    @override
+    def cell_centers(self, inputs: Tensor, layer: str | None) -> CellCenters | None:
+        if layer is not None:
+            return super().cell_centers(inputs, layer)
+        return known_once(self.model, inputs, "the last averaged map", lambda: self._centers_of_averaged(inputs))
+
+    def _centers_of_averaged(self, inputs: Tensor) -> CellCenters | None:
+        pixels = noise((1, *inputs.shape[1:]), inputs).requires_grad_()
+        with differentiating(self.model), CircularPaddingByParts(), LastAveragedMap(pixels) as averaged:
+            self.model(pixels.clone())
+        if averaged.edge is None:
+            return None
+        return cell_centers(averaged.edge, inputs.shape[1:], averaged.layout)
+
+    @override
+    def coarse_maps(self, inputs: Tensor, target: Target, layer: str | None) -> Tensor:
         with torch.no_grad():
-            activations, logits = self._averaged(inputs) if self.layer is None else self._captured(inputs, self.layer)
+            activations, logits = self._averaged(inputs) if layer is None else self._captured(inputs, layer)
             eps = max(torch.finfo(activations.dtype).eps, torch.finfo(logits.dtype).eps)
         activations, logits = in_full(activations), in_full(logits)
         with torch.no_grad(), without_autocast(inputs):
@@ -121,6 +149,9 @@ class LastAveragedMap(TorchFunctionMode):
         super().__init__()
         self.inputs = inputs
         self.map: Tensor | None = None
+        self.layout: MapLayout = channels_first
+        self.edge: GradientEdge | None = None
+        """Of the map in the graph, where there is one."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
@@ -132,7 +163,8 @@ class LastAveragedMap(TorchFunctionMode):
         return call()
 
     def _record(self, operand: Tensor) -> None:
-        layout = layout_of_map(operand.shape, self.inputs.shape[1:])
-        maps = operand if layout is None else layout(operand)
+        layout = layout_of_map(operand.shape, self.inputs.shape[1:]) or channels_first
+        maps = layout(operand)
         if maps.shape[2:].numel() > 1:
-            self.map = maps
+            self.map, self.layout = maps, layout
+            self.edge = get_gradient_edge(operand) if operand.requires_grad else None

@@ -6,10 +6,12 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from vitrine.attribution.base import Method
+from vitrine.attribution.cam.alignment import Alignment, upsampled_by
+from vitrine.attribution.receptive_field.cell_centers import CellCenters, centers_of_layer
 from vitrine.attribution.target_layer import target_layer
 from vitrine.attribution.targets import Target
 from vitrine.backbones.outputs import OutputChoice
-from vitrine.core.image_ops import upsampled, with_exact_constants
+from vitrine.core.image_ops import with_exact_constants
 from vitrine.core.options import Count, checked
 from vitrine.core.precision import in_full
 
@@ -17,7 +19,7 @@ from vitrine.core.precision import in_full
 class ClassActivation(Method):
     """Draws a class as a weighted sum of the channels of a layer, upsampled to the input's size.
 
-    Maps are (B, 1, H, W) in float32 or wider, bilinearly upsampled without aligned corners, and not scaled.
+    Maps are (B, 1, H, W) in float32 or wider, bilinearly upsampled (see ``alignment``), and not scaled.
 
     Args:
         model: as in `Method`.
@@ -27,6 +29,7 @@ class ClassActivation(Method):
         relu: whether negative sums are set to 0, before upsampling.
         internal_batch_size: as in `Method`.
         output: as in `Method`.
+        alignment: as in `Alignment`.
 
     Raises:
         ValueError: as in `Method`; of ``attribute`` also for a layer without places in the image, and for a channel.
@@ -44,18 +47,33 @@ class ClassActivation(Method):
         *,
         internal_batch_size: Count | None = None,
         output: OutputChoice | None = None,
+        alignment: Alignment = "receptive_field",
     ) -> None:
         super().__init__(model, layer, internal_batch_size=internal_batch_size, output=output)
         self.relu = relu
+        self.alignment = alignment
 
     @override
     def maps(self, inputs: Tensor, target: Target) -> Tensor:
-        coarse = self.coarse_maps(inputs, target)
-        return upsampled(coarse.clamp(min=0) if self.relu else coarse, inputs)[:, :, None]
+        layer = self.drawn_layer(inputs)
+        coarse = self.coarse_maps(inputs, target, layer)
+        return self.upsampled(coarse.clamp(min=0) if self.relu else coarse, inputs, layer)[:, :, None]
 
     @abstractmethod
-    def coarse_maps(self, inputs: Tensor, target: Target) -> Tensor:
-        """(B, K, h, w) maps at the resolution of the layer, signed."""
+    def coarse_maps(self, inputs: Tensor, target: Target, layer: str | None) -> Tensor:
+        """(B, K, h, w) maps at the resolution of the layer that `drawn_layer` gave, signed."""
+
+    def drawn_layer(self, inputs: Tensor) -> str | None:
+        """The named layer, or `target_layer` if none is named."""
+        return target_layer(self.model, inputs) if self.layer is None else self.layer
+
+    def upsampled(self, coarse: Tensor, inputs: Tensor, layer: str | None) -> Tensor:
+        """(B, K, H, W) from (B, K, h, w) maps of a layer."""
+        return upsampled_by(self.alignment, coarse, inputs, lambda: self.cell_centers(inputs, layer))
+
+    def cell_centers(self, inputs: Tensor, layer: str | None) -> CellCenters | None:
+        """Where the cells of the drawn layer look; None if that is unknown."""
+        return None if layer is None else centers_of_layer(self.model, inputs, layer)
 
     @staticmethod
     def summands(values: Tensor) -> Tensor:
@@ -64,7 +82,3 @@ class ClassActivation(Method):
         Where channels cancel, the rounding errors of a sum in float32 would be a map where there is none.
         """
         return with_exact_constants(in_full(values)).double()
-
-    def resolved_layer(self, inputs: Tensor) -> str:
-        """The named layer, or `target_layer` if none is named."""
-        return target_layer(self.model, inputs) if self.layer is None else self.layer

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 from typing_extensions import override
 
+from vitrine.attribution.cam.alignment import Alignment
 from vitrine.attribution.cam.gradient_weighted import GradientWeighted
 from vitrine.attribution.gradient.deconvnet import GuidedBackprop
 from vitrine.attribution.targets import Target
@@ -94,8 +95,11 @@ class _Guided(GradientWeighted):
         *,
         internal_batch_size: Count | None = None,
         output: OutputChoice | None = None,
+        alignment: Alignment = "receptive_field",
     ) -> None:
-        super().__init__(model, layer, relu, internal_batch_size=internal_batch_size, output=output)
+        super().__init__(
+            model, layer, relu, internal_batch_size=internal_batch_size, output=output, alignment=alignment
+        )
         self.guided_backprop = GuidedBackprop(model)
 
     @override

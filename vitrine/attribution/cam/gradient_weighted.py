@@ -23,8 +23,8 @@ class GradientWeighted(ClassActivation):
     """Weights the channels by the gradient of the class's logit; K classes cost one forward and K backward passes."""
 
     @override
-    def coarse_maps(self, inputs: Tensor, target: Target) -> Tensor:
-        layer = self.resolved_layer(inputs)
+    def coarse_maps(self, inputs: Tensor, target: Target, layer: str | None) -> Tensor:
+        layer = layer or ""
         with differentiating(self.model), cut_at(self.model, layer) as leaves:
             logits = checked_output(self.model(inputs.clone()), len(inputs), None)
         (leaf,) = leaves

@@ -5,12 +5,13 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from vitrine.attribution.base import checked_output
+from vitrine.attribution.cam.alignment import Alignment
 from vitrine.attribution.cam.class_activation import ClassActivation
 from vitrine.attribution.layouts import layout_of_layer
 from vitrine.attribution.targets import Target
 from vitrine.backbones.outputs import OutputChoice
 from vitrine.backbones.taps import captured
-from vitrine.core.image_ops import constant, upsampled
+from vitrine.core.image_ops import constant
 from vitrine.core.options import Count, checked
 from vitrine.core.precision import in_full, without_autocast
 
@@ -29,6 +30,7 @@ class ScoreCAM(ClassActivation):
         internal_batch_size: the most inputs, masked ones included, that go through the model at once; all channels of an
             input if it is None.
         output: as in `Method`.
+        alignment: as in `Alignment`, of the masks too.
 
     Raises:
         ValueError: as in `ClassActivation`.
@@ -53,37 +55,40 @@ class ScoreCAM(ClassActivation):
         *,
         internal_batch_size: Count | None = 32,
         output: OutputChoice | None = None,
+        alignment: Alignment = "receptive_field",
     ) -> None:
-        super().__init__(model, layer, relu, internal_batch_size=internal_batch_size, output=output)
+        super().__init__(
+            model, layer, relu, internal_batch_size=internal_batch_size, output=output, alignment=alignment
+        )
 
     @override
-    def coarse_maps(self, inputs: Tensor, target: Target) -> Tensor:
-        layer = self.resolved_layer(inputs)
+    def coarse_maps(self, inputs: Tensor, target: Target, layer: str | None) -> Tensor:
+        layer = layer or ""
         with torch.no_grad():
             with captured(self.model, [layer]) as outputs:
                 logits = checked_output(self.model(inputs), len(inputs), None)
             layout = layout_of_layer(self.model, layer, outputs[layer], inputs)
             activations = layout(outputs[layer])
-            scores = self._scores(inputs, activations, target.resolve(logits))
+            scores = self._scores(inputs, activations, target.resolve(logits), layer)
         with without_autocast(inputs):
             alpha = in_full(scores).softmax(dim=1)
             return torch.einsum("bck,bchw->bkhw", alpha.double(), self.summands(activations)).to(alpha)
 
-    def _scores(self, inputs: Tensor, activations: Tensor, class_indices: Tensor) -> Tensor:
+    def _scores(self, inputs: Tensor, activations: Tensor, class_indices: Tensor, layer: str) -> Tensor:
         """(B, C, K) logits of the classes where a channel masks the input."""
         size = self.internal_batch_size or max(activations.shape[1], 1)
         # Image by image, so that no image is copied for each of its channels.
         scores = [
-            self.model(image * self._masks(channels, image)).gather(1, classes.expand(len(channels), -1))
+            self.model(image * self._masks(channels, image[None], layer)).gather(1, classes.expand(len(channels), -1))
             for image, maps, classes in zip(inputs, activations, class_indices, strict=True)
             for channels in torch.split(maps, size)
         ]
         empty = inputs.new_zeros(0, class_indices.shape[1])
         return torch.cat([empty, *scores]).view(*activations.shape[:2], class_indices.shape[1])
 
-    def _masks(self, channels: Tensor, image: Tensor) -> Tensor:
+    def _masks(self, channels: Tensor, image: Tensor, layer: str) -> Tensor:
         """(N, 1, H, W) in [0, 1] from (N, h, w); 0 for constant channels."""
-        return min_max_normalised(upsampled(in_full(channels[:, None]), image)).to(image)
+        return min_max_normalised(self.upsampled(in_full(channels[:, None]), image, layer)).to(image)
 
 
 def min_max_normalised(maps: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from vitrine.filters.heatmaps import Filter, filter_heatmaps
 from vitrine.filters.layers import Layers, ResponseLayer
 from vitrine.filters.responses import FilterResponses, Norm, Normalization
 from vitrine.filters.scaling import ResponseScaling, Scaling
+from vitrine.filters.token_layers import Tokens
 from vitrine.solvers import project_l1_ball
 
 LayerFilter = tuple[ResponseLayer, int]
@@ -32,6 +33,8 @@ class MuLassoOptions(Options):
 
     Args:
         layers: whose filters are features: ``all``, ``conv`` or names, see `vitrine.filters.response_layers`.
+        tokens: of layers of tokens, whether class and register tokens are filters of their own, see
+            `vitrine.filters.token_layers.Tokens`.
         norm: of a filter's output over its places, see `FilterResponses`.
         normalization: of the responses, see `FilterResponses`.
         scaling: of the responses before the linear model, see `ResponseScaling`. With the paper's own, entries go as one
@@ -65,6 +68,7 @@ class MuLassoOptions(Options):
     sigma: NonNegative = 0.0
     activation_threshold: NonNegative = 0.0
     image_size: Count = 224
+    tokens: Tokens = "apart"
 
 
 class MuLassoExplainer(Explainer):
@@ -109,7 +113,7 @@ class MuLassoExplainer(Explainer):
         super().__init__(backbone, options, classes, preprocessing)
         options = self.options
         self.responses = FilterResponses(
-            backbone, options.layers, options.norm, options.normalization, options.image_size
+            backbone, options.layers, options.norm, options.normalization, options.image_size, options.tokens
         )
         if options.num_heatmaps > self.responses.num_filters:
             allowed = f"1 to {self.responses.num_filters}, the number of filters"
@@ -202,9 +206,9 @@ class MuLassoExplainer(Explainer):
     def _draw(self, images: Tensor, chosen: Sequence[Sequence[LayerFilter]]) -> Tensor:
         """(B, K, H, W): the largest absolute value over the colours of each filter's heatmap, blurred if asked."""
         filters = [[(layer.name, channel) for layer, channel in row] for row in chosen]
-        axes = {layer.name: layer.axis for layer in self.responses.layers}
+        views = {layer.name: layer.filters_first for layer in self.responses.layers}
         thresholds = self._thresholds(chosen) if self.options.activation_threshold else None
-        maps = filter_heatmaps(self.method, images, filters, axes, thresholds).abs().amax(dim=2).float()
+        maps = filter_heatmaps(self.method, images, filters, views, thresholds).abs().amax(dim=2).float()
         return gaussian_blur(maps, self.options.sigma) if self.options.sigma > 0 else maps
 
     def _thresholds(self, chosen: Sequence[Sequence[LayerFilter]]) -> Tensor:

@@ -19,12 +19,14 @@ def _seed() -> None:
 def test_cam_is_grad_cam_times_the_area(name: str) -> None:
     model, x = network(name), torch.rand(2, 3, 64, 96, dtype=torch.float64)
     targets = torch.tensor([[3, 1], [0, 9]])
-    actual = CAM(model).attribute(x, targets)
+    actual = CAM(model, alignment="image").attribute(x, targets)
     if name != "densenet121":  # there a function rectifies between the last layer and the pooling
-        close(actual, GradCAM(model, relu=False).attribute(x, targets) * 6)
+        close(actual, GradCAM(model, relu=False, alignment="image").attribute(x, targets) * 6)
+        # Both find the same centres, the one of a layer and the other of what is averaged.
+        close(CAM(model).attribute(x, targets), GradCAM(model, relu=False).attribute(x, targets) * 6)
     bias = [m for m in model.modules() if isinstance(m, nn.Linear)][-1].bias
     with torch.no_grad():
-        coarse = CAM(model).coarse_maps(x, CAM(model)._target(2, targets, None))
+        coarse = CAM(model).coarse_maps(x, CAM(model)._target(2, targets, None), None)
         close(coarse.mean(dim=(2, 3)) + bias[targets], model(x).gather(1, targets))
         close(actual, bilinear(coarse, x)[:, :, None])
 
@@ -35,7 +37,8 @@ def test_cam_of_squeezenet_is_the_channel_of_the_class(classes: int) -> None:
     target = targets_of(model, x)
     with torch.no_grad(), captured(model, ["classifier.2"]) as outputs:
         model(x)
-    close(CAM(model).attribute(x), bilinear(outputs["classifier.2"][torch.arange(2), target][:, None], x))
+    plain = CAM(model, alignment="image")
+    close(plain.attribute(x), bilinear(outputs["classifier.2"][torch.arange(2), target][:, None], x))
     close(CAM(model, "classifier.2").attribute(x), CAM(model).attribute(x))
 
 

@@ -35,9 +35,9 @@ def test_grad_cam_is_captums(name: str) -> None:
     coarse = theirs.attribute(x, target=target, relu_attributions=True)
     assert isinstance(coarse, Tensor)
     expected = bilinear(coarse, x)
-    close(GradCAM(model, layer).attribute(x, target), expected, to=1e-5)
-    close(GradCAM(model).attribute(x), expected, to=1e-5)
-    signed = GradCAM(model, relu=False).attribute(x, target)
+    close(GradCAM(model, layer, alignment="image").attribute(x, target), expected, to=1e-5)
+    close(GradCAM(model, alignment="image").attribute(x), expected, to=1e-5)
+    signed = GradCAM(model, relu=False, alignment="image").attribute(x, target)
     close(signed, bilinear(theirs.attribute(x, target=target), x), to=1e-5)
 
 
@@ -73,7 +73,7 @@ def test_gradient_weighted_maps_are_pytorch_grad_cams(method: type[ClassActivati
     last.weight.data *= 1e4  # theirs adds 1e-6 to denominators of g²; ours needs no ε
     target = targets_of(model, x)
     expected = bilinear(coarse_of_others(OTHERS[method], model, LAYERS[name], x, target), x)
-    close(method(model).attribute(x, target), expected, to=1e-5)
+    close(method(model, alignment="image").attribute(x, target), expected, to=1e-5)
 
 
 def test_score_cam_is_pytorch_grad_cams(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +85,7 @@ def test_score_cam_is_pytorch_grad_cams(monkeypatch: pytest.MonkeyPatch) -> None
     model[8].get_parameter("weight").data *= 30  # scores that differ
     target = targets_of(model, x)
     expected = bilinear(coarse_of_others(OTHERS[ScoreCAM], model, "5", x, target), x)
-    close(ScoreCAM(model, "5").attribute(x, target), expected, to=1e-5)
+    close(ScoreCAM(model, "5", alignment="image").attribute(x, target), expected, to=1e-5)
 
 
 def test_several_classes_cost_one_forward_pass() -> None:
@@ -95,7 +95,7 @@ def test_several_classes_cost_one_forward_pass() -> None:
     for method in (GradCAM, GradCAMPlusPlus, LayerCAM):
         method(model, "network.5").attribute(x, torch.arange(5).expand(3, 5))
     CAM(model).attribute(x, torch.arange(5).expand(3, 5))
-    assert model.seen == [3, 3, 3, 3]
+    assert model.seen == [3, 1, 3, 3, 3, 1]  # and of one input once for each map, to find where its cells look
 
 
 def test_closed_forms_of_one_cell_and_one_channel() -> None:
@@ -133,4 +133,4 @@ def test_guided_grad_cam_is_captums(name: str) -> None:
     method = captum.attr.GuidedGradCam(theirs, theirs.get_submodule(LAYERS[name]))
     expected = method.attribute(x.clone().requires_grad_(), target=target, interpolate_mode="bilinear")
     assert isinstance(expected, Tensor)
-    close(GuidedGradCAM(model).attribute(x), expected.detach(), to=1e-5)
+    close(GuidedGradCAM(model, alignment="image").attribute(x), expected.detach(), to=1e-5)

@@ -34,7 +34,7 @@ def test_score_cam_is_a_loop_over_channels() -> None:
         for k in range(5):
             coarse = sum(a * activation for a, activation in zip(alpha[:, k], activations[b], strict=True)).relu()
             expected[b, k] = bilinear(coarse[None, None], x)[0, 0]
-    actual = ScoreCAM(model, internal_batch_size=5).attribute(x, torch.arange(5).expand(2, 5))
+    actual = ScoreCAM(model, internal_batch_size=5, alignment="image").attribute(x, torch.arange(5).expand(2, 5))
     close(actual, expected[:, :, None])
 
 
@@ -43,7 +43,7 @@ def test_score_cam_keeps_to_its_bound_and_shares_its_passes() -> None:
     mixes_batch(model, x)  # found once for each model, by passes of its own
     model.seen.clear()
     whole = ScoreCAM(model, "network.5", internal_batch_size=None).attribute(x, torch.tensor([[0, 1]] * 3))
-    assert model.seen == [3, 8, 8, 8]
+    assert model.seen == [3, 1, 8, 8, 8]  # the one to find where cells look
     model.seen.clear()
     bounded = ScoreCAM(model, "network.5", internal_batch_size=2).attribute(x, torch.tensor([[0, 1]] * 3))
     assert max(model.seen) == 2
@@ -69,4 +69,4 @@ def test_a_constant_channel_masks_all_in_float32_too(bias: float) -> None:
             masks[0] = 0
             alpha = model(x[image] * masks)[:, 1].softmax(dim=0)
             expected[image] = bilinear((alpha[:, None, None] * maps).sum(dim=0).relu()[None, None], x)[0]
-    torch.testing.assert_close(ScoreCAM(model, "2").attribute(x, 1), expected)
+    torch.testing.assert_close(ScoreCAM(model, "2", alignment="image").attribute(x, 1), expected)

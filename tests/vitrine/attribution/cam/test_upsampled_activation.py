@@ -18,12 +18,12 @@ def _seed() -> None:
 def test_upsampled_activation(batch: int) -> None:
     model, x = small(), images(batch)
     with unchanged(model):
-        maps = UpsampledActivation(model, "4").attribute(x, channel=torch.tensor([[7, 0]] * batch))
+        maps = UpsampledActivation(model, "4", alignment="image").attribute(x, channel=torch.tensor([[7, 0]] * batch))
     with torch.no_grad():
         activations = copy.deepcopy(model).eval()[:5](x)
     assert activations.min() < 0
     torch.testing.assert_close(maps, bilinear(activations[:, [7, 0]], x)[:, :, None])
-    bounded = UpsampledActivation(model, model[4], internal_batch_size=1).attribute(x, channel=7)
+    bounded = UpsampledActivation(model, model[4], internal_batch_size=1, alignment="image").attribute(x, channel=7)
     torch.testing.assert_close(bounded, maps[:, 0])
 
 

@@ -233,7 +233,7 @@ def test_every_option_is_saved(network: nn.Module, tmp_path: Path) -> None:
     chosen: dict[str, Any] = {
         "layers": ["features.2", "features.1"], "norm": "squared", "normalization": "whole", "scaling": "unit", "mu": 3.5,
         "num_heatmaps": 2, "aggregation": "sum", "stride_one": False, "pooling": "resampled", "sigma": 1.5,
-        "activation_threshold": 0.25,
+        "activation_threshold": 0.25, "tokens": "patches",
     }  # fmt: skip
     explainer = make(network, **chosen)
     explainer.save(tmp_path / "explainer", bundle_backbone=False)

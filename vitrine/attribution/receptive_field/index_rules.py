@@ -3,9 +3,18 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from vitrine.filters.receptive_field.mixing_rules import unknown
-from vitrine.filters.receptive_field.operators import Demand, Operator, Rule
-from vitrine.filters.receptive_field.region import Dimension, Region, Span, aligned, replaced, reshaped, span_of, whole
+from vitrine.attribution.receptive_field.mixing_rules import unknown
+from vitrine.attribution.receptive_field.operators import Demand, Operator, Rule
+from vitrine.attribution.receptive_field.region import (
+    Dimension,
+    Region,
+    Span,
+    aligned,
+    replaced,
+    reshaped,
+    span_of,
+    whole,
+)
 
 
 def view(operator: Operator) -> Rule:

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.modules import batchnorm, conv, dropout, pooling
 from torchvision.ops import Permute
 
+from vitrine.attribution.autograd.backward import ForwardTrace, Visit
 from vitrine.backbones.map_layouts import channels_last, layout_of_map
 
 Kind = Literal["conv", "pool", "norm", "linear", "activation", "other"]
@@ -54,6 +55,12 @@ def is_leaf(module: nn.Module) -> bool:
 def counts_as_layer(module: nn.Module) -> bool:
     """Whether a module has no submodules and computes something in eval mode."""
     return is_leaf(module) and not isinstance(module, _IDENTITIES)
+
+
+def axis_of(model: nn.Module, trace: ForwardTrace, visit: Visit) -> int:
+    """The channel dimension of a layer's output."""
+    same_output = [other.layer for other in trace.visits if other.edge[:2] == visit.edge[:2]]
+    return filter_axis(map(model.get_submodule, same_output), visit.shape, trace.size)
 
 
 def filter_axis(modules: Iterable[nn.Module], shape: torch.Size, size: torch.Size) -> int:

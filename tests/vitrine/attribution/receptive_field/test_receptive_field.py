@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from vitrine.filters.receptive_field.receptive_field import ReceptiveFields, receptive_field
+from vitrine.attribution.receptive_field.receptive_field import ReceptiveFields, receptive_field
 
 Box = tuple[int, int, int, int]
 SeenBoxes = Callable[..., list[Box]]

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from vitrine.filters.receptive_field.operators import Demand, Operator, Rule
-from vitrine.filters.receptive_field.region import FAR, Dimension, Region, Span, span_of, whole
+from vitrine.attribution.receptive_field.operators import Demand, Operator, Rule
+from vitrine.attribution.receptive_field.region import FAR, Dimension, Region, Span, span_of, whole
 
 Axis = Callable[[Span, bool], Span | None]
 """Maps a range of the output along one axis to the operand's; the second argument is `Demand.clip`."""

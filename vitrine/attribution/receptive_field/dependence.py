@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 from torch.autograd.function import BackwardCFunction
 from torch.autograd.graph import GradientEdge, Node
 
-from vitrine.filters.receptive_field.index_rules import INDEX_RULES
-from vitrine.filters.receptive_field.joining_rules import JOINING_RULES, SPLITTING_RULES
-from vitrine.filters.receptive_field.mixing_rules import COMBINING_RULES, MIXING_RULES, unknown
-from vitrine.filters.receptive_field.operators import Demand, Operator, Rule, arguments_of
-from vitrine.filters.receptive_field.region import Region, Size, clipped, hull
-from vitrine.filters.receptive_field.resampling_rules import RESAMPLING_RULES
-from vitrine.filters.receptive_field.window_rules import WINDOW_RULES
+from vitrine.attribution.receptive_field.index_rules import INDEX_RULES
+from vitrine.attribution.receptive_field.joining_rules import JOINING_RULES, SPLITTING_RULES
+from vitrine.attribution.receptive_field.local_rules import local_rule
+from vitrine.attribution.receptive_field.mixing_rules import COMBINING_RULES, MIXING_RULES, unknown
+from vitrine.attribution.receptive_field.operators import Demand, Operator, Rule, arguments_of
+from vitrine.attribution.receptive_field.region import Region, Size, clipped, hull
+from vitrine.attribution.receptive_field.resampling_rules import RESAMPLING_RULES
+from vitrine.attribution.receptive_field.window_rules import WINDOW_RULES
 
 # By the names of operators in the graph, without the suffix "Backward…".
 _OF_ONE_OPERAND: Mapping[str, Callable[[Operator], Rule]] = {
@@ -42,14 +43,15 @@ class Dependence:
     Args:
         end: the output of a layer.
         size: the shape (1, C, H, W) of the input.
+        local: whether operators that look at all of the image are left out, see `local_rules`.
     """
 
-    def __init__(self, end: GradientEdge, size: Size) -> None:
+    def __init__(self, end: GradientEdge, size: Size, *, local: bool = False) -> None:
         self.shape = _outputs(end.node)[end.output_nr]
         self._output = end.output_nr
         nodes = _topological_order(end.node)
         positions = {node: position for position, node in enumerate(nodes)}
-        self._steps = [_step(node, positions) for node in nodes]
+        self._steps = [_step(node, positions, local) for node in nodes]
         leaves = [
             position for node, position in positions.items() if not node.next_functions and _outputs(node) == [size]
         ]
@@ -75,12 +77,14 @@ class Dependence:
         return regions[self._leaf].get(0)
 
 
-def _step(node: Node, positions: Mapping[Node, int]) -> _Step:
+def _step(node: Node, positions: Mapping[Node, int], local: bool) -> _Step:
     operands = [None if operand is None else (positions[operand], number) for operand, number in node.next_functions]
     shapes = [None if operand is None else _outputs(operand)[number] for operand, number in node.next_functions]
     rule = rule_for(node)
     arguments = {} if rule is unknown else arguments_of(node)
     dtype = _metadata(node)[0].dtype
+    if local:
+        rule = local_rule(_name(node), rule)
     return _Step(rule(Operator(arguments, _outputs(node), shapes, dtype)), operands)
 
 
@@ -88,12 +92,17 @@ def rule_for(node: Node) -> Callable[[Operator], Rule]:
     """The rule for an operator; `unknown` where there is none."""
     if isinstance(node, BackwardCFunction):  # a user's autograd.Function, whatever its name
         return unknown
-    name = re.sub(r"Backwards?\d*$", "", node.name().rpartition("::")[2])
+    name = _name(node)
     if name in _OF_ONE_OPERAND:
         depends = [operand is not None for operand, _ in node.next_functions]
         # Weights computed from the input make the output depend on all of it.
         return unknown if not depends[0] or any(depends[1:]) else _OF_ONE_OPERAND[name]
     return _OF_SEVERAL.get(name, unknown)
+
+
+def _name(node: Node) -> str:
+    """Of an operator, without the suffix "Backward…"."""
+    return re.sub(r"Backwards?\d*$", "", node.name().rpartition("::")[2])
 
 
 def _outputs(node: Node) -> list[Size]:

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from vitrine.filters.receptive_field.operators import Demand, Operator, Rule
-from vitrine.filters.receptive_field.region import Region, aligned, whole, whole_of
+from vitrine.attribution.receptive_field.operators import Demand, Operator, Rule
+from vitrine.attribution.receptive_field.region import Region, aligned, whole, whole_of
 
 
 def elementwise(operator: Operator) -> Rule:

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitrine.filters.receptive_field.operators import Demand, Operator, Rule
-from vitrine.filters.receptive_field.region import Region, Span, span_of, whole
-from vitrine.filters.receptive_field.window_rules import Axis, Window, along_last, over_last
+from vitrine.attribution.receptive_field.operators import Demand, Operator, Rule
+from vitrine.attribution.receptive_field.region import Region, Span, span_of, whole
+from vitrine.attribution.receptive_field.window_rules import Axis, Window, along_last, over_last
 
 
 def constant_padding(operator: Operator) -> Rule:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torchvision.models import get_model
 
-from vitrine.filters.receptive_field.receptive_field import ReceptiveFields
+from vitrine.attribution.receptive_field.receptive_field import ReceptiveFields
 
 Box = tuple[int, int, int, int]
 SeenBoxes = Callable[..., list[Box]]

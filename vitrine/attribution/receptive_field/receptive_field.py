@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
 from torch.overrides import TorchFunctionMode
 
-from vitrine.attribution.autograd.backward import ForwardTrace, Visit, forward_trace
+from vitrine.attribution.autograd.backward import ForwardTrace, Visit, forward_trace, zero_input
+from vitrine.attribution.layer_kinds import axis_of
+from vitrine.attribution.receptive_field.dependence import Dependence
+from vitrine.attribution.receptive_field.region import Dimension, Region, Span, span_of, whole
 from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.taps import resolve_layer
-from vitrine.filters.layers import axis_of, zero_input
-from vitrine.filters.receptive_field.dependence import Dependence
-from vitrine.filters.receptive_field.region import Dimension, Region, Span, span_of, whole
 
 
 class CircularPaddingByParts(TorchFunctionMode):
@@ -63,6 +63,7 @@ class ReceptiveFields:
         model: maps (B, C, H, W) images to (B, n, …) outputs.
         layer: dotted name or submodule; if it runs several times, its last output is used.
         input_shape: (C, H, W) or (B, C, H, W).
+        grid: of a layer of tokens (B, N, D), rows of the indices of its patch tokens, which are its map then.
 
     Raises:
         ValueError: for an unknown layer, one without an output tensor that depends on the input, and another input shape.
@@ -74,7 +75,13 @@ class ReceptiveFields:
         ((14, 14), (0, 0, 7, 7), (-1, -1, 7, 7))
     """
 
-    def __init__(self, model: nn.Module, layer: str | nn.Module, input_shape: Sequence[int]) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        layer: str | nn.Module,
+        input_shape: Sequence[int],
+        grid: Sequence[Sequence[int]] | None = None,
+    ) -> None:
         if len(input_shape) not in {3, 4}:
             raise ValueError(f"input_shape must be (C, H, W) or (B, C, H, W), got {tuple(input_shape)}.")
         self.layer = resolve_layer(model, layer)
@@ -82,12 +89,15 @@ class ReceptiveFields:
         trace = _trace(model, self.size)
         visit = _last_visit(trace, self.layer)
         self._channel = axis_of(model, trace, visit)
+        self._grid = grid
         self._dependence = Dependence(GradientEdge(*visit.edge), (1, *self.size))
 
     @property
     def map_size(self) -> tuple[int, int] | None:
         """Rows and columns of the layer's map; None for a non-spatial layer."""
         shape = self._dependence.shape
+        if self._grid is not None:
+            return len(self._grid), len(self._grid[0])
         if len(shape) != 4:
             return None
         rows, columns = (size for dimension, size in enumerate(shape) if dimension not in {0, self._channel})
@@ -123,6 +133,8 @@ class ReceptiveFields:
     def _unit(self, location: tuple[int, int], channel: int | None) -> Region:
         shape = self._dependence.shape
         channels = whole(shape[self._channel], clip=True) if channel is None else _single(shape[self._channel], channel)
+        if self._grid is not None:
+            return _single(1, 0), _single(shape[1], self._grid[location[0]][location[1]]), channels
         spatial = [dimension for dimension in (1, 2, 3) if dimension != self._channel]
         region = [_single(shape[dimension], index) for dimension, index in zip(spatial, location, strict=True)]
         region.insert(self._channel - 1, channels)

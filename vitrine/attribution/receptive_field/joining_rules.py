@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from vitrine.filters.receptive_field.operators import Demand, Operator, Rule
-from vitrine.filters.receptive_field.region import Region, Span, clipped, replaced, span_of, whole
+from vitrine.attribution.receptive_field.operators import Demand, Operator, Rule
+from vitrine.attribution.receptive_field.region import Region, Span, clipped, replaced, span_of, whole
 
 
 def _cut(operator: Operator, dimension: int, start: int, step: int = 1) -> Callable[[Region], Region]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
-from vitrine.filters.receptive_field.region import Region, Size
+from vitrine.attribution.receptive_field.region import Region, Size
 
 
 class Demand(NamedTuple):

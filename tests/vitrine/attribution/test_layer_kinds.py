@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torchvision.models.convnext import LayerNorm2d
 from torchvision.ops import FrozenBatchNorm2d, Permute
 
-from vitrine.filters.layer_kinds import counts_as_layer, filter_axis, is_leaf, kind_of
+from vitrine.attribution.layer_kinds import counts_as_layer, filter_axis, is_leaf, kind_of
 
 SIZE = torch.Size([3, 224, 224])
 
