@@ -47,7 +47,7 @@ STATISTICS = words("var std rsqrt reciprocal norm vector_norm linalg_norm linalg
 LINEAR = MEANS | words(
     "add sub rsub neg positive conj real imag cumsum view_as_complex view_as_real lerp interpolate upsample grid_sample"
     " fft_fft fft_ifft fft_rfft fft_irfft fft_fft2 fft_ifft2 fft_rfft2 fft_irfft2 fft_fftn fft_ifftn fft_fftshift"
-    " fft_ifftshift batch_norm fold col2im im2col complex polar nansum"
+    " fft_ifftshift batch_norm fold col2im im2col complex polar nansum zero fill"
 )
 """Operators that are linear in what depends on the pixels, but for constants that are added."""
 
@@ -57,6 +57,10 @@ OWN_GRADIENT = STRUCTURAL | SELECTIONS | LINEAR
 PRODUCTS = words(
     "matmul mm bmm mv dot einsum baddbmm addmm addbmm addmv bilinear tensordot inner outer kron chain_matmul"
 )
+
+
+WITH_BIAS = words("linear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d")
+"""Products with a summand as their third argument."""
 
 
 class SigmoidGate:
@@ -167,8 +171,11 @@ def product(call: Call) -> Any:
 def _factors(call: Call) -> list[Tensor]:
     """The factors of a product, without what is added to it."""
     tensors = list(tensors_in((call.args, call.kwargs)))
-    adds = call.name in {"baddbmm", "addmm", "addbmm", "addmv", "addcmul"}
-    return [x for x in tensors if not (adds and x is call.operand)]
+    if call.name in {"baddbmm", "addmm", "addbmm", "addmv", "addcmul"}:
+        return [x for x in tensors if x is not call.operand]
+    if call.name in WITH_BIAS:
+        return [x for x in (call.argument(0, "input"), call.argument(1, "weight")) if isinstance(x, Tensor)]
+    return tensors
 
 
 def multiply(call: Call) -> Any:
@@ -258,6 +265,21 @@ def _maybe_scaled(x: Tensor, factor: float) -> Tensor:
     return scaled(x, factor) if carries(x) and factor != 1 else x
 
 
+def _with_bias(rule: Rule, bias_at: int, *, over_channels: bool) -> Rule:
+    """The rule of a normalisation, whose bias is a summand like any other if it depends on the pixels itself."""
+
+    def normalise(call: Call) -> Any:
+        x, bias = call.operand, call.argument(bias_at, "bias")
+        if not carries(x):
+            return NotImplemented
+        if not carries(bias):
+            return rule(call)
+        without = rule(with_replaced(call, {id(bias): torch.zeros_like(bias)}))
+        return without + (bias.view(-1, *[1] * (x.ndim - 2)) if over_channels else bias)
+
+    return normalise
+
+
 def _layer_norm(call: Call) -> Any:
     x, shape = call.argument(0, "input"), call.argument(1, "normalized_shape")
     weight, eps = call.argument(2, "weight"), call.argument(4, "eps", 1e-5)
@@ -318,9 +340,9 @@ def _local_response_norm(call: Call) -> Any:
 
 
 NORMALISATION_RULES: dict[str, Callable[[Call], Any]] = {
-    "layer_norm": _layer_norm,
-    "group_norm": _group_norm,
-    "instance_norm": _instance_norm,
+    "layer_norm": _with_bias(_layer_norm, 3, over_channels=False),
+    "group_norm": _with_bias(_group_norm, 3, over_channels=True),
+    "instance_norm": _with_bias(_instance_norm, 4, over_channels=True),
     "rms_norm": _rms_norm,
     "local_response_norm": _local_response_norm,
 }

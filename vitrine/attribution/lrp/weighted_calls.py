@@ -75,8 +75,10 @@ class WeightedCalls:
 
     def _weighted(self, call: Call, rule: Rule | InputRule) -> Any:
         x, weight, bias = (call.argument(i, name) for i, name in enumerate(("input", "weight", "bias")))
-        if not carries(x) or carries(weight) or carries(bias):
+        if not carries(x) or carries(weight):
             return product(call)
+        if carries(bias):
+            return call() if rule == Epsilon(0.0) else NotImplemented
         if self.composite.first is not None and x.grad_fn in self.relevant:
             rule = self.composite.first
         if isinstance(rule, Epsilon) and (rule.is_gradient or call.name == "linear"):
