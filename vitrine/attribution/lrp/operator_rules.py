@@ -129,28 +129,32 @@ def activation(call: Call) -> Any:
     x = call.operand
     if not carries(x) or len(call.carriers()) != 1:
         return NotImplemented
-    ratio = _ratio(call, x)
+    compute, ratio = _value_and_ratio(call, x)
     shape = x.shape
-    return with_backward(call, lambda signal: ((signal * ratio).sum_to_size(shape),), x)
+    return with_backward(compute, lambda signal: ((signal * ratio).sum_to_size(shape),), x)
 
 
 def sigmoid(call: Call) -> Any:
     """As `activation`, with a mark for products."""
     x = call.operand
-    return with_backward(call, SigmoidGate(_ratio(call, x), x.shape), x) if carries(x) else NotImplemented
+    if not carries(x):
+        return NotImplemented
+    compute, ratio = _value_and_ratio(call, x)
+    return with_backward(compute, SigmoidGate(ratio, x.shape), x)
 
 
-def _ratio(call: Call, x: Tensor) -> Tensor:
-    """y/x at each element; near 0, where it is not known to any precision, y′."""
-    with torch.enable_grad():
-        leaf = x.detach().clone().requires_grad_()
-        output = call.on(leaf.clone())  # which the operator may change in place
-    ratio: Tensor = output.detach() / leaf.detach()
-    is_0 = leaf.detach().abs() < torch.finfo(x.dtype).tiny ** 0.5
-    if is_0.any():
-        (slope,) = torch.autograd.grad(output.sum(), leaf)
-        ratio = slope.where(is_0, ratio)
-    return ratio
+def _value_and_ratio(call: Call, x: Tensor) -> tuple[Callable[[], Any], Tensor]:
+    """What computes y, and y/x at each element; y′ where that is not finite, as at 0."""
+    values = x.detach() if call.written is None else x.detach().clone()
+    with torch.no_grad():
+        output = call.on(values)
+    ratio = output / (values if call.written is None else x.detach())
+    if not ratio.isfinite().all():
+        with torch.enable_grad():
+            leaf = x.detach().clone().requires_grad_()
+            (slope,) = torch.autograd.grad(call.on(leaf.clone()).sum(), leaf)
+        ratio = ratio.where(ratio.isfinite(), slope)
+    return (call if call.written is not None else lambda: output), ratio
 
 
 def scaled(x: Tensor, factor: float) -> Tensor:
@@ -282,9 +286,17 @@ def _with_bias(rule: Rule, bias_at: int, *, over_channels: bool) -> Rule:
 
 def _layer_norm(call: Call) -> Any:
     x, shape = call.argument(0, "input"), call.argument(1, "normalized_shape")
-    weight, eps = call.argument(2, "weight"), call.argument(4, "eps", 1e-5)
+    weight, bias, eps = call.argument(2, "weight"), call.argument(3, "bias"), call.argument(4, "eps", 1e-5)
+    with torch.no_grad():
+        output, _, scale = torch.native_layer_norm(x, shape, weight, bias, eps)
+    factor = scale if weight is None else scale * weight.detach()
     dims = tuple(range(x.ndim - len(shape), x.ndim))
-    return _centred(call, x, dims, weight, eps)
+
+    def backward(signal: Tensor) -> tuple[Tensor]:
+        scaled_signal = signal * factor
+        return (scaled_signal.sub_(scaled_signal.mean(dim=dims, keepdim=True)),)
+
+    return with_backward(lambda: output, backward, x)
 
 
 def _group_norm(call: Call) -> Any:
@@ -310,17 +322,6 @@ def _by_groups(call: Call, x: Tensor, groups: int, weight: Tensor | None, eps: f
         weighted = signal if over_channels is None else signal * over_channels
         by_group = weighted.reshape(len(signal), groups, -1) * scale
         return ((by_group - by_group.mean(dim=2, keepdim=True)).reshape(shape),)
-
-    return with_backward(call, backward, x)
-
-
-def _centred(call: Call, x: Tensor, dims: tuple[int, ...], weight: Tensor | None, eps: float) -> Any:
-    scale = torch.rsqrt(x.detach().var(dim=dims, correction=0, keepdim=True) + eps)
-    factor = scale if weight is None else scale * weight.detach()
-
-    def backward(signal: Tensor) -> tuple[Tensor]:
-        scaled_signal = signal * factor
-        return (scaled_signal - scaled_signal.mean(dim=dims, keepdim=True),)
 
     return with_backward(call, backward, x)
 
