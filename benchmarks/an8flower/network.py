@@ -8,7 +8,7 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from vitrine.backbones.networks import build_network
-from vitrine.backbones.features import Pooling
+from vitrine.backbones.pooling import Pooling
 
 
 class FlowerCNN(nn.Module):
