@@ -31,9 +31,9 @@ from vitrine.filters.layers import Layers, response_layers
 from vitrine.filters.scaling import Scaling
 
 AGGREGATIONS: tuple[Aggregation, ...] = ("maximum", "sum")
-SCALINGS: tuple[tuple[Scaling, float], ...] = (("width", 1.0), ("standardized", 0.3), ("standardized", 1.0))
+SCALINGS: tuple[tuple[Scaling, float], ...] = (("width", 1.0), ("standardized", 0.5))
 """And μ, which bounds the weights of scaled responses, so that each scaling has values of its own."""
-COUNTS = (1, 2, 3, 5)
+COUNTS = (1, 2, 4)
 THRESHOLDS = (0.0, 1.0)
 """Of activations, in units of a filter's median maximum."""
 INVERSIONS = (("fine", 0), ("fine", 10), ("smooth", 0), ("smooth", 10))
@@ -56,7 +56,7 @@ def srae_choices(how: Architecture, weights: Path, train: Flowers, layers: Seque
 
 
 def mu_lasso_choices(network: nn.Module, train: Flowers) -> Iterator[Choice]:
-    """The selector over all layers, the later half of them and the later activations; scalings, K, aggregates, thresholds."""
+    """The selector over the later half of the layers and over the later activations; scalings, K, aggregates, thresholds."""
     backbone, size = FrozenBackbone(network), train.images.shape[-1]
     for layers in _layer_sets(network, size):
         for scaling, mu in SCALINGS:
@@ -114,7 +114,7 @@ class _Drawn:
 def _layer_sets(network: nn.Module, size: int) -> list[Layers]:
     names = [layer.name for layer in response_layers(network, size)]
     rectified = [name for name, module in network.named_modules() if isinstance(module, nn.ReLU | nn.GELU)]
-    return [names, names[len(names) // 2 :], rectified[len(rectified) // 3 :]]
+    return [names[len(names) // 2 :], rectified[len(rectified) // 3 :]]
 
 
 def _fit_mu_lasso(explainer: MuLassoExplainer, train: Flowers) -> MuLassoExplainer:
@@ -151,6 +151,7 @@ def fit_srae(backbone: BackboneOptions, options: SRAEOptions, train: Flowers, *,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
+        log_every_n_steps=1,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the few workers and the missing validation
