@@ -16,13 +16,20 @@ from benchmarks.an8flower.data import Flowers, Folds, spread
 from benchmarks.an8flower.methods import NAMES, Choice, choices, map_layers
 from benchmarks.an8flower.network import Architecture, logits_of, train
 from benchmarks.an8flower.readings import best_reading, figures
-from benchmarks.an8flower.trained import inversion_choices, mu_lasso_choices, srae_choices
+from benchmarks.an8flower.trained import (
+    FittedSRAEs,
+    fitted_sraes,
+    inversion_choices,
+    mu_lasso_choices,
+    srae_choices,
+    srae_relevance_choices,
+)
 from vitrine.core.atomic_io import atomic_file
 from vitrine.visualization.grid import captioned_grid
 from vitrine.visualization.overlays import picture
 
 SIDE = 96
-OURS = ("SRAE", "μ-Lasso", "Inversion mask")
+OURS = ("SRAE", "SRAE by LRP", "μ-Lasso", "Inversion mask")
 ALL = (*OURS, *NAMES)
 
 
@@ -64,7 +71,10 @@ class FoldRun:
         self.first = torch.tensor([int((self.test.labels == c).nonzero()[0]) for c in range(self.classes)])
         self.maps_file = path.with_suffix(".safetensors")
         self.shown: dict[str, Tensor] = load_file(self.maps_file) if self.maps_file.is_file() else {}
-        self.found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"outcomes": {}}
+        self.found: dict[str, Any] = (
+            json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"outcomes": {}}
+        )
+        self.sraes: FittedSRAEs = []
         self.found["accuracy"] = float((logits.argmax(dim=1) == fold.test.labels).double().mean())
         self.found["layers"] = self.layers
 
@@ -80,7 +90,7 @@ class FoldRun:
         return self.found
 
     def outcome(self, name: str) -> dict[str, Any]:
-        """The figures of each test image, by the choice and the reading that do best on training images; or why there are none."""
+        """The figures of each test image, by the choice and reading that do best on training images; or a refusal."""
         tried, refused = [], ""
         for choice in self._choices(name):
             try:
@@ -97,8 +107,9 @@ class FoldRun:
         return {**figures(maps, self.test.masks), "tuned": tuned, "choice": told}
 
     def _choices(self, name: str) -> Iterator[Choice]:
-        if name == "SRAE":
-            return srae_choices(self.how, self.weights, self.fit, self.layers, self.args.seed)
+        if name.startswith("SRAE"):
+            self.sraes = self.sraes or fitted_sraes(self.how, self.weights, self.fit, self.layers, self.args.seed)
+            return srae_choices(self.sraes) if name == "SRAE" else srae_relevance_choices(self.sraes)
         if name == "μ-Lasso":
             return mu_lasso_choices(self.network, self.fit)
         if name == "Inversion mask":

@@ -53,12 +53,12 @@ class Architecture:
 
     name: str
     """``module:Class``."""
-    sized: bool
-    """Whether the constructor takes the side of the input."""
     lr: float
     """Highest learning rate."""
     epochs: int
     """Passes over the training images."""
+    sized: bool = False
+    """Whether the constructor takes the side of the input."""
     augmented: bool = True
     """Whether images are shifted and flipped at random."""
     srae_layer: str = ""
@@ -77,15 +77,23 @@ class Architecture:
 MODERN = "vitrine.data.an8flower.modern_networks"
 ARCHITECTURES = {
     "cnn": Architecture(
-        "benchmarks.an8flower.network:FlowerCNN", True, 2e-3, 4, augmented=False, srae_layer="classifier.2", srae_pooling="none"
+        "benchmarks.an8flower.network:FlowerCNN",
+        2e-3,
+        12,
+        sized=True,
+        augmented=False,
+        srae_layer="classifier.2",
+        srae_pooling="none",
     ),
-    "vit": Architecture(f"{MODERN}:FlowerViT", True, 1e-3, 40, srae_layer="encoder.ln", srae_pooling="cls"),
-    "swin": Architecture(f"{MODERN}:FlowerSwin", False, 2e-3, 25, srae_layer="norm"),
-    "convnext": Architecture(f"{MODERN}:FlowerConvNeXt", False, 2e-3, 20, srae_layer="features"),
+    "vit": Architecture(f"{MODERN}:FlowerViT", 1e-3, 40, sized=True, srae_layer="encoder.ln", srae_pooling="cls"),
+    "swin": Architecture(f"{MODERN}:FlowerSwin", 2e-3, 25, srae_layer="norm"),
+    "convnext": Architecture(f"{MODERN}:FlowerConvNeXt", 2e-3, 20, srae_layer="features"),
 }
 
 
-def train(network: nn.Module, images: Tensor, labels: Tensor, how: Architecture, *, epochs: int, seed: int) -> nn.Module:
+def train(
+    network: nn.Module, images: Tensor, labels: Tensor, how: Architecture, *, epochs: int, seed: int
+) -> nn.Module:
     """AdamW; the rate rises over the first tenth of the steps and falls to 0 as a cosine. Batches of 64.
 
     Args:
@@ -100,7 +108,9 @@ def train(network: nn.Module, images: Tensor, labels: Tensor, how: Architecture,
     device = next(network.parameters()).device
     optimizer = torch.optim.AdamW(network.parameters(), lr=how.lr, weight_decay=0.01, fused=True)
     steps = epochs * -(-len(images) // 64)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, how.lr, total_steps=steps, pct_start=0.1, cycle_momentum=False)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, how.lr, total_steps=steps, pct_start=0.1, cycle_momentum=False
+    )
     network.train()
     for _ in track(range(epochs), f"training {type(network).__name__}", transient=True):
         for rows in torch.split(torch.randperm(len(images), generator=generator), 64):

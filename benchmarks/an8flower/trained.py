@@ -17,9 +17,12 @@ from benchmarks.an8flower.methods import Choice, Draw
 from benchmarks.an8flower.network import Architecture
 from benchmarks.common import FeatureLoader
 from lightning_modules import SRAEModule
-from vitrine.backbones.pooling import Pooling
+from vitrine.attribution.lrp.composites import Composite, composite_named
+from vitrine.attribution.lrp.lrp import relevance_maps
 from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.networks import BackboneOptions
+from vitrine.backbones.pooling import Pooling
 from vitrine.core.explanation import Aggregation, Explanation
 from vitrine.explainers import InversionExplainer, MuLassoExplainer, MuLassoFit, SRAEExplainer
 from vitrine.explainers.inversion.explainer import InversionOptions
@@ -33,26 +36,70 @@ from vitrine.filters.scaling import Scaling
 AGGREGATIONS: tuple[Aggregation, ...] = ("maximum", "sum")
 SCALINGS: tuple[tuple[Scaling, float], ...] = (("width", 1.0), ("standardized", 0.5))
 """And μ, which bounds the weights of scaled responses, so that each scaling has values of its own."""
+FittedSRAEs = list[tuple[str, SRAEExplainer]]
+"""By layer and pooling, in words."""
 COUNTS = (1, 2, 4)
+COMPOSITES = {
+    "epsilon_gamma_box": composite_named("epsilon_gamma_box"),
+    "attn": composite_named("attn"),
+    "attn, γ = 0.25": composite_named("attn", gamma=0.25),
+}
 THRESHOLDS = (0.0, 1.0)
 """Of activations, in units of a filter's median maximum."""
 INVERSIONS = (("fine", 0), ("fine", 10), ("smooth", 0), ("smooth", 10))
 """Variants, and steps for the class."""
 
 
-def srae_choices(how: Architecture, weights: Path, train: Flowers, layers: Sequence[str], seed: int) -> Iterator[Choice]:
+def srae_choices(fitted: FittedSRAEs) -> Iterator[Choice]:
     """SRAE of the last vectors, and of the places of each layer; contrastive or not, as excitation backprop has it."""
-    size = train.images.shape[-1]
-    backbone = BackboneOptions(how.name, str(weights), arguments=how.arguments(len(train.labels.unique()), size))
-    places: list[tuple[str, Pooling]] = [(layer, "tokens") for layer in layers]
-    for layer, pooling in [(how.srae_layer, how.srae_pooling), *places]:
-        explainer = fit_srae(backbone, SRAEOptions(layer, pooling, num_features=4, image_size=size, hidden=(64, 16)), train, seed=seed)
+    for layer, explainer in fitted:
         for contrastive, negative in product((True, False), ("clamp", "zplus")):
             options = replace(explainer.options, contrastive=contrastive, negative_activations=negative)
             drawn = _Drawn(explainer, options)
             for count, aggregation in ((1, "maximum"), (4, "sum")):
-                told = f"{layer}, {pooling}, {'c-MWP' if contrastive else 'MWP'}, {negative}, K = {count}"
+                told = f"{layer}, {'c-MWP' if contrastive else 'MWP'}, {negative}, K = {count}"
                 yield Choice(told, drawn.joined(count, aggregation))
+
+
+def fitted_sraes(how: Architecture, weights: Path, train: Flowers, layers: Sequence[str], seed: int) -> FittedSRAEs:
+    """An SRAE of the last vectors and one of the places of each layer, and what they are of."""
+    size = train.images.shape[-1]
+    backbone = BackboneOptions(how.name, str(weights), arguments=how.arguments(len(train.labels.unique()), size))
+    places: list[tuple[str, Pooling]] = [(layer, "tokens") for layer in layers]
+    fitted = []
+    for layer, pooling in [(how.srae_layer, how.srae_pooling), *places]:
+        options = SRAEOptions(layer, pooling, num_features=4, image_size=size, hidden=(64, 16))
+        fitted.append((f"{layer}, {pooling}", fit_srae(backbone, options, train, seed=seed)))
+    return fitted
+
+
+def srae_relevance_choices(fitted: FittedSRAEs) -> Iterator[Choice]:
+    """SRAE of the same places, whose x-features' contributions to the logit are drawn by LRP and not by EBP."""
+    for told, explainer in fitted:
+        for name, composite in COMPOSITES.items():
+            for count in (1, 4):
+                yield Choice(f"{told}, {name}, K = {count}", _contributions_drawn(explainer, composite, count))
+
+
+def _contributions_drawn(explainer: SRAEExplainer, composite: Composite, count: int) -> Draw:
+    """The positive relevance of the ``count`` largest contributions together."""
+
+    def contributions(images: Tensor) -> Tensor:
+        output = explainer.features(images)
+        rows = output["logits"].argmax(dim=1)  # every class has a head
+        return explainer.heads.contributions(explainer.heads.embed(output["features"], rows), rows)
+
+    def draw(images: Tensor) -> Tensor:
+        maps = []
+        for part in images.split(16):
+            every = torch.arange(explainer.num_features).expand(len(part), -1)
+            with eval_guard(explainer.backbone.model), torch.inference_mode(mode=False):
+                found, scores = relevance_maps(contributions, part, every, composite=composite)
+            largest = torch.zeros_like(scores).scatter(1, scores.topk(count, dim=1).indices, 1.0)
+            maps.append((found.sum(dim=2) * largest[..., None, None]).sum(dim=1).clamp(min=0))
+        return torch.cat(maps).cpu()
+
+    return draw
 
 
 def mu_lasso_choices(network: nn.Module, train: Flowers) -> Iterator[Choice]:
@@ -127,7 +174,9 @@ def _fit_mu_lasso(explainer: MuLassoExplainer, train: Flowers) -> MuLassoExplain
     return explainer
 
 
-def fit_srae(backbone: BackboneOptions, options: SRAEOptions, train: Flowers, *, seed: int, epochs: int = 30) -> SRAEExplainer:
+def fit_srae(
+    backbone: BackboneOptions, options: SRAEOptions, train: Flowers, *, seed: int, epochs: int = 30
+) -> SRAEExplainer:
     """One head a class, fitted on the layer's activations of the training images.
 
     Args:

@@ -133,4 +133,7 @@ def test_a_network_of_each_architecture() -> None:
     for how in ARCHITECTURES.values():
         network = how.build(3, 80).eval()
         assert network(torch.rand(1, 3, 80, 80)).shape == (1, 3)
-        assert all(dict(network.named_modules())[layer] is not network for layer in map_layers(network, torch.rand(1, 3, 80, 80)))
+        assert all(
+            dict(network.named_modules())[layer] is not network
+            for layer in map_layers(network, torch.rand(1, 3, 80, 80))
+        )
