@@ -86,7 +86,7 @@ def test_rows_begin_with_the_highest_and_end_with_the_refused() -> None:
 
 
 def test_augmented_images_are_shifted_and_mirrored() -> None:
-    images = torch.zeros(40, 3, 20, 20)
+    images = torch.zeros(200, 3, 20, 20)
     images[:, :, 10, 8] = 1
     found = augmented(images, torch.Generator().manual_seed(0), reach=3)
     assert found.shape == images.shape
