@@ -17,6 +17,8 @@ from benchmarks.an8flower.methods import Choice, Draw
 from benchmarks.an8flower.network import Architecture
 from benchmarks.common import FeatureLoader
 from lightning_modules import SRAEModule
+from vitrine.attribution.excitation.linear_rules import NegativeActivations
+from vitrine.attribution.inversion.settings import Variant
 from vitrine.attribution.lrp.composites import Composite, composite_named
 from vitrine.attribution.lrp.lrp import relevance_maps
 from vitrine.backbones.frozen import FrozenBackbone
@@ -36,6 +38,9 @@ from vitrine.filters.scaling import Scaling
 AGGREGATIONS: tuple[Aggregation, ...] = ("maximum", "sum")
 SCALINGS: tuple[tuple[Scaling, float], ...] = (("width", 1.0), ("standardized", 0.5))
 """And μ, which bounds the weights of scaled responses, so that each scaling has values of its own."""
+NEGATIVES: tuple[NegativeActivations, ...] = ("clamp", "zplus")
+JOINS: tuple[tuple[int, Aggregation], ...] = ((1, "maximum"), (4, "sum"))
+"""Of x-features: how many, and their aggregate."""
 FittedSRAEs = list[tuple[str, SRAEExplainer]]
 """By layer and pooling, in words."""
 COUNTS = (1, 2, 4)
@@ -46,17 +51,17 @@ COMPOSITES = {
 }
 THRESHOLDS = (0.0, 1.0)
 """Of activations, in units of a filter's median maximum."""
-INVERSIONS = (("fine", 0), ("fine", 10), ("smooth", 0), ("smooth", 10))
+INVERSIONS: tuple[tuple[Variant, int], ...] = (("fine", 0), ("fine", 10), ("smooth", 0), ("smooth", 10))
 """Variants, and steps for the class."""
 
 
 def srae_choices(fitted: FittedSRAEs) -> Iterator[Choice]:
     """SRAE of the last vectors, and of the places of each layer; contrastive or not, as excitation backprop has it."""
     for layer, explainer in fitted:
-        for contrastive, negative in product((True, False), ("clamp", "zplus")):
+        for contrastive, negative in product((True, False), NEGATIVES):
             options = replace(explainer.options, contrastive=contrastive, negative_activations=negative)
             drawn = _Drawn(explainer, options)
-            for count, aggregation in ((1, "maximum"), (4, "sum")):
+            for count, aggregation in JOINS:
                 told = f"{layer}, {'c-MWP' if contrastive else 'MWP'}, {negative}, K = {count}"
                 yield Choice(told, drawn.joined(count, aggregation))
 
@@ -64,7 +69,7 @@ def srae_choices(fitted: FittedSRAEs) -> Iterator[Choice]:
 def fitted_sraes(how: Architecture, weights: Path, train: Flowers, layers: Sequence[str], seed: int) -> FittedSRAEs:
     """An SRAE of the last vectors and one of the places of each layer, and what they are of."""
     size = train.images.shape[-1]
-    backbone = BackboneOptions(how.name, str(weights), arguments=how.arguments(len(train.labels.unique()), size))
+    backbone = BackboneOptions(how.name, str(weights), arguments=how.arguments(len(torch.unique(train.labels)), size))
     places: list[tuple[str, Pooling]] = [(layer, "tokens") for layer in layers]
     fitted = []
     for layer, pooling in [(how.srae_layer, how.srae_pooling), *places]:
@@ -91,7 +96,7 @@ def _contributions_drawn(explainer: SRAEExplainer, composite: Composite, count: 
 
     def draw(images: Tensor) -> Tensor:
         maps = []
-        for part in images.split(16):
+        for part in torch.split(images, 16):
             every = torch.arange(explainer.num_features).expand(len(part), -1)
             with eval_guard(explainer.backbone.model), torch.inference_mode(mode=False):
                 found, scores = relevance_maps(contributions, part, every, composite=composite)
@@ -143,7 +148,7 @@ class _Drawn:
                 heatmaps=whole.heatmaps.gather(1, order[..., None, None].expand(-1, -1, *whole.heatmaps.shape[2:])),
                 scores=whole.scores.gather(1, order),
                 labels=[[""] * order.shape[1]] * len(order),
-                valid=None,
+                valid=torch.ones_like(order, dtype=torch.bool),
                 kinds=None,
                 aggregation=aggregation,
             )
@@ -154,7 +159,7 @@ class _Drawn:
     def of(self, images: Tensor) -> Explanation:
         if id(images) not in self.known:
             self.explainer.options = self.options
-            self.known[id(images)] = Explanation.cat([self.explainer.explain(part) for part in images.split(16)])
+            self.known[id(images)] = Explanation.cat([self.explainer.explain(part) for part in torch.split(images, 16)])
         return self.known[id(images)]
 
 
@@ -167,10 +172,10 @@ def _layer_sets(network: nn.Module, size: int) -> list[Layers]:
 def _fit_mu_lasso(explainer: MuLassoExplainer, train: Flowers) -> MuLassoExplainer:
     fit = MuLassoFit(explainer, len(train.labels))
     with torch.no_grad():
-        for images, labels in zip(train.images.split(256), train.labels.split(256), strict=True):
+        for images, labels in zip(torch.split(train.images, 256), torch.split(train.labels, 256), strict=True):
             fit.update(explainer.responses(images.float())["features"], labels)
     fit.use(fit.finish())
-    learn_activation_thresholds(explainer, (part.float() for part in train.images.split(256)), 200)
+    learn_activation_thresholds(explainer, (part.float() for part in torch.split(train.images, 256)), 200)
     return explainer
 
 
@@ -190,7 +195,7 @@ def fit_srae(
     module = SRAEModule(
         backbone,
         options,
-        SRAETraining(positive_weight=float(len(train.labels.unique()) - 1)),
+        SRAETraining(positive_weight=float(len(torch.unique(train.labels)) - 1)),
         optimizer=lambda parameters: Adam(parameters, lr=3e-3, fused=True),
     )
     trainer = pl.Trainer(

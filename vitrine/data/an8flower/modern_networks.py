@@ -6,7 +6,7 @@ from torchvision.models.swin_transformer import SwinTransformer
 from torchvision.models.vision_transformer import VisionTransformer
 
 
-class FlowerViT(VisionTransformer):
+class FlowerViT(VisionTransformer):  # type: ignore[misc]  # torchvision has no types
     """Vision transformer with patches of 8 pixels and a class token: six blocks of 64 channels and four heads.
 
     Args:
@@ -21,11 +21,11 @@ class FlowerViT(VisionTransformer):
 
     def __init__(self, num_classes: int = 6, size: int = 80) -> None:
         super().__init__(size, 8, num_layers=6, num_heads=4, hidden_dim=64, mlp_dim=128, num_classes=num_classes)
-        nn.init.trunc_normal_(self.conv_proj.weight, std=0.02)  # type: ignore[arg-type]
+        nn.init.trunc_normal_(self.conv_proj.weight, std=0.02)
         nn.init.trunc_normal_(self.class_token, std=0.02)
 
 
-class FlowerSwin(SwinTransformer):
+class FlowerSwin(SwinTransformer):  # type: ignore[misc]  # torchvision has no types
     """Swin transformer with patches of 4 pixels and windows of 5 × 5 tokens: two blocks of 32 channels, four of 64.
 
     ``norm`` outputs (B, H/8, W/8, 64) maps, which are averaged for the last layer.
@@ -52,7 +52,7 @@ class FlowerSwin(SwinTransformer):
         )
 
 
-class FlowerConvNeXt(ConvNeXt):
+class FlowerConvNeXt(ConvNeXt):  # type: ignore[misc]  # torchvision has no types
     """ConvNeXt with a stem of 4 × 4 pixels: two blocks of 32 channels and three of 64 at 8 × 8 pixels.
 
     ``features`` outputs (B, 64, H/8, W/8) maps, which are averaged for the last layer.
