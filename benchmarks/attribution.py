@@ -22,6 +22,7 @@ from benchmarks import library_calls as libraries
 from benchmarks.common import add_common_options, add_networks, machine, show, write_figures
 from vitrine.attribution import (
     CAM,
+    LRP,
     RISE,
     Deconvnet,
     ExcitationBackprop,
@@ -62,6 +63,10 @@ CASES: Mapping[str, Case] = {
     "GuidedBackprop, stride one": Case(lambda m, _: GuidedBackprop(m, stride_one=True)),
     "ExcitationBackprop": Case(lambda m, _: ExcitationBackprop(m), libraries.excitation_backprop),
     "ExcitationBackprop, contrastive": Case(lambda m, _: ExcitationBackprop(m, contrastive=True)),
+    "LRP, attn": Case(lambda m, _: LRP(m, composite="attn")),
+    "LRP, attn, constant attention": Case(
+        lambda m, _: LRP(m, composite="attn", attention="constant"), libraries.lxt_relevance
+    ),
     "UpsampledActivation": Case(UpsampledActivation, channel=True),
     "CAM": Case(lambda m, _: CAM(m)),
     "GradCAM": Case(GradCAM, libraries.grad_cam),
@@ -180,7 +185,7 @@ def compare_filters(args: argparse.Namespace, name: str, model: nn.Module, layer
     return rows
 
 
-LAYERS = {"squeezenet1_0": "features.12", "resnet18": "layer4", "mobilenet_v2": "features"}
+LAYERS = {"squeezenet1_0": "features.12", "resnet18": "layer4", "mobilenet_v2": "features", "vit_b_16": "encoder.ln"}
 
 
 def report(name: str, rows: list[dict[str, Any]]) -> None:

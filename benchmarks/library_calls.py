@@ -1,7 +1,11 @@
 """The same attributions by the libraries' own calls, to be timed beside ours."""
 
-from collections.abc import Callable
+import sys
+import types
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import captum.attr
 import pytorch_grad_cam
@@ -99,3 +103,33 @@ def excitation_backprop(model: nn.Module, layer: str, images: Tensor) -> Run:  #
         return mass
 
     return run
+
+
+def lxt_relevance(model: nn.Module, layer: str, images: Tensor) -> Run:  # noqa: ARG001
+    """Gradient × input under lxt's rules of torchvision's vision transformers, which hold attention weights constant."""
+
+    def run() -> Tensor:
+        with _lxt_rules():
+            pixels = images.clone().requires_grad_()
+            (gradient,) = torch.autograd.grad(model(pixels)[:, TARGET].sum(), pixels)
+        return gradient * images
+
+    return run
+
+
+@contextmanager
+def _lxt_rules() -> Iterator[None]:
+    # lxt's own models need an earlier transformers; its rules do without them.
+    models = types.ModuleType("lxt.efficient.models")
+    models.get_default_map = lambda _: {}  # type: ignore[attr-defined]
+    with patch.dict(sys.modules, {"lxt.efficient.models": models}), ExitStack() as stack:
+        from lxt.efficient import patches  # noqa: PLC0415 - needs the stand-in
+
+        for kind, forward in (
+            (nn.GELU, patches.non_linear_forward),
+            (nn.LayerNorm, patches.layer_norm_forward),
+            (nn.MultiheadAttention, patches.cp_multi_head_attention_forward),
+        ):
+            stack.enter_context(patch.object(kind, "original_forward", kind.forward, create=True))
+            stack.enter_context(patch.object(kind, "forward", forward))
+        yield

@@ -37,6 +37,7 @@ STAND_INS = {
     "voc_vgg19_inversion.yaml": THIN_VGG19,
     "imagenet_vgg19_inversion.yaml": [*THIN_VGG19, "--model.init_args.class_map=by_index"],
     "places_vgg16_srae.yaml": THIN_VGG16,
+    "flower_vit.yaml": ["--model.init_args.backbone.arguments={size: 64}"],
     "tiny_imagenet_mobilenet_inversion.yaml": ["--data.init_args.wnids=data/wnids.txt"],
 }
 """Options in place of files and networks that are too large for tests."""
