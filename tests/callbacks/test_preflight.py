@@ -101,7 +101,7 @@ def test_random_weights_of_a_known_network_are_a_warning(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     module = make_flat(
-        SRAEModule, BackboneOptions("squeezenet1_1", num_classes=3), **SRAE | {"layer": "features.2", "image_size": 32}
+        SRAEModule, BackboneOptions("resnet18", num_classes=3), **SRAE | {"layer": "layer1", "image_size": 32}
     )
     capsys.readouterr()
     data = shard_fakes.module_of(shards)

@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from vitrine.attribution.autograd.backward import noise
 from vitrine.attribution.autograd.gradient_flow import differentiating
-from vitrine.attribution.excitation.excitation_backprop import excitation_maps
-from vitrine.attribution.excitation.linear_rules import NegativeActivations
 from vitrine.backbones.checkpointing import without_checkpointing
 from vitrine.backbones.compiled import check_layers_are_seen
 from vitrine.backbones.features import TappedFeatures
@@ -18,6 +16,7 @@ from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.image_sizes import blank_image
 from vitrine.core.near_names import near_names
+from vitrine.explainers.srae.drawing import Drawing
 
 NEAR = 4
 """Near names, and layers within a named one, that are tried before others."""
@@ -37,14 +36,13 @@ class LayerChoice(NamedTuple):
 
 
 class LayerChoices:
-    """Tries layers of a network: whether a pooling makes vectors of their output, and excitation backprop draws these.
+    """Tries layers of a network: whether a pooling makes vectors of their output, and the explainer can draw these.
 
     Args:
         backbone: the network.
         pooling: that is tried first.
         image_size: side of the images in pixels, which the network takes.
-        contrastive: as in `excitation_maps`.
-        negative_activations: as in `excitation_maps`.
+        drawing: how the explainer draws.
     """
 
     def __init__(
@@ -52,15 +50,12 @@ class LayerChoices:
         backbone: FrozenBackbone,
         pooling: str,
         image_size: int,
-        *,
-        contrastive: bool,
-        negative_activations: NegativeActivations,
+        drawing: Drawing,
     ) -> None:
         self.backbone = backbone
         self.poolings = [pooling, *(other for other in FALLBACKS if other != pooling)]
         self.image_size = image_size
-        self.contrastive = contrastive
-        self.negative_activations: NegativeActivations = negative_activations
+        self.drawing = drawing
 
     def nearest(self, layer: str) -> LayerChoice | None:
         """A layer that works instead of one that does not.
@@ -137,17 +132,15 @@ class LayerChoices:
         return None
 
     def _map(self, features: TappedFeatures, width: int) -> Tensor:
-        """(1, 1, H, W) excitation backprop of a linear function of the features."""
+        """(1, 1, H, W) map of a linear function of the features."""
         weight = noise((1, width), torch.empty(0))
 
-        def head(images: Tensor) -> Tensor:
-            return F.linear(features(images)["features"], weight.to(images))
+        def head(images: Tensor) -> tuple[Tensor, None]:
+            return F.linear(features(images)["features"], weight.to(images)), None
 
         image = self._image()
         chosen = torch.zeros(1, 1, dtype=torch.int64, device=image.device)
-        options: dict[str, Any] = {"negative_activations": self.negative_activations}
-        maps, _ = excitation_maps(head, image, chosen, contrastive=self.contrastive, **options)
-        return maps
+        return self.drawing.maps(head, image, chosen)[0]
 
     def _image(self) -> Tensor:
         blank = blank_image(self.backbone.model, self.image_size)

@@ -1,4 +1,4 @@
-"""Explainers by x-features: heads that squeeze one vector Z into a few x-features a class, drawn by excitation backprop."""
+"""Explainers by x-features: heads that squeeze one vector Z into a few x-features a class, and their heatmaps."""
 
 import warnings
 from abc import ABC, abstractmethod
@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from vitrine.attribution.autograd.backward import noise
-from vitrine.attribution.excitation.excitation_backprop import ExcitationBackprop, excitation_maps
+from vitrine.attribution.excitation.excitation_backprop import ExcitationBackprop
 from vitrine.attribution.excitation.linear_rules import NegativeActivations
+from vitrine.attribution.lrp.composites import CompositeName
+from vitrine.attribution.lrp.lrp import LRP
 from vitrine.backbones.features import FeatureSizes, TappedFeatures
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.image_sizes import blank_image
@@ -22,6 +24,7 @@ from vitrine.core.explanation import Explanation
 from vitrine.core.options import Count, CountOrZero, OptionError, Options
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers.base import Explainer, Target, target_classes
+from vitrine.explainers.srae.drawing import Drawing
 from vitrine.explainers.srae.layer_choices import LayerChoice, LayerChoices, check_depends
 
 
@@ -40,6 +43,8 @@ class XFeatureOptions(Options):
         num_features: n, x-features of a class.
         contrastive: whether heatmaps are c-MWP, as in the paper, or plain MWP.
         negative_activations: how excitation backprop treats negative activations, see `ExcitationBackprop`.
+        lrp: a composite of LRP, such as ``epsilon_gamma_box`` or ``attn``, that draws x-features instead of excitation
+            backprop; signed maps, which add up to the x-feature but for what biases absorb.
         draw_inactive: whether an x-feature that is 0 on an image, and so contributes nothing, still gets the heatmap of what
             would excite it; a heatmap of zeros otherwise.
         image_size: side of the backbone's input in pixels, used once to find the sizes of Z and of the logits.
@@ -57,8 +62,14 @@ class XFeatureOptions(Options):
     num_features: Count = 5
     contrastive: bool = True
     negative_activations: NegativeActivations = "clamp"
+    lrp: CompositeName | None = None
     draw_inactive: bool = False
     image_size: Count = 224
+
+    @property
+    def drawing(self) -> Drawing:
+        """How x-features are drawn."""
+        return Drawing(self.contrastive, self.negative_activations, self.lrp)
 
 
 class XFeatureHeads(nn.Module, ABC):
@@ -107,7 +118,7 @@ class _Embedded(NamedTuple):
 
 
 class XFeatureExplainer(Explainer):
-    """X-features of chosen classes, each drawn by (contrastive) excitation backprop.
+    """X-features of chosen classes, each drawn by (contrastive) excitation backprop or LRP.
 
     A subclass makes the ``heads``.
 
@@ -160,8 +171,7 @@ class XFeatureExplainer(Explainer):
             self.backbone,
             options.pooling,
             options.image_size,
-            contrastive=options.contrastive,
-            negative_activations=options.negative_activations,
+            options.drawing,
         )
 
     def _layer_refused(self, error: ValueError, choice: LayerChoice | None) -> OptionError:
@@ -261,13 +271,10 @@ class XFeatureExplainer(Explainer):
             )
         count = max(int(self.heads.alive.sum(dim=1).max()), 1)
         self.features.prepare(images)
-        heatmaps, activations, embedded = excitation_maps(
+        heatmaps, activations, embedded = self.options.drawing.maps(
             partial(self._embed, target=target, count=count),
             images,
             torch.arange(count, device=images.device).expand(len(images), -1),
-            contrastive=self.options.contrastive,
-            negative_activations=self.options.negative_activations,
-            has_aux=True,
         )
         explained = torch.tensor(self.explained_classes, device=images.device)
         rows, numbers = embedded.rows, embedded.numbers
@@ -345,7 +352,7 @@ class OnBackbone(Protocol):
 def logit_maps(
     explainer: OnBackbone, images: Tensor, target: Target = None, *, internal_batch_size: int = 16
 ) -> Tensor:
-    """The backbone's own excitation backprop of ŷ, of the same kind as the explainer's heatmaps where it has one.
+    """The backbone's own excitation backprop (or LRP) of ŷ, of the same kind as the explainer's heatmaps where it has one.
 
     Args:
         explainer: its backbone is looked into; it is the same afterwards.
@@ -354,16 +361,21 @@ def logit_maps(
         internal_batch_size: images that are explained at once; a bound on memory that changes no result.
 
     Returns:
-        (B, 1, H, W): c-MWP, or MWP where the explainer's heatmaps are; neither clamped nor rescaled.
+        (B, 1, H, W): c-MWP, or MWP or relevance where the explainer's heatmaps are; neither clamped nor rescaled.
 
     Raises:
-        ValueError: where the backbone has an operator that excitation backprop has no rule for.
+        ValueError: where the backbone has an operator that has no rule.
     """
     options = explainer.options
+    drawing = options.drawing if isinstance(options, XFeatureOptions) else Drawing()
+    model = explainer.backbone.model
+    if drawing.lrp is not None:
+        relevance = LRP(model, composite=drawing.lrp, internal_batch_size=internal_batch_size)
+        return relevance.attribute(images, target).sum(dim=1, keepdim=True)
     method = ExcitationBackprop(
-        explainer.backbone.model,
-        contrastive=options.contrastive if isinstance(options, XFeatureOptions) else True,
-        negative_activations=options.negative_activations if isinstance(options, XFeatureOptions) else "clamp",
+        model,
+        contrastive=drawing.contrastive,
+        negative_activations=drawing.negative_activations,
         internal_batch_size=internal_batch_size,
     )
     return method.attribute(images, target)

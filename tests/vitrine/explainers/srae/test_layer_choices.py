@@ -8,11 +8,12 @@ from tests.helpers.token_networks import Opaque, SmallMixer, timm_vit
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.options import OptionError
 from vitrine.explainers import SRAEExplainer, SRAEOptions
+from vitrine.explainers.srae.drawing import Drawing
 from vitrine.explainers.srae.layer_choices import LayerChoice, LayerChoices
 
 
 def choices(model: nn.Module, pooling: str = "mean_tokens") -> LayerChoices:
-    return LayerChoices(FrozenBackbone(model), pooling, 32, contrastive=True, negative_activations="clamp")
+    return LayerChoices(FrozenBackbone(model), pooling, 32, Drawing())
 
 
 def options(layer: str, pooling: str = "mean_tokens") -> SRAEOptions:
