@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.hugging_face_folders import saved
-from vitrine.describe import main
+from vitrine.explainers.describe import main
 
 FLOWERS = "vitrine.data.an8flower.network:FlowerNet"
 SIZES = ['{"img_size": 32, "patch_size": 8}', "depth=1", "embed_dim=24", "num_heads=2"]
@@ -32,7 +32,7 @@ def test_the_tables(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monk
 
 
 def test_json_of_a_network_of_this_package(capsys: pytest.CaptureFixture[str]) -> None:
-    weights = Path(__file__).parents[2] / "vitrine" / "data" / "an8flower" / "flower_net.safetensors"
+    weights = Path(__file__).parents[3] / "vitrine" / "data" / "an8flower" / "flower_net.safetensors"
     assert main(["describe", FLOWERS, "--weights", str(weights), "--image-size", "32", "--quick", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["defaults"]["target_layer"] in {layer["name"] for layer in found["layers"]}

@@ -249,3 +249,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     two.add_argument("--out", required=True, metavar="FILE.safetensors", help="where to")
     return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
