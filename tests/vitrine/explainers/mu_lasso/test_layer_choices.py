@@ -96,7 +96,7 @@ def test_layers_that_can_be_drawn(make: Any) -> None:
 
 def test_a_network_without_a_rectifier() -> None:
     linear = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
-    with pytest.raises(OptionError, match="layers is 'all'; give layers of another network.*no ReLU"):
+    with pytest.raises(OptionError, match=r"layers is 'all'; give layers of another network.*no ReLU"):
         explainer(linear).check_drawable()
 
 
