@@ -163,7 +163,9 @@ class ExplainerModule(ResumableModule):
         if self.data is not None:
             self._take_over_data(self.data, stage)
         if stage != "validate":  # which draws nothing
-            check_drawable(self.explainer, f"model.init_args.{option_path(type(self), 'layer').rpartition('.')[0]}")
+            check_drawable(
+                self.explainer, f"model.init_args.{option_path(type(self), 'image_size').rpartition('.')[0]}"
+            )
         if stage != "predict":
             self._read_names(fitting=stage == "fit")
 

@@ -13,6 +13,7 @@ from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers import Explainer
 from vitrine.explainers.config_file import read_config, read_heads
 from vitrine.explainers.inversion.explainer import InversionExplainer
+from vitrine.explainers.mu_lasso.explainer import MuLassoExplainer
 from vitrine.explainers.srae.x_features import XFeatureExplainer
 
 
@@ -76,7 +77,7 @@ def check_image_size(explainer: Explainer, preprocessing: Preprocessing, key: st
         preprocessing: of the data set.
         key: of the explainer's option, as a configuration has it.
     """
-    if not isinstance(explainer, XFeatureExplainer | InversionExplainer):
+    if not isinstance(explainer, XFeatureExplainer | MuLassoExplainer | InversionExplainer):
         return
     if explainer.options.image_size == preprocessing.size:
         return
@@ -116,6 +117,6 @@ def check_drawable(explainer: Explainer, key: str) -> None:
         explainer: which is fitted.
         key: of its options, see `options_located`.
     """
-    if isinstance(explainer, XFeatureExplainer):
+    if isinstance(explainer, XFeatureExplainer | MuLassoExplainer):
         with options_located(key):
             explainer.check_drawable()

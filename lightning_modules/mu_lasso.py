@@ -14,6 +14,7 @@ from torch.optim import SGD
 from typing_extensions import override
 
 from lightning_modules.base import ExplainerModule
+from lightning_modules.heads import options_located
 from lightning_modules.metric_states import computed, was_updated
 from lightning_modules.optimization import CosineToZero
 from vitrine.backbones.frozen import FrozenBackbone
@@ -72,7 +73,9 @@ class MuLassoModule(ExplainerModule):
         init_from: str | Path | None = None,
         **kwargs: Any,
     ) -> None:
-        explainer = MuLassoExplainer(FrozenBackbone.from_options(backbone), mu_lasso)
+        network = FrozenBackbone.from_options(backbone)
+        with options_located("model.init_args.mu_lasso"):
+            explainer = MuLassoExplainer(network, mu_lasso)
         super().__init__(explainer, optimizer, lr_scheduler, init_from, **kwargs)
         if init_from is not None:
             _check_same_responses(explainer.options, Path(init_from))

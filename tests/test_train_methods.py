@@ -207,6 +207,35 @@ def test_what_a_transformer_does_not_take_is_refused_before_the_first_step(
     assert "data.init_args.preprocessing.size is 48; give 64, which works" in told
 
 
+FILTERS_OF_TOKENS = [
+    *("-c", "configs/flower_mu_lasso.yaml", *SMALL, *SMALL_IMAGES, *SMALL_MODELS["MuLassoModule"]),
+    *("--model.init_args.backbone.weights=null", "--model.init_args.backbone.num_classes=6"),
+    *("--model.init_args.backbone.name=timm:vit_tiny_patch16_224", f"--model.init_args.backbone.arguments={VIT}"),
+]
+"""Filters of the same small transformer."""
+
+
+def test_filters_of_a_transformers_tokens(
+    workplace: Path, class_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = refusal(capsys, "fit", *FILTERS_OF_TOKENS, "--model.init_args.mu_lasso.image_size=80")
+    assert "model.init_args.mu_lasso.image_size is 80; give 64, which works" in told
+    told = refusal(capsys, "fit", *FILTERS_OF_TOKENS, "--data.init_args.preprocessing.size=48")
+    assert "data.init_args.preprocessing.size is 48; give 64, which works" in told
+    told = refusal(capsys, "fit", *FILTERS_OF_TOKENS, "--model.init_args.mu_lasso.layers=[blocks.0.nrm1]")
+    assert "model.init_args.mu_lasso.layers is ['blocks.0.nrm1']; give ['blocks.0.norm1'], which works" in told
+    folder = fit_and_test(*FILTERS_OF_TOKENS)
+    run("predict", *FILTERS_OF_TOKENS, "--data.init_args.predict_root", str(class_folder / "test"))
+    assert {"picks.csv", "ablation.csv", "average_images", "report"} <= {path.name for path in folder.iterdir()}
+    assert len((folder / "predictions" / "predictions.csv").read_text().splitlines()) == 1 + 4
+    loaded = vitrine.load(folder / "explainer")
+    assert {"patch_embed.proj", "blocks.0.norm1", "blocks.0.norm1[0]"} <= set(loaded.options.layers)  # type: ignore[attr-defined]
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    both, alone = loaded.explain(images, 1), loaded.explain(images[1:], 1)
+    assert both.valid.any()
+    torch.testing.assert_close(alone.heatmaps[0], both.heatmaps[1], atol=1e-5, rtol=1e-3)
+
+
 SELECTION = ["-c", "configs/quickstart.yaml", "--model=SelectedFeaturesModule", *SMALL]
 """The baselines that choose dimensions of Z, with the layer and backbone of an SRAE's configuration."""
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_modules import SelectedFeaturesModule, SRAEModule
+from lightning_modules import MuLassoModule, SelectedFeaturesModule, SRAEModule
 from lightning_modules.heads import check_drawable, check_image_size, first_difference, meaning_of, options_located
 from tests.helpers.token_networks import SmallMixer, timm_vit
 from vitrine.backbones.frozen import FrozenBackbone
@@ -14,6 +14,7 @@ from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.options import OptionError
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers import InversionExplainer, InversionOptions, SRAEExplainer, SRAEOptions
+from vitrine.explainers.mu_lasso.explainer import MuLassoOptions
 
 
 def test_options_without_which_heads_are_about_something_else() -> None:
@@ -38,6 +39,17 @@ def test_the_first_difference_of_two_state_dicts(own: dict[str, Any], saved: dic
 def explainer(model: nn.Module, layer: str, pooling: Any, image_size: int = 32) -> SRAEExplainer:
     options = SRAEOptions(layer, pooling, num_features=2, hidden=(4,), image_size=image_size)
     return SRAEExplainer(FrozenBackbone(model), options)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "works"),
+    [("image_size", 30, "32, which works"), ("layers", ["blocks.0.nrm1"], r"\['blocks.0.norm1'\], which works")],
+)
+def test_what_does_not_fit_the_network_of_a_mu_lasso(option: str, value: Any, works: str) -> None:
+    small = {"embed_dim": 24, "depth": 1, "num_heads": 2, "img_size": 32, "patch_size": 8}
+    backbone = BackboneOptions("timm:vit_tiny_patch16_224", num_classes=5, arguments=small)
+    with pytest.raises(OptionError, match=f"model.init_args.mu_lasso.{option} is .*; give {works}"):
+        MuLassoModule(backbone, MuLassoOptions(**{"image_size": 32, option: value}))
 
 
 @pytest.mark.parametrize("module", [SRAEModule, SelectedFeaturesModule])

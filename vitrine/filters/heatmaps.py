@@ -54,17 +54,7 @@ def filter_heatmaps(
     layers = list(dict.fromkeys(layer for of_image in filters for layer, _ in of_image))
     modules = list(dict.fromkeys(map(module_of, layers)))
     with eval_guard(method.model), torch.inference_mode(mode=False):
-        pixels = inputs.detach().clone().requires_grad_()
-        with (
-            differentiating(method.model),
-            method.intercepting() as interception,
-            captured(method.model, modules) as outputs,
-        ):
-            method.model(pixels.clone())
-            for module in modules:
-                check_gradient(outputs[module], pixels, method.model, layer=module)
-        for module in modules:
-            interception.check(outputs[module])
+        pixels, outputs = _outputs(method, inputs, modules)
         channels_first = {layer: views.get(layer, _as_it_is)(outputs[module_of(layer)]) for layer in layers}
         passes = [
             _start_signals(method, channels_first, [of_image[k] for of_image in filters], k, thresholds)
@@ -81,6 +71,40 @@ def filter_heatmaps(
             )
             maps.append(map_)
     return in_full(torch.stack(maps, dim=1))
+
+
+def check_filters(method: Deconvnet, inputs: Tensor, layers: Sequence[ResponseLayer]) -> None:
+    """Makes sure that filters of layers can be drawn, by one backward pass from all of them, whatever it gives.
+
+    Args:
+        method: as in `filter_heatmaps`.
+        inputs: (B, C, H, W), such as an image of noise.
+        layers: any number of them.
+
+    Raises:
+        ValueError: as from `filter_heatmaps`.
+        RuntimeError: from the backward pass of an operator.
+    """
+    with eval_guard(method.model), torch.inference_mode(mode=False):
+        pixels, outputs = _outputs(method, inputs, list(dict.fromkeys(layer.module for layer in layers)))
+        drawn = [layer.filters_first(outputs[layer.module]) for layer in layers]
+        scaled_gradients(drawn, [pixels], [filters.detach() for filters in drawn])
+
+
+def _outputs(method: Deconvnet, inputs: Tensor, modules: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
+    """The pixels that a forward pass begins with, and the outputs of modules, from which a method's signals lead back."""
+    pixels = inputs.detach().clone().requires_grad_()
+    with (
+        differentiating(method.model),
+        method.intercepting() as interception,
+        captured(method.model, modules) as outputs,
+    ):
+        method.model(pixels.clone())
+        for module in modules:
+            check_gradient(outputs[module], pixels, method.model, layer=module)
+    for module in modules:
+        interception.check(outputs[module])
+    return pixels, dict(outputs)
 
 
 def _as_it_is(output: Tensor) -> Tensor:

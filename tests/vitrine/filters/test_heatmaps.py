@@ -15,7 +15,7 @@ from torchvision.models.convnext import CNBlockConfig
 
 from vitrine.attribution import Deconvnet, GuidedBackprop
 from vitrine.backbones.taps import captured
-from vitrine.filters.heatmaps import Filter, FilterVisualizer, filter_heatmaps
+from vitrine.filters.heatmaps import Filter, FilterVisualizer, check_filters, filter_heatmaps
 from vitrine.filters.layers import response_layers
 
 
@@ -297,3 +297,17 @@ def test_a_model_without_rectifiers_is_refused(images: Tensor) -> None:
     plain(images)
     with pytest.raises(ValueError, match="GuidedBackprop met no ReLU"):
         filter_heatmaps(GuidedBackprop(plain), images, [[("0", 0)]] * 3)
+
+
+def test_filters_are_tried_without_being_drawn(model: Branches, images: Tensor) -> None:
+    """Refused is what cannot be drawn, as in drawing."""
+    layers = response_layers(model, 14)
+    check_filters(GuidedBackprop(model, stride_one=True), images[:1], layers)
+    linear = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 2)).double()
+    of_linear = response_layers(linear, 3)
+    for refuse in (
+        lambda: check_filters(GuidedBackprop(linear), images[:1, :, :3, :3], of_linear),
+        lambda: filter_heatmaps(GuidedBackprop(linear), images[:1, :, :3, :3], [[("0", 0)]]),
+    ):
+        with pytest.raises(ValueError, match="no ReLU"):
+            refuse()

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from vitrine.attribution.gradient.deconvnet import GuidedBackprop
 from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.backbones.image_sizes import blank_image, check_size
 from vitrine.core.batch import Features
 from vitrine.core.explanation import Aggregation, Explanation
 from vitrine.core.image_ops import gaussian_blur
@@ -16,6 +17,7 @@ from vitrine.core.options import Count, NonNegative, OptionError, Options, Posit
 from vitrine.core.precision import without_autocast
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers.base import Explainer, Target, target_classes
+from vitrine.explainers.mu_lasso.layer_choices import FilterChoices
 from vitrine.filters.heatmaps import Filter, filter_heatmaps
 from vitrine.filters.layers import Layers, ResponseLayer
 from vitrine.filters.responses import FilterResponses, Norm, Normalization
@@ -84,7 +86,8 @@ class MuLassoExplainer(Explainer):
         preprocessing: how images are prepared for the backbone.
 
     Raises:
-        ValueError: for an unknown layer, and more heatmaps than there are filters.
+        OptionError: for layers without filters and an image size that the backbone does not take, with a choice that was
+            tried and works; and for more heatmaps than there are filters.
 
     Example:
         >>> import torch
@@ -112,15 +115,15 @@ class MuLassoExplainer(Explainer):
     ) -> None:
         super().__init__(backbone, options, classes, preprocessing)
         options = self.options
-        self.responses = FilterResponses(
-            backbone, options.layers, options.norm, options.normalization, options.image_size, options.tokens
-        )
+        self.method = GuidedBackprop(backbone.model, stride_one=options.stride_one, pooling=options.pooling)
+        kind = {"norm": options.norm, "normalization": options.normalization, "tokens": options.tokens}
+        self.choices = FilterChoices(backbone, self.method, options.layers, options.image_size, **kind)
+        self.responses = self.choices.responses()
         if options.num_heatmaps > self.responses.num_filters:
             allowed = f"1 to {self.responses.num_filters}, the number of filters"
             raise OptionError("num_heatmaps", options.num_heatmaps, allowed)
         self.options = replace(options, layers=[layer.name for layer in self.responses.layers])
         self.scaling = ResponseScaling(self.responses.num_filters, options.scaling)
-        self.method = GuidedBackprop(backbone.model, stride_one=options.stride_one, pooling=options.pooling)
         self.weights = nn.Parameter(torch.zeros(self.responses.num_filters, self.responses.num_classes))
         self.register_buffer("intercept", torch.zeros(self.responses.num_classes))
         self.register_buffer("median_maxima", torch.zeros(self.responses.num_filters))
@@ -144,6 +147,28 @@ class MuLassoExplainer(Explainer):
     def cacheable_features(self) -> FilterResponses:
         """The responses x, which one pass over the data gives once for all."""
         return self.responses
+
+    def check_drawable(self) -> None:
+        """Makes sure, by an image of noise, that the filters of all layers can be drawn, which a fit does not show.
+
+        Raises:
+            OptionError: of ``layers`` where it is not so, with some that were tried and work.
+        """
+        self.choices.check_drawable(self.responses)
+
+    def check_size(self, side: int) -> None:
+        """Makes sure that there are responses to images of side × side pixels, as those of a data set.
+
+        Raises:
+            OptionError: of ``image_size`` where the backbone does not take them, or the layers have other filters for them.
+        """
+        check_size(self.backbone, side)
+        try:
+            with torch.no_grad():
+                self.responses(blank_image(self.backbone.model, side))
+        except ValueError as error:
+            wanted = f"{self.options.image_size}, for which the layers were found: {str(error).rstrip('.')}"
+            raise OptionError("image_size", side, wanted) from error
 
     def class_scores(self, responses: Tensor) -> Tensor:
         """(B, C) reconstruction of the labels from (B, m) responses x: Wᵀx, scaled, and the intercept."""
