@@ -9,7 +9,7 @@ Both are in float64, without the network's added constants: biases, running mean
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,10 +79,15 @@ def without_constants(model: nn.Module) -> nn.Module:
 
 
 def try_all(network: Network, device: str) -> tuple[dict[str, Trial], dict[str, Trial]]:
-    """Attribution methods, and explainers with their choices, on a network."""
-    trials = CapabilityTrials(FrozenBackbone(network.build().eval().to(device)), network.size)
+    """Attribution methods, and explainers with their choices, on a network, whose class is ``NETWORK`` in the sentences."""
+    model = network.build().eval().to(device)
+    trials = CapabilityTrials(FrozenBackbone(model), network.size)
     layer = trials.defaults().target_layer or trials.layers()[-1].layer
-    return dict(trials.methods(layer)), dict(trials.explainers(layer))
+    methods, explainers = (
+        {name: replace(trial, reason=trial.reason.replace(type(model).__name__, "NETWORK")) for name, trial in tried}
+        for tried in (trials.methods(layer), trials.explainers(layer))
+    )
+    return methods, explainers
 
 
 def conserved(network: Network, device: str) -> dict[str, float]:
