@@ -35,6 +35,8 @@ class Trial:
 
     works: bool
     reason: str = ""
+    is_fault: bool = False
+    """Whether it failed by another error than one that tells a user what to change."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,21 @@ class CapabilityTrials:
             else:
                 yield name, _tried(partial(self._draw, make, layer=layer, channel=0))
 
+    def explainers(self, layer: str) -> Iterator[tuple[str, Trial]]:
+        """Each explainer, named with its choices, and whether it explains the image.
+
+        SRAE takes the first pooling that works; the μ-Lasso its default layers, or the named one where it has none; the
+        inversion mask its default layers.
+
+        Args:
+            layer: of SRAE.
+        """
+        pooling = next((name for name in POOLINGS if _tried(partial(self._pool, layer, name)).works), POOLINGS[0])
+        yield f"SRAE at {layer}, {pooling}", _tried(partial(self._draw_srae, layer, pooling))
+        layers: Any = "all" if self.selected else [layer]
+        yield f"MuLasso at {layers if self.selected else layer}", _tried(partial(self._draw_filter_of, layers))
+        yield "InversionMask", _tried(self._draw_mask)
+
     # What is tried
 
     def _draw(self, make: Callable[..., Method], channel: int | None = None, **options: Any) -> None:
@@ -229,6 +246,10 @@ class CapabilityTrials:
         except ValueError:
             return None
 
+    def _draw_filter_of(self, layers: Any) -> None:
+        options = MuLassoOptions(layers=layers, num_heatmaps=1, image_size=self.image_size)
+        self._draw_filter(MuLassoExplainer(self.backbone, options))
+
     def _draw_filter(self, selector: MuLassoExplainer) -> None:
         selector.weights.data[0, 0] = 1
         selector.explain(self.image, target=0)
@@ -253,9 +274,8 @@ def _tried(run: Callable[[], Any]) -> Trial:
     try:
         run()
     except (ValueError, RuntimeError, ImportError) as error:
-        return Trial(
-            works=False, reason=str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        )
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        return Trial(works=False, reason=reason, is_fault=isinstance(error, RuntimeError))
     except Exception as error:  # noqa: BLE001 - a network's own code may raise anything
-        return Trial(works=False, reason=f"{type(error).__name__}: {error}".splitlines()[0])
+        return Trial(works=False, reason=f"{type(error).__name__}: {error}".splitlines()[0], is_fault=True)
     return Trial(works=True)
