@@ -68,7 +68,7 @@ SCALES = ("gamma", "gamma1", "gamma2", "gamma3", "gamma_1", "gamma_2", "layer_sc
 def without_constants(model: nn.Module) -> nn.Module:
     """The model in float64, with its added constants at 0, and scales and weights that begin at about 0 drawn anew."""
     for name, value in [*model.named_parameters(), *model.named_buffers()]:
-        if name.endswith(CONSTANTS):
+        if name.endswith(CONSTANTS) and "rope" not in name:
             value.data.zero_()
         elif name.endswith(SCALES):
             nn.init.uniform_(value.data, 0.5, 1.5)

@@ -1,5 +1,6 @@
 """Calls of convolutions and linear layers under LRP rules, with batch norms and constant factors after them folded in."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -112,7 +113,15 @@ class WeightedCalls:
             )
         scale = torch.rsqrt(variance.detach() + given.get("eps", 1e-5)) * (1 if weight is None else weight.detach())
         shift = (0 if bias is None else bias.detach()) - mean.detach() * scale
-        return self._folded(call, x, scale, shift, per_channel=True)
+        if carries(bias) or carries(weight):
+            return call()
+        over_channels = scale.view(-1, *[1] * (x.ndim - 2))
+
+        def scaled() -> Tensor:
+            # Not torch's own gradient, which is wrong on a CPU for one image whose gradient comes back transposed.
+            return with_backward(call, lambda signal: (signal * over_channels,), x)
+
+        return self._folded(call, x, scale, shift, otherwise=scaled)
 
     def _multiply(self, call: Call) -> Any:
         a, b = call.argument(0, "input"), call.argument(1, "other")
@@ -140,15 +149,28 @@ class WeightedCalls:
             return own_gradient(call)
         return self._folded(call, a, 1.0, -b)
 
-    def _folded(self, call: Call, x: Tensor, scale: Any, shift: Any, *, per_channel: bool = False) -> Any:
-        """The value of scale · x + shift; one operator with the weighted one that x comes from, where it is so."""
+    def _folded(
+        self, call: Call, x: Tensor, scale: Any, shift: Any, *, otherwise: Callable[[], Any] | None = None
+    ) -> Any:
+        """The value of scale · x + shift; one operator with the weighted one that x comes from, where it is so.
+
+        Args:
+            call: computes it.
+            x: the tensor that depends on the pixels.
+            scale: a number, or a tensor that broadcasts to x.
+            shift: likewise.
+            otherwise: computes the value where nothing is folded; then both are of the channels. The call itself without it.
+        """
+        plain = call if otherwise is None else otherwise
         backward: Any = backward_of(get_gradient_edge(x).node)
         if not isinstance(backward, WeightedBackward) or backward not in self.handles:
-            return call()
+            return plain()
         channels = x.shape[backward.channel_dim]
-        factors = [value if per_channel else _over_channels(value, x, backward.channel_dim) for value in (scale, shift)]
+        factors = [scale, shift]
+        if otherwise is None:
+            factors = [_over_channels(value, x, backward.channel_dim) for value in factors]
         if any(factor is None for factor in factors) or call.written is not None:
-            return call()
+            return plain()
         scale, shift = (torch.as_tensor(f, dtype=x.dtype, device=x.device).detach().expand(channels) for f in factors)
         old = backward.call
         bias = shift if old.bias is None else shift + scale * old.bias

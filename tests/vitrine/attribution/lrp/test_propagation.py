@@ -42,11 +42,13 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
         lambda: timm.create_model("vit_small_patch14_reg4_dinov2", img_size=28, depth=2, num_classes=9), 28
     ),
     "eva02": (lambda: timm.create_model("eva02_tiny_patch14_224", img_size=28, depth=3), 28),
+    "xcit": (lambda: timm.create_model("xcit_nano_12_p16_224", depth=2, num_classes=9), 64),
     "unfused attention": (lambda: _unfused(timm.create_model("vit_tiny_patch16_224", img_size=32, depth=2)), 32),
 }  # fmt: skip
 
 CONSTANTS = (
     "bias",
+    "pos_embed.token_projection.weight",
     "running_mean",
     "cls_token",
     "class_token",
@@ -68,7 +70,7 @@ def _unfused(model: nn.Module) -> nn.Module:
 def homogeneous(model: nn.Module) -> nn.Module:
     """The model in float64 without added constants, and with random weights where it begins with zeros."""
     for name, value in [*model.named_parameters(), *model.named_buffers()]:
-        if name.rpartition(".")[2].endswith(CONSTANTS) and "bias_table" not in name:
+        if name.endswith(CONSTANTS) and "bias_table" not in name and "rope" not in name:
             value.data.zero_()
         elif value.is_floating_point() and value.ndim > 1 and not value.any():
             nn.init.normal_(value.data, std=0.1)
@@ -134,7 +136,8 @@ def test_what_softmaxes_absorb_is_the_rest() -> None:
     torch.testing.assert_close(total, model(images)[:, 1], rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+# XCiT's batch norms, whose biases are summands here, would take torch's own gradient, which is wrong for one image of it.
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "xcit"])
 def test_a_logit_is_what_pixels_constants_and_softmaxes_get(name: str) -> None:
     torch.manual_seed(0)
     build, size = NETWORKS[name]
