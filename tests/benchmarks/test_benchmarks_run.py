@@ -43,13 +43,13 @@ def test_grid_artifact(run: Run, class_folder: Path, tmp_path: Path) -> None:
 
 
 def test_montage(run: Run, class_folder: Path, tmp_path: Path) -> None:
-    methods = ["UpsampledActivation", "GradCAM", "RISE", "LRP", "GuidedBackprop"]
+    methods = ["UpsampledActivation", "GradCAM", "RISE", "AttentionRollout", "GuidedBackprop"]
     options = ["--networks", "resnet18", "--count", "5", "--slow-images", "2", "--rows", "3", "--methods", *methods]
     found = run(montage, "--images", str(class_folder), *options)["methods"]["resnet18"]
     assert {name: figures["images"] for name, figures in found.items()} == dict(
         zip(methods, [5, 5, 2, 0, 5], strict=True)
     )
-    assert "LRP" in found["LRP"]["refused"]
+    assert "attention" in found["AttentionRollout"]["refused"]
     assert found["GuidedBackprop"]["degenerate"] == 0
     pages = sorted((tmp_path / "runs" / "montage_resnet18").iterdir())
     assert [Image.open(page).height > 2 * montage.CELL for page in pages] == [True, True]

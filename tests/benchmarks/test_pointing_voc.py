@@ -79,11 +79,13 @@ def test_the_images_are_those_that_were_asked_for(run: Any) -> None:
 
 
 def test_a_method_that_refuses_a_network_says_why(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    found = run("--networks", "mobilenet_v2", "--methods", "LRP", "Center", "--count", "1")["mobilenet_v2"]["methods"]
-    assert set(found["LRP"]) == {"refused"}
-    assert "ReLU6" in found["LRP"]["refused"]
+    found = run("--networks", "mobilenet_v2", "--methods", "AttentionRollout", "Center", "--count", "1")[
+        "mobilenet_v2"
+    ]["methods"]
+    assert set(found["AttentionRollout"]) == {"refused"}
+    assert "attention over all tokens" in found["AttentionRollout"]["refused"]
     assert found["Center"]["images"] == 1
-    assert "ReLU6" in capsys.readouterr().out
+    assert "attention over all tokens" in capsys.readouterr().out
 
 
 def test_an_interrupted_run_keeps_what_it_had(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
