@@ -69,17 +69,17 @@ def first_difference(state: Mapping[str, Any], saved: Mapping[str, Any]) -> str:
     return "they cannot be read"
 
 
-def check_image_size(explainer: Explainer, preprocessing: Preprocessing, key: str) -> None:
+def check_image_size(explainer: Explainer, preprocessing: Preprocessing | None, key: str) -> None:
     """Raises ValueError where the data set's images have a size for which the heads, or the backbone, were not made.
 
     Args:
         explainer: whose image size it is.
-        preprocessing: of the data set.
+        preprocessing: of the data set; nothing is checked where it has none.
         key: of the explainer's option, as a configuration has it.
     """
     if not isinstance(explainer, XFeatureExplainer | MuLassoExplainer | InversionExplainer):
         return
-    if explainer.options.image_size == preprocessing.size:
+    if preprocessing is None or explainer.options.image_size == preprocessing.size:
         return
     own = "data.init_args.preprocessing.size"
     if isinstance(explainer, XFeatureExplainer) and explainer.features.pooling in {"flatten", *OVER_PLACES}:

@@ -118,8 +118,8 @@ OUTSIDE: dict[type[Options], dict[str, list[Any]]] = {
 """By dataclass and number, values that it must refuse, beside NaN and infinity."""
 NULL: dict[type[Options], set[str]] = {
     BackboneOptions: {"weights", "num_classes", "output"},
-    XFeatureOptions: {"explained_classes"},
-    SRAEOptions: {"explained_classes"},
+    XFeatureOptions: {"explained_classes", "lrp"},
+    SRAEOptions: {"explained_classes", "lrp"},
     SRAETraining: {"classes_at_once"},
     InversionOptions: {"inversion_layer"},
     InversionRuns: {"localization_alpha"},

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from vitrine.attribution.autograd.backward import noise
 from vitrine.attribution.gradient.deconvnet import GuidedBackprop
+from vitrine.backbones.compiled import check_layers_are_seen
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.image_sizes import SIZE_ERRORS, blank_image, check_size, working_size
 from vitrine.core.near_names import near_names
@@ -51,6 +52,7 @@ class FilterChoices:
             OptionError: of ``image_size`` or ``layers``, with a value that works.
             ValueError: as in `FilterResponses`, where there is none.
         """
+        check_layers_are_seen(self.backbone.model, "A μ-Lasso")
         try:
             return self._responses_of(self.layers)
         except SIZE_ERRORS as error:
