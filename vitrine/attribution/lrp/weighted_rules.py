@@ -5,6 +5,7 @@ gradient itself. In the γ-, z⁺- and αβ-rules x⁺ and x⁻ meet parts of th
 signal of its sign. The rules of the first layer give relevance itself, since they give some to pixels of value 0 too.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -42,7 +43,7 @@ class Weighted(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Rule:
+class Rule(ABC):
     """How relevance is shared among the inputs of a weighted operator."""
 
     @property
@@ -50,9 +51,9 @@ class Rule:
         """Whether the signal is the gradient of the operator."""
         return False
 
+    @abstractmethod
     def backward(self, call: Weighted) -> Backward:
         """Takes a signal g at the output, R = z ⊙ g, to one at x."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -87,9 +88,9 @@ class Term(NamedTuple):
 class RuleOfParts(Rule):
     """A rule that treats x⁺ and x⁻ by weights of their own."""
 
+    @abstractmethod
     def terms(self, call: Weighted) -> Sequence[Term]:
         """The terms, whose factors add up to 1."""
-        raise NotImplementedError
 
     def backward(self, call: Weighted) -> Backward:
         """As `Rule.backward`."""
@@ -154,12 +155,12 @@ class ZPlus(AlphaBeta):
 
 
 @dataclass(frozen=True)
-class InputRule:
+class InputRule(ABC):
     """A rule of the first layer."""
 
+    @abstractmethod
     def backward(self, call: Weighted) -> Backward:
         """Takes a signal g at the output, R = z ⊙ g, to the relevance of x."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
