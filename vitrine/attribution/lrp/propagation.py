@@ -13,7 +13,8 @@ from vitrine.attribution.autograd.calls import Call, carries, words
 from vitrine.attribution.autograd.interception import Rule, StrictInterception, with_backward
 from vitrine.attribution.autograd.rules import CASTS, DROPOUTS, REARRANGEMENTS
 from vitrine.attribution.lrp.composites import Composite
-from vitrine.attribution.lrp.operator_rules import OWN_GRADIENT, operator_rules, with_replaced
+from vitrine.attribution.lrp.operator_rules import OWN_GRADIENT, operator_rules
+from vitrine.attribution.lrp.products import with_replaced
 from vitrine.attribution.lrp.weighted_calls import CONVOLUTIONS, WeightedCalls
 
 Aux = TypeVar("Aux")

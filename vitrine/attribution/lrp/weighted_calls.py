@@ -11,8 +11,9 @@ from vitrine.attribution.autograd.calls import Call, carries
 from vitrine.attribution.autograd.interception import Rule as OperatorRule
 from vitrine.attribution.autograd.interception import backward_of, with_backward
 from vitrine.attribution.lrp.composites import Composite
-from vitrine.attribution.lrp.operator_rules import divide, multiply, own_gradient, product, stabilised_sum
-from vitrine.attribution.lrp.weighted_rules import Backward, Epsilon, InputRule, Rule, Weighted, stabilised
+from vitrine.attribution.lrp.operator_rules import own_gradient, with_stabiliser
+from vitrine.attribution.lrp.products import divide, multiply, product
+from vitrine.attribution.lrp.weighted_rules import Backward, Epsilon, InputRule, Rule, Weighted
 
 CONVOLUTIONS = ("conv1d", "conv2d", "conv3d")
 BATCH_NORM_CONSTANTS = ("running_mean", "running_var", "weight", "bias")
@@ -83,7 +84,7 @@ class WeightedCalls:
         if self.composite.first is not None and x.grad_fn in self.relevant:
             rule = self.composite.first
         if isinstance(rule, Epsilon) and (rule.is_gradient or call.name == "linear"):
-            return _with_ratio(call, rule)
+            return with_stabiliser(call, rule.epsilon)
         function, rest = call.function, call.args[3:]
         options = {name: value for name, value in call.kwargs.items() if name not in {"input", "weight", "bias"}}
         output = call()
@@ -131,14 +132,16 @@ class WeightedCalls:
 
     def _divide(self, call: Call) -> Any:
         a, b = call.argument(0, "input"), call.argument(1, "other")
-        if carries(b) or call.kwargs.get("rounding_mode") is not None:
-            return divide(call) if call.kwargs.get("rounding_mode") is None else NotImplemented
+        if call.kwargs.get("rounding_mode") is not None:
+            return NotImplemented
+        if carries(b):
+            return divide(call)
         return self._folded(call, a, 1 / b, 0.0)
 
     def _add(self, call: Call) -> Any:
         a, b = call.argument(0, "input"), call.argument(1, "other")
         if carries(a) and carries(b):
-            return stabilised_sum(call, self.composite.stabiliser)
+            return with_stabiliser(call, self.composite.stabiliser)
         if call.kwargs.get("alpha", 1) != 1:
             return own_gradient(call)
         return self._folded(call, *((a, 1.0, b) if carries(a) else (b, 1.0, a)))
@@ -182,16 +185,6 @@ class WeightedCalls:
         merged = WeightedBackward(backward.rule, folded, backward.channel_dim)
         self.handles[merged] = handle
         return with_backward(output.detach, merged, handle)
-
-
-def _with_ratio(call: Call, rule: Epsilon) -> Any:
-    """The operator's own gradient, of a signal times z / (z + ε sign(z))."""
-    output = call()
-    if not rule.is_gradient:
-        z = output.detach()
-        ratio = z / stabilised(z, rule.epsilon)
-        output.register_hook(lambda signal: signal * ratio)
-    return output
 
 
 def _over_channels(value: Any, x: Tensor, channel_dim: int) -> Any:
