@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytorch_lightning as pl
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -67,6 +68,26 @@ def read_images(folder: Path, count: int, preprocessing: Preprocessing) -> Tenso
     images = ImageFolder(folder, preprocessing)
     count = min(count, len(images))
     return torch.stack([images[number * len(images) // count]["image"] for number in range(count)])
+
+
+def quiet_trainer(epochs: int, accelerator: str = "cpu", **options: Any) -> pl.Trainer:
+    """A trainer of one device that writes and shows nothing.
+
+    Args:
+        epochs: passes over the data.
+        accelerator: ``cpu`` or ``gpu``.
+        options: others of `pytorch_lightning.Trainer`.
+    """
+    return pl.Trainer(
+        accelerator=accelerator,
+        devices=1,
+        max_epochs=epochs,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **options,
+    )
 
 
 class FeatureLoader:

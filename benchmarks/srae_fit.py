@@ -20,7 +20,7 @@ from rich.progress import track
 from torch.utils.data import DataLoader
 from typing_extensions import override
 
-from benchmarks.common import machine, show, write_figures
+from benchmarks.common import machine, quiet_trainer, show, write_figures
 from datamodules import ShardDataModule
 from datamodules.options import FeatureCacheOptions, LoadingOptions
 from datamodules.samples import collate
@@ -83,17 +83,7 @@ def bare_pass(options: BackboneOptions, batches: Iterable[Batch], device: torch.
 def fit(module: SRAEModule, data: ShardDataModule, epochs: int, accelerator: str) -> list[float]:
     """Seconds of each epoch."""
     timer = EpochTimer()
-    trainer = pl.Trainer(
-        accelerator=accelerator,
-        devices=1,
-        max_epochs=epochs,
-        callbacks=[timer],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
-    )
+    trainer = quiet_trainer(epochs, accelerator, callbacks=[timer], limit_val_batches=0)
     trainer.fit(module, datamodule=data)
     return timer.seconds
 

@@ -15,7 +15,7 @@ from torch.optim import Adam
 from benchmarks.an8flower.data import Flowers
 from benchmarks.an8flower.methods import Choice, Draw
 from benchmarks.an8flower.network import Architecture
-from benchmarks.common import FeatureLoader
+from benchmarks.common import FeatureLoader, quiet_trainer
 from lightning_modules import SRAEModule
 from vitrine.attribution.excitation.linear_rules import NegativeActivations
 from vitrine.attribution.inversion.settings import Variant
@@ -198,15 +198,7 @@ def fit_srae(
         SRAETraining(positive_weight=float(len(torch.unique(train.labels)) - 1)),
         optimizer=lambda parameters: Adam(parameters, lr=3e-3, fused=True),
     )
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        max_epochs=epochs,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        log_every_n_steps=1,
-    )
+    trainer = quiet_trainer(epochs, log_every_n_steps=1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the few workers and the missing validation
         trainer.fit(module, FeatureLoader(*_activations(module.explainer, train), train.labels, seed))

@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import pytorch_lightning as pl
 from torch.optim import Adam, Optimizer
 
 import lightning_modules
-from benchmarks.common import NamedWeights
+from benchmarks.common import NamedWeights, quiet_trainer
 from benchmarks.cub.measures import Birds
 from lightning_modules import ExplainerModule
 from vitrine.backbones.networks import BackboneOptions
@@ -125,14 +124,7 @@ def explainer_of(module: ExplainerModule) -> XFeatureExplainer:
 def fit(module: ExplainerModule, train: Birds, epochs: int, seed: int) -> XFeatureExplainer:
     """The explainer of a module, fitted on the features of the training images; heads are drawn by torch's own generator."""
     explainer = explainer_of(module)
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        max_epochs=epochs,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = quiet_trainer(epochs)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the few workers and the missing validation
         trainer.fit(module, train.loader(explainer.features, seed))

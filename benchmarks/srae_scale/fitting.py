@@ -14,6 +14,7 @@ from torch.nn.functional import normalize
 from torch.optim import Adam
 from typing_extensions import override
 
+from benchmarks.common import quiet_trainer
 from benchmarks.srae_scale.problem import BFLOAT16, SHARED, Batches, Settings
 from lightning_modules import SRAEModule
 from vitrine.backbones.networks import BackboneOptions
@@ -149,17 +150,9 @@ def fit_ours(module: SRAEModule, way: str, batches: Batches, settings: Settings)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the missing validation, and of heads that a few steps leave degenerate
-        trainer = pl.Trainer(
-            accelerator="gpu" if settings.device == "cuda" else "cpu",
-            devices=1,
-            precision="bf16-mixed" if way == BFLOAT16 else "32-true",
-            max_epochs=batches.period,
-            callbacks=[timer],
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
+        accelerator = "gpu" if settings.device == "cuda" else "cpu"
+        precision = "bf16-mixed" if way == BFLOAT16 else "32-true"
+        trainer = quiet_trainer(batches.period, accelerator, precision=precision, callbacks=[timer])
         trainer.fit(module, batches)
     del trainer
     gc.collect()  # trainer and module hold each other; the next fit needs the memory of this one's gradients and moments

@@ -1,14 +1,12 @@
 """Gradient-weighted attention relevance (Chefer, Gur and Wolf: Generic Attention-model Explainability, ICCV 2021)."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from typing_extensions import override
 
 from vitrine.attribution.attention.attention_method import AttentionMethod, Captured, Transition, propagated
 from vitrine.attribution.autograd.backward import one_hot
 from vitrine.attribution.autograd.loss_scaling import scaled_gradients
-from vitrine.backbones.outputs import OutputChoice
-from vitrine.core.options import Count, checked
 
 
 class AttentionRelevance(AttentionMethod):
@@ -36,17 +34,6 @@ class AttentionRelevance(AttentionMethod):
     """
 
     paper = "Chefer, Gur and Wolf 2021"
-
-    @checked
-    def __init__(
-        self,
-        model: nn.Module,
-        layer: str | nn.Module | None = None,
-        *,
-        internal_batch_size: Count | None = None,
-        output: OutputChoice | None = None,
-    ) -> None:
-        super().__init__(model, layer, internal_batch_size=internal_batch_size, output=output)
 
     @override
     def token_relevances(self, captured: Captured, indices: Tensor) -> Tensor:
