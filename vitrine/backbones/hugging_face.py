@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from vitrine.backbones.weight_files import recorded_configuration
+from vitrine.core.error_texts import first_line
 from vitrine.core.near_names import near_names
 
 PREFIX = "hf:"
@@ -96,8 +97,7 @@ def _named(name: str) -> Iterator[None]:
     except (FileNotFoundError, _RefusedError):
         raise
     except Exception as error:  # transformers raises what it likes for damaged files
-        told = (str(error).strip().splitlines() or [""])[0][:300].rstrip(".")
-        raise ValueError(f"Network {name!r} cannot be built: {type(error).__name__}: {told}.") from error
+        raise ValueError(f"Network {name!r} cannot be built: {type(error).__name__}: {first_line(error)}.") from error
 
 
 class _RefusedError(ValueError):

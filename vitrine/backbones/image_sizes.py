@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from vitrine.backbones.classifier_layer import input_channels
 from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.core.error_texts import first_line
 from vitrine.core.options import OptionError
 
 USUAL = (224, 256, 384, 288, 299, 320, 336, 448, 512, 518, 192, 128, 112, 96, 64, 80, 48, 32, 28, 16)
@@ -50,10 +51,9 @@ def check_size(backbone: FrozenBackbone, side: int) -> None:
     reason = refusal_of_size(backbone, side)
     if reason is None:
         return
-    told = (str(reason).strip().splitlines() or [type(reason).__name__])[0].rstrip(".")
     works = working_size(backbone)
     wanted = "the side of images that the backbone takes" if works is None else f"{works}, which works"
-    wanted = f"{wanted}: the backbone takes no images of image_size {side} pixels ({told})"
+    wanted = f"{wanted}: the backbone takes no images of image_size {side} pixels ({first_line(reason)})"
     raise OptionError("image_size", side, wanted) from reason
 
 

@@ -18,6 +18,7 @@ from vitrine.backbones.state_readings import Reading, find_reading, take_over
 from vitrine.backbones.weight_files import is_weight_file, read_weight_file, recorded_num_classes
 from vitrine.backbones.zero_shot import ZeroShotClassifier, classes_for, classifier_of
 from vitrine.core.class_paths import class_named
+from vitrine.core.error_texts import first_line
 from vitrine.core.near_names import near_names
 from vitrine.core.options import Count, CountOrZero, Options
 
@@ -281,9 +282,8 @@ def _called(name: str, constructor: Callable[..., Any], *args: Any, **keywords: 
         raise  # of a download or a file, or of a library that is not installed
     except Exception as error:  # constructors of others raise what they like
         given = {key: value for key, value in keywords.items() if key not in {"weights", "pretrained"}}
-        told = (str(error).strip().splitlines() or [""])[0][:300].rstrip(".")
         raise ValueError(
-            f"Network {name!r} cannot be built with the arguments {given}: {type(error).__name__}: {told}."
+            f"Network {name!r} cannot be built with the arguments {given}: {type(error).__name__}: {first_line(error)}."
         ) from error
     if not isinstance(model, nn.Module):
         raise ValueError(f"Network {name!r} is a {type(model).__name__} when it is built, no torch.nn.Module.")

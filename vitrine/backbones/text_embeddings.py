@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from vitrine.backbones.class_embeddings import ClassEmbeddings
 from vitrine.backbones.hugging_face import PREFIX, build_hugging_face
+from vitrine.core.error_texts import first_line
 
 USUAL_TEMPLATE = "a photo of a {}."
 VOCABULARIES = (
@@ -73,9 +74,8 @@ def _embedded(model: nn.Module, name: str, texts: Sequence[str]) -> Tensor:
             name.removeprefix(PREFIX), local_files_only=True, trust_remote_code=False
         )
     except Exception as error:
-        told = (str(error).strip().splitlines() or [""])[0][:200].rstrip(".")
         raise ValueError(
-            f"The tokenizer of {name!r} cannot be read: {told}; save it there by save_pretrained."
+            f"The tokenizer of {name!r} cannot be read: {first_line(error)}; save it there by save_pretrained."
         ) from error
     longest = getattr(getattr(model.config, "text_config", None), "max_position_embeddings", None)
     # SigLIP was trained on texts that are filled up to the longest.

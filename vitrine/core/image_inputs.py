@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vitrine.core.error_texts import first_line
+
 IMAGE_CHANNELS = {1, 3, 4}
 
 
@@ -91,11 +93,11 @@ def run_errors_named(user: str, images: Tensor) -> Iterator[None]:
     except (torch.OutOfMemoryError, ModelRunError):
         raise
     except (RuntimeError, AssertionError, ValueError) as error:  # transformers assert that images have their size
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line(error)
         remedy = next((text for pattern, text in _SIZE_REMEDIES.items() if re.search(pattern, reason)), None)
         if remedy is None and isinstance(error, ValueError):
             raise
-        reason = reason if remedy is None else f"{reason.rstrip('.!')}; {remedy}."
+        reason = reason if remedy is None else f"{reason.rstrip('!')}; {remedy}"
         raise ModelRunError(
-            f"{user} cannot run the model on images of shape {tuple(images.shape)} and type {images.dtype}: {reason}"
+            f"{user} cannot run the model on images of shape {tuple(images.shape)} and type {images.dtype}: {reason}."
         ) from error

@@ -13,6 +13,7 @@ from vitrine.attribution.autograd.interception import walk
 from vitrine.attribution.autograd.loss_scaling import scaled_gradients
 from vitrine.attribution.base import checked_output
 from vitrine.backbones.compiled import check_layers_are_seen
+from vitrine.backbones.image_sizes import blank_image
 
 
 def vjps(output: Tensor, inputs: Tensor, cotangents: Iterable[Tensor]) -> Iterator[Tensor]:
@@ -128,6 +129,12 @@ def zero_input(model: nn.Module, size: Sequence[int]) -> Tensor:
 def noise(shape: Sequence[int], like: Tensor) -> Tensor:
     """Standard normal numbers, the same at every call, with the type and device of another tensor."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0)).to(like)
+
+
+def noise_image(model: nn.Module, side: int) -> Tensor:
+    """(1, C, S, S) noise, S = side, as a network takes images (see `blank_image`); the same at every call."""
+    blank = blank_image(model, side)
+    return noise(blank.shape, blank)
 
 
 def _recorder(visits: list[Visit], name: str) -> Any:

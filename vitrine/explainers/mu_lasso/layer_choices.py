@@ -6,11 +6,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vitrine.attribution.autograd.backward import noise
+from vitrine.attribution.autograd.backward import noise_image
 from vitrine.attribution.gradient.deconvnet import GuidedBackprop
 from vitrine.backbones.compiled import check_layers_are_seen
 from vitrine.backbones.frozen import FrozenBackbone
-from vitrine.backbones.image_sizes import SIZE_ERRORS, blank_image, check_size, working_size
+from vitrine.backbones.image_sizes import SIZE_ERRORS, check_size, working_size
+from vitrine.core.error_texts import first_line
 from vitrine.core.near_names import near_names
 from vitrine.core.options import OptionError
 from vitrine.filters.heatmaps import check_filters
@@ -77,11 +78,10 @@ class FilterChoices:
             raise self._refused(error, self._working()) from error
 
     def _refused(self, error: Exception, works: list[str]) -> OptionError:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         wanted = f"{works}, which work{'s' if len(works) == 1 else ''}"
         if not works:
             wanted = "layers of another network, as none of this one was found whose filters can be drawn"
-        return OptionError("layers", self.layers, f"{wanted}: {reason}")
+        return OptionError("layers", self.layers, f"{wanted}: {first_line(error)}")
 
     def _working(self) -> list[str]:
         """Those of the named layers that work, with near ones instead of the others; the last ones that do if there are none.
@@ -128,5 +128,4 @@ class FilterChoices:
         return FilterResponses(self.backbone, layers, image_size=self.image_size, **self.others)
 
     def _image(self) -> Tensor:
-        blank = blank_image(self.backbone.model, self.image_size)
-        return noise(blank.shape, blank)
+        return noise_image(self.backbone.model, self.image_size)

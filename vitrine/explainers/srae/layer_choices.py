@@ -7,14 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitrine.attribution.autograd.backward import noise
+from vitrine.attribution.autograd.backward import noise, noise_image
 from vitrine.attribution.autograd.gradient_flow import differentiating
 from vitrine.backbones.checkpointing import without_checkpointing
 from vitrine.backbones.compiled import check_layers_are_seen
 from vitrine.backbones.features import TappedFeatures
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.guard import eval_guard
-from vitrine.backbones.image_sizes import blank_image
 from vitrine.core.near_names import near_names
 from vitrine.explainers.srae.drawing import Drawing
 
@@ -143,8 +142,7 @@ class LayerChoices:
         return self.drawing.maps(head, image, chosen)[0]
 
     def _image(self) -> Tensor:
-        blank = blank_image(self.backbone.model, self.image_size)
-        return noise(blank.shape, blank)
+        return noise_image(self.backbone.model, self.image_size)
 
     def _blocks_around(self, layer: str) -> Iterator[str]:
         """The modules that a layer is a part of, without those that only hold layers that run one after the other."""

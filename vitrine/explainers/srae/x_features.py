@@ -11,14 +11,13 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from vitrine.attribution.autograd.backward import noise
+from vitrine.attribution.autograd.backward import noise_image
 from vitrine.attribution.excitation.excitation_backprop import ExcitationBackprop
 from vitrine.attribution.excitation.linear_rules import NegativeActivations
 from vitrine.attribution.lrp.composites import CompositeName
 from vitrine.attribution.lrp.lrp import LRP
 from vitrine.backbones.features import FeatureSizes, TappedFeatures
 from vitrine.backbones.frozen import FrozenBackbone
-from vitrine.backbones.image_sizes import blank_image
 from vitrine.backbones.pooling import Pooling
 from vitrine.core.explanation import Explanation
 from vitrine.core.options import Count, CountOrZero, OptionError, Options
@@ -193,8 +192,7 @@ class XFeatureExplainer(Explainer):
         """
         if not self.explained_classes:
             return
-        blank = blank_image(self.backbone.model, self.options.image_size)
-        image = noise(blank.shape, blank)
+        image = noise_image(self.backbone.model, self.options.image_size)
         try:
             check_depends(self.features, image)
             self.explain(image)
