@@ -188,7 +188,6 @@ class TappedFeatures(nn.Module):
     def _refusal(self, activation: Tensor, images: Tensor) -> OptionError:
         """The error of a pooling that does not make vectors, with those that do."""
         works = [repr(name) for name in POOLINGS if self._pooled(activation, images, name) is not None]
-        works.sort(key=lambda name: name == repr("flatten"))  # works for anything, and is hardly meant
         wanted = " or ".join(filter(None, (", ".join(works[:-1]), *works[-1:]))) or "another layer"
         told = (
             f"Layer {self.layer!r} gives {activation.ndim - 1}-dimensional activations, which pooling {self.pooling!r} does"

@@ -9,8 +9,9 @@ from torch import Tensor
 from vitrine.backbones.map_layouts import channels_first, layout_of_map
 from vitrine.backbones.token_kinds import TokenKinds
 
-Pooling = Literal["average", "flatten", "positions", "none", "cls", "mean_tokens", "tokens"]
+Pooling = Literal["average", "positions", "cls", "mean_tokens", "tokens", "none", "flatten"]
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
+"""In the order in which they are tried; the last works for any layer, and is hardly meant."""
 OVER_PLACES = frozenset({"positions", "tokens"})
 """Poolings that keep a vector for each place."""
 
