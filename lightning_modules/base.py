@@ -21,13 +21,20 @@ from lightning_modules.data_classes import (
     matched,
     translation_of,
 )
+from lightning_modules.explained import (
+    Explain,
+    explained_rows,
+    first_of_each_image,
+    joined_of_each_image,
+    target_of,
+)
 from lightning_modules.heads import check_drawable, check_image_size, meaning_of, take_over_heads
-from lightning_modules.metric_states import computed, was_updated
+from lightning_modules.measured import Measured, log_figures, measured
 from lightning_modules.optimization import RANGES, RENAMED_OPTIMIZATION, CosineToZero, check_optimizer
 from lightning_modules.resumable import ResumableModule
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
-from vitrine.core.options import Range, option_path
+from vitrine.core.options import Count, Range, checked, option_path
 from vitrine.data.class_labels import LabelTranslation
 from vitrine.data.class_matching import ClassMap, ClassMatch
 from vitrine.data.contracts import ExplanationData, TrainingData, explanation_data, training_data
@@ -37,7 +44,9 @@ from vitrine.explainers.names import NAMES_NAME
 from vitrine.explainers.srae.x_features import XFeatureExplainer
 from vitrine.metrics import (
     ClassificationFaithfulness,
+    Curve,
     ExplanationMetric,
+    MetricOptions,
     Orthogonality,
     RegressionFaithfulness,
     metrics_for,
@@ -45,6 +54,8 @@ from vitrine.metrics import (
 
 EXPORTED = "explainer"
 """Folder of the exported explainer in the run's folder."""
+LOGITS_AT_ONCE = 64
+"""Images of a pass for logits alone."""
 
 
 class ExplainerModule(ResumableModule):
@@ -74,6 +85,7 @@ class ExplainerModule(ResumableModule):
     """What the optimizer's learning rate may be."""
     learned = "heads"
 
+    @checked
     def __init__(
         self,
         explainer: Explainer,
@@ -82,6 +94,9 @@ class ExplainerModule(ResumableModule):
         init_from: str | Path | None = None,
         names: str | Path | None = None,
         class_map: dict[str, str | int] | Literal["by_name", "by_index", "ignore"] | None = None,
+        explain: Explain = "predicted",
+        top_k: Count = 5,
+        metrics: MetricOptions = MetricOptions(),  # noqa: B008 - frozen
     ) -> None:
         super().__init__()
         check_optimizer(optimizer, self.learning_rates)
@@ -93,6 +108,7 @@ class ExplainerModule(ResumableModule):
         self.class_match: ClassMatch | None = None
         self.label_translation: LabelTranslation | None = None
         self.names, self.init_from = names, init_from
+        self.explain, self.top_k, self.metric_options = explain, top_k, metrics
         self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
         if init_from is not None:
             take_over_heads(explainer, Path(init_from))
@@ -100,6 +116,13 @@ class ExplainerModule(ResumableModule):
         self.needs_checkpoint = init_from is None
         self.test_faithfulness = faithfulness_metrics("test")
         self.annotation_metrics = nn.ModuleList()
+        self.measured: dict[str, Measured] = {}
+        self.curves: dict[str, Mapping[str, Curve]] = {}
+
+    measured: dict[str, Measured]
+    """By explainer, ``""`` where there is one alone, what the last test step measured of each row."""
+    curves: dict[str, Mapping[str, Curve]]
+    """By explainer, the curves of the last test."""
 
     @property
     def is_fitting(self) -> bool:
@@ -163,11 +186,12 @@ class ExplainerModule(ResumableModule):
         if self.data is not None:
             self._take_over_data(self.data, stage)
         if stage != "validate":  # which draws nothing
-            check_drawable(
-                self.explainer, f"model.init_args.{option_path(type(self), 'image_size').rpartition('.')[0]}"
-            )
+            self._check_drawable()
         if stage != "predict":
             self._read_names(fitting=stage == "fit")
+
+    def _check_drawable(self) -> None:
+        check_drawable(self.explainer, f"model.init_args.{option_path(type(self), 'image_size').rpartition('.')[0]}")
 
     def on_predict_start(self) -> None:
         """Reads names only here, as in prediction the classes may come from the checkpoint."""
@@ -229,19 +253,22 @@ class ExplainerModule(ResumableModule):
         return batch if self.label_translation is None else self.label_translation.batch(batch)
 
     def _take_over_data(self, data: ExplanationData, stage: str) -> None:
-        self.explainer.preprocessing = data.preprocessing
-        check_image_size(self.explainer, data.preprocessing, option_path(type(self), "image_size"))
+        self._prepare(self.explainer, data, stage)
+        if stage != "predict":
+            self.annotation_metrics = nn.ModuleList(self._metrics(data.annotations))
+
+    def _prepare(self, explainer: Explainer, data: ExplanationData, stage: str) -> None:
+        """Gives an explainer the data set's preprocessing and classes."""
+        explainer.preprocessing = data.preprocessing
+        check_image_size(explainer, data.preprocessing, option_path(type(self), "image_size"))
         if stage != "predict":
             # Sets with masks alone have several labels, as they have none, and say nothing of the classifier.
-            self.explainer.multi_label = data.multi_label and bool(data.classes)
-            self.explainer.classes = list(data.classes if self.class_match is None else self.class_match.names)
-            self.annotation_metrics = nn.ModuleList(self._metrics(data.annotations))
+            explainer.multi_label = data.multi_label and bool(data.classes)
+            explainer.classes = list(data.classes if self.class_match is None else self.class_match.names)
 
     def _metrics(self, annotations: AbstractSet[str]) -> list[ExplanationMetric]:
         """What a test measures beside faithfulness, of images that have these annotations."""
-        counts = self.explainer.heatmap_counts().values()
-        metrics = metrics_for(annotations, same_heatmaps=bool(counts))
-        return [*metrics, Orthogonality()] if max(counts, default=0) > 1 else metrics
+        return metrics_of(self.explainer, annotations, self.metric_options)
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -323,29 +350,41 @@ class ExplainerModule(ResumableModule):
             computed = self.feature_extractor(images if len(images) else images.new_zeros(1, *images.shape[1:]))
         return computed["features"][: len(images)], computed["logits"][: len(images)]
 
+    def rows_of(self, batch: Batch) -> Batch:
+        """The images to explain, each with the one class that is explained as its ``label``, see `explained_rows`."""
+        return self._rows_for(batch, self.explainer)
+
+    def _rows_for(self, batch: Batch, explainer: Explainer) -> Batch:
+        heads = list(explainer.explained_classes)
+        return explained_rows(batch, self.explain, self.top_k, self.logits_of, heads)
+
+    @torch.no_grad()
+    def logits_of(self, images: Tensor) -> Tensor:
+        """(B, C) logits of the explained network, by a pass of its own."""
+        return torch.cat([self.explainer.backbone(part).logits for part in torch.split(images, LOGITS_AT_ONCE)])
+
+    def target_of(self, rows: Batch) -> Tensor | None:
+        """(R,) classes to explain, of what `rows_of` gives; None for the predictions."""
+        return target_of(rows, self.explain)
+
     def explanation_of(self, batch: Batch) -> Explanation:
-        """What a test measures and a prediction gives; a subclass says here what is explained of each image."""
-        return self.explainer.explain(batch["image"])
+        """The explanation of what `rows_of` gives, which a test measures and a prediction shows."""
+        return self.explainer.explain(batch["image"], self.target_of(batch))
 
     def test_step(self, batch: Batch) -> Explanation:  # type: ignore[override]
-        """Explains a batch; measures faithfulness and what the annotation allows."""
-        explanation = self.explanation_of(batch)
-        if explanation.logit_estimate is not None and explanation.explained_classes is not None:
-            self.test_faithfulness.update(explanation.logit_estimate, explanation.logits, explanation.explained_classes)
-        for metric in self.annotation_metrics:
-            if isinstance(metric, ExplanationMetric):
-                metric.update(explanation, batch)
-        return explanation
+        """Explains a batch and measures all rows; returns, for reports, the explanation of each image's first class."""
+        rows = self.rows_of(batch)
+        explanation = self.explanation_of(rows)
+        first = first_of_each_image(explanation, rows["key"])
+        if first.logit_estimate is not None and first.explained_classes is not None:
+            self.test_faithfulness.update(first.logit_estimate, first.logits, first.explained_classes)
+        self.measured = {"": measured(self.annotation_metrics, explanation, rows)}
+        return first
 
     def on_test_epoch_end(self) -> None:
         """Logs what was measured over all ranks."""
-        for metric in [self.test_faithfulness, *self.annotation_metrics]:
-            if not isinstance(metric, MetricCollection | ExplanationMetric) or not was_updated(metric):
-                continue
-            prefix = "" if isinstance(metric, MetricCollection) else "test/"
-            # Computed on all ranks together by torchmetrics, so every rank logs the same figure.
-            self.log_dict({f"{prefix}{name}": value for name, value in computed(metric).items()}, rank_zero_only=True)
-            metric.reset()
+        log_figures(self, [self.test_faithfulness], prefix="")
+        self.curves = {"": log_figures(self, self.annotation_metrics, prefix="test/")}
 
     def log_faithfulness(self, metrics: MetricCollection) -> None:
         """Logs F_reg and F_cls at an epoch's end, on all ranks, also those that had no batch to log them in."""
@@ -353,9 +392,11 @@ class ExplainerModule(ResumableModule):
             self.log_dict(computed(metrics), rank_zero_only=True)
         metrics.reset()
 
-    def predict_step(self, batch: Batch) -> Explanation:
-        """Explains a batch."""
-        return self.explanation_of(batch)
+    def predict_step(self, batch: Batch) -> Any:
+        """The explanation of each image of a batch, with the heatmaps of all its classes that are explained."""
+        rows = self.rows_of(batch)
+        explanation = self.explanation_of(rows)
+        return joined_of_each_image(explanation, rows["key"], self.explainer.classes) if "key" in rows else explanation
 
     def export(self, folder: Path) -> Path:
         """Writes the explainer for use elsewhere; `vitrine.load` reads it. Returns where it stands."""
@@ -371,6 +412,15 @@ class ExplainerModule(ResumableModule):
     def metadata(self) -> dict[str, Any]:
         """Figures of the training run that go into the exported explainer."""
         return {"epochs": self.trainer.current_epoch}
+
+
+def metrics_of(
+    explainer: Explainer, annotations: AbstractSet[str], options: MetricOptions
+) -> list[ExplanationMetric]:
+    """New metrics of an explainer's heatmaps, on images that have these annotations."""
+    counts = explainer.heatmap_counts().values()
+    metrics = metrics_for(annotations, same_heatmaps=bool(counts), options=options)
+    return [*metrics, Orthogonality()] if max(counts, default=0) > 1 else metrics
 
 
 def faithfulness_metrics(stage: str) -> MetricCollection:

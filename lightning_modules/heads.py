@@ -11,6 +11,7 @@ from vitrine.backbones.pooling import OVER_PLACES
 from vitrine.core.options import OptionError
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers import Explainer
+from vitrine.explainers.attribution import AttributionExplainer
 from vitrine.explainers.config_file import read_config, read_heads
 from vitrine.explainers.inversion.explainer import InversionExplainer
 from vitrine.explainers.mu_lasso.explainer import MuLassoExplainer
@@ -77,7 +78,7 @@ def check_image_size(explainer: Explainer, preprocessing: Preprocessing | None, 
         preprocessing: of the data set; nothing is checked where it has none.
         key: of the explainer's option, as a configuration has it.
     """
-    if not isinstance(explainer, XFeatureExplainer | MuLassoExplainer | InversionExplainer):
+    if not isinstance(explainer, XFeatureExplainer | MuLassoExplainer | InversionExplainer | AttributionExplainer):
         return
     if preprocessing is None or explainer.options.image_size == preprocessing.size:
         return
@@ -117,6 +118,6 @@ def check_drawable(explainer: Explainer, key: str) -> None:
         explainer: which is fitted.
         key: of its options, see `options_located`.
     """
-    if isinstance(explainer, XFeatureExplainer | MuLassoExplainer):
+    if isinstance(explainer, XFeatureExplainer | MuLassoExplainer | AttributionExplainer):
         with options_located(key):
             explainer.check_drawable()

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pytorch_lightning.utilities import rank_zero_info
@@ -12,13 +12,14 @@ from torchmetrics import MeanMetric
 from typing_extensions import override
 
 from lightning_modules.base import ExplainerModule
+from lightning_modules.explained import Explain
 from lightning_modules.heads import options_located
 from lightning_modules.metric_states import computed, was_updated
 from lightning_modules.step_progress import show_beside_bar
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.networks import BackboneOptions
-from vitrine.core.batch import Batch, repeat_per_class
+from vitrine.core.batch import Batch
 from vitrine.core.distributed import share_of_mean
 from vitrine.core.explanation import Explanation
 from vitrine.core.options import Count, NonNegative, Options, Range
@@ -34,14 +35,14 @@ class InversionRuns(Options):
     """What an `InversionModule` explains and measures, and what its ``fit`` lowers.
 
     Args:
-        explain: the predicted class of each image, or its ``label``: each of them, if it has several, as in the pointing game
-            of the paper. An image without a label is explained by its prediction.
+        explain: which classes of each image, see `Explain`; ``label`` in the pointing game of the paper. The module's own
+            ``explain`` goes before it.
         inversion_share: κ, weight of the inversion loss in ``fit``.
         localization_alpha: α of `LocalizationError`, tuned on other images; the best on the test images without it.
         internal_batch_size: masks that are optimised at once; a bound on memory that changes no result.
     """
 
-    explain: Literal["prediction", "label"] = "prediction"
+    explain: Explain = "predicted"
     inversion_share: NonNegative = 1.0
     localization_alpha: NonNegative | None = None
     internal_batch_size: Count = 16
@@ -73,7 +74,7 @@ class InversionModule(ExplainerModule):
         backbone: the classifier to be explained.
         inversion: which masks are optimised, and whether they are predicted.
         runs: what is explained and measured, and what ``fit`` lowers.
-        kwargs: those of `ExplainerModule`: optimizer, lr_scheduler, init_from, names.
+        kwargs: those of `ExplainerModule`: optimizer, lr_scheduler, init_from, names, explain, metrics.
     """
 
     explainer: InversionExplainer
@@ -91,7 +92,8 @@ class InversionModule(ExplainerModule):
         network = FrozenBackbone.from_options(backbone)
         with options_located("model.init_args.inversion"):
             explainer = InversionExplainer(network, inversion)
-        super().__init__(explainer, **kwargs)
+        own = kwargs.pop("explain", "predicted")
+        super().__init__(explainer, explain=runs.explain if own == "predicted" else own, **kwargs)
         self.needs_checkpoint = self.needs_checkpoint and explainer.predictor is not None
         self.runs = runs
         self.settings = explainer.settings
@@ -138,34 +140,6 @@ class InversionModule(ExplainerModule):
 
     # What is explained
 
-    def rows_of(self, batch: Batch) -> Batch:
-        """The images to explain, each with the one class that is explained as its ``label`` where that is what is explained.
-
-        An image of several classes has a row for each of them; one of none has a row for what is predicted.
-        """
-        label = batch.get("label")
-        if self.runs.explain == "prediction" or label is None or label.ndim == 1 or not label.shape[1]:
-            return batch
-        rows, classes = repeat_per_class({**batch, "label": self._with_predictions(batch["image"], label)})
-        return {**rows, "label": classes}
-
-    def _with_predictions(self, images: Tensor, label: Tensor) -> Tensor:
-        """Multi-hot labels in which images without one have what is predicted of them."""
-        bare = (label == 0).all(dim=1).nonzero().squeeze(1)
-        if not len(bare):
-            return label
-        logits = [
-            self.explainer.backbone(part).logits for part in torch.split(images[bare], self.runs.internal_batch_size)
-        ]
-        filled = label.clone()
-        filled[bare, torch.cat(logits)[:, : label.shape[1]].argmax(dim=1)] = 1
-        return filled
-
-    def target_of(self, rows: Batch) -> Tensor | None:
-        """(R,) classes to explain, of what `rows_of` gives; None for the predictions."""
-        label = rows.get("label")
-        return label if self.runs.explain == "label" and label is not None and label.ndim == 1 else None
-
     @override
     def explanation_of(self, batch: Batch) -> Explanation:
         """The masks of what `rows_of` gives; counts how their optimisation went."""
@@ -181,12 +155,6 @@ class InversionModule(ExplainerModule):
     def _show(self, loss: Tensor) -> None:
         if self._trainer is not None and len(loss):
             show_beside_bar(self._trainer, f"loss {float(loss.mean()):.3g}")
-
-    @override
-    def test_step(self, batch: Batch) -> Explanation:  # type: ignore[override]
-        """Measures all that `rows_of` gives; returns, for reports, the explanation of each image's first class."""
-        rows = self.rows_of(batch)
-        return first_of_each_image(super().test_step(rows), rows["key"])
 
     @override
     def on_test_epoch_end(self) -> None:
@@ -250,16 +218,3 @@ class InversionModule(ExplainerModule):
             if was_updated(metric):
                 self.log(f"val/{name}", computed(metric), prog_bar=True)
                 metric.reset()
-
-
-def first_of_each_image(explanation: Explanation, keys: Sequence[str]) -> Explanation:
-    """Of an explanation with several rows an image, one after the other, the first of each.
-
-    Args:
-        explanation: of R rows.
-        keys: R names of the rows' images.
-    """
-    first = [row for row, key in enumerate(keys) if row == 0 or key != keys[row - 1]]
-    if len(first) == len(keys):
-        return explanation
-    return Explanation.cat([explanation[row : row + 1] for row in first])

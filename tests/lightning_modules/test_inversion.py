@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from callbacks.checkpoint import RunCheckpoint
 from lightning_modules import InversionModule
-from lightning_modules.inversion import first_of_each_image
+from lightning_modules.explained import first_of_each_image
 from lightning_modules.step_progress import show_beside_bar
 from tests.helpers.flat_options import make_flat
 from tests.helpers.ranks import RankPool

@@ -59,9 +59,19 @@ def repeat_per_class(batch: Batch) -> tuple[Batch, Tensor]:
         The batch with one sample for each of the P (image, class) pairs, in the order of the images, and the (P,) classes.
     """
     image_indices, classes = batch["label"].nonzero().unbind(dim=1)
+    return repeat_rows(batch, image_indices), classes
+
+
+def repeat_rows(batch: Batch, rows: Tensor) -> Batch:
+    """A batch of some of a batch's samples, each as often and in the order as ``rows`` has it.
+
+    Args:
+        batch: B samples.
+        rows: (R,) int64 places of samples in the batch.
+    """
     entries: Any = batch.items()
     repeated: Any = {
-        name: entry[image_indices] if isinstance(entry, Tensor) else [entry[image] for image in image_indices.tolist()]
+        name: entry[rows.to(entry.device)] if isinstance(entry, Tensor) else [entry[row] for row in rows.tolist()]
         for name, entry in entries
     }
-    return repeated, classes
+    return repeated

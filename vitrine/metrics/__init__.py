@@ -1,9 +1,10 @@
 """Metrics of explanations; the annotations of a data set determine which of them a test computes."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from vitrine.metrics.alive_features import AliveFeatures
-from vitrine.metrics.base import ExplanationMetric, PerFeatureMetric
+from vitrine.metrics.base import Curve, ExplanationMetric, PerFeatureMetric
 from vitrine.metrics.box_occlusion import BoxOcclusion
 from vitrine.metrics.energy import EnergyInBoxes, EnergyInMask
 from vitrine.metrics.faithfulness import ClassificationFaithfulness, ClassReconstruction, RegressionFaithfulness
@@ -13,6 +14,7 @@ from vitrine.metrics.locality import Locality, ObjectLocality
 from vitrine.metrics.localization import LocalizationError
 from vitrine.metrics.masked_accuracy import MaskedAccuracy
 from vitrine.metrics.mean_class_accuracy import MeanClassAccuracy
+from vitrine.metrics.options import MetricOptions
 from vitrine.metrics.orthogonality import Orthogonality
 from vitrine.metrics.pointing import PointingGame
 from vitrine.metrics.saliency_detection import SaliencyDetection
@@ -30,6 +32,7 @@ __all__ = [
     "BoxOcclusion",
     "ClassReconstruction",
     "ClassificationFaithfulness",
+    "Curve",
     "EnergyInBoxes",
     "EnergyInMask",
     "ExplanationMetric",
@@ -39,6 +42,7 @@ __all__ = [
     "LocalizationError",
     "MaskedAccuracy",
     "MeanClassAccuracy",
+    "MetricOptions",
     "ObjectLocality",
     "Orthogonality",
     "PointingGame",
@@ -48,16 +52,24 @@ __all__ = [
 ]
 
 
-def metrics_for(annotations: Iterable[str], *, same_heatmaps: bool = True) -> list[ExplanationMetric]:
+def metrics_for(
+    annotations: Iterable[str], *, same_heatmaps: bool = True, options: MetricOptions = MetricOptions()
+) -> list[ExplanationMetric]:
     """New metrics for a data set with these annotations.
 
     Args:
         annotations: of the data set, from ``mask``, ``boxes``, ``parts``, ``objects``.
         same_heatmaps: whether heatmap k means the same on all images of a class, as `PerFeatureMetric` requires.
+        options: what is set of them.
 
     Example:
         >>> [type(metric).__name__ for metric in metrics_for(["boxes"])]
         ['EnergyInBoxes', 'LocalizationError', 'PointingGame']
     """
     metrics = [metric for name in sorted(annotations) for metric in METRICS_BY_ANNOTATION[name]]
-    return [metric() for metric in metrics if same_heatmaps or not issubclass(metric, PerFeatureMetric)]
+    arguments: Mapping[type[ExplanationMetric], Mapping[str, Any]] = {
+        LocalizationError: {"alpha": options.localization_alpha},
+        PointingGame: {"tolerance": options.pointing_tolerance},
+    }
+    kept = [metric for metric in metrics if same_heatmaps or not issubclass(metric, PerFeatureMetric)]
+    return [metric(**arguments.get(metric, {})) for metric in kept]

@@ -1,7 +1,8 @@
 """Base classes of explanation metrics, and the helpers that several of them use."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,6 +16,23 @@ from vitrine.core.explanation import Explanation
 from vitrine.metrics.functional.checks import checked_boxes, checked_masks, checked_tensor
 
 
+@dataclass(frozen=True)
+class Curve:
+    """A curve that a metric has beside its figures, such as the IoU over the threshold.
+
+    Args:
+        x: where it was measured, in rising order.
+        y: what was measured there.
+        x_label: what ``x`` counts, as an axis has it.
+        y_label: what ``y`` measures.
+    """
+
+    x: Sequence[float]
+    y: Sequence[float]
+    x_label: str
+    y_label: str
+
+
 class ExplanationMetric(Metric, ABC):
     """A torchmetrics metric of explanations and the annotations of their images.
 
@@ -22,6 +40,9 @@ class ExplanationMetric(Metric, ABC):
     alone, such as ``pointing_game``; other results and counts have names below it, such as ``saliency/precision``. Of the
     counts of what could not be measured, ``skipped`` counts images without the annotation, which are left out, and
     ``degenerate`` heatmaps that are constant or hold NaN or infinity. A test logs ``test/NAME``.
+
+    ``update`` may leave in ``row_values`` what it measured of each row of its batch, so that explainers can be compared image
+    by image; ``curves`` gives what belongs to the figures and is more than a number.
 
     Example:
         >>> class MeanScore(ExplanationMetric):
@@ -43,6 +64,14 @@ class ExplanationMetric(Metric, ABC):
     """
 
     full_state_update = False
+    row_values: Mapping[str, Tensor]
+    """By the name of a figure, (R,) float64 values of the rows of the last batch: NaN of a row that was not measured, and of a
+    degenerate map what it counts as in the figure. Their mean over all rows is the figure, or for a figure that is a mean over
+    classes, the mean over classes of their means. Empty of a metric that has no value of single rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.row_values = {}
 
     @abstractmethod
     def update(self, explanation: Explanation, batch: Batch) -> None:
@@ -51,6 +80,13 @@ class ExplanationMetric(Metric, ABC):
     @abstractmethod
     def compute(self) -> dict[str, Tensor]:
         """Named scalars over all batches of all ranks."""
+
+    def curves(self) -> Mapping[str, Curve]:
+        """Named curves over all batches of all ranks, from states as `compute` sees them; none by default.
+
+        Called beside `compute`, on all ranks together, under `sync_context`.
+        """
+        return {}
 
     def add_sum(self, name: str) -> None:
         """Adds a scalar float64 state that starts at 0 and is summed over ranks."""

@@ -1,0 +1,191 @@
+"""ComparisonModule: several explainers of one network, tested in one pass over the data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from typing_extensions import override
+
+from lightning_modules.attribution import refuse_fit
+from lightning_modules.base import ExplainerModule, faithfulness_metrics, metrics_of
+from lightning_modules.explained import explained_rows, first_of_each_image, joined_of_each_image
+from lightning_modules.heads import check_drawable, options_located
+from lightning_modules.measured import log_figures, measured
+from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.backbones.networks import BackboneOptions
+from vitrine.core.batch import Batch
+from vitrine.core.explanation import Explanation
+from vitrine.core.options import NonNegative, OptionError, Options
+from vitrine.data.contracts import ExplanationData
+from vitrine.explainers import Explainer, load
+from vitrine.explainers.attribution import AttributionExplainer, AttributionOptions
+from vitrine.explainers.attribution.explainer import Reduction
+
+AT_ONCE = 16
+"""Images that a method explains at once; a bound on memory that changes no result."""
+
+
+@dataclass(frozen=True)
+class ComparedExplainer(Options):
+    """One explainer of a comparison: an attribution method with its options, or an exported explainer.
+
+    Args:
+        method: of `AttributionOptions`; null where ``folder`` is given.
+        arguments: of `AttributionOptions`.
+        reduction: of `AttributionOptions`.
+        sigma: of `AttributionOptions`.
+        folder: that an explainer of the same network was exported to, such as ``runs/quickstart/explainer``.
+    """
+
+    method: str | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    reduction: Reduction = "method"
+    sigma: NonNegative = 0.0
+    folder: str | Path | None = None
+
+    def made(self, network: FrozenBackbone) -> Explainer:
+        """The explainer on the network that all explainers of a comparison share.
+
+        Raises:
+            OptionError: for neither or both of a method and a folder, and options that the method refuses.
+            FileNotFoundError: where the folder holds no explainer.
+            ValueError: where it was trained on another network.
+        """
+        if (self.method is None) == (self.folder is None):
+            raise OptionError("method", self.method, "a method of vitrine.attribution, or the folder of an explainer")
+        if self.method is None:
+            return load(self.folder or "", backbone=network)
+        return AttributionExplainer(
+            network, AttributionOptions(self.method, self.arguments, self.reduction, self.sigma)
+        )
+
+
+class ComparisonModule(ExplainerModule):
+    """Tests and applies several explainers of one network in one pass over the data; there is nothing to fit.
+
+    All measure the same images, whose logits are computed once. A test logs ``test/NAME/FIGURE`` of each, writes what a test of
+    one explainer writes into the run's ``explainers/NAME``, and a table of all of them (``compare.csv``, ``.md``, ``.html``).
+
+    Args:
+        backbone: the classifier to be explained.
+        explainers: by name, which becomes a folder's, attribution methods and exported explainers.
+        kwargs: those of `ExplainerModule`: class_map, explain, top_k, metrics; nothing here is optimised.
+
+    Raises:
+        ValueError: without an explainer, and for names that are no folder's.
+    """
+
+    def __init__(self, backbone: BackboneOptions, explainers: dict[str, ComparedExplainer], **kwargs: Any) -> None:
+        network = FrozenBackbone.from_options(backbone)
+        if not explainers:
+            raise OptionError("explainers", "{}", "at least one explainer by its name")
+        made: dict[str, Explainer] = {}
+        for name, entry in explainers.items():
+            if not name or name.startswith(".") or set(name) & set("/\\:\0"):
+                raise OptionError("explainers", name, "names that a folder may have, without / \\ : and a leading dot")
+            with options_located(f"model.init_args.explainers.{name}"):
+                made[name] = entry.made(network)
+        super().__init__(next(iter(made.values())), **kwargs)
+        self.explainers = made
+        self._registered = nn.ModuleList(made.values())
+        self.needs_checkpoint = False
+        self.faithfulness = [faithfulness_metrics(f"test/{name}") for name in made]
+        self._of_explainers = nn.ModuleList(self.faithfulness)
+        self.explainer_metrics = nn.ModuleList()
+
+    @override
+    def setup(self, stage: str) -> None:
+        """Also refuses a fit of nothing.
+
+        Raises:
+            ValueError: for ``fit``.
+        """
+        if stage == "fit":
+            refuse_fit("A comparison of explainers")
+        super().setup(stage)
+
+    @property
+    @override
+    def needs_labels(self) -> bool:
+        return False
+
+    @override
+    def _check_drawable(self) -> None:
+        for name, explainer in self.explainers.items():
+            check_drawable(explainer, f"model.init_args.explainers.{name}")
+
+    @override
+    def _take_over_data(self, data: ExplanationData, stage: str) -> None:
+        for explainer in self.explainers.values():
+            self._prepare(explainer, data, stage)
+        if stage != "predict":
+            of_each = [
+                nn.ModuleList(metrics_of(explainer, data.annotations, self.metric_options))
+                for explainer in self.explainers.values()
+            ]
+            self.explainer_metrics = nn.ModuleList(of_each)
+
+    @override
+    def test_step(self, batch: Batch) -> dict[str, Explanation]:  # type: ignore[override]
+        """Explains a batch by each explainer and measures all rows; returns the explanations of the images' first classes."""
+        rows_of = self._rows_of_explainers(batch)
+        firsts: dict[str, Explanation] = {}
+        pairs = zip(self.explainers.items(), self.explainer_metrics, self.faithfulness, strict=True)
+        for (name, explainer), metrics, faithfulness in pairs:
+            rows = rows_of[name]
+            explanation = self._explained(explainer, rows)
+            first = firsts[name] = first_of_each_image(explanation, rows["key"])
+            if first.logit_estimate is not None and first.explained_classes is not None:
+                faithfulness.update(first.logit_estimate, first.logits, first.explained_classes)
+            self.measured[name] = measured(metrics, explanation, rows)  # type: ignore[arg-type]
+        return firsts
+
+    @override
+    def predict_step(self, batch: Batch) -> dict[str, Explanation]:
+        """By explainer, the explanation of each image of a batch."""
+        rows_of = self._rows_of_explainers(batch)
+        return {
+            name: joined_of_each_image(
+                self._explained(explainer, rows_of[name]), rows_of[name]["key"], explainer.classes
+            )
+            for name, explainer in self.explainers.items()
+        }
+
+    def validation_step(self, batch: Batch) -> None:
+        """Explains a batch by each explainer, so that what does not work shows before a test."""
+        rows_of = self._rows_of_explainers(batch)
+        for name, explainer in self.explainers.items():
+            self._explained(explainer, rows_of[name])
+
+    @override
+    def on_test_epoch_end(self) -> None:
+        log_figures(self, self.faithfulness, prefix="")
+        self.curves = {
+            name: log_figures(self, metrics, prefix=f"test/{name}/")  # type: ignore[arg-type]
+            for name, metrics in zip(self.explainers, self.explainer_metrics, strict=True)
+        }
+
+    def _rows_of_explainers(self, batch: Batch) -> dict[str, Batch]:
+        """By explainer, the images to explain with the logits of one pass: heads of some classes alone are left with these."""
+        logits = self.logits_of(batch["image"])
+        known: Batch = {**batch, "logits": logits}
+        return {
+            name: explained_rows(known, self.explain, self.top_k, lambda _: logits, list(explainer.explained_classes))
+            for name, explainer in self.explainers.items()
+        }
+
+    def _explained(self, explainer: Explainer, rows: Batch) -> Explanation:
+        target = self.target_of(rows)
+        if not isinstance(explainer, AttributionExplainer):
+            return explainer.explain(rows["image"], target)
+        parts = [slice(start, start + AT_ONCE) for start in range(0, len(rows["image"]), AT_ONCE)]
+        return Explanation.cat(
+            [
+                explainer.explanation_of_logits(
+                    rows["image"][part], rows["logits"][part], None if target is None else target[part]
+                )
+                for part in parts
+            ]
+        )

@@ -1,0 +1,22 @@
+"""MetricOptions: what a configuration sets of the metrics that follow from a data set's annotation."""
+
+from dataclasses import dataclass
+
+from vitrine.core.options import NonNegative, Options
+
+
+@dataclass(frozen=True)
+class MetricOptions(Options):
+    """What a configuration sets of the metrics that a test computes by itself.
+
+    Args:
+        pointing_tolerance: distance to an object up to which a heatmap's maximum is a hit, see `PointingGame`.
+        localization_alpha: α of `LocalizationError`.
+
+    Example:
+        >>> MetricOptions(localization_alpha=1.5).pointing_tolerance
+        15.0
+    """
+
+    pointing_tolerance: NonNegative = 15.0
+    localization_alpha: NonNegative | None = None
