@@ -29,6 +29,7 @@ import callbacks  # classes can be named without their module once it is importe
 import datamodules
 import lightning_modules
 from callbacks.checkpoint import RunCheckpoint
+from callbacks.image_figures import ImageFigures
 from callbacks.launch import check_strategy, sentence_of_spawned, slurm_plugins
 from callbacks.metrics_table import MetricsTable
 from callbacks.preflight import Preflight
@@ -243,7 +244,9 @@ def main(args: ArgsType = None) -> TrainCLI:
             subclass_mode_data=True,
             auto_configure_optimizers=False,
             save_config_callback=RunConfig,
-            trainer_defaults={"callbacks": [Preflight(), MetricsFile(), MetricsTable(), SkippedSamples()]},
+            trainer_defaults={
+                "callbacks": [Preflight(), MetricsFile(), MetricsTable(), SkippedSamples(), ImageFigures()]
+            },
             seed_everything_default=0,
             parser_class=OneSentenceParser,
             parser_kwargs={"parser_mode": "omegaconf+", **exact, **commands},

@@ -1,5 +1,6 @@
 """Candidates: the first few entries of each group over a stream of batches, and over all ranks."""
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -74,3 +75,8 @@ class Candidates(Generic[G, E]):
                 for place, entry in entries:
                     first[group].add(place, entry)
         return {group: list(few) for group, few in first.items()}
+
+
+def place_of(key: str) -> str:
+    """A place by which entries are chosen and ordered: a hash of the key, which favours no class and no rank."""
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()

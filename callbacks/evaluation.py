@@ -1,16 +1,17 @@
 """EvaluationCallback: the base of callbacks that look at every batch of a test or a prediction."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Generic, Literal, TypeVar
+from typing import ClassVar, Generic, Literal, Self, TypeVar
 
 import pytorch_lightning as pl
 from rich.console import Console
 from torch import Tensor
 from typing_extensions import override
 
-from callbacks.run_access import Run, is_trial
+from callbacks.run_access import Run, explainers_of, is_trial
 from vitrine.core.batch import Batch
 from vitrine.core.distributed import gather_on_zero
 from vitrine.core.folder_manifest import FolderKind
@@ -25,6 +26,8 @@ class EvaluationCallback(pl.Callback, ABC, Generic[S]):
     A subclass fills in what it needs of `check`, `begin`, `take`, `figures`, `share` and `write`. All but `write` run on
     every rank, so that they may compute and gather together; `write` runs on rank zero alone, and in no ``fast_dev_run``.
     The base tells where the result is when the run is over.
+
+    Of a module with several explainers, each is looked at by a copy of the callback of its own.
     """
 
     stage: ClassVar[Literal["test", "predict"]] = "test"
@@ -38,6 +41,7 @@ class EvaluationCallback(pl.Callback, ABC, Generic[S]):
         super().__init__()
         self.result: Path | None = None
         """What this run has written; None before it is there, and on other ranks."""
+        self._copies: dict[str, Self] = {}
 
     def check(self, run: Run) -> None:
         """Refuses what cannot work, before anything runs.
@@ -65,23 +69,47 @@ class EvaluationCallback(pl.Callback, ABC, Generic[S]):
         """Writes the result on rank zero, in place of an earlier one, and returns where it is; None without one."""
         return None
 
+    @property
+    def copies(self) -> Sequence[Self]:
+        """The copies that look at one of several explainers each; none where there is one alone."""
+        return list(self._copies.values())
+
+    def of(self, name: str) -> Self:
+        """The copy that looks at one of several explainers; the callback itself where there is one alone."""
+        return self._copies.get(name, self)
+
     # Lightning's hooks
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.result = None
-        run = Run(trainer, pl_module, self)
-        self.check(run)
-        if stage == self.stage and self.replaces is not None:
-            run.check_replaceable(*self.replaces)
+        names = explainers_of(pl_module)
+        self._copies = {} if not names else {name: self._copy() for name in names}
+        for one, run in self._looks(trainer, pl_module):
+            one.result = None
+            one.check(run)
+            if stage == self.stage and self.replaces is not None:
+                run.check_replaceable(*self.replaces)
+
+    def _copy(self) -> Self:
+        copies, self._copies = self._copies, {}
+        made = copy.deepcopy(self)
+        self._copies = copies
+        return made
+
+    def _looks(self, trainer: pl.Trainer, module: pl.LightningModule) -> list[tuple[Self, Run]]:
+        """Who looks at what: the callback at the module's explainer, or a copy at each of several."""
+        if not self._copies:
+            return [(self, Run(trainer, module, self))]
+        return [(one, Run(trainer, module, one, name)) for name, one in self._copies.items()]
 
     @override
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._begin(Run(trainer, pl_module, self), "test")
+        self._begin(trainer, pl_module, "test")
 
     @override
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._begin(Run(trainer, pl_module, self), "predict")
+        self._begin(trainer, pl_module, "predict")
 
     @override
     def on_test_batch_end(
@@ -93,8 +121,7 @@ class EvaluationCallback(pl.Callback, ABC, Generic[S]):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if self.stage == "test":
-            self.take(Run(trainer, pl_module, self), batch, outputs)
+        self._take(trainer, pl_module, outputs, batch, "test")
 
     @override
     def on_predict_batch_end(
@@ -106,35 +133,44 @@ class EvaluationCallback(pl.Callback, ABC, Generic[S]):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if self.stage == "predict":
-            self.take(Run(trainer, pl_module, self), batch, outputs)
+        self._take(trainer, pl_module, outputs, batch, "predict")
 
     @override
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.stage == "test":
-            figures = self.figures(Run(trainer, pl_module, self))
+        if self.stage != "test":
+            return
+        for one, run in self._looks(trainer, pl_module):
+            figures = one.figures(run)
             # Computed on all ranks together, so every rank logs the same figures.
-            pl_module.log_dict({f"test/{name}": value for name, value in figures.items()}, rank_zero_only=True)
+            pl_module.log_dict({f"{run.prefix}{name}": value for name, value in figures.items()}, rank_zero_only=True)
 
     @override
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._finish(Run(trainer, pl_module, self), "test")
+        self._finish(trainer, pl_module, "test")
 
     @override
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._finish(Run(trainer, pl_module, self), "predict")
+        self._finish(trainer, pl_module, "predict")
 
     @override
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if stage == self.stage and self.result is not None:
-            Console(soft_wrap=True, highlight=False, markup=False).print(f"{self.title}: {self.result}")
+        for one, run in self._looks(trainer, pl_module) if stage == self.stage else []:
+            if one.result is not None:
+                title = " ".join(filter(None, (self.title, run.name)))
+                Console(soft_wrap=True, highlight=False, markup=False).print(f"{title}: {one.result}")
 
-    def _begin(self, run: Run, stage: str) -> None:
-        if stage == self.stage:
-            self.begin(run)
+    def _begin(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        for one, run in self._looks(trainer, module) if stage == self.stage else []:
+            one.begin(run)
 
-    def _finish(self, run: Run, stage: str) -> None:
-        if stage == self.stage:
-            shares = gather_on_zero(self.share(run))
-            if run.trainer.is_global_zero and not is_trial(run.trainer):
-                self.result = self.write(run, [share for share in shares if share is not None])
+    def _take(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: object, batch: Batch, stage: str
+    ) -> None:
+        for one, run in self._looks(trainer, module) if stage == self.stage else []:
+            one.take(run, batch, outputs[run.name] if run.name and isinstance(outputs, dict) else outputs)
+
+    def _finish(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        for one, run in self._looks(trainer, module) if stage == self.stage else []:
+            shares = gather_on_zero(one.share(run))
+            if trainer.is_global_zero and not is_trial(trainer):
+                one.result = one.write(run, [share for share in shares if share is not None])

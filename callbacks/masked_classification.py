@@ -1,6 +1,5 @@
 """MaskedClassification: whether a network still classifies images of which only what its heatmaps show is left."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from typing_extensions import override
 
-from callbacks.candidates import Candidates, Shares
+from callbacks.candidates import Candidates, Shares, place_of
 from callbacks.evaluation import EvaluationCallback
 from callbacks.run_access import Run
 from vitrine.core.atomic_io import atomic_file
@@ -161,11 +160,6 @@ class MaskedClassification(EvaluationCallback[Shares[str, Example]]):
             filled = masked(kept[:, index], fill=self.fill, method=self.method, radius=self.radius)
             columns.append(([f"{share}: {name}" for name in predicted_names(run, filled)], filled))
         return columns
-
-
-def place_of(key: str) -> str:
-    """By which examples are chosen and ordered: a hash of the key, which favours no class and no rank."""
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def predicted_names(run: Run, images: Tensor) -> list[str]:

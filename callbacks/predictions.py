@@ -150,6 +150,8 @@ class PredictionWriter(EvaluationCallback[Sequence[Row]]):
         self._remove_staging(trainer)
 
     def _remove_staging(self, trainer: Trainer) -> None:
+        for copy in self.copies:
+            copy._remove_staging(trainer)  # noqa: SLF001 - its own class
         if self._staging is not None and trainer.is_global_zero:
             shutil.rmtree(self._staging, ignore_errors=True)
         self._staging = None

@@ -82,8 +82,7 @@ class ReportGallery(EvaluationCallback[Shares[int, GalleryEntry]]):
 
     @override
     def share(self, run: Run) -> Shares[int, GalleryEntry]:
-        # Asked for on all ranks: what Lightning has not computed by now is a collective.
-        self._metrics = {name: float(value) for name, value in run.trainer.callback_metrics.items()}
+        self._metrics = run.logged()
         share = self._entries.share()
         self._entries.clear()
         return share

@@ -1,6 +1,6 @@
 """Run access: what a callback asks of the trainer, its datamodule and its module."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar, cast
@@ -27,6 +27,16 @@ D = TypeVar("D", bound=ExplanationData)
 T = TypeVar("T")
 
 
+EXPLAINERS = "explainers"
+"""Folder of the run's folder that has one for each explainer, where a module has several."""
+
+
+def explainers_of(module: pl.LightningModule) -> Mapping[str, object]:
+    """The explainers of a module that has several, by name; none of other modules."""
+    explainers = getattr(module, "explainers", None)
+    return explainers if isinstance(explainers, Mapping) else {}
+
+
 def is_trial(trainer: pl.Trainer) -> bool:
     """Whether this is a ``fast_dev_run``, which writes over nothing."""
     return bool(vars(trainer).get("fast_dev_run"))
@@ -48,11 +58,13 @@ class Run:
         trainer: that runs.
         module: what it runs.
         callback: that asks; messages name its class.
+        name: of the explainer that is looked at, of a module with several; empty for the module's one.
     """
 
     trainer: pl.Trainer
     module: pl.LightningModule
     callback: pl.Callback
+    name: str = ""
 
     @property
     def asker(self) -> str:
@@ -61,8 +73,29 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        """The run's folder."""
-        return Path(self.trainer.default_root_dir)
+        """The run's folder, or what it has of one of several explainers."""
+        folder = Path(self.trainer.default_root_dir)
+        return folder / EXPLAINERS / self.name if self.name else folder
+
+    @property
+    def prefix(self) -> str:
+        """What the names of a test's figures begin with."""
+        return f"test/{self.name}/" if self.name else "test/"
+
+    def logged(self) -> dict[str, float]:
+        """The figures of this run so far, of one of several explainers by the names that it would have alone.
+
+        To be asked for on all ranks together.
+        """
+        # A collective, where Lightning has not computed a figure by now.
+        values = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+        if not self.name:
+            return values
+        return {
+            f"test/{name.removeprefix(self.prefix)}": value
+            for name, value in values.items()
+            if name.startswith(self.prefix)
+        }
 
     def check_replaceable(self, name: str, kind: FolderKind) -> None:
         """Refuses, on all ranks, to replace a folder below the run's folder in which something would be lost.
@@ -113,6 +146,8 @@ class Run:
     @property
     def explainer(self) -> object:
         """The module's explainer, None where it has none."""
+        if self.name:
+            return explainers_of(self.module)[self.name]
         return cast("ExplainingModule", self.module).explainer if satisfies(self.module, ExplainingModule) else None
 
     def backbone_explainer(self) -> OnBackbone:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -45,12 +46,21 @@ class MetricsFile(Callback):
         values = {metric: float(value) for metric, value in trainer.callback_metrics.items()}
         if not trainer.is_global_zero or is_trial(trainer):
             return
-        limit = trainer.limit_test_batches
-        is_whole = isinstance(limit, float) and limit == 1  # a whole number counts batches
-        name = METRICS_NAME if is_whole else LIMITED_METRICS_NAME
-        finite = {metric: value if math.isfinite(value) else None for metric, value in sorted(values.items())}
-        with atomic_file(Path(trainer.default_root_dir, name)) as partial:
-            partial.write_text(json.dumps(finite, indent=2) + "\n", encoding="utf-8")
+        name = METRICS_NAME if tests_all(trainer) else LIMITED_METRICS_NAME
+        write_figures(Path(trainer.default_root_dir, name), values)
+
+
+def tests_all(trainer: Trainer) -> bool:
+    """Whether a test sees the whole set, and not a part of it by ``limit_test_batches``."""
+    limit = trainer.limit_test_batches
+    return isinstance(limit, float) and limit == 1  # a whole number counts batches
+
+
+def write_figures(path: Path, values: Mapping[str, float]) -> None:
+    """Writes one flat JSON object of names and numbers, null for NaN and infinity."""
+    finite = {metric: value if math.isfinite(value) else None for metric, value in sorted(values.items())}
+    with atomic_file(path) as partial:
+        partial.write_text(json.dumps(finite, indent=2) + "\n", encoding="utf-8")
 
 
 class RunConfig(SaveConfigCallback):

@@ -388,9 +388,7 @@ class ExplainerModule(ResumableModule):
 
     def log_faithfulness(self, metrics: MetricCollection) -> None:
         """Logs F_reg and F_cls at an epoch's end, on all ranks, also those that had no batch to log them in."""
-        if was_updated(metrics):
-            self.log_dict(computed(metrics), rank_zero_only=True)
-        metrics.reset()
+        log_figures(self, [metrics], prefix="")
 
     def predict_step(self, batch: Batch) -> Any:
         """The explanation of each image of a batch, with the heatmaps of all its classes that are explained."""

@@ -49,6 +49,7 @@ class IoUCurve(ExplanationMetric):
         maps = explanation.aggregate()[:, 0].detach()
         curves = iou_at_thresholds(maps, masks_of(batch, maps))
         annotated = ~curves.isnan().any(dim=1)
+        self.row_values = {"iou": area_under_iou(curves)}
         self.overlaps += curves[annotated].sum(dim=0)
         self.measured += annotated.sum()
         self.degenerate += (degenerate(maps) & annotated).sum()

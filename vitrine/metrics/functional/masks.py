@@ -97,7 +97,7 @@ def iou_curve_area(maps: Tensor, masks: Tensor) -> Tensor:
 
 
 def area_under_iou(curve: Tensor) -> Tensor:
-    """() area in percent under a (101,) curve at the thresholds 0, 0.01 … 1, by the trapezoidal rule.
+    """(…) areas in percent under (…, 101) curves at the thresholds 0, 0.01 … 1, by the trapezoidal rule.
 
     Raises:
         ValueError: for a curve of another length.
@@ -106,7 +106,7 @@ def area_under_iou(curve: Tensor) -> Tensor:
         >>> area_under_iou(torch.linspace(0, 1, 101, dtype=torch.float64)).round(decimals=6).item()
         50.0
     """
-    if curve.shape != (len(IOU_THRESHOLDS),):
+    if curve.shape[-1:] != (len(IOU_THRESHOLDS),):
         raise ValueError(
             f"curve has the shape {tuple(curve.shape)}; give ({len(IOU_THRESHOLDS)},), one IoU a threshold."
         )
