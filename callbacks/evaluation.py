@@ -163,9 +163,7 @@ class EvaluationCallback(pl.Callback, ABC, Generic[S]):
         for one, run in self._looks(trainer, module) if stage == self.stage else []:
             one.begin(run)
 
-    def _take(
-        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: object, batch: Batch, stage: str
-    ) -> None:
+    def _take(self, trainer: pl.Trainer, module: pl.LightningModule, outputs: object, batch: Batch, stage: str) -> None:
         for one, run in self._looks(trainer, module) if stage == self.stage else []:
             one.take(run, batch, outputs[run.name] if run.name and isinstance(outputs, dict) else outputs)
 

@@ -59,8 +59,8 @@ class Share(NamedTuple):
 class ImageFigures(EvaluationCallback[Share]):
     """Writes beside a test's ``metrics.json`` what ``python -m vitrine.compare`` reads of a run.
 
-    ``per_image.csv`` has a row for each image and explained class, with what each metric measured of it; ``evaluation.json`` what
-    was tested, and the curves; ``examples.safetensors`` the same few images of a data set in every run, with their aggregated
+    ``per_image.csv`` has a row for each image and explained class, with what each metric measured of it; ``evaluation.json``
+    what was tested, and the curves; ``examples.safetensors`` the same few images of a data set in every run, with their aggregated
     heatmaps. Of a module with several explainers, each has them in the run's ``explainers/NAME``, with a ``metrics.json`` of
     its own. A test under ``limit_test_batches`` or ``fast_dev_run`` writes none of them.
 
@@ -176,7 +176,11 @@ def write_rows(path: Path, rows: Mapping[Place, Mapping[str, float]]) -> None:
     """Writes a row for each image and class, by key and class; a figure that was not measured is an empty cell."""
     names = sorted({name for values in rows.values() for name in values})
     cells = [
-        {"key": key, "target": target, **{name: f"{value:.9g}" for name, value in values.items() if not math.isnan(value)}}
+        {
+            "key": key,
+            "target": target,
+            **{name: f"{value:.9g}" for name, value in values.items() if not math.isnan(value)},
+        }
         for (key, target), values in sorted(rows.items())
     ]
     with atomic_file(path) as partial:

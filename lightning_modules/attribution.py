@@ -15,7 +15,7 @@ from vitrine.explainers.attribution import AttributionExplainer, AttributionOpti
 class AttributionModule(ExplainerModule):
     """Explains images by an attribution method while it validates, tests and predicts; there is nothing to fit.
 
-    A test measures and writes what it does for trained explainers, so that both can be compared (``python -m vitrine.compare``).
+    A test measures and writes what it does for trained explainers, so that ``python -m vitrine.compare`` compares them.
 
     Args:
         backbone: the classifier to be explained.
@@ -60,4 +60,6 @@ class AttributionModule(ExplainerModule):
 
 def refuse_fit(what: str) -> None:
     """Raises ValueError, as there is nothing to fit."""
-    raise ValueError(f"{what} needs no training, so that there is nothing to fit; run train.py test or train.py predict.")
+    raise ValueError(
+        f"{what} needs no training, so that there is nothing to fit; run train.py test or train.py predict."
+    )

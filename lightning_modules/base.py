@@ -412,9 +412,7 @@ class ExplainerModule(ResumableModule):
         return {"epochs": self.trainer.current_epoch}
 
 
-def metrics_of(
-    explainer: Explainer, annotations: AbstractSet[str], options: MetricOptions
-) -> list[ExplanationMetric]:
+def metrics_of(explainer: Explainer, annotations: AbstractSet[str], options: MetricOptions) -> list[ExplanationMetric]:
     """New metrics of an explainer's heatmaps, on images that have these annotations."""
     counts = explainer.heatmap_counts().values()
     metrics = metrics_for(annotations, same_heatmaps=bool(counts), options=options)

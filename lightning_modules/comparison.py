@@ -65,8 +65,9 @@ class ComparedExplainer(Options):
 class ComparisonModule(ExplainerModule):
     """Tests and applies several explainers of one network in one pass over the data; there is nothing to fit.
 
-    All measure the same images, whose logits are computed once. A test logs ``test/NAME/FIGURE`` of each, writes what a test of
-    one explainer writes into the run's ``explainers/NAME``, and a table of all of them (``compare.csv``, ``.md``, ``.html``).
+    All measure the same images, whose logits are computed once. A test logs ``test/NAME/FIGURE`` of each, writes what a test
+    of one explainer writes into the run's ``explainers/NAME``, and a table of all of them (``compare.csv``, ``.md``,
+    ``.html``).
 
     Args:
         backbone: the classifier to be explained.
@@ -168,7 +169,7 @@ class ComparisonModule(ExplainerModule):
         }
 
     def _rows_of_explainers(self, batch: Batch) -> dict[str, Batch]:
-        """By explainer, the images to explain with the logits of one pass: heads of some classes alone are left with these."""
+        """By explainer, the images to explain with the logits of one pass; with heads of some classes, these alone."""
         logits = self.logits_of(batch["image"])
         known: Batch = {**batch, "logits": logits}
         return {

@@ -53,7 +53,10 @@ __all__ = [
 
 
 def metrics_for(
-    annotations: Iterable[str], *, same_heatmaps: bool = True, options: MetricOptions = MetricOptions()
+    annotations: Iterable[str],
+    *,
+    same_heatmaps: bool = True,
+    options: MetricOptions = MetricOptions(),  # noqa: B008 - frozen
 ) -> list[ExplanationMetric]:
     """New metrics for a data set with these annotations.
 

@@ -65,9 +65,9 @@ class ExplanationMetric(Metric, ABC):
 
     full_state_update = False
     row_values: Mapping[str, Tensor]
-    """By the name of a figure, (R,) float64 values of the rows of the last batch: NaN of a row that was not measured, and of a
-    degenerate map what it counts as in the figure. Their mean over all rows is the figure, or for a figure that is a mean over
-    classes, the mean over classes of their means. Empty of a metric that has no value of single rows."""
+    """By the name of a figure, (R,) float64 values of the rows of the last batch: NaN of a row that was not measured, and of
+    a degenerate map what it counts as in the figure. Their mean over all rows is the figure, or for a figure that is a mean
+    over classes, the mean over classes of their means. Empty of a metric that has no value of single rows."""
 
     def __init__(self) -> None:
         super().__init__()

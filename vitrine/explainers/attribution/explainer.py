@@ -63,7 +63,9 @@ class AttributionOptions(Options):
         known = [name for name in inspect.signature(method_named(self.method)).parameters if name != "model"]
         for name in self.arguments:
             if name not in known:
-                raise OptionError(f"arguments.{name}", self.arguments[name], f"arguments of {self.method}: {', '.join(known)}")
+                raise OptionError(
+                    f"arguments.{name}", self.arguments[name], f"arguments of {self.method}: {', '.join(known)}"
+                )
 
 
 class AttributionExplainer(Explainer):
