@@ -107,8 +107,8 @@ def is_class_mean(name: str) -> bool:
 def grouped_figures(names: Iterable[str]) -> dict[str, list[str]]:
     """The names that tables show, by title of their group, in the order of `FIGURES`.
 
-    After those of `FIGURES` come ``Others``, of metrics that it does not know, and ``Counts``, see `COUNTS`. A name in none of
-    these, such as the further figures of a known metric, is left out; so is a group without a name.
+    After those of `FIGURES` come ``Others``, of metrics that it does not know, and ``Counts``, see `COUNTS`. A name in none
+    of these, such as the further figures of a known metric, is left out; so is a group without a name.
     """
     given = list(dict.fromkeys(names))
     groups = {

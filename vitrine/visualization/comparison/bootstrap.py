@@ -88,7 +88,6 @@ def _means_over_rows(columns: Sequence[Rows], weights: Floats) -> Floats:
     return _divided(weights @ sums.T, weights @ counts.T)
 
 
-
 def _mean_over_groups(rows: Rows, group: NDArray[np.intp], weights: Floats) -> Floats:
     order = np.argsort(group, kind="stable")
     starts = np.flatnonzero(np.diff(group[order], prepend=-1))

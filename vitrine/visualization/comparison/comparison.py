@@ -181,7 +181,11 @@ def _sorted(runs: Sequence[RunRecord], figure: str) -> list[RunRecord]:
 def _notes_on_images(runs: Sequence[RunRecord]) -> list[str]:
     sets = [frozenset(run.per_image.keys) for run in runs]
     measured = [one for one in sets if one]
-    notes = [f"{run.name} has no per-image values, and so no intervals." for run, one in zip(runs, sets, strict=True) if not one]
+    notes = [
+        f"{run.name} has no per-image values, and so no intervals."
+        for run, one in zip(runs, sets, strict=True)
+        if not one
+    ]
     if len(set(measured)) > 1:
         common = len(frozenset.intersection(*measured))
         notes.append(

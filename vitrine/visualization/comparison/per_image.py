@@ -28,7 +28,7 @@ class PerImage:
 
 
 def read_per_image(path: Path) -> PerImage:
-    """Reads a ``per_image.csv``: columns ``key``, ``target`` and one for each figure, with empty cells for what was not measured.
+    """Reads a ``per_image.csv``: columns ``key``, ``target`` and one a figure, with empty cells for what was not measured.
 
     Raises:
         ValueError: for a damaged file, with its line.

@@ -45,11 +45,22 @@ def write_differences_csv(path: Path, comparison: Comparison) -> None:
     write_csv_table(path, columns, [_filled(dict(zip(columns, row, strict=True))) for row in rows])
 
 
-def markdown(comparison: Comparison, title: str) -> str:
-    """A document of one table for each group of figures, with the best marked and what is within chance of it."""
+def markdown(comparison: Comparison, title: str, picture: str | None = None) -> str:
+    """A document of one table for each group of figures, with the best marked and what is within chance of it.
+
+    Args:
+        comparison: of methods.
+        title: heading of the document.
+        picture: path of a picture of the examples, relative to the document.
+    """
     parts = [f"# {_plain(title)}", _legend(comparison), *(f"- {_plain(note)}" for note in comparison.notes())]
     for group, figures in comparison.groups().items():
         parts += [f"## {group}", _markdown_table(comparison, figures)]
+    if picture is not None:
+        parts += [
+            "## Images",
+            f"![The same images under every method: {_plain(', '.join(comparison.methods))}]({picture})",
+        ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -60,6 +71,11 @@ def number(value: float, *, signed: bool = False) -> str:
     return f"{value:{'+' if signed else ''}.4g}".replace("-", "−")
 
 
+def cell_value(value: float) -> str:
+    """All digits; nothing where there is no value."""
+    return "" if math.isnan(value) else repr(value)
+
+
 def interval_text(low: float, high: float) -> str:
     """The interval in brackets, and nothing where there is none."""
     return "" if math.isnan(low) else f"[{number(low)}, {number(high)}]"
@@ -68,7 +84,9 @@ def interval_text(low: float, high: float) -> str:
 def heading(figure: str) -> str:
     """The figure's name, an arrow where it is known what is better, and its unit."""
     known = figure_of(figure)
-    return " ".join(filter(None, [figure, ARROWS[better_of(figure)], f"({known.unit})" if known and known.unit else ""]))
+    return " ".join(
+        filter(None, [figure, ARROWS[better_of(figure)], f"({known.unit})" if known and known.unit else ""])
+    )
 
 
 def _has_intervals(comparison: Comparison, figure: str) -> bool:
@@ -96,8 +114,8 @@ def _filled(row: Mapping[str, Cell]) -> dict[str, Cell]:
 def _legend(comparison: Comparison) -> str:
     options = comparison.options
     return (
-        "↑ higher is better, ↓ lower is better; **bold**: the best; ≈: its difference to the best is within chance. In brackets:"
-        f" {100 * options.confidence:g} % bootstrap intervals ({options.resamples} resamples of the images)."
+        "↑ higher is better, ↓ lower is better; **bold**: the best; ≈: its difference to the best is within chance. In"
+        f" brackets: {100 * options.confidence:g} % bootstrap intervals ({options.resamples} resamples of the images)."
     )
 
 
@@ -119,4 +137,4 @@ def _markdown_cell(comparison: Comparison, method: str, figure: str) -> str:
 def _plain(text: str) -> str:
     """Text in which Markdown finds nothing to format."""
     words = escape(" ".join(text.split()), quote=False)
-    return "".join(f"\\{character}" if character in "\\|*_`[]" else character for character in words)
+    return "".join(f"\\{character}" if character in "\\|*`[]" else character for character in words)

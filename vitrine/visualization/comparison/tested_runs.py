@@ -150,7 +150,9 @@ def _check_same_data(runs: Sequence[RunRecord]) -> None:
             )
     for run, other in combinations([run for run in runs if run.per_image.keys], 2):
         if set(run.per_image.keys).isdisjoint(other.per_image.keys):
-            raise ValueError(f"{run.folder} and {other.folder} have no tested image in common: compare runs on the same images.")
+            raise ValueError(
+                f"{run.folder} and {other.folder} have no tested image in common: compare runs on the same images."
+            )
 
 
 def _told_apart(runs: Sequence[RunRecord]) -> list[RunRecord]:

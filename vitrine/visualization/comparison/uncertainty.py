@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitrine.core.figures import is_class_mean
-from vitrine.visualization.comparison.bootstrap import Floats, Rows, bootstrap_means, percentile_interval, weighted_means
+from vitrine.visualization.comparison.bootstrap import (
+    Floats,
+    Rows,
+    bootstrap_means,
+    percentile_interval,
+    weighted_means,
+)
 from vitrine.visualization.comparison.tested_runs import RunRecord
 
 TOLERANCE = 1e-4
@@ -69,7 +75,12 @@ def uncertainty_of(
         for run in runs
         if figure in run.per_image.values
     }
-    mismatched = [column for run in runs for column, one in measured.items() if column[1] == run.name and not _agrees(one, run.figures.get(column[0], math.nan))]
+    mismatched = [
+        column
+        for run in runs
+        for column, one in measured.items()
+        if column[1] == run.name and not _agrees(one, run.figures.get(column[0], math.nan))
+    ]
     columns = {column: one for column, one in measured.items() if column not in mismatched}
     return _intervals(columns, resamples, seed, confidence, mismatched)
 
