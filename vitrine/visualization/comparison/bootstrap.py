@@ -61,8 +61,8 @@ def percentile_interval(resampled: Floats, confidence: float) -> tuple[float, fl
     """The bounds between which so large a share of resampled values lies; NaN where there are none.
 
     Example:
-        >>> percentile_interval(np.arange(101.0), 0.9)
-        (5.0, 95.0)
+        >>> percentile_interval(np.arange(101.0), 0.5)
+        (25.0, 75.0)
     """
     values = resampled[~np.isnan(resampled)]
     if not len(values):

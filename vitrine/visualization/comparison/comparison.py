@@ -62,11 +62,11 @@ class Comparison:
         return self.uncertainty.intervals.get((figure, method), (math.nan, math.nan))
 
     def best(self, figure: str) -> list[str]:
-        """The methods of the best value: one, several that are equal, or none where it is not known what is better."""
+        """The methods of the best value: none where it is not known what is better, or where several are all equal."""
         values = {method: self.value(method, figure) for method in self.methods}
         known = [value for value in values.values() if not math.isnan(value)]
         better = better_of(figure)
-        if not known or not better:
+        if not known or not better or (len(known) > 1 and min(known) == max(known)):
             return []
         best = max(known) if better == "higher" else min(known)
         return [method for method, value in values.items() if value == best]

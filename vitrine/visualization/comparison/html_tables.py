@@ -55,7 +55,8 @@ def _folded(summary: str, body: str) -> str:
 
 
 def _heads(methods: Iterable[str]) -> str:
-    return f"<tr><td></td>{''.join(f'<th scope="col">{escape(method)}</th>' for method in methods)}</tr>"
+    heads = "".join(f'<th scope="col">{escape(method)}</th>' for method in methods)
+    return f"<tr><td></td>{heads}</tr>"
 
 
 def _text(text: str) -> str:

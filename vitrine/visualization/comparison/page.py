@@ -49,9 +49,9 @@ def _lead(comparison: Comparison) -> str:
     images = max((len(set(run.per_image.keys)) for run in comparison.runs), default=0)
     measured = f"Measured on {images} images. " if images else ""
     return (
-        f"{measured}↑ higher is better, ↓ lower is better. The best value is green; ≈ marks one whose difference to the best is"
-        f" within chance: the interval of that difference holds 0. Intervals: {100 * options.confidence:g} %, percentiles of"
-        f" {options.resamples} bootstrap resamples of the images."
+        f"{measured}↑ higher is better, ↓ lower is better. The best value is green; ≈ marks one whose difference to the best"
+        f" is within chance: the interval of that difference holds 0. Intervals: {100 * options.confidence:g} %, percentiles"
+        f" of {options.resamples} bootstrap resamples of the images."
     )
 
 

@@ -10,7 +10,7 @@ STYLE = """
 .values th, .values td { padding: 6px 12px 6px 0; white-space: nowrap; }
 .values td, .values thead th { text-align: right; }
 .values th:first-child, .values td.text { text-align: left; }
-.values thead th { border-top: 0; vertical-align: bottom; }
+.values thead th, .values thead td { border-top: 0; vertical-align: bottom; }
 .values tbody th { position: sticky; left: 0; background: var(--sheet); color: var(--ink); padding-right: 24px; }
 .values .group th { padding-bottom: 0; font-size: .8rem; text-align: left; }
 .values small { display: block; color: var(--soft); }
@@ -25,6 +25,7 @@ td.apart { color: var(--ink); font-weight: 600; }
 td.chance { color: var(--soft); }
 .curves { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 430px), 1fr)); gap: 18px; }
 .curve { padding: 12px 16px; background: var(--sheet); border: 1px solid var(--line); border-radius: 12px; }
+.curve figcaption b { font-size: .95rem; font-weight: 600; }
 .curve svg { display: block; width: 100%; height: auto; font-size: 12px; }
 .curve text { fill: var(--soft); }
 .curve path { fill: none; stroke-width: 2; stroke-linecap: round; stroke-linejoin: round; }

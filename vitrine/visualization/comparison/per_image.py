@@ -34,10 +34,10 @@ def read_per_image(path: Path) -> PerImage:
         ValueError: for a damaged file, with its line.
     """
     keys, targets, numbers = [], [], []
-    figures: list[str] = []
+    figures: list[str] | None = None
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         for line, cells in _lines(file, path):
-            if line == 1:
+            if figures is None:
                 figures = _figures(cells, path)
                 continue
             if len(cells) != 2 + len(figures):
@@ -45,8 +45,8 @@ def read_per_image(path: Path) -> PerImage:
             keys.append(plain_cell(cells[0]))
             targets.append(plain_cell(cells[1]))
             numbers.append([_number(cell, path, line, name) for name, cell in zip(figures, cells[2:], strict=True)])
-    if not figures and not keys and path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty: run train.py test again.")
+    if figures is None:
+        raise _damaged(path, 1, "is empty")
     columns = np.array(numbers, dtype=np.float64).reshape(len(keys), len(figures)).T
     return PerImage(keys, targets, dict(zip(figures, columns, strict=True)))
 
