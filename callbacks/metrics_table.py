@@ -1,10 +1,8 @@
 """MetricsTable: the figures that matter of a test or validation, as a table in the terminal."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
-from typing import Literal
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
@@ -13,79 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from typing_extensions import override
 
-
-@dataclass(frozen=True)
-class Figure:
-    """One figure that is shown.
-
-    Args:
-        name: what stands after ``test/`` or ``val/``; ``*`` stands for anything.
-        meaning: what it measures.
-        better: whether a ``higher`` or a ``lower`` value is better; empty where neither is.
-        unit: of the value.
-    """
-
-    name: str
-    meaning: str
-    better: Literal["higher", "lower", ""]
-    unit: str = ""
-
-
-FIGURES: Mapping[str, Sequence[Figure]] = {
-    "Classifier": (
-        Figure("accuracy", "share of images, in their class", "higher"),
-        Figure("mean_class_accuracy", "the same, mean over classes", "higher"),
-        Figure("mean_average_precision", "mean over classes", "higher"),
-    ),
-    "Rebuilt logits": (
-        Figure("f_reg", "mean |rebuilt − own logit|", "lower", "logits"),
-        Figure("f_cls", "share of decisions kept", "higher"),
-        Figure("reconstruction_auc", "ROC area of rebuilt labels", "higher"),
-    ),
-    "Heatmaps and objects": (
-        Figure("energy_in_mask", "share on the mask", "higher"),
-        Figure("energy_in_mask/area", "what a uniform map has there", ""),
-        Figure("energy_in_boxes", "share in the boxes", "higher"),
-        Figure("energy_in_boxes/area", "what a uniform map has there", ""),
-        Figure("iou", "area under IoU by threshold", "higher", "%"),
-        Figure("saliency/f", "F as a segmentation", "higher"),
-        Figure("saliency/mae", "error as a segmentation", "lower"),
-        Figure("localization/error", "boxes with IoU ≤ 0.5", "lower"),
-        Figure("pointing_game", "share of maxima on an object", "higher"),
-        Figure("locality", "entropy over parts or objects", "lower", "nats"),
-    ),
-    "Heatmaps of one class": (
-        Figure("orthogonality/o1", "correlation, ‖P‖ − √n", "lower"),
-        Figure("orthogonality/o2", "correlation, −log det P", "lower", "nats"),
-    ),
-    "Pixels and filters": (
-        Figure("insertion_deletion/insertion_auc", "probability as pixels come", "higher"),
-        Figure("insertion_deletion/deletion_auc", "probability as pixels go", "lower"),
-        Figure("masked_accuracy/original", "accuracy on whole images", "higher"),
-        Figure("masked_accuracy/[0-9]*", "on pixels above so many %", "higher"),
-        Figure("ablation/original", "accuracy with all filters", "higher"),
-        Figure("ablation/selected", "without the selected ones", "lower"),
-        Figure("ablation/random", "without as many random ones", "higher"),
-        Figure("sanity/*/similarity", "likeness under random weights", "lower"),
-    ),
-    "Optimised masks": (
-        Figure("inversion/steps", "mean over masks", ""),
-        Figure("inversion/loss", "mean, before the last step", "lower"),
-    ),
-}
-"""The figures that are shown, by group and in this order."""
-
-COUNTS: Mapping[str, str] = {
-    "degenerate": "constant or not finite maps",
-    "skipped": "images without the annotation",
-    "skipped_classes": "classes of all or no images",
-    "undefined": "without a value",
-    "singular": "classes of singular P",
-    "inactive": "x-features that never fire",
-    "blank": "images without kept pixels",
-    "not_converged": "masks that did not converge",
-}
-"""By the last part of its name, what a count counts; shown where it is not zero."""
+from vitrine.core.figures import COUNTS, FIGURES, Figure
 
 
 class MetricsTable(Callback):

@@ -22,6 +22,7 @@ TESTED_ELSEWHERE = {
     "vitrine/attribution/receptive_field/resampling_rules.py": RECEPTIVE_FIELD,
     "vitrine/attribution/receptive_field/window_rules.py": RECEPTIVE_FIELD,
     # Constants, seen in the pages that they stand in.
+    "vitrine/visualization/comparison/page_assets.py": ("visualization/comparison/test_page.py",),
     "vitrine/visualization/report/assets.py": ("visualization/report/test_page.py",),
 }
 """Modules that are tested in the files of others, relative to the tests of their room."""

@@ -9,9 +9,10 @@ import pytest
 from rich.console import Console
 
 import train
-from callbacks.metrics_table import COUNTS, FIGURES, MetricsTable, metrics_table
+from callbacks.metrics_table import MetricsTable, metrics_table
 from tests.helpers import explaining_fakes as fakes
 from vitrine import metrics
+from vitrine.core.figures import COUNTS, FIGURES
 from vitrine.metrics import ExplanationMetric
 
 

@@ -1,0 +1,104 @@
+"""Curves of several methods in one plot, as SVG within an HTML figure."""
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from itertools import groupby
+
+from vitrine.visualization.comparison.axes import Axis, axis_of
+from vitrine.visualization.comparison.tested_runs import RunCurve
+
+WIDTH, HEIGHT = 520, 330
+LEFT, RIGHT, TOP, BOTTOM = 58, 14, 12, 46
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#a07800", "#3a9fd6", "#7a52c7", "#8a8a8a")
+"""Of Okabe and Ito's, darker or lighter where both a white and a dark page have to show them."""
+DASHES = ("", "7 4", "2 3", "9 3 2 3")
+"""After the colours are used up, they come again in the next of these."""
+
+
+def curves_figure(name: str, curves: Mapping[str, RunCurve], methods: Sequence[str]) -> str:
+    """A figure of one kind of curve with its legend, or nothing where no curve has a finite point.
+
+    Args:
+        name: of the kind, its heading.
+        curves: by method.
+        methods: all methods of the page, whose places give the looks of the lines.
+    """
+    points = {method: _points(curves[method]) for method in methods if method in curves}
+    finite = [point for of_method in points.values() for point in of_method if point is not None]
+    if not finite:
+        return ""
+    x_axis = axis_of([x for x, _ in finite], LEFT, WIDTH - RIGHT, may_be_logarithmic=True)
+    y_axis = axis_of([y for _, y in finite], HEIGHT - BOTTOM, TOP)
+    looks = {method: _look(methods.index(method)) for method in points}
+    lines = "\n".join(_line(method, points[method], looks[method], x_axis, y_axis) for method in points)
+    labels = next(iter(curves.values()))
+    return f"""<figure class="curve"><figcaption><b>{escape(name)}</b></figcaption>
+<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(_alt(name, labels, points))}">
+{_x_ticks(x_axis)}{_y_ticks(y_axis)}
+<text x="{(LEFT + WIDTH - RIGHT) / 2:g}" y="{HEIGHT - 8}" text-anchor="middle">{escape(labels.x_label)}</text>
+<text transform="translate(14 {(TOP + HEIGHT - BOTTOM) / 2:g}) rotate(-90)" text-anchor="middle">
+{escape(labels.y_label)}</text>
+{lines}
+</svg>
+<ul class="legend">{"".join(_legend_entry(method, looks[method]) for method in points)}</ul></figure>"""
+
+
+Point = tuple[float, float] | None
+"""None where a curve has no finite value."""
+
+
+def _points(curve: RunCurve) -> list[Point]:
+    pairs = zip(curve.x, curve.y, strict=True)
+    return [(x, y) if math.isfinite(x) and math.isfinite(y) else None for x, y in pairs]
+
+
+def _look(place: int) -> str:
+    """Presentation attributes of the line of a method."""
+    dash = DASHES[place // len(COLOURS) % len(DASHES)]
+    return f'stroke="{COLOURS[place % len(COLOURS)]}"' + (f' stroke-dasharray="{dash}"' if dash else "")
+
+
+def _line(method: str, points: Sequence[Point], look: str, x_axis: Axis, y_axis: Axis) -> str:
+    """The line of a method, broken where a value is missing; a point alone is a dot."""
+    parts = []
+    for there, run in groupby(points, key=lambda point: point is not None):
+        places = [f"{x_axis.position(p[0]):.1f},{y_axis.position(p[1]):.1f}" for p in run if p is not None]
+        if there:
+            parts.append(f"M{' L'.join(places if len(places) > 1 else places * 2)}")
+    return f'<path d="{" ".join(parts)}" {look}><title>{escape(method)}</title></path>'
+
+
+def _x_ticks(axis: Axis) -> str:
+    return "".join(
+        f'<line class="rule" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
+        f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{_tick(value)}</text>'
+        for value, x in ((value, axis.position(value)) for value in axis.ticks())
+    )
+
+
+def _y_ticks(axis: Axis) -> str:
+    return "".join(
+        f'<line class="rule" y1="{y:.1f}" y2="{y:.1f}" x1="{LEFT}" x2="{WIDTH - RIGHT}"/>'
+        f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_tick(value)}</text>'
+        for value, y in ((value, axis.position(value)) for value in axis.ticks())
+    )
+
+
+def _tick(value: float) -> str:
+    return f"{value:.4g}".replace("-", "−")
+
+
+def _alt(name: str, labels: RunCurve, points: Mapping[str, Sequence[Point]]) -> str:
+    """What the plot shows, in words: each method's first and last value."""
+    ends = []
+    for method, of_method in points.items():
+        known = [point for point in of_method if point is not None]
+        if known:
+            ends.append(f"{method} from {_tick(known[0][1])} to {_tick(known[-1][1])}")
+    return f"{name}: {labels.y_label or 'value'} by {labels.x_label or 'position'}. {'; '.join(ends)}."
+
+
+def _legend_entry(method: str, look: str) -> str:
+    swatch = f'<svg viewBox="0 0 26 10" aria-hidden="true"><path d="M1 5 H25" {look}/></svg>'
+    return f"<li>{swatch}{escape(method)}</li>"
