@@ -29,6 +29,7 @@ import callbacks  # classes can be named without their module once it is importe
 import datamodules
 import lightning_modules
 from callbacks.checkpoint import RunCheckpoint
+from callbacks.comparison import ComparisonTable
 from callbacks.image_figures import ImageFigures
 from callbacks.launch import check_strategy, sentence_of_spawned, slurm_plugins
 from callbacks.metrics_table import MetricsTable
@@ -245,7 +246,14 @@ def main(args: ArgsType = None) -> TrainCLI:
             auto_configure_optimizers=False,
             save_config_callback=RunConfig,
             trainer_defaults={
-                "callbacks": [Preflight(), MetricsFile(), MetricsTable(), SkippedSamples(), ImageFigures()]
+                "callbacks": [
+                    Preflight(),
+                    MetricsFile(),
+                    MetricsTable(),
+                    SkippedSamples(),
+                    ImageFigures(),
+                    ComparisonTable(),
+                ]
             },
             seed_everything_default=0,
             parser_class=OneSentenceParser,

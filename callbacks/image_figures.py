@@ -61,8 +61,8 @@ class ImageFigures(EvaluationCallback[Share]):
 
     ``per_image.csv`` has a row for each image and explained class, with what each metric measured of it; ``evaluation.json``
     what was tested, and the curves; ``examples.safetensors`` the same few images of a data set in every run, with their
-    aggregated heatmaps. Of a module with several explainers, each has them in the run's ``explainers/NAME``, with a ``metrics.json`` of
-    its own. A test under ``limit_test_batches`` or ``fast_dev_run`` writes none of them.
+    aggregated heatmaps. Of a module with several explainers, each has them in the run's ``explainers/NAME``, with a
+    ``metrics.json`` of its own. A test under ``limit_test_batches`` or ``fast_dev_run`` writes none of them.
 
     It reads what the metrics of the module and those of the other callbacks have measured of each batch, so it has to come
     after these.

@@ -1,7 +1,7 @@
 """MetricsTable: the figures that matter of a test or validation, as a table in the terminal."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -11,19 +11,21 @@ from rich.console import Console
 from rich.table import Table
 from typing_extensions import override
 
-from vitrine.core.figures import COUNTS, FIGURES, Figure
+from callbacks.run_access import explainers_of
+from vitrine.core.figures import ARROWS, COUNTS, FIGURES, Figure, better_of, grouped_figures
 
 
 class MetricsTable(Callback):
     """Prints the figures of a test or a validation that matter, grouped, with what is better.
 
     `FIGURES` says which these are. Counts of what could not be measured are shown where they are not zero, and figures of
-    metrics that it does not know are shown too; all figures are in ``metrics.json``, see `MetricsFile`.
+    metrics that it does not know are shown too; all are in ``metrics.json``, see `MetricsFile`. Several explainers have
+    a column each.
     """
 
     @override
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        show(trainer, "test")
+        show(trainer, "test", list(explainers_of(pl_module)))
 
     @override
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -31,13 +33,32 @@ class MetricsTable(Callback):
             show(trainer, "val")
 
 
-def show(trainer: Trainer, part: str) -> None:
-    """Prints the table of a part, ``test`` or ``val``, on rank zero."""
+def show(trainer: Trainer, part: str, explainers: Sequence[str] = ()) -> None:
+    """Prints the table of a part, ``test`` or ``val``, on rank zero; of several explainers a row for each."""
     # Asked for on all ranks: what Lightning has not computed by now is a collective.
     values = {name: float(value) for name, value in trainer.callback_metrics.items()}
     figures = {name.removeprefix(f"{part}/"): value for name, value in values.items() if name.startswith(f"{part}/")}
     if trainer.is_global_zero and figures:
-        Console(highlight=False, markup=False).print(metrics_table(part, figures))
+        table = explainers_table(explainers, figures) if explainers else metrics_table(part, figures)
+        Console(highlight=False, markup=False).print(table)
+
+
+def explainers_table(explainers: Sequence[str], figures: Mapping[str, float]) -> Table:
+    """The known figures of several explainers by ``EXPLAINER/FIGURE``: a row a figure, a column an explainer."""
+    of_each = {
+        name: {key.removeprefix(f"{name}/"): value for key, value in figures.items() if key.startswith(f"{name}/")}
+        for name in explainers
+    }
+    names = [name for values in of_each.values() for name in values]
+    known = [name for group, shown in grouped_figures(names).items() if group != "Counts" for name in shown]
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("test/", no_wrap=True)
+    for name in explainers:
+        table.add_column(name, justify="right")
+    for figure in known:
+        cells = [_number(values[figure]) if figure in values else "" for values in of_each.values()]
+        table.add_row(f"{figure} {ARROWS[better_of(figure)]}".rstrip(), *cells)
+    return table
 
 
 def metrics_table(part: str, figures: Mapping[str, float]) -> Table:

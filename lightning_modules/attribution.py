@@ -2,17 +2,15 @@
 
 from typing import Any
 
-from typing_extensions import override
-
-from lightning_modules.base import ExplainerModule
 from lightning_modules.heads import options_located
+from lightning_modules.untrained import UntrainedModule
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch
 from vitrine.explainers.attribution import AttributionExplainer, AttributionOptions
 
 
-class AttributionModule(ExplainerModule):
+class AttributionModule(UntrainedModule):
     """Explains images by an attribution method while it validates, tests and predicts; there is nothing to fit.
 
     A test measures and writes what it does for trained explainers, so that ``python -m vitrine.compare`` compares them.
@@ -24,6 +22,7 @@ class AttributionModule(ExplainerModule):
     """
 
     explainer: AttributionExplainer
+    untrained = "An attribution method"
 
     def __init__(
         self,
@@ -35,31 +34,6 @@ class AttributionModule(ExplainerModule):
         with options_located("model.init_args.attribution"):
             explainer = AttributionExplainer(network, attribution)
         super().__init__(explainer, **kwargs)
-        self.needs_checkpoint = False
-
-    @override
-    def setup(self, stage: str) -> None:
-        """Also refuses a fit of nothing.
-
-        Raises:
-            ValueError: for ``fit``.
-        """
-        if stage == "fit":
-            refuse_fit(self.explainer.options.method)
-        super().setup(stage)
-
-    @property
-    @override
-    def needs_labels(self) -> bool:
-        return False
-
     def validation_step(self, batch: Batch) -> None:
         """Explains a batch, so that what does not work shows before a test."""
         self.explanation_of(self.rows_of(batch))
-
-
-def refuse_fit(what: str) -> None:
-    """Raises ValueError, as there is nothing to fit."""
-    raise ValueError(
-        f"{what} needs no training, so that there is nothing to fit; run train.py test or train.py predict."
-    )

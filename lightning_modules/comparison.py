@@ -8,11 +8,11 @@ from typing import Any
 from torch import nn
 from typing_extensions import override
 
-from lightning_modules.attribution import refuse_fit
-from lightning_modules.base import ExplainerModule, faithfulness_metrics, metrics_of
+from lightning_modules.base import faithfulness_metrics, metrics_of
 from lightning_modules.explained import explained_rows, first_of_each_image, joined_of_each_image
 from lightning_modules.heads import check_drawable, options_located
 from lightning_modules.measured import log_figures, measured
+from lightning_modules.untrained import UntrainedModule
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch
@@ -62,7 +62,7 @@ class ComparedExplainer(Options):
         )
 
 
-class ComparisonModule(ExplainerModule):
+class ComparisonModule(UntrainedModule):
     """Tests and applies several explainers of one network in one pass over the data; there is nothing to fit.
 
     All measure the same images, whose logits are computed once. A test logs ``test/NAME/FIGURE`` of each, writes what a test
@@ -78,6 +78,8 @@ class ComparisonModule(ExplainerModule):
         ValueError: without an explainer, and for names that are no folder's.
     """
 
+    untrained = "A comparison of explainers"
+
     def __init__(self, backbone: BackboneOptions, explainers: dict[str, ComparedExplainer], **kwargs: Any) -> None:
         network = FrozenBackbone.from_options(backbone)
         if not explainers:
@@ -91,26 +93,9 @@ class ComparisonModule(ExplainerModule):
         super().__init__(next(iter(made.values())), **kwargs)
         self.explainers = made
         self._registered = nn.ModuleList(made.values())
-        self.needs_checkpoint = False
         self.faithfulness = [faithfulness_metrics(f"test/{name}") for name in made]
         self._of_explainers = nn.ModuleList(self.faithfulness)
         self.explainer_metrics = nn.ModuleList()
-
-    @override
-    def setup(self, stage: str) -> None:
-        """Also refuses a fit of nothing.
-
-        Raises:
-            ValueError: for ``fit``.
-        """
-        if stage == "fit":
-            refuse_fit("A comparison of explainers")
-        super().setup(stage)
-
-    @property
-    @override
-    def needs_labels(self) -> bool:
-        return False
 
     @override
     def _check_drawable(self) -> None:

@@ -79,6 +79,9 @@ COUNTS: Mapping[str, str] = {
 }
 """By the last part of its name, what a count counts; shown where it is not zero."""
 
+ARROWS: Mapping[str, str] = {"higher": "↑", "lower": "↓", "": ""}
+"""What stands beside a figure's name for what is better."""
+
 CLASS_MEANS: Sequence[str] = ("pointing_game*", "mean_class_accuracy")
 """Figures that are means over classes of the means over their rows; all others are means over rows."""
 

@@ -6,10 +6,8 @@ from html import escape
 from pathlib import Path
 
 from vitrine.core.csv_tables import write_csv_table
-from vitrine.core.figures import better_of, figure_of
+from vitrine.core.figures import ARROWS, better_of, figure_of
 from vitrine.visualization.comparison.comparison import Comparison
-
-ARROWS: Mapping[str, str] = {"higher": "↑", "lower": "↓", "": ""}
 
 Cell = str | float | None
 
