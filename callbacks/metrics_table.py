@@ -1,7 +1,8 @@
 """MetricsTable: the figures that matter of a test or validation, as a table in the terminal."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -20,7 +21,7 @@ class MetricsTable(Callback):
 
     `FIGURES` says which these are. Counts of what could not be measured are shown where they are not zero, and figures of
     metrics that it does not know are shown too; all are in ``metrics.json``, see `MetricsFile`. Several explainers have
-    a column each.
+    a row each.
     """
 
     @override
@@ -39,26 +40,34 @@ def show(trainer: Trainer, part: str, explainers: Sequence[str] = ()) -> None:
     values = {name: float(value) for name, value in trainer.callback_metrics.items()}
     figures = {name.removeprefix(f"{part}/"): value for name, value in values.items() if name.startswith(f"{part}/")}
     if trainer.is_global_zero and figures:
-        table = explainers_table(explainers, figures) if explainers else metrics_table(part, figures)
-        Console(highlight=False, markup=False).print(table)
+        tables = explainers_tables(explainers, figures) if explainers else [metrics_table(part, figures)]
+        Console(highlight=False, markup=False).print(*tables)
 
 
-def explainers_table(explainers: Sequence[str], figures: Mapping[str, float]) -> Table:
-    """The known figures of several explainers by ``EXPLAINER/FIGURE``: a row a figure, a column an explainer."""
+def explainers_tables(explainers: Sequence[str], figures: Mapping[str, float]) -> Iterator[Table]:
+    """A table for each group of figures that have a better side: a row for each of several explainers.
+
+    Args:
+        explainers: their names.
+        figures: values by ``EXPLAINER/FIGURE``.
+    """
     of_each = {
         name: {key.removeprefix(f"{name}/"): value for key, value in figures.items() if key.startswith(f"{name}/")}
         for name in explainers
     }
-    names = [name for values in of_each.values() for name in values]
-    known = [name for group, shown in grouped_figures(names).items() if group != "Counts" for name in shown]
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column("test/", no_wrap=True)
-    for name in explainers:
-        table.add_column(name, justify="right")
-    for figure in known:
-        cells = [_number(values[figure]) if figure in values else "" for values in of_each.values()]
-        table.add_row(f"{figure} {ARROWS[better_of(figure)]}".rstrip(), *cells)
-    return table
+    for group, names in grouped_figures(name for values in of_each.values() for name in values).items():
+        compared = [name for name in names if better_of(name)]
+        if not compared:
+            continue
+        table = Table(title=group, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+        table.add_column("")
+        for figure in compared:
+            # In words, which a narrow terminal can break.
+            table.add_column(f"{re.sub('[_/]', ' ', figure)} {ARROWS[better_of(figure)]}", justify="right")
+        for name, values in of_each.items():
+            if any(figure in values for figure in compared):
+                table.add_row(name, *(_number(values[figure]) if figure in values else "" for figure in compared))
+        yield table
 
 
 def metrics_table(part: str, figures: Mapping[str, float]) -> Table:

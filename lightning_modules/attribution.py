@@ -34,6 +34,7 @@ class AttributionModule(UntrainedModule):
         with options_located("model.init_args.attribution"):
             explainer = AttributionExplainer(network, attribution)
         super().__init__(explainer, **kwargs)
+
     def validation_step(self, batch: Batch) -> None:
         """Explains a batch, so that what does not work shows before a test."""
         self.explanation_of(self.rows_of(batch))

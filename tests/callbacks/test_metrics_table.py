@@ -1,5 +1,6 @@
 """The table of a test's figures in the terminal: what is in it, and that all figures are in the file."""
 
+import io
 import json
 import math
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ import pytest
 from rich.console import Console
 
 import train
-from callbacks.metrics_table import MetricsTable, metrics_table
+from callbacks.metrics_table import MetricsTable, explainers_tables, metrics_table
 from tests.helpers import explaining_fakes as fakes
 from vitrine import metrics
 from vitrine.core.figures import COUNTS, FIGURES
@@ -117,3 +118,15 @@ def test_a_run_prints_what_matters_and_writes_all(
     assert out.index("better") < out.index("Report: ")
     train.main(["test", *small_run, "--verbose=true"])
     assert "Test metric" in capsys.readouterr().out
+
+
+def test_several_explainers_have_a_row_each() -> None:
+    figures = {"SRAE/iou": 12.5, "Grad-CAM/iou": 44.25, "SRAE/f_cls": 0.5, "SRAE/iou/skipped": 3.0, "Grad-CAM/own/x": 1.0}
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(*explainers_tables(["SRAE", "Grad-CAM"], figures))
+    lines = [line.split() for line in console.export_text().splitlines() if line.strip()]
+    assert ["SRAE", "12.5"] in lines
+    assert ["Grad-CAM", "44.25"] in lines
+    assert ["SRAE", "0.5"] in lines
+    assert ["iou", "↑"] in lines
+    assert not [line for line in lines if "skipped" in line]

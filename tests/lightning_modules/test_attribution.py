@@ -30,7 +30,9 @@ QUIET: dict[str, Any] = {
 
 def flowers(shards: Path, **options: Any) -> FlowerDataModule:
     loading = LoadingOptions(batch_size=4, num_workers=0)
-    return FlowerDataModule(shards=shards, preprocessing=Preprocessing(size=64, resize=None), loading=loading, **options)
+    return FlowerDataModule(
+        shards=shards, preprocessing=Preprocessing(size=64, resize=None), loading=loading, **options
+    )
 
 
 def module_of(method: str = "Saliency", **options: Any) -> AttributionModule:
@@ -44,7 +46,7 @@ def outcome(folder: Path, shards: Path, module: pl.LightningModule, **options: A
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
-def ranked(rank: int, folder: Path, shards: Path) -> dict[str, float]:  # noqa: ARG001
+def ranked(rank: int, folder: Path, shards: Path) -> dict[str, float]:
     return outcome(folder, shards, module_of(explain="both"), devices=2, strategy="ddp")
 
 
@@ -76,7 +78,9 @@ def test_two_ranks_measure_what_one_does(flower_shards: Path, tmp_path: Path, ra
         assert (tmp_path / "two" / name).read_text() == (tmp_path / "one" / name).read_text()
 
 
-def test_a_prediction_shows_several_classes_of_an_image(flower_shards: Path, class_folder: Path, tmp_path: Path) -> None:
+def test_a_prediction_shows_several_classes_of_an_image(
+    flower_shards: Path, class_folder: Path, tmp_path: Path
+) -> None:
     data = flowers(flower_shards, predict_root=class_folder / "test")
     trainer = pl.Trainer(default_root_dir=tmp_path, callbacks=[PredictionWriter()], **QUIET)
     trainer.predict(module_of(explain="top_k", top_k=3), datamodule=data, return_predictions=False)
@@ -84,7 +88,7 @@ def test_a_prediction_shows_several_classes_of_an_image(flower_shards: Path, cla
     lines = table.read_text().splitlines()
     assert "label_3" in lines[0]
     assert len(lines) == 5
-    assert len(list((tmp_path / "predictions").rglob("*.png"))) == 4 * 3
+    assert len(list((tmp_path / "predictions").rglob("[0-9][0-9]_*.png"))) == 4 * 3
 
 
 def test_a_fit_of_nothing_is_refused(flower_shards: Path, tmp_path: Path) -> None:

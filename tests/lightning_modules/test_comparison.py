@@ -51,7 +51,7 @@ def run(folder: Path, shards: Path, module: ComparisonModule, *others: pl.Callba
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
-def ranked(rank: int, folder: Path, shards: Path, exported: Path) -> dict[str, float]:  # noqa: ARG001
+def ranked(rank: int, folder: Path, shards: Path, exported: Path) -> dict[str, float]:
     return run(folder, shards, compared(exported, explain="label"), devices=2, strategy="ddp")
 
 
@@ -104,9 +104,7 @@ def test_the_network_sees_each_image_once_for_the_logits(
     assert sum(asked) == data.num_samples("test")
 
 
-def test_two_ranks_measure_what_one_does(
-    exported: Path, flower_shards: Path, tmp_path: Path, ranks: RankPool
-) -> None:
+def test_two_ranks_measure_what_one_does(exported: Path, flower_shards: Path, tmp_path: Path, ranks: RankPool) -> None:
     alone = run(tmp_path / "one", flower_shards, compared(exported, explain="label"))
     for of_rank in ranks.run(ranked, tmp_path / "two", flower_shards, exported):
         for name, value in alone.items():

@@ -70,7 +70,13 @@ def test_classes_of_boxes_count_too() -> None:
     batch["box_labels"] = [torch.tensor([3, 1, 3]), torch.tensor([], dtype=torch.int64), torch.tensor([0])]
     batch["boxes"] = [torch.zeros(3, 4), torch.zeros(0, 4), torch.ones(1, 4)]
     rows = explained_rows(batch, "every_class", 1, lambda _: LOGITS)
-    assert list(zip(rows["key"], rows["label"].tolist(), strict=True)) == [("a", 1), ("a", 3), ("b", 2), ("c", 3), ("c", 0)]
+    assert list(zip(rows["key"], rows["label"].tolist(), strict=True)) == [
+        ("a", 1),
+        ("a", 3),
+        ("b", 2),
+        ("c", 3),
+        ("c", 0),
+    ]
     assert [len(boxes) for boxes in rows["boxes"]] == [3, 3, 0, 1, 1]
 
 
@@ -104,7 +110,11 @@ def test_the_first_of_each_image() -> None:
 def test_heatmaps_of_all_classes_of_an_image_are_joined() -> None:
     joined = joined_of_each_image(explanation_of([1, 0, 2, 3]), ["a", "b", "b", "c"], ["ant", "bee", "cat"])
     assert joined.target.tolist() == [1, 0, 3]
-    assert joined.labels == [["bee: x", "bee: y", "", ""], ["ant: x", "", "cat: x", "cat: y"], ["class 3: x", "", "", ""]]
+    assert joined.labels == [
+        ["bee: x", "bee: y", "", ""],
+        ["ant: x", "", "cat: x", "cat: y"],
+        ["class 3: x", "", "", ""],
+    ]
     assert joined.valid.int().tolist() == [[1, 1, 0, 0], [1, 0, 1, 1], [1, 0, 0, 0]]
     assert joined.heatmaps[..., 0, 0].tolist() == [[0, 1, 0, 0], [2, 3, 4, 5], [6, 7, 0, 0]]
     assert joined.scores.tolist() == [[1, 2, 0, 0], [3, 4, 5, 6], [7, 8, 0, 0]]

@@ -34,8 +34,12 @@ def explainer_of(network: nn.Module, method: str, **options: Any) -> Attribution
 
 
 def test_maps_are_those_of_the_method(network: nn.Module, images: Tensor) -> None:
-    found = explainer_of(network, "GradCAM", arguments={"layer": "1", "relu": False}).explain(images, torch.tensor([1, 0, 3]))
-    torch.testing.assert_close(found.heatmaps, GradCAM(network, "1", relu=False).attribute(images, torch.tensor([1, 0, 3])))
+    found = explainer_of(network, "GradCAM", arguments={"layer": "1", "relu": False}).explain(
+        images, torch.tensor([1, 0, 3])
+    )
+    torch.testing.assert_close(
+        found.heatmaps, GradCAM(network, "1", relu=False).attribute(images, torch.tensor([1, 0, 3]))
+    )
     assert found.target.tolist() == [1, 0, 3]
     torch.testing.assert_close(found.scores[:, 0], network(images).softmax(1)[torch.arange(3), found.target].detach())
     assert torch.equal(explainer_of(network, "GradCAM").explain(images).target, network(images).argmax(1))
