@@ -6,6 +6,7 @@ columns of one call see the same draws, so that their differences are those of a
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -48,12 +49,18 @@ def bootstrap_means(columns: Sequence[Rows], images: int, *, resamples: int, see
 
 def weighted_means(columns: Sequence[Rows], weights: Floats) -> Floats:
     """The means of each column (W, columns), where images count ``weights`` (W, N) times."""
-    means = np.empty((len(weights), len(columns)))
-    over_rows = [number for number, rows in enumerate(columns) if rows.group is None]
-    means[:, over_rows] = _means_over_rows([columns[number] for number in over_rows], weights)
+    alike: dict[tuple[bytes, bytes] | None, list[int]] = {}
     for number, rows in enumerate(columns):
-        if rows.group is not None:
-            means[:, number] = _mean_over_groups(rows, rows.group, weights)
+        alike.setdefault(None if rows.group is None else (rows.image.tobytes(), rows.group.tobytes()), []).append(
+            number
+        )
+    means = np.empty((len(weights), len(columns)))
+    for numbers in alike.values():
+        of_kind = [columns[number] for number in numbers]
+        group = of_kind[0].group
+        means[:, numbers] = (
+            _means_over_rows(of_kind, weights) if group is None else _means_over_groups(of_kind, group, weights)
+        )
     return means
 
 
@@ -83,20 +90,27 @@ def _draws(images: int, resamples: int, seed: int) -> Iterator[Floats]:
 
 def _means_over_rows(columns: Sequence[Rows], weights: Floats) -> Floats:
     images = weights.shape[1]
-    sums = np.array([np.bincount(rows.image, rows.value, images) for rows in columns]).reshape(-1, images)
-    counts = np.array([np.bincount(rows.image, minlength=images) for rows in columns], float).reshape(-1, images)
+    sums = np.array([np.bincount(rows.image, rows.value, images) for rows in columns])
+    counts = np.array([np.bincount(rows.image, minlength=images) for rows in columns])
     return _divided(weights @ sums.T, weights @ counts.T)
 
 
-def _mean_over_groups(rows: Rows, group: NDArray[np.intp], weights: Floats) -> Floats:
+def _means_over_groups(columns: Sequence[Rows], group: NDArray[np.intp], weights: Floats) -> Floats:
+    """The means of columns whose rows are of the same images and classes."""
     order = np.argsort(group, kind="stable")
-    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
-    of_row = weights[:, rows.image[order]]
-    sums = np.add.reduceat(of_row * rows.value[order], starts, axis=1)
-    means = _divided(sums, np.add.reduceat(of_row, starts, axis=1))
-    return _divided(np.nansum(means, axis=1), (~np.isnan(means)).sum(axis=1))
+    ends = np.append(np.flatnonzero(np.diff(group[order])) + 1, len(order))
+    values = np.stack([rows.value for rows in columns], axis=1)[order]
+    of_row = weights[:, columns[0].image[order]]
+    totals, classes = np.zeros((len(weights), len(columns))), np.zeros((len(weights), 1))
+    for start, end in pairwise([0, *ends]):
+        counts = of_row[:, start:end].sum(axis=1, keepdims=True)
+        totals += np.nan_to_num(_divided(of_row[:, start:end] @ values[start:end], counts))
+        classes += counts > 0
+    return _divided(totals, classes)
 
 
 def _divided(sums: Floats, counts: NDArray[Any]) -> Floats:
     """Quotients, NaN where nothing was counted."""
-    return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+    quotients = np.full(sums.shape, np.nan)
+    np.divide(sums, counts, out=quotients, where=counts > 0)
+    return quotients

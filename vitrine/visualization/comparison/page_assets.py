@@ -20,7 +20,7 @@ STYLE = """
 [aria-sort=ascending] button::after { content: " ▲"; font-size: .7em; }
 [aria-sort=descending] button::after { content: " ▼"; font-size: .7em; }
 td.best { color: var(--right); font-weight: 700; }
-td.best small { font-weight: 400; }
+td.best small, td.apart small { font-weight: 400; }
 td.apart { color: var(--ink); font-weight: 600; }
 td.chance { color: var(--soft); }
 .curves { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 430px), 1fr)); gap: 18px; }
@@ -34,7 +34,7 @@ td.chance { color: var(--soft); }
 .legend { display: flex; flex-wrap: wrap; gap: 2px 16px; margin: 6px 0 0; padding: 0; list-style: none; font-size: .85rem; }
 .legend svg { display: inline-block; width: 26px; margin-right: 6px; vertical-align: middle; }
 .examples th, .examples td { padding: 4px; border: 0; min-width: 96px; font-size: .8rem; overflow-wrap: anywhere; }
-.examples tbody th { color: var(--ink); vertical-align: middle; min-width: 110px; }
+.examples tbody th { color: var(--ink); vertical-align: middle; white-space: nowrap; padding-right: 12px; }
 .examples .frame { background-size: cover; background-position: center; }
 .examples .frame .heat { width: 100%; height: 100%; }
 .examples small { color: var(--soft); }

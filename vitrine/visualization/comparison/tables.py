@@ -36,7 +36,7 @@ def write_comparison_csv(path: Path, comparison: Comparison) -> None:
 def write_differences_csv(path: Path, comparison: Comparison) -> None:
     """Writes the differences of all pairs of methods: a row a figure and pair."""
     columns = ["figure", "method", "other", "images", "difference", "low", "high", "within_chance"]
-    rows = [
+    rows: list[list[Cell]] = [
         [figure, method, other, one.images, one.value, one.low, one.high, str(one.within_chance).lower()]
         for (figure, method, other), one in comparison.uncertainty.differences.items()
     ]

@@ -1,7 +1,7 @@
 """Intervals and paired differences of runs."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ def compared(*runs: RunRecord, resamples: int = 4000, confidence: float = 0.95) 
     return uncertainty_of(runs, figures, resamples=resamples, seed=0, confidence=confidence)
 
 
-def iou_rows(values: Sequence[float], first: int = 0) -> list[Row]:
+def iou_rows(values: Iterable[float], first: int = 0) -> list[Row]:
     return [(f"{n:03d}", "c", {"iou": float(value)}) for n, value in enumerate(values, start=first)]
 
 
