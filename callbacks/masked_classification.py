@@ -16,17 +16,17 @@ from callbacks.run_access import Run
 from vitrine.core.atomic_io import atomic_file
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation, class_name
-from vitrine.core.options import CountOrZero, NonNegative, Share, checked
+from vitrine.core.options import CountOrZero, Share, checked
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.metrics.masked_accuracy import GAMMAS, MaskedAccuracy, check_gammas, percent
 from vitrine.metrics.masked_images import (
     Fill,
     Inpainting,
     Radius,
-    display_maps,
     kept_pixels,
     masked_inputs,
     opencv,
+    response_maps,
 )
 from vitrine.visualization.grid import captioned_grid
 from vitrine.visualization.overlays import picture
@@ -67,7 +67,8 @@ class MaskedClassification(EvaluationCallback[Shares[str, Example]]):
         fill: ``inpaint``, for which OpenCV is needed (the extra ``inpainting``), or ``black``.
         method: Of inpainting.
         radius: Of inpainting, in pixels.
-        sigma: Of the Gaussian that heatmaps are blurred by; 2 % of the longer side without it, as in panels, and 0 for none.
+        blur: σ of the Gaussian that heatmaps are blurred by, as a share of the longer side; 0 for none, as in the paper, and
+            0.02 for what panels show.
         num_examples: Number of images in the picture; none is drawn for 0.
 
     Raises:
@@ -75,7 +76,7 @@ class MaskedClassification(EvaluationCallback[Shares[str, Example]]):
         ModuleNotFoundError: Before the run, where OpenCV is needed and not installed.
     """
 
-    RENAMED: ClassVar[Mapping[str, str]] = {"examples": "num_examples"}
+    RENAMED: ClassVar[Mapping[str, str]] = {"examples": "num_examples", "sigma": "blur"}
     title: ClassVar[str] = "Masked images"
 
     @checked
@@ -85,12 +86,12 @@ class MaskedClassification(EvaluationCallback[Shares[str, Example]]):
         fill: Fill = "inpaint",
         method: Inpainting = "navier_stokes",
         radius: Radius = 3,
-        sigma: NonNegative | None = None,
+        blur: Share = 0.0,
         num_examples: CountOrZero = 4,
     ) -> None:
         super().__init__()
         check_gammas(gammas)
-        self.gammas, self.fill, self.method, self.radius, self.sigma = gammas, fill, method, radius, sigma
+        self.gammas, self.fill, self.method, self.radius, self.blur = gammas, fill, method, radius, blur
         self.num_examples = num_examples
         self._accuracy: MaskedAccuracy | None = None
         self._examples: Candidates[str, Example] = Candidates(num_examples)
@@ -104,7 +105,7 @@ class MaskedClassification(EvaluationCallback[Shares[str, Example]]):
     @override
     def begin(self, run: Run) -> None:
         backbone = run.backbone_explainer().backbone
-        options = (self.gammas, self.fill, self.method, self.radius, self.sigma)
+        options = (self.gammas, self.fill, self.method, self.radius, self.blur)
         accuracy = MaskedAccuracy(lambda images: backbone(images).logits, run.datamodule.preprocessing, *options)
         self._accuracy = accuracy.to(run.module.device)
         self._examples.clear()
@@ -123,7 +124,7 @@ class MaskedClassification(EvaluationCallback[Shares[str, Example]]):
                 self._examples.offer(ALL, place_of(key), example)
 
     def _kept(self, explanation: Explanation) -> Tensor:
-        maps = display_maps(explanation, self.sigma)
+        maps = response_maps(explanation, self.blur)
         return torch.cat([kept_pixels(maps, gamma) for gamma in self.gammas])
 
     @override
@@ -154,7 +155,7 @@ class MaskedClassification(EvaluationCallback[Shares[str, Example]]):
         masked = partial(masked_inputs, images, preprocessing=preprocessing)
         columns: list[Column] = [(predicted_names(run, images), images)]
         for index, gamma in enumerate(self.gammas):
-            share = f"{percent(gamma)} %"
+            share = f"{percent(gamma)} %" + (f", blur {percent(self.blur)} %" if self.blur else "")
             if self.fill != "black":
                 columns.append(([share] * len(images), masked(kept[:, index], fill="black")))
             filled = masked(kept[:, index], fill=self.fill, method=self.method, radius=self.radius)

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
-from vitrine.core.options import NonNegative, OptionError, Share, checked
+from vitrine.core.options import OptionError, Share, checked
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.metrics.base import ExplanationMetric, SharedClassifier
-from vitrine.metrics.masked_images import Fill, Inpainting, Radius, display_maps, kept_pixels, masked_inputs
+from vitrine.metrics.masked_images import Fill, Inpainting, Radius, kept_pixels, masked_inputs, response_maps
 
 GAMMAS = (0.01, 0.05, 0.1, 0.3)
 
@@ -33,7 +33,7 @@ class MaskedAccuracy(ExplanationMetric):
         fill: ``inpaint`` or ``black``, see `vitrine.metrics.masked_images.mask_images`.
         method: inpainting method, ``telea`` or ``navier_stokes``.
         radius: of inpainting, in pixels, 1 to 100.
-        sigma: of the Gaussian blur of the heatmaps in pixels, see `vitrine.metrics.masked_images.display_maps`.
+        blur: of the heatmaps, see `vitrine.metrics.masked_images.response_maps`; none as in the paper.
 
     Raises:
         OptionError: for other options.
@@ -46,7 +46,7 @@ class MaskedAccuracy(ExplanationMetric):
         >>> def classify(images):  # class 1 where the left half is bright
         ...     left = images[..., :4].mean(dim=(1, 2, 3))
         ...     return torch.stack([0 * left, left], dim=1)
-        >>> metric = MaskedAccuracy(classify, Preprocessing(size=8, resize=8), gammas=(0.5,), fill="black", sigma=0)
+        >>> metric = MaskedAccuracy(classify, Preprocessing(size=8, resize=8), gammas=(0.5,), fill="black")
         >>> metric.update(explanation, Batch(image=torch.ones(1, 3, 8, 8), label=label))
         >>> figures = metric.compute()
         >>> figures["masked_accuracy/50"].item(), figures["masked_accuracy/kept_area_50"].item()
@@ -69,11 +69,11 @@ class MaskedAccuracy(ExplanationMetric):
         fill: Fill = "inpaint",
         method: Inpainting = "navier_stokes",
         radius: Radius = 3,
-        sigma: NonNegative | None = None,
+        blur: Share = 0.0,
     ) -> None:
         super().__init__()
         check_gammas(gammas)
-        self.sigma = sigma
+        self.blur = blur
         self.classify = SharedClassifier(classify, type(self).__name__)
         self.gammas = tuple(gammas)
         self.masked = partial(masked_inputs, preprocessing=preprocessing, fill=fill, method=method, radius=radius)
@@ -91,7 +91,7 @@ class MaskedAccuracy(ExplanationMetric):
         images, labels = batch["image"], batch["label"]
         self.measured += len(images)
         self.right += hits(self.classify(images), labels).sum()
-        maps = display_maps(explanation, self.sigma)
+        maps = response_maps(explanation, self.blur)
         for index, gamma in enumerate(self.gammas):
             kept = kept_pixels(maps, gamma).to(images.device)
             self.masked_right[index] += hits(self.classify(self.masked(images, kept)), labels).sum()
