@@ -61,6 +61,8 @@ FIGURES: Mapping[str, Sequence[Figure]] = {
     "Pixels and filters": (
         Figure("insertion_deletion/insertion_auc", "probability as pixels come", "higher"),
         Figure("insertion_deletion/deletion_auc", "probability as pixels go", "lower"),
+        Figure("box_occlusion/drop", "probability lost under patches", "higher"),
+        Figure("box_occlusion/area", "probability under patches", "lower"),
         Figure("masked_accuracy/original", "accuracy on whole images", "higher"),
         Figure("masked_accuracy/[0-9]*", "on pixels above so many %", "higher"),
         Figure("ablation/original", "accuracy with all filters", "higher"),
