@@ -9,7 +9,7 @@ from typing_extensions import override
 from callbacks.evaluation import EvaluationCallback
 from callbacks.run_access import Run
 from vitrine.core.batch import Batch
-from vitrine.core.options import Count, Share, checked
+from vitrine.core.options import Count, OptionError, Share, checked
 from vitrine.metrics.base import Curve
 from vitrine.metrics.box_occlusion import SHARES, box_occlusion
 from vitrine.metrics.box_occlusion import BoxOcclusion as BoxOcclusionMetric
@@ -21,8 +21,8 @@ class BoxOcclusion(EvaluationCallback[None]):
     It runs beside a test, on every image and its aggregated heatmap. It logs ``test/box_occlusion/drop``, by how much the
     probability of the explained class falls on average over the covered shares (higher is better);
     ``test/box_occlusion/last_drop``, that at the last share; ``test/box_occlusion/area``, the area under the probability over
-    the share, divided by the last share (lower is better); and ``test/box_occlusion/degenerate``, the number of images left out
-    because their map is not finite. ``curves`` has the probability over the share.
+    the share, divided by the last share (lower is better); and ``test/box_occlusion/degenerate``, the number of images left
+    out because their map is not finite. ``curves`` has the probability over the share.
 
     Where patches are laid depends on ``seed`` and the image's key alone. Each image costs ``len(shares)`` further forward
     passes, on the rank that tests it.
@@ -39,7 +39,9 @@ class BoxOcclusion(EvaluationCallback[None]):
     @checked
     def __init__(self, patch_size: Count = 16, shares: Sequence[Share] = SHARES, seed: int = 0) -> None:
         super().__init__()
-        BoxOcclusionMetric(shares)
+        BoxOcclusionMetric(shares)  # which checks them
+        if sorted(set(shares)) != list(shares):
+            raise OptionError("shares", tuple(shares), "numbers from 0 to 1 in rising order, of which the first is 0")
         self.patch_size, self.shares, self.seed = patch_size, shares, seed
         self.metrics: Sequence[BoxOcclusionMetric] = ()
         self.curves: Mapping[str, Curve] = {}
