@@ -18,6 +18,7 @@ from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation, class_name
 from vitrine.core.options import CountOrZero, Share, checked
 from vitrine.data.preprocessing import Preprocessing
+from vitrine.metrics.base import Curve
 from vitrine.metrics.masked_accuracy import GAMMAS, MaskedAccuracy, check_gammas, percent
 from vitrine.metrics.masked_images import (
     Fill,
@@ -93,7 +94,8 @@ class MaskedClassification(EvaluationCallback[Shares[str, Example]]):
         check_gammas(gammas)
         self.gammas, self.fill, self.method, self.radius, self.blur = gammas, fill, method, radius, blur
         self.num_examples = num_examples
-        self._accuracy: MaskedAccuracy | None = None
+        self.metrics: Sequence[MaskedAccuracy] = ()
+        self.curves: Mapping[str, Curve] = {}
         self._examples: Candidates[str, Example] = Candidates(num_examples)
 
     @override
@@ -107,16 +109,16 @@ class MaskedClassification(EvaluationCallback[Shares[str, Example]]):
         backbone = run.backbone_explainer().backbone
         options = (self.gammas, self.fill, self.method, self.radius, self.blur)
         accuracy = MaskedAccuracy(lambda images: backbone(images).logits, run.datamodule.preprocessing, *options)
-        self._accuracy = accuracy.to(run.module.device)
+        self.metrics = (accuracy.to(run.module.device),)
         self._examples.clear()
 
     @override
     def take(self, run: Run, batch: Batch, outputs: object) -> None:
         explanation = run.explanation(outputs)
-        if self._accuracy is not None:
+        for accuracy in self.metrics:
             # As in the steps, so that the original accuracy is that of the test.
             with run.trainer.precision_plugin.forward_context():
-                self._accuracy.update(explanation, batch)
+                accuracy.update(explanation, batch)
         for row, key in enumerate(batch["key"]):
             if self.num_examples and self._examples.wants(ALL, place_of(key), key):
                 image = batch["image"][row].detach().float().cpu().clone()
@@ -129,8 +131,12 @@ class MaskedClassification(EvaluationCallback[Shares[str, Example]]):
 
     @override
     def figures(self, run: Run) -> Mapping[str, Tensor]:
-        accuracy, self._accuracy = self._accuracy, None
-        return {} if accuracy is None else accuracy.compute()
+        (accuracy,) = self.metrics
+        figures = accuracy.compute()
+        with accuracy.sync_context():
+            self.curves = accuracy.curves()
+        self.metrics = ()
+        return figures
 
     @override
     def share(self, run: Run) -> Shares[str, Example]:

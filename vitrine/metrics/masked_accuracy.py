@@ -1,16 +1,17 @@
 """Masked accuracy: classification from the pixels that the heatmaps show (tables 2b and 4 of Qi, Khorram and Li, 2018)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
 from vitrine.core.options import OptionError, Share, checked
 from vitrine.data.preprocessing import Preprocessing
-from vitrine.metrics.base import ExplanationMetric, SharedClassifier
+from vitrine.metrics.base import Curve, ExplanationMetric, SharedClassifier
 from vitrine.metrics.masked_images import Fill, Inpainting, Radius, kept_pixels, masked_inputs, response_maps
 
 GAMMAS = (0.01, 0.05, 0.1, 0.3)
@@ -90,12 +91,18 @@ class MaskedAccuracy(ExplanationMetric):
         """
         images, labels = batch["image"], batch["label"]
         self.measured += len(images)
-        self.right += hits(self.classify(images), labels).sum()
+        right = hits(self.classify(images), labels)
+        self.right += right.sum()
+        values = {"masked_accuracy/original": right}
         maps = response_maps(explanation, self.blur)
         for index, gamma in enumerate(self.gammas):
             kept = kept_pixels(maps, gamma).to(images.device)
-            self.masked_right[index] += hits(self.classify(self.masked(images, kept)), labels).sum()
-            self.kept_area[index] += kept.flatten(1).double().mean(dim=1).sum()
+            right, area = hits(self.classify(self.masked(images, kept)), labels), kept.flatten(1).double().mean(dim=1)
+            self.masked_right[index] += right.sum()
+            self.kept_area[index] += area.sum()
+            values[f"masked_accuracy/{percent(gamma)}"] = right
+            values[f"masked_accuracy/kept_area_{percent(gamma)}"] = area
+        self.row_values = {name: value.double() for name, value in values.items()}
         # A map with a positive value keeps its maximum at every γ up to 1, so an image is blank at all γ or at none.
         self.blank += (~kept.flatten(1).any(dim=1)).sum()
 
@@ -107,6 +114,19 @@ class MaskedAccuracy(ExplanationMetric):
             figures[f"masked_accuracy/kept_area_{percent(gamma)}"] = self.kept_area[index] / self.measured
         figures["masked_accuracy/blank"] = self.blank
         return {name: value.float() for name, value in figures.items()}
+
+    @override
+    def curves(self) -> Mapping[str, Curve]:
+        """The accuracy and the kept area over γ, in rising order."""
+        order = sorted(range(len(self.gammas)), key=self.gammas.__getitem__)
+        gammas = [self.gammas[index] for index in order]
+        accuracy, area = (
+            (of_gammas / self.measured)[order].tolist() for of_gammas in (self.masked_right, self.kept_area)
+        )
+        return {
+            "masked_accuracy": Curve(gammas, accuracy, "γ", "accuracy on masked images"),
+            "masked_accuracy/kept_area": Curve(gammas, area, "γ", "share of pixels kept"),
+        }
 
 
 def hits(logits: Tensor, labels: Tensor) -> Tensor:

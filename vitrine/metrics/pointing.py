@@ -81,6 +81,9 @@ class PointingGame(ExplanationMetric):
         ]
         trials = torch.stack([targets.to(outcomes), outcomes, outcomes.new_tensor(difficult)], dim=1)
         annotated = [image for image, of_image in enumerate(boxes) if len(of_image)]
+        values = torch.full((len(boxes),), torch.nan, dtype=torch.float64)
+        values[annotated] = outcomes.nan_to_num(0).double().cpu()[annotated]
+        self.row_values = {"pointing_game": values}
         self.trials.append(trials[annotated].flatten().to(self.dtype))
         self.skipped += len(boxes) - len(annotated)
 
