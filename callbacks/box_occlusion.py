@@ -47,6 +47,11 @@ class BoxOcclusion(EvaluationCallback[None]):
         self.curves: Mapping[str, Curve] = {}
         self._network: nn.Module | None = None
 
+    @property
+    @override
+    def settings(self) -> Mapping[str, str]:
+        return {"box_occlusion": f"patches of {self.patch_size} px over up to {100 * self.shares[-1]:g} % of the image"}
+
     @override
     def check(self, run: Run) -> None:
         run.backbone_explainer()

@@ -19,7 +19,7 @@ from vitrine.core.explanation import Explanation, class_name
 from vitrine.core.options import CountOrZero, Share, checked
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.metrics.base import Curve
-from vitrine.metrics.masked_accuracy import GAMMAS, MaskedAccuracy, check_gammas, percent
+from vitrine.metrics.masked_accuracy import GAMMAS, MaskedAccuracy, check_gammas, percent, settings_told
 from vitrine.metrics.masked_images import (
     Fill,
     Inpainting,
@@ -97,6 +97,11 @@ class MaskedClassification(EvaluationCallback[Shares[str, Example]]):
         self.metrics: Sequence[MaskedAccuracy] = ()
         self.curves: Mapping[str, Curve] = {}
         self._examples: Candidates[str, Example] = Candidates(num_examples)
+
+    @property
+    @override
+    def settings(self) -> Mapping[str, str]:
+        return settings_told(self.blur)
 
     @override
     def check(self, run: Run) -> None:

@@ -13,6 +13,9 @@ from vitrine.core.options import Range, checked
 from vitrine.metrics.base import Curve, ExplanationMetric, boxes_of_classes
 from vitrine.metrics.functional import LOCALIZATION_ALPHAS, REQUIRED_IOU, localization_ious
 
+DEFAULT_ALPHA = 1.0
+"""α where none was chosen: pixels above the mean are on."""
+
 
 class LocalizationError(ExplanationMetric):
     """Share of images on which the tightest box of the aggregated heatmap misses the object.
@@ -25,7 +28,8 @@ class LocalizationError(ExplanationMetric):
     measured on; for an unbiased error tune α on training images, as the paper does, and pass it as ``alpha``.
 
     Args:
-        alpha: α of the reported error, such as the best one on training images; the best one on these images without it.
+        alpha: α of the reported error, such as the best one on training images; the best one on these very images without
+            it, which a test never takes (see `metrics_for`).
         largest_component: whether the box is that of the largest 8-connected component, not of all that is on.
 
     Raises:
@@ -56,6 +60,12 @@ class LocalizationError(ExplanationMetric):
         self.add_state("failures", torch.zeros(len(self.alphas), dtype=torch.float64), dist_reduce_fx="sum")
         for name in ("measured", "degenerate", "skipped"):
             self.add_sum(name)
+
+    @property
+    @override
+    def settings(self) -> Mapping[str, str]:
+        """Which α the error is taken at."""
+        return {"localization/error": "the α best on these images" if self.alpha is None else f"α = {self.alpha:g}"}
 
     def update(self, explanation: Explanation, batch: Batch) -> None:
         """Updates the state with one batch that has ``boxes``; the classes are ``explanation.target``."""

@@ -83,6 +83,12 @@ class MaskedAccuracy(ExplanationMetric):
         for name in ("masked_right", "kept_area"):
             self.add_state(name, torch.zeros(len(self.gammas), dtype=torch.float64), dist_reduce_fx="sum")
 
+    @property
+    @override
+    def settings(self) -> Mapping[str, str]:
+        """Whether heatmaps are blurred."""
+        return settings_told(self.blur)
+
     def update(self, explanation: Explanation, batch: Batch) -> None:
         """Updates the state with one batch that has ``image`` and ``label``; of several labels, any is right.
 
@@ -150,6 +156,11 @@ def hits(logits: Tensor, labels: Tensor) -> Tensor:
 def percent(gamma: float) -> str:
     """γ in percent as in the names of the results: ``5`` for 0.05, ``0.5`` for 0.005."""
     return f"{100 * gamma:g}"
+
+
+def settings_told(blur: float) -> dict[str, str]:
+    """What tables say of the masked accuracy of heatmaps that are blurred so much."""
+    return {"masked_accuracy": f"heatmaps blurred by {percent(blur)} % of the side" if blur else "no blur"}
 
 
 @checked

@@ -1,11 +1,13 @@
 """Pointing game: whether the maximum of a heatmap lies on an object of the explained class (Zhang et al., ECCV 2016)."""
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
+from typing_extensions import override
 
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
@@ -60,6 +62,12 @@ class PointingGame(ExplanationMetric):
         # empty one-dimensional tensor of the metric's own dtype.
         self.add_state("trials", [], dist_reduce_fx="cat")
         self.add_sum("skipped")
+
+    @property
+    @override
+    def settings(self) -> Mapping[str, str]:
+        """The tolerance."""
+        return {"pointing_game": f"tolerance {self.tolerance:g} px of the image"}
 
     def update(self, explanation: Explanation, batch: Batch) -> None:
         """Updates the state with one batch that has ``boxes``; the classes are ``explanation.target``.
