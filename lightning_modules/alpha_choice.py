@@ -91,8 +91,8 @@ def alpha_for_test(folder: Path, data: str) -> float:
     if found is not None:
         return found
     rank_zero_info(
-        f"The localisation error is measured at α = {DEFAULT_ALPHA:g}: {folder} has no {NAME} of {data}; to choose α, {_CHOOSE},"
-        " or set model.init_args.metrics.localization_alpha."
+        f"The localisation error is measured at α = {DEFAULT_ALPHA:g}: {folder} has no {NAME} of {data}; to choose α,"
+        f" {_CHOOSE}, or set model.init_args.metrics.localization_alpha."
     )
     return DEFAULT_ALPHA
 
