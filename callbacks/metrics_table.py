@@ -52,6 +52,7 @@ FIGURES: Mapping[str, Sequence[Figure]] = {
         Figure("saliency/f", "F as a segmentation", "higher"),
         Figure("saliency/mae", "error as a segmentation", "lower"),
         Figure("localization/error", "boxes with IoU ≤ 0.5", "lower"),
+        Figure("localization/alpha", "on above α times the mean", ""),
         Figure("localization/best_error", "at the α best on these images", "lower"),
         Figure("pointing_game", "share of maxima on an object", "higher"),
         Figure("locality", "entropy over parts or objects", "lower", "nats"),
@@ -115,7 +116,9 @@ def show(trainer: Trainer, part: str) -> None:
     values = {name: float(value) for name, value in trainer.callback_metrics.items()}
     figures = {name.removeprefix(f"{part}/"): value for name, value in values.items() if name.startswith(f"{part}/")}
     if trainer.is_global_zero and figures:
-        Console(highlight=False, markup=False).print(metrics_table(part, figures, settings_of(trainer)))
+        Console(highlight=False, markup=False).print(
+            metrics_table(part, figures, settings_of(trainer) if part == "test" else {})
+        )
 
 
 def settings_of(trainer: Trainer) -> dict[str, str]:
