@@ -50,6 +50,8 @@ from vitrine.data.shards.sample import Sample
 from vitrine.metrics import PointingGame
 
 COUNTS = ("hits", "misses", "degenerate", "skipped")
+TOLERANCE = 15.0
+"""Of Zhang et al., in pixels of the image."""
 
 
 @dataclass
@@ -58,14 +60,14 @@ class Game:
 
     entry: Entry
     blur: float
-    plain: PointingGame = field(default_factory=PointingGame)
-    smooth: PointingGame = field(default_factory=PointingGame)
+    plain: PointingGame = field(default_factory=lambda: PointingGame(TOLERANCE))
+    smooth: PointingGame = field(default_factory=lambda: PointingGame(TOLERANCE))
     seconds: list[float] = field(default_factory=list)
 
     def play(self, method: Method, sample: Sample, preprocessing: Preprocessing, device: str) -> None:
         """All pairs of one image."""
         image, size = read_image(sample, preprocessing)
-        rows, classes = repeat_per_class(annotation(sample))
+        rows, classes = repeat_per_class(annotation(sample, size))
         maps, seconds = timed_maps(self.entry, method, image.to(device), classes[None].to(device))
         self.seconds.append(seconds)
         self.plain.update(as_explanation(maps, size, classes), rows)
@@ -93,14 +95,18 @@ def outcome(game: PointingGame) -> dict[str, float | int | None]:
     return {"pairs": sum(counts.values()) - counts["skipped"], **known, **counts}
 
 
-def annotation(sample: Sample) -> Batch:
-    """A batch of one image, with its boxes at the image's own size."""
+def annotation(sample: Sample, size: tuple[int, int]) -> Batch:
+    """A batch of one image of a size (H, W), with its boxes at that size."""
+    boxes = torch.tensor(sample.boxes, dtype=torch.float32)
+    labels, flags = torch.tensor(sample.box_labels), torch.tensor(sample.box_difficult) > 0
     return {
         "key": [sample.key],
         "label": multi_hot([sample], len(CLASSES)),
-        "boxes": [torch.tensor(sample.boxes, dtype=torch.float32)],
-        "box_labels": [torch.tensor(sample.box_labels)],
-        "box_difficult": [torch.tensor(sample.box_difficult) > 0],
+        "source_size": torch.tensor([size]),
+        "source_window": torch.tensor([[0, 0, size[1], size[0]]]),
+        "source_boxes": [boxes],
+        "source_box_labels": [labels],
+        "source_box_difficult": [flags],
     }
 
 

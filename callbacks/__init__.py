@@ -2,6 +2,7 @@
 
 from callbacks.ablation import FilterAblation
 from callbacks.average_images import AverageImages
+from callbacks.box_occlusion import BoxOcclusion
 from callbacks.contact_sheets import ContactSheets
 from callbacks.health import DropDeadFeatures, RestartDeadHeads
 from callbacks.heatmaps import HeatmapPanel
@@ -18,6 +19,7 @@ from callbacks.skipped_samples import SkippedSamples
 
 __all__ = [
     "AverageImages",
+    "BoxOcclusion",
     "ContactSheets",
     "DropDeadFeatures",
     "Export",

@@ -43,6 +43,11 @@ class EvaluationCallback(pl.Callback, ABC, Generic[S]):
         """What this run has written; None before it is there, and on other ranks."""
         self._copies: dict[str, Self] = {}
 
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """What its figures depend on and their names do not tell, by the beginning of their names; for tables."""
+        return {}
+
     def check(self, run: Run) -> None:
         """Refuses what cannot work, before anything runs.
 

@@ -16,17 +16,18 @@ from callbacks.run_access import Run
 from vitrine.core.atomic_io import atomic_file
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation, class_name
-from vitrine.core.options import CountOrZero, NonNegative, Share, checked
+from vitrine.core.options import CountOrZero, Share, checked
 from vitrine.data.preprocessing import Preprocessing
-from vitrine.metrics.masked_accuracy import GAMMAS, MaskedAccuracy, check_gammas, percent
+from vitrine.metrics.base import Curve
+from vitrine.metrics.masked_accuracy import GAMMAS, MaskedAccuracy, check_gammas, percent, settings_told
 from vitrine.metrics.masked_images import (
     Fill,
     Inpainting,
     Radius,
-    display_maps,
     kept_pixels,
     masked_inputs,
     opencv,
+    response_maps,
 )
 from vitrine.visualization.grid import captioned_grid
 from vitrine.visualization.overlays import picture
@@ -67,7 +68,8 @@ class MaskedClassification(EvaluationCallback[Shares[str, Example]]):
         fill: ``inpaint``, for which OpenCV is needed (the extra ``inpainting``), or ``black``.
         method: Of inpainting.
         radius: Of inpainting, in pixels.
-        sigma: Of the Gaussian that heatmaps are blurred by; 2 % of the longer side without it, as in panels, and 0 for none.
+        blur: σ of the Gaussian that heatmaps are blurred by, as a share of the longer side; 0 for none, as in the paper, and
+            0.02 for what panels show.
         num_examples: Number of images in the picture; none is drawn for 0.
 
     Raises:
@@ -75,7 +77,7 @@ class MaskedClassification(EvaluationCallback[Shares[str, Example]]):
         ModuleNotFoundError: Before the run, where OpenCV is needed and not installed.
     """
 
-    RENAMED: ClassVar[Mapping[str, str]] = {"examples": "num_examples"}
+    RENAMED: ClassVar[Mapping[str, str]] = {"examples": "num_examples", "sigma": "blur"}
     title: ClassVar[str] = "Masked images"
 
     @checked
@@ -85,15 +87,21 @@ class MaskedClassification(EvaluationCallback[Shares[str, Example]]):
         fill: Fill = "inpaint",
         method: Inpainting = "navier_stokes",
         radius: Radius = 3,
-        sigma: NonNegative | None = None,
+        blur: Share = 0.0,
         num_examples: CountOrZero = 4,
     ) -> None:
         super().__init__()
         check_gammas(gammas)
-        self.gammas, self.fill, self.method, self.radius, self.sigma = gammas, fill, method, radius, sigma
+        self.gammas, self.fill, self.method, self.radius, self.blur = gammas, fill, method, radius, blur
         self.num_examples = num_examples
-        self._accuracy: MaskedAccuracy | None = None
+        self.metrics: Sequence[MaskedAccuracy] = ()
+        self.curves: Mapping[str, Curve] = {}
         self._examples: Candidates[str, Example] = Candidates(num_examples)
+
+    @property
+    @override
+    def settings(self) -> Mapping[str, str]:
+        return settings_told(self.blur)
 
     @override
     def check(self, run: Run) -> None:
@@ -104,18 +112,18 @@ class MaskedClassification(EvaluationCallback[Shares[str, Example]]):
     @override
     def begin(self, run: Run) -> None:
         backbone = run.backbone_explainer().backbone
-        options = (self.gammas, self.fill, self.method, self.radius, self.sigma)
+        options = (self.gammas, self.fill, self.method, self.radius, self.blur)
         accuracy = MaskedAccuracy(lambda images: backbone(images).logits, run.datamodule.preprocessing, *options)
-        self._accuracy = accuracy.to(run.module.device)
+        self.metrics = (accuracy.to(run.module.device),)
         self._examples.clear()
 
     @override
     def take(self, run: Run, batch: Batch, outputs: object) -> None:
         explanation = run.explanation(outputs)
-        if self._accuracy is not None:
+        for accuracy in self.metrics:
             # As in the steps, so that the original accuracy is that of the test.
             with run.trainer.precision_plugin.forward_context():
-                self._accuracy.update(explanation, batch)
+                accuracy.update(explanation, batch)
         for row, key in enumerate(batch["key"]):
             if self.num_examples and self._examples.wants(ALL, place_of(key), key):
                 image = batch["image"][row].detach().float().cpu().clone()
@@ -123,13 +131,17 @@ class MaskedClassification(EvaluationCallback[Shares[str, Example]]):
                 self._examples.offer(ALL, place_of(key), example)
 
     def _kept(self, explanation: Explanation) -> Tensor:
-        maps = display_maps(explanation, self.sigma)
+        maps = response_maps(explanation, self.blur)
         return torch.cat([kept_pixels(maps, gamma) for gamma in self.gammas])
 
     @override
     def figures(self, run: Run) -> Mapping[str, Tensor]:
-        accuracy, self._accuracy = self._accuracy, None
-        return {} if accuracy is None else accuracy.compute()
+        (accuracy,) = self.metrics
+        figures = accuracy.compute()
+        with accuracy.sync_context():
+            self.curves = accuracy.curves()
+        self.metrics = ()
+        return figures
 
     @override
     def share(self, run: Run) -> Shares[str, Example]:
@@ -154,7 +166,7 @@ class MaskedClassification(EvaluationCallback[Shares[str, Example]]):
         masked = partial(masked_inputs, images, preprocessing=preprocessing)
         columns: list[Column] = [(predicted_names(run, images), images)]
         for index, gamma in enumerate(self.gammas):
-            share = f"{percent(gamma)} %"
+            share = f"{percent(gamma)} %" + (f", blur {percent(self.blur)} %" if self.blur else "")
             if self.fill != "black":
                 columns.append(([share] * len(images), masked(kept[:, index], fill="black")))
             filled = masked(kept[:, index], fill=self.fill, method=self.method, radius=self.radius)

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
@@ -40,7 +41,11 @@ def show(trainer: Trainer, part: str, explainers: Sequence[str] = ()) -> None:
     values = {name: float(value) for name, value in trainer.callback_metrics.items()}
     figures = {name.removeprefix(f"{part}/"): value for name, value in values.items() if name.startswith(f"{part}/")}
     if trainer.is_global_zero and figures:
-        tables = explainers_tables(explainers, figures) if explainers else [metrics_table(part, figures)]
+        tables = (
+            explainers_tables(explainers, figures)
+            if explainers
+            else [metrics_table(part, figures, settings_of(trainer) if part == "test" else {})]
+        )
         Console(highlight=False, markup=False).print(*tables)
 
 
@@ -70,14 +75,30 @@ def explainers_tables(explainers: Sequence[str], figures: Mapping[str, float]) -
         yield table
 
 
-def metrics_table(part: str, figures: Mapping[str, float]) -> Table:
-    """The table of figures by their names after ``part/``."""
+def settings_of(trainer: Trainer) -> dict[str, str]:
+    """What figures depend on and their names do not tell, by the beginning of their names."""
+    callbacks: Iterable[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    tellers = [*getattr(trainer.lightning_module, "annotation_metrics", ()), *callbacks]
+    told: dict[str, str] = {}
+    for teller in tellers:
+        told |= getattr(teller, "settings", {})
+    return told
+
+
+def metrics_table(part: str, figures: Mapping[str, float], settings: Mapping[str, str] = MappingProxyType({})) -> Table:
+    """The table of figures by their names after ``part/``.
+
+    Args:
+        part: ``test`` or ``val``.
+        figures: by their names.
+        settings: what is told of figures whose names begin so.
+    """
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column(f"{part}/", no_wrap=True)
     table.add_column("value", justify="right", no_wrap=True)
     table.add_column("better", no_wrap=True)
     table.add_column("what")
-    for group, rows in (*figure_rows(figures).items(), ("Counts", count_rows(figures))):
+    for group, rows in (*figure_rows(figures, settings).items(), ("Counts", count_rows(figures))):
         if rows:
             table.add_row(group, style="bold")
         for row in rows:
@@ -89,11 +110,13 @@ Row = tuple[str, str, str, str]
 """Name, value, what is better, and what it measures."""
 
 
-def figure_rows(figures: Mapping[str, float]) -> dict[str, list[Row]]:
+def figure_rows(
+    figures: Mapping[str, float], settings: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, list[Row]]:
     """The rows of each group, and last those of metrics that `FIGURES` does not know."""
     known = {figure.name.partition("/")[0] for group in FIGURES.values() for figure in group}
     others = [Figure(name, "", "") for name in figures if name.partition("/")[0] not in known]
-    return {title: list(_rows(group, figures)) for title, group in {**FIGURES, "Others": others}.items()}
+    return {title: list(_rows(group, figures, settings)) for title, group in {**FIGURES, "Others": others}.items()}
 
 
 def count_rows(figures: Mapping[str, float]) -> list[Row]:
@@ -102,11 +125,13 @@ def count_rows(figures: Mapping[str, float]) -> list[Row]:
     return [(f"  {name}", f"{figures[name]:g}", "", what) for name, what in meanings.items() if what and figures[name]]
 
 
-def _rows(group: Iterable[Figure], figures: Mapping[str, float]) -> Iterable[Row]:
+def _rows(group: Iterable[Figure], figures: Mapping[str, float], settings: Mapping[str, str]) -> Iterable[Row]:
     for figure in group:
         for name, value in figures.items():
             if fnmatchcase(name, figure.name):
-                yield f"  {name}", f"{_number(value)} {figure.unit}".rstrip(), figure.better, figure.meaning
+                told = [text for of, text in settings.items() if name == of or name.startswith(f"{of}/")]
+                meaning = "; ".join(filter(None, (figure.meaning, *told)))
+                yield f"  {name}", f"{_number(value)} {figure.unit}".rstrip(), figure.better, meaning
 
 
 def _number(value: float) -> str:

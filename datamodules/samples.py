@@ -19,12 +19,13 @@ from vitrine.data.orientation import Orientation, Size, orientation_of
 from vitrine.data.shards.rules import RECORD_ANNOTATIONS, RecordRules
 from vitrine.data.shards.schema import BOX_ENTRIES, IMAGE_EXTENSIONS, ShardIndex
 from vitrine.data.shards.stored_sample import missing_members, parse_record, picture_problems
+from vitrine.data.source_windows import SOURCE_BOXES, SOURCE_PREFIX
 
 RawSample = dict[str, Any]
 """An undecoded sample: bytes by file extension, its key under ``__key__``, its shard under ``__url__``, its row."""
 Sample = dict[str, Any]
 """A decoded sample, by the names of `Batch`."""
-LISTED = frozenset({"key", "boxes", *BOX_ENTRIES})
+LISTED = frozenset({"key", *SOURCE_BOXES, *(f"{SOURCE_PREFIX}{name}" for name in SOURCE_BOXES)})
 """Entries of a batch that are lists with an entry per sample."""
 
 _LONGEST_PROBLEM = 300

@@ -111,6 +111,17 @@ class ShardSet(LightningDataModule):
         """What test images have beside labels: mask, boxes, parts, objects."""
         return frozenset(self.split("test").index.annotations if "test" in self.splits else ())
 
+    @property
+    def validation_annotations(self) -> frozenset[str]:
+        """What validation images have beside labels, be they held out or a split of their own."""
+        split = self.splits.get("val") or self.splits.get("train")
+        return frozenset(split.index.annotations if split else ())
+
+    @property
+    def dataset(self) -> str:
+        """Name of the data set, as its shards have it."""
+        return self._any_split.index.dataset
+
     def panel(self, count: int) -> Batch:
         """The first images of the test set's classes in turn, or of ``predict_root``; the same on every rank."""
         if self.predict_root is not None and "test" not in self.splits:

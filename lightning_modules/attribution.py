@@ -6,7 +6,6 @@ from lightning_modules.heads import options_located
 from lightning_modules.untrained import UntrainedModule
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.networks import BackboneOptions
-from vitrine.core.batch import Batch
 from vitrine.explainers.attribution import AttributionExplainer, AttributionOptions
 
 
@@ -34,7 +33,3 @@ class AttributionModule(UntrainedModule):
         with options_located("model.init_args.attribution"):
             explainer = AttributionExplainer(network, attribution)
         super().__init__(explainer, **kwargs)
-
-    def validation_step(self, batch: Batch) -> None:
-        """Explains a batch, so that what does not work shows before a test."""
-        self.explanation_of(self.rows_of(batch))

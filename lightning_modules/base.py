@@ -1,6 +1,6 @@
 """ExplainerModule: the LightningModule that the modules of all explainers share."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -31,7 +31,7 @@ from lightning_modules.explained import (
 from lightning_modules.heads import check_drawable, check_image_size, meaning_of, take_over_heads
 from lightning_modules.measured import Measured, log_figures, measured
 from lightning_modules.optimization import RANGES, RENAMED_OPTIMIZATION, CosineToZero, check_optimizer
-from lightning_modules.resumable import ResumableModule
+from lightning_modules.validated_alpha import ValidatedAlphaModule
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
 from vitrine.core.options import Count, Range, checked, option_path
@@ -58,7 +58,7 @@ LOGITS_AT_ONCE = 64
 """Images of a pass for logits alone."""
 
 
-class ExplainerModule(ResumableModule):
+class ExplainerModule(ValidatedAlphaModule):
     """Trains, validates, tests and applies one explainer.
 
     A subclass gives the losses (``training_step``, ``validation_step``) and the optimizer's groups; what a test measures
@@ -140,7 +140,7 @@ class ExplainerModule(ResumableModule):
     @property
     def feature_extractor(self) -> FeatureExtractor | None:
         """What a datamodule may compute once and keep in place of images; None where images must be streamed."""
-        return self.explainer.cacheable_features
+        return None if self.chooses_alpha else self.explainer.cacheable_features
 
     @property
     def one_pass(self) -> bool:
@@ -185,7 +185,7 @@ class ExplainerModule(ResumableModule):
         super().setup(stage)
         if self.data is not None:
             self._take_over_data(self.data, stage)
-        if stage != "validate":  # which draws nothing
+        if stage != "validate" or self.chooses_alpha:  # else it draws nothing
             self._check_drawable()
         if stage != "predict":
             self._read_names(fitting=stage == "fit")
@@ -268,7 +268,7 @@ class ExplainerModule(ResumableModule):
 
     def _metrics(self, annotations: AbstractSet[str]) -> list[ExplanationMetric]:
         """What a test measures beside faithfulness, of images that have these annotations."""
-        return metrics_of(self.explainer, annotations, self.metric_options)
+        return metrics_of(self.explainer, annotations, self.metric_options_of(annotations))
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -343,11 +343,12 @@ class ExplainerModule(ResumableModule):
     def _features_of(self, batch: Batch) -> tuple[Tensor, Tensor]:
         if "features" in batch:
             return batch["features"], batch["logits"]
-        if self.feature_extractor is None:
+        extractor = self.explainer.cacheable_features
+        if extractor is None:
             raise ValueError(f"{type(self.explainer).__name__} reads no features; stream images instead.")
         images = batch["image"]
         with torch.no_grad():  # networks that reshape do not take empty batches
-            computed = self.feature_extractor(images if len(images) else images.new_zeros(1, *images.shape[1:]))
+            computed = extractor(images if len(images) else images.new_zeros(1, *images.shape[1:]))
         return computed["features"][: len(images)], computed["logits"][: len(images)]
 
     def rows_of(self, batch: Batch) -> Batch:
@@ -370,6 +371,11 @@ class ExplainerModule(ResumableModule):
     def explanation_of(self, batch: Batch) -> Explanation:
         """The explanation of what `rows_of` gives, which a test measures and a prediction shows."""
         return self.explainer.explain(batch["image"], self.target_of(batch))
+
+    @override
+    def explanations(self, batch: Batch) -> Iterator[tuple[str, Explanation, Batch]]:
+        rows = self.rows_of(batch)
+        yield "", self.explanation_of(rows), rows
 
     def test_step(self, batch: Batch) -> Explanation:  # type: ignore[override]
         """Explains a batch and measures all rows; returns, for reports, the explanation of each image's first class."""

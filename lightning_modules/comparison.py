@@ -1,6 +1,6 @@
 """ComparisonModule: several explainers of one network, tested in one pass over the data."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,8 +108,8 @@ class ComparisonModule(UntrainedModule):
             self._prepare(explainer, data, stage)
         if stage != "predict":
             of_each = [
-                nn.ModuleList(metrics_of(explainer, data.annotations, self.metric_options))
-                for explainer in self.explainers.values()
+                nn.ModuleList(metrics_of(explainer, data.annotations, self.metric_options_of(data.annotations, name)))
+                for name, explainer in self.explainers.items()
             ]
             self.explainer_metrics = nn.ModuleList(of_each)
 
@@ -139,11 +139,16 @@ class ComparisonModule(UntrainedModule):
             for name, explainer in self.explainers.items()
         }
 
-    def validation_step(self, batch: Batch) -> None:
-        """Explains a batch by each explainer, so that what does not work shows before a test."""
+    @override
+    def explanations(self, batch: Batch) -> Iterator[tuple[str, Explanation, Batch]]:
         rows_of = self._rows_of_explainers(batch)
         for name, explainer in self.explainers.items():
-            self._explained(explainer, rows_of[name])
+            yield name, self._explained(explainer, rows_of[name]), rows_of[name]
+
+    @property
+    @override
+    def explainer_folders(self) -> dict[str, Path]:
+        return {name: Path(self.trainer.default_root_dir, "explainers", name) for name in self.explainers}
 
     @override
     def on_test_epoch_end(self) -> None:

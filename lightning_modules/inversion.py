@@ -1,9 +1,8 @@
 """InversionModule: masks by guided feature inversion (Du, Liu, Song and Hu, KDD 2018), optimised or predicted."""
 
-from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pytorch_lightning.utilities import rank_zero_info
@@ -24,7 +23,6 @@ from vitrine.core.distributed import share_of_mean
 from vitrine.core.explanation import Explanation
 from vitrine.core.options import Count, NonNegative, Options, Range
 from vitrine.explainers.inversion.explainer import InversionExplainer, InversionOptions
-from vitrine.metrics import ExplanationMetric, LocalizationError
 from vitrine.metrics.inversion_convergence import InversionConvergence
 
 LOSSES = ("loss", "loss/inversion", "loss/class")
@@ -32,19 +30,17 @@ LOSSES = ("loss", "loss/inversion", "loss/class")
 
 @dataclass(frozen=True)
 class InversionRuns(Options):
-    """What an `InversionModule` explains and measures, and what its ``fit`` lowers.
+    """What an `InversionModule` explains, and what its ``fit`` lowers.
 
     Args:
         explain: which classes of each image, see `Explain`; ``label`` in the pointing game of the paper. The module's own
             ``explain`` goes before it.
         inversion_share: κ, weight of the inversion loss in ``fit``.
-        localization_alpha: α of `LocalizationError`, tuned on other images; the best on the test images without it.
         internal_batch_size: masks that are optimised at once; a bound on memory that changes no result.
     """
 
     explain: Explain = "predicted"
     inversion_share: NonNegative = 1.0
-    localization_alpha: NonNegative | None = None
     internal_batch_size: Count = 16
 
 
@@ -77,6 +73,10 @@ class InversionModule(ExplainerModule):
         kwargs: those of `ExplainerModule`: optimizer, lr_scheduler, init_from, names, explain, metrics.
     """
 
+    RENAMED: ClassVar[Mapping[str, str]] = {
+        **ExplainerModule.RENAMED,
+        "runs.localization_alpha": "metrics.localization_alpha",
+    }
     explainer: InversionExplainer
     learning_rates = Range(above=0)
     shows_means = True
@@ -126,13 +126,10 @@ class InversionModule(ExplainerModule):
         super().on_fit_end()
         self.explainer.settings = self.settings
 
+    @property
     @override
-    def _metrics(self, annotations: AbstractSet[str]) -> list[ExplanationMetric]:
-        metrics = super()._metrics(annotations)
-        if self.runs.localization_alpha is None:
-            return metrics
-        tuned = LocalizationError(self.runs.localization_alpha)
-        return [tuned if isinstance(metric, LocalizationError) else metric for metric in metrics]
+    def explains_in_validation(self) -> bool:
+        return True
 
     @override
     def meaning_of_heads(self) -> dict[str, Any]:
@@ -202,15 +199,15 @@ class InversionModule(ExplainerModule):
         return {"loss": total, "loss/inversion": inversion, "loss/class": of_class}
 
     def validation_step(self, batch: Batch) -> None:
-        """In ``fit`` the losses of the predicted ω alone; else optimises as a test does."""
+        """In ``fit`` the losses of the predicted ω alone; else images are explained after it, as in a test."""
         if not self.is_fitting:
-            self.explanation_of(self.rows_of(batch))
             return
         for metric, values in zip(self.val_losses, self._named(*self.losses_of(batch)).values(), strict=True):
             metric.update(values)
 
     @override
     def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
         if not self.is_fitting:
             self._log_course("val")
             return

@@ -196,6 +196,7 @@ class MuLassoModule(ExplainerModule):
 
     @override
     def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
         self._log_reconstruction("val", self.val_reconstruction)
 
     @override

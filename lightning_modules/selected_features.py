@@ -122,6 +122,7 @@ class SelectedFeaturesModule(ExplainerModule):
 
     @override
     def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
         self.log_faithfulness(self.val_faithfulness)
 
     @override

@@ -315,6 +315,7 @@ class SRAEModule(GroupedFitModule):
 
     @override
     def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
         self.log_faithfulness(self.val_faithfulness)
 
     @property

@@ -46,3 +46,11 @@ class UntrainedModule(ExplainerModule):
     def training_step(self, batch: Batch) -> Tensor | None:  # noqa: ARG002
         """Never called: Lightning looks for it before `setup` can say that there is nothing to fit."""
         return None
+
+    @property
+    @override
+    def explains_in_validation(self) -> bool:
+        return True  # so that what does not work shows before a test
+
+    def validation_step(self, batch: Batch) -> None:
+        """Images are explained after it."""

@@ -122,6 +122,26 @@ def test_the_figures_are_those_of_the_plain_functions(inference_mode: bool, tmp_
     assert len({original, selected, *random}) == 3  # else a mix-up would not have been seen
 
 
+def test_the_curve_ablates_the_most_relevant_filters_first(tmp_path: Path) -> None:
+    """Half of four filters are two; figures are those of all four."""
+    callback = FilterAblation(num_draws=2, seed=5, shares=(0.25, 0.5))
+    found = figures_of_test(tmp_path, callback)
+    generator = torch.Generator().manual_seed(5)
+    ranked = [list(dict.fromkeys(FILTERS)), *(random_filters(FILTERS, WIDTHS, generator) for _ in range(2))]
+    model = Module().explainer.get_submodule("backbone").model
+    assert isinstance(model, nn.Module)
+    sets = [filters[:count] for filters in ranked for count in (0, 1, 2, 4)]
+    selected, *draws = accuracies_without(model, Data().test_dataloader(), sets).reshape(3, 4)
+    assert [row["filters"] for row in table(tmp_path)] == ["0", *["1", "2", "4"] * 3]
+    curves = callback.curves
+    assert curves["ablation/selected"].x == curves["ablation/random"].x == [0, 1, 2, 4]
+    assert curves["ablation/selected"].y == pytest.approx(selected.tolist())
+    assert curves["ablation/random"].y == pytest.approx(torch.stack(draws).mean(dim=0).tolist())
+    assert found["test/ablation/selected"] == pytest.approx(float(selected[-1]))
+    assert found["test/ablation/random"] == pytest.approx(float(torch.stack(draws)[:, -1].mean()))
+    assert len(set(selected.tolist())) > 2  # else a mix-up would not have been seen
+
+
 def test_figures_stand_in_the_runs_metrics(tmp_path: Path) -> None:
     figures_of_test(tmp_path, FilterAblation(), MetricsFile())
     figures = json.loads((tmp_path / "metrics.json").read_text())
@@ -189,6 +209,8 @@ def test_several_classes_an_image(tmp_path: Path) -> None:
 def test_wrong_options() -> None:
     with pytest.raises(ValueError, match=r"^num_draws is 0; give "):
         FilterAblation(num_draws=0)
+    with pytest.raises(ValueError, match=r"^shares\[0\] is 1\.5; give a number from 0 to 1"):
+        FilterAblation(shares=(1.5,))
 
 
 def test_two_processes_leave_what_one_leaves(ranks: RankPool, tmp_path: Path) -> None:

@@ -227,7 +227,7 @@ def test_needs_a_datamodule(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"num_examples": -1}, "^num_examples is -1; give "),
-        ({"sigma": -1.0}, "^sigma is -1.0; give "),
+        ({"blur": -1.0}, "^blur is -1.0; give "),
         ({"gammas": [5]}, r"^gammas.* is .*5.*; give "),
         ({"fill": "grey"}, "^fill is 'grey'; give 'inpaint' or 'black'"),
     ],

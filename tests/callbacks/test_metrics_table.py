@@ -3,13 +3,16 @@
 import io
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 import train
+from callbacks.masked_classification import MaskedClassification
 from callbacks.metrics_table import MetricsTable, explainers_tables, metrics_table
 from tests.helpers import explaining_fakes as fakes
 from vitrine import metrics
@@ -17,10 +20,10 @@ from vitrine.core.figures import COUNTS, FIGURES
 from vitrine.metrics import ExplanationMetric
 
 
-def printed(figures: Mapping[str, float], width: int = 120) -> str:
+def printed(figures: Mapping[str, float], width: int = 120, **options: Any) -> str:
     console = Console(width=width, highlight=False)
     with console.capture() as capture:
-        console.print(metrics_table("test", figures))
+        console.print(metrics_table("test", figures, **options))
     return capture.get()
 
 
@@ -89,6 +92,28 @@ def test_the_direction_is_that_of_the_metric() -> None:
         assert better[name] == ("higher" if kind.higher_is_better else "lower")
 
 
+def test_settings_stand_beside_the_figures_that_depend_on_them() -> None:
+    figures = {
+        "pointing_game": 0.5,
+        "pointing_game/hits": 3.0,
+        "localization/error": 0.3,
+        "localization/best_error": 0.2,
+    }
+    figures |= {"masked_accuracy/5": 0.1, "iou": 20.0}
+    settings = {
+        **metrics.PointingGame(15).settings,
+        **metrics.LocalizationError(1.5).settings,
+        **MaskedClassification(blur=0.02).settings,
+    }
+    out = printed(figures, width=200, settings=settings)
+    assert "share of maxima on an object; tolerance 15 px of the image" in out
+    assert "boxes with IoU ≤ 0.5; α = 1.5" in out
+    assert "at the α best on these images\n" in re.sub(" +\n", "\n", out)
+    assert "on pixels above so many %; heatmaps blurred by 2 % of the side" in out
+    assert "area under IoU by threshold\n" in re.sub(" +\n", "\n", out)
+    assert MaskedClassification().settings == {"masked_accuracy": "no blur"}
+
+
 def test_it_fits_a_narrow_terminal() -> None:
     names = [figure.name for group in FIGURES.values() for figure in group if "*" not in figure.name]
     assert max(map(len, printed(dict.fromkeys(names, 0.1234), width=80).splitlines())) <= 80
@@ -121,7 +146,13 @@ def test_a_run_prints_what_matters_and_writes_all(
 
 
 def test_several_explainers_have_a_row_each() -> None:
-    figures = {"SRAE/iou": 12.5, "Grad-CAM/iou": 44.25, "SRAE/f_cls": 0.5, "SRAE/iou/skipped": 3.0, "Grad-CAM/own/x": 1.0}
+    figures = {
+        "SRAE/iou": 12.5,
+        "Grad-CAM/iou": 44.25,
+        "SRAE/f_cls": 0.5,
+        "SRAE/iou/skipped": 3.0,
+        "Grad-CAM/own/x": 1.0,
+    }
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(*explainers_tables(["SRAE", "Grad-CAM"], figures))
     lines = [line.split() for line in console.export_text().splitlines() if line.strip()]

@@ -84,7 +84,7 @@ OUTSIDE: dict[type[Options], dict[str, list[Any]]] = {
         "start": POSITIVE,
         "tolerance": NOT_NEGATIVE,
     },
-    InversionRuns: {"inversion_share": NOT_NEGATIVE, "localization_alpha": NOT_NEGATIVE, "internal_batch_size": COUNT},
+    InversionRuns: {"inversion_share": NOT_NEGATIVE, "internal_batch_size": COUNT},
     LoadingOptions: {
         "batch_size": COUNT,
         "num_workers": COUNT_OR_ZERO,
@@ -122,7 +122,6 @@ NULL: dict[type[Options], set[str]] = {
     SRAEOptions: {"explained_classes", "lrp"},
     SRAETraining: {"classes_at_once"},
     InversionOptions: {"inversion_layer"},
-    InversionRuns: {"localization_alpha"},
     SamplingOptions: {"positives_per_class", "negatives_per_class"},
     Preprocessing: {"resize"},
     ImageNetOptions: {"annotations", "ground_truth", "blacklist", "per_class"},

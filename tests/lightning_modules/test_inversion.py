@@ -356,12 +356,12 @@ def test_what_is_exported_explains_the_same(tmp_path: Path) -> None:
 
 
 def test_a_tuned_alpha_is_taken_for_the_localisation_error() -> None:
-    module = make_module(localization_alpha=1.5)
+    module = make_module(metrics=MetricOptions(localization_alpha=1.5))
     (own,) = [metric for metric in module._metrics({"boxes"}) if isinstance(metric, LocalizationError)]
     assert own.alpha == 1.5
-    module.runs = replace(module.runs, localization_alpha=None)
+    module.metric_options = MetricOptions()
     (own,) = [metric for metric in module._metrics({"boxes"}) if isinstance(metric, LocalizationError)]
-    assert own.alpha is None
+    assert own.alpha == 1
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ class Batch(TypedDict, total=False):
     """One batch of B samples; which annotations it has follows from the data set.
 
     Streamed batches have ``image``; batches read from a feature store have ``features`` and ``logits`` instead.
-    Coordinates are pixels of ``image``; boxes are half open, x0 ≤ x < x1.
+    Coordinates are pixels of ``image`` but for entries ``source_…``; boxes are half open, x0 ≤ x < x1.
     """
 
     key: list[str]
@@ -28,6 +28,16 @@ class Batch(TypedDict, total=False):
     """B tensors (k,) int64: the class of each box; absent where all boxes are of the image's one class."""
     box_difficult: list[Tensor]
     """B tensors (k,) bool: whether the object in each box is flagged as difficult to recognise."""
+    source_size: Tensor
+    """(B, 2) int64: height and width of each source image, upright, before it was resized and cropped; only with boxes."""
+    source_window: Tensor
+    """(B, 4) float: x0, y0, x1, y1 of the part of each source image that ``image`` shows, in pixels of the source."""
+    source_boxes: list[Tensor]
+    """As ``boxes``, in pixels of the source; also those outside of the window, none of them clipped."""
+    source_box_labels: list[Tensor]
+    """As ``box_labels``, of ``source_boxes``."""
+    source_box_difficult: list[Tensor]
+    """As ``box_difficult``, of ``source_boxes``."""
     parts: Tensor
     """(B, P, 3) float: x, y, visible (0 or 1)."""
     objects: Tensor

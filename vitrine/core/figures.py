@@ -43,6 +43,8 @@ FIGURES: Mapping[str, Sequence[Figure]] = {
         Figure("saliency/f", "F as a segmentation", "higher"),
         Figure("saliency/mae", "error as a segmentation", "lower"),
         Figure("localization/error", "boxes with IoU ≤ 0.5", "lower"),
+        Figure("localization/alpha", "on above α times the mean", ""),
+        Figure("localization/best_error", "at the α best on these images", "lower"),
         Figure("pointing_game", "share of maxima on an object", "higher"),
         Figure("locality", "entropy over parts or objects", "lower", "nats"),
     ),
@@ -53,6 +55,8 @@ FIGURES: Mapping[str, Sequence[Figure]] = {
     "Pixels and filters": (
         Figure("insertion_deletion/insertion_auc", "probability as pixels come", "higher"),
         Figure("insertion_deletion/deletion_auc", "probability as pixels go", "lower"),
+        Figure("box_occlusion/drop", "probability lost under patches", "higher"),
+        Figure("box_occlusion/area", "probability under patches", "lower"),
         Figure("masked_accuracy/original", "accuracy on whole images", "higher"),
         Figure("masked_accuracy/[0-9]*", "on pixels above so many %", "higher"),
         Figure("ablation/original", "accuracy with all filters", "higher"),

@@ -3,7 +3,7 @@
 import inspect
 import pydoc
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from textwrap import dedent
 from typing import Any
 
@@ -109,8 +109,8 @@ class _Reader:
         parts = name.split(".")
         if cls is not None and group:
             parts = [group, *parts]
-        if cls is not None and (path := option_path(cls, parts[0])) != parts[0]:
-            earlier, today = ".".join([key, *parts]), ".".join([key, path, *parts[1:]])
+        if cls is not None and (path := _moved(cls, parts)) != ".".join(parts):
+            earlier, today = ".".join([key, *parts]), f"{key}.{path}"
             return f"there is no key {earlier} of {cls.__name__}; it is {today} now."
         if cls is None and parts[0] in self.roots:
             suggestion = did_you_mean(parts[-1], accepted_keys(self.roots[parts[0]], parts[1:-1]))
@@ -123,6 +123,15 @@ class _Reader:
     def _no_class(self, name: str, key: str) -> str:
         what = "file or class" if "/" in name or name.endswith((".yaml", ".yml")) else "class"
         return f"{key}: there is no {what} named {name!r}{did_you_mean(name.rpartition('.')[2], self.classes) or '.'}"
+
+
+def _moved(cls: type, parts: Sequence[str]) -> str:
+    """Where a key stands today: the longest beginning of it that has moved, with the rest as it was."""
+    for count in range(len(parts), 0, -1):
+        name = ".".join(parts[:count])
+        if (path := option_path(cls, name)) != name:
+            return ".".join([path, *parts[count:]])
+    return ".".join(parts)
 
 
 def _wrong_value(key: str, value: str, kinds: list[str]) -> str:

@@ -10,6 +10,9 @@ from torch import Tensor
 from vitrine.core.batch import Batch
 from vitrine.data.class_matching import ClassMatch
 
+BOX_LABELS = ("box_labels", "source_box_labels")
+"""Entries of a batch with the classes of boxes."""
+
 
 class TranslatedBatch(dict[str, Any]):
     """A batch whose labels are the network's, so that nobody translates them twice."""
@@ -28,15 +31,16 @@ class LabelTranslation:
     count: int
 
     def batch(self, batch: Any) -> Any:
-        """The batch with ``label`` and ``box_labels`` of the network; anything but a batch with labels as it is."""
+        """The batch with labels, also those of boxes, of the network; anything but a batch with labels as it is."""
         if isinstance(batch, TranslatedBatch) or not isinstance(batch, dict) or "label" not in batch:
             return batch
         translated = TranslatedBatch(batch)
         translated["label"] = self.labels(batch["label"])
-        if self.match.ignored:
-            translated.pop("box_labels", None)
-        elif "box_labels" in batch:
-            translated["box_labels"] = [self._indices(labels) for labels in batch["box_labels"]]
+        for name in BOX_LABELS:
+            if self.match.ignored:
+                translated.pop(name, None)
+            elif name in batch:
+                translated[name] = [self._indices(labels) for labels in batch[name]]
         return translated
 
     def labels(self, labels: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from vitrine.core.options import Count, OptionError, Options, Positive, Range
 from vitrine.data.colours import NUM_CHANNELS, Mode, to_mode
 from vitrine.data.orientation import upright
 from vitrine.data.shards.schema import BOX_ENTRIES
+from vitrine.data.source_windows import source_entries, with_source
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -78,15 +79,18 @@ class Preprocessing(Options):
 
     def sample(self, sample: dict[str, Any]) -> dict[str, Any]:
         """Transforms a sample, a dict of tv_tensors with ``image`` and its annotations; `finished` describes the result."""
-        return self.finished(self._geometry()(self._shortened(sample)))
+        return self.finished(self._geometry()(self._shortened(with_source(sample))))
 
     def augmented(self, sample: dict[str, Any]) -> dict[str, Any]:
         """As `sample`, with a random crop and horizontal flip; names of left and right parts are not swapped by a flip."""
         crop = v2.RandomResizedCrop(self.size, scale=(0.4, 1.0), antialias=True)
-        return self.finished(v2.Compose([crop, v2.RandomHorizontalFlip()])(sample))
+        return self.finished(v2.Compose([crop, v2.RandomHorizontalFlip()])(with_source(sample)))
 
     def finished(self, sample: dict[str, Any]) -> dict[str, Any]:
-        """Normalises the image; drops boxes outside of it, with their classes; parts outside of it become invisible."""
+        """Normalises the image; drops boxes outside of it, with their classes; parts outside of it become invisible.
+
+        What `sample` and `augmented` give has besides, of a sample with boxes, the entries ``source_…`` of `Batch`.
+        """
         image = v2.functional.to_dtype(sample["image"], torch.float32, scale=True)
         result = dict(sample, image=v2.functional.normalize(image, list(self.mean), list(self.std)).as_subclass(Tensor))
         if "boxes" in sample:
@@ -94,6 +98,8 @@ class Preprocessing(Options):
             inside = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
             result["boxes"] = boxes[inside]
             result.update({name: sample[name][inside] for name in BOX_ENTRIES if name in sample})
+        if "source_size" in sample:
+            result.update(source_entries(result, self.size))
         if "points" in sample:
             points = result.pop("points").as_subclass(Tensor)
             result["parts"] = _visible_parts(points, result.pop("visible"), self.size)

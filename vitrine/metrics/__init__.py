@@ -11,7 +11,7 @@ from vitrine.metrics.faithfulness import ClassificationFaithfulness, ClassRecons
 from vitrine.metrics.insertion_deletion import InsertionDeletion
 from vitrine.metrics.iou_curve import IoUCurve
 from vitrine.metrics.locality import Locality, ObjectLocality
-from vitrine.metrics.localization import LocalizationError
+from vitrine.metrics.localization import DEFAULT_ALPHA, LocalizationError
 from vitrine.metrics.masked_accuracy import MaskedAccuracy
 from vitrine.metrics.mean_class_accuracy import MeanClassAccuracy
 from vitrine.metrics.options import MetricOptions
@@ -63,15 +63,16 @@ def metrics_for(
     Args:
         annotations: of the data set, from ``mask``, ``boxes``, ``parts``, ``objects``.
         same_heatmaps: whether heatmap k means the same on all images of a class, as `PerFeatureMetric` requires.
-        options: what is set of them.
+        options: what is set of them; without an α, the localisation error is that at α = 1.
 
     Example:
         >>> [type(metric).__name__ for metric in metrics_for(["boxes"])]
         ['EnergyInBoxes', 'LocalizationError', 'PointingGame']
     """
     metrics = [metric for name in sorted(annotations) for metric in METRICS_BY_ANNOTATION[name]]
+    alpha = options.localization_alpha
     arguments: Mapping[type[ExplanationMetric], Mapping[str, Any]] = {
-        LocalizationError: {"alpha": options.localization_alpha},
+        LocalizationError: {"alpha": DEFAULT_ALPHA if alpha is None else alpha},
         PointingGame: {"tolerance": options.pointing_tolerance},
     }
     kept = [metric for metric in metrics if same_heatmaps or not issubclass(metric, PerFeatureMetric)]

@@ -73,6 +73,11 @@ class ExplanationMetric(Metric, ABC):
         super().__init__()
         self.row_values = {}
 
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """What figures depend on and their names do not tell, by the beginning of their names; for tables."""
+        return {}
+
     @abstractmethod
     def update(self, explanation: Explanation, batch: Batch) -> None:
         """Updates the state with one batch."""

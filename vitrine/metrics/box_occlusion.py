@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.outputs import class_logits
 from vitrine.core.options import Count, OptionError, Share, checked
 from vitrine.core.probabilities import class_probabilities
+from vitrine.metrics.base import Curve
 from vitrine.metrics.functional.checks import checked_classes, checked_images, checked_maps, checked_tensor
 
 SHARES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
@@ -157,6 +158,9 @@ class BoxOcclusion(Metric):
             raise OptionError("shares", tuple(shares), "two or more numbers from 0 to 1, of which the first is 0")
         for name, shape in (("confidence", (len(shares),)), ("measured", ()), ("degenerate", ())):
             self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
+        self.shares = tuple(shares)
+        self.row_values: Mapping[str, Tensor] = {}
+        """Drops of the last batch's images by figure, (B,) float64: NaN of an image that is left out."""
 
     def update(self, confidence: Tensor) -> None:
         """Updates the state with (B, T) confidences from `box_occlusion`; images with NaN are left out and counted.
@@ -167,6 +171,8 @@ class BoxOcclusion(Metric):
         if checked_tensor(confidence, "confidence", "B, T").shape[1:] != self.confidence.shape:
             raise ValueError(f"confidence has the shape {tuple(confidence.shape)}; give (B, {len(self.confidence)}).")
         measured = ~confidence.isnan().any(dim=1)
+        drops = confidence[:, :1].double() - confidence[:, 1:].double()
+        self.row_values = {"box_occlusion/drop": drops.mean(dim=1), "box_occlusion/last_drop": drops[:, -1]}
         self.confidence += confidence[measured].double().sum(dim=0)
         self.measured += measured.sum()
         self.degenerate += (~measured).sum()
@@ -179,3 +185,8 @@ class BoxOcclusion(Metric):
             "box_occlusion/last_drop": (curve[0] - curve[-1]).float(),
             "box_occlusion/degenerate": self.degenerate.float(),
         }
+
+    def curves(self) -> Mapping[str, Curve]:
+        """The mean confidence at each covered share, over all batches of all ranks where states are synchronised."""
+        confidence = (self.confidence / self.measured).tolist()
+        return {"box_occlusion": Curve(self.shares, confidence, "covered share", "confidence in the class")}

@@ -43,6 +43,7 @@ class _EnergyInside(ExplanationMetric):
         annotated = region.flatten(1).any(dim=1)
         share = energy_inside(maps, region)
         measured = annotated & share.isfinite()
+        self.row_values = {f"energy_in_{self.region_name}": share.double().masked_fill(~measured, torch.nan)}
         self.inside += share[measured].sum()
         self.area += region[measured].flatten(1).double().mean(dim=1).sum()
         self.measured += measured.sum()

@@ -1,11 +1,14 @@
 """IoU curve: overlap of thresholded heatmaps with annotated masks (section 4.3 of Oramas et al., ICLR 2019)."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
-from vitrine.metrics.base import ExplanationMetric, masks_of
+from vitrine.metrics.base import Curve, ExplanationMetric, masks_of
 from vitrine.metrics.functional import IOU_THRESHOLDS, area_under_iou, degenerate, iou_at_thresholds
 
 
@@ -64,3 +67,9 @@ class IoUCurve(ExplanationMetric):
             "iou/degenerate": self.degenerate.float(),
             "iou/skipped": self.skipped.float(),
         }
+
+    @override
+    def curves(self) -> Mapping[str, Curve]:
+        """The mean IoU over the threshold."""
+        overlaps = (self.overlaps / self.measured).tolist()
+        return {"iou": Curve(list(IOU_THRESHOLDS), overlaps, "threshold", "IoU")}

@@ -1,15 +1,20 @@
 """Localisation error: whether the tightest box of a heatmap fits the object (section 4.2 of Du et al., KDD 2018)."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
 from vitrine.core.options import Range, checked
-from vitrine.metrics.base import ExplanationMetric, boxes_of_classes
+from vitrine.metrics.base import Curve, ExplanationMetric, boxes_of_classes
 from vitrine.metrics.functional import LOCALIZATION_ALPHAS, REQUIRED_IOU, localization_ious
+
+DEFAULT_ALPHA = 1.0
+"""α where none was chosen: pixels above the mean are on."""
 
 
 class LocalizationError(ExplanationMetric):
@@ -23,7 +28,8 @@ class LocalizationError(ExplanationMetric):
     measured on; for an unbiased error tune α on training images, as the paper does, and pass it as ``alpha``.
 
     Args:
-        alpha: α of the reported error, such as the best one on training images; the best one on these images without it.
+        alpha: α of the reported error, such as the best one on training images; the best one on these very images without
+            it, which a test never takes (see `metrics_for`).
         largest_component: whether the box is that of the largest 8-connected component, not of all that is on.
 
     Raises:
@@ -55,13 +61,24 @@ class LocalizationError(ExplanationMetric):
         for name in ("measured", "degenerate", "skipped"):
             self.add_sum(name)
 
+    @property
+    @override
+    def settings(self) -> Mapping[str, str]:
+        """Which α the error is taken at."""
+        return {"localization/error": "the α best on these images" if self.alpha is None else f"α = {self.alpha:g}"}
+
     def update(self, explanation: Explanation, batch: Batch) -> None:
         """Updates the state with one batch that has ``boxes``; the classes are ``explanation.target``."""
         maps = explanation.aggregate()[:, 0].detach()
         boxes = boxes_of_classes(batch, explanation.target)
         annotated = torch.tensor([len(of_image) > 0 for of_image in boxes], dtype=torch.bool, device=maps.device)
         ious = localization_ious(maps, boxes, self.alphas, largest_component=self.largest_component)[annotated]
-        self.failures += (~(ious > REQUIRED_IOU)).sum(dim=0)
+        failures = ~(ious > REQUIRED_IOU)
+        if self.alpha is not None:
+            values = torch.full((len(boxes),), torch.nan, dtype=torch.float64, device=maps.device)
+            values[annotated] = failures[:, -1].double()
+            self.row_values = {"localization/error": values}
+        self.failures += failures.sum(dim=0)
         self.measured += annotated.sum()
         self.degenerate += ious[:, 0].isnan().sum()
         self.skipped += (~annotated).sum()
@@ -87,3 +104,10 @@ class LocalizationError(ExplanationMetric):
     def error_curve(self) -> Tensor:
         """(21,) float64: the error at each α = 0, 0.5 … 10 over the images so far (figure 6 of the paper)."""
         return self.failures[: len(LOCALIZATION_ALPHAS)] / self.measured
+
+    @override
+    def curves(self) -> Mapping[str, Curve]:
+        """`error_curve`."""
+        return {
+            "localization": Curve(list(LOCALIZATION_ALPHAS), self.error_curve().tolist(), "α", "localisation error")
+        }

@@ -1,17 +1,18 @@
 """Masked accuracy: classification from the pixels that the heatmaps show (tables 2b and 4 of Qi, Khorram and Li, 2018)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
-from vitrine.core.options import NonNegative, OptionError, Share, checked
+from vitrine.core.options import OptionError, Share, checked
 from vitrine.data.preprocessing import Preprocessing
-from vitrine.metrics.base import ExplanationMetric, SharedClassifier
-from vitrine.metrics.masked_images import Fill, Inpainting, Radius, display_maps, kept_pixels, masked_inputs
+from vitrine.metrics.base import Curve, ExplanationMetric, SharedClassifier
+from vitrine.metrics.masked_images import Fill, Inpainting, Radius, kept_pixels, masked_inputs, response_maps
 
 GAMMAS = (0.01, 0.05, 0.1, 0.3)
 
@@ -33,7 +34,7 @@ class MaskedAccuracy(ExplanationMetric):
         fill: ``inpaint`` or ``black``, see `vitrine.metrics.masked_images.mask_images`.
         method: inpainting method, ``telea`` or ``navier_stokes``.
         radius: of inpainting, in pixels, 1 to 100.
-        sigma: of the Gaussian blur of the heatmaps in pixels, see `vitrine.metrics.masked_images.display_maps`.
+        blur: of the heatmaps, see `vitrine.metrics.masked_images.response_maps`; none as in the paper.
 
     Raises:
         OptionError: for other options.
@@ -46,7 +47,7 @@ class MaskedAccuracy(ExplanationMetric):
         >>> def classify(images):  # class 1 where the left half is bright
         ...     left = images[..., :4].mean(dim=(1, 2, 3))
         ...     return torch.stack([0 * left, left], dim=1)
-        >>> metric = MaskedAccuracy(classify, Preprocessing(size=8, resize=8), gammas=(0.5,), fill="black", sigma=0)
+        >>> metric = MaskedAccuracy(classify, Preprocessing(size=8, resize=8), gammas=(0.5,), fill="black")
         >>> metric.update(explanation, Batch(image=torch.ones(1, 3, 8, 8), label=label))
         >>> figures = metric.compute()
         >>> figures["masked_accuracy/50"].item(), figures["masked_accuracy/kept_area_50"].item()
@@ -69,11 +70,11 @@ class MaskedAccuracy(ExplanationMetric):
         fill: Fill = "inpaint",
         method: Inpainting = "navier_stokes",
         radius: Radius = 3,
-        sigma: NonNegative | None = None,
+        blur: Share = 0.0,
     ) -> None:
         super().__init__()
         check_gammas(gammas)
-        self.sigma = sigma
+        self.blur = blur
         self.classify = SharedClassifier(classify, type(self).__name__)
         self.gammas = tuple(gammas)
         self.masked = partial(masked_inputs, preprocessing=preprocessing, fill=fill, method=method, radius=radius)
@@ -81,6 +82,12 @@ class MaskedAccuracy(ExplanationMetric):
             self.add_sum(name)
         for name in ("masked_right", "kept_area"):
             self.add_state(name, torch.zeros(len(self.gammas), dtype=torch.float64), dist_reduce_fx="sum")
+
+    @property
+    @override
+    def settings(self) -> Mapping[str, str]:
+        """Whether heatmaps are blurred."""
+        return settings_told(self.blur)
 
     def update(self, explanation: Explanation, batch: Batch) -> None:
         """Updates the state with one batch that has ``image`` and ``label``; of several labels, any is right.
@@ -90,12 +97,18 @@ class MaskedAccuracy(ExplanationMetric):
         """
         images, labels = batch["image"], batch["label"]
         self.measured += len(images)
-        self.right += hits(self.classify(images), labels).sum()
-        maps = display_maps(explanation, self.sigma)
+        right = hits(self.classify(images), labels)
+        self.right += right.sum()
+        values = {"masked_accuracy/original": right}
+        maps = response_maps(explanation, self.blur)
         for index, gamma in enumerate(self.gammas):
             kept = kept_pixels(maps, gamma).to(images.device)
-            self.masked_right[index] += hits(self.classify(self.masked(images, kept)), labels).sum()
-            self.kept_area[index] += kept.flatten(1).double().mean(dim=1).sum()
+            right, area = hits(self.classify(self.masked(images, kept)), labels), kept.flatten(1).double().mean(dim=1)
+            self.masked_right[index] += right.sum()
+            self.kept_area[index] += area.sum()
+            values[f"masked_accuracy/{percent(gamma)}"] = right
+            values[f"masked_accuracy/kept_area_{percent(gamma)}"] = area
+        self.row_values = {name: value.double() for name, value in values.items()}
         # A map with a positive value keeps its maximum at every γ up to 1, so an image is blank at all γ or at none.
         self.blank += (~kept.flatten(1).any(dim=1)).sum()
 
@@ -107,6 +120,19 @@ class MaskedAccuracy(ExplanationMetric):
             figures[f"masked_accuracy/kept_area_{percent(gamma)}"] = self.kept_area[index] / self.measured
         figures["masked_accuracy/blank"] = self.blank
         return {name: value.float() for name, value in figures.items()}
+
+    @override
+    def curves(self) -> Mapping[str, Curve]:
+        """The accuracy and the kept area over γ, in rising order."""
+        order = sorted(range(len(self.gammas)), key=self.gammas.__getitem__)
+        gammas = [self.gammas[index] for index in order]
+        accuracy, area = (
+            (of_gammas / self.measured)[order].tolist() for of_gammas in (self.masked_right, self.kept_area)
+        )
+        return {
+            "masked_accuracy": Curve(gammas, accuracy, "γ", "accuracy on masked images"),
+            "masked_accuracy/kept_area": Curve(gammas, area, "γ", "share of pixels kept"),
+        }
 
 
 def hits(logits: Tensor, labels: Tensor) -> Tensor:
@@ -130,6 +156,11 @@ def hits(logits: Tensor, labels: Tensor) -> Tensor:
 def percent(gamma: float) -> str:
     """γ in percent as in the names of the results: ``5`` for 0.05, ``0.5`` for 0.005."""
     return f"{100 * gamma:g}"
+
+
+def settings_told(blur: float) -> dict[str, str]:
+    """What tables say of the masked accuracy of heatmaps that are blurred so much."""
+    return {"masked_accuracy": f"heatmaps blurred by {percent(blur)} % of the side" if blur else "no blur"}
 
 
 @checked

@@ -51,20 +51,19 @@ def kept_pixels(heatmaps: Tensor, gamma: float) -> Tensor:
     return ((values >= gamma * highest) & usable).any(dim=1)
 
 
-def display_maps(explanation: Explanation, sigma: float | None = None) -> Tensor:
-    """(B, K, H, W): an explanation's heatmaps as they are displayed, for `kept_pixels`.
+def response_maps(explanation: Explanation, blur: float = 0.0) -> Tensor:
+    """(B, K, H, W): an explanation's heatmaps for `kept_pixels`, each divided by its largest absolute value.
 
-    Each is divided by its largest absolute value and blurred, since heatmaps of excitation backprop are speckled from pixel
-    to pixel. Those that are not valid are zero.
+    Those that are not valid are zero.
 
     Args:
         explanation: of B images.
-        sigma: of the Gaussian blur in pixels; 2 % of the longer side without it, as in panels, and 0 for no blur.
+        blur: σ of a Gaussian over each heatmap, as a share of the longer side. Heatmaps of excitation backprop are speckled
+            from pixel to pixel, so that a blur keeps many more of them; panels show heatmaps with 0.02. The paper has none.
     """
     maps = explanation.heatmaps.detach().float().where(explanation.valid[..., None, None], 0)
     sizes = maps.abs().amax(dim=(2, 3), keepdim=True)
-    scaled = maps / sizes.where(sizes != 0, 1)
-    return display_blur(scaled, sigma)
+    return display_blur(maps / sizes.where(sizes != 0, 1), blur * max(maps.shape[2:]))
 
 
 @checked

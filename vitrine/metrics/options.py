@@ -10,13 +10,14 @@ class MetricOptions(Options):
     """What a configuration sets of the metrics that a test computes by itself.
 
     Args:
-        pointing_tolerance: distance to an object up to which a heatmap's maximum is a hit, see `PointingGame`.
-        localization_alpha: α of `LocalizationError`.
+        pointing_tolerance: distance to an object up to which a heatmap's maximum is a hit, in pixels of the original image,
+            see `PointingGame`; 15 is the protocol of Zhang et al. on VOC.
+        localization_alpha: α of `LocalizationError`; null for the one that ``validate`` chose, or 1 where none was chosen.
 
     Example:
         >>> MetricOptions(localization_alpha=1.5).pointing_tolerance
-        15.0
+        0.0
     """
 
-    pointing_tolerance: NonNegative = 15.0
+    pointing_tolerance: NonNegative = 0.0
     localization_alpha: NonNegative | None = None

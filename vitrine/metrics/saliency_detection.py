@@ -8,8 +8,9 @@ from vitrine.core.explanation import Explanation
 from vitrine.metrics.base import ExplanationMetric, masks_of
 from vitrine.metrics.functional import SALIENCY_LEVELS, degenerate, saliency_curves, saliency_scores
 
+SCORES = ("precision", "recall", "f", "mae")
 WORST_SCORES = (0.0, 0.0, 0.0, 1.0)
-"""Precision, recall, F and mean absolute error of a degenerate map."""
+"""Of a degenerate map."""
 
 
 class SaliencyDetection(ExplanationMetric):
@@ -59,7 +60,11 @@ class SaliencyDetection(ExplanationMetric):
         maps, masks = maps[annotated], masks[annotated]
         is_degenerate = degenerate(maps)[:, None]
         scores = torch.stack(saliency_scores(maps, masks), dim=1)
-        self.scores += torch.where(is_degenerate, scores.new_tensor(WORST_SCORES), scores).sum(dim=0)
+        scores = torch.where(is_degenerate, scores.new_tensor(WORST_SCORES), scores)
+        of_rows = scores.new_full((len(annotated), len(SCORES)), torch.nan, dtype=torch.float64)
+        of_rows[annotated] = scores.double()
+        self.row_values = {f"saliency/{name}": of_rows[:, column] for column, name in enumerate(SCORES)}
+        self.scores += scores.sum(dim=0)
         self.f_curve += saliency_curves(maps, masks).f.masked_fill(is_degenerate, 0).sum(dim=0)
         self.measured += annotated.sum()
         self.degenerate += is_degenerate.sum()
@@ -67,13 +72,9 @@ class SaliencyDetection(ExplanationMetric):
 
     def compute(self) -> dict[str, Tensor]:
         """The means, in [0, 1], and the numbers of degenerate maps and of images without a mask."""
-        precision, recall, f, mae = self.scores / self.measured
         curve = self.f_curve / self.measured
         figures = {
-            "saliency/precision": precision,
-            "saliency/recall": recall,
-            "saliency/f": f,
-            "saliency/mae": mae,
+            **{f"saliency/{name}": score for name, score in zip(SCORES, self.scores / self.measured, strict=True)},
             "saliency/max_f": curve.max(),
             "saliency/mean_f": curve.mean(),
             "saliency/degenerate": self.degenerate,

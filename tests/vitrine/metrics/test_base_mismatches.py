@@ -42,7 +42,7 @@ def network(images: Tensor) -> Tensor:
 
 
 def masked_accuracy() -> MaskedAccuracy:
-    return MaskedAccuracy(network, Preprocessing(size=8, resize=8), gammas=(0.5,), fill="black", sigma=0)
+    return MaskedAccuracy(network, Preprocessing(size=8, resize=8), gammas=(0.5,), fill="black")
 
 
 def insertion_deletion() -> InsertionDeletion:

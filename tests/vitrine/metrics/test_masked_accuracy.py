@@ -15,7 +15,7 @@ from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.metrics.masked_accuracy import MaskedAccuracy
-from vitrine.metrics.masked_images import display_maps, kept_pixels, masked_inputs
+from vitrine.metrics.masked_images import kept_pixels, masked_inputs, response_maps
 
 SIZE = 12
 PREPROCESSING = Preprocessing(SIZE, None)
@@ -56,7 +56,7 @@ def test_what_a_network_looks_at_is_enough_for_it_and_what_it_does_not_is_not(fi
     ground[:, 0, *PATCH] = 0
     without = 0.25 if fill == "black" else 0.0  # one of the four is red
     for heatmaps, accuracy, area in ((patch, 1.0, 9 / 144), (ground, without, 135 / 144)):
-        metric = MaskedAccuracy(patch_colour, PREPROCESSING, [0.05, 1], fill, sigma=0)
+        metric = MaskedAccuracy(patch_colour, PREPROCESSING, [0.05, 1], fill)
         metric.update(explanation_of(heatmaps), batch)
         found = values(metric)
         assert found == pytest.approx({
@@ -67,6 +67,16 @@ def test_what_a_network_looks_at_is_enough_for_it_and_what_it_does_not_is_not(fi
             "masked_accuracy/kept_area_100": area,
             "masked_accuracy/blank": 0.0,
         })  # fmt: skip
+
+
+@pytest.mark.parametrize(("blur", "kept"), [(0.0, 1), (1 / SIZE, 21)])
+def test_heatmaps_are_not_blurred_unless_that_is_wanted(blur: float, kept: int) -> None:
+    """Of one bright pixel, one is kept; of its blur by 1 px those within √(2 ln 20) = 2.45 px of it."""
+    heatmaps = torch.zeros(1, 1, SIZE, SIZE)
+    heatmaps[0, 0, 6, 6] = 1
+    metric = MaskedAccuracy(patch_colour, PREPROCESSING, [0.05], "black", blur=blur)
+    metric.update(explanation_of(heatmaps), coloured(torch.tensor([1])))
+    assert values(metric)["masked_accuracy/kept_area_5"] == pytest.approx(kept / SIZE**2)
 
 
 def network() -> nn.Sequential:
@@ -90,7 +100,7 @@ def rows() -> tuple[Explanation, Batch]:
 
 def metric_of(fill: Any = "inpaint") -> MaskedAccuracy:
     backbone = FrozenBackbone(network())
-    return MaskedAccuracy(lambda images: backbone(images).logits, PREPROCESSING, GAMMAS, fill, sigma=0)
+    return MaskedAccuracy(lambda images: backbone(images).logits, PREPROCESSING, GAMMAS, fill)
 
 
 def take(metric: MaskedAccuracy, start: int, stop: int) -> MaskedAccuracy:
@@ -107,7 +117,7 @@ def expected_values(fill: Any = "inpaint") -> dict[str, float]:
         image, label = batch["image"][row : row + 1], int(batch["label"][row])
         right["masked_accuracy/original"].append(float(int(network()(image).argmax()) == label))
         for gamma, name in zip(GAMMAS, ("0.5", "5", "50"), strict=True):
-            kept = kept_pixels(display_maps(explanation[row : row + 1], 0), gamma)
+            kept = kept_pixels(response_maps(explanation[row : row + 1]), gamma)
             logits = network()(masked_inputs(image, kept, PREPROCESSING, fill))
             right.setdefault(f"masked_accuracy/{name}", []).append(float(int(logits.argmax()) == label))
             right.setdefault(f"masked_accuracy/kept_area_{name}", []).append(float(kept.double().mean()))
@@ -134,7 +144,7 @@ def test_two_updates_and_two_ranks_equal_one(cut: int) -> None:
 
 def test_a_map_above_0_keeps_everything_at_gamma_0() -> None:
     _, batch = rows()
-    metric = MaskedAccuracy(network(), PREPROCESSING, [0, 0.5, 1], sigma=0)
+    metric = MaskedAccuracy(network(), PREPROCESSING, [0, 0.5, 1])
     heatmaps = torch.rand(11, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
     metric.update(explanation_of(heatmaps), batch)
     found = values(metric)
@@ -155,7 +165,7 @@ def test_an_image_without_a_kept_pixel_is_black_and_counted() -> None:
         seen.append(images)
         return patch_colour(images)
 
-    metric = MaskedAccuracy(classify, PREPROCESSING, [0.1], sigma=0)
+    metric = MaskedAccuracy(classify, PREPROCESSING, [0.1])
     metric.update(explanation_of(-torch.rand(2, 3, SIZE, SIZE)), coloured(torch.tensor([0, 2])))
     found = values(metric)
     assert found == {
@@ -170,7 +180,7 @@ def test_an_image_without_a_kept_pixel_is_black_and_counted() -> None:
 def test_of_several_labels_any_is_right() -> None:
     batch = coloured(torch.tensor([0, 1, 2]))
     batch["label"] = torch.tensor([[1.0, 0, 1], [1, 0, 1], [0, 0, 0]])
-    metric = MaskedAccuracy(patch_colour, PREPROCESSING, [0.5], "black", sigma=0)
+    metric = MaskedAccuracy(patch_colour, PREPROCESSING, [0.5], "black")
     metric.update(explanation_of(torch.ones(3, 1, SIZE, SIZE)), batch)
     assert values(metric)["masked_accuracy/original"] == values(metric)["masked_accuracy/50"] == pytest.approx(1 / 3)
 
@@ -180,7 +190,7 @@ def test_of_several_labels_any_is_right() -> None:
 
 def test_the_network_is_no_part_of_the_metric() -> None:
     model = network()
-    metric = take(MaskedAccuracy(model, PREPROCESSING, GAMMAS, sigma=0), 0, 11)
+    metric = take(MaskedAccuracy(model, PREPROCESSING, GAMMAS), 0, 11)
     assert not list(metric.parameters())
     assert not list(metric.children())
     assert not metric.state_dict()
@@ -192,7 +202,7 @@ def test_a_network_in_training_stays_as_it_is() -> None:
     model = network().train()
     model[0].register_full_backward_hook(lambda *_: None)
     state = copy.deepcopy(model.state_dict())
-    found = values(take(MaskedAccuracy(model, PREPROCESSING, GAMMAS, sigma=0), 0, 11))
+    found = values(take(MaskedAccuracy(model, PREPROCESSING, GAMMAS), 0, 11))
     assert found == pytest.approx(expected_values())  # as in eval mode
     assert all(module.training for module in model.modules())
     assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
@@ -201,7 +211,7 @@ def test_a_network_in_training_stays_as_it_is() -> None:
 
 def test_clones_share_the_network() -> None:
     model = network()
-    metric = take(MaskedAccuracy(model, PREPROCESSING, GAMMAS, sigma=0), 0, 4)
+    metric = take(MaskedAccuracy(model, PREPROCESSING, GAMMAS), 0, 4)
     clone = metric.clone()
     assert isinstance(clone, MaskedAccuracy)
     assert clone.classify is metric.classify
@@ -236,12 +246,12 @@ def test_nothing_measured_is_not_a_number() -> None:
 @pytest.mark.parametrize("gammas", [(), (0.1, 0.1), (-0.1,), (1.1,), (math.nan,)])
 def test_wrong_thresholds(gammas: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match=r"gammas(\[0\])? is .*; give .*from 0 to 1"):
-        MaskedAccuracy(patch_colour, PREPROCESSING, gammas, sigma=0)
+        MaskedAccuracy(patch_colour, PREPROCESSING, gammas)
 
 
 def test_a_wrong_fill_is_told_at_once() -> None:
     with pytest.raises(ValueError, match="fill is 'white'; give 'inpaint' or 'black'"):
-        MaskedAccuracy(patch_colour, PREPROCESSING, fill="white", sigma=0)  # type: ignore[arg-type]
+        MaskedAccuracy(patch_colour, PREPROCESSING, fill="white")  # type: ignore[arg-type]
 
 
 def values_after_each_cut(rank: int) -> list[dict[str, float]]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vitrine.core.explanation import Explanation
 from vitrine.data.preprocessing import Preprocessing
-from vitrine.metrics.masked_images import display_maps, kept_pixels, mask_images, masked_inputs
+from vitrine.metrics.masked_images import kept_pixels, mask_images, masked_inputs, response_maps
 
 METHODS = ["telea", "navier_stokes"]
 
@@ -102,10 +102,10 @@ def explanation_of(heatmaps: Tensor, labels: list[list[str]]) -> Explanation:
 def test_heatmaps_that_are_not_valid_show_nothing() -> None:
     heatmaps = torch.rand(2, 2, 4, 4)
     heatmaps[1, 1] = math.nan
-    kept = kept_pixels(display_maps(explanation_of(heatmaps, [["a", "b"], ["a", ""]]), 0), 0.4)
+    kept = kept_pixels(response_maps(explanation_of(heatmaps, [["a", "b"], ["a", ""]])), 0.4)
     assert torch.equal(kept[0], kept_pixels(heatmaps[:1], 0.4)[0])
     assert torch.equal(kept[1], kept_pixels(heatmaps[1:, :1], 0.4)[0])
-    assert not kept_pixels(display_maps(explanation_of(heatmaps, [["", ""], ["", ""]]), 0), 0.0).any()
+    assert not kept_pixels(response_maps(explanation_of(heatmaps, [["", ""], ["", ""]])), 0.0).any()
 
 
 # What is painted
@@ -253,15 +253,15 @@ def test_inputs_are_inpainted_as_their_pictures_are() -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
-def test_heatmaps_are_blurred_as_they_are_shown() -> None:
+def test_heatmaps_are_blurred_as_they_are_shown_only_where_that_is_wanted() -> None:
     heatmaps = torch.zeros(1, 1, 40, 50)
     heatmaps[0, 0, 20, 25] = 1e-30  # of any scale
     explanation = explanation_of(heatmaps, [["a"]])
-    shown = display_maps(explanation)
+    shown = response_maps(explanation, 0.02)
     distance = ((torch.arange(40)[:, None] - 20) ** 2 + (torch.arange(50) - 25) ** 2).sqrt()
     # A Gaussian of 1 px, 2 % of 50, falls to 5 % of its height at √(2 ln 20) px.
     assert torch.equal(kept_pixels(shown, 0.05)[0], distance <= (2 * math.log(20)) ** 0.5)
-    assert torch.equal(display_maps(explanation, 0), heatmaps / 1e-30)
+    assert torch.equal(response_maps(explanation), heatmaps / 1e-30)
 
 
 @pytest.mark.parametrize("method", METHODS)

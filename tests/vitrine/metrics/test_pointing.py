@@ -2,6 +2,7 @@
 
 import math
 import pickle
+import warnings
 
 import pytest
 import torch
@@ -136,6 +137,67 @@ def test_the_tolerance_is_an_option() -> None:
     assert values(take(PointingGame(2), rows))["pointing_game/hits"] == 0
     with pytest.raises(ValueError, match=r"tolerance is -1; give 0 or more"):
         PointingGame(-1)
+
+
+def source_batch(window: tuple[float, ...], boxes: list[tuple[float, ...]], labels: list[int]) -> Batch:
+    """One image of 60 × 100 pixels, of which the input shows the window."""
+    return Batch(
+        boxes=[torch.zeros(0, 4)],  # those of the input do not count
+        box_labels=[torch.zeros(0, dtype=torch.int64)],
+        source_size=torch.tensor([[60, 100]]),
+        source_window=torch.tensor([window]),
+        source_boxes=[torch.tensor(boxes)],
+        source_box_labels=[torch.tensor(labels)],
+    )
+
+
+WHOLE, MIDDLE, FLIPPED = (0.0, 0.0, 100.0, 60.0), (20.0, 0.0, 80.0, 60.0), (100.0, 0.0, 0.0, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("point", "window", "box", "tolerance"),
+    [
+        ((25, 20), WHOLE, (51.0, 30.0, 52.0, 31.0), 0.0),  # maps are 50 × 40: pixel (25, 20) shows (51, 30.75)
+        ((25, 20), WHOLE, (60.0, 30.0, 70.0, 31.0), 9.0),
+        ((25, 20), WHOLE, (60.0, 42.0, 70.0, 50.0), 15.0),  # 9 across and 12 down
+        ((0, 0), MIDDLE, (20.0, 0.0, 21.0, 1.0), 0.0),
+        ((0, 0), MIDDLE, (10.0, 0.0, 16.0, 5.0), 5.0),  # outside of the crop, last column 15
+        ((0, 0), FLIPPED, (99.0, 0.0, 100.0, 1.0), 0.0),
+        ((49, 39), WHOLE, (99.0, 59.0, 100.0, 60.0), 0.0),
+    ],
+)
+def test_the_game_is_played_on_the_source(
+    point: tuple[int, int], window: tuple[float, ...], box: tuple[float, ...], tolerance: float
+) -> None:
+    """A hit at this tolerance and a miss just below it; at 0, a miss where the box is one pixel further."""
+    maps, batch = peak(*point)[None], source_batch(window, [box], [2])
+    nearer = PointingGame(tolerance), PointingGame(max(tolerance - 0.01, 0))
+    further = source_batch(window, [(box[0] - 3, box[1], box[0] - 2, box[3])], [2])
+    for game, given, expected in (
+        (nearer[0], batch, 1.0),
+        (nearer[1], batch if tolerance else further, 0.0),
+    ):
+        game.update(explanation_of(maps, [2]), given)
+        assert values(game)["pointing_game"] == expected
+
+
+def test_an_object_that_a_crop_cuts_away_is_missed_and_not_skipped() -> None:
+    game = PointingGame()
+    batch = source_batch(MIDDLE, [(0.0, 0.0, 10.0, 10.0), (30.0, 0.0, 90.0, 60.0)], [2, 5])
+    game.update(explanation_of(peak(25, 20)[None], [2]), batch)
+    found = values(game)
+    assert (found["pointing_game/misses"], found["pointing_game/skipped"]) == (1, 0)
+    assert found["pointing_game/difficult"] == 0  # small in the source, with another class beside it
+
+
+def test_pixels_of_the_input_are_said_to_be_so_once() -> None:
+    rows = [(peak(12, 9), 2, [2], 0)]
+    game = PointingGame(3)
+    with pytest.warns(UserWarning, match=r"source_size and source_window.*tolerance of 3 counts pixels of the network"):
+        take(game, rows)
+    with warnings.catch_warnings(action="error"):
+        take(game, rows)
+        take(PointingGame(), rows)  # no pixels are counted
 
 
 def test_sets_with_boxes_play_it() -> None:

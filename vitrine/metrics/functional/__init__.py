@@ -45,7 +45,7 @@ from vitrine.metrics.functional.orthogonality import (
     orthogonality_of_moments,
     pooled_moments,
 )
-from vitrine.metrics.functional.pointing import is_difficult, maximum_point, pointing_hit
+from vitrine.metrics.functional.pointing import is_difficult, maximum_point, pointing_hit, points_hit, source_pixels
 from vitrine.metrics.functional.saliency_detection import (
     BETA_SQUARED,
     SALIENCY_LEVELS,
@@ -93,10 +93,12 @@ __all__ = [
     "parts_in_box",
     "pixel_probabilities",
     "pointing_hit",
+    "points_hit",
     "pooled_moments",
     "saliency_curves",
     "saliency_ranks",
     "saliency_scores",
+    "source_pixels",
     "step_shares",
     "tightest_box",
     "tightest_boxes",

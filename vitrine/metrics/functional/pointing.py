@@ -27,7 +27,34 @@ def maximum_point(maps: Tensor) -> Tensor:
     return torch.stack([index % maps.shape[2], index // maps.shape[2]], dim=1)
 
 
-def pointing_hit(maps: Tensor, boxes: Sequence[Tensor | None], tolerance: float = 15.0) -> Tensor:
+def source_pixels(points: Tensor, size: tuple[int, int], windows: Tensor, source_sizes: Tensor) -> Tensor:
+    """The pixels of source images that show the centres of a network input's pixels.
+
+    Bilinear enlargement keeps the place of a map's maximum, so this is where a map of the source's own size has it.
+
+    Args:
+        points: (B, 2) x, y: pixels of the input.
+        size: (H, W) of the input.
+        windows: (B, 4) x0, y0, x1, y1: edges of the input in pixels of each source, as ``source_window`` of a `Batch`.
+        source_sizes: (B, 2) height and width of each source.
+
+    Returns:
+        (B, 2) int64 x, y, on the CPU.
+
+    Example:
+        >>> whole = torch.tensor([[0.0, 0.0, 500.0, 300.0]])
+        >>> source_pixels(torch.tensor([[50, 99]]), (100, 100), whole, torch.tensor([[300, 500]])).tolist()
+        [[252, 298]]
+    """
+    points, windows, source_sizes = (tensor.cpu() for tensor in (points, windows, source_sizes))
+    shares = (points.double() + 0.5) / torch.tensor([size[1], size[0]], dtype=torch.float64)
+    first, end = windows.double().split(2, dim=1)
+    # Windows are float32: without rounding, a centre on the edge between two pixels is now in one, now in the other.
+    pixels = (first + shares * (end - first)).round(decimals=2).floor().long()
+    return pixels.clamp(min=0).minimum(source_sizes.flip(1) - 1)
+
+
+def pointing_hit(maps: Tensor, boxes: Sequence[Tensor | None], tolerance: float = 0.0) -> Tensor:
     """Whether each map's maximum lies in a box or within a tolerance of one (Zhang et al., ECCV 2016).
 
     With p the `maximum_point`, a hit is min ‖p − q‖₂ ≤ tolerance over all pixels q that a box touches. A half-open box
@@ -36,7 +63,7 @@ def pointing_hit(maps: Tensor, boxes: Sequence[Tensor | None], tolerance: float 
     Args:
         maps: (B, H, W).
         boxes: B tensors (k, 4) of half-open x0, y0, x1, y1; without a box (k = 0, or None) there is no hit.
-        tolerance: in pixels, 0 or more.
+        tolerance: in pixels, 0 or more; 15 in Zhang et al.
 
     Returns:
         (B,) float: 1 for a hit, 0 for a miss, NaN for a degenerate map.
@@ -52,13 +79,21 @@ def pointing_hit(maps: Tensor, boxes: Sequence[Tensor | None], tolerance: float 
         >>> pointing_hit(maps, [torch.tensor([[12.0, 8.0, 20.0, 20.0]])], tolerance=2).item()
         1.0
     """
+    return points_hit(maximum_point(maps), boxes, tolerance).masked_fill(degenerate(maps), torch.nan)
+
+
+def points_hit(points: Tensor, boxes: Sequence[Tensor | None], tolerance: float = 0.0) -> Tensor:
+    """(B,) float: 1 where `pointing_hit` finds a hit of a map with its maximum at the (B, 2) pixel x, y; else 0.
+
+    Raises:
+        ValueError: for another number of boxes, a flipped box, and a negative tolerance.
+    """
     if not tolerance >= 0:
         raise ValueError(f"tolerance is {tolerance}; give 0 pixels or more.")
-    points = maximum_point(maps).double()
     hits = torch.zeros(len(points), device=points.device)
-    for image, (point, of_image) in enumerate(zip(points, checked_boxes(boxes, len(points)), strict=True)):
+    for image, (point, of_image) in enumerate(zip(points.double(), checked_boxes(boxes, len(points)), strict=True)):
         hits[image] = (_distances(point, of_image.to(point)) <= tolerance).any()
-    return hits.masked_fill(degenerate(maps), torch.nan)
+    return hits
 
 
 def _distances(point: Tensor, boxes: Tensor) -> Tensor:
