@@ -38,14 +38,14 @@ EXPLAINING_AGAIN = {"max_sensitivity", "parameter_randomization"}
 class MapMeasures(MetricCallback):
     """Measures the aggregated map of every image of a test, for any explainer on a frozen backbone.
 
-    It logs for each measure, in this order: ``test/infidelity``; ``test/max_sensitivity``; ``test/road/morf``, ``…/lerf`` and
-    ``…/gap``; ``test/pixel_flipping/aopc`` and ``…/auc``; ``test/sparseness``; ``test/complexity``;
-    ``test/parameter_randomization``; and for each the number of images left out, such as ``test/road/degenerate``. docs/metrics.md
-    says what they measure. An image's value depends on the seeds and its key, not on its batch or rank.
+    It logs, of the measures that are wanted, ``test/infidelity``; ``test/max_sensitivity``; ``test/road/morf``, ``…/lerf``
+    and ``…/gap``; ``test/pixel_flipping/aopc`` and ``…/auc``; ``test/sparseness``; ``test/complexity``;
+    ``test/parameter_randomization``; and of each the number of images left out, such as ``test/road/degenerate``. What they
+    measure is in docs/metrics.md. An image's value depends on the seeds and its key, not on its batch or rank.
 
-    Each image costs, on the rank that tests it, ``num_samples`` + 1 forward passes for infidelity; ``num_samples`` explanations
-    for max-sensitivity; two forward passes and two imputations for each share of ROAD; ``steps`` + 1 forward passes for pixel
-    flipping; an explanation for each stage of the parameter randomisation; and none for the other two.
+    Each image costs, on the rank that tests it: for infidelity, ``num_samples`` + 1 forward passes; for max-sensitivity,
+    ``num_samples`` explanations; for ROAD, two forward passes and two imputations a share; for pixel flipping, ``steps`` + 1
+    forward passes; for parameter randomisation, one explanation a stage; for the other two, none.
 
     Args:
         measures: Which of them.
@@ -70,11 +70,11 @@ class MapMeasures(MetricCallback):
             "sparseness",
             "complexity",
         ),
-        infidelity: InfidelityOptions = InfidelityOptions(),
-        max_sensitivity: MaxSensitivityOptions = MaxSensitivityOptions(),
-        road: RoadOptions = RoadOptions(),
-        pixel_flipping: PixelFlippingOptions = PixelFlippingOptions(),
-        parameter_randomization: RandomizationOptions = RandomizationOptions(),
+        infidelity: InfidelityOptions = InfidelityOptions(),  # noqa: B008 - frozen
+        max_sensitivity: MaxSensitivityOptions = MaxSensitivityOptions(),  # noqa: B008 - frozen
+        road: RoadOptions = RoadOptions(),  # noqa: B008 - frozen
+        pixel_flipping: PixelFlippingOptions = PixelFlippingOptions(),  # noqa: B008 - frozen
+        parameter_randomization: RandomizationOptions = RandomizationOptions(),  # noqa: B008 - frozen
     ) -> None:
         super().__init__()
         if not measures or len(set(measures)) < len(measures):

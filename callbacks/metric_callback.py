@@ -12,6 +12,7 @@ from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
 from vitrine.explainers import Explainer
 from vitrine.metrics import ExplanationMetric
+from vitrine.metrics.base import Curve
 
 
 class MetricCallback(EvaluationCallback[None]):
@@ -25,6 +26,8 @@ class MetricCallback(EvaluationCallback[None]):
         super().__init__()
         self.metrics: Sequence[ExplanationMetric] = ()
         """The metrics of this test; none before it begins."""
+        self.curves: Mapping[str, Curve] = {}
+        """Their curves over all ranks, by name; none before the test's end."""
 
     @abstractmethod
     def make_metrics(self, run: Run) -> Sequence[ExplanationMetric]:
@@ -37,6 +40,7 @@ class MetricCallback(EvaluationCallback[None]):
     @override
     def begin(self, run: Run) -> None:
         self.metrics = [metric.to(run.module.device) for metric in self.make_metrics(run)]
+        self.curves = {}
 
     @override
     def take(self, run: Run, batch: Batch, outputs: object) -> None:
@@ -46,7 +50,14 @@ class MetricCallback(EvaluationCallback[None]):
 
     @override
     def figures(self, run: Run) -> Mapping[str, Tensor]:
-        return {name: value for metric in self.metrics for name, value in metric.compute().items()}
+        figures: dict[str, Tensor] = {}
+        curves: dict[str, Curve] = {}
+        for metric in self.metrics:
+            figures |= metric.compute()
+            with metric.sync_context():
+                curves |= metric.curves()
+        self.curves = curves
+        return figures
 
 
 def classifier(run: Run) -> Callable[[Tensor], Tensor]:

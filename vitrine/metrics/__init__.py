@@ -8,12 +8,6 @@ from vitrine.metrics.base import Curve, ExplanationMetric, PerFeatureMetric
 from vitrine.metrics.box_occlusion import BoxOcclusion
 from vitrine.metrics.complexity import Complexity, Sparseness
 from vitrine.metrics.energy import EnergyInBoxes, EnergyInMask
-from vitrine.metrics.explaining_again import (
-    MaxSensitivity,
-    MaxSensitivityOptions,
-    ParameterRandomization,
-    RandomizationOptions,
-)
 from vitrine.metrics.faithfulness import ClassificationFaithfulness, ClassReconstruction, RegressionFaithfulness
 from vitrine.metrics.infidelity import Infidelity, InfidelityOptions
 from vitrine.metrics.insertion_deletion import InsertionDeletion
@@ -21,9 +15,11 @@ from vitrine.metrics.iou_curve import IoUCurve
 from vitrine.metrics.locality import Locality, ObjectLocality
 from vitrine.metrics.localization import LocalizationError
 from vitrine.metrics.masked_accuracy import MaskedAccuracy
+from vitrine.metrics.max_sensitivity import MaxSensitivity, MaxSensitivityOptions
 from vitrine.metrics.mean_class_accuracy import MeanClassAccuracy
 from vitrine.metrics.options import MetricOptions
 from vitrine.metrics.orthogonality import Orthogonality
+from vitrine.metrics.parameter_randomization import ParameterRandomization, RandomizationOptions
 from vitrine.metrics.pixel_flipping import PixelFlipping, PixelFlippingOptions
 from vitrine.metrics.pointing import PointingGame
 from vitrine.metrics.road import Road, RoadOptions
