@@ -65,8 +65,8 @@ def made_inputs() -> dict[str, Any]:
 
 def measured(inputs: dict[str, Any]) -> dict[str, Any]:
     """What Quantus measures of them."""
-    import quantus  # noqa: PLC0415 - only here
-    from quantus.functions.perturb_func import noisy_linear_imputation  # noqa: PLC0415
+    import quantus
+    from quantus.functions.perturb_func import noisy_linear_imputation
 
     model = network(inputs)
     images, maps, targets = (np.array(inputs[name]) for name in ("images", "maps", "targets"))
@@ -87,7 +87,9 @@ def measured(inputs: dict[str, Any]) -> dict[str, Any]:
     return {
         "sparseness": quantus.Sparseness(**plain)(**calls, a_batch=absolute.copy()),
         "complexity": quantus.Complexity(**plain)(**calls, a_batch=absolute.copy()),
-        "pixel_flipping": quantus.PixelFlipping(STEP, perturb_baseline=0.0, **plain)(**calls, a_batch=signed, softmax=True),
+        "pixel_flipping": quantus.PixelFlipping(STEP, perturb_baseline=0.0, **plain)(
+            **calls, a_batch=signed, softmax=True
+        ),
         "infidelity": quantus.Infidelity(
             perturb_patch_sizes=[PATCH], n_perturb_samples=1, perturb_baseline=0.0, **plain
         )(**calls, a_batch=signed, softmax=False),

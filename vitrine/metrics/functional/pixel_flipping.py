@@ -60,7 +60,7 @@ def pixel_flipping_curve(
     targets = checked_classes(targets, len(images)).to(images.device)
     means = F.avg_pool2d(maps[:, None].double(), region, ceil_mode=True)[:, 0]
     whole = saliency_ranks(means)
-    counts = (flipped_shares(steps, share) * whole[0].numel() + 1e-9).long().tolist()
+    counts = (flipped_shares(steps, share) * whole.shape[1:].numel() + 1e-9).long().tolist()
     ranks = whole.repeat_interleave(region, 1).repeat_interleave(region, 2)[:, None, : maps.shape[1], : maps.shape[2]]
     filled = torch.as_tensor(fill, dtype=images.dtype, device=images.device)
     versions = (torch.where(ranks < count, filled, images) for count in counts)

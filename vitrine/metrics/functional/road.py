@@ -73,7 +73,7 @@ def road_curve(
     """
     images, maps = checked_images(images, maps), checked_maps(maps).detach().to(images.device)
     targets = checked_classes(targets, len(images)).to(images.device)
-    ranks, pixels = saliency_ranks(maps), maps[0].numel() if len(maps) else 1
+    ranks, pixels = saliency_ranks(maps), maps.shape[1:].numel()
     draws = KeyNoise(seed, keys, len(images))
 
     def versions() -> Iterator[Tensor]:
