@@ -8,6 +8,7 @@ from callbacks.health import DropDeadFeatures, RestartDeadHeads
 from callbacks.heatmaps import HeatmapPanel
 from callbacks.insertion_deletion import InsertionAndDeletion
 from callbacks.masked_classification import MaskedClassification
+from callbacks.measures import MapMeasures
 from callbacks.metrics_table import MetricsTable
 from callbacks.predictions import PredictionWriter
 from callbacks.preflight import Preflight
@@ -26,6 +27,7 @@ __all__ = [
     "FilterAblation",
     "HeatmapPanel",
     "InsertionAndDeletion",
+    "MapMeasures",
     "MaskedClassification",
     "MetricsFile",
     "MetricsTable",

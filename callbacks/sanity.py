@@ -121,7 +121,9 @@ class SanityCheck(pl.Callback):
 
 def on_backbone(explainer: E, model: nn.Module) -> E:
     """A copy of an explainer that explains another network of the same kind, with the same heads."""
-    return copy.deepcopy(explainer, {id(explainer.backbone.model): model})  # the memo puts one in the other's place
+    # The memo puts the other network's modules in the place of the backbone's, also where the explainer names a layer.
+    places = {id(module): model.get_submodule(name) for name, module in explainer.backbone.model.named_modules()}
+    return copy.deepcopy(explainer, places)
 
 
 def joined(shares: Sequence[SanityReport | None]) -> SanityReport:

@@ -284,3 +284,26 @@ def test_gradients_can_be_taken_in_every_command(workplace: Path, class_folder: 
     assert run("validate", *args).trainer.callback_metrics["val/slope"] > 0
     assert run("test", *args).trainer.callback_metrics["test/slope"] > 0
     run("predict", *args, "--data.init_args.predict_root", str(class_folder / "test"))
+
+
+MEASURES = [
+    "--trainer.callbacks=MapMeasures",
+    "--trainer.callbacks.init_args.measures=[infidelity,max_sensitivity,road,sparseness,parameter_randomization]",
+    "--trainer.callbacks.init_args.infidelity.num_samples=2", "--trainer.callbacks.init_args.max_sensitivity.num_samples=1",
+    "--trainer.callbacks.init_args.road.shares=[0.3]", "--trainer.callbacks.init_args.parameter_randomization.stages=1",
+]  # fmt: skip
+
+
+def test_measures_of_heatmaps_are_reached_by_config(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = ["test", "--model=configs/model/inversion.yaml", "--data=configs/data/flower.yaml", *SMALL, *FEW_STEPS]
+    flower = "{name: vitrine.data.an8flower.network:FlowerNet, weights: vitrine/data/an8flower/flower_net.safetensors}"
+    args += [f"--model.init_args.backbone={flower}", *MEASURES]
+    run(*args)
+    metrics = json.loads((workplace / "runs" / "unnamed" / "metrics.json").read_text())
+    for name in ("infidelity", "max_sensitivity", "road/gap", "sparseness", "parameter_randomization"):
+        assert metrics[f"test/{name}"] is not None
+        assert metrics[f"test/{name.partition('/')[0]}/degenerate"] == metrics["test/sparseness/degenerate"]
+    assert "test/complexity" not in metrics
+    told = refusal(capsys, *args, "--trainer.callbacks.init_args.road.shares=[1.5]")
+    assert "trainer.callbacks[0].init_args.road.shares" in told
+    assert "from 0 to below 1" in told or "1.5" in told

@@ -30,6 +30,13 @@ from vitrine.explainers import (
     SRAETraining,
     XFeatureOptions,
 )
+from vitrine.metrics import (
+    InfidelityOptions,
+    MaxSensitivityOptions,
+    PixelFlippingOptions,
+    RandomizationOptions,
+    RoadOptions,
+)
 
 COUNT = [0, -1, 1.5]
 COUNT_OR_ZERO = [-1, 0.5]
@@ -101,6 +108,11 @@ OUTSIDE: dict[type[Options], dict[str, list[Any]]] = {
         "mean": [0.5, [0.5, 0.5], [math.nan, 0.5, 0.5]],
         "std": [0.5, [0.5, 0.5], [0.0, 0.5, 0.5], [math.inf, 0.5, 0.5]],
     },
+    InfidelityOptions: {"num_samples": COUNT, "size": COUNT, "sigma": POSITIVE, "seed": SEED},
+    MaxSensitivityOptions: {"num_samples": COUNT, "radius": POSITIVE, "seed": SEED},
+    RoadOptions: {"shares": [[], [1], [-0.1], [0.5, 0.2], 1.5], "noise": NOT_NEGATIVE, "seed": SEED},
+    PixelFlippingOptions: {"steps": COUNT, "region": COUNT, "share": [*POSITIVE, 1.1], "seed": SEED},
+    RandomizationOptions: {"stages": COUNT, "seed": SEED},
     ImageNetOptions: {"per_class": COUNT, "seed": SEED},
     PlacesSelection: {"per_class": COUNT_OR_ZERO, "others": COUNT_OR_ZERO, "skip": COUNT_OR_ZERO, "seed": SEED},
     FlowerSettings: {

@@ -25,7 +25,7 @@ from vitrine.core.batch import Batch
 from vitrine.core.options import OptionError
 from vitrine.explainers import load
 from vitrine.explainers.inversion.explainer import InversionExplainer, InversionOptions
-from vitrine.metrics import LocalizationError, PointingGame
+from vitrine.metrics import LocalizationError, MetricOptions, PointingGame
 from vitrine.metrics.inversion_convergence import InversionConvergence
 
 ROOT = Path(__file__).parents[2]

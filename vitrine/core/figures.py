@@ -55,6 +55,12 @@ FIGURES: Mapping[str, Sequence[Figure]] = {
     "Pixels and filters": (
         Figure("insertion_deletion/insertion_auc", "probability as pixels come", "higher"),
         Figure("insertion_deletion/deletion_auc", "probability as pixels go", "lower"),
+        Figure("road/morf", "probability, most relevant removed", "lower"),
+        Figure("road/lerf", "probability, least relevant removed", "higher"),
+        Figure("road/gap", "what lies between the two", "higher"),
+        Figure("pixel_flipping/aopc", "mean fall as regions are replaced", "higher"),
+        Figure("pixel_flipping/auc", "probability as they are", "lower"),
+        Figure("infidelity", "error of foretold falls, squared", "lower"),
         Figure("box_occlusion/drop", "probability lost under patches", "higher"),
         Figure("box_occlusion/area", "probability under patches", "lower"),
         Figure("masked_accuracy/original", "accuracy on whole images", "higher"),
@@ -63,6 +69,12 @@ FIGURES: Mapping[str, Sequence[Figure]] = {
         Figure("ablation/selected", "without the selected ones", "lower"),
         Figure("ablation/random", "without as many random ones", "higher"),
         Figure("sanity/*/similarity", "likeness under random weights", "lower"),
+        Figure("parameter_randomization", "the same, of every image", "lower"),
+    ),
+    "Heatmaps alone": (
+        Figure("max_sensitivity", "largest change under faint noise", "lower"),
+        Figure("sparseness", "Gini index", "higher"),
+        Figure("complexity", "entropy over pixels", "lower", "nats"),
     ),
     "Optimised masks": (
         Figure("inversion/steps", "mean over masks", ""),

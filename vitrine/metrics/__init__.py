@@ -6,17 +6,23 @@ from typing import Any
 from vitrine.metrics.alive_features import AliveFeatures
 from vitrine.metrics.base import Curve, ExplanationMetric, PerFeatureMetric
 from vitrine.metrics.box_occlusion import BoxOcclusion
+from vitrine.metrics.complexity import Complexity, Sparseness
 from vitrine.metrics.energy import EnergyInBoxes, EnergyInMask
 from vitrine.metrics.faithfulness import ClassificationFaithfulness, ClassReconstruction, RegressionFaithfulness
+from vitrine.metrics.infidelity import Infidelity, InfidelityOptions
 from vitrine.metrics.insertion_deletion import InsertionDeletion
 from vitrine.metrics.iou_curve import IoUCurve
 from vitrine.metrics.locality import Locality, ObjectLocality
 from vitrine.metrics.localization import DEFAULT_ALPHA, LocalizationError
 from vitrine.metrics.masked_accuracy import MaskedAccuracy
+from vitrine.metrics.max_sensitivity import MaxSensitivity, MaxSensitivityOptions
 from vitrine.metrics.mean_class_accuracy import MeanClassAccuracy
 from vitrine.metrics.options import MetricOptions
 from vitrine.metrics.orthogonality import Orthogonality
+from vitrine.metrics.parameter_randomization import ParameterRandomization, RandomizationOptions
+from vitrine.metrics.pixel_flipping import PixelFlipping, PixelFlippingOptions
 from vitrine.metrics.pointing import PointingGame
+from vitrine.metrics.road import Road, RoadOptions
 from vitrine.metrics.saliency_detection import SaliencyDetection
 
 METRICS_BY_ANNOTATION: Mapping[str, tuple[type[ExplanationMetric], ...]] = {
@@ -32,22 +38,34 @@ __all__ = [
     "BoxOcclusion",
     "ClassReconstruction",
     "ClassificationFaithfulness",
+    "Complexity",
     "Curve",
     "EnergyInBoxes",
     "EnergyInMask",
     "ExplanationMetric",
+    "Infidelity",
+    "InfidelityOptions",
     "InsertionDeletion",
     "IoUCurve",
     "Locality",
     "LocalizationError",
     "MaskedAccuracy",
+    "MaxSensitivity",
+    "MaxSensitivityOptions",
     "MeanClassAccuracy",
     "MetricOptions",
     "ObjectLocality",
     "Orthogonality",
+    "ParameterRandomization",
+    "PixelFlipping",
+    "PixelFlippingOptions",
     "PointingGame",
+    "RandomizationOptions",
     "RegressionFaithfulness",
+    "Road",
+    "RoadOptions",
     "SaliencyDetection",
+    "Sparseness",
     "metrics_for",
 ]
 

@@ -208,3 +208,38 @@ class SharedClassifier:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return SharedClassifier, (None, self.user)
+
+
+Explain = Callable[[Tensor, Tensor], Explanation]
+"""Explains the (B,) classes of (B, 3, H, W) images, such as `Explainer.explain`."""
+
+
+class SharedExplain:
+    """Maps of an explainer that a metric uses without owning it: shared by copies, left out of pickles.
+
+    Args:
+        explain: the explainer's function.
+        user: name of the metric that uses it.
+    """
+
+    def __init__(self, explain: Explain | None, user: str) -> None:
+        self.explain, self.user = explain, user
+
+    def __call__(self, images: Tensor, targets: Tensor) -> Tensor:
+        """(B, H, W) aggregated maps.
+
+        Raises:
+            ValueError: for an explainer that was unpickled.
+        """
+        if self.explain is None:
+            raise ValueError(
+                f"A pickled {self.user} has no explainer any more; update a new metric, and merge the pickled one's state"
+                " with merge_state."
+            )
+        return self.explain(images, targets).aggregate()[:, 0].detach()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "SharedExplain":
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SharedExplain, (None, self.user)

@@ -1,6 +1,5 @@
 """Box occlusion: confidence lost as patches cover what the heatmap shows (section 4.2 of Oramas et al., ICLR 2019)."""
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 
@@ -15,6 +14,7 @@ from vitrine.core.options import Count, OptionError, Share, checked
 from vitrine.core.probabilities import class_probabilities
 from vitrine.metrics.base import Curve
 from vitrine.metrics.functional.checks import checked_classes, checked_images, checked_maps, checked_tensor
+from vitrine.metrics.functional.key_noise import key_generator
 
 SHARES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
 
@@ -92,7 +92,7 @@ def sampling_order(heatmaps: Tensor, seed: int, keys: Sequence[str] | None = Non
     names = [""] * len(weights) if keys is None else keys
     noise = torch.zeros(weights.shape, dtype=torch.float64)
     for image, key in zip(range(len(weights)), names, strict=True):
-        noise[image] = _exponential(weights.shape[1], seed, key)
+        noise[image].exponential_(generator=key_generator(seed, key))
     # Exponential variables of these rates sort like samples without replacement (Efraimidis and Spirakis 2006). Those of
     # rate 0 are infinite: a stable sort leaves them in the order of the noise alone.
     random_order = noise.argsort(dim=1).to(weights.device)
@@ -120,13 +120,6 @@ def covered_area(first_patch: Tensor, share: float) -> Tensor:
         return torch.zeros_like(first_patch, dtype=torch.bool)
     last = flat.sort(dim=1).values[:, num_pixels - 1]
     return (flat <= last[:, None]).reshape(first_patch.shape)
-
-
-def _exponential(count: int, seed: int, key: str) -> Tensor:
-    """(count,) float64 exponential variables of rate 1 that depend on the seed and an image's key alone."""
-    digest = hashlib.sha256(f"{seed}/{key}".encode("utf-8", "surrogateescape")).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-    return torch.empty(count, dtype=torch.float64).exponential_(generator=generator)
 
 
 class BoxOcclusion(Metric):

@@ -3,16 +3,17 @@
 from collections.abc import Callable
 
 from torch import Tensor
+from typing_extensions import override
 
-from vitrine.core.batch import Batch
-from vitrine.core.explanation import Explanation
 from vitrine.core.options import Count, NonNegative, checked
-from vitrine.metrics.base import ExplanationMetric, SharedClassifier, annotation
-from vitrine.metrics.functional import curve_area, degenerate, deletion_curve, insertion_curve
-from vitrine.metrics.functional.checks import checked_images
+from vitrine.metrics.base import Curve, SharedClassifier
+from vitrine.metrics.functional import curve_area, deletion_curve, insertion_curve, step_shares
+from vitrine.metrics.row_means import MapRows, RowFigures, RowMeans
+
+NAME = "insertion_deletion"
 
 
-class InsertionDeletion(ExplanationMetric):
+class InsertionDeletion(RowMeans):
     """Mean areas under the insertion curve (higher is better) and the deletion curve (lower is better).
 
     Pixels are inserted into the blurred image, or replaced by the mean colour, by falling value of the aggregated heatmap; a
@@ -32,6 +33,8 @@ class InsertionDeletion(ExplanationMetric):
 
     Example:
         >>> import torch
+        >>> from vitrine.core.batch import Batch
+        >>> from vitrine.core.explanation import Explanation
         >>> def classify(images):  # class 1 grows with the brightness of the left half
         ...     left = images[..., :4].mean(dim=(1, 2, 3))
         ...     return torch.stack([0 * left, left], dim=1)
@@ -45,44 +48,29 @@ class InsertionDeletion(ExplanationMetric):
         0.668
     """
 
-    insertion: Tensor
-    deletion: Tensor
-    measured: Tensor
-    degenerate: Tensor
-
     @checked
     def __init__(self, classify: Callable[[Tensor], Tensor], steps: Count = 50, blur: NonNegative = 11.0) -> None:
-        super().__init__()
+        shares = step_shares(steps, steps).tolist()
+        super().__init__(
+            [f"{NAME}/insertion_auc", f"{NAME}/deletion_auc"],
+            {
+                f"{NAME}/insertion": Curve(shares, [], "share of pixels inserted", "probability of the class"),
+                f"{NAME}/deletion": Curve(shares, [], "share of pixels deleted", "probability of the class"),
+            },
+        )
         self.classify = SharedClassifier(classify, type(self).__name__)
         self.steps, self.blur = steps, blur
-        for name in ("insertion", "deletion", "measured", "degenerate"):
-            self.add_sum(name)
 
-    def update(self, explanation: Explanation, batch: Batch) -> None:
-        """Updates the state with one batch that has ``image``; the classes are ``explanation.target``.
-
-        Raises:
-            ValueError: for heatmaps of another size than the images, and for a metric that was unpickled.
-        """
-        maps = explanation.aggregate()[:, 0].detach().to(annotation(batch, "image").device)
-        images = checked_images(batch["image"], maps)
-        usable = ~degenerate(maps)
-        self.degenerate += (~usable).sum()
-        self.measured += usable.sum()
-        images, maps, targets = images[usable], maps[usable], explanation.target.to(maps.device)[usable]
-        if len(images):
-            by_label = explanation.multi_label
-            inserted = insertion_curve(
-                self.classify, images, maps, targets, self.steps, self.blur, multi_label=by_label
-            )
-            deleted = deletion_curve(self.classify, images, maps, targets, self.steps, multi_label=by_label)
-            self.insertion += curve_area(inserted, maps[0].numel()).sum()
-            self.deletion += curve_area(deleted, maps[0].numel()).sum()
-
-    def compute(self) -> dict[str, Tensor]:
-        """The mean areas, in [0, 1], and the number of degenerate maps."""
-        return {
-            "insertion_deletion/insertion_auc": (self.insertion / self.measured).float(),
-            "insertion_deletion/deletion_auc": (self.deletion / self.measured).float(),
-            "insertion_deletion/degenerate": self.degenerate.float(),
-        }
+    @override
+    def measure(self, rows: MapRows) -> RowFigures:
+        by_label, given = rows.explanation.multi_label, (rows.images, rows.maps, rows.targets, self.steps)
+        inserted = insertion_curve(self.classify, *given, self.blur, multi_label=by_label)
+        deleted = deletion_curve(self.classify, *given, multi_label=by_label)
+        pixels = rows.maps[0].numel()
+        return RowFigures(
+            {
+                f"{NAME}/insertion_auc": curve_area(inserted, pixels),
+                f"{NAME}/deletion_auc": curve_area(deleted, pixels),
+            },
+            {f"{NAME}/insertion": inserted, f"{NAME}/deletion": deleted},
+        )

@@ -1,23 +1,12 @@
 """Insertion and deletion curves of heatmaps (Petsiuk, Das and Saenko, RISE, BMVC 2018)."""
 
-from collections.abc import Callable
-from contextlib import nullcontext
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from vitrine.backbones.guard import eval_guard
-from vitrine.backbones.outputs import class_logits
 from vitrine.core.image_ops import degenerate, gaussian_blur
 from vitrine.core.options import Count, NonNegative, checked
-from vitrine.core.probabilities import class_probabilities
 from vitrine.metrics.functional.checks import checked_classes, checked_images, checked_maps, checked_tensor
-
-MAX_FORWARD_BATCH = 64
-"""Largest number of images in a forward pass: bounds the memory, and changes no result."""
-
-Classify = Callable[[Tensor], Tensor]
-"""Maps (B, 3, H, W) images, normalised for the backbone, to (B, C) logits; an ``nn.Module`` runs under `eval_guard`."""
+from vitrine.metrics.functional.class_scores import Classify, class_scores
 
 
 @checked
@@ -54,6 +43,7 @@ def insertion_curve(
             integer an image.
 
     Example:
+        >>> from torch import nn
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 10))
         >>> images, maps, targets = torch.rand(2, 3, 8, 8), torch.rand(2, 8, 8), torch.tensor([3, 7])
         >>> curve = insertion_curve(model, images, maps, targets, steps=4, blur=2.0)
@@ -91,6 +81,7 @@ def deletion_curve(
         multi_label: as in `insertion_curve`.
 
     Example:
+        >>> from torch import nn
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 10))
         >>> images, maps, targets = torch.rand(2, 3, 8, 8), torch.rand(2, 8, 8), torch.tensor([3, 7])
         >>> deletion_curve(model, images, maps, targets, steps=4).shape
@@ -137,19 +128,11 @@ def _curve(
 ) -> Tensor:
     """(B, S + 1): the targets' probabilities while pixels of ``start`` are replaced by those of ``end``."""
     targets = checked_classes(targets, len(start)).to(start.device)
-    ranks = saliency_ranks(maps.detach().to(start.device))
-    step_counts = _step_counts(maps.shape[1:].numel(), steps).to(start.device)
-    parts = []
-    with eval_guard(classify) if isinstance(classify, nn.Module) else nullcontext(), torch.no_grad():
-        for counts in torch.split(step_counts, max(1, MAX_FORWARD_BATCH // max(len(start), 1))):
-            replaced = ranks[:, None] < counts[:, None, None]
-            mixed = torch.where(replaced[:, :, None], end[:, None], start[:, None])
-            mixed = mixed.flatten(0, 1)
-            probabilities = class_probabilities(class_logits(classify(mixed), len(mixed)), multi_label=multi_label)
-            checked_classes(targets, None, probabilities.shape[1])
-            of_targets = probabilities.gather(1, targets.repeat_interleave(len(counts))[:, None])
-            parts.append(of_targets.reshape(len(start), len(counts)))
-    return torch.cat(parts, dim=1).masked_fill(degenerate(maps).to(start.device)[:, None], torch.nan)
+    ranks = saliency_ranks(maps.detach().to(start.device))[:, None]
+    counts = _step_counts(maps.shape[1:].numel(), steps).tolist()
+    versions = (torch.where(ranks < count, end, start) for count in counts)
+    curve = class_scores(classify, versions, targets, multi_label=multi_label)
+    return curve.masked_fill(degenerate(maps).to(start.device)[:, None], torch.nan)
 
 
 def saliency_ranks(maps: Tensor) -> Tensor:

@@ -41,6 +41,14 @@ IMAGE_CALLS: dict[str, Call] = {
     "insertion_curve": lambda maps, images: M.insertion_curve(network, images, maps, TARGETS[: len(maps)], 2, 1.0),
     "deletion_curve": lambda maps, images: M.deletion_curve(network, images, maps, TARGETS[: len(maps)], 2),
     "box_occlusion": lambda maps, images: box_occlusion(network, images, maps, TARGETS[: len(maps)], 2),
+    "pixel_flipping_curve": lambda maps, images: M.pixel_flipping_curve(network, images, maps, TARGETS[: len(maps)]),
+    "road_curve": lambda maps, images: M.road_curve(network, images, maps, TARGETS[: len(maps)], (0.2, 0.5)),
+    "infidelity": lambda maps, images: M.infidelity(
+        network, images, maps, TARGETS[: len(maps)], [torch.ones(len(maps), 3, 8, 8)]
+    ),
+    "max_sensitivity": lambda maps, images: M.max_sensitivity(
+        lambda one: one[:, 0], images, maps, [torch.ones(3, 8, 8)]
+    ),
 }
 
 
@@ -52,6 +60,8 @@ MAP_CALLS: dict[str, Call] = {
     **{name: with_other(call, MASKS) for name, call in MASK_CALLS.items()},
     **{name: with_other(call, [BOX, BOX]) for name, call in BOX_CALLS.items()},
     **{name: with_other(call, IMAGES) for name, call in IMAGE_CALLS.items()},
+    "sparseness": lambda maps, _: M.sparseness(maps),
+    "complexity": lambda maps, _: M.complexity(maps),
     "maximum_point": lambda maps, _: M.maximum_point(maps),
     "tightest_boxes": lambda maps, _: M.tightest_boxes(maps),
     "pixel_probabilities": lambda maps, _: M.pixel_probabilities(maps),

@@ -1,6 +1,7 @@
 """Insertion and deletion curves in closed form, and what they take."""
 
 import copy
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor
 from tests.helpers.pixel_curves import IMAGES, MAPS, PIXELS, linear, shuffled, small_network
 from vitrine.metrics import InsertionDeletion
 from vitrine.metrics.functional import (
+    class_scores,
     curve_area,
     deletion_curve,
     insertion_curve,
@@ -107,7 +109,7 @@ def test_images_do_not_depend_on_their_batch_nor_on_how_many_go_at_once(
     for row in range(3):
         alone = curve(network, images[row : row + 1], maps[row : row + 1], torch.tensor([row]), 7)
         torch.testing.assert_close(alone[0], together[row])
-    monkeypatch.setattr("vitrine.metrics.functional.insertion_deletion.MAX_FORWARD_BATCH", 1)
+    monkeypatch.setattr(sys.modules[class_scores.__module__], "MAX_FORWARD_BATCH", 1)
     torch.testing.assert_close(curve(network, images, maps, torch.tensor([0, 1, 2]), 7), together)
 
 

@@ -1,0 +1,119 @@
+"""MapMeasures: infidelity, max-sensitivity, ROAD, pixel flipping and other measures of heatmaps beside a test."""
+
+from collections.abc import Callable, Sequence
+from typing import Literal, get_args
+
+from typing_extensions import override
+
+from callbacks.metric_callback import MetricCallback, classifier, explaining
+from callbacks.run_access import Run
+from callbacks.sanity import on_backbone
+from vitrine.attribution.sanity import randomized
+from vitrine.backbones.guard import eval_guard
+from vitrine.core.options import OptionError, checked
+from vitrine.explainers import Explainer
+from vitrine.metrics import (
+    Complexity,
+    ExplanationMetric,
+    Infidelity,
+    InfidelityOptions,
+    MaxSensitivity,
+    MaxSensitivityOptions,
+    ParameterRandomization,
+    PixelFlipping,
+    PixelFlippingOptions,
+    RandomizationOptions,
+    Road,
+    RoadOptions,
+    Sparseness,
+)
+
+Measure = Literal[
+    "infidelity", "max_sensitivity", "road", "pixel_flipping", "sparseness", "complexity", "parameter_randomization"
+]
+
+EXPLAINING_AGAIN = {"max_sensitivity", "parameter_randomization"}
+
+
+class MapMeasures(MetricCallback):
+    """Measures the aggregated map of every image of a test, for any explainer on a frozen backbone.
+
+    It logs, of the measures that are wanted, ``test/infidelity``; ``test/max_sensitivity``; ``test/road/morf``, ``…/lerf``
+    and ``…/gap``; ``test/pixel_flipping/aopc`` and ``…/auc``; ``test/sparseness``; ``test/complexity``;
+    ``test/parameter_randomization``; and of each the number of images left out, such as ``test/road/degenerate``. What they
+    measure is in docs/metrics.md. An image's value depends on the seeds and its key, not on its batch or rank.
+
+    Each image costs, on the rank that tests it: for infidelity, ``num_samples`` + 1 forward passes; for max-sensitivity,
+    ``num_samples`` explanations; for ROAD, two forward passes and two imputations a share; for pixel flipping, ``steps`` + 1
+    forward passes; for parameter randomisation, one explanation a stage; for the other two, none.
+
+    Args:
+        measures: Which of them.
+        infidelity: How it is measured.
+        max_sensitivity: How it is measured.
+        road: How it is measured.
+        pixel_flipping: How it is measured.
+        parameter_randomization: How it is measured.
+
+    Raises:
+        ValueError: For other options; before the run, for a module without an explainer that can explain images again.
+    """
+
+    @checked
+    def __init__(
+        self,
+        measures: Sequence[Measure] = (
+            "infidelity",
+            "max_sensitivity",
+            "road",
+            "pixel_flipping",
+            "sparseness",
+            "complexity",
+        ),
+        infidelity: InfidelityOptions = InfidelityOptions(),  # noqa: B008 - frozen
+        max_sensitivity: MaxSensitivityOptions = MaxSensitivityOptions(),  # noqa: B008 - frozen
+        road: RoadOptions = RoadOptions(),  # noqa: B008 - frozen
+        pixel_flipping: PixelFlippingOptions = PixelFlippingOptions(),  # noqa: B008 - frozen
+        parameter_randomization: RandomizationOptions = RandomizationOptions(),  # noqa: B008 - frozen
+    ) -> None:
+        super().__init__()
+        if not measures or len(set(measures)) < len(measures):
+            raise OptionError("measures", list(measures), f"one or more of {', '.join(get_args(Measure))}, each once")
+        self.measures = tuple(measures)
+        self.infidelity, self.max_sensitivity, self.road = infidelity, max_sensitivity, road
+        self.pixel_flipping, self.parameter_randomization = pixel_flipping, parameter_randomization
+
+    @override
+    def check(self, run: Run) -> None:
+        super().check(run)
+        if EXPLAINING_AGAIN & set(self.measures) and not isinstance(run.explainer, Explainer):
+            raise run.refusal("an Explainer, which explains images again", run.explainer)
+
+    @override
+    def make_metrics(self, run: Run) -> Sequence[ExplanationMetric]:
+        classify = classifier(run)
+        makers: dict[Measure, Callable[[], ExplanationMetric]] = {
+            "infidelity": lambda: Infidelity(classify, self.infidelity),
+            "max_sensitivity": lambda: MaxSensitivity(explaining(run, explainer_of(run)), self.max_sensitivity),
+            "road": lambda: Road(classify, self.road),
+            "pixel_flipping": lambda: PixelFlipping(classify, self.pixel_flipping),
+            "sparseness": Sparseness,
+            "complexity": Complexity,
+            "parameter_randomization": lambda: self._randomization(run),
+        }
+        return [make() for measure, make in makers.items() if measure in self.measures]
+
+    def _randomization(self, run: Run) -> ParameterRandomization:
+        """The metric with explainers on copies of the backbone, which are the same on all ranks."""
+        explainer, options = explainer_of(run), self.parameter_randomization
+        with eval_guard(run.module, freeze=False, every_generator=True):
+            image = run.datamodule.panel(1)["image"].to(run.module.device)
+            copies = randomized(explainer.backbone.model, image, options.seed, options.stages)
+            return ParameterRandomization([explaining(run, on_backbone(explainer, copy)) for _, copy in copies])
+
+
+def explainer_of(run: Run) -> Explainer:
+    """The module's explainer, which `MapMeasures.check` has let through."""
+    if isinstance(run.explainer, Explainer):
+        return run.explainer
+    raise run.refusal("an Explainer, which explains images again", run.explainer)

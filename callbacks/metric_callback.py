@@ -1,0 +1,83 @@
+"""MetricCallback: the base of callbacks that measure every explanation of a test by metrics of their own."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+
+from torch import Tensor
+from typing_extensions import override
+
+from callbacks.evaluation import EvaluationCallback
+from callbacks.run_access import Run
+from vitrine.core.batch import Batch
+from vitrine.core.explanation import Explanation
+from vitrine.explainers import Explainer
+from vitrine.metrics import ExplanationMetric
+from vitrine.metrics.base import Curve
+
+
+class MetricCallback(EvaluationCallback[None]):
+    """Updates its metrics with each batch of a test and its explanation, and logs what they compute over all ranks.
+
+    A subclass makes the metrics. They can be read until the next test begins: after each batch, ``row_values`` of each metric
+    are those of the batch's rows.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.metrics: Sequence[ExplanationMetric] = ()
+        """The metrics of this test; none before it begins."""
+        self.curves: Mapping[str, Curve] = {}
+        """Their curves over all ranks, by name; none before the test's end."""
+
+    @abstractmethod
+    def make_metrics(self, run: Run) -> Sequence[ExplanationMetric]:
+        """New metrics, of which the first batch will be the first update."""
+
+    @override
+    def check(self, run: Run) -> None:
+        run.backbone_explainer()
+
+    @override
+    def begin(self, run: Run) -> None:
+        self.metrics = [metric.to(run.module.device) for metric in self.make_metrics(run)]
+        self.curves = {}
+
+    @override
+    def take(self, run: Run, batch: Batch, outputs: object) -> None:
+        explanation = run.explanation(outputs)
+        for metric in self.metrics:
+            metric.update(explanation, batch)
+
+    @override
+    def figures(self, run: Run) -> Mapping[str, Tensor]:
+        figures: dict[str, Tensor] = {}
+        curves: dict[str, Curve] = {}
+        for metric in self.metrics:
+            figures |= metric.compute()
+            with metric.sync_context():
+                curves |= metric.curves()
+        self.curves = curves
+        return figures
+
+
+def classifier(run: Run) -> Callable[[Tensor], Tensor]:
+    """The backbone's logits of images, in the precision of the test's steps, so that whole images have their figures."""
+    backbone, precision = run.backbone_explainer().backbone, run.trainer.precision_plugin
+
+    def classify(images: Tensor) -> Tensor:
+        with precision.forward_context():
+            logits: Tensor = backbone(images).logits
+        return logits
+
+    return classify
+
+
+def explaining(run: Run, explainer: Explainer) -> Callable[[Tensor, Tensor], Explanation]:
+    """An explainer's ``explain``, in the precision of the test's steps."""
+    precision = run.trainer.precision_plugin
+
+    def explain(images: Tensor, targets: Tensor) -> Explanation:
+        with precision.forward_context():
+            return explainer.explain(images, targets)
+
+    return explain
