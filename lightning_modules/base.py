@@ -1,7 +1,6 @@
 """ExplainerModule: the LightningModule that the modules of all explainers share."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -11,7 +10,6 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Adam
-from torchmetrics import Metric, MetricCollection
 from typing_extensions import override
 
 from lightning_modules.data_classes import (
@@ -21,19 +19,13 @@ from lightning_modules.data_classes import (
     matched,
     translation_of,
 )
+from lightning_modules.evaluated import EvaluatedModule
 from lightning_modules.explained import (
     Explain,
-    explained_rows,
-    first_of_each_image,
-    joined_of_each_image,
-    target_of,
 )
 from lightning_modules.heads import check_drawable, check_image_size, meaning_of, take_over_heads
-from lightning_modules.measured import Measured, log_figures, measured
 from lightning_modules.optimization import RANGES, RENAMED_OPTIMIZATION, CosineToZero, check_optimizer
-from lightning_modules.validated_alpha import ValidatedAlphaModule
 from vitrine.core.batch import Batch
-from vitrine.core.explanation import Explanation
 from vitrine.core.options import Count, Range, checked, option_path
 from vitrine.data.class_labels import LabelTranslation
 from vitrine.data.class_matching import ClassMap, ClassMatch
@@ -43,22 +35,14 @@ from vitrine.explainers import Explainer
 from vitrine.explainers.names import NAMES_NAME
 from vitrine.explainers.srae.x_features import XFeatureExplainer
 from vitrine.metrics import (
-    ClassificationFaithfulness,
-    Curve,
-    ExplanationMetric,
     MetricOptions,
-    Orthogonality,
-    RegressionFaithfulness,
-    metrics_for,
 )
 
 EXPORTED = "explainer"
 """Folder of the exported explainer in the run's folder."""
-LOGITS_AT_ONCE = 64
-"""Images of a pass for logits alone."""
 
 
-class ExplainerModule(ValidatedAlphaModule):
+class ExplainerModule(EvaluatedModule):
     """Trains, validates, tests and applies one explainer.
 
     A subclass gives the losses (``training_step``, ``validation_step``) and the optimizer's groups; what a test measures
@@ -98,7 +82,7 @@ class ExplainerModule(ValidatedAlphaModule):
         top_k: Count = 5,
         metrics: MetricOptions = MetricOptions(),  # noqa: B008 - frozen
     ) -> None:
-        super().__init__()
+        super().__init__(explain, top_k, metrics)
         check_optimizer(optimizer, self.learning_rates)
         if names is not None and not Path(names).is_file():
             raise FileNotFoundError(f"names {names} does not exist; give a file of names, or leave the option out.")
@@ -108,21 +92,11 @@ class ExplainerModule(ValidatedAlphaModule):
         self.class_match: ClassMatch | None = None
         self.label_translation: LabelTranslation | None = None
         self.names, self.init_from = names, init_from
-        self.explain, self.top_k, self.metric_options = explain, top_k, metrics
         self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
         if init_from is not None:
             take_over_heads(explainer, Path(init_from))
         self.classes_of_heads = list(explainer.classes)  # that init_from was trained on
         self.needs_checkpoint = init_from is None
-        self.test_faithfulness = faithfulness_metrics("test")
-        self.annotation_metrics = nn.ModuleList()
-        self.measured: dict[str, Measured] = {}
-        self.curves: dict[str, Mapping[str, Curve]] = {}
-
-    measured: dict[str, Measured]
-    """By explainer, ``""`` where there is one alone, what the last test step measured of each row."""
-    curves: dict[str, Mapping[str, Curve]]
-    """By explainer, the curves of the last test."""
 
     @property
     def is_fitting(self) -> bool:
@@ -266,10 +240,6 @@ class ExplainerModule(ValidatedAlphaModule):
             explainer.multi_label = data.multi_label and bool(data.classes)
             explainer.classes = list(data.classes if self.class_match is None else self.class_match.names)
 
-    def _metrics(self, annotations: AbstractSet[str]) -> list[ExplanationMetric]:
-        """What a test measures beside faithfulness, of images that have these annotations."""
-        return metrics_of(self.explainer, annotations, self.metric_options_of(annotations))
-
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the class names, which `predict` shows also where the data set itself is not at hand."""
@@ -351,57 +321,6 @@ class ExplainerModule(ValidatedAlphaModule):
             computed = extractor(images if len(images) else images.new_zeros(1, *images.shape[1:]))
         return computed["features"][: len(images)], computed["logits"][: len(images)]
 
-    def rows_of(self, batch: Batch) -> Batch:
-        """The images to explain, each with the one class that is explained as its ``label``, see `explained_rows`."""
-        return self._rows_for(batch, self.explainer)
-
-    def _rows_for(self, batch: Batch, explainer: Explainer) -> Batch:
-        heads = list(explainer.explained_classes)
-        return explained_rows(batch, self.explain, self.top_k, self.logits_of, heads)
-
-    @torch.no_grad()
-    def logits_of(self, images: Tensor) -> Tensor:
-        """(B, C) logits of the explained network, by a pass of its own."""
-        return torch.cat([self.explainer.backbone(part).logits for part in torch.split(images, LOGITS_AT_ONCE)])
-
-    def target_of(self, rows: Batch) -> Tensor | None:
-        """(R,) classes to explain, of what `rows_of` gives; None for the predictions."""
-        return target_of(rows, self.explain)
-
-    def explanation_of(self, batch: Batch) -> Explanation:
-        """The explanation of what `rows_of` gives, which a test measures and a prediction shows."""
-        return self.explainer.explain(batch["image"], self.target_of(batch))
-
-    @override
-    def explanations(self, batch: Batch) -> Iterator[tuple[str, Explanation, Batch]]:
-        rows = self.rows_of(batch)
-        yield "", self.explanation_of(rows), rows
-
-    def test_step(self, batch: Batch) -> Explanation:  # type: ignore[override]
-        """Explains a batch and measures all rows; returns, for reports, the explanation of each image's first class."""
-        rows = self.rows_of(batch)
-        explanation = self.explanation_of(rows)
-        first = first_of_each_image(explanation, rows["key"])
-        if first.logit_estimate is not None and first.explained_classes is not None:
-            self.test_faithfulness.update(first.logit_estimate, first.logits, first.explained_classes)
-        self.measured = {"": measured(self.annotation_metrics, explanation, rows)}
-        return first
-
-    def on_test_epoch_end(self) -> None:
-        """Logs what was measured over all ranks."""
-        log_figures(self, [self.test_faithfulness], prefix="")
-        self.curves = {"": log_figures(self, self.annotation_metrics, prefix="test/")}
-
-    def log_faithfulness(self, metrics: MetricCollection) -> None:
-        """Logs F_reg and F_cls at an epoch's end, on all ranks, also those that had no batch to log them in."""
-        log_figures(self, [metrics], prefix="")
-
-    def predict_step(self, batch: Batch) -> Any:
-        """The explanation of each image of a batch, with the heatmaps of all its classes that are explained."""
-        rows = self.rows_of(batch)
-        explanation = self.explanation_of(rows)
-        return joined_of_each_image(explanation, rows["key"], self.explainer.classes) if "key" in rows else explanation
-
     def export(self, folder: Path) -> Path:
         """Writes the explainer for use elsewhere; `vitrine.load` reads it. Returns where it stands."""
         self.check_values("when it was to be exported", across_ranks=False)
@@ -416,20 +335,3 @@ class ExplainerModule(ValidatedAlphaModule):
     def metadata(self) -> dict[str, Any]:
         """Figures of the training run that go into the exported explainer."""
         return {"epochs": self.trainer.current_epoch}
-
-
-def metrics_of(explainer: Explainer, annotations: AbstractSet[str], options: MetricOptions) -> list[ExplanationMetric]:
-    """New metrics of an explainer's heatmaps, on images that have these annotations."""
-    counts = explainer.heatmap_counts().values()
-    metrics = metrics_for(annotations, same_heatmaps=bool(counts), options=options)
-    return [*metrics, Orthogonality()] if max(counts, default=0) > 1 else metrics
-
-
-def faithfulness_metrics(stage: str) -> MetricCollection:
-    """F_reg and F_cls, named ``stage/f_reg`` and ``stage/f_cls``."""
-    metrics: dict[str, Metric | MetricCollection] = {
-        "f_reg": RegressionFaithfulness(),
-        "f_cls": ClassificationFaithfulness(),
-    }
-    # The two keep sums under the same names; grouped, one would take over the other's.
-    return MetricCollection(metrics, prefix=f"{stage}/", compute_groups=False)

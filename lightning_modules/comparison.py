@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 from typing_extensions import override
 
-from lightning_modules.base import faithfulness_metrics, metrics_of
+from lightning_modules.evaluated import faithfulness_metrics, metrics_of
 from lightning_modules.explained import explained_rows, first_of_each_image, joined_of_each_image
 from lightning_modules.heads import check_drawable, options_located
 from lightning_modules.measured import log_figures, measured

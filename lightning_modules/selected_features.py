@@ -8,7 +8,8 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import nn
 from typing_extensions import override
 
-from lightning_modules.base import ExplainerModule, faithfulness_metrics
+from lightning_modules.base import ExplainerModule
+from lightning_modules.evaluated import faithfulness_metrics
 from lightning_modules.heads import options_located
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.networks import BackboneOptions

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from typing_extensions import override
 
-from lightning_modules.base import faithfulness_metrics
+from lightning_modules.evaluated import faithfulness_metrics
 from lightning_modules.grouped_fit import GroupedFitModule, Samples
 from lightning_modules.heads import options_located
 from vitrine.backbones.frozen import FrozenBackbone

@@ -5,7 +5,7 @@ import warnings
 import pytest
 import torch
 
-from lightning_modules.base import faithfulness_metrics
+from lightning_modules.evaluated import faithfulness_metrics
 from lightning_modules.metric_states import computed, summed_state, take_over_state, was_updated
 from tests.helpers.ranks import RankPool
 from vitrine.metrics.alive_features import AliveFeatures
