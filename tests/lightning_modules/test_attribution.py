@@ -1,6 +1,7 @@
 """Attribution methods in the trainer: tested and applied like explainers that were trained, in one process and in two."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,11 @@ def module_of(method: str = "Saliency", **options: Any) -> AttributionModule:
     return AttributionModule(FLOWER_NET, AttributionOptions(method), **options)
 
 
-def outcome(folder: Path, shards: Path, module: pl.LightningModule, **options: Any) -> dict[str, float]:
-    callbacks = [MetricsFile(), ImageFigures()]
+def outcome(
+    folder: Path, shards: Path, module: pl.LightningModule, others: Sequence[pl.Callback] = (), **options: Any
+) -> dict[str, float]:
+    """The figures of a test."""
+    callbacks = [*others, MetricsFile(), ImageFigures()]
     trainer = pl.Trainer(default_root_dir=folder, callbacks=callbacks, **{**QUIET, **options})
     trainer.test(module, datamodule=flowers(shards), verbose=False)
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
