@@ -41,7 +41,7 @@ class EvaluationCallback(pl.Callback, ABC, Generic[S]):
         super().__init__()
         self.result: Path | None = None
         """What this run has written; None before it is there, and on other ranks."""
-        self._copies: dict[str, Self] = {}
+        self._copies: Mapping[str, Self] = {}
 
     @property
     def settings(self) -> Mapping[str, str]:
@@ -88,19 +88,15 @@ class EvaluationCallback(pl.Callback, ABC, Generic[S]):
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.result = None
-        names = explainers_of(pl_module)
-        self._copies = {} if not names else {name: self._copy() for name in names}
+        self._copies, copies = {}, {}
+        for name in explainers_of(pl_module):
+            copies[name] = copy.deepcopy(self)
+        self._copies = copies
         for one, run in self._looks(trainer, pl_module):
             one.result = None
             one.check(run)
             if stage == self.stage and self.replaces is not None:
                 run.check_replaceable(*self.replaces)
-
-    def _copy(self) -> Self:
-        copies, self._copies = self._copies, {}
-        made = copy.deepcopy(self)
-        self._copies = copies
-        return made
 
     def _looks(self, trainer: pl.Trainer, module: pl.LightningModule) -> list[tuple[Self, Run]]:
         """Who looks at what: the callback at the module's explainer, or a copy at each of several."""

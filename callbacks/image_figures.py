@@ -21,6 +21,7 @@ from vitrine.core.atomic_io import atomic_file
 from vitrine.core.batch import Batch
 from vitrine.core.csv_tables import write_csv_table
 from vitrine.core.explanation import Explanation, class_name
+from vitrine.core.options import Options
 from vitrine.metrics import Curve, ExplanationMetric
 
 TABLE, EVALUATION, EXAMPLES = "per_image.csv", "evaluation.json", "examples.safetensors"
@@ -146,7 +147,7 @@ class ImageFigures(EvaluationCallback[Share]):
 
     def _settings(self, run: Run) -> dict[str, Any]:
         options = getattr(run.explainer, "options", None)
-        own = options.to_dict() if hasattr(options, "to_dict") else {}
+        own = options.to_dict() if isinstance(options, Options) else {}
         metrics = getattr(run.module, "metric_options", None)
         return {
             "name": run.name or own.get("method") or type(run.explainer).__name__.removesuffix("Explainer"),

@@ -65,7 +65,7 @@ def _annotated(batch: Batch, explain: Explain) -> list[list[int]] | None:
     else:
         classes = [row.nonzero().flatten().tolist() for row in label]
     if explain == "every_class" and "box_labels" in batch:
-        boxes = [labels.unique().tolist() for labels in batch["box_labels"]]
+        boxes = [sorted(set(labels.tolist())) for labels in batch["box_labels"]]
         classes = [list(dict.fromkeys([*own, *of_boxes])) for own, of_boxes in zip(classes, boxes, strict=True)]
     return classes
 

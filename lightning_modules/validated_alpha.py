@@ -12,6 +12,7 @@ from pytorch_lightning.utilities import rank_zero_warn
 from typing_extensions import override
 
 from lightning_modules.alpha_choice import AlphaChoice, alpha_for_test, forget_choice, write_choice
+from lightning_modules.explained import Explain
 from lightning_modules.resumable import ResumableModule
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
@@ -27,7 +28,7 @@ class ValidatedAlphaModule(ResumableModule):
     """
 
     metric_options: MetricOptions
-    explain: str
+    explain: Explain
     _alphas: AlphaChoice | None = None
 
     @abstractmethod

@@ -41,7 +41,7 @@ class Module(pl.LightningModule):
         network = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 36, 3))
         self.explainer: nn.Module | None = RedExplainer(FrozenBackbone(network), classes=["loon", "tern", "gull"])
 
-    def test_step(self, batch: Any) -> Explanation:
+    def test_step(self, batch: Any) -> Explanation:  # type: ignore[override]
         self.log("test/random", torch.rand(()), batch_size=len(batch["image"]))
         explainer: Any = self.explainer
         return explainer.explain(batch["image"])
@@ -102,7 +102,8 @@ def test_figures_and_curve_are_those_of_the_plain_metric_in_any_batches(tmp_path
     assert found["test/box_occlusion/degenerate"] == 1
     assert abs(found["test/box_occlusion/drop"]) > 0.001
     curve = callback.curves["box_occlusion"]
-    assert (list(curve.x), curve.y) == ([0.0, 0.1, 0.4], pytest.approx(mean.tolist(), abs=1e-6))
+    assert list(curve.x) == [0.0, 0.1, 0.4]
+    assert list(curve.y) == pytest.approx(mean.tolist(), abs=1e-6)
 
 
 def test_the_seed_draws_other_patches_and_the_network_stays(tmp_path: Path) -> None:

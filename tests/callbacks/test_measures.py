@@ -140,7 +140,7 @@ def test_parameter_randomization_is_that_of_the_sanity_check(tmp_path: Path) -> 
         maps = Saliency(explainer.backbone.model).attribute(images, target)
 
         class Absolute(Saliency):
-            def attribute(self, inputs: Tensor, target: Any = None) -> Tensor:
+            def attribute(self, inputs: Tensor, target: Any = None) -> Tensor:  # type: ignore[override]
                 return super().attribute(inputs, target).abs()
 
         report = sanity_check(Absolute, explainer.backbone.model, images, target, stages=3, seed=2)

@@ -28,7 +28,7 @@ def pairs(batch: Batch, explain: Any, top_k: int = 2, heads: Any = ()) -> list[t
 
 
 ONE, SEVERAL = [1, 2, 3], [[0.0, 1, 0, 1], [0.0, 0, 0, 0], [0.0, 0, 0, 1]]
-NONE = [[], [], []]
+NONE: list[list[float]] = [[], [], []]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Batches of samples: the typed dict that every data loader yields and every explainer reads."""
 
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 from torch import Tensor
 
@@ -84,4 +84,4 @@ def repeat_rows(batch: Batch, rows: Tensor) -> Batch:
         name: entry[rows.to(entry.device)] if isinstance(entry, Tensor) else [entry[row] for row in rows.tolist()]
         for name, entry in entries
     }
-    return repeated
+    return cast("Batch", repeated)

@@ -31,9 +31,9 @@ def network(inputs: dict[str, Any]) -> nn.Module:
     """Three logits of (B, 1, 8, 8) images, in float64, by the weights of the inputs."""
     layers = nn.Sequential(Double(), nn.Flatten(), nn.Linear(SIDE * SIDE, 5), nn.Tanh(), nn.Linear(5, 3)).double()
     with torch.no_grad():
-        for layer, name in ((layers[2], "first"), (layers[4], "second")):
-            layer.weight.copy_(torch.tensor(inputs[name]))
-            layer.bias.zero_()
+        for place, name in ((2, "first"), (4, "second")):
+            layers.get_parameter(f"{place}.weight").copy_(torch.tensor(inputs[name]))
+            layers.get_parameter(f"{place}.bias").zero_()
     return layers.eval()
 
 

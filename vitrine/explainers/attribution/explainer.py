@@ -140,7 +140,8 @@ class AttributionExplainer(Explainer):
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
         """(B, C) logits of the backbone, detached."""
-        return self.backbone(images).logits.float()
+        logits: Tensor = self.backbone(images).logits.float()
+        return logits
 
     def explanation_of_logits(self, images: Tensor, logits: Tensor, target: Target = None) -> Explanation:
         """What `explain` gives, of images whose logits are known, which saves their forward pass.

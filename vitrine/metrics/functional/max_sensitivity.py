@@ -44,5 +44,5 @@ def max_sensitivity(
         # torch.maximum keeps NaN.
         largest = torch.maximum(largest, difference.flatten(1).norm(dim=1))
     size = maps.flatten(1).norm(dim=1)
-    values = largest / size.where(size != 0, torch.nan)
+    values: Tensor = largest / size.where(size != 0, torch.nan)
     return values.where(values.isfinite(), torch.nan)

@@ -48,10 +48,11 @@ def source_pixels(points: Tensor, size: tuple[int, int], windows: Tensor, source
     """
     points, windows, source_sizes = (tensor.cpu() for tensor in (points, windows, source_sizes))
     shares = (points.double() + 0.5) / torch.tensor([size[1], size[0]], dtype=torch.float64)
-    first, end = windows.double().split(2, dim=1)
+    first, end = windows.double()[:, :2], windows.double()[:, 2:]
     # Windows are float32: without rounding, a centre on the edge between two pixels is now in one, now in the other.
     pixels = (first + shares * (end - first)).round(decimals=2).floor().long()
-    return pixels.clamp(min=0).minimum(source_sizes.flip(1) - 1)
+    kept: Tensor = pixels.clamp(min=0).minimum(source_sizes.flip(1) - 1)
+    return kept
 
 
 def pointing_hit(maps: Tensor, boxes: Sequence[Tensor | None], tolerance: float = 0.0) -> Tensor:

@@ -71,7 +71,7 @@ def test_maps_are_blurred_but_for_constant_ones(network: nn.Module, images: Tens
     blurred = explainer_of(network, "Saliency", sigma=1.5).explain(images, 0).heatmaps
     torch.testing.assert_close(blurred, gaussian_blur(sharp, 1.5))
     constant = explainer_of(nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), "Saliency", sigma=1.5)
-    constant.backbone.model[1].weight.data.fill_(0.5)
+    constant.backbone.model.get_parameter("1.weight").data.fill_(0.5)
     found = constant.explain(torch.rand(1, 3, 4, 4), 0).heatmaps
     assert torch.equal(found, torch.full_like(found, 0.5))
 

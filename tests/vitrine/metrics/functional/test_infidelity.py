@@ -26,7 +26,7 @@ def network() -> nn.Module:
 def test_the_gradient_of_a_linear_network_foretells_every_fall() -> None:
     torch.manual_seed(0)
     linear = nn.Sequential(nn.Flatten(), nn.Linear(90, 2)).double()
-    gradients = linear[1].weight.view(2, 3, 6, 5)[TARGETS]
+    gradients = next(linear.parameters()).view(2, 3, 6, 5)[TARGETS]
     found = infidelity(linear, IMAGES, gradients, TARGETS, NOISE)
     torch.testing.assert_close(found, torch.zeros_like(found), atol=1e-24, rtol=0)
     scaled = infidelity(linear, IMAGES, -7 * gradients, TARGETS, NOISE, normalize=True)

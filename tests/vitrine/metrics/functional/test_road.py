@@ -58,4 +58,4 @@ def test_wrong_options() -> None:
         ({"order": "x"}, "order"),
     ):
         with pytest.raises(OptionError, match=f"^{name} is "):
-            road_curve(MODEL, IMAGES, MAPS, TARGETS, **options)  # type: ignore[arg-type]
+            road_curve(MODEL, IMAGES, MAPS, TARGETS, **options)
