@@ -1,14 +1,12 @@
 """``python -m vitrine.compare``: arguments, exit codes and sentences."""
 
-import subprocess
-import sys
+import runpy
+import signal
 from pathlib import Path
 
 import pytest
 
 from vitrine.visualization.comparison.cli import main
-
-ROOT = Path(__file__).parents[4]
 
 
 def test_a_comparison(tmp_path: Path, run_folders: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,14 +47,12 @@ def test_help_names_the_files_and_the_options(capsys: pytest.CaptureFixture[str]
         assert text in shown
 
 
-@pytest.mark.slow
-def test_the_module_runs() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "vitrine.compare", "nowhere", "--out", "x"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
+def test_the_module_runs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["compare.py", "nowhere", "--out", "x"])
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_module("vitrine.compare", run_name="__main__")
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == (
+        "nowhere is no folder: give the folder of a run that train.py test has tested.\n"
     )
-    assert done.returncode == 2
-    assert done.stderr == "nowhere is no folder: give the folder of a run that train.py test has tested.\n"
