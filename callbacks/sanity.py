@@ -33,9 +33,12 @@ class SanityCheck(pl.Callback):
 
     It runs before the first test batch, on a few fixed images, and logs ``test/sanity/METHOD/absolute_correlation`` and
     ``…/correlation`` (once all layers are re-drawn), ``…/similarity``, by which the method passes or fails
-    (`SanityReport.similarity`), and ``…/degenerate``, the number of images whose last map is degenerate. ``sanity.json`` in
-    the run's folder has all stages, by method; entries of other methods in it are kept. A method that fails is warned of.
+    (`SanityReport.similarity`), with the ends of its 95 % interval, ``…/similarity_low`` and ``…/similarity_high``, and
+    ``…/degenerate``, the number of images whose last map is degenerate. ``sanity.json`` in the run's folder has all stages
+    and the similarity of each image, by method; entries of other methods in it are kept. A method that fails is warned of.
     All ranks share the images out among them; rank zero writes. The module is not changed by it.
+
+    `MapMeasures` measures the same of every image of a test, for the module's own explainer.
 
     Args:
         method: Name of an attribution method, such as ``GuidedBackprop``, which explains the backbone's predictions; null
@@ -136,9 +139,12 @@ def joined(shares: Sequence[SanityReport | None]) -> SanityReport:
 
 def figures(report: SanityReport, prefix: str) -> dict[str, float]:
     """What is logged, by name."""
+    low, high = report.interval()
     return {
         f"{prefix}/correlation": float(report.correlation[-1]),
         f"{prefix}/absolute_correlation": float(report.absolute_correlation[-1]),
         f"{prefix}/similarity": report.similarity,
+        f"{prefix}/similarity_low": low,
+        f"{prefix}/similarity_high": high,
         f"{prefix}/degenerate": float(report.degenerate[-1]),
     }

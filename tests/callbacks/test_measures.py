@@ -22,6 +22,7 @@ from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
 from vitrine.core.options import OptionError
 from vitrine.explainers import Explainer
+from vitrine.explainers.attribution.explainer import AttributionExplainer, AttributionOptions
 from vitrine.metrics import (
     Complexity,
     Infidelity,
@@ -147,6 +148,16 @@ def test_parameter_randomization_is_that_of_the_sanity_check(tmp_path: Path) -> 
     assert maps.abs().max() > 0
     (row,) = callback.metrics[0].row_values["parameter_randomization"].tolist()
     assert row == pytest.approx(report.similarity)
+
+
+def test_the_centre_of_the_image_depends_on_no_image_and_no_weights(tmp_path: Path) -> None:
+    run, module = trainer(tmp_path, MapMeasures(["max_sensitivity", "parameter_randomization"])), Module()
+    explainer: Any = module.explainer
+    module.explainer = AttributionExplainer(explainer.backbone, AttributionOptions("Center", image_size=8))
+    run.test(module, datamodule=Data(), verbose=False)
+    figures = {name: float(value) for name, value in run.callback_metrics.items()}
+    assert figures["test/max_sensitivity"] == pytest.approx(0, abs=1e-6)
+    assert figures["test/parameter_randomization"] == pytest.approx(1)
 
 
 def test_bfloat16_is_that_of_the_steps(tmp_path: Path) -> None:

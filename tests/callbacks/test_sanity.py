@@ -22,6 +22,7 @@ from vitrine.attribution.sanity import SanityReport, sanity_check
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.batch import Batch
 from vitrine.explainers import SRAEExplainer
+from vitrine.explainers.attribution.explainer import AttributionExplainer, AttributionOptions
 from vitrine.explainers.srae.explainer import SRAEOptions
 
 ROOT = Path(__file__).parents[2]
@@ -85,6 +86,7 @@ def test_the_figures_are_those_of_the_plain_check(module: Module, tmp_path: Path
     assert found[f"{prefix}/absolute_correlation"] == pytest.approx(float(report.absolute_correlation[-1]))
     assert found[f"{prefix}/correlation"] == pytest.approx(float(report.correlation[-1]))
     assert found[f"{prefix}/similarity"] == pytest.approx(report.similarity)
+    assert (found[f"{prefix}/similarity_low"], found[f"{prefix}/similarity_high"]) == pytest.approx(report.interval())
     assert found[f"{prefix}/degenerate"] == int(report.degenerate[-1])
     assert written(tmp_path) == {
         "options": {"negative_activations": "zplus"},
@@ -132,6 +134,21 @@ def test_an_explainer_on_another_backbone(module: Module) -> None:
     for mine, theirs in zip(own.heads.parameters(), twin.heads.parameters(), strict=True):
         assert torch.equal(mine, theirs)
         assert mine is not theirs
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments"), [("GradCAM", {"layer": "features.2"}), ("LRP", {}), ("IntegratedGradients", {"steps": 4})]
+)
+def test_an_attribution_method_is_put_on_another_network(method: str, arguments: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    first, second, images = ThreeClasses(), ThreeClasses(), torch.rand(2, 3, 12, 12)
+    own, new = (
+        AttributionExplainer(FrozenBackbone(network), AttributionOptions(method, arguments, image_size=12))
+        for network in (first, second)
+    )
+    twin = on_backbone(own, new.backbone.model)
+    torch.testing.assert_close(twin.attribute(images, 1), new.attribute(images, 1))
+    assert not torch.allclose(twin.attribute(images, 1), own.attribute(images, 1))
 
 
 def test_the_module_and_the_random_state_stay_as_they_were(module: Module, tmp_path: Path) -> None:
@@ -200,7 +217,14 @@ def test_two_processes_leave_what_one_leaves(
     assert {name for name in one if name.startswith("test/sanity/")} == {
         f"test/sanity/{name}/{figure}"
         for name in ("SRAEExplainer", "ExcitationBackprop")
-        for figure in ("correlation", "absolute_correlation", "similarity", "degenerate")
+        for figure in (
+            "correlation",
+            "absolute_correlation",
+            "similarity",
+            "similarity_low",
+            "similarity_high",
+            "degenerate",
+        )
     }
     assert plain(two) == pytest.approx(plain(one), rel=1e-3, abs=1e-4, nan_ok=True)
     for method, count in (("SRAEExplainer", 3), ("ExcitationBackprop", 1)):

@@ -18,11 +18,14 @@ class MaxSensitivityOptions(Options):
     Args:
         num_samples: perturbed copies of each image, each of which is explained.
         radius: r, the largest change of a number, in units of the normalised images.
+        normalize: whether each map is divided by its norm, so that its scale does not count, such as the class's probability
+            by which maps of attribution methods are weighted.
         seed: of the changes.
     """
 
     num_samples: Count = 10
     radius: Positive = 0.02
+    normalize: bool = True
     seed: int = 0
 
 
@@ -65,5 +68,7 @@ class MaxSensitivity(RowMeans):
         images, targets, options = rows.images, rows.targets, self.options
         draws = KeyNoise(options.seed, rows.keys, len(images))
         noise = (options.radius * (2 * draws.draw(images.shape[1:], "uniform") - 1) for _ in range(options.num_samples))
-        values = max_sensitivity(lambda changed: self.explain(changed, targets), images, rows.maps, noise)
+        values = max_sensitivity(
+            lambda changed: self.explain(changed, targets), images, rows.maps, noise, normalize=options.normalize
+        )
         return RowFigures({"max_sensitivity": values})

@@ -55,6 +55,32 @@ class SanityReport:
         """
         return float(torch.maximum(self.likeness[-1], self.likeness.nanmean()))
 
+    @property
+    def image_similarity(self) -> Tensor:
+        """(B,): `similarity` of the report on each image alone; NaN if its map of the last stage is degenerate."""
+        likeness = torch.fmax(self.image_correlation, self.image_absolute_correlation)
+        return torch.maximum(likeness[-1], likeness.nanmean(dim=0))
+
+    def interval(self, level: float = 0.95, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
+        """Where `similarity` lies for other images of the same kind: bootstrap percentiles over the images.
+
+        Args:
+            level: share of the draws that lie within.
+            draws: how many sets of as many images are drawn, with replacement.
+            seed: of the draws.
+
+        Returns:
+            The lower and the upper end; NaN if all maps of the last stage are degenerate.
+        """
+        count = self.image_correlation.shape[1]
+        rows = torch.randint(count, (draws, count), generator=torch.Generator().manual_seed(seed))
+        means = [values[:, rows].nanmean(dim=2) for values in (self.image_correlation, self.image_absolute_correlation)]
+        likeness = torch.fmax(*means)  # (S, draws)
+        drawn = torch.maximum(likeness[-1], likeness.nanmean(dim=0))
+        ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=drawn.dtype)
+        low, high = drawn.nanquantile(ends).tolist()
+        return low, high
+
     def passes(self, threshold: float = THRESHOLD) -> bool:
         """Whether the maps depend on the weights: `similarity` is below the threshold, and not NaN."""
         return self.similarity < threshold
@@ -87,11 +113,13 @@ class SanityReport:
         ]
 
     def to_dict(self, threshold: float = THRESHOLD) -> dict[str, Any]:
-        """The verdict, its figures, and `rows`, in JSON types."""
+        """The verdict, its figures, those of each image, and `rows`, in JSON types."""
         return {
             "passes": self.passes(threshold),
             "threshold": threshold,
             "similarity": _finite(self.similarity),
+            "interval": [_finite(end) for end in self.interval()],
+            "image_similarity": [_finite(value) for value in self.image_similarity.tolist()],
             "stages": self.rows(),
         }
 

@@ -12,7 +12,12 @@ from vitrine.metrics.functional.checks import checked_images, checked_maps
 
 @checked
 def max_sensitivity(
-    explain: Callable[[Tensor], Tensor], images: Tensor, maps: Tensor, noise: Iterable[Tensor]
+    explain: Callable[[Tensor], Tensor],
+    images: Tensor,
+    maps: Tensor,
+    noise: Iterable[Tensor],
+    *,
+    normalize: bool = False,
 ) -> Tensor:
     """How much a map changes, at the most, when its image changes imperceptibly.
 
@@ -24,6 +29,8 @@ def max_sensitivity(
         images: (B, C, H, W), normalised for the network.
         maps: (B, H, W) maps of the images themselves.
         noise: N times y − x (B, C, H, W); made as it is needed.
+        normalize: whether each map is divided by its own norm first, so that the scale of a map does not count; values are
+            from 0 to 2 then, and 1 where the map of a perturbed image is zeros.
 
     Returns:
         (B,) float64; NaN for maps of zeros, and where one of an image's maps has NaN or infinity.
@@ -36,13 +43,24 @@ def max_sensitivity(
         >>> max_sensitivity(lambda images: images[:, 0], images, images[:, 0], [0.1 * images, -0.2 * images])
         tensor([0.2000, 0.2000], dtype=torch.float64)
     """
-    images, maps = checked_images(images, maps), checked_maps(maps).detach().to(images.device).double()
+    images = checked_images(images, maps)
+
+    def read(maps: Tensor) -> Tensor:
+        wide = maps.detach().to(images.device).double()
+        return _over_norm(wide) if normalize else wide
+
+    own = read(checked_maps(maps))
     largest = torch.zeros(len(images), dtype=torch.float64, device=images.device)
     for change in noise:
         perturbed = (in_full(images) + change.to(images.device)).to(images.dtype)
-        difference = explain(perturbed).detach().to(images.device).double() - maps
         # torch.maximum keeps NaN.
-        largest = torch.maximum(largest, difference.flatten(1).norm(dim=1))
-    size = maps.flatten(1).norm(dim=1)
+        largest = torch.maximum(largest, (read(explain(perturbed)) - own).flatten(1).norm(dim=1))
+    size = own.flatten(1).norm(dim=1)
     values: Tensor = largest / size.where(size != 0, torch.nan)
     return values.where(values.isfinite(), torch.nan)
+
+
+def _over_norm(maps: Tensor) -> Tensor:
+    """(B, H, W) maps, each divided by its Euclidean norm; zeros stay zeros."""
+    norms = maps.flatten(1).norm(dim=1)[:, None, None]
+    return maps / norms.where(norms != 0, 1)

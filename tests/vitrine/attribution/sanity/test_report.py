@@ -52,3 +52,33 @@ def test_the_verdict_is_by_the_last_stage_and_by_all_of_them(
     assert report.similarity == pytest.approx(similarity)
     assert report.passes(similarity + 1e-6)
     assert not report.passes(similarity - 1e-6)
+
+
+def random_report(images: int) -> SanityReport:
+    generator = torch.Generator().manual_seed(0)
+    signed, absolute = torch.rand(2, 3, images, dtype=torch.float64, generator=generator)
+    return SanityReport(("c", "b", "a"), signed, absolute)
+
+
+def test_an_image_has_the_similarity_of_the_report_on_it_alone() -> None:
+    report = random_report(5)
+    report.image_correlation[2, 1] = report.image_absolute_correlation[2, 1] = torch.nan
+    alone = [report[row : row + 1].similarity for row in range(5)]
+    assert report.image_similarity.tolist() == pytest.approx(alone, nan_ok=True)
+    assert report.image_similarity.isnan().tolist() == [False, True, False, False, False]
+    assert report.to_dict()["image_similarity"][1] is None
+
+
+def test_the_interval_is_that_of_other_images() -> None:
+    """Of an image there is no telling; of many it is as wide as the standard error of the mean says."""
+    one = random_report(1)
+    assert one.interval() == pytest.approx((one.similarity, one.similarity))
+    report = random_report(400)
+    low, high = report.interval()
+    assert low < report.similarity < high
+    assert report.interval(level=0.5)[0] > low
+    assert report.interval() == (low, high)
+    last = torch.rand(400, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    of_one_stage = SanityReport(("a",), last[None], torch.zeros(1, 400, dtype=torch.float64))
+    low, high = of_one_stage.interval()
+    assert high - low == pytest.approx(2 * 1.96 * float(last.std()) / 20, rel=0.15)

@@ -1,5 +1,6 @@
 """Max-sensitivity: 0 for a constant explainer, Captum's values, and what degenerate maps give."""
 
+import pytest
 import torch
 from captum.attr import InputXGradient
 from captum.metrics import sensitivity_max
@@ -39,6 +40,21 @@ def test_equals_captum() -> None:
     found = max_sensitivity(explain, IMAGES, maps.sum(dim=1), NOISE)
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
     assert (found > 0.01).all()
+
+
+def test_normalised_maps_have_no_scale() -> None:
+    maps = IMAGES[:, 0]
+
+    def explain(images: Tensor) -> Tensor:
+        return 7 * maps
+
+    assert max_sensitivity(explain, IMAGES, maps, NOISE).tolist() == [6.0] * 3
+    found = max_sensitivity(explain, IMAGES, maps, NOISE, normalize=True)
+    torch.testing.assert_close(found, torch.zeros_like(found), atol=1e-12, rtol=0)
+    assert max_sensitivity(lambda _: 0 * maps, IMAGES, maps, NOISE, normalize=True).tolist() == pytest.approx([1.0] * 3)
+    changed = max_sensitivity(lambda images: images[:, 0], IMAGES, maps, NOISE[:1], normalize=True)
+    unit = [one / one.flatten(1).norm(dim=1)[:, None, None] for one in (maps, maps + NOISE[0, :, 0])]
+    torch.testing.assert_close(changed, (unit[0] - unit[1]).flatten(1).norm(dim=1))
 
 
 def test_maps_without_a_norm_or_with_nan_have_no_value() -> None:
