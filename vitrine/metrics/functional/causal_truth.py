@@ -91,7 +91,7 @@ def logit_drops(classify: Classify, images: Tensor, counterfactuals: Tensor, tar
     count = 1 + counterfactuals.shape[1]
     every = torch.cat([images[:, None], counterfactuals.to(images)], dim=1).flatten(0, 1)
     with eval_guard(classify) if isinstance(classify, nn.Module) else nullcontext(), torch.no_grad():
-        chunks = [class_logits(classify(chunk), len(chunk)) for chunk in every.split(MAX_FORWARD_BATCH)]
+        chunks = [class_logits(classify(chunk), len(chunk)) for chunk in torch.split(every, MAX_FORWARD_BATCH)]
     logits = torch.cat(chunks).double()
     checked_classes(targets, None, logits.shape[1])
     of_targets = logits.gather(1, targets.repeat_interleave(count)[:, None]).reshape(len(images), count)

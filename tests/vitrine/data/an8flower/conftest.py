@@ -16,7 +16,7 @@ from PIL import Image
 from vitrine.data.an8flower.settings import FlowerSettings
 from vitrine.data.an8flower.variants import Variant
 
-SMALL = {"views": 5, "size": 40, "crops": 2, "rotations": 2, "crop_size": 32}
+SMALL: dict[str, Any] = {"views": 5, "size": 40, "crops": 2, "rotations": 2, "crop_size": 32}
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def _split(stacked: NDArray[np.uint8] | None, height: int) -> NDArray[np.uint8] 
 
 @pytest.fixture
 def small() -> Callable[..., FlowerSettings]:
-    def make(variant: Variant = "single-6c", **changes: int) -> FlowerSettings:
+    def make(variant: Variant = "single-6c", **changes: Any) -> FlowerSettings:
         return FlowerSettings(variant, **{**SMALL, **changes})
 
     return make
