@@ -16,8 +16,9 @@ from vitrine.core.batch import Batch
 from vitrine.core.picture_files import PictureSizeError, open_picture
 from vitrine.data.colours import Mode, to_mode
 from vitrine.data.orientation import Orientation, Size, orientation_of
+from vitrine.data.shards.counterfactuals import unstacked_images
 from vitrine.data.shards.rules import RECORD_ANNOTATIONS, RecordRules
-from vitrine.data.shards.schema import BOX_ENTRIES, IMAGE_EXTENSIONS, ShardIndex
+from vitrine.data.shards.schema import BOX_ENTRIES, COUNTERFACTUALS, IMAGE_EXTENSIONS, ShardIndex
 from vitrine.data.shards.stored_sample import missing_members, parse_record, picture_problems
 from vitrine.data.source_windows import SOURCE_BOXES, SOURCE_PREFIX
 
@@ -111,7 +112,7 @@ def decode(
     _refuse(rules.problems({entry: value for entry, value in record.items() if entry not in others}), name)
     image = tv_tensors.Image(F.pil_to_tensor(_in_mode(orientation.pixels(stored), mode, f"The image of {name}")))
     sample: Sample = {"key": raw["__key__"], "label": _label(record["label"], index), "image": image}
-    canvas = _Canvas(stored.size, orientation)
+    canvas = _Canvas(stored.size, orientation, mode)
     for annotation in index.annotations:
         sample.update(_ANNOTATIONS[annotation](raw, record, canvas, name))
     return sample
@@ -143,7 +144,11 @@ def _label(label: int | list[int], index: ShardIndex) -> Tensor:
 
 
 def _open(data: bytes, extension: str, record: dict[str, Any], name: str) -> Image.Image:
-    what = {"mask.png": "the mask of ", "objects.png": "the objects of "}.get(extension, "")
+    what = {
+        "mask.png": "the mask of ",
+        "objects.png": "the objects of ",
+        COUNTERFACTUALS: "the counterfactuals of ",
+    }.get(extension, "")
     try:
         image = open_picture(BytesIO(data))
         image.load()
@@ -170,6 +175,8 @@ class _Canvas:
     """Width and height of its pixels in the shard."""
     orientation: Orientation
     """By which they are turned, and with them the annotation."""
+    mode: Mode = "RGB"
+    """Colours of the decoded image."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -207,9 +214,19 @@ def _objects(raw: RawSample, record: dict[str, Any], canvas: _Canvas, name: str)
     return {"objects": tv_tensors.Mask(objects.to(torch.int64))}
 
 
+def _counterfactuals(raw: RawSample, record: dict[str, Any], canvas: _Canvas, name: str) -> Sample:
+    stacked = _open(raw[COUNTERFACTUALS], COUNTERFACTUALS, record, name)
+    images = [
+        F.pil_to_tensor(_in_mode(canvas.orientation.pixels(image), canvas.mode, f"A counterfactual image of {name}"))
+        for image in unstacked_images(stacked, record["counterfactuals"])
+    ]
+    return {"counterfactuals": tv_tensors.Image(torch.stack(images))}
+
+
 _ANNOTATIONS: dict[str, Callable[[RawSample, dict[str, Any], _Canvas, str], Sample]] = {
     "boxes": _boxes,
     "parts": _parts,
     "mask": _mask,
     "objects": _objects,
+    "counterfactuals": _counterfactuals,
 }

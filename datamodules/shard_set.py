@@ -108,7 +108,7 @@ class ShardSet(LightningDataModule):
 
     @property
     def annotations(self) -> frozenset[str]:
-        """What test images have beside labels: mask, boxes, parts, objects."""
+        """What test images have beside labels: boxes, counterfactuals, mask, objects, parts."""
         return frozenset(self.split("test").index.annotations if "test" in self.splits else ())
 
     @property

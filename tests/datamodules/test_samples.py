@@ -56,7 +56,7 @@ def test_collating_stacks_tensors_and_keeps_lists() -> None:
     assert batch["row"].tolist() == [5, 6]
 
 
-ANNOTATED = {"boxes", "parts", "mask", "objects"}
+ANNOTATED = {"boxes", "parts", "mask", "objects", "counterfactuals"}
 
 
 def lying(kind: str, tag: int) -> Any:
@@ -65,6 +65,8 @@ def lying(kind: str, tag: int) -> Any:
     record: dict[str, Any] = {"label": 0, "width": pictures.WIDTH, "height": pictures.HEIGHT, "boxes": [pictures.BOX]}
     record["parts"] = [[*pictures.POINT, 1]]
     masks = {"mask.png": pictures.encoded(stored), "objects.png": pictures.encoded(stored.astype("uint16") * 257)}
+    masks["counterfactuals.png"] = pictures.encoded(np.concatenate([stored, 255 - stored]))
+    record["counterfactuals"] = 2
     image = {"jpg" if kind == "JPEG" else "png": pictures.encoded(stored, kind, tag)}
     return {"__key__": "a", "json": json.dumps(record).encode(), **image, **masks}
 
@@ -72,12 +74,14 @@ def lying(kind: str, tag: int) -> Any:
 @pytest.mark.parametrize("tag", pictures.TAGS)
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_images_that_lie_in_shards_stand_with_their_annotation(split: Split, kind: str, tag: int) -> None:
-    index = replace(split.index, annotations=sorted(ANNOTATED))
+    index = replace(split.index, annotations=sorted(ANNOTATED), object_names=["a", "b"])
     sample = decode(lying(kind, tag), index, "set")
     upright = pictures.upright_of(pictures.stored_pixels(), tag).copy()
     assert torch.equal(sample["image"][0] > 127, torch.from_numpy(upright) > 0)
     assert torch.equal(sample["mask"][0], torch.from_numpy(upright) // 255)
     assert torch.equal(sample["objects"][0], torch.from_numpy(upright).long() * 257)
+    without = np.stack([upright, 255 - upright])
+    assert torch.equal(sample["counterfactuals"], torch.from_numpy(without)[:, None].expand(-1, 3, -1, -1))
     assert sample["boxes"].tolist() == [pictures.extent(upright)]
     assert sample["points"].tolist() == [pictures.upright_point(tag)]
     assert sample["boxes"].canvas_size == sample["points"].canvas_size == upright.shape

@@ -42,6 +42,8 @@ class Batch(TypedDict, total=False):
     """(B, P, 3) float: x, y, visible (0 or 1)."""
     objects: Tensor
     """(B, 1, H, W) int64: object class of each pixel, 0 where unlabelled."""
+    counterfactuals: Tensor
+    """(B, P, 3, H, W) float, normalised as ``image``: image p shows the same without object p + 1."""
     features: Tensor
     """(B, d) float: inputs of the explainer's head."""
     logits: Tensor

@@ -34,7 +34,7 @@ class ExplanationData(Protocol):
 
     @property
     def annotations(self) -> AbstractSet[str]:
-        """What test images have beside labels: ``mask``, ``boxes``, ``parts``, ``objects``."""
+        """What test images have beside labels: ``boxes``, ``counterfactuals``, ``mask``, ``objects``, ``parts``."""
 
     def panel(self, count: int) -> Batch:
         """A batch of at most ``count`` images to draw, the same on every rank and at any time."""

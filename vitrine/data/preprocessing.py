@@ -91,8 +91,8 @@ class Preprocessing(Options):
 
         What `sample` and `augmented` give has besides, of a sample with boxes, the entries ``source_…`` of `Batch`.
         """
-        image = v2.functional.to_dtype(sample["image"], torch.float32, scale=True)
-        result = dict(sample, image=v2.functional.normalize(image, list(self.mean), list(self.std)).as_subclass(Tensor))
+        images = {name: self._normalized(sample[name]) for name in ("image", "counterfactuals") if name in sample}
+        result = dict(sample, **images)
         if "boxes" in sample:
             boxes = sample["boxes"].as_subclass(Tensor).float().clamp(0, self.size)
             inside = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
@@ -107,6 +107,11 @@ class Preprocessing(Options):
             if name in sample:
                 result[name] = sample[name].as_subclass(Tensor)
         return result
+
+    def _normalized(self, images: Tensor) -> Tensor:
+        values = v2.functional.to_dtype(images, torch.float32, scale=True)
+        normalized: Tensor = v2.functional.normalize(values, list(self.mean), list(self.std))
+        return normalized.as_subclass(Tensor)
 
     def denormalize(self, images: Tensor) -> Tensor:
         """(B, C, H, W) images in [0, 1], from normalised inputs."""

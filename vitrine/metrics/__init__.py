@@ -7,6 +7,7 @@ from vitrine.metrics.alive_features import AliveFeatures
 from vitrine.metrics.base import Curve, ExplanationMetric, PerFeatureMetric
 from vitrine.metrics.box_occlusion import BoxOcclusion
 from vitrine.metrics.complexity import Complexity, Sparseness
+from vitrine.metrics.causal_truth import CausalTruth
 from vitrine.metrics.energy import EnergyInBoxes, EnergyInMask
 from vitrine.metrics.faithfulness import ClassificationFaithfulness, ClassReconstruction, RegressionFaithfulness
 from vitrine.metrics.infidelity import Infidelity, InfidelityOptions
@@ -30,12 +31,14 @@ METRICS_BY_ANNOTATION: Mapping[str, tuple[type[ExplanationMetric], ...]] = {
     "boxes": (EnergyInBoxes, LocalizationError, PointingGame),
     "parts": (Locality,),
     "objects": (ObjectLocality,),
+    "counterfactuals": (),  # CausalTruth runs the network: callbacks/causal_truth.py
 }
 
 __all__ = [
     "METRICS_BY_ANNOTATION",
     "AliveFeatures",
     "BoxOcclusion",
+    "CausalTruth",
     "ClassReconstruction",
     "ClassificationFaithfulness",
     "Complexity",
@@ -79,7 +82,7 @@ def metrics_for(
     """New metrics for a data set with these annotations.
 
     Args:
-        annotations: of the data set, from ``mask``, ``boxes``, ``parts``, ``objects``.
+        annotations: of the data set, from ``boxes``, ``counterfactuals``, ``mask``, ``objects``, ``parts``.
         same_heatmaps: whether heatmap k means the same on all images of a class, as `PerFeatureMetric` requires.
         options: what is set of them; without an α, the localisation error is that at α = 1.
 

@@ -27,6 +27,7 @@ def marked(square: tuple[int, int, int, int] = SQUARE) -> dict[str, Any]:
         "key": "marked",
         "label": torch.tensor(3),
         "image": tv_tensors.Image(image),
+        "counterfactuals": tv_tensors.Image(torch.stack([image, 255 - image])),
         "boxes": tv_tensors.BoundingBoxes(
             torch.tensor([square, (0, 0, 4, 4)], dtype=torch.float32), format="XYXY", canvas_size=canvas
         ),
@@ -49,6 +50,9 @@ def check_follows(done: dict[str, Any], preprocessing: Preprocessing) -> None:
     size = preprocessing.size
     bright = preprocessing.denormalize(done["image"][None])[0, 0] > 0.5
     assert done["image"].shape == (3, size, size)
+    others = preprocessing.denormalize(done["counterfactuals"])
+    torch.testing.assert_close(others[0], preprocessing.denormalize(done["image"][None])[0])
+    torch.testing.assert_close(others[1], 1 - others[0], atol=0.005, rtol=0)
     assert done["mask"].shape == done["objects"].shape == (1, size, size)
     box = torch.tensor(extent(bright))
     torch.testing.assert_close(done["boxes"][0], box, atol=1.01, rtol=0)
@@ -66,7 +70,7 @@ def test_annotation_follows_the_picture(preprocessing: Preprocessing) -> None:
     assert done["key"] == "marked"
     assert done["label"] == 3
     assert not {"points", "visible"} & done.keys()
-    assert {type(done[name]) for name in ("image", "boxes", "parts", "mask", "objects")} == {Tensor}
+    assert {type(done[name]) for name in ("image", "counterfactuals", "boxes", "parts", "mask", "objects")} == {Tensor}
 
 
 def test_what_a_crop_cuts_away_is_dropped_or_invisible() -> None:

@@ -23,6 +23,7 @@ _HELP = {
     "test_fold": "the fold that is the test split",
     "supersampling": "sub-samples along each side of a pixel",
     "seed": "of the plant's small irregularities and of the shards' order",
+    "without_parts": "give each test image its part map, and the images of the plant without each part (slower)",
 }
 
 
@@ -64,7 +65,10 @@ def _parser() -> argparse.ArgumentParser:
     for field in fields(FlowerSettings):
         if field.default is not MISSING:
             option = f"--{field.name.replace('_', '-')}"
-            parser.add_argument(option, type=int, default=field.default, help=f"{_HELP[field.name]} (%(default)s)")
+            if isinstance(field.default, bool):
+                parser.add_argument(option, action="store_true", help=_HELP[field.name])
+            else:
+                parser.add_argument(option, type=int, default=field.default, help=f"{_HELP[field.name]} (%(default)s)")
     parser.add_argument("--workers", type=int, help="processes (one for each CPU)")
     parser.add_argument("--if-missing", action="store_true", help="do nothing if the set exists")
     return parser

@@ -1,5 +1,6 @@
 """Frames: colours, anti-aliased pixels, exact masks and boxes from sub-samples."""
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -28,6 +29,14 @@ def resolve(linear: NDArray[np.uint16], supersampling: int) -> NDArray[np.uint8]
 def part_mask(parts: NDArray[np.uint8], part: Part, supersampling: int) -> NDArray[np.bool_]:
     """(H, W) bool: pixels with any sub-sample on the part."""
     return np.asarray(_blocks(parts == part, supersampling).any(axis=(1, 3)))
+
+
+def part_map(parts: NDArray[np.uint8], named: Sequence[Part], supersampling: int) -> NDArray[np.uint16]:
+    """(H, W) i + 1 where the middle sub-sample of a pixel is on part i of ``named``, 0 on all else."""
+    ids = np.zeros(len(Part), np.uint16)
+    ids[list(named)] = np.arange(1, len(named) + 1)
+    middle = supersampling // 2
+    return ids[parts[middle::supersampling, middle::supersampling]]
 
 
 def tight_box(mask: NDArray[np.bool_]) -> list[int] | None:

@@ -3,10 +3,11 @@
 import io
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +17,11 @@ from vitrine.core.atomic_io import check_vacant
 from vitrine.core.options import CountOrZero, checked
 from vitrine.data.an8flower.augmentation import Crop, crop_samples, make_crops
 from vitrine.data.an8flower.camera import View
-from vitrine.data.an8flower.frames import colour, part_mask, resolve, tight_box
+from vitrine.data.an8flower.frames import colour, part_map, part_mask, resolve, tight_box
 from vitrine.data.an8flower.renderer import Layer, Renderer
 from vitrine.data.an8flower.scene import build_scene
 from vitrine.data.an8flower.settings import SETTINGS_FILE, FlowerSettings
-from vitrine.data.an8flower.variants import VARIANTS, Part
+from vitrine.data.an8flower.variants import VARIANTS, FlowerClass, Part, removable_parts
 from vitrine.data.shards.pool import Advance, run_tasks
 from vitrine.data.shards.sample import Sample
 from vitrine.data.shards.schema import INDEX_FILE
@@ -99,21 +100,34 @@ def _render(settings: FlowerSettings, splits: Sequence[str], folder: Path, worke
 def _write_split(
     settings: FlowerSettings, split: str, samples: Mapping[int, Sequence[Sample]], out: Path, workers: int
 ) -> None:
+    removed = _removed_parts(settings, split)
     write_shards(
         [sample for view in settings.views_of(split) for sample in samples[view]],
         out / split,
         dataset=f"an8flower-{settings.variant}",
         split=split,
         classes=[flower.name for flower in VARIANTS[settings.variant]],
-        annotations=["boxes", "mask"],
+        annotations=sorted(["boxes", "mask", *(("counterfactuals", "objects") if removed else ())]),
+        object_names=[part.name.lower() for part in removed] or None,
         workers=workers,
         seed=settings.seed,
     )
 
 
-def cast_views(settings: FlowerSettings, view: int) -> dict[frozenset[Part], Layer]:
-    """Renders one view for each set of extras of the variant's classes: once, where no class has any."""
-    renderer = _renderer(settings.seed)
+def _removed_parts(settings: FlowerSettings, split: str) -> tuple[Part, ...]:
+    """The parts without which the images of a split are rendered once more."""
+    return removable_parts(VARIANTS[settings.variant]) if settings.without_parts and split == "test" else ()
+
+
+def cast_views(settings: FlowerSettings, view: int, removed: Part | None = None) -> dict[frozenset[Part], Layer]:
+    """Renders one view for each set of extras of the variant's classes: once, where no class has any.
+
+    Args:
+        settings: of the set.
+        view: index of the view.
+        removed: part that the plant lacks; its key stays in the sets of extras.
+    """
+    renderer = _renderer(settings.seed, removed)
     position = View(360 * view / settings.views, settings.size, settings.supersampling)
     return renderer.cast(position, {flower.extras for flower in VARIANTS[settings.variant]})
 
@@ -128,45 +142,77 @@ def render_frame(settings: FlowerSettings, view: int, label: int) -> tuple[NDArr
 
 def render_view(task: ViewTask, advance: Advance) -> list[Sample]:
     """Renders one view for all classes, crops and rotations to PNG files in the task's folder."""
+    split = "test" if task.view in task.settings.views_of("test") else "train"
     layers = cast_views(task.settings, task.view)
+    without = {part: cast_views(task.settings, task.view, part) for part in _removed_parts(task.settings, split)}
     samples = []
     for label, flower in enumerate(VARIANTS[task.settings.variant]):
-        linear = colour(layers[flower.extras], flower.palette)
-        parts = layers[flower.extras].part
+        frames = _Frames.of_class(flower, layers, without)
         for crop in _crops(task.settings):
-            samples.append(_write_sample(task, label, crop, linear, parts))
+            samples.append(_write_sample(task, label, crop, frames))
             advance()
     return samples
 
 
-def _write_sample(
-    task: ViewTask, label: int, crop: Crop, linear: NDArray[np.uint16], parts: NDArray[np.uint8]
-) -> Sample:
+@dataclass(frozen=True)
+class _Frames:
+    """The sub-samples of a view, coloured for one class."""
+
+    linear: NDArray[np.uint16]
+    """(n, n, 3) linear light."""
+    parts: NDArray[np.uint8]
+    """(n, n) ids of the parts."""
+    without: dict[Part, NDArray[np.uint16]]
+    """(n, n, 3) linear light of the plant without each removed part."""
+
+    @classmethod
+    def of_class(
+        cls,
+        flower: FlowerClass,
+        layers: Mapping[frozenset[Part], Layer],
+        without: Mapping[Part, Mapping[frozenset[Part], Layer]],
+    ) -> "_Frames":
+        coloured = {part: colour(of_part[flower.extras], flower.palette) for part, of_part in without.items()}
+        return cls(colour(layers[flower.extras], flower.palette), layers[flower.extras].part, coloured)
+
+
+def _write_sample(task: ViewTask, label: int, crop: Crop, frames: _Frames) -> Sample:
     s, flower = task.settings.supersampling, VARIANTS[task.settings.variant][label]
-    mask = part_mask(crop_samples(parts, crop, s), flower.part, s)
+    parts = crop_samples(frames.parts, crop, s)
+    mask = part_mask(parts, flower.part, s)
     box = tight_box(mask)
     key = f"{flower.name}-view{task.view:04d}-{crop.name}"
+    path, removed = task.folder / key, list(frames.without)
     return Sample(
         key=key,
-        image=_save(resolve(crop_samples(linear, crop, s), s), task.folder / f"{key}.png"),
+        image=_save(resolve(crop_samples(frames.linear, crop, s), s), Path(f"{path}.png")),
         label=label,
         boxes=[] if box is None else [box],
-        mask=_save(mask.astype(np.uint8) * 255, task.folder / f"{key}.mask.png"),
+        mask=_save(mask.astype(np.uint8) * 255, Path(f"{path}.mask.png")),
+        objects=_save(part_map(parts, removed, s), Path(f"{path}.objects.png")) if removed else None,
+        counterfactuals=list(_counterfactuals(frames, crop, s, path)) if removed else None,
         extra={"view": task.view, "crop": crop.place, "rotation": crop.degrees},
     )
+
+
+def _counterfactuals(frames: _Frames, crop: Crop, supersampling: int, path: Path) -> Iterator[Path]:
+    for part, linear in frames.without.items():
+        pixels = resolve(crop_samples(linear, crop, supersampling), supersampling)
+        yield _save(pixels, Path(f"{path}.without-{part.name.lower()}.png"))
 
 
 def _crops(settings: FlowerSettings) -> list[Crop]:
     return make_crops(settings.size, settings.crop_size, settings.crops, settings.rotations)
 
 
-def _save(pixels: NDArray[np.uint8], path: Path) -> Path:
+def _save(pixels: NDArray[Any], path: Path) -> Path:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG", compress_level=4)
     path.write_bytes(buffer.getvalue())
     return path
 
 
-@lru_cache(maxsize=1)
-def _renderer(seed: int) -> Renderer:
-    return Renderer(build_scene(seed))
+@lru_cache(maxsize=len(Part))
+def _renderer(seed: int, removed: Part | None = None) -> Renderer:
+    scene = build_scene(seed)
+    return Renderer(scene if removed is None else scene.without(removed))

@@ -57,11 +57,12 @@ class Renderer:
         return {key: sky_visibility(self._base, caster.geometry) for key, caster in casters}
 
     def cast(self, view: View, choices: Collection[frozenset[Part]]) -> dict[frozenset[Part], Layer]:
-        """Renders the base with each choice of extras, lit and without colour."""
+        """Renders the base with each choice of extras, lit and without colour; extras that the scene lacks are left out."""
         rays = camera_rays(view)
         base = self._layer(None, self._base, rays)
-        extras = {part: self._layer(part, self._extras[part], rays) for part in frozenset().union(*choices)}
-        return {choice: reduce(_nearer, (extras[part] for part in sorted(choice)), base) for choice in choices}
+        chosen = frozenset().union(*choices) & self._extras.keys()
+        extras = {part: self._layer(part, self._extras[part], rays) for part in chosen}
+        return {choice: reduce(_nearer, (extras[part] for part in sorted(choice & chosen)), base) for choice in choices}
 
     def _layer(self, key: Part | None, caster: RayCaster, rays: Rays) -> Layer:
         hits = caster.hits(rays.origins, rays.directions)

@@ -1,7 +1,7 @@
 """Scene: the geometry of the potted flower, and of the parts that classes of a variant add to it."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,11 @@ class Geometry:
     parts: NDArray[np.uint8]
     """(F,) part of each face."""
 
+    def without(self, part: Part) -> "Geometry":
+        """The geometry without the faces of a part; what remains has the same vertices and normals."""
+        kept = self.parts != part
+        return replace(self, faces=self.faces[kept], parts=self.parts[kept])
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -50,6 +55,11 @@ class Scene:
 
     base: Geometry
     extras: dict[Part, Geometry]
+
+    def without(self, part: Part) -> "Scene":
+        """The scene from which a part is removed: what was behind it is seen, and its shadow is gone."""
+        extras = {key: geometry for key, geometry in self.extras.items() if key != part}
+        return Scene(self.base.without(part), extras)
 
 
 def build_scene(seed: int) -> Scene:

@@ -28,6 +28,7 @@ class FlowerSettings(Options):
         test_fold: index of the fold that is the test split.
         supersampling: sub-samples along each side of a pixel.
         seed: of the plant's small irregularities and of the shards' order.
+        without_parts: whether each test image comes with its part map and with the images of the plant without each part.
 
     Raises:
         OptionError: for a value out of range.
@@ -43,6 +44,7 @@ class FlowerSettings(Options):
     test_fold: CountOrZero = 0
     supersampling: Annotated[int, Range(at_least=1, at_most=8)] = 3
     seed: CountOrZero = 0
+    without_parts: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -58,7 +60,7 @@ class FlowerSettings(Options):
     def write(self, folder: Path) -> None:
         """Records the settings in ``folder``."""
         with atomic_file(folder / SETTINGS_FILE) as partial:
-            partial.write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
+            partial.write_text(json.dumps(self._recorded(), indent=1) + "\n", encoding="utf-8")
 
     def check_same(self, folder: Path) -> None:
         """Compares the settings with those recorded in ``folder``.
@@ -70,11 +72,16 @@ class FlowerSettings(Options):
         path = folder / SETTINGS_FILE
         recorded = _read(path)
         for name, value in self.to_dict().items():
-            if recorded.get(name) != value:
+            known = recorded.get(name, False if name == "without_parts" else None)
+            if known != value:
                 raise ValueError(
-                    f"{path} says that the set there has {name} {recorded.get(name)!r}, not {value!r}; "
+                    f"{path} says that the set there has {name} {known!r}, not {value!r}; "
                     "give another output folder, or remove that one."
                 )
+
+    def _recorded(self) -> dict[str, Any]:
+        """What is written: ``without_parts`` where it is on, so that other sets have the bytes of earlier releases."""
+        return {name: value for name, value in self.to_dict().items() if name != "without_parts" or value}
 
 
 def _read(path: Path) -> dict[str, Any]:

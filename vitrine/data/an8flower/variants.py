@@ -1,5 +1,6 @@
 """Parts of the flower, and variants of an8Flower: their classes and discriminative parts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Literal
@@ -110,6 +111,13 @@ VARIANTS: dict[str, tuple[FlowerClass, ...]] = {
 }
 """Classes differ in: single-6c, the colour of the petals; double-12c, a colour and whether petals or stem have it, the
 other being neutral; part-2c, balls on the petals or thorns on the stem."""
+
+_FIXED = (Part.POT, Part.SOIL, Part.STEM, Part.LEAF, Part.SEPAL, Part.DISC, Part.PETAL)
+
+
+def removable_parts(classes: Sequence[FlowerClass]) -> tuple[Part, ...]:
+    """The parts that a plant of these classes can be rendered without: all but the table and the wall."""
+    return (*_FIXED, *sorted(frozenset().union(*(flower.extras for flower in classes))))
 
 
 def linear(colour: str) -> tuple[float, float, float]:

@@ -7,7 +7,7 @@ from typing import Any, TypeGuard
 
 from vitrine.data.shards.schema import BOX_ENTRIES, ShardIndex
 
-RECORD_ANNOTATIONS = ("boxes", "parts")
+RECORD_ANNOTATIONS = ("boxes", "counterfactuals", "parts")
 _LARGEST = 1e9
 """Of a coordinate in pixels; beyond it neighbours are one number in float32."""
 
@@ -44,12 +44,14 @@ class RecordRules:
     multi_label: bool
     annotations: frozenset[str]
     num_parts: int | None = None
+    num_objects: int | None = None
 
     @classmethod
     def of_index(cls, index: ShardIndex) -> "RecordRules":
         """The rules that an index declares."""
         num_parts = None if index.part_names is None else len(index.part_names)
-        return cls(len(index.classes), index.multi_label, frozenset(index.annotations), num_parts)
+        num_objects = None if index.object_names is None else len(index.object_names)
+        return cls(len(index.classes), index.multi_label, frozenset(index.annotations), num_parts, num_objects)
 
     def label_problems(self, label: object) -> list[str]:
         """Problems of a label: its type, its range, repeated classes."""
@@ -72,7 +74,8 @@ class RecordRules:
             if (name in record) != (name in self.annotations)
         ]
         problems += _box_problems(record.get("boxes", []), record["width"], record["height"])
-        return problems + self._box_entry_problems(record) + self._part_problems(record)
+        problems += self._box_entry_problems(record) + self._part_problems(record)
+        return problems + self._counterfactual_problems(record)
 
     def _range_problems(self, labels: Sequence[object]) -> list[str]:
         return [
@@ -88,6 +91,12 @@ class RecordRules:
             for name in BOX_ENTRIES
             if name in record and not _are_indices(record[name], record.get("boxes"), allowed[name])
         ]
+
+    def _counterfactual_problems(self, record: Mapping[str, Any]) -> list[str]:
+        count = record.get("counterfactuals", self.num_objects)
+        if "counterfactuals" not in record or (_is_index(count) and count > 0 and count == self.num_objects):
+            return []
+        return [f"counterfactuals are {count!r}, not one for each of the split's {self.num_objects or 0} object_names"]
 
     def _part_problems(self, record: Mapping[str, Any]) -> list[str]:
         if "parts" not in record:

@@ -13,12 +13,13 @@ from PIL import Image
 
 from vitrine.data.orientation import Orientation, Size, orientation_of, stored_size
 from vitrine.data.shards.boxes import clip_boxes
+from vitrine.data.shards.counterfactuals import stacked_images
 from vitrine.data.shards.images import EncodedImage, encode_image, encode_objects
 from vitrine.data.shards.masks import constant_remarks, encode_mask
 from vitrine.data.shards.picture_folders import printable
 from vitrine.data.shards.placement import annotation_orientation, place_map
 from vitrine.data.shards.rules import RecordRules
-from vitrine.data.shards.schema import SampleRecord
+from vitrine.data.shards.schema import ANNOTATIONS, COUNTERFACTUALS, SampleRecord
 
 Source = Path | bytes | Callable[[], bytes]
 """Source of an image's bytes: a file, the bytes, or an importable function that returns them."""
@@ -50,6 +51,9 @@ class Sample:
     """x, y, visible of each part, in the split's order of parts."""
     mask: Source | None = None
     objects: Source | None = None
+    counterfactuals: Sequence[Source] | None = None
+    """Images of the same size, each showing the same without one object: image i without object i + 1; as many as the split
+    has ``object_names``."""
     annotated_size: Size | None = None
     """Width and height of the image on which boxes and parts were drawn: as stored in its file, or upright by its EXIF
     orientation; None where no annotation tells, for an image as stored."""
@@ -79,7 +83,7 @@ def declared_problems(sample: Sample, rules: RecordRules) -> list[str]:
         problems.append(f"the key {sample.key!r} is empty or holds a dot or slash")
     if reserved := sorted(_RESERVED & sample.extra.keys()):
         problems.append(f"the extra entry {reserved[0]!r} is a name of the schema")
-    for name in ("boxes", "mask", "objects", "parts"):
+    for name in ANNOTATIONS:
         if (getattr(sample, name) is not None) != (name in rules.annotations):
             state = "lacks" if name in rules.annotations else "has undeclared"
             problems.append(f"it {state} {name}")
@@ -115,6 +119,10 @@ def encode_sample(sample: Sample, rules: RecordRules, remarks: Counter[str] | No
             placed = place_map(encode(_read(source, name), name), image, name)
             members[f"{sample.key}.{kind}.png"] = placed
             remarks.update(constant_remarks(placed) if kind == "mask" else ())
+    if sample.counterfactuals is not None:
+        name = f"a counterfactual of {sample.name}"
+        sources = [_read(source, name) for source in sample.counterfactuals]
+        members[f"{sample.key}.{COUNTERFACTUALS}"] = stacked_images(sources, image.size, name)
     return members
 
 
@@ -151,6 +159,8 @@ def _record(sample: Sample, image: EncodedImage, remarks: Counter[str]) -> dict[
         record["box_difficult"] = [_plain_flag(flag) for flag in sample.box_difficult]
     if sample.parts is not None:
         record["parts"] = _parts(sample.parts, orientation, image.source_size)
+    if sample.counterfactuals is not None:
+        record["counterfactuals"] = len(sample.counterfactuals)
     return record
 
 

@@ -11,11 +11,13 @@ from vitrine.data.shards.documents import parse_json
 
 SCHEMA_VERSION = 1
 INDEX_FILE = "index.json"
-Annotation = Literal["boxes", "mask", "objects", "parts"]
+Annotation = Literal["boxes", "counterfactuals", "mask", "objects", "parts"]
 ANNOTATIONS = get_args(Annotation)
 BOX_ENTRIES = ("box_labels", "box_difficult")
 """Optional entries of a record with one value for each box; all samples of a split have the same ones."""
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png")
+COUNTERFACTUALS = "counterfactuals.png"
+"""Extension of the member that holds the counterfactual images of a sample."""
 
 _FIELD_TYPES = {
     "dataset": str,
@@ -47,6 +49,8 @@ class SampleRecord(TypedDict):
     """1 for each box whose object is difficult to recognise, else 0."""
     parts: NotRequired[list[list[float]]]
     """x, y, visible (0 or 1) of each part, in the order of ``part_names``."""
+    counterfactuals: NotRequired[int]
+    """Number of images in ``{key}.counterfactuals.png``, one below the other: image i shows the same without object i + 1."""
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def write_shards(
         dataset: name of the data set.
         split: name of the split.
         classes: class names, in the order of the labels.
-        annotations: subset of mask, boxes, parts, objects.
+        annotations: subset of boxes, counterfactuals, mask, objects, parts.
         multi_label: whether labels are lists of class indices.
         part_names: names of the parts, in the order of ``Sample.parts``.
         object_names: names of the object ids 1, 2 and so on; empty for ids without a name.
@@ -81,7 +81,7 @@ def write_shards(
     out = Path(out)
     if not reuse:
         check_vacant(out)
-    rules = _make_rules(samples, classes, annotations, part_names, multi_label=multi_label)
+    rules = _make_rules(samples, classes, annotations, part_names, object_names, multi_label=multi_label)
     if not samples:
         raise ValueError(f"There are no samples to write to {out}; give at least one.")
     _check_samples(samples, rules)
@@ -130,11 +130,14 @@ def _make_rules(
     classes: Sequence[str],
     annotations: Sequence[str],
     part_names: Sequence[str] | None,
+    object_names: Sequence[str] | None,
     *,
     multi_label: bool,
 ) -> RecordRules:
     parts = part_names or next((sample.parts for sample in samples if sample.parts is not None), None)
-    return RecordRules(len(classes), multi_label, frozenset(annotations), None if parts is None else len(parts))
+    num_parts = None if parts is None else len(parts)
+    num_objects = None if object_names is None else len(object_names)
+    return RecordRules(len(classes), multi_label, frozenset(annotations), num_parts, num_objects)
 
 
 def _check_samples(samples: Sequence[Sample], rules: RecordRules) -> None:

@@ -3,6 +3,7 @@
 from vitrine.core.image_ops import degenerate
 from vitrine.metrics.functional.class_scores import class_scores
 from vitrine.metrics.functional.complexity import complexity, sparseness
+from vitrine.metrics.functional.causal_truth import PartReduction, logit_drops, part_importance, rank_correlation
 from vitrine.metrics.functional.components import connected_components, largest_component
 from vitrine.metrics.functional.faithfulness import absolute_difference, decision_kept
 from vitrine.metrics.functional.imputation import linear_imputation
@@ -77,6 +78,7 @@ __all__ = [
     "SALIENCY_LEVELS",
     "KeyNoise",
     "MapMoments",
+    "PartReduction",
     "SaliencyCurves",
     "SaliencyScores",
     "absolute_difference",
@@ -106,12 +108,14 @@ __all__ = [
     "localization_error",
     "localization_ious",
     "localization_success",
+    "logit_drops",
     "map_moments",
     "max_sensitivity",
     "maximum_point",
     "object_probabilities",
     "orthogonality",
     "orthogonality_of_moments",
+    "part_importance",
     "parts_in_box",
     "pixel_flipping_curve",
     "pixel_probabilities",
@@ -119,6 +123,7 @@ __all__ = [
     "points_hit",
     "pooled_moments",
     "road_curve",
+    "rank_correlation",
     "saliency_curves",
     "saliency_ranks",
     "saliency_scores",

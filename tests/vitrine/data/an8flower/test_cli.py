@@ -36,6 +36,7 @@ def test_the_command_can_be_called_twice(tmp_path: Path, capsys: pytest.CaptureF
         (["--variant", "single-6c", "--seed", "-1"], "seed is -1"),
         (["--variant", "single-6c", "--workers", "0"], "workers is 0; give 1 or more"),
         (["--variant", "single-6c", "--views", "many"], "--views"),
+        (["--variant", "single-6c", "--without-parts", "1"], "unrecognized arguments: 1"),
         (["--variant", "single-6c", "--view", "4"], "--view"),
         ([], "--variant"),
     ],

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vitrine.data.an8flower.camera import View
-from vitrine.data.an8flower.frames import colour, part_mask, resolve, tight_box
+from vitrine.data.an8flower.frames import colour, part_map, part_mask, resolve, tight_box
 from vitrine.data.an8flower.generate import cast_views, render_frame
 from vitrine.data.an8flower.renderer import Layer, Renderer
 from vitrine.data.an8flower.scene import build_scene
@@ -94,3 +94,9 @@ def test_classes_of_a_variant_follow_the_paper() -> None:
 @cache
 def _renderer() -> Renderer:
     return Renderer(build_scene(0))
+
+
+def test_a_part_map_reads_the_middle_sub_sample() -> None:
+    parts = np.full((6, 6), Part.GROUND, np.uint8)
+    parts[1, 1], parts[0, 3:], parts[4, 4] = Part.PETAL, Part.STEM, Part.STEM
+    assert part_map(parts, [Part.STEM, Part.PETAL], 3).tolist() == [[2, 0], [0, 1]]

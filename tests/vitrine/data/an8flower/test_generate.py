@@ -1,16 +1,19 @@
 """The written sets: their bytes, their splits, their records."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from vitrine.data.an8flower.generate import generate
+from vitrine.data.an8flower import ray_casting
+from vitrine.data.an8flower.generate import _renderer, generate
 from vitrine.data.an8flower.settings import FlowerSettings
-from vitrine.data.an8flower.variants import VARIANTS
+from vitrine.data.an8flower.variants import VARIANTS, removable_parts
 from vitrine.data.shards.schema import read_index
+from vitrine.data.shards.verifier import verify
 
 Make = Callable[..., FlowerSettings]
 Read = Callable[[Path], dict[str, Any]]
@@ -118,3 +121,58 @@ def test_if_missing_refuses_a_set_with_other_or_unknown_settings(small: Make, tm
     (tmp_path / "settings.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"settings\.json does not exist"):
         generate(small(), tmp_path, workers=1, if_missing=True)
+
+
+@pytest.fixture
+def few_rays(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Rough light, which costs little: each removed part makes another scene."""
+    monkeypatch.setattr(ray_casting, "_AMBIENT_RAYS", 3)
+    _renderer.cache_clear()
+    yield
+    _renderer.cache_clear()
+
+
+@pytest.mark.usefixtures("few_rays")
+@pytest.mark.parametrize("variant", ["single-6c", "part-2c"])
+def test_counterfactuals_lack_one_part_each(variant: str, small: Make, tmp_path: Path, read_split: Read) -> None:
+    settings = small(variant, views=2, folds=2, crops=2, rotations=1, size=60, crop_size=56, without_parts=True)
+    generate(settings, tmp_path / "with", workers=1)
+    generate(replace(settings, without_parts=False), tmp_path / "plain", workers=1)
+    names = [part.name.lower() for part in removable_parts(VARIANTS[variant])]
+    index = read_index(tmp_path / "with" / "test")
+    assert index.annotations == ["boxes", "counterfactuals", "mask", "objects"]
+    assert index.object_names == names
+    assert verify(tmp_path / "with" / "test", workers=1).problems == []
+    # Only test images have counterfactuals, and all else is as it is without them.
+    assert _bytes(tmp_path / "with" / "train") == _bytes(tmp_path / "plain" / "train")
+    plain = read_split(tmp_path / "plain" / "test")
+    for key, sample in read_split(tmp_path / "with" / "test").items():
+        assert np.array_equal(sample.image, plain[key].image)
+        assert np.array_equal(sample.mask, plain[key].mask)
+        assert {n for n in sample.record if n != "counterfactuals"} == set(plain[key].record)
+        _check_counterfactuals(sample, names)
+
+
+def _check_counterfactuals(sample: Any, names: list[str]) -> None:
+    assert sample.record["counterfactuals"] == len(sample.without) == len(names)
+    hidden = 0
+    for part, name in enumerate(names, 1):
+        seen = sample.objects == part
+        changed = (sample.without[part - 1] != sample.image).any(axis=2)
+        if not seen.any():  # nor does an extra that the class lacks change anything
+            hidden += name in {"ball", "thorn"} and not changed.any()
+            continue
+        assert changed[seen].mean() > 0.9, name
+        # What is not behind the part changes at its edge and where its shadow was, and the most of the image not at all.
+        assert changed[~seen].mean() < 0.35, name
+    assert hidden == ("ball" in names)
+
+
+@pytest.mark.usefixtures("few_rays")
+def test_the_part_map_agrees_with_the_mask(small: Make, tmp_path: Path, read_split: Read) -> None:
+    generate(small(views=2, folds=2, crops=1, without_parts=True), tmp_path, workers=1)
+    names = read_index(tmp_path / "test").object_names or []
+    for sample in read_split(tmp_path / "test").values():
+        petals = sample.objects == names.index("petal") + 1
+        assert (sample.mask[petals] == 255).all()  # the mask has all pixels with any sub-sample on the part
+        assert petals.sum() > 0.7 * (sample.mask == 255).sum()

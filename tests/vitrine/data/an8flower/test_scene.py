@@ -55,3 +55,15 @@ def test_normals_are_smooth_over_a_surface() -> None:
     np.testing.assert_allclose(geometry.normals, (geometry.vertices - centre) / 2, atol=0.02)
     flat = join([grid(Part.LEAF, np.array([[[0.0, 0, 0], [0, 1, 0]], [[1, 0, 0], [1, 1, 0]]]))])
     assert np.abs(flat.normals[:, 2]) == pytest.approx(1)
+
+
+def test_a_removed_part_is_gone_and_the_others_are_as_they_were() -> None:
+    scene = build_scene(0)
+    petals, balls = scene.without(Part.PETAL), scene.without(Part.BALL)
+    kept = scene.base.parts != Part.PETAL
+    assert Part.PETAL in scene.base.parts
+    assert np.array_equal(petals.base.parts, scene.base.parts[kept])
+    assert np.array_equal(petals.base.faces, scene.base.faces[kept])
+    assert petals.base.vertices is scene.base.vertices
+    assert set(balls.extras) == {Part.THORN}
+    assert len(balls.base.faces) == len(scene.base.faces)

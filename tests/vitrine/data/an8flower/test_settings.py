@@ -61,3 +61,14 @@ def test_a_record_that_is_missing_or_broken(tmp_path: Path) -> None:
         (tmp_path / SETTINGS_FILE).write_text(text)
         with pytest.raises(ValueError, match="no JSON object of settings"):
             PAPER.check_same(tmp_path)
+
+
+def test_sets_without_counterfactuals_keep_the_record_of_earlier_releases(tmp_path: Path) -> None:
+    PAPER.write(tmp_path)
+    assert "without_parts" not in json.loads((tmp_path / SETTINGS_FILE).read_text())
+    with pytest.raises(ValueError, match="has without_parts False, not True"):
+        replace(PAPER, without_parts=True).check_same(tmp_path)
+    replace(PAPER, without_parts=True).write(tmp_path)
+    replace(PAPER, without_parts=True).check_same(tmp_path)
+    with pytest.raises(ValueError, match="has without_parts True, not False"):
+        PAPER.check_same(tmp_path)

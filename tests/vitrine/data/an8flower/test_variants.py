@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vitrine.data.an8flower.variants import COLOURS, MATERIALS, VARIANTS, FlowerClass, Part, linear
+from vitrine.data.an8flower.variants import COLOURS, MATERIALS, VARIANTS, FlowerClass, Part, linear, removable_parts
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,9 @@ def test_names_are_unique_and_extras_are_the_part_that_tells() -> None:
     assert [one.name for one in VARIANTS["single-6c"]] == list(COLOURS)
     assert all(one.extras == {one.part} for one in VARIANTS["part-2c"])
     assert not any(one.extras for one in (*VARIANTS["single-6c"], *VARIANTS["double-12c"]))
+
+
+def test_all_parts_can_be_removed_but_those_that_the_plant_stands_on() -> None:
+    fixed = set(Part) - {Part.BACKGROUND, Part.GROUND, Part.BALL, Part.THORN}
+    assert set(removable_parts(VARIANTS["single-6c"])) == set(removable_parts(VARIANTS["double-12c"])) == fixed
+    assert removable_parts(VARIANTS["part-2c"])[-2:] == (Part.BALL, Part.THORN)

@@ -148,7 +148,11 @@ def test_keys_hold_no_dots_or_slashes() -> None:
         ({"boxes": [(5, 5, 2, 2)]}, {}, r"box 0 \[5\.0, 5\.0, 2\.0, 2\.0\]"),
         ({"image": b"no image"}, {}, "sample 's002' is no image"),
         ({"mask": grey_png(np.zeros((3, 3), dtype=np.uint8))}, {"annotations": ["boxes", "mask"]}, "lacks mask"),
-        ({}, {"annotations": ["depth"]}, r"annotations\[0\] is 'depth'; give 'boxes', 'mask', 'objects' or 'parts'"),
+        (
+            {},
+            {"annotations": ["depth"]},
+            r"annotations\[0\] is 'depth'; give 'boxes', 'counterfactuals', 'mask', 'objects' or 'parts'",
+        ),
         ({}, {"shard_size": 0}, "shard_size is 0"),
     ],
 )
