@@ -19,6 +19,7 @@ TYPES: dict[str, tuple[type, ...]] = {
     "group": (int,),
     "optimizers_of_ranks": (list,),
     "has_scaling": (bool,),
+    "streamed": (dict,),
     "multi_label": (bool,),
 }
 """Of what modules add to a checkpoint."""

@@ -10,7 +10,7 @@ from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.utilities import rank_zero_info
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim import SGD
+from torch.optim import SGD, Optimizer
 from typing_extensions import override
 
 from lightning_modules.base import ExplainerModule
@@ -37,21 +37,25 @@ from vitrine.explainers.mu_lasso.fit import (
 )
 from vitrine.explainers.mu_lasso.thresholds import learn_activation_thresholds
 from vitrine.metrics import ClassReconstruction
+from vitrine.solvers import StreamedMuLasso, StreamedSolution
 
 
 class MuLassoModule(ExplainerModule):
     """Fits the weights of equation 1, ‖XᵀW − Lᵀ‖² with ‖w_j‖₁ ≤ μ, in one of two ways to the same optimum.
 
     ``exact`` takes in each training sample once, then solves all classes to a certified duality gap; training ends after
-    that one epoch. ``sgd`` takes mini-batch steps, each followed by the projection onto the ℓ1 ball: for data that are too
-    many or still growing, and to fine-tune the weights of ``init_from`` on a new set.
+    that one epoch. ``sgd`` takes variance-reduced mini-batch steps, each followed by the projection onto the ℓ1 ball, and at
+    the end of each epoch a proximal Newton step on a working set of filters (`StreamedMuLasso`); it ends as soon as the
+    duality gap of an epoch is at most ``tol``: for data that are too many or still growing, and to fine-tune the weights of
+    ``init_from`` on a new set.
 
     Args:
         backbone: the classifier to be explained.
         mu_lasso: which filters are features, μ, and how the selected ones are drawn. With an activation threshold above 0,
             up to 2,000 training images are streamed once more at the end, to learn what is usual.
         training: how the weights are fitted.
-        optimizer: of ``sgd``; a learning rate of 1 is the largest that is stable for the first batch.
+        optimizer: of the mini-batch steps of ``sgd``; a learning rate of 1 is the largest that is stable for the first batch.
+            Its momentum begins anew with each epoch.
         lr_scheduler: of ``sgd``, see `ExplainerModule`.
         init_from: see `ExplainerModule`; its scaling is kept too.
         kwargs: those of `ExplainerModule`: names.
@@ -82,8 +86,10 @@ class MuLassoModule(ExplainerModule):
         self.fit_options = training
         self.has_scaling = init_from is not None
         self.has_weights = init_from is not None
-        self.solution: MuLassoSolution | None = None
+        self.solution: MuLassoSolution | StreamedSolution | None = None
         self.unsolved: MuLassoFit | None = None
+        self.streamed: StreamedMuLasso | None = None
+        self._streamed_state: dict[str, Tensor] = {}
         self.automatic_optimization = training.solver == "sgd"
         self.register_buffer("curvature", torch.zeros(()))
         self.val_reconstruction = ClassReconstruction(explainer.num_classes)
@@ -140,6 +146,7 @@ class MuLassoModule(ExplainerModule):
             self.has_scaling = True
         if self.has_weights and not self.trainer.global_step:
             self.explainer.project()  # the ball may be smaller than that of init_from
+        self.streamed = self._begun_stream()
 
     def training_step(self, batch: Batch) -> Tensor | None:
         """Takes in a batch, or gives the mean squared error of a step."""
@@ -151,10 +158,25 @@ class MuLassoModule(ExplainerModule):
         labels = label_matrix(batch["label"], self.explainer.num_classes)
         if not self.curvature:
             self.curvature.copy_(largest_curvature(self.explainer.scaling(responses)))
-        error = (self.explainer.class_scores(responses) - labels).square().sum()
+        scores = self.explainer.class_scores(responses)
+        error = (scores - labels).square().sum()
         self.log_means({"train/squared_error": error.detach() / max(len(labels), 1)}, len(labels))
         # A step of 1 is then the longest that is stable.
-        loss: Tensor = error * share_of_mean(labels) / self.curvature
+        return self._variance_reduced(responses, labels, scores, error) / self.curvature
+
+    def _variance_reduced(self, responses: Tensor, labels: Tensor, scores: Tensor, error: Tensor) -> Tensor:
+        """A loss with the gradient of the mean squared error, exact at the weights of which the last epoch's is known."""
+        if self.streamed is None:
+            return error * share_of_mean(labels)
+        x = self.explainer.scaling(responses.detach().to(_widest(responses.device)))
+        intercept = self.explainer.intercept
+        if not self.streamed.has_gradient:
+            loss = error * share_of_mean(labels)
+        else:
+            moved = scores - intercept - self.streamed.scores(x).to(scores)
+            slope = (self.explainer.weights * self.streamed.gradient.to(scores)).sum()
+            loss = moved.square().sum() * share_of_mean(labels) + slope
+        self.streamed.update(x, labels - intercept)
         return loss
 
     @override
@@ -166,6 +188,16 @@ class MuLassoModule(ExplainerModule):
         except ValueError:
             self.check_steps()  # says what was not finite first, and where
             raise
+        if self.streamed is not None and self.trainer.is_last_batch:
+            self._end_pass(self.streamed)
+
+    def _end_pass(self, streamed: StreamedMuLasso) -> None:
+        """Takes the step of an epoch, before a checkpoint or the validation sees the weights."""
+        self.solution = streamed.step(self.explainer.weights, self.fit_options.tol)
+        self.explainer.weights.data.copy_(self.solution.weights)
+        forget_momentum(self.trainer.optimizers)
+        if self.solution.converged.all():
+            self.trainer.should_stop = True
 
     @override
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -183,7 +215,7 @@ class MuLassoModule(ExplainerModule):
             self.trainer.should_stop = True
         elif self.training_ends:
             self._learn_activation_thresholds()
-        if self.solution is not None:
+        if self.solution is not None and self.solution.relative_gap.isfinite().all():
             self.log("train/relative_gap", self.solution.relative_gap.max().float(), rank_zero_only=True)
         selected = (self.explainer.weights.detach() != 0).double()
         self.log("train/filters_per_class", selected.sum(dim=0).mean().float(), rank_zero_only=True)
@@ -215,11 +247,14 @@ class MuLassoModule(ExplainerModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
         checkpoint["has_scaling"] = self.has_scaling
+        if self.streamed is not None:
+            checkpoint["streamed"] = self.streamed.state()
 
     @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
         self.has_scaling = bool(checkpoint.get("has_scaling", True))
+        self._streamed_state = checkpoint.get("streamed", {})
 
     @override
     def metadata(self) -> dict[str, Any]:
@@ -228,9 +263,19 @@ class MuLassoModule(ExplainerModule):
             "filters": len(self.explainer.relevant_filters()),
             "solver": self.fit_options.solver,
         }
-        if self.solution is not None:
+        if self.solution is not None and self.solution.relative_gap.isfinite().all():
             metadata["largest_relative_gap"] = float(self.solution.relative_gap.max())
         return metadata
+
+    def _begun_stream(self) -> StreamedMuLasso:
+        """Begins the epochs' sums at the weights, or goes on with those of a checkpoint."""
+        weights, options = self.explainer.weights.detach(), self.explainer.options
+        device = weights.device if _widest(weights.device) == torch.float64 else torch.device("cpu")
+        streamed = StreamedMuLasso(*weights.shape, options.mu, self.fit_options.working_set, weights, device)
+        if self._streamed_state:
+            streamed.load(self._streamed_state)
+            self._streamed_state = {}
+        return streamed
 
     def _solve(self) -> None:
         """Solves what was taken in and not solved yet, on all ranks together."""
@@ -238,11 +283,12 @@ class MuLassoModule(ExplainerModule):
             return
         fit, self.unsolved = self.unsolved, None
         with progress_bar("μ-Lasso", self.explainer.num_classes, shown=self.trainer.is_global_zero) as advance:
-            self.solution = fit.finish(tol=self.fit_options.tol, advance=lambda: advance(1))
+            solution = fit.finish(tol=self.fit_options.tol, advance=lambda: advance(1))
+        self.solution = solution
         # Every rank has solved the same problem; one's last bits are taken by all.
         self.explainer.weights.data.copy_(self.trainer.strategy.broadcast(self.explainer.weights.data.cpu()))
         self._learn_activation_thresholds()
-        left = int((~self.solution.converged).sum())
+        left = int((~solution.converged).sum())
         if left:
             rank_zero_info(f"{left} classes did not reach a relative duality gap of {self.fit_options.tol:g}.")
 
@@ -304,6 +350,19 @@ def largest_curvature(responses: Tensor, iterations: int = 30) -> Tensor:
             length = direction.norm()
             direction = direction / length.clamp(min=torch.finfo(direction.dtype).tiny)
     return length if length > 0 else torch.ones_like(length)
+
+
+def forget_momentum(optimizers: Iterable[Optimizer]) -> None:
+    """Sets what optimizers remember of earlier steps to zero, their counts of steps apart."""
+    remembered = (state for optimizer in optimizers for state in optimizer.state.values())
+    for name, value in (item for state in remembered for item in state.items()):
+        if isinstance(value, Tensor) and name != "step":
+            value.zero_()
+
+
+def _widest(device: torch.device) -> torch.dtype:
+    """The widest type of floating-point numbers that a device has."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def _check_same_responses(options: MuLassoOptions, folder: Path) -> None:

@@ -60,18 +60,21 @@ def fit(module: MuLassoModule, data: Any, ckpt_path: Path | None = None, **optio
     return trainer
 
 
-def random_samples(count: int = 300, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """(N, m) responses, independent of each other and of mean 1, and (N,) labels that some of them tell of."""
+def random_samples(count: int = 300, seed: int = 0, *, correlated: bool = False) -> tuple[Tensor, Tensor]:
+    """(N, m) responses of mean 1, and (N,) labels that some of them tell of; independent, or of a condition number of 10⁶."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(CLASSES, (count,), generator=generator)
     x = 1 + torch.randn(count, FILTERS, generator=generator)
     x[:, :CLASSES] += 2 * torch.nn.functional.one_hot(labels, CLASSES)
+    if correlated:
+        basis = torch.linalg.qr(torch.randn(FILTERS, FILTERS, generator=generator)).Q
+        x = 1 + (x - 1) @ (basis * torch.logspace(0, -3, FILTERS)) @ basis.T
     return x, labels
 
 
-def make_batches(count: int = 300, size: int = 300, seed: int = 0) -> list[Batch]:
+def make_batches(count: int = 300, size: int = 300, seed: int = 0, *, correlated: bool = False) -> list[Batch]:
     """`random_samples` as batches of kept features."""
-    x, labels = random_samples(count, seed)
+    x, labels = random_samples(count, seed, correlated=correlated)
     return [
         Batch(features=features, logits=features[:, :CLASSES], label=label, key=[""] * len(label))
         for features, label in zip(x.split(size), labels.split(size), strict=True)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vitrine.solvers.least_squares import Floats, Indices, LeastSquares
+from vitrine.solvers.least_squares import Fit, Floats, Indices, LeastSquares
 
 _EPSILON = float(np.finfo(np.float64).eps)
 
@@ -29,11 +29,24 @@ class Certificate(NamedTuple):
 
 def certify(problem: LeastSquares, weights: Floats, classes: Indices, mu: Floats) -> list[Certificate]:
     """The duality gap 2 (μ ‖c‖∞ − cᵀw) (Jaggi, Revisiting Frank-Wolfe, ICML 2013) of (m, J) weights for (J,) μ."""
-    correlations, objective = problem.fit(weights, classes)
+    return certificates(problem.fit(weights, classes), weights, problem.norms, problem.label_sq[classes], mu)
+
+
+def certificates(fit: Fit, weights: Floats, norms: Floats, label_sq: Floats, mu: Floats) -> list[Certificate]:
+    """Those of weights whose residual is known.
+
+    Args:
+        fit: the residual of the weights.
+        weights: (m, J).
+        norms: (m,) ℓ2 norm of each filter's responses.
+        label_sq: (J,) ‖l‖².
+        mu: (J,) μ.
+    """
+    correlations, objective = fit
     sizes, products = np.abs(correlations), (correlations * weights).sum(axis=0)
-    lengths = problem.norms @ np.abs(weights)
-    errors = _EPSILON * (np.sqrt(problem.label_sq[classes]) + lengths)
-    rounding = np.multiply.outer(errors, problem.norms).T
+    lengths = norms @ np.abs(weights)
+    errors = _EPSILON * (np.sqrt(label_sq) + lengths)
+    rounding = np.multiply.outer(errors, norms).T
     exact = 2 * (mu * sizes.max(axis=0) - products).clip(min=0)
     gap = exact + 2 * (mu * ((sizes + rounding).max(axis=0) - sizes.max(axis=0)) + lengths * errors)
     columns = (correlations.T, objective.tolist(), gap.tolist(), rounding.T, (gap - exact).tolist())

@@ -75,6 +75,26 @@ def test_the_radius_has_a_gradient() -> None:
     assert torch.autograd.gradcheck(project_l1_ball, (w, radius))
 
 
+def test_the_gradient_at_kinks() -> None:
+    """On the sphere that of the inside, for an entry at the threshold that of one that does not stay, for radius 0 none."""
+    for w, radius, expected in (
+        ([0.25, -0.75, 0.0], 1.0, [1.0, 2.0, 3.0]),
+        ([3.0, 1.0, -1.0], 2.0, [0.0, 0.0, 0.0]),  # θ = 1
+        ([3.0, 3.0, 1.0], 4.0, [-0.5, 0.5, 0.0]),  # θ = 1
+        ([2.0, -2.0, 1.0], 0.0, [0.0, 0.0, 0.0]),
+    ):
+        point = torch.tensor(w, requires_grad=True)
+        (project_l1_ball(point, radius) * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
+        assert point.grad is not None
+        assert point.grad.tolist() == expected
+
+
+def test_a_projection_is_left_as_it_is() -> None:
+    w = torch.randn(1000, 8, generator=torch.Generator().manual_seed(0))
+    once = project_l1_ball(w, 3.0)
+    assert torch.equal(project_l1_ball(once, 3.0), once)
+
+
 def test_inside_of_the_ball_the_gradient_is_one_also_at_zero() -> None:
     w = torch.tensor([0.0, 0.5, -0.2], requires_grad=True)
     for radius in (1.0, float("inf")):

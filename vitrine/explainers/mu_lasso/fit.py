@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vitrine.core.distributed import gather_over_ranks, sum_over_ranks, world_size
-from vitrine.core.options import Options, Positive
+from vitrine.core.options import CountOrZero, Options, Positive
 from vitrine.explainers.mu_lasso.explainer import MuLassoExplainer
 from vitrine.filters.scaling import ResponseScaling
 from vitrine.solvers import MuLassoSolution, MuLassoSums, solve_mu_lasso, solve_mu_lasso_rows
@@ -34,8 +34,10 @@ class MuLassoTraining(Options):
 
     Args:
         solver: ``exact``, all classes to a certified duality gap after one pass over the data; or ``sgd``, mini-batch steps,
-            each followed by the projection onto the ℓ1 ball.
-        tol: of ``exact``: largest duality gap, as a share of the objective.
+            each followed by the projection onto the ℓ1 ball, with a proximal Newton step at the end of each epoch.
+        tol: largest duality gap, as a share of the objective; ``sgd`` ends when an epoch certifies it.
+        working_set: of ``sgd``: most filters of all classes together on which the Newton step is taken, for which
+            8 · working_set² bytes are needed; 0 for mini-batch steps alone.
 
     Example:
         >>> MuLassoTraining(solver="sgd").tol
@@ -44,6 +46,7 @@ class MuLassoTraining(Options):
 
     solver: Literal["exact", "sgd"] = "exact"
     tol: Positive = 1e-6
+    working_set: CountOrZero = 4096
 
 
 class MuLassoFit:
