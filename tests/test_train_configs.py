@@ -1,5 +1,6 @@
 """Every shipped configuration runs, every model file with every data file, and every overlay."""
 
+import csv
 import json
 import shutil
 import sys
@@ -20,7 +21,9 @@ from tests.helpers.commands import (
     SMALL_SRAE,
     THIN_VGG16,
     THIN_VGG19,
+    UNTRAINED,
     fit_and_test,
+    fit_quickstart,
     run,
 )
 from vitrine.backbones.frozen import FrozenBackbone
@@ -29,7 +32,14 @@ from vitrine.data.an8flower.network import FlowerNet
 from vitrine.explainers import Explainer
 from vitrine.explainers.base import Target
 
-RUNNABLE = sorted(path.name for path in (ROOT / "configs").glob("*.yaml"))
+
+def module_named_in(path: Path) -> str:
+    config = yaml.safe_load(path.read_text())
+    return str(config.get("model", config)["class_path"])
+
+
+SHIPPED = {path.name: module_named_in(path) for path in sorted((ROOT / "configs").glob("*.yaml"))}
+RUNNABLE = [name for name, kind in SHIPPED.items() if kind not in UNTRAINED]
 
 
 STAND_INS = {
@@ -55,6 +65,15 @@ def test_every_shipped_config_runs(name: str, weights: Path) -> None:
         moved = shutil.move(exported, weights / "moved")
         shutil.rmtree(weights / "runs")  # with the classifiers
         vitrine.load(moved, allow=("tests.helpers.",))
+
+
+@pytest.mark.parametrize("name", [name for name, kind in SHIPPED.items() if kind in UNTRAINED])
+def test_every_shipped_config_without_a_fit_is_tested(name: str, weights: Path) -> None:
+    fit_quickstart(*SMALL_IMAGES)  # an explainer to compare with
+    folder = Path(run("test", "-c", f"configs/{name}", *SMALL, *SMALL_IMAGES).trainer.default_root_dir)
+    names = list(yaml.safe_load((ROOT / "configs" / name).read_text())["model"]["init_args"]["explainers"])
+    with (folder / "compare.csv").open() as file:
+        assert [row["method"] for row in csv.DictReader(file)] == names
 
 
 def test_the_papers_classifier_for_voc(workplace: Path) -> None:
@@ -86,11 +105,16 @@ def test_every_model_file_goes_with_every_data_file(model: str, data: str, workp
     classes = counts.get(data, 6)
     kind = yaml.safe_load((ROOT / "configs" / "model" / model).read_text())["class_path"]
     few = ["--model.init_args.srae.explained_classes=[52,203]"] if (kind, classes) == ("SRAEModule", 365) else []
-    fit_and_test(
+    args = [
         "--model", f"configs/model/{model}", "--data", f"configs/data/{data}", *SMALL, *SMALL_IMAGES, *few,
         "--model.init_args.backbone.weights=null", f"--model.init_args.backbone.num_classes={classes}",
         *SMALL_MODELS.get(kind, []), "--trainer.max_epochs=1",
-    )  # fmt: skip
+    ]  # fmt: skip
+    if kind in UNTRAINED:
+        folder = Path(run("test", *args).trainer.default_root_dir)
+        assert {"metrics.json", "evaluation.json"} & {path.name for path in folder.rglob("*.json")}
+    else:
+        fit_and_test(*args)
 
 
 class Brightness(Explainer):

@@ -63,6 +63,10 @@ SMALL_MODELS = {
 }
 
 
+UNTRAINED = {"AttributionModule", "ComparisonModule"}
+"""Modules without a fit."""
+
+
 THIN_VGG16, THIN_VGG19 = (
     [f"--model.init_args.backbone.name=tests.helpers.thin_networks:{name}"] for name in ("ThinVGG16", "ThinVGG19")
 )

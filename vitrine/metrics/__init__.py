@@ -6,8 +6,8 @@ from typing import Any
 from vitrine.metrics.alive_features import AliveFeatures
 from vitrine.metrics.base import Curve, ExplanationMetric, PerFeatureMetric
 from vitrine.metrics.box_occlusion import BoxOcclusion
-from vitrine.metrics.complexity import Complexity, Sparseness
 from vitrine.metrics.causal_truth import CausalTruth
+from vitrine.metrics.complexity import Complexity, Sparseness
 from vitrine.metrics.energy import EnergyInBoxes, EnergyInMask
 from vitrine.metrics.faithfulness import ClassificationFaithfulness, ClassReconstruction, RegressionFaithfulness
 from vitrine.metrics.infidelity import Infidelity, InfidelityOptions

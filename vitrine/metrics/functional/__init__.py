@@ -1,9 +1,9 @@
 """Functional metrics: the pure functions that the metric classes are made of."""
 
 from vitrine.core.image_ops import degenerate
+from vitrine.metrics.functional.causal_truth import PartReduction, logit_drops, part_importance, rank_correlation
 from vitrine.metrics.functional.class_scores import class_scores
 from vitrine.metrics.functional.complexity import complexity, sparseness
-from vitrine.metrics.functional.causal_truth import PartReduction, logit_drops, part_importance, rank_correlation
 from vitrine.metrics.functional.components import connected_components, largest_component
 from vitrine.metrics.functional.faithfulness import absolute_difference, decision_kept
 from vitrine.metrics.functional.imputation import linear_imputation
@@ -122,8 +122,8 @@ __all__ = [
     "pointing_hit",
     "points_hit",
     "pooled_moments",
-    "road_curve",
     "rank_correlation",
+    "road_curve",
     "saliency_curves",
     "saliency_ranks",
     "saliency_scores",

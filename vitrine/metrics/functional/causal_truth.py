@@ -13,7 +13,7 @@ from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.outputs import class_logits
 from vitrine.core.options import Count, checked
 from vitrine.metrics.functional.checks import checked_classes, checked_maps, checked_tensor
-from vitrine.metrics.functional.insertion_deletion import MAX_FORWARD_BATCH, Classify
+from vitrine.metrics.functional.class_scores import MAX_FORWARD_BATCH, Classify
 
 PartReduction = Literal["mean", "sum"]
 _ROUNDING = 1e-6
