@@ -49,7 +49,7 @@ class Road(RowMeans):
     they are left out and counted.
 
     The network is no part of the metric's state: copies of the metric share it, and pickles leave it out. An image costs two
-    forward passes and two imputations for each share: at 224 × 224 pixels, 0.1 s each on a CPU core.
+    forward passes and two imputations for each share: at 224 × 224 pixels, about 0.2 s each on a CPU core.
 
     Args:
         classify: maps (B, 3, H, W) images, normalised for the backbone, to (B, C) logits, such as

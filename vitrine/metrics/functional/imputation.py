@@ -93,10 +93,13 @@ class _System:
 
 
 def _coarse_grids(size: tuple[int, ...], like: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """(H, h) and (W, w) matrices of bilinear interpolation from grids of ½, ¼, … as many rows and columns."""
+    """(H, h) and (W, w) matrices of bilinear interpolation from grids of ¼, 1/16, … as many rows and columns.
+
+    Steps of ½ take 2 iterations fewer of 30, each of which then takes a third longer.
+    """
     grids, cells = [], list(size)
     while max(cells) > 1:
-        cells = [-(-cell // 2) for cell in cells]
+        cells = [-(-cell // 4) for cell in cells]
         rows, columns = (interpolation_matrix(cell, length, like) for cell, length in zip(cells, size, strict=True))
         grids.append((rows, columns))
     return grids
