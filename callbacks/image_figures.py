@@ -154,8 +154,21 @@ class ImageFigures(EvaluationCallback[Share]):
             "explainer": type(run.explainer).__name__,
             "data": type(run.trainer.datamodule).__name__,  # type: ignore[attr-defined]
             "explain": str(getattr(run.module, "explain", "predicted")),
-            "settings": {name: str(value) for name, value in {**own, **(metrics.to_dict() if metrics else {})}.items()},
+            "settings": {
+                name: str(value)
+                for name, value in {**own, **(metrics.to_dict() if metrics else {}), **self._told(run)}.items()
+            },
         }
+
+    def _told(self, run: Run) -> dict[str, str]:
+        """What figures depend on and their names do not tell."""
+        told: dict[str, str] = {}
+        for teller in [
+            *getattr(run.module, "metrics_of_explainers", {}).get(run.name, ()),
+            *(callback.of(run.name) for callback in evaluations(run.trainer)),
+        ]:
+            told |= teller.settings
+        return told
 
 
 def evaluations(trainer: pl.Trainer) -> list[EvaluationCallback[Any]]:

@@ -78,10 +78,12 @@ def explainers_tables(explainers: Sequence[str], figures: Mapping[str, float]) -
 def settings_of(trainer: Trainer) -> dict[str, str]:
     """What figures depend on and their names do not tell, by the beginning of their names."""
     callbacks: Iterable[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    tellers = [*getattr(trainer.lightning_module, "annotation_metrics", ()), *callbacks]
+    metrics = getattr(trainer.lightning_module, "metrics_of_explainers", {"": ()})
     told: dict[str, str] = {}
-    for teller in tellers:
-        told |= getattr(teller, "settings", {})
+    for name, of_explainer in metrics.items():
+        for teller in [*of_explainer, *callbacks]:
+            settings: Mapping[str, str] = getattr(teller, "settings", {})
+            told |= {f"{name}/{figure}" if name else figure: text for figure, text in settings.items()}
     return told
 
 

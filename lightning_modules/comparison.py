@@ -113,6 +113,11 @@ class ComparisonModule(UntrainedModule):
             ]
             self.explainer_metrics = nn.ModuleList(of_each)
 
+    @property
+    @override
+    def metrics_of_explainers(self) -> Mapping[str, nn.ModuleList]:
+        return dict(zip(self.explainers, self.explainer_metrics, strict=True))  # type: ignore[arg-type]
+
     @override
     def test_step(self, batch: Batch) -> dict[str, Explanation]:  # type: ignore[override]
         """Explains a batch by each explainer and measures all rows; returns the explanations of the images' first classes."""

@@ -107,6 +107,11 @@ class EvaluatedModule(ValidatedAlphaModule):
         """Logs F_reg and F_cls at an epoch's end, on all ranks, also those that had no batch to log them in."""
         log_figures(self, [metrics], prefix="")
 
+    @property
+    def metrics_of_explainers(self) -> Mapping[str, nn.ModuleList]:
+        """By explainer, whose name is empty where there is one alone, what a test measures of its heatmaps."""
+        return {"": self.annotation_metrics}
+
     def _metrics(self, annotations: AbstractSet[str]) -> list[ExplanationMetric]:
         """What a test measures beside faithfulness, of images that have these annotations."""
         return metrics_of(self.explainer, annotations, self.metric_options_of(annotations))

@@ -33,6 +33,7 @@ from vitrine.explainers import (
 from vitrine.metrics import (
     InfidelityOptions,
     MaxSensitivityOptions,
+    MetricOptions,
     PixelFlippingOptions,
     RandomizationOptions,
     RoadOptions,
@@ -92,6 +93,7 @@ OUTSIDE: dict[type[Options], dict[str, list[Any]]] = {
         "tolerance": NOT_NEGATIVE,
     },
     InversionRuns: {"inversion_share": NOT_NEGATIVE, "internal_batch_size": COUNT},
+    MetricOptions: {"pointing_tolerance": NOT_NEGATIVE, "localization_alpha": NOT_NEGATIVE},
     LoadingOptions: {
         "batch_size": COUNT,
         "num_workers": COUNT_OR_ZERO,
@@ -134,6 +136,7 @@ NULL: dict[type[Options], set[str]] = {
     SRAEOptions: {"explained_classes", "lrp"},
     SRAETraining: {"classes_at_once"},
     InversionOptions: {"inversion_layer"},
+    MetricOptions: {"localization_alpha"},
     SamplingOptions: {"positives_per_class", "negatives_per_class"},
     Preprocessing: {"resize"},
     ImageNetOptions: {"annotations", "ground_truth", "blacklist", "per_class"},

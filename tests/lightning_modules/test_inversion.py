@@ -356,7 +356,7 @@ def test_what_is_exported_explains_the_same(tmp_path: Path) -> None:
 
 
 def test_a_tuned_alpha_is_taken_for_the_localisation_error() -> None:
-    module = make_module(metrics=MetricOptions(localization_alpha=1.5))
+    module = make_module(localization_alpha=1.5)
     (own,) = [metric for metric in module._metrics({"boxes"}) if isinstance(metric, LocalizationError)]
     assert own.alpha == 1.5
     module.metric_options = MetricOptions()
