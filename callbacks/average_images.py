@@ -41,7 +41,8 @@ class AverageImages(pl.Callback):
 
     Args:
         top_k: Images that are averaged, those of highest response.
-        features_per_class: Features drawn of each class, the most relevant.
+        features_per_class: Features drawn of each class, the most relevant; those of negative weight, which tell by an
+            absence, only where the explainer's option ``absent`` is ``show``.
         classes: Names of the classes to draw; the first ``max_classes`` of all without it.
         max_classes: At most so many classes.
         of_class: Averages images of the class alone; of any class otherwise.
@@ -108,9 +109,7 @@ class AverageImages(pl.Callback):
 
     def _draw(self, run: Run) -> None:
         classes = set(self._chosen_classes(run))
-        drawn = [
-            row for row in relevant_filters(run) if row.class_index in classes and row.rank <= self.features_per_class
-        ]
+        drawn = self._most_relevant([row for row in relevant_filters(run) if row.class_index in classes], run)
         if not drawn:
             rank_zero_warn(
                 "AverageImages: no filter is relevant for the chosen classes, so that there is nothing to draw."
@@ -120,6 +119,15 @@ class AverageImages(pl.Callback):
             pairs = self._averages(run, drawn)
         if run.trainer.is_global_zero:
             self._write(run, pairs)
+
+    def _most_relevant(self, rows: Sequence[RelevantFilter], run: Run) -> list[RelevantFilter]:
+        """The first rows of each class, without those of negative weight where the explainer does not draw what is absent."""
+        options = getattr(run.explainer, "options", None)
+        shown = [row for row in rows if row.weight > 0 or getattr(options, "absent", "show") == "show"]
+        of_class: dict[int, list[RelevantFilter]] = {}
+        for row in shown:
+            of_class.setdefault(row.class_index, []).append(row)
+        return [row for rows in of_class.values() for row in rows[: self.features_per_class]]
 
     def _averages(self, run: Run, rows: Sequence[RelevantFilter]) -> list[Pair]:
         """The rows with their average images; a filter that several classes want is averaged once."""

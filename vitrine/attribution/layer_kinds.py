@@ -23,6 +23,8 @@ _POOLS = (
 )
 _CHANNELS_FIRST_NORMS = (batchnorm._NormBase, nn.GroupNorm, nn.LocalResponseNorm)  # noqa: SLF001
 _CHANNELS_LAST_NORMS = (nn.LayerNorm, nn.RMSNorm)
+_ACTIVATION_MODULES = ("torch.nn.modules.activation", "timm.layers.activations", "transformers.activations")
+_OVER_SEVERAL_NUMBERS = (nn.MultiheadAttention, nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.Softmin, nn.GLU)
 _IDENTITIES = (nn.Identity, nn.Flatten, nn.Unflatten, Permute, dropout._DropoutNd)  # noqa: SLF001
 _CHANNELS_FIRST = (conv._ConvNd, *_POOLS, *_CHANNELS_FIRST_NORMS, nn.Upsample, nn.PixelShuffle, nn.PixelUnshuffle)  # noqa: SLF001
 
@@ -30,6 +32,7 @@ _CHANNELS_FIRST = (conv._ConvNd, *_POOLS, *_CHANNELS_FIRST_NORMS, nn.Upsample, n
 def kind_of(module: nn.Module) -> Kind:
     """Kind of a layer: convolution, pooling, normalisation, fully connected, activation, or other.
 
+    Activations are those of torch, timm and Transformers.
     Poolings that are not torch's own are recognised by ``Pool`` in their class's name, if they have no submodules.
 
     Example:
@@ -44,7 +47,12 @@ def kind_of(module: nn.Module) -> Kind:
         return "norm"
     if isinstance(module, nn.Linear | nn.Bilinear):
         return "linear"
-    return "activation" if type(module).__module__ == "torch.nn.modules.activation" else "other"
+    return "activation" if type(module).__module__ in _ACTIVATION_MODULES else "other"
+
+
+def is_elementwise(module: nn.Module) -> bool:
+    """Whether an activation treats each number alone, as softmax, GLU and attention do not."""
+    return kind_of(module) == "activation" and not isinstance(module, _OVER_SEVERAL_NUMBERS)
 
 
 def is_leaf(module: nn.Module) -> bool:

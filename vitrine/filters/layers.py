@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vitrine.attribution.autograd.backward import ForwardTrace, Visit, forward_trace, vjp_at, zero_input
-from vitrine.attribution.layer_kinds import Kind, axis_of, counts_as_layer, kind_of
+from vitrine.attribution.layer_kinds import Kind, axis_of, counts_as_layer, is_elementwise, kind_of
 from vitrine.attribution.layouts import TokenGrid
 from vitrine.backbones.classifier_layer import input_channels
 from vitrine.backbones.guard import eval_guard
@@ -15,8 +15,9 @@ from vitrine.backbones.taps import resolve_layer
 from vitrine.core.options import OptionError
 from vitrine.filters.token_layers import Grid, Tokens, check_token, grid_finder, module_of, other_tokens, token_of
 
-Layers = Literal["all", "conv"] | Sequence[str]
+Layers = Literal["all", "conv", "all_with_activations", "conv_with_activations"] | Sequence[str]
 KINDS = ("conv", "pool", "norm", "linear")
+WITH_ACTIVATIONS = "_with_activations"
 
 
 class ResponseLayer(NamedTuple):
@@ -31,7 +32,7 @@ class ResponseLayer(NamedTuple):
     name: str
     """Dotted name, as in ``named_modules()``, or that of one token of it, such as ``blocks.3[0]`` (see `token_layers`)."""
     kind: Kind
-    """``activation`` and ``other`` occur only among layers that the user named."""
+    """``activation`` occurs only where it was asked for, and ``other`` among layers that the user named."""
     number: int
     """1, 2, …: position in the network.
 
@@ -85,8 +86,11 @@ def response_layers(
         image_size: side of the square input, or (C, H, W).
         layers: ``"all"`` for every convolution, pooling, normalisation and fully connected layer but class layers, whose
             channels correspond to the logits one to one: logit j depends on channel j alone. ``"conv"`` for those of them
-            whose outputs are maps, as the paper counts pooling among the convolutional layers. Or the names of layers with
-            outputs (B, C), (B, C, h, w), (B, h, w, C) or tokens (B, N, C); a class or register token as ``name[index]``.
+            whose outputs are maps, as the paper counts pooling among the convolutional layers. ``"all_with_activations"`` and
+            ``"conv_with_activations"`` for those with the activation modules (ReLU, GELU, …), which are layers in the paper;
+            of one that is called several times, its last call, and not activations called as functions. Or the names of
+            layers with outputs (B, C), (B, C, h, w), (B, h, w, C) or tokens (B, N, C); a class or register token as
+            ``name[index]``.
         tokens: see `Tokens`; of named layers, whether responses are taken over patch tokens or over all of them.
 
     Raises:
@@ -127,10 +131,17 @@ def _selected(model: nn.Module, trace: ForwardTrace, layers: Layers) -> list[Vis
         names = {resolve_layer(model, module_of(name)) for name in layers}
         _check_ran(names, visits)
         return [visit for visit in visits if visit.layer in names]
-    if layers not in {"all", "conv"}:
-        raise OptionError("layers", layers, "'all', 'conv' or a list of names")
-    ndims = {2, 3, 4} if layers == "all" else {4}
-    of_kinds = [visit for visit in visits if kind_of(model.get_submodule(visit.layer)) in KINDS]
+    extent = layers.removesuffix(WITH_ACTIVATIONS)
+    if extent not in {"all", "conv"}:
+        wanted = "'all', 'conv', 'all_with_activations', 'conv_with_activations' or a list of names"
+        raise OptionError("layers", layers, wanted)
+    ndims = {2, 3, 4} if extent == "all" else {4}
+    modules = [model.get_submodule(visit.layer) for visit in visits]
+    of_kinds = [
+        visit
+        for visit, module in zip(visits, modules, strict=True)
+        if kind_of(module) in KINDS or (extent != layers and is_elementwise(module))
+    ]
     return [visit for visit in of_kinds if len(visit.shape) in ndims and not _is_class_layer(model, trace, visit)]
 
 

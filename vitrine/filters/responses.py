@@ -96,8 +96,21 @@ class FilterResponses(nn.Module):
         Raises:
             ValueError: where a layer has another number of filters for images of this size, or is not run.
         """
+        return self._run(images, None)
+
+    def with_maxima(self, images: Tensor) -> tuple[Features, Tensor]:
+        """What the forward pass gives, and each filter's largest activation over its places, signed (B, m), in one pass.
+
+        Raises:
+            ValueError: as of the forward pass.
+        """
+        maxima: dict[str, Tensor] = {}
+        features = self._run(images, maxima)
+        return features, torch.cat([maxima[layer.name] for layer in self.layers], dim=1)
+
+    def _run(self, images: Tensor, maxima: dict[str, Tensor] | None) -> Features:
         model = self.backbone.model
-        with eval_guard(model), self._recording_norms(len(images)) as norms:
+        with eval_guard(model), self._recording(len(images), maxima) as norms:
             logits = class_logits(model(images), len(images))
         parts = [self._checked(norms, layer) for layer in self.layers]
         if self.normalization == "layer":
@@ -128,23 +141,28 @@ class FilterResponses(nn.Module):
         return f"{self.num_filters} filters of {len(self.layers)} layers, {self.norm}, {self.normalization}"
 
     @contextmanager
-    def _recording_norms(self, batch: int) -> Iterator[dict[str, Tensor]]:
+    def _recording(self, batch: int, maxima: dict[str, Tensor] | None) -> Iterator[dict[str, Tensor]]:
         norms: dict[str, Tensor] = {}
         handles = []
         try:
             for layer in self.layers:
                 module = self.backbone.model.get_submodule(layer.module)
-                handles.append(module.register_forward_hook(self._norm_recorder(norms, layer, batch)))
+                handles.append(module.register_forward_hook(self._recorder(norms, maxima, layer, batch)))
             yield norms
         finally:
             for handle in handles:
                 handle.remove()
 
-    def _norm_recorder(self, norms: dict[str, Tensor], layer: ResponseLayer, batch: int) -> Any:
+    def _recorder(
+        self, norms: dict[str, Tensor], maxima: dict[str, Tensor] | None, layer: ResponseLayer, batch: int
+    ) -> Any:
         def record(_module: nn.Module, _inputs: Any, output: Any) -> None:
             if not isinstance(output, Tensor) or len(output) != batch:
                 raise ValueError(f"Layer {layer.name!r} does not give one output an image; leave it out of layers.")
-            norms[layer.name] = self._channel_norms(layer.filters_first(output))
+            filters = layer.filters_first(output)
+            norms[layer.name] = self._channel_norms(filters)
+            if maxima is not None:
+                maxima[layer.name] = filters.reshape(*filters.shape[:2], -1).amax(dim=2).float()
 
         return record
 

@@ -44,6 +44,61 @@ def test_alexnet_without_its_class_layer() -> None:
     ]
 
 
+def test_with_activations_layers_are_those_that_the_paper_counts() -> None:
+    """MatConvNet's VGG-F: 15 layers up to pool5, four of fc6 and fc7 with their ReLUs, and the class layer left out."""
+    shape: list[nn.Module] = []
+    for width, pools in ((64, True), (256, True), (256, False), (256, False), (256, True)):
+        shape += [nn.LazyConv2d(width, 3, padding=1), nn.ReLU(inplace=True)]
+        shape += [nn.LocalResponseNorm(5)] if pools and len(shape) < 8 else []
+        shape += [nn.MaxPool2d(2)] if pools else []
+    shape += [
+        nn.Flatten(),
+        nn.LazyLinear(4096),
+        nn.ReLU(),
+        nn.Dropout(),
+        nn.LazyLinear(4096),
+        nn.ReLU(),
+        nn.LazyLinear(5),
+    ]
+    vgg_f = nn.Sequential(*shape)
+    vgg_f(torch.zeros(1, 3, 16, 16))
+    every = response_layers(vgg_f, 16, "all_with_activations")
+    assert [layer.number for layer in every] == list(range(1, 20))
+    assert [layer.kind for layer in every] == [
+        *["conv", "activation", "norm", "pool"] * 2, *["conv", "activation"] * 3, "pool", *["linear", "activation"] * 2
+    ]  # fmt: skip
+    assert sum(layer.width for layer in every) == 4 * 64 + 11 * 256 + 4 * 4096
+    maps = response_layers(vgg_f, 16, "conv_with_activations")
+    assert names(maps) == names(every[:15])
+    assert [layer for layer in names(every) if layer in names(response_layers(vgg_f, 16))] == [
+        layer.name for layer in every if layer.kind != "activation"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("network", "expected"),
+    [
+        ("squeezenet1_0", 2 + 8 * 3 - 1),  # the first, three in each fire module; the class layer's is left out
+        ("resnet18", 1 + 8),  # of those that run twice, the last call
+        ("vit_tiny_patch16_224", 2 * 12),  # of patches and of the class token
+    ],
+)
+def test_activation_modules_among_the_layers(network: str, expected: int) -> None:
+    known = network in {"squeezenet1_0", "resnet18"}
+    model = get_model(network, weights=None, num_classes=5) if known else timm.create_model(network, num_classes=5)
+    size = 64 if known else 224
+    plain, every = response_layers(model, size), response_layers(model, size, "all_with_activations")
+    assert [layer.name for layer in every if layer.kind != "activation"] == names(plain)
+    assert sum(layer.kind == "activation" for layer in every) == expected
+
+
+def test_attention_and_softmax_are_no_activations() -> None:
+    model = VisionTransformer(32, 8, num_layers=1, num_heads=2, hidden_dim=12, mlp_dim=20, num_classes=3)
+    model.heads = nn.Sequential(nn.Linear(12, 8), nn.Softmax(dim=1), nn.Linear(8, 3))
+    kinds = {layer.module: layer.kind for layer in response_layers(model, 32, "all_with_activations")}
+    assert [name for name, kind in kinds.items() if kind == "activation"] == ["encoder.layers.encoder_layer_0.mlp.1"]
+
+
 def test_resnet18_without_its_class_layer() -> None:
     layers = response_layers(get_model("resnet18", weights=None, num_classes=5), 64)
     block = ["conv1", "bn1", "conv2", "bn2"]
@@ -207,7 +262,10 @@ def test_a_gray_image() -> None:
 
 
 ERRORS: list[tuple[Any, str]] = [
-    ("every", r"layers is 'every'; give 'all', 'conv' or a list of names"),
+    (
+        "every",
+        r"layers is 'every'; give 'all', 'conv', 'all_with_activations', 'conv_with_activations' or a list of names",
+    ),
     (["frist"], r"The model has no layer 'frist'; near names: first"),
     (["first", "unused"], r"Layer 'unused' gives no tensor \(B, …\) that depends on the image"),
     ([], r"Functional has no layers for \[\]"),

@@ -258,3 +258,20 @@ def test_errors_say_what_is_wrong() -> None:
     responses = FilterResponses(FrozenBackbone(flat), ["0", "1"], image_size=8)
     with pytest.raises(ValueError, match="Layer '1' has 1024 filters for images of this size and 256 for those of"):
         responses(torch.zeros(1, 3, 16, 16))
+
+
+def test_the_largest_activations_come_with_the_responses() -> None:
+    """Before an in-place ReLU, and without a change of the responses."""
+    net = Net().eval()
+    images = torch.randn(3, 3, 8, 8)
+    responses = FilterResponses(FrozenBackbone(net), image_size=8)
+    features, maxima = responses.with_maxima(images)
+    assert torch.equal(features["features"], responses(images)["features"])
+    for row, image in enumerate(images):
+        outputs = recorded(net, image)
+        expected = [
+            outputs[layer.name][0].flatten(1).amax(dim=1) for layer in responses.layers if outputs[layer.name].ndim > 2
+        ]
+        expected += [outputs["hidden"][0]]
+        torch.testing.assert_close(maxima[row], torch.cat(expected))
+    assert (maxima < 0).any()

@@ -1,16 +1,16 @@
 """The μ-Lasso selector: the few filters that each class rests on (Oramas, Wang and Tuytelaars, ICLR 2019)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from vitrine.attribution.gradient.deconvnet import GuidedBackprop
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.image_sizes import blank_image, check_size
-from vitrine.core.batch import Features
 from vitrine.core.explanation import Aggregation, Explanation
 from vitrine.core.image_ops import gaussian_blur
 from vitrine.core.options import Count, NonNegative, OptionError, Options, Positive
@@ -25,6 +25,9 @@ from vitrine.filters.scaling import ResponseScaling, Scaling
 from vitrine.filters.token_layers import Tokens
 from vitrine.solvers import project_l1_ball
 
+Absent = Literal["hide", "show"]
+ABSENT = "absent: "
+"""What the label of a heatmap begins with that shows an absence."""
 LayerFilter = tuple[ResponseLayer, int]
 """A layer, and the index of one of its channels."""
 
@@ -34,7 +37,8 @@ class MuLassoOptions(Options):
     """Which filters are features, the bound μ, and how the selected ones are drawn.
 
     Args:
-        layers: whose filters are features: ``all``, ``conv`` or names, see `vitrine.filters.response_layers`.
+        layers: whose filters are features: ``all``, ``conv``, either ``_with_activations`` as the paper counts layers, or
+            names, see `vitrine.filters.response_layers`.
         tokens: of layers of tokens, whether class and register tokens are filters of their own, see
             `vitrine.filters.token_layers.Tokens`.
         norm: of a filter's output over its places, see `FilterResponses`.
@@ -47,8 +51,12 @@ class MuLassoOptions(Options):
         stride_one: whether strided operators are taken back with stride 1 (section 3.3).
         pooling: of ``stride_one``, see `vitrine.attribution.Deconvnet`.
         sigma: of the Gaussian, in pixels, that heatmaps are blurred by; 0 for none.
+        absent: what becomes of evidence that is an absence. ``hide`` draws what is there and counts for the class: filters of
+            positive weight, by their positive activations. ``show`` draws all filters of positive r by their whole maps, as
+            the paper does, and labels as absent those of negative weight, which respond less than usual, and those without
+            a positive activation in the image.
         activation_threshold: share of a filter's median maximum over training images that an activation must exceed to be
-            drawn, see `learn_activation_thresholds`; 0 draws whole activation maps, as the paper does.
+            drawn, see `learn_activation_thresholds`.
         image_size: side of the backbone's input in pixels, used once to find its layers.
 
     Example:
@@ -71,13 +79,22 @@ class MuLassoOptions(Options):
     activation_threshold: NonNegative = 0.0
     image_size: Count = 224
     tokens: Tokens = "apart"
+    absent: Absent = "hide"
+
+    @classmethod
+    @override
+    def from_dict(cls, entries: Mapping[str, Any]) -> Self:
+        # Explainers saved earlier do not say, and go on to draw everything.
+        return super().from_dict({"absent": "show", **entries})
 
 
 class MuLassoExplainer(Explainer):
     """A sparse linear model of each class on the responses x of all filters, and heatmaps of the filters that speak for it.
 
     W = argmin ‖XᵀW − Lᵀ‖² with ‖w_j‖₁ ≤ μ (equation 1). An image is explained by the K filters of highest r = w_ĵ ∘ x, each
-    drawn by guided backprop with stride one (sections 3.2 and 3.3).
+    drawn by guided backprop with stride one (sections 3.2 and 3.3). With scaled responses r may be positive where a filter of
+    negative weight responds less than usual, and a response is a norm, in which negative activations count too; so, unless
+    ``absent`` is ``show``, filters of positive weight that have a positive activation are taken, and drawn by that.
 
     Args:
         backbone: the frozen classifier.
@@ -207,24 +224,27 @@ class MuLassoExplainer(Explainer):
         zeros, and neither label nor kind of layer.
         """
         with torch.no_grad():
-            seen: Features = self.responses(images)
+            seen, maxima = self.responses.with_maxima(images)
             logits = seen["logits"].float()
             prediction = logits.argmax(dim=1)
             classes = target_classes(target, prediction, self.num_classes)
-            strength = self.scaling(seen["features"]) * self.weights.T[classes]
+            weights = self.weights.T[classes]
+            strength, absent = self.scaling(seen["features"]) * weights, (weights < 0) | (maxima <= 0)
+            if self.options.absent == "hide":
+                strength = strength.masked_fill(absent, 0)
             scores, indices = strength.topk(self.options.num_heatmaps, dim=1)
             chosen = [[self.responses.filter_of(index) for index in row] for row in indices.tolist()]
             speaks = scores > 0
             return Explanation(
                 heatmaps=self._draw(images, chosen).masked_fill(~speaks[..., None, None], 0),
                 scores=scores.where(speaks, 0),
-                labels=_texts(chosen, speaks, _label, silent=""),
+                labels=_labels(chosen, speaks, absent.gather(1, indices)),
                 prediction=prediction,
                 target=classes,
                 logits=logits,
                 valid=speaks,
                 class_scores=self.class_scores(seen["features"]),
-                kinds=_texts(chosen, speaks, lambda layer, _: layer.kind, silent=""),
+                kinds=_kinds(chosen, speaks),
                 aggregation=self.options.aggregation,
             )
 
@@ -232,7 +252,8 @@ class MuLassoExplainer(Explainer):
         """(B, K, H, W): the largest absolute value over the colours of each filter's heatmap, blurred if asked."""
         filters = [[(layer.name, channel) for layer, channel in row] for row in chosen]
         views = {layer.name: layer.filters_first for layer in self.responses.layers}
-        thresholds = self._thresholds(chosen) if self.options.activation_threshold else None
+        whole = self.options.absent == "show" and not self.options.activation_threshold
+        thresholds = None if whole else self._thresholds(chosen)
         maps = filter_heatmaps(self.method, images, filters, views, thresholds).abs().amax(dim=2).float()
         return gaussian_blur(maps, self.options.sigma) if self.options.sigma > 0 else maps
 
@@ -250,16 +271,20 @@ def _falling(sizes: Tensor) -> list[int]:
     return [int(index) for index in order[: int((sizes > 0).sum())].tolist()]
 
 
-def _label(layer: ResponseLayer, channel: int) -> str:
-    """Such as ``5 features.4 #17``: the layer's number and name, and the filter."""
-    return f"{layer.number} {layer.name} #{channel}"
-
-
-def _texts(
-    chosen: Sequence[Sequence[LayerFilter]], speaks: Tensor, text: Callable[[ResponseLayer, int], str], *, silent: str
-) -> list[list[str]]:
-    """B × K texts of the filters, another one for those that do not speak."""
+def _labels(chosen: Sequence[Sequence[LayerFilter]], speaks: Tensor, absent: Tensor) -> list[list[str]]:
+    """B × K labels such as ``5 features.4 #17``: the layer's number and name, and the filter; none where none speaks."""
     return [
-        [text(*filter_) if loud else silent for filter_, loud in zip(row, louds, strict=True)]
+        [
+            f"{ABSENT if missing else ''}{layer.number} {layer.name} #{channel}" if loud else ""
+            for (layer, channel), loud, missing in zip(row, louds, missings, strict=True)
+        ]
+        for row, louds, missings in zip(chosen, speaks.tolist(), absent.tolist(), strict=True)
+    ]
+
+
+def _kinds(chosen: Sequence[Sequence[LayerFilter]], speaks: Tensor) -> list[list[str]]:
+    """B × K kinds of layers; none where no filter speaks."""
+    return [
+        [layer.kind if loud else "" for (layer, _), loud in zip(row, louds, strict=True)]
         for row, louds in zip(chosen, speaks.tolist(), strict=True)
     ]

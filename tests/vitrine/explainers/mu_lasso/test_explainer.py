@@ -1,10 +1,12 @@
 """The μ-Lasso explainer: what it shows of an image follows from its weights, and it can be saved."""
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from torch import Tensor, nn
 
@@ -20,8 +22,8 @@ from vitrine.explainers.mu_lasso.explainer import MuLassoOptions
 
 @pytest.fixture
 def selector(network: nn.Module) -> MuLassoExplainer:
-    """With a shift, factors and dense random weights."""
-    explainer = make(network, scaling="standardized", num_heatmaps=4)
+    """With a shift, factors and dense random weights; draws also what is absent."""
+    explainer = make(network, scaling="standardized", num_heatmaps=4, absent="show")
     generator = torch.Generator().manual_seed(3)
     explainer.weights.data.copy_(torch.randn(FILTERS, CLASSES, generator=generator))
     explainer.weights.data[11] = -4.0
@@ -39,6 +41,99 @@ def contributions(explainer: MuLassoExplainer, images: Tensor, classes: Tensor) 
     return torch.tensor(rows)
 
 
+def largest(explainer: MuLassoExplainer, images: Tensor) -> Tensor:
+    """(B, m) largest activations, layer by layer."""
+    with torch.no_grad():
+        taps = explainer.backbone(images, ["features.0", "features.2"]).taps
+    return torch.cat([taps[name].amax(dim=(2, 3)) for name in ("features.0", "features.2")], dim=1)
+
+
+@pytest.mark.parametrize("target", [None, 1, [2, 0, 1, 1, 0]])
+def test_what_is_absent_is_left_out_by_default(selector: MuLassoExplainer, images: Tensor, target: Any) -> None:
+    selector.scaling.shift.mul_(2)
+    explainer = make(selector.backbone.model, scaling="standardized", num_heatmaps=FILTERS)
+    for name, value in selector.head_state().items():
+        explainer.head_state()[name].copy_(value)
+    explanation = explainer.explain(images, target)
+    assert explanation.target is not None
+    expected, maxima = contributions(explainer, images, explanation.target), largest(explainer, images)
+    there = (explainer.weights.detach().T[explanation.target] > 0) & (maxima > 0)
+    torch.testing.assert_close(explanation.scores, expected.where(there, 0).clamp(min=0).sort(descending=True).values)
+    assert 0 < int(explanation.valid.sum()) == int((there & (expected > 0)).sum()) < int((expected > 0).sum())
+    assert not [label for labels in explanation.labels for label in labels if label.startswith("absent")]
+    torch.testing.assert_close(explanation.class_scores, selector.explain(images).class_scores)
+
+
+def halves(*layers: nn.Module) -> nn.Module:
+    """The three colours as filters, before further layers."""
+    colours = nn.Conv2d(3, 3, 1, bias=False)
+    colours.weight.data.copy_(torch.eye(3)[..., None, None])
+    torch.manual_seed(0)
+    return nn.Sequential(colours, *layers)
+
+
+def test_positive_activations_alone_are_drawn_by_default() -> None:
+    """Of a filter that copies a colour: its positive places, where all of it is drawn otherwise, and the paper's own map."""
+    network = halves(nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
+    images = torch.full((1, 3, 4, 4), -0.5)
+    images[:, 0, :, :2], images[:, 1, 0, 0] = 2.0, 0.25  # blue is nowhere above 0
+    maps = {}
+    for absent in ("hide", "show"):
+        explainer = MuLassoExplainer(
+            FrozenBackbone(network), MuLassoOptions(layers=["0"], num_heatmaps=3, image_size=4, absent=absent)
+        )
+        explainer.weights.data[:] = 1.0
+        explanation = explainer.explain(images, 0)
+        maps[absent] = dict(zip(explanation.labels[0], explanation.heatmaps[0], strict=True))
+    assert set(maps["hide"]) == {"1 0 #0", "1 0 #1", ""}
+    assert set(maps["show"]) == {"1 0 #0", "1 0 #1", "absent: 1 0 #2"}
+    for channel in (0, 1):
+        torch.testing.assert_close(maps["hide"][f"1 0 #{channel}"], images[0, channel].relu())
+        torch.testing.assert_close(maps["show"][f"1 0 #{channel}"], images[0, channel].abs())
+    torch.testing.assert_close(maps["show"]["absent: 1 0 #2"], images[0, 2].abs())
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU(), nn.GELU(), nn.SiLU(), nn.LeakyReLU(0.2)])
+def test_hidden_absences_of_layers_of_every_kind(activation: nn.Module) -> None:
+    """Fully connected units and gated activations below 0 are not there; what is drawn starts from positive values."""
+    network = halves(activation, nn.Flatten(), nn.Linear(48, 6), copy.deepcopy(activation), nn.Linear(6, 2))
+    layers = ["0", "1", "3"]
+    explainer = MuLassoExplainer(FrozenBackbone(network), MuLassoOptions(layers=layers, num_heatmaps=12, image_size=4))
+    explainer.weights.data[:, 0] = 1.0
+    images = torch.randn(6, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    images[:3, 2] = -images[:3, 2].abs()
+    explanation = explainer.explain(images, 0)
+    colours, outputs, units = (network[: last + 1](images).detach() for last in (0, 1, 3))
+    for row, labels in enumerate(explanation.labels):
+        expected = {f"{number} {name} #{channel}" for number, name, values in ((1, "0", colours), (2, "1", outputs))
+                    for channel in range(3) if values[row, channel].max() > 0}  # fmt: skip
+        expected |= {f"3 3 #{unit}" for unit in range(6) if units[row, unit] > 0}
+        assert set(labels) - {""} == expected
+        assert len(expected) < 12
+
+
+def test_tokens_below_zero_are_not_there() -> None:
+    """Channels of the class token by its own sign, those of patches where any patch is above 0."""
+    torch.manual_seed(0)
+    vit = timm.create_model(
+        "vit_tiny_patch16_224", num_classes=3, img_size=16, patch_size=8, depth=1, embed_dim=24, num_heads=2
+    )
+    layer = "blocks.0.mlp.act"
+    explainer = MuLassoExplainer(
+        FrozenBackbone(vit), MuLassoOptions(layers=[layer, f"{layer}[0]"], num_heatmaps=192, image_size=16)
+    )
+    explainer.weights.data[:, 0] = 1.0
+    images = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        tokens = explainer.backbone(images, [layer]).taps[layer]
+    explanation = explainer.explain(images, 0)
+    for row, labels in enumerate(explanation.labels):
+        expected = {f"{layer} #{channel}" for channel in range(96) if tokens[row, 1:, channel].max() > 0}
+        expected |= {f"{layer}[0] #{channel}" for channel in range(96) if tokens[row, 0, channel] > 0}
+        assert {label.split(" ", 1)[1] for label in labels if label} == expected
+        assert 0 < len(expected) < 192
+
+
 @pytest.mark.parametrize("target", [None, 1, [2, 0, 1, 1, 0]])
 def test_the_strongest_contributions_are_the_scores(selector: MuLassoExplainer, images: Tensor, target: Any) -> None:
     explanation = selector.explain(images, target)
@@ -50,21 +145,27 @@ def test_the_strongest_contributions_are_the_scores(selector: MuLassoExplainer, 
     assert (expected.values[:, -1].abs() > expected.values[:, 3]).any()
     torch.testing.assert_close(explanation.scores, expected.values[:, :4])
     numbers = {"features.0": 1, "features.2": 3}  # the activation between them counts
-    for labels, indices in zip(explanation.labels, expected.indices[:, :4].tolist(), strict=True):
+    maxima = largest(selector, images)
+    for row, (labels, indices) in enumerate(zip(explanation.labels, expected.indices[:, :4].tolist(), strict=True)):
         places = [("features.0", index) if index < 6 else ("features.2", index - 6) for index in indices]
-        assert labels == [f"{numbers[layer]} {layer} #{channel}" for layer, channel in places]
+        absent = [selector.weights[index, classes[row]] < 0 or maxima[row, index] <= 0 for index in indices]
+        starts = ["absent: " if missing else "" for missing in absent]
+        assert labels == [
+            f"{start}{numbers[layer]} {layer} #{channel}"
+            for start, (layer, channel) in zip(starts, places, strict=True)
+        ]
     assert explanation.kinds == [["conv"] * 4] * 5
     assert explanation.aggregation == "maximum"
 
 
 @pytest.mark.parametrize("sigma", [0.0, 1.5])
-def test_heatmaps_are_guided_backprop_of_each_filter(network: nn.Module, images: Tensor, sigma: float) -> None:
-    explainer = make(network, num_heatmaps=3, sigma=sigma)
+def test_whole_maps_are_guided_backprop_of_each_filter(network: nn.Module, images: Tensor, sigma: float) -> None:
+    explainer = make(network, num_heatmaps=3, sigma=sigma, absent="show")
     explainer.weights.data.copy_(torch.rand(FILTERS, CLASSES, generator=torch.Generator().manual_seed(0)))
     explanation = explainer.explain(images, 2)
     for row in range(5):
         for k, label in enumerate(explanation.labels[row]):
-            _, layer, channel = label.split()
+            _, layer, channel = label.removeprefix("absent: ").split()
             method = GuidedBackprop(network, layer, stride_one=True)
             alone = method.attribute(images[row : row + 1], channel=int(channel[1:]))
             drawn = alone.abs().amax(dim=1)[0]
@@ -189,6 +290,7 @@ def test_wrong_targets(selector: MuLassoExplainer, images: Tensor, target: Any) 
         ({"layers": ["featurs.0"]}, "no layer 'featurs.0'; near names: features.0"),
         ({"layers": "convs"}, "layers is 'convs'; give"),
         ({"norm": "l1"}, "norm is 'l1'; give"),
+        ({"absent": "no"}, "absent is 'no'; give 'hide' or 'show'"),
     ],
 )
 def test_wrong_options(network: nn.Module, options: dict[str, Any], message: str) -> None:
@@ -233,13 +335,26 @@ def test_every_option_is_saved(network: nn.Module, tmp_path: Path) -> None:
     chosen: dict[str, Any] = {
         "layers": ["features.2", "features.1"], "norm": "squared", "normalization": "whole", "scaling": "unit", "mu": 3.5,
         "num_heatmaps": 2, "aggregation": "sum", "stride_one": False, "pooling": "resampled", "sigma": 1.5,
-        "activation_threshold": 0.25, "tokens": "patches",
+        "activation_threshold": 0.25, "tokens": "patches", "absent": "show",
     }  # fmt: skip
     explainer = make(network, **chosen)
     explainer.save(tmp_path / "explainer", bundle_backbone=False)
     loaded = vitrine.load(tmp_path / "explainer", backbone=network)
     assert loaded.options.to_dict() == {**chosen, "layers": ["features.1", "features.2"], "image_size": 8}
     assert [layer.kind for layer in loaded.responses.layers] == ["activation", "conv"]  # type: ignore[union-attr]
+
+
+def test_an_explainer_saved_before_there_was_the_option_draws_as_it_did(network: nn.Module, tmp_path: Path) -> None:
+    make(network).save(tmp_path / "explainer", bundle_backbone=False)
+    path = tmp_path / "explainer" / "explainer.json"
+    for absent, expected in (("hide", "hide"), (None, "show")):
+        config = json.loads(path.read_text())
+        assert config["options"]["absent"] == "hide"
+        if absent is None:
+            del config["options"]["absent"]
+            path.write_text(json.dumps(config))
+        loaded = vitrine.load(tmp_path / "explainer", backbone=network)
+        assert loaded.options.absent == expected  # type: ignore[attr-defined]
 
 
 def test_a_backbone_that_has_a_name_comes_along(tmp_path: Path) -> None:
