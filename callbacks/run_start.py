@@ -40,7 +40,8 @@ FOLDERS = {
 }
 """Folders that a run writes, in which files of others are kept."""
 WRITTEN = (
-    *(f"config-{stage.value}.yaml" for stage in TrainerFn), "metrics.json", "metrics-limited.json", "relevance.csv",
+    *(f"config-{stage.value}.yaml" for stage in TrainerFn), "metrics.json", "metrics-limited.json", "metrics-fit.json",
+    "relevance.csv",
     "relevance.json", "picks.csv", "ablation.csv", "sanity.json", "masked/examples.png", "panels/epoch-*-step-*.png",
     PREEMPTED, f"{FOLDER}/{LAST}", f"{FOLDER}/{BEST}", f"{FOLDER}/epoch=*-step=*.ckpt", f"{FOLDER}/.*.partial",
 )  # fmt: skip
