@@ -37,8 +37,8 @@ METRICS_NAME, LIMITED_METRICS_NAME, FIT_METRICS_NAME = "metrics.json", "metrics-
 class MetricsFile(Callback):
     """Writes ``metrics.json`` into the run's folder after a test: one flat object of names and numbers, null for NaN.
 
-    A test under ``limit_test_batches`` writes ``metrics-limited.json`` instead, and one of a ``fast_dev_run`` nothing. After a
-    fit, ``metrics-fit.json`` holds what was logged last of training and validation.
+    A test under ``limit_test_batches`` writes ``metrics-limited.json`` instead, and one of a ``fast_dev_run`` nothing.
+    After a fit, ``metrics-fit.json`` holds what was logged last of training and validation.
     """
 
     @override

@@ -18,23 +18,22 @@ EVALUATION_NAME = "evaluation.json"
 
 def write_figures(experiment: Experiment, places: Places) -> list[Path]:
     """Writes the charts and copies the pictures whose runs are there, into the experiment's folder; returns their files."""
-    folder = places.folder(experiment)
-    written = [*_charts(experiment, folder), *_pictures(experiment, folder)]
-    return sorted(written)
+    places.folder(experiment).mkdir(parents=True, exist_ok=True)
+    return sorted([*_charts(experiment, places), *_pictures(experiment, places)])
 
 
-def _charts(experiment: Experiment, folder: Path) -> list[Path]:
+def _charts(experiment: Experiment, places: Places) -> list[Path]:
     written = []
     for name in experiment.figures.curves:
         lines, labels = {}, ("", "")
         for label, named in rows_of(experiment).items():
-            found = [_curve(place, name) for place in run_folders(experiment, named, folder)]
+            found = [_curve(place, name) for place in run_folders(experiment, named, places)]
             curves = [curve for curve in found if curve is not None]
             if curves:
                 lines[label] = _mean(curves)
                 labels = (curves[0].get("x_label", ""), curves[0].get("y_label", name))
         if lines:
-            path = folder / f"{name.replace('/', '-')}.svg"
+            path = places.folder(experiment) / f"{name.replace('/', '-')}.svg"
             with atomic_file(path) as partial:
                 partial.write_text(line_chart(lines, experiment.title, *labels), encoding="utf-8")
             written.append(path)
@@ -61,12 +60,13 @@ def _mean_of(values: list[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _pictures(experiment: Experiment, folder: Path) -> list[Path]:
+def _pictures(experiment: Experiment, places: Places) -> list[Path]:
     written = []
     for name, place in experiment.figures.pictures.items():
-        found = sorted(folder.glob(place))
+        run, _, pattern = place.partition("/")
+        found = sorted(places.run_folder(experiment, run).glob(pattern))
         if found:
-            target = folder / f"{Path(name).stem}{found[-1].suffix}"
+            target = places.folder(experiment) / f"{Path(name).stem}{found[-1].suffix}"
             shutil.copyfile(found[-1], target)
             written.append(target)
     return written

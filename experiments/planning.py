@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.reading import read_experiment
 from experiments.schema import Experiment, Overrides, RunOptions
 from vitrine.core.near_names import did_you_mean
 
@@ -36,8 +37,10 @@ class Places:
         return self.out / experiment.name
 
     def run_folder(self, experiment: Experiment, run: str) -> Path:
-        """The folder of one of its runs."""
-        return self.folder(experiment) / run
+        """The folder of one of its runs, which may be that of another experiment."""
+        owners = (owner for name in experiment.runs if (owner := owner_of(experiment, name)) is not experiment)
+        shared = (owner for owner in owners if run in _all_names(owner))
+        return self.folder(next(shared, experiment)) / run
 
 
 @dataclass(frozen=True)
@@ -70,20 +73,51 @@ class Planned:
 
 
 def planned_runs(experiment: Experiment, places: Places) -> list[Planned]:
-    """All runs of an experiment in order, without what is still to be chosen.
+    """All runs of an experiment without what is still to be chosen: in the order of the file, those that are read first.
 
     Raises:
-        ValueError: for a ``${run:NAME}`` that names no earlier run.
+        ValueError: for a ``${run:NAME}`` that names no run, and runs that read one another.
     """
-    planned: list[Planned] = []
-    for name in experiment.runs:
-        planned.extend(_expanded(experiment, name, places, [one.name for one in planned]))
-    return planned
+    named = {one.name: one for name in experiment.runs for one in _expanded(experiment, name, places)}
+    planned: dict[str, Planned] = {}
+
+    def add(name: str, above: tuple[str, ...] = ()) -> None:
+        if name in above:
+            raise ValueError(f"{experiment.path}: the run {name} reads itself, by {' → '.join([*above, name])}.")
+        for needed in named[name].needs:
+            add(needed, (*above, name))
+        planned.setdefault(name, named[name])
+
+    for name in named:
+        add(name)
+    return list(planned.values())
+
+
+def owner_of(experiment: Experiment, name: str) -> Experiment:
+    """The experiment that a run of the file is run for: this one, or that which it names by ``of``.
+
+    Raises:
+        ValueError: where that has no such run of its own.
+    """
+    other = experiment.runs[name].of
+    if other is None:
+        return experiment
+    owner = read_experiment(experiment.path.parent / f"{other}.yaml")
+    if name not in owner.runs or owner.runs[name].of is not None:
+        raise ValueError(
+            f"{experiment.path}: runs.{name} is taken of {owner.path}, which has no run {name!r} of its own."
+        )
+    return owner
 
 
 def expanded_names(experiment: Experiment, name: str) -> list[str]:
     """Names of the runs that a run of the file stands for."""
-    return [f"{name}-{tag}" if tag else name for tag, _ in _combinations(experiment.runs[name].over)]
+    over = owner_of(experiment, name).runs[name].over
+    return [f"{name}-{tag}" if tag else name for tag, _ in _combinations(over)]
+
+
+def _all_names(experiment: Experiment) -> list[str]:
+    return [full for name in experiment.runs for full in expanded_names(experiment, name)]
 
 
 def grid_points(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
@@ -107,26 +141,29 @@ def _tag(value: Any) -> str:
     return _UNFIT.sub("_", text).strip("_")
 
 
-def _expanded(experiment: Experiment, name: str, places: Places, earlier: Sequence[str]) -> Iterator[Planned]:
-    options = experiment.runs[name]
+def _expanded(experiment: Experiment, name: str, places: Places) -> Iterator[Planned]:
+    options, known = experiment.runs[name], _all_names(experiment)
+    if options.of is not None:
+        yield from (Planned(full, name, [], [], []) for full in expanded_names(experiment, name))
+        return
     for tag, point in _combinations(options.over):
         full = f"{name}-{tag}" if tag else name
-        filled = _Filled(experiment, full, tag, places, earlier)
+        filled = _Filled(experiment, full, tag, places, known)
         yield Planned(full, name, list(options.commands), filled.arguments(options, point), sorted(filled.needs))
 
 
 class _Filled:
     """Fills the places in and notes which runs are read."""
 
-    def __init__(self, experiment: Experiment, run: str, tag: str, places: Places, earlier: Sequence[str]) -> None:
-        self.experiment, self.run, self.tag, self.places, self.earlier = experiment, run, tag, places, earlier
+    def __init__(self, experiment: Experiment, run: str, tag: str, places: Places, known: Sequence[str]) -> None:
+        self.experiment, self.run, self.tag, self.places, self.known = experiment, run, tag, places, known
         self.needs: set[str] = set()
 
     def arguments(self, options: RunOptions, point: Overrides) -> list[str]:
         configs = [word for config in options.configs for word in ("-c", self.text(config))]
-        layers = [self.experiment.common, options.set, point]
+        layers = [self.experiment.common if options.common else {}, options.set, point]
         if self.places.tiny:
-            layers += [self.experiment.tiny, options.tiny]
+            layers += [self.experiment.tiny if options.common else {}, options.tiny]
         overrides = [word for layer in layers for word in words(self.value(layer))]
         folder = self.places.run_folder(self.experiment, self.run)
         return [*configs, *overrides, f"--trainer.default_root_dir={folder}"]
@@ -146,8 +183,8 @@ class _Filled:
         if name in {"data", "out"}:
             return self.places.data if name == "data" else self.places.out
         run = name.removeprefix("run:")
-        if run not in self.earlier:
-            hint = did_you_mean(run, self.earlier) or "; give one that stands above it."
+        if run not in self.known:
+            hint = did_you_mean(run, self.known) or f"; there are {', '.join(self.known)}."
             raise ValueError(f"{self.experiment.path}: runs.{self.run} reads the run {run!r}, which is not there{hint}")
         self.needs.add(run)
         return self.places.run_folder(self.experiment, run)

@@ -193,7 +193,9 @@ def _check_over(path: Path, runs: Mapping[str, RunOptions]) -> None:
 
 def _check_rows(experiment: Experiment) -> None:
     for label, place in _named_runs(experiment):
-        if place.split("/")[0] not in experiment.runs:
+        run = place.split("/")[0]
+        over = (name for name, one in experiment.runs.items() if one.over or one.of)
+        if run not in experiment.runs and not any(run.startswith(f"{name}-") for name in over):
             hint = did_you_mean(place, experiment.runs) or f"; there are {', '.join(experiment.runs)}."
             raise ValueError(f"{experiment.path}: {label} names the run {place!r}, which is not there{hint}")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from experiments.choosing import choice_of, choose
 from experiments.needs import check_needs
-from experiments.planning import Places, Planned, planned_runs
+from experiments.planning import Places, Planned, owner_of, planned_runs
 from experiments.schema import Experiment
 from vitrine.core.atomic_io import atomic_file
 
@@ -55,36 +55,57 @@ class Runner:
     ) -> None:
         self.experiment, self.places, self.train, self.tell = experiment, places, train, tell
         self.digests: dict[str, str] = {}  # of complete runs and all that they read
+        self._others: dict[str, Runner] = {}  # of experiments whose runs are taken
 
     def run(self, only: Collection[str] = ()) -> None:
-        """Runs the experiment's runs in order; of ``only``, where given, by their names or those that they have in the file.
+        """Runs the experiment's runs in order; of ``only``, where given, and what these read.
+
+        Args:
+            only: names of runs, or those that they have in the file.
 
         Raises:
-            ValueError: for a name that is no run, data that are not there, a run that reads one that is not complete, and a
-                command that fails.
+            ValueError: for a name that is no run, and a command that fails.
+            FileNotFoundError: for data that are not there.
         """
         planned = planned_runs(self.experiment, self.places)
-        _check_only(planned, only)
+        wanted = _wanted(planned, only)
         check_needs(self.experiment, self.places)
-        wanted = [one for one in planned if not only or {one.name, one.option_name} & set(only)]
         for one in planned:
-            number = f"{wanted.index(one) + 1}/{len(wanted)}" if one in wanted else ""
-            self._run_one(one, number, is_wanted=one in wanted)
+            number = f"{wanted.index(one.name) + 1}/{len(wanted)}" if one.name in wanted else ""
+            self._run_one(one, number)
 
-    def _run_one(self, planned: Planned, number: str, *, is_wanted: bool) -> None:
+    def look(self) -> None:
+        """Notes which runs are complete, and runs nothing."""
+        for one in planned_runs(self.experiment, self.places):
+            self._run_one(one, "")
+
+    def _run_one(self, planned: Planned, number: str) -> None:
+        """Runs one where it has a number, else looks whether it is complete."""
         options = self.experiment.runs[planned.option_name]
+        if options.of is not None:
+            self._take(planned, options.of, number)
+            return
         if options.choose is not None:
             chosen = choice_of(self.places.folder(self.experiment), planned.option_name, options.choose)
-            if chosen is None and is_wanted:
+            if chosen is None and number:
                 chosen = choose(self.experiment, planned, self.places, self._complete)
             planned = planned.with_overrides(planned.name, chosen or {})
-        if is_wanted:
-            lacking = [name for name in planned.needs if name not in self.digests]
-            if lacking:
-                raise ValueError(f"The run {planned.name} reads {', '.join(lacking)}, not complete; run it first.")
+        if number:
             self._complete(planned, number)
         elif self._state(planned)["done"] == list(planned.commands):
             self.digests[planned.name] = self._digest(planned)
+
+    def _take(self, planned: Planned, name: str, number: str) -> None:
+        """Runs another experiment's run, or looks whether it is complete."""
+        if name not in self._others:
+            owner = owner_of(self.experiment, planned.option_name)
+            self._others[name] = Runner(owner, self.places, self.train, self.tell)
+            self._others[name].look()
+        other = self._others[name]
+        if number and planned.name not in other.digests:
+            other.run({planned.name})
+        if planned.name in other.digests:
+            self.digests[planned.name] = other.digests[planned.name]
 
     def _complete(self, planned: Planned, number: str = "") -> Path:
         """Runs the commands of a run that have not been run; returns its folder."""
@@ -132,8 +153,14 @@ def _write_state(folder: Path, state: dict[str, Any]) -> None:
         partial.write_text(json.dumps(state) + "\n", encoding="utf-8")
 
 
-def _check_only(planned: Sequence[Planned], only: Collection[str]) -> None:
+def _wanted(planned: Sequence[Planned], only: Collection[str]) -> list[str]:
+    """Names of the runs to be run, in order: those of ``only`` and what they read."""
     known = {name for one in planned for name in (one.name, one.option_name)}
     unknown = sorted(set(only) - known)
     if unknown:
         raise ValueError(f"--only names {unknown[0]!r}, which is no run; there are {', '.join(sorted(known))}.")
+    wanted: set[str] = set()
+    for one in reversed(planned):  # what is read stands before what reads it
+        if not only or {one.name, one.option_name} & set(only) or one.name in wanted:
+            wanted |= {one.name, *one.needs}
+    return [one.name for one in planned if one.name in wanted]

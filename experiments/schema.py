@@ -42,6 +42,9 @@ class RunOptions(Options):
         over: one option and its values, or several: a run for each combination, called ``NAME-VALUE``.
         choose: values that are chosen by cross-validation first.
         tiny: further overrides with ``--tiny``.
+        common: whether the overrides of all runs hold for it too.
+        of: another experiment of the paper whose run of this name is taken, and run where it is not complete; nothing else is
+            given then.
     """
 
     commands: Sequence[Command] = ("fit", "test")
@@ -50,6 +53,8 @@ class RunOptions(Options):
     over: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     choose: Choice | None = None
     tiny: Overrides = field(default_factory=dict)
+    common: bool = True
+    of: str | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ class Table(Options):
 
     Args:
         rows: label and run, ``RUN/EXPLAINER`` of several explainers in one run, or a list of runs, shown as mean ± standard
-            deviation. A run with ``over`` stands for all its runs.
+            deviation. A run with ``over`` stands for all its runs, and each of them has a name of its own.
         columns: by their titles.
         paper: the paper's figures by row and column; rows that no run gives are shown too.
         notes: sentences under the table.

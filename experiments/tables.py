@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.choosing import FIT_METRICS_NAME, read_choice
-from experiments.planning import Places, expanded_names
+from experiments.planning import Places, expanded_names, owner_of
 from experiments.reading import run_names
 from experiments.schema import Column, Experiment, Table
 from vitrine.core.atomic_io import atomic_file
@@ -58,7 +58,7 @@ def write_tables(experiment: Experiment, places: Places) -> Path | None:
         return None
     folder = places.folder(experiment)
     folder.mkdir(parents=True, exist_ok=True)
-    cells = {label: _cells(experiment, table, named, folder) for label, named in table.rows.items()}
+    cells = {label: _cells(experiment, table, named, places) for label, named in table.rows.items()}
     labels = list(dict.fromkeys([*table.rows, *table.paper]))
     with atomic_file(folder / "table.csv") as partial:
         write_csv_table(partial, *_csv(table, labels, cells))
@@ -70,12 +70,13 @@ def write_tables(experiment: Experiment, places: Places) -> Path | None:
     return folder / "table.md"
 
 
-def run_folders(experiment: Experiment, named: str | Sequence[str], folder: Path) -> list[Path]:
+def run_folders(experiment: Experiment, named: str | Sequence[str], places: Places) -> list[Path]:
     """Folders of the runs that a row names; of one explainer, where a run has measured several."""
     found = []
     for place in run_names(named):
         run, _, explainer = place.partition("/")
-        folders = [folder / name for name in expanded_names(experiment, run)]
+        names = expanded_names(experiment, run) if run in experiment.runs else [run]
+        folders = [places.run_folder(experiment, name) for name in names]
         found += [one / "explainers" / explainer for one in folders] if explainer else folders
     return found
 
@@ -94,8 +95,10 @@ def markdown(table: Table, labels: Sequence[str], cells: Cells) -> list[str]:
 def choice_notes(experiment: Experiment, places: Places) -> list[str]:
     """A sentence for each run whose options were chosen by cross-validation."""
     notes = []
-    for name, run in experiment.runs.items():
-        record = read_choice(places.folder(experiment), name) if run.choose is not None else None
+    for name in experiment.runs:
+        owner = owner_of(experiment, name)
+        is_chosen = owner.runs[name].choose is not None
+        record = read_choice(places.folder(owner), name) if is_chosen else None
         if record is None:
             continue
         chosen = ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in record["chosen"].items())
@@ -119,8 +122,8 @@ def _shown(title: str, column: Column, labels: Sequence[str], cells: Cells) -> l
     return shown
 
 
-def _cells(experiment: Experiment, table: Table, named: str | Sequence[str], folder: Path) -> dict[str, Cell]:
-    folders = run_folders(experiment, named, folder)
+def _cells(experiment: Experiment, table: Table, named: str | Sequence[str], places: Places) -> dict[str, Cell]:
+    folders = run_folders(experiment, named, places)
     return {title: _cell(column, folders) for title, column in table.columns.items()}
 
 

@@ -53,3 +53,15 @@ def test_grids_are_all_combinations() -> None:
     assert grid_points({"a": [1, 2], "b": ["x", "y"]}) == [
         {"a": 1, "b": "x"}, {"a": 1, "b": "y"}, {"a": 2, "b": "x"}, {"a": 2, "b": "y"}
     ]  # fmt: skip
+
+
+def test_runs_that_are_read_come_first(tmp_path: Path) -> None:
+    runs = {"second": {"set": {"w": "${run:first}"}}, "third": {}, "first": {"common": False}}
+    experiment = experiment_of(tmp_path, runs=runs, common={"x": 1}, tiny={"x": 2})
+    planned = planned_runs(experiment, places_in(tmp_path, tiny=True))
+    assert [one.name for one in planned] == ["first", "second", "third"]
+    assert "x" not in options_of(planned[0].arguments)
+    assert options_of(planned[2].arguments)["x"] == "2"
+    runs = {"a": {"set": {"w": "${run:b}"}}, "b": {"set": {"w": "${run:a}"}}}
+    with pytest.raises(ValueError, match="the run a reads itself, by a → b → a"):
+        planned_runs(experiment_of(tmp_path, runs=runs), places_in(tmp_path))

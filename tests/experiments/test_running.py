@@ -9,7 +9,7 @@ import pytest
 
 from experiments import running
 from experiments.running import Runner, train_in_child
-from tests.helpers.experiment_files import FakeTrain, experiment_of, options_of, places_in
+from tests.helpers.experiment_files import FakeTrain, experiment_of, options_of, places_in, write_experiment
 
 RUNS: dict[str, Any] = {
     "first": {"set": {"x": 1}},
@@ -59,15 +59,32 @@ def test_other_arguments_run_again_with_what_reads_the_run(tmp_path: Path) -> No
     assert options_of(train.calls[9]).get("overwrite") == "true"  # nothing of its own to go on with yet
 
 
-def test_only_some_runs(tmp_path: Path) -> None:
+def test_only_some_runs_and_what_they_read(tmp_path: Path) -> None:
     train = FakeTrain()
-    with pytest.raises(ValueError, match="second reads first"):
-        run(tmp_path, train, only=("second",))
-    run(tmp_path, train, only=("first",))
     run(tmp_path, train, only=("second",))
+    run(tmp_path, train, only=("first",))
     assert train.commands == ["fit first", "test first", "test second"]
     with pytest.raises(ValueError, match="'frist', which is no run; there are first, second, third"):
         run(tmp_path, train, only=("frist",))
+
+
+def test_a_run_of_another_experiment(tmp_path: Path) -> None:
+    net = {"net": {"commands": ["fit"]}, "heads": {"over": {"seed": [0, 1]}, "set": {"w": "${run:net}"}}, "other": {}}
+    write_experiment(tmp_path, "shared", runs=net)
+    runs: dict[str, Any] = {"heads": {"of": "shared"}, "masked": {"commands": ["test"], "over": {"seed": [0, 1]}}}
+    runs["masked"]["set"] = {"ckpt_path": "${run:heads-${each}}/last.ckpt"}
+    train = FakeTrain()
+    run(tmp_path, train, runs=runs)
+    heads = ["fit net", "fit heads-0", "test heads-0", "fit heads-1", "test heads-1"]
+    assert train.commands == [*heads, "test masked-0", "test masked-1"]
+    folder = tmp_path / "out/paper2020/shared/heads-1"
+    assert options_of(train.calls[-1])["ckpt_path"] == f"{folder}/last.ckpt"
+    assert folder.is_dir()
+    run(tmp_path, train, runs=runs)
+    run(tmp_path, train, only=("masked-0",), runs=runs)
+    assert len(train.calls) == 7
+    with pytest.raises(ValueError, match=r"runs\.none is taken of .*shared\.yaml, which has no run 'none'"):
+        run(tmp_path, train, runs={"none": {"of": "shared"}})
 
 
 def test_values_are_chosen_first_and_only_once(tmp_path: Path) -> None:

@@ -35,7 +35,13 @@ def experiment(tmp_path: Path) -> Experiment:
         tmp_path,
         runs={"srae": {"over": {"seed": [0, 1, 2]}, "choose": choice}, "methods": {}, "none": {}},
         table={
-            "rows": {"SRAE": "srae", "CAM": "methods/GradCAM", "None": "none", "All": ["methods", "srae"]},
+            "rows": {
+                "SRAE": "srae",
+                "CAM": "methods/GradCAM",
+                "None": "none",
+                "All": ["methods", "srae"],
+                "One": "srae-1",
+            },
             "columns": {
                 "F_cls": {"figure": "test/f_cls", "scale": 100, "digits": 1, "best": "max"},
                 "O1": {"figure": "test/o1", "digits": 2, "best": "min"},
@@ -60,6 +66,7 @@ def test_markdown(experiment: Experiment, tmp_path: Path) -> None:
         "| CAM | 50.0 | – | **0.25** | – | – |",
         "| None | – | – | – | – | – |",
         "| All | **98.5 ± 0.7 (2 of 4 runs)** | – | 2.00 ± 1.00 (3 of 4 runs) | 2 ± 0 (3 of 4 runs) | 7 (1 of 4 runs) |",
+        "| One | 98.0 | – | 2.00 | 2 | – |",
         "| EBP | – | – | – | – | – |",
         "",
         "A note.",
