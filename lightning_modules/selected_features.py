@@ -125,7 +125,8 @@ class SelectedFeaturesModule(ExplainerModule):
         self.fit.update(features, logits[:, explained], positive, sampled)
 
     def _begin_pass(self, *, sampled: bool) -> None:
-        passes, number = self._passes(sampled=sampled), self.trainer.current_epoch
+        passes = self._passes(sampled=sampled)
+        number = self.trainer.current_epoch % len(passes)  # a fit that goes on after its end is fitted anew
         epochs = self.trainer.max_epochs
         if epochs is not None and 0 <= epochs < len(passes):
             raise ValueError(
