@@ -58,7 +58,7 @@ def write_tables(experiment: Experiment, places: Places) -> Path | None:
         return None
     folder = places.folder(experiment)
     folder.mkdir(parents=True, exist_ok=True)
-    cells = {label: _cells(experiment, table, named, places) for label, named in table.rows.items()}
+    cells = read_cells(experiment, places)
     labels = list(dict.fromkeys([*table.rows, *table.paper]))
     with atomic_file(folder / "table.csv") as partial:
         write_csv_table(partial, *_csv(table, labels, cells))
@@ -68,6 +68,14 @@ def write_tables(experiment: Experiment, places: Places) -> Path | None:
             "\n".join([f"# {experiment.title}", "", *markdown(table, labels, cells), "", *notes, ""]), "utf-8"
         )
     return folder / "table.md"
+
+
+def read_cells(experiment: Experiment, places: Places) -> Cells:
+    """The cells of an experiment's table, by row and column; none without a table."""
+    table = experiment.table
+    if table is None:
+        return {}
+    return {label: _cells(experiment, table, named, places) for label, named in table.rows.items()}
 
 
 def run_folders(experiment: Experiment, named: str | Sequence[str], places: Places) -> list[Path]:
