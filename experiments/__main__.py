@@ -60,7 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def show_list(data: Path) -> int:
     """Shows all experiments."""
-    table = Table("name", "title", "minutes", f"lacks below {data}", box=None)
+    table = Table(box=None)
+    table.add_column("name", no_wrap=True)
+    table.add_column("title")
+    table.add_column("minutes", justify="right")
+    table.add_column(f"lacks below {data}")
     for path in experiment_files().values():
         experiment = read_experiment(path)
         minutes = "" if experiment.fits is None else str(experiment.fits.minutes)

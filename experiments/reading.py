@@ -97,7 +97,7 @@ def rows_of(experiment: Experiment) -> Mapping[str, list[str]]:
 
 
 def run_names(named: Any) -> list[str]:
-    """One run or several as a list."""
+    """One name or several as a list."""
     return [named] if isinstance(named, str) else list(named)
 
 
@@ -119,14 +119,13 @@ def _loaded(path: Path) -> dict[str, Any]:
 
 
 def _with_base(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The keys of a file over those of the file that it builds on."""
+    """The keys of a file over those of the files that it builds on, of which later ones stand over earlier ones."""
     if path.resolve() in above:
         raise ValueError(f"{path} builds on itself; give another {BASE}.")
     keys = _loaded(path)
-    base = keys.pop(BASE, None)
-    if base is None:
-        return keys
-    below = _with_base(path.parent / str(base), (*above, path.resolve()))
+    below: dict[str, Any] = {}
+    for base in run_names(keys.pop(BASE, None) or []):
+        below = _merged(below, _with_base(path.parent / str(base), (*above, path.resolve())))
     return _merged(below, keys)
 
 

@@ -21,20 +21,20 @@ def test_which_point_is_taken(means: list[float], within: float, place: int) -> 
     assert chosen_place(means, within) == place
 
 
-def test_a_tiny_set_is_tried_with_two_values_and_folds(tmp_path: Path) -> None:
+def test_a_tiny_set_is_tried_with_one_value_and_two_folds(tmp_path: Path) -> None:
     experiment, places = experiment_of(tmp_path, runs={"first": {"choose": CHOICE}}), places_in(tmp_path, tiny=True)
     fits = []
 
     def complete(planned: object) -> Path:
         fits.append(planned)
-        (tmp_path / "metrics-fit.json").write_text(json.dumps({"val/f": None if len(fits) < 3 else 0.5}))
+        (tmp_path / "metrics-fit.json").write_text(json.dumps({"val/f": None if len(fits) < 2 else 0.5}))
         return tmp_path
 
-    assert choose(experiment, planned_runs(experiment, places)[0], places, complete) == {"a": 2}  # the first diverged
-    assert len(fits) == 4
+    assert choose(experiment, planned_runs(experiment, places)[0], places, complete) == {"a": 1}
+    assert len(fits) == 2
     assert not any("--epochs=7" in fit.arguments for fit in fits)  # type: ignore[attr-defined]
     folder = places.folder(experiment)
-    assert choice_of(folder, "first", Choice.from_dict(CHOICE)) == {"a": 2}
+    assert choice_of(folder, "first", Choice.from_dict(CHOICE)) == {"a": 1}
     assert choice_of(folder, "first", Choice.from_dict(CHOICE | {"folds": 4})) is None
     assert choice_of(folder, "other", Choice.from_dict(CHOICE)) is None
 

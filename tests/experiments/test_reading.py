@@ -53,6 +53,10 @@ def test_a_file_builds_on_another(tmp_path: Path) -> None:
     assert built.runs["first"].set == {"a": 1, "b": 3, "c": 4}
     assert built.common == {"l": [3]}
     assert built.table is not None
+    write_experiment(tmp_path, "beside", common={"x": 1}, runs={"first": {"set": {"b": 9}}})
+    both = read_experiment(write_experiment(tmp_path, "both", base=["below.yaml", "beside.yaml"], runs={}))
+    assert both.runs["first"].set == {"a": 1, "b": 9}
+    assert both.common == {"l": [1, 2], "x": 1}
     with pytest.raises(ValueError, match=r"loop\.yaml builds on itself"):
         read_experiment(write_experiment(tmp_path, "loop", base="loop.yaml"))
 
