@@ -1,4 +1,4 @@
-"""HeatmapPanel: draws a fixed panel of images with their heatmaps while training."""
+"""HeatmapPanel: draws a fixed panel of images with their heatmaps while training, and at the end of a test."""
 
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Protocol, cast
@@ -6,11 +6,12 @@ from typing import ClassVar, Protocol, cast
 import pytorch_lightning as pl
 import torch
 from PIL import Image
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 from typing_extensions import override
 
 from callbacks.loggers import log_image
-from callbacks.run_access import Run
+from callbacks.run_access import Run, is_trial
 from vitrine.backbones.guard import eval_guard
 from vitrine.core.atomic_io import atomic_file
 from vitrine.core.batch import Batch
@@ -30,10 +31,10 @@ class Explains(Protocol):
 
 
 class HeatmapPanel(pl.Callback):
-    """Shows the heatmaps of a few fixed images as training goes on.
+    """Shows the heatmaps of a few fixed images as training goes on, and at the end of a test.
 
     The panel goes to W&B or TensorBoard where such a logger is in use, and else to PNG files in the run's folder,
-    ``panels/epoch-0003-step-000120.png``. All ranks share the images out among them; rank zero draws. Training is not
+    ``panels/epoch-0003-step-000120.png``, and ``panels/test.png`` of a test. All ranks share the images out among them; rank zero draws. Training is not
     changed by it.
 
     Args:
@@ -76,6 +77,17 @@ class HeatmapPanel(pl.Callback):
         with eval_guard(pl_module, freeze=False, every_generator=True):
             self._batch = run.datamodule.panel(self.num_images)
         self._last_step = trainer.global_step
+
+    @override
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Loads the images."""
+        self.on_fit_start(trainer, pl_module)
+
+    @override
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draws once, with the heads that were tested."""
+        if not is_trial(trainer):
+            self._show(Run(trainer, pl_module, self))
 
     @override
     def on_train_batch_end(
@@ -127,7 +139,8 @@ class HeatmapPanel(pl.Callback):
     def _send(self, run: Run, image: Image.Image) -> None:
         sent = log_image(run.trainer, self.name, image)
         if self.files or not sent:
-            name = f"epoch-{run.trainer.current_epoch:04d}-step-{run.trainer.global_step:06d}.png"
+            trained = f"epoch-{run.trainer.current_epoch:04d}-step-{run.trainer.global_step:06d}"
+            name = "test.png" if run.trainer.state.fn == TrainerFn.TESTING else f"{trained}.png"
             with atomic_file(run.folder / "panels" / name) as partial:
                 image.save(partial, format="PNG")
 

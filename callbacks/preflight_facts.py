@@ -64,13 +64,18 @@ def rows_of_data(trainer: pl.Trainer, stage: str) -> Iterator[Row]:
 def samples(data: object, part: str) -> int | None:
     """Number of samples of ``train``, ``held out`` or ``test`` over all ranks; None where the datamodule does not say."""
     split = {"held out": "val"}.get(part, part)
-    splits = asked(data, "splits")
     try:
-        if split == "val" and splits is not None and "val" not in splits:
+        if split == "val" and _holds_out(data):
             return int(asked(data, "train_count")) - int(data.num_samples("train"))  # type: ignore[attr-defined]
         return int(data.num_samples(split))  # type: ignore[attr-defined]
     except (AttributeError, TypeError, FileNotFoundError):
         return None
+
+
+def _holds_out(data: object) -> bool:
+    """Whether training images are held out; of a datamodule that does not say, whether it has no split ``val``."""
+    told, splits = asked(data, "holds_out"), asked(data, "splits")
+    return splits is not None and "val" not in splits if told is None else bool(told)
 
 
 def _batches(trainer: pl.Trainer, batch: int, train: int | None, stage: str) -> str:

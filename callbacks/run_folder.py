@@ -31,22 +31,29 @@ class EpochMetrics(Callback):
         _ = trainer.callback_metrics
 
 
-METRICS_NAME, LIMITED_METRICS_NAME = "metrics.json", "metrics-limited.json"
+METRICS_NAME, LIMITED_METRICS_NAME, FIT_METRICS_NAME = "metrics.json", "metrics-limited.json", "metrics-fit.json"
 
 
 class MetricsFile(Callback):
     """Writes ``metrics.json`` into the run's folder after a test: one flat object of names and numbers, null for NaN.
 
     A test under ``limit_test_batches`` writes ``metrics-limited.json`` instead, and one of a ``fast_dev_run`` nothing.
+    After a fit, ``metrics-fit.json`` holds what was logged last of training and validation.
     """
 
     @override
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Asked for on all ranks: what Lightning has not computed by now is a collective.
-        values = {metric: float(value) for metric, value in trainer.callback_metrics.items()}
-        if not trainer.is_global_zero or is_trial(trainer):
-            return
-        name = METRICS_NAME if tests_all(trainer) else LIMITED_METRICS_NAME
+        _write_metrics(trainer, METRICS_NAME if tests_all(trainer) else LIMITED_METRICS_NAME)
+
+    @override
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        _write_metrics(trainer, FIT_METRICS_NAME)
+
+
+def _write_metrics(trainer: Trainer, name: str) -> None:
+    # Asked for on all ranks: what Lightning has not computed by now is a collective.
+    values = {metric: float(value) for metric, value in trainer.callback_metrics.items()}
+    if trainer.is_global_zero and not is_trial(trainer):
         write_figures(Path(trainer.default_root_dir, name), values)
 
 

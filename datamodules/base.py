@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 from typing_extensions import override
 
@@ -79,6 +80,11 @@ class ShardDataModule(ShardSet):
         """(J, 2) positives and negatives that each explained class is fitted on; None before the fit, or without a limit."""
         return None if self._class_samples is None else torch.from_numpy(self._class_samples.counts)
 
+    @property
+    def holds_out(self) -> bool:
+        """Whether training images are held out for validation, in place of a split of its own."""
+        return "val" not in self.splits or self.loading.val_folds is not None
+
     def num_samples(self, split: str) -> int:
         """Number of samples of a split over all ranks, for ``train`` without those held out for validation."""
         return int(self._samples_of(split).sum())
@@ -93,7 +99,7 @@ class ShardDataModule(ShardSet):
         """
         names = {
             "fit": ("train", "val"),
-            "validate": ("val",) if "val" in self.splits else ("train",),
+            "validate": ("train",) if self.holds_out else ("val",),
             "test": ("test",),
         }
         for name in names.get(stage, ()):
@@ -130,9 +136,9 @@ class ShardDataModule(ShardSet):
 
     @override
     def val_dataloader(self) -> Iterable[Batch]:
-        if "val" in self.splits:
+        if not self.holds_out:
             return self._in_order("val", self._samples_of("val"), "val")
-        return self._in_order("train", self._held_out, "val") if self.loading.val_fraction else []
+        return self._in_order("train", self._held_out, "val") if self._held_out.any() else []
 
     @override
     def test_dataloader(self) -> WholeLoader:
@@ -147,30 +153,42 @@ class ShardDataModule(ShardSet):
 
     def _each_sample_once(self) -> EvenLoader:
         """The training samples for a fit in one pass, each once over all ranks."""
-        selected = self._samples_of("train")
-        cached = self._cached("train", selected)
-        if cached is None:
+        selected, extractor = self._samples_of("train"), self._extractor
+        self._class_samples = None
+        if extractor is None:
             return self._reading.once(self.split("train"), selected)
+        table, rows = self._feature_table("train", extractor), np.flatnonzero(selected)
+        rows = self._drawn_rows(table, rows)
+        cached = OrderedFeatures(
+            table, torch.from_numpy(rows), self.loading.batch_size, self._share, self._class_samples
+        )
         return EvenLoader(cached, len(cached), cached.empty_batch)
 
     def _feature_epochs(self, extractor: FeatureExtractor) -> EpochLoader:
         """Shuffled epochs of cached features, of as many samples of each class as the options allow."""
         table, rows = self._feature_table("train", extractor), np.flatnonzero(self._samples_of("train"))
-        self._class_samples = None
-        if self.sampling.has_limit:
-            explained_classes = self._module.explained_classes if self._module is not None else ()
-            classes = explained_classes or range(len(self.classes))
-            self._class_samples = ClassSamples(table.labels, classes, self.sampling, self.loading.seed, rows)
-            rows = self._class_samples.rows
-        order = self._reading.order(self.split("train"), rows)
+        order = self._reading.order(self.split("train"), self._drawn_rows(table, rows))
         return self._reading.feature_epochs(table, order, self._progress, self._class_samples)
 
+    def _drawn_rows(self, table: FeatureTable, rows: Rows) -> Rows:
+        """The rows that any class is fitted on; notes which class is fitted on which, and tells where there are too few."""
+        self._class_samples = None
+        if not self.sampling.has_limit:
+            return rows
+        explained_classes = self._module.explained_classes if self._module is not None else ()
+        classes = explained_classes or range(len(self.classes))
+        self._class_samples = ClassSamples(table.labels, classes, self.sampling, self.loading.seed, rows)
+        for sentence in self._class_samples.shortages():
+            rank_zero_warn(sentence)
+        return self._class_samples.rows
+
     def _check_sampling(self) -> None:
-        if self.sampling.has_limit and (self._extractor is None or self._is_one_pass):
+        fits_on_samples = not self._is_one_pass or getattr(self._module, "fits_on_samples", False)
+        if self.sampling.has_limit and (self._extractor is None or not fits_on_samples):
             raise ValueError(
                 "positives_per_class and negatives_per_class draw from cached features: set"
-                " data.init_args.loading.augment: false and data.init_args.features.cache: true with a module that is"
-                " fitted in epochs on features, or leave both out."
+                " data.init_args.loading.augment: false and data.init_args.features.cache: true with a module that fits"
+                " each class on samples of its own, such as SRAEModule, or leave both out."
             )
 
     # Samples in order
@@ -178,7 +196,10 @@ class ShardDataModule(ShardSet):
     @property
     def _held_out(self) -> SampleMask:
         """(samples,) true for those of ``train`` that are held out for validation."""
-        return self.split("train").held_out(0.0 if "val" in self.splits else self.loading.val_fraction)
+        train, loading = self.split("train"), self.loading
+        if loading.val_folds is not None:
+            return train.fold(loading.val_folds, loading.val_fold)
+        return train.held_out(loading.val_fraction if self.holds_out else 0.0)
 
     def _samples_of(self, split: str) -> SampleMask:
         """(samples,) true for the samples of a split that belong to it: all but those of ``train`` held out."""

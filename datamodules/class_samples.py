@@ -51,6 +51,21 @@ class ClassSamples:
         # One sorted list of (class, sample) pairs: a matrix of all samples by all classes would not fit for large sets.
         self._pairs: Indices = np.sort(np.concatenate(pairs)) if pairs else np.zeros(0, dtype=np.int64)
 
+    def shortages(self) -> list[str]:
+        """A sentence for each limit that the training images of a class do not reach; classes are fitted on all of these."""
+        told = []
+        for column, (name, positive) in enumerate((("positives_per_class", True), ("negatives_per_class", False))):
+            limit, counts = self.limits[positive], self.counts[:, column]
+            short = counts[counts < limit] if limit is not None else counts[:0]
+            if len(short):
+                least, most = int(short.min()), int(short.max())
+                have = f"{least}" if least == most else f"{least} to {most}"
+                told.append(
+                    f"data.init_args.sampling.{name} is {limit}, and {len(short)} of {len(counts)} classes have {have} such"
+                    " training images: they are fitted on all of them."
+                )
+        return told
+
     def sampled(self, rows: Indices) -> NDArray[np.bool_]:
         """(B, J): whether each of B samples, by their rows, all of them candidates, was drawn for each class."""
         asked = rows[:, None] + np.arange(len(self.classes)) * len(self.labels)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,13 +45,8 @@ class ShuffledFeatures:
     def epoch(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, without those of its first ``skip`` samples over all ranks."""
         order = self.order.of_epoch(epoch)[skip:]
-        return map(self._batch, TrainingBatches(order, self.batch_size, self.share))
-
-    def _batch(self, rows: Rows) -> Batch:
-        batch = self.table.batch(torch.from_numpy(rows))
-        if self.class_samples is not None:
-            batch["sampled"] = torch.from_numpy(self.class_samples.sampled(rows))
-        return batch
+        batches = TrainingBatches(order, self.batch_size, self.share)
+        return (_batch_of(self.table, rows, self.class_samples) for rows in batches)
 
 
 class OrderedFeatures:
@@ -61,6 +57,7 @@ class OrderedFeatures:
         rows: (n,) rows of the samples to read.
         batch_size: samples per batch.
         share: the rank whose batches are read.
+        class_samples: what each class is fitted on; batches then say so under ``sampled``.
     """
 
     def __init__(
@@ -69,8 +66,10 @@ class OrderedFeatures:
         rows: Tensor,
         batch_size: int,
         share: RankShare = RankShare(),  # noqa: B008 - frozen
+        class_samples: ClassSamples | None = None,
     ) -> None:
         self.table = table
+        self.class_samples = class_samples
         self.own_batches = EvaluationBatches(rows.numpy(), batch_size, share)
 
     def __len__(self) -> int:
@@ -78,8 +77,15 @@ class OrderedFeatures:
         return self.own_batches.most
 
     def __iter__(self) -> Iterator[Batch]:
-        return (self.table.batch(torch.from_numpy(rows)) for rows in self.own_batches)
+        return (_batch_of(self.table, rows, self.class_samples) for rows in self.own_batches)
 
     def empty_batch(self) -> Batch:
         """A batch of no samples."""
-        return self.table.batch(torch.zeros(0, dtype=torch.int64))
+        return _batch_of(self.table, np.zeros(0, dtype=np.int64), self.class_samples)
+
+
+def _batch_of(table: FeatureTable, rows: Rows, class_samples: ClassSamples | None) -> Batch:
+    batch = table.batch(torch.from_numpy(rows))
+    if class_samples is not None:
+        batch["sampled"] = torch.from_numpy(class_samples.sampled(rows))
+    return batch

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from vitrine.core.options import Count, CountOrZero, Options, Range
+from vitrine.core.options import Count, CountOrZero, OptionError, Options, Range
 from vitrine.data.feature_store.manifest import FeatureType
 
 OnError = Literal["stop", "skip"]
@@ -23,6 +23,9 @@ class LoadingOptions(Options):
         seed: of the orders of the epochs and of the augmentation.
         augment: whether training images are cropped and flipped at random.
         val_fraction: share of the training images that is held out for validation where there is no split ``val``.
+        val_folds: number of folds for cross-validation: every so many of the training images is held out in place of
+            ``val_fraction``, also where there is a split ``val``.
+        val_fold: which of them is held out, from 0 on.
         on_error: what to do about a damaged shard or image: ``stop`` with its name, or ``skip`` it, with a warning and a
             count of the samples left out.
 
@@ -36,7 +39,16 @@ class LoadingOptions(Options):
     seed: int = 0
     augment: bool = False
     val_fraction: Annotated[float, Range(at_least=0, at_most=0.5)] = 0.1
+    val_folds: Annotated[int, Range(at_least=2)] | None = None
+    val_fold: CountOrZero = 0
     on_error: OnError = "stop"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.val_fold >= (self.val_folds or 1):
+            folds = self.val_folds or 1
+            remedy = f"one of 0 to {folds - 1}, the folds of val_folds" if self.val_folds else "0, or val_folds as well"
+            raise OptionError("val_fold", self.val_fold, remedy)
 
 
 @dataclass(frozen=True)

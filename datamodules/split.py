@@ -110,6 +110,11 @@ class Split:
         mask: SampleMask = np.diff(np.floor(np.arange(self.index.count + 1) * fraction)) > 0
         return mask
 
+    def fold(self, folds: int, number: int) -> SampleMask:
+        """(samples,) true for the samples of one of several folds, each of which is spread evenly."""
+        mask: SampleMask = np.arange(self.index.count) % folds == number
+        return mask
+
     def place(self, row: int) -> tuple[int, int]:
         """The shard of a sample, and its number in the shard."""
         shard = bisect_right(self.first_rows, row) - 1

@@ -13,6 +13,7 @@ from typing_extensions import override
 from lightning_modules.evaluated import faithfulness_metrics
 from lightning_modules.grouped_fit import GroupedFitModule, Samples
 from lightning_modules.heads import options_located
+from lightning_modules.training_faithfulness import log_training_faithfulness
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch
@@ -293,6 +294,7 @@ class SRAEModule(GroupedFitModule):
         if not self.objective.faithful and self.training_ends:  # here, so that the last checkpoint has them
             self.share_heads()
             self.mean_contributions = fit_predictors(self.heads, self._predictor_samples())
+            log_training_faithfulness(self, self.train_faithfulness, self.heads.estimates, self.training_samples())
         if not self.knows_contributions:
             return
         means = self.alive_features.compute()

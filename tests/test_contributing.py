@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("vitrine", "lightning_modules", "datamodules", "callbacks", "benchmarks", "configs", "tests")
+FOLDERS = ("vitrine", "lightning_modules", "datamodules", "callbacks", "benchmarks", "experiments", "configs", "tests")
 EXPORTING = (
     "vitrine/attribution",
     "vitrine/explainers",

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("vitrine", "lightning_modules", "datamodules", "callbacks")
+ROOMS = ("vitrine", "lightning_modules", "datamodules", "callbacks", "experiments")
 SHORT = 40
 """Lines up to which a module may go without tests of its own."""
 
@@ -21,6 +21,8 @@ TESTED_ELSEWHERE = {
     "vitrine/attribution/receptive_field/region.py": RECEPTIVE_FIELD,
     "vitrine/attribution/receptive_field/resampling_rules.py": RECEPTIVE_FIELD,
     "vitrine/attribution/receptive_field/window_rules.py": RECEPTIVE_FIELD,
+    # What experiment files may say, tried by reading them.
+    "experiments/schema.py": ("test_reading.py",),
     # Constants, seen in the pages that they stand in.
     "vitrine/visualization/comparison/page_assets.py": ("visualization/comparison/test_page.py",),
     "vitrine/visualization/report/assets.py": ("visualization/report/test_page.py",),

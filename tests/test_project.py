@@ -23,7 +23,8 @@ ROOT = Path(__file__).parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / ".github" / "pull_request_template.md"])
 FOLDERS = {
-    ".ci", ".github", "benchmarks", "callbacks", "configs", "datamodules", "docs", "lightning_modules", "tests", "vitrine",
+    ".ci", ".github", "benchmarks", "callbacks", "configs", "datamodules", "docs", "experiments", "lightning_modules",
+    "tests", "vitrine",
 }  # fmt: skip
 TEXT_SUFFIXES = {"", ".cff", ".md", ".py", ".toml", ".txt", ".yaml", ".yml"}
 KINDS = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
@@ -128,7 +129,7 @@ def test_names_that_pages_import_exist(page: Path) -> None:
 
 def imports(block: str) -> Iterator[tuple[str, str]]:
     """Module and name of each ``from … import …`` of the project's own packages."""
-    rooms = ("vitrine", "lightning_modules", "datamodules", "callbacks", "benchmarks")
+    rooms = ("vitrine", "lightning_modules", "datamodules", "callbacks", "benchmarks", "experiments")
     for node in ast.walk(ast.parse(block)):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] in rooms:
             yield from ((node.module, alias.name) for alias in node.names)

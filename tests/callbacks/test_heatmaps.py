@@ -69,6 +69,16 @@ def test_shows_the_module_in_evaluation_mode_on_plain_images(tmp_path: Path) -> 
         assert np.array_equal(np.asarray(drawn), np.asarray(expected))
 
 
+def test_a_test_draws_once(tmp_path: Path) -> None:
+    model, data = fakes.module(), fakes.FakeData()
+    fakes.trainer(tmp_path, HeatmapPanel(num_images=2)).test(model, datamodule=data, verbose=False)
+    assert names(tmp_path) == ["test.png"]
+    batch = data.panel(2)
+    expected = panel(data.preprocessing.denormalize(batch["image"]), model.eval().explainer.explain(batch["image"]), fakes.CLASSES)
+    with Image.open(tmp_path / "panels" / "test.png") as drawn:
+        assert np.array_equal(np.asarray(drawn), np.asarray(expected))
+
+
 @pytest.mark.parametrize("every_n_steps", [None, 1])
 def test_training_is_bit_equal_with_and_without(tmp_path: Path, every_n_steps: int | None) -> None:
     def trained(*callbacks: pl.Callback) -> tuple[dict[str, torch.Tensor], torch.Tensor, float, float]:

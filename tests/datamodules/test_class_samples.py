@@ -1,6 +1,7 @@
 """What each class is fitted on: seeded draws, the same on any number of ranks and after a resume."""
 
 import itertools
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,7 @@ def fit(data: Any, classes: list[int] | None = None, **options: Any) -> Any:
         def __init__(self) -> None:
             super().__init__(fakes.MeanColour())
             self.batches: list[Any] = []
+            self.fits_on_samples = False
             if classes is not None:
                 self.explained_classes = classes
 
@@ -114,6 +116,7 @@ def fit(data: Any, classes: list[int] | None = None, **options: Any) -> Any:
             return super().training_step(batch)
 
     module, ckpt = Sampling(), options.pop("ckpt_path", None)
+    module.one_pass = module.fits_on_samples = options.pop("one_pass", False)
     pl.Trainer(**{"max_epochs": 2, **fakes.QUIET, **options}).fit(module, datamodule=data, ckpt_path=ckpt)
     return module
 
@@ -213,11 +216,47 @@ def test_streamed_images_are_not_sampled(few: Path, tmp_path: Path, options: dic
         fit(data)
 
 
+def test_a_fit_in_one_pass_reads_each_sample_that_is_drawn_once(few: Path, tmp_path: Path) -> None:
+    data = fakes.module_of(few, folder=tmp_path, positives_per_class=2, negatives_per_class=3)
+    module = fit(data, one_pass=True, max_epochs=1)
+    labels = data._feature_table("train", fakes.MeanColour()).labels
+    rows = np.flatnonzero(data._samples_of("train"))
+    samples = ClassSamples(labels, [0, 1, 2], SamplingOptions(2, 3), candidates=rows)
+    keys = [key for batch in module.batches for key in batch["key"]]
+    assert len(keys) == len(set(keys)) == len(samples.rows)
+    said = torch.cat([batch["sampled"] for batch in module.batches])
+    assert torch.equal(said, torch.from_numpy(samples.sampled(samples.rows)))
+
+
+@pytest.mark.parametrize(
+    ("limits", "told"),
+    [
+        ((3, 4), []),
+        ((5, None), ["positives_per_class is 5, and 2 of 3 classes have 3 to 4 such"]),
+        ((None, 10), ["negatives_per_class is 10, and 3 of 3 classes have 7 to 9 such"]),
+        ((4, 9), ["positives_per_class is 4, and 1 of 3 classes have 3 such", "negatives_per_class is 9, and 2 of 3"]),
+    ],
+)
+def test_limits_that_are_not_reached_are_told(limits: tuple[int | None, int | None], told: list[str]) -> None:
+    labels = np.repeat([0, 1, 2], [3, 4, 5])
+    sentences = ClassSamples(labels, [0, 1, 2], SamplingOptions(*limits)).shortages()
+    assert len(sentences) == len(told)
+    assert all(part in sentence for part, sentence in zip(told, sentences, strict=True))
+
+
+def test_they_are_told_once_a_fit(few: Path, tmp_path: Path) -> None:
+    data = fakes.module_of(few, folder=tmp_path, negatives_per_class=8000)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(data)
+    assert len([one for one in caught if "negatives_per_class is 8000" in str(one.message)]) == 1
+
+
 def test_a_fit_in_one_pass_is_not_sampled(few: Path, tmp_path: Path) -> None:
     module = fakes.Recorder(fakes.MeanColour())
     module.one_pass = True
     data = fakes.module_of(few, folder=tmp_path, negatives_per_class=4)
-    with pytest.raises(ValueError, match="with a module that is fitted in epochs on features, or leave both out"):
+    with pytest.raises(ValueError, match="with a module that fits each class on samples of its own"):
         pl.Trainer(max_epochs=1, **fakes.QUIET).fit(module, datamodule=data)
 
 

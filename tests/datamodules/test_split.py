@@ -43,6 +43,12 @@ def test_held_out_rows_are_spread_evenly(fraction: float, rows: list[int]) -> No
     assert np.flatnonzero(Split(Path(), index).held_out(fraction)).tolist() == rows
 
 
+def test_folds_hold_every_row_out_once() -> None:
+    index: Any = SimpleNamespace(count=11)
+    folds = [np.flatnonzero(Split(Path(), index).fold(3, number)).tolist() for number in range(3)]
+    assert folds == [[0, 3, 6, 9], [1, 4, 7, 10], [2, 5, 8]]
+
+
 @pytest.mark.parametrize("count", [1, 4, 7, 100])
 def test_classes_take_turns(split: Split, count: int) -> None:
     samples = first_of_each_class(split, count)

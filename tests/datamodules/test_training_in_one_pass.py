@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from datamodules.options import LoadingOptions
 from tests.helpers import shard_fakes as fakes
 
 
@@ -161,3 +162,28 @@ def test_every_sample_has_kept_features_where_there_may_be_some(few: Path, tmp_p
 def test_an_unknown_split(few: Path) -> None:
     with pytest.raises(FileNotFoundError, match="val holds no shards"):
         fakes.at(fakes.module_of(few)).every_image("val")
+
+
+@pytest.mark.parametrize("own_split", [False, True])
+def test_folds_for_cross_validation(tmp_path: Path, own_split: bool) -> None:
+    """Each training image is held out once, and trained on in all other folds, also where there is a split ``val``."""
+    shards = fakes.write_split(tmp_path / "set", "train", 20)
+    if own_split:
+        fakes.write_split(shards, "val", 5)
+    every = [f"train_{number:03d}" for number in range(20)]
+    held_out: list[str] = []
+    for fold in range(3):
+        data = fakes.at(fakes.module_of(shards, val_folds=3, val_fold=fold))
+        own = list(itertools.chain(*fakes.keys_of(data.val_dataloader())))
+        trained = list(itertools.chain(*fakes.keys_of(data.train_dataloader())))
+        assert sorted([*own, *trained]) == every
+        assert data.num_samples("train") == len(trained)
+        held_out += own
+    assert sorted(held_out) == every
+
+
+def test_folds_that_make_no_sense() -> None:
+    with pytest.raises(ValueError, match="val_fold is 3; give one of 0 to 2, the folds of val_folds"):
+        LoadingOptions(val_folds=3, val_fold=3)
+    with pytest.raises(ValueError, match="val_fold is 1; give 0, or val_folds as well"):
+        LoadingOptions(val_fold=1)

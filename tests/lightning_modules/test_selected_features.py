@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+import vitrine
 from tests.helpers import shard_fakes, srae_fakes
 from vitrine.attribution import ExcitationBackprop
 from vitrine.data.preprocessing import Preprocessing
@@ -88,6 +90,8 @@ def test_lasso_on_shards(tmp_path: Path) -> None:
         trainer.fit(module, datamodule=data)
         found.append(module.explainer.head_state())
         trainer.save_checkpoint(tmp_path / "a.ckpt", weights_only=False)
+        figures = trainer.callback_metrics
+        assert ("train/f_reg" in figures) == cache  # streamed images are not computed once more
     assert found[0]["heads.weights"].any()
     for name, value in found[0].items():
         torch.testing.assert_close(found[1][name], value, atol=2e-3, rtol=1e-2)
@@ -97,6 +101,78 @@ def test_lasso_on_shards(tmp_path: Path) -> None:
     assert 0 <= figures["test/f_reg"] < 1
     for name, value in found[1].items():
         assert torch.equal(fresh.explainer.head_state()[name], value)
+
+
+def test_each_class_is_fitted_on_its_own_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one pass, or in one for each two classes."""
+    batches = srae_fakes.make_batches(5, sampled=True)
+    features, logits, label, sampled = (
+        torch.cat([b[name] for b in batches]) for name in ("features", "logits", "label", "sampled")
+    )
+    explained = srae_fakes.EXPLAINED
+    expected = []
+    for column, index in enumerate(explained):
+        rows = sampled[:, column]
+        of_class = label[rows, None] == index
+        expected.append(whole_lasso(features[rows], logits[rows, index, None], of_class, 0.05))
+    for room in (None, 2 * 8 * (srae_fakes.WIDTH + 1) ** 2):
+        if room is not None:
+            monkeypatch.setattr("lightning_modules.selected_features.SUMS_BYTES", room)
+        module = srae_fakes.make_selection()
+        trainer = srae_fakes.fit(module, batches, 7, default_root_dir=tmp_path)
+        assert trainer.current_epoch == (1 if room is None else 2)
+        for row, (w, b, contributions) in enumerate(expected):
+            torch.testing.assert_close(module.explainer.heads.weights[row], w[0])
+            torch.testing.assert_close(module.explainer.heads.bias[row], b[0])
+            chosen = strongest(contributions, 2)[0]
+            assert torch.equal(module.explainer.heads.indices[row], chosen.clamp(min=0))
+    with pytest.raises(ValueError, match=r"trainer\.max_epochs is 1; give 2 or more"):
+        srae_fakes.fit(srae_fakes.make_selection(), batches, 1, default_root_dir=tmp_path)
+
+
+class FirstEpoch(Checkpoint):
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.current_epoch == 0:
+            trainer.save_checkpoint(Path(trainer.default_root_dir, "first.ckpt"), weights_only=False)
+
+
+def test_passes_go_on_from_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightning_modules.selected_features.SUMS_BYTES", 0)  # a class a pass
+    batches = srae_fakes.make_batches(3, sampled=True)
+    whole = srae_fakes.make_selection(num_shown="all")
+    srae_fakes.fit(whole, batches, 5, FirstEpoch(), default_root_dir=tmp_path)
+    resumed = srae_fakes.make_selection(num_shown="all")
+    trainer = srae_fakes.fit(resumed, batches, 5, ckpt=tmp_path / "first.ckpt", default_root_dir=tmp_path)
+    assert trainer.current_epoch == 3
+    for name, value in whole.explainer.head_state().items():
+        assert torch.equal(resumed.explainer.head_state()[name], value)
+
+
+def test_every_dimension_with_a_weight_is_shown(tmp_path: Path) -> None:
+    module, batches = srae_fakes.make_selection(num_shown="all", alpha=0.01), srae_fakes.make_batches(5)
+    for batch in batches:  # a logit rests on three dimensions, one of which speaks against it
+        batch["logits"] = batch["logits"] - 3 * batch["features"][:, 10:14] + 2 * batch["features"][:, 20:21]
+    trainer = srae_fakes.fit(module, batches, 1, default_root_dir=tmp_path)
+    heads = module.explainer.heads
+    used = (heads.weights != 0).sum(dim=1)
+    assert int(used.max()) > 2
+    assert torch.equal(heads.alive.sum(dim=1), used)
+    for row, weights in enumerate(heads.weights):
+        shown = heads.indices[row][heads.alive[row]]
+        assert sorted(shown.tolist()) == weights.nonzero().flatten().tolist()
+    # More dimensions than num_features are read back, from a checkpoint and from an exported explainer.
+    trainer.save_checkpoint(tmp_path / "a.ckpt", weights_only=False)
+    fresh = srae_fakes.make_selection(num_shown="all", alpha=0.01)
+    (figures,) = pl.Trainer(**srae_fakes.QUIET).test(
+        fresh, image_loader(), ckpt_path=tmp_path / "a.ckpt", verbose=False, weights_only=False
+    )
+    assert figures["test/dimensions_drawn"] == pytest.approx(float(used.float().mean()))
+    module.explainer.save(tmp_path / "explainer")
+    loaded = vitrine.load(tmp_path / "explainer")
+    images = next(iter(image_loader()))["image"]
+    explanation = module.explainer.explain(images)
+    assert explanation.heatmaps.shape[1] == int(used.max())
+    torch.testing.assert_close(loaded.explain(images).heatmaps, explanation.heatmaps)
 
 
 def image_loader() -> DataLoader[Any]:
@@ -121,6 +197,7 @@ def test_the_logit_needs_no_training() -> None:
 def test_random_dimensions_need_no_training(tmp_path: Path) -> None:
     module = srae_fakes.make_selection(kind="random", seed=4)
     assert not module.needs_checkpoint
+    assert srae_fakes.make_selection(kind="random", num_shown=7).explainer.heads.indices.shape == (3, 7)
     before = module.explainer.head_state()
     srae_fakes.fit(module, srae_fakes.make_batches(), 3, default_root_dir=tmp_path)
     for name, value in module.explainer.head_state().items():
@@ -134,6 +211,8 @@ def test_random_dimensions_need_no_training(tmp_path: Path) -> None:
 def test_wrong_options() -> None:
     with pytest.raises(ValueError, match="alpha is -1"):
         srae_fakes.make_selection(alpha=-1)
+    with pytest.raises(ValueError, match="num_shown is 'all'; give a number: kind random"):
+        srae_fakes.make_selection(kind="random", num_shown="all")
     with pytest.raises(ValueError, match="positive_weight is 0; give a number above 0 or 'balanced'"):
         srae_fakes.make_selection(positive_weight=0)
     with pytest.raises(ValueError, match=r"num_features is 65, but layer 'features\.2' has 64 dimensions"):

@@ -12,6 +12,12 @@ from vitrine.metrics.base import PerFeatureMetric, annotation, heatmaps_by_image
 from vitrine.metrics.functional import locality, object_probabilities, parts_in_box, voronoi_part_probabilities
 
 
+SCORE = -1
+"""Stands for a part or object in the records where the mass is the x-feature's score."""
+IDLE = 0.01
+"""Share of a class's absolute scores up to which an x-feature is idle."""
+
+
 class Locality(PerFeatureMetric):
     """Entropy, in nats, of each x-feature's distribution over parts or objects, averaged over x-features and classes.
 
@@ -25,7 +31,11 @@ class Locality(PerFeatureMetric):
     are left out. An x-feature whose average is zero on all parts or objects has no entropy: it is counted as undefined and
     left out of the mean.
 
-    The state is four numbers for each part or object of each heatmap with a probability above 0.
+    An x-feature on the background has a low entropy and explains nothing, so ``locality/contributing`` is the same mean over
+    those alone that contribute: whose mean score over the class's images is above 1 % of all absolute means.
+    ``locality/contributing_features`` is how many these are, the mean over classes.
+
+    The state is four numbers for each part or object of each heatmap with a probability above 0, and for its score.
 
     Args:
         annotation: what the histograms are over, ``parts`` or ``objects``.
@@ -75,16 +85,21 @@ class Locality(PerFeatureMetric):
                 self.unannotated += 1
                 continue
             self.degenerate += (valid & histograms.isnan().any(dim=1)).sum()
-            self.records.append(_sparse(histograms, valid, label).to(self.device))
+            scores = explanation.scores[image].detach().to(histograms)
+            self.records.append(_sparse(histograms, scores, valid, label).to(self.device))
 
     def compute(self) -> dict[str, Tensor]:
         """The mean entropy, and the numbers of x-features, heatmaps and images that were left out."""
-        by_class = list(self._by_class().values())
-        means = [entropies.nanmean() for entropies in by_class]
-        undefined = [entropies.isnan().sum() for entropies in by_class]
+        by_class, contributing = self._by_class(), self._contributing()
+        means = [entropies.nanmean() for entropies in by_class.values()]
+        of_contributing = [by_class[label][chosen].nanmean() for label, chosen in contributing.items()]
+        counts = [chosen.sum().double() for chosen in contributing.values()]
+        undefined = [entropies.isnan().sum() for entropies in by_class.values()]
         empty = torch.zeros(0, device=self.device)
         return {
             "locality": (torch.stack(means) if means else empty).nanmean().float(),
+            "locality/contributing": (torch.stack(of_contributing) if means else empty).nanmean().float(),
+            "locality/contributing_features": (torch.stack(counts) if means else empty).mean().float(),
             "locality/undefined": (torch.stack(undefined) if undefined else empty).sum().float(),
             "locality/degenerate": self.degenerate.float(),
             "locality/skipped": self.unannotated.float(),
@@ -102,10 +117,21 @@ class Locality(PerFeatureMetric):
         classes, features, columns, mass = self.flat_records().reshape(-1, 4).unbind(dim=1)
         by_class = {}
         for label in torch.unique(classes).tolist():
-            of_class = classes == label
+            of_class = (classes == label) & (columns != SCORE)
             histogram = _dense(features[of_class].long(), columns[of_class].long(), mass[of_class])
             by_class[int(label)] = locality(histogram)
         return by_class
+
+
+    def _contributing(self) -> dict[int, Tensor]:
+        """(K,) bool of each explained class: which of its x-features contribute."""
+        classes, features, columns, scores = self.flat_records().reshape(-1, 4).unbind(dim=1)
+        found = {}
+        for label in torch.unique(classes).tolist():
+            rows = (classes == label) & (columns == SCORE)
+            sums = scores.new_zeros(int(features[rows].max()) + 1).index_add_(0, features[rows].long(), scores[rows])
+            found[int(label)] = sums > IDLE * sums.abs().sum()
+        return found
 
 
 class ObjectLocality(Locality):
@@ -142,8 +168,8 @@ def _object_histograms(maps: Tensor, batch: Batch, image: int) -> Tensor | None:
     return object_probabilities(maps, objects) if bool(objects.any()) else None
 
 
-def _sparse(histograms: Tensor, valid: Tensor, label: int) -> Tensor:
-    """Class, x-feature, column and mass of each entry that is not zero, concatenated.
+def _sparse(histograms: Tensor, scores: Tensor, valid: Tensor, label: int) -> Tensor:
+    """Class, x-feature, column and mass of each entry that is not zero, concatenated, and its score as a column of its own.
 
     The first column is there for each valid x-feature, also without mass, so that `_dense` knows of it.
     """
@@ -151,8 +177,11 @@ def _sparse(histograms: Tensor, valid: Tensor, label: int) -> Tensor:
     stored = mass != 0
     stored[:, 0] = True
     features, columns = (stored & valid[:, None]).nonzero().unbind(dim=1)
-    classes = torch.full_like(features, label)
-    return torch.stack([classes, features, columns, mass[features, columns]], dim=1).flatten()
+    values = torch.cat([mass[features, columns], scores[valid].nan_to_num(0)])
+    own = valid.nonzero().flatten()
+    columns = torch.cat([columns, torch.full_like(own, SCORE)])
+    features = torch.cat([features, own])
+    return torch.stack([torch.full_like(features, label), features, columns, values], dim=1).flatten()
 
 
 def _dense(features: Tensor, columns: Tensor, mass: Tensor) -> Tensor:

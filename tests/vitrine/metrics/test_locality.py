@@ -30,7 +30,7 @@ def explain(maps: Tensor, targets: Sequence[int], labels: Sequence[Sequence[str]
     labels = labels or [[f"x-feature {number}" for number in range(count)]] * batch
     return Explanation(
         heatmaps=maps,
-        scores=torch.ones(batch, count),
+        scores=torch.tensor([[2.0, 0.01, 1.0]] * batch)[:, :count],  # x-feature 1 is idle
         labels=labels,
         valid=torch.tensor([[bool(label) for label in row] for row in labels], dtype=torch.bool).reshape(batch, count),
         prediction=torch.zeros(batch, dtype=torch.int64),
@@ -105,8 +105,11 @@ def expected_by_class(annotation: str) -> dict[str, list[float]]:
 
 def expected(annotation: str) -> dict[str, float]:
     rows = [[value for value in row if not math.isnan(value)] for row in expected_by_class(annotation).values()]
+    contributing = [[row[0], row[2]] for row in expected_by_class(annotation).values()]
     return {
         "locality": sum(sum(row) / len(row) for row in rows) / 3,
+        "locality/contributing": sum(sum(row) / 2 for row in contributing) / 3,
+        "locality/contributing_features": 2.0,
         "locality/undefined": 1.0,
         "locality/degenerate": 3.0,
         "locality/skipped": 1.0,
@@ -167,7 +170,8 @@ def test_an_image_without_a_visible_part_in_its_box_is_left_out(boxes: Tensor) -
     parts = torch.tensor([[[5.0, 5, 1], [1, 1, 0]]])
     metric.update(explain(torch.rand(1, 2, *SIZE), [0]), Batch(parts=parts, boxes=[boxes]))
     found = values(metric)
-    assert math.isnan(found.pop("locality"))
+    for name in ("locality", "locality/contributing", "locality/contributing_features"):
+        assert math.isnan(found.pop(name))
     assert found == {"locality/undefined": 0, "locality/degenerate": 0, "locality/skipped": 1}
     assert metric.by_class() == {}
 
@@ -180,12 +184,28 @@ def test_an_x_feature_on_unlabelled_pixels_alone_is_undefined() -> None:
     metric = ObjectLocality()
     metric.update(explain(maps, [4, 4]), Batch(objects=objects))
     assert metric.by_class()[4].tolist() == [pytest.approx(math.nan, nan_ok=True), 0]
-    assert values(metric) == {
+    contributing = values(metric)
+    assert math.isnan(contributing.pop("locality/contributing"))  # the one that contributes is undefined
+    assert contributing == {
         "locality": 0,
+        "locality/contributing_features": 1,
         "locality/undefined": 1,
         "locality/degenerate": 0,
         "locality/skipped": 0,
     }
+
+
+def test_which_x_features_contribute_is_told_by_their_mean_scores() -> None:
+    """A score that is large on one image counts though it is negative on another; one that is negative does not."""
+    maps, batch = data()
+    explanation = explain(maps[:3], [2, 2, 2])
+    explanation.scores[:] = torch.tensor([[5.0, 1.0, 0.1], [-4.0, -2.0, 0.1], [0.0, -2.0, 0.1]])
+    metric = Locality()
+    metric.update(explanation, cut_batch(batch, 0, 3))
+    entropies = metric.by_class()[2]
+    found = values(metric)
+    assert found["locality/contributing_features"] == 2
+    assert found["locality/contributing"] == pytest.approx(float(entropies[[0, 2]].mean()))
 
 
 def test_absent_heatmaps_are_left_out() -> None:
@@ -208,7 +228,8 @@ def test_objects_are_held_sparsely() -> None:
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")
 def test_nothing_taken_in_is_not_a_number() -> None:
     found = values(Locality())
-    assert math.isnan(found.pop("locality"))
+    for name in ("locality", "locality/contributing", "locality/contributing_features"):
+        assert math.isnan(found.pop(name))
     assert set(found.values()) == {0.0}
 
 

@@ -1,6 +1,6 @@
 """X-features that are chosen dimensions of Z itself, with nothing learned in between: the baselines of Qi et al. (2018)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from vitrine.backbones.frozen import FrozenBackbone
-from vitrine.core.options import NonNegative, Options
+from vitrine.core.options import Count, NonNegative, OptionError, Options
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers.srae.objectives import PositiveWeight
 from vitrine.explainers.srae.x_features import XFeatureExplainer, XFeatureHeads, XFeatureOptions
@@ -25,6 +25,8 @@ class SelectionOptions(Options):
         alpha: α of the Lasso, as scikit-learn counts it.
         positive_weight: weight of a class's own images in the Lasso, ``balanced`` for as much as all others together.
         seed: of ``random``.
+        num_shown: dimensions that are drawn of a class, ``srae.num_features`` without it; ``all`` for every one that the
+            Lasso uses, however many that are.
 
     Example:
         >>> SelectionOptions(kind="random", seed=3).alpha
@@ -35,6 +37,12 @@ class SelectionOptions(Options):
     alpha: NonNegative = 0.5
     positive_weight: PositiveWeight = "balanced"
     seed: int = 0
+    num_shown: Count | Literal["all"] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_shown == "all" and self.kind != "lasso":
+            raise OptionError("num_shown", "all", f"a number: kind {self.kind} uses all dimensions that it draws")
 
 
 class SelectedFeatures(XFeatureHeads):
@@ -67,6 +75,12 @@ class SelectedFeatures(XFeatureHeads):
     @override
     def alive(self) -> Tensor:
         return self.is_alive
+
+    def resize(self, num_features: int) -> None:
+        """Makes room for another number of dimensions a class, none of which is shown yet."""
+        classes = len(self.bias)
+        self.is_alive = self.is_alive.new_zeros(classes, num_features)
+        self.indices = self.indices.new_zeros(classes, num_features)
 
     @override
     def embed(self, features: Tensor, rows: Tensor) -> Tensor:
@@ -135,15 +149,33 @@ class SelectedFeaturesExplainer(XFeatureExplainer):
         dimensions = self.width * self.positions
         return SelectedFeatures(len(self.explained_classes), dimensions, self.options.num_features)
 
+    @override
+    def load_head_state(self, state: dict[str, Tensor]) -> None:
+        self.resize_for(self.with_current_names(state))
+        super().load_head_state(state)
+
+    def resize_for(self, state: Mapping[str, Tensor], prefix: str = "") -> None:
+        """Makes room for the dimensions of saved heads, which may be more or fewer than ``num_features``.
+
+        Args:
+            state: their tensors.
+            prefix: of the names of this explainer's tensors there.
+        """
+        saved = state.get(f"{prefix}heads.indices")
+        if saved is not None and saved.ndim == 2 and len(saved) == len(self.heads.bias):
+            self.heads.resize(saved.shape[1])
+
     def select(self, indices: Tensor, weights: Tensor | None = None, bias: Tensor | None = None) -> None:
         """Takes over what to show, and how logits are estimated.
 
         Args:
-            indices: (J, n') int64 dimensions, n' ≤ n; −1 where a class has fewer.
+            indices: (J, n') int64 dimensions; −1 where a class has fewer. For n' above n there are n' from now on.
             weights: (J, D); without them nothing is estimated, and each dimension contributes its own value.
             bias: (J,).
         """
         heads = self.heads
+        if indices.shape[1] > heads.num_features:
+            heads.resize(indices.shape[1])
         heads.is_alive.zero_()
         heads.is_alive[:, : indices.shape[1]] = indices >= 0
         heads.indices.zero_()

@@ -1,10 +1,13 @@
 """Converter of Caltech-UCSD Birds-200-2011: label, box and 15 parts of each image."""
 
+import random
 from argparse import ArgumentParser
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from vitrine.data.shards.converter import Converter, SampleSet, require_folder
+from vitrine.core.options import Count
+from vitrine.data.shards.converter import Converter, SampleSet, number_type, require_folder
 from vitrine.data.shards.sample import Sample, make_key
 from vitrine.data.shards.text_lists import Line, read_lines, read_numbers, relative_name
 
@@ -13,7 +16,7 @@ _BOXES, _FLAGS, _LABELS = "bounding_boxes.txt", "train_test_split.txt", "image_c
 _PART_LOCATIONS = "parts/part_locs.txt"
 
 
-def list_cub(root: Path, split: str) -> SampleSet:
+def list_cub(root: Path, split: str, train_per_class: int | None = None, seed: int = 0) -> SampleSet:
     """Lists the images of a split of ``CUB_200_2011``, in its official layout.
 
     Boxes (x, y, width, height) become half-open corners; labels are positions in ``classes.txt``; the numbers before class
@@ -22,6 +25,9 @@ def list_cub(root: Path, split: str) -> SampleSet:
     Args:
         root: the folder with ``images.txt``.
         split: "train" or "test".
+        train_per_class: training images of each class, drawn by the seed from all of its images, in place of the official
+            split; the others are test images, at least a sixth of the class.
+        seed: of this draw.
 
     Raises:
         FileNotFoundError: where a table or an image is absent.
@@ -44,10 +50,26 @@ def list_cub(root: Path, split: str) -> SampleSet:
             )
         if flag.fields[0] not in _SPLIT_FLAGS.values():
             raise ValueError(f"{flag.line.place} has {flag.fields[0]!r} in place of 1 (train) or 0 (test): correct it.")
-        if flag.fields[0] == _SPLIT_FLAGS[split]:
+        if train_per_class is not None or flag.fields[0] == _SPLIT_FLAGS[split]:
             samples.append(_make_sample(root, relative, positions[label.fields[0]], box, locations))
+    if train_per_class is not None:
+        train = _drawn(samples, train_per_class, seed)
+        samples = [sample for sample in samples if (sample.key in train) == (split == "train")]
     names = [name.partition(".")[2] or name for name in classes.values()]
     return SampleSet("cub", split, names, samples, ("boxes", "parts"), part_names=list(parts.values()))
+
+
+def _drawn(samples: Sequence[Sample], per_class: int, seed: int) -> set[str]:
+    """Keys of the training images of a split of one's own."""
+    by_class: dict[object, list[str]] = {}
+    for sample in samples:
+        by_class.setdefault(sample.label, []).append(sample.key)
+    drawn: set[str] = set()
+    for label, keys in by_class.items():
+        shuffled = sorted(keys)
+        random.Random(f"{seed} {label}").shuffle(shuffled)  # noqa: S311 - not for cryptography
+        drawn.update(shuffled[: min(per_class, len(keys) - -(-len(keys) // 6))])
+    return drawn
 
 
 _TABLES = ((_FLAGS, 1, 1), (_LABELS, 1, 1), (_BOXES, 1, 4), (_PART_LOCATIONS, 2, 3))
@@ -128,9 +150,18 @@ def _require_image(path: Path, root: Path) -> None:
 
 def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--root", type=Path, required=True, help="folder CUB_200_2011 of the official archive")
-    parser.add_argument("--split", choices=sorted(_SPLIT_FLAGS), required=True, help="which of the official splits")
+    parser.add_argument("--split", choices=sorted(_SPLIT_FLAGS), required=True, help="which of the splits")
+    parser.add_argument(
+        "--train-per-class",
+        type=number_type(Count),
+        metavar="N",
+        help="training images of each class, drawn with --seed, in place of the official split",
+    )
 
 
 CONVERTER = Converter(
-    "cub", "CUB-200-2011: label, box and 15 parts", _add_arguments, lambda args: list_cub(args.root, args.split)
+    "cub",
+    "CUB-200-2011: label, box and 15 parts",
+    _add_arguments,
+    lambda args: list_cub(args.root, args.split, args.train_per_class, args.seed),
 )

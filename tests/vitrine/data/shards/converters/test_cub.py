@@ -1,11 +1,13 @@
 import json
 import os
 import tarfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from tests.helpers import oriented_pictures as pictures
+from tests.helpers.bird_sets import write_cub
 from vitrine.data.shards.cli import main
 from vitrine.data.shards.converter import write_set
 from vitrine.data.shards.converters.cub import list_cub
@@ -49,6 +51,23 @@ def test_boxes_parts_labels_and_names_are_converted(cub_root: Path, tmp_path: Pa
 def test_the_test_split_holds_the_rest(cub_root: Path) -> None:
     listed = list_cub(cub_root, "test")
     assert [sample.key for sample in listed.samples] == ["001_Black_footed_Albatross__A_1"]
+
+
+@pytest.mark.parametrize(("per_class", "train"), [(3, 3), (5, 5), (50, 8)])
+def test_a_split_of_ones_own(tmp_path: Path, per_class: int, train: int) -> None:
+    """So many of each class are trained on, of all its ten images; at least a sixth of them is left to test."""
+    root = write_cub(tmp_path / "CUB_200_2011", classes=3, train=6, test=4)
+    keys = {}
+    for split, count in (("train", train), ("test", 10 - train)):
+        listed = list_cub(root, split, per_class)
+        assert Counter(sample.label for sample in listed.samples) == {0: count, 1: count, 2: count}
+        keys[split] = {sample.key for sample in listed.samples}
+    assert not keys["train"] & keys["test"]
+    if per_class == 3:
+        official = {sample.key for sample in list_cub(root, "train").samples}
+        assert not keys["train"] <= official  # drawn from both
+        other = {sample.key for sample in list_cub(root, "train", 3, seed=1).samples}
+        assert other != keys["train"] == {sample.key for sample in list_cub(root, "train", 3).samples}
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,0 @@
-"""The tables of Qi, Khorram and Li (2018) on birds: faithfulness, orthogonality, locality, accuracy on masked images."""

@@ -1,0 +1,46 @@
+"""Cross-validation: which point of a grid is taken, and what is asked again."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from experiments.choosing import choice_of, choose, chosen_place
+from experiments.planning import planned_runs
+from experiments.schema import Choice
+from tests.helpers.experiment_files import experiment_of, places_in
+
+CHOICE = {"grid": {"a": [1, 2, 3]}, "figure": "val/f", "folds": 3, "set": {"epochs": 7}}
+
+
+@pytest.mark.parametrize(
+    ("means", "within", "place"),
+    [([3, 1, 1, 2], 1.0, 1), ([3, 1, 1, 2], 2.0, 3), ([0.14, 0.15, 0.2, 0.6], 1.5, 2), ([float("inf"), 2], 1.0, 1)],
+)
+def test_which_point_is_taken(means: list[float], within: float, place: int) -> None:
+    assert chosen_place(means, within) == place
+
+
+def test_a_tiny_set_is_tried_with_one_value_and_two_folds(tmp_path: Path) -> None:
+    experiment, places = experiment_of(tmp_path, runs={"first": {"choose": CHOICE}}), places_in(tmp_path, tiny=True)
+    fits = []
+
+    def complete(planned: object) -> Path:
+        fits.append(planned)
+        (tmp_path / "metrics-fit.json").write_text(json.dumps({"val/f": None if len(fits) < 2 else 0.5}))
+        return tmp_path
+
+    assert choose(experiment, planned_runs(experiment, places)[0], places, complete) == {"a": 1}
+    assert len(fits) == 2
+    assert not any("--epochs=7" in fit.arguments for fit in fits)  # type: ignore[attr-defined]
+    folder = places.folder(experiment)
+    assert choice_of(folder, "first", Choice.from_dict(CHOICE)) == {"a": 1}
+    assert choice_of(folder, "first", Choice.from_dict(CHOICE | {"folds": 4})) is None
+    assert choice_of(folder, "other", Choice.from_dict(CHOICE)) is None
+
+
+def test_a_figure_that_is_not_logged(tmp_path: Path) -> None:
+    experiment, places = experiment_of(tmp_path, runs={"first": {"choose": CHOICE}}), places_in(tmp_path)
+    (tmp_path / "metrics-fit.json").write_text('{"val/g": 1}')
+    with pytest.raises(ValueError, match=r"metrics-fit\.json has no val/f; choose by one of val/g"):
+        choose(experiment, planned_runs(experiment, places)[0], places, lambda _: tmp_path)

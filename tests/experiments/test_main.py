@@ -1,0 +1,45 @@
+"""The command line of the experiments."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from experiments import __main__ as command
+from experiments import reading
+from tests.helpers.experiment_files import write_experiment
+
+TABLE = {"rows": {"A": "first"}, "columns": {"F": {"figure": "test/f", "digits": 2}}}
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_experiment(tmp_path, title="Table nine", data={"root": "CUB_200_2011"}, fits={"minutes": 17}, table=TABLE)
+    files = reading.experiment_files(tmp_path)
+    monkeypatch.setattr(command, "experiment_files", lambda: files)
+    monkeypatch.setattr(command, "find_experiment", lambda name: reading.find_experiment(name, tmp_path))
+    monkeypatch.setenv("COLUMNS", "160")
+
+
+def test_list(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert command.main(["list", "--data", str(tmp_path)]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "paper2020/table" in line]
+    assert line.split() == ["paper2020/table", "Table", "nine", "17", "CUB_200_2011"]
+
+
+def test_table_alone(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    folder = tmp_path / "out/paper2020/table/first"
+    folder.mkdir(parents=True)
+    (folder / "metrics.json").write_text(json.dumps({"test/f": 0.25}))
+    assert command.main(["run", "table", "--out", str(tmp_path / "out"), "--table-only"]) == 0
+    assert "0.25" in capsys.readouterr().out
+    assert "| A | 0.25 |" in (tmp_path / "out/paper2020/table/table.md").read_text()
+
+
+def test_errors_are_one_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert command.main(["run", "tabel", "--out", str(tmp_path)]) == 2
+    assert "no experiment 'tabel'" in capsys.readouterr().err
+    assert command.main(["run", "table", "--data", str(tmp_path), "--out", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert f"{tmp_path}/CUB_200_2011 does not exist" in told

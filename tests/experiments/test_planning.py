@@ -1,0 +1,67 @@
+"""Plans: order of overrides, places that are filled in, runs over values."""
+
+from pathlib import Path
+
+import pytest
+
+from experiments.planning import expanded_names, grid_points, planned_runs
+from tests.helpers.experiment_files import experiment_of, options_of, places_in
+
+
+def test_overrides_come_in_order_and_a_tiny_set_has_the_last_word(tmp_path: Path) -> None:
+    run = {"configs": ["a.yaml", "${out}/b.yaml"], "set": {"x": 2, "list+": [{"k": None}]}, "tiny": {"x": 4}}
+    experiment = experiment_of(tmp_path, common={"x": 1, "y": "text"}, tiny={"x": 3}, runs={"first": run})
+    (usual,), (tiny,) = (
+        planned_runs(experiment, places_in(tmp_path)),
+        planned_runs(experiment, places_in(tmp_path, tiny=True)),
+    )
+    folder = f"--trainer.default_root_dir={tmp_path}/out/paper2020/table/first"
+    set_words = ["--x=1", "--y=text", "--x=2", '--list+=[{"k": null}]']
+    assert list(usual.arguments) == ["-c", "a.yaml", "-c", f"{tmp_path}/out/b.yaml", *set_words, folder]
+    assert list(tiny.arguments) == [*usual.arguments[:-1], "--x=3", "--x=4", folder]
+
+
+def test_places_are_filled_in_and_say_what_a_run_reads(tmp_path: Path) -> None:
+    second = {"set": {"a": ["${data}/CUB", {"b": "${run:first}/w"}], "c": "${oc.env:HOME}"}}
+    experiment = experiment_of(tmp_path, runs={"first": {}, "second": second})
+    options = options_of(planned_runs(experiment, places_in(tmp_path))[1].arguments)
+    first = f"{tmp_path}/out/paper2020/table/first"
+    assert options["a"] == f'["{tmp_path}/data/CUB", {{"b": "{first}/w"}}]'
+    assert options["c"] == "${oc.env:HOME}"
+    assert planned_runs(experiment, places_in(tmp_path))[1].needs == ["first"]
+    with pytest.raises(ValueError, match=r"runs\.second reads the run 'frist'.*first"):
+        planned_runs(
+            experiment_of(tmp_path, runs={"first": {}, "second": {"set": {"a": "${run:frist}"}}}), places_in(tmp_path)
+        )
+
+
+def test_a_run_over_values_stands_for_several(tmp_path: Path) -> None:
+    runs = {
+        "first": {"over": {"seed": [0, 1], "net": ["a/b"]}},
+        "second": {"over": {"seed": [0, 1]}, "set": {"w": "${run:first-${each}-a_b}"}},
+    }
+    experiment = experiment_of(tmp_path, runs=runs)
+    assert expanded_names(experiment, "first") == ["first-0-a_b", "first-1-a_b"]
+    planned = planned_runs(experiment, places_in(tmp_path))
+    assert [one.name for one in planned] == ["first-0-a_b", "first-1-a_b", "second-0", "second-1"]
+    assert options_of(planned[1].arguments)["seed"] == "1"
+    assert options_of(planned[1].arguments)["net"] == "a/b"
+    assert planned[3].needs == ["first-1-a_b"]
+
+
+def test_grids_are_all_combinations() -> None:
+    assert grid_points({"a": [1, 2], "b": ["x", "y"]}) == [
+        {"a": 1, "b": "x"}, {"a": 1, "b": "y"}, {"a": 2, "b": "x"}, {"a": 2, "b": "y"}
+    ]  # fmt: skip
+
+
+def test_runs_that_are_read_come_first(tmp_path: Path) -> None:
+    runs = {"second": {"set": {"w": "${run:first}"}}, "third": {}, "first": {"common": False}}
+    experiment = experiment_of(tmp_path, runs=runs, common={"x": 1}, tiny={"x": 2})
+    planned = planned_runs(experiment, places_in(tmp_path, tiny=True))
+    assert [one.name for one in planned] == ["first", "second", "third"]
+    assert "x" not in options_of(planned[0].arguments)
+    assert options_of(planned[2].arguments)["x"] == "2"
+    runs = {"a": {"set": {"w": "${run:b}"}}, "b": {"set": {"w": "${run:a}"}}}
+    with pytest.raises(ValueError, match="the run a reads itself, by a → b → a"):
+        planned_runs(experiment_of(tmp_path, runs=runs), places_in(tmp_path))
