@@ -4,7 +4,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Generic, Literal, Self, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
 import pytorch_lightning as pl
 from rich.console import Console
@@ -88,9 +88,8 @@ class EvaluationCallback(pl.Callback, ABC, Generic[S]):
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.result = None
-        self._copies, copies = {}, {}
-        for name in explainers_of(pl_module):
-            copies[name] = copy.deepcopy(self)
+        self._copies = {}
+        copies: Any = {name: copy.deepcopy(self) for name in explainers_of(pl_module)}
         self._copies = copies
         for one, run in self._looks(trainer, pl_module):
             one.result = None
