@@ -41,20 +41,22 @@ def show(trainer: Trainer, part: str, explainers: Sequence[str] = ()) -> None:
     values = {name: float(value) for name, value in trainer.callback_metrics.items()}
     figures = {name.removeprefix(f"{part}/"): value for name, value in values.items() if name.startswith(f"{part}/")}
     if trainer.is_global_zero and figures:
+        settings = settings_of(trainer) if part == "test" else {}
         tables = (
-            explainers_tables(explainers, figures)
-            if explainers
-            else [metrics_table(part, figures, settings_of(trainer) if part == "test" else {})]
+            explainers_tables(explainers, figures, settings) if explainers else [metrics_table(part, figures, settings)]
         )
         Console(highlight=False, markup=False).print(*tables)
 
 
-def explainers_tables(explainers: Sequence[str], figures: Mapping[str, float]) -> Iterator[Table]:
+def explainers_tables(
+    explainers: Sequence[str], figures: Mapping[str, float], settings: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Table]:
     """A table for each group of figures that have a better side: a row for each of several explainers.
 
     Args:
         explainers: their names.
         figures: values by ``EXPLAINER/FIGURE``.
+        settings: what is told below the table of figures whose names begin so.
     """
     of_each = {
         name: {key.removeprefix(f"{name}/"): value for key, value in figures.items() if key.startswith(f"{name}/")}
@@ -64,7 +66,14 @@ def explainers_tables(explainers: Sequence[str], figures: Mapping[str, float]) -
         compared = [name for name in names if better_of(name)]
         if not compared:
             continue
-        table = Table(title=group, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+        table = Table(
+            title=group,
+            title_justify="left",
+            caption_justify="left",
+            box=box.SIMPLE_HEAD,
+            show_edge=False,
+            pad_edge=False,
+        )
         table.add_column("")
         for figure in compared:
             # In words, which a narrow terminal can break.
@@ -72,7 +81,22 @@ def explainers_tables(explainers: Sequence[str], figures: Mapping[str, float]) -
         for name, values in of_each.items():
             if any(figure in values for figure in compared):
                 table.add_row(name, *(_number(values[figure]) if figure in values else "" for figure in compared))
+        table.caption = "; ".join(_told_of_explainers(compared, explainers, settings)) or None
         yield table
+
+
+def _told_of_explainers(
+    figures: Sequence[str], explainers: Sequence[str], settings: Mapping[str, str]
+) -> Iterator[str]:
+    """For each figure that has settings, what is told of it: once, or of each explainer where they differ."""
+    told: dict[str, dict[str, list[str]]] = {}
+    for key, text in settings.items():
+        name, _, figure = key.partition("/")
+        if name in explainers and any(one == figure or one.startswith(f"{figure}/") for one in figures):
+            told.setdefault(figure, {}).setdefault(text, []).append(name)
+    for figure, texts in told.items():
+        each = list(texts) if len(texts) == 1 else [f"{text} ({', '.join(names)})" for text, names in texts.items()]
+        yield f"{re.sub('[_/]', ' ', figure)}: {', '.join(each)}"
 
 
 def settings_of(trainer: Trainer) -> dict[str, str]:

@@ -161,3 +161,17 @@ def test_several_explainers_have_a_row_each() -> None:
     assert ["SRAE", "0.5"] in lines
     assert ["iou", "↑"] in lines
     assert not [line for line in lines if "skipped" in line]
+
+
+def test_settings_of_several_explainers_stand_below_their_table() -> None:
+    figures = {
+        f"{name}/{figure}": 0.5 for name in ("SRAE", "CAM") for figure in ("pointing_game", "localization/error")
+    }
+    settings = {f"{name}/pointing_game": "tolerance 0 px of the image" for name in ("SRAE", "CAM")}
+    settings |= {
+        "SRAE/localization/error": "α = 1",
+        "CAM/localization/error": "α = 2",
+        "SRAE/masked_accuracy": "no blur",
+    }
+    (table,) = explainers_tables(["SRAE", "CAM"], figures, settings)
+    assert table.caption == "pointing game: tolerance 0 px of the image; localization error: α = 1 (SRAE), α = 2 (CAM)"

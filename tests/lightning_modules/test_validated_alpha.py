@@ -128,7 +128,7 @@ def test_an_explainer_on_cached_features_is_validated_on_images_and_a_fit_forget
     written = json.loads(path.read_text())
     assert written["images"] > 0
     capsys.readouterr()
-    train.main(["test", *small_run])
+    train.main(["test", *small_run, "-c", "configs/metrics/srae_paper.yaml"])
     out = capsys.readouterr().out
     assert f"α = {written['localization_alpha']:g}" in out
     assert "tolerance 0 px of the image" in out
@@ -137,6 +137,7 @@ def test_an_explainer_on_cached_features_is_validated_on_images_and_a_fit_forget
     told = json.loads((workplace / "runs" / "quickstart" / "evaluation.json").read_text())
     assert told["settings"]["pointing_game"] == "tolerance 0 px of the image"
     assert told["settings"]["localization/error"] == f"α = {written['localization_alpha']:g}"
+    assert (told["explain"], told["settings"]["draw_inactive"]) == ("label", "True")
     assert {"iou", "localization"} <= set(told["curves"])
     train.main(["fit", *small_run, "--trainer.max_epochs=3", "--ckpt_path=auto"])
     assert not path.exists()
