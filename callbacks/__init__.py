@@ -3,7 +3,7 @@
 from callbacks.ablation import FilterAblation
 from callbacks.average_images import AverageImages
 from callbacks.box_occlusion import BoxOcclusion
-from callbacks.causal_truth import CausalTruthOfParts
+from callbacks.causal_truth import CausalTruth
 from callbacks.contact_sheets import ContactSheets
 from callbacks.health import DropDeadFeatures, RestartDeadHeads
 from callbacks.heatmaps import HeatmapPanel
@@ -22,7 +22,7 @@ from callbacks.skipped_samples import SkippedSamples
 __all__ = [
     "AverageImages",
     "BoxOcclusion",
-    "CausalTruthOfParts",
+    "CausalTruth",
     "ContactSheets",
     "DropDeadFeatures",
     "Export",

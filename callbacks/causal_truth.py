@@ -1,19 +1,18 @@
-"""CausalTruthOfParts: do heatmaps rank the parts of a scene as the network does when a part is removed?"""
+"""CausalTruth: do heatmaps rank the parts of a scene as the network does when a part is removed?"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from torch import Tensor
 from typing_extensions import override
 
-from callbacks.evaluation import EvaluationCallback
+from callbacks.metric_callback import MetricCallback, classifier
 from callbacks.run_access import Run
-from vitrine.core.batch import Batch
 from vitrine.core.options import Share, checked
-from vitrine.metrics.causal_truth import CausalTruth
+from vitrine.metrics import CausalTruth as CausalTruthMetric
+from vitrine.metrics import ExplanationMetric
 from vitrine.metrics.functional.causal_truth import PartReduction
 
 
-class CausalTruthOfParts(EvaluationCallback[None]):
+class CausalTruth(MetricCallback):
     """Compares heatmaps with the drop of the explained class's logit where a part is removed (FunnyBirds, ICCV 2023).
 
     It runs beside a test on a set with counterfactuals, such as one of ``python -m vitrine.an8flower --without-parts``. It
@@ -36,11 +35,15 @@ class CausalTruthOfParts(EvaluationCallback[None]):
         super().__init__()
         self.reduction: PartReduction = reduction
         self.threshold = threshold
-        self._metric: CausalTruth | None = None
+
+    @property
+    @override
+    def settings(self) -> Mapping[str, str]:
+        return {"causal_truth": f"{self.reduction} of the map on each part"}
 
     @override
     def check(self, run: Run) -> None:
-        run.backbone_explainer()
+        super().check(run)
         missing = {"counterfactuals", "objects"} - (run.datamodule.annotations if run.trainer.testing else set())
         if run.trainer.testing and missing:
             raise ValueError(
@@ -49,23 +52,5 @@ class CausalTruthOfParts(EvaluationCallback[None]):
             )
 
     @override
-    def begin(self, run: Run) -> None:
-        backbone, precision = run.backbone_explainer().backbone, run.trainer.precision_plugin
-
-        def classify(images: Tensor) -> Tensor:
-            # As in the steps, so that whole images have the logits of the test.
-            with precision.forward_context():
-                logits: Tensor = backbone(images).logits
-            return logits
-
-        self._metric = CausalTruth(classify, self.reduction, self.threshold).to(run.module.device)
-
-    @override
-    def take(self, run: Run, batch: Batch, outputs: object) -> None:
-        if self._metric is not None:
-            self._metric.update(run.explanation(outputs), batch)
-
-    @override
-    def figures(self, run: Run) -> Mapping[str, Tensor]:
-        metric, self._metric = self._metric, None
-        return {} if metric is None else metric.compute()
+    def make_metrics(self, run: Run) -> Sequence[ExplanationMetric]:
+        return [CausalTruthMetric(classifier(run), self.reduction, self.threshold)]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from callbacks.causal_truth import CausalTruthOfParts
+from callbacks.causal_truth import CausalTruth
 from callbacks.run_folder import MetricsFile
 from datamodules.samples import collate
 from tests.helpers.ranks import RankPool
@@ -19,7 +19,7 @@ from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers import Explainer
-from vitrine.metrics import CausalTruth
+from vitrine.metrics import CausalTruth as CausalTruthMetric
 
 SIZE, PARTS = 8, 4
 NAMES = {f"test/causal_truth{name}" for name in ("", "/mass", "/degenerate", "/skipped")}
@@ -89,9 +89,9 @@ def run_test(folder: Path, *callbacks: pl.Callback, module: Module | None = None
 
 @pytest.mark.parametrize("options", [{}, {"reduction": "sum", "threshold": 0.9}])
 def test_the_figures_are_those_of_the_plain_metric(options: dict[str, Any], tmp_path: Path) -> None:
-    found = run_test(tmp_path, CausalTruthOfParts(**options))
+    found = run_test(tmp_path, CausalTruth(**options))
     explainer: Any = Module().explainer
-    metric = CausalTruth(explainer.backbone.model, **options)
+    metric = CausalTruthMetric(explainer.backbone.model, **options)
     for batch in Data().test_dataloader():
         metric.update(explainer.explain(batch["image"]), batch)
     assert found == pytest.approx({f"test/{name}": float(value) for name, value in metric.compute().items()})
@@ -103,24 +103,24 @@ def test_the_figures_are_those_of_the_plain_metric(options: dict[str, Any], tmp_
 def test_a_set_without_counterfactuals_is_refused_before_the_run(lacking: set[str], tmp_path: Path) -> None:
     data = Data(*({"objects", "counterfactuals"} - lacking))
     trainer = pl.Trainer(
-        default_root_dir=tmp_path, callbacks=[CausalTruthOfParts()], accelerator="cpu", logger=False, barebones=True
+        default_root_dir=tmp_path, callbacks=[CausalTruth()], accelerator="cpu", logger=False, barebones=True
     )
-    with pytest.raises(ValueError, match=rf"CausalTruthOfParts needs .*{next(iter(lacking))}; .*--without-parts"):
+    with pytest.raises(ValueError, match=rf"CausalTruth needs .*{next(iter(lacking))}; .*--without-parts"):
         trainer.test(Module(), datamodule=data, verbose=False)
 
 
 def test_needs_an_explainer_on_a_backbone(tmp_path: Path) -> None:
     module = Module()
     module.explainer = None
-    with pytest.raises(ValueError, match="CausalTruthOfParts needs a module with an explainer on a frozen backbone"):
-        run_test(tmp_path, CausalTruthOfParts(), module=module)
+    with pytest.raises(ValueError, match="CausalTruth needs a module with an explainer on a frozen backbone"):
+        run_test(tmp_path, CausalTruth(), module=module)
 
 
 def test_wrong_options() -> None:
     with pytest.raises(ValueError, match=r"^reduction is 'max'; give "):
-        CausalTruthOfParts(reduction="max")  # type: ignore[arg-type]
+        CausalTruth(reduction="max")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"^threshold is 2\.0; give "):
-        CausalTruthOfParts(threshold=2.0)
+        CausalTruth(threshold=2.0)
 
 
 def test_two_processes_measure_what_one_measures(ranks: RankPool, tmp_path: Path) -> None:
@@ -132,4 +132,4 @@ def test_two_processes_measure_what_one_measures(ranks: RankPool, tmp_path: Path
 
 
 def figures_on_rank(rank: int, folder: Path, **options: Any) -> None:
-    run_test(folder, CausalTruthOfParts(), MetricsFile(), **options)
+    run_test(folder, CausalTruth(), MetricsFile(), **options)

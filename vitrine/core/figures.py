@@ -53,6 +53,8 @@ FIGURES: Mapping[str, Sequence[Figure]] = {
         Figure("orthogonality/o2", "correlation, −log det P", "lower", "nats"),
     ),
     "Pixels and filters": (
+        Figure("causal_truth", "order of parts as when each is removed", "higher"),
+        Figure("causal_truth/mass", "share on the parts that matter", "higher"),
         Figure("insertion_deletion/insertion_auc", "probability as pixels come", "higher"),
         Figure("insertion_deletion/deletion_auc", "probability as pixels go", "lower"),
         Figure("road/morf", "probability, most relevant removed", "lower"),

@@ -3,17 +3,14 @@
 After the single-deletion protocol of FunnyBirds (Hesse, Schaub-Meyer and Roth, ICCV 2023).
 """
 
-from contextlib import nullcontext
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from vitrine.backbones.guard import eval_guard
-from vitrine.backbones.outputs import class_logits
 from vitrine.core.options import Count, checked
 from vitrine.metrics.functional.checks import checked_classes, checked_maps, checked_tensor
-from vitrine.metrics.functional.class_scores import MAX_FORWARD_BATCH, Classify
+from vitrine.metrics.functional.class_scores import Classify, class_scores
 
 PartReduction = Literal["mean", "sum"]
 _ROUNDING = 1e-6
@@ -88,13 +85,8 @@ def logit_drops(classify: Classify, images: Tensor, counterfactuals: Tensor, tar
             " (B, P, 3, H, W), P images of the same size for each image."
         )
     targets = checked_classes(targets, len(images)).to(images.device)
-    count = 1 + counterfactuals.shape[1]
-    every = torch.cat([images[:, None], counterfactuals.to(images)], dim=1).flatten(0, 1)
-    with eval_guard(classify) if isinstance(classify, nn.Module) else nullcontext(), torch.no_grad():
-        chunks = [class_logits(classify(chunk), len(chunk)) for chunk in torch.split(every, MAX_FORWARD_BATCH)]
-    logits = torch.cat(chunks).double()
-    checked_classes(targets, None, logits.shape[1])
-    of_targets = logits.gather(1, targets.repeat_interleave(count)[:, None]).reshape(len(images), count)
+    versions = [images, *counterfactuals.to(images).unbind(dim=1)]
+    of_targets = class_scores(classify, versions, targets, "logit").double()
     drops = of_targets[:, :1] - of_targets[:, 1:]
     rounding = _ROUNDING * of_targets.abs().amax(dim=1, keepdim=True)
     return drops.masked_fill(drops.abs() <= rounding, 0.0)
