@@ -34,8 +34,8 @@ class HeatmapPanel(pl.Callback):
     """Shows the heatmaps of a few fixed images as training goes on, and at the end of a test.
 
     The panel goes to W&B or TensorBoard where such a logger is in use, and else to PNG files in the run's folder,
-    ``panels/epoch-0003-step-000120.png``, and ``panels/test.png`` of a test. All ranks share the images out among them; rank zero draws. Training is not
-    changed by it.
+    ``panels/epoch-0003-step-000120.png``, and ``panels/test.png`` of a test. All ranks share the images out among them; rank
+    zero draws. Training is not changed by it.
 
     Args:
         num_images: Number of images.

@@ -42,7 +42,8 @@ FOLDERS = {
 WRITTEN = (
     *(f"config-{stage.value}.yaml" for stage in TrainerFn), "metrics.json", "metrics-limited.json", "metrics-fit.json",
     "relevance.csv", "relevance.json", "picks.csv", "ablation.csv", "sanity.json", "masked/examples.png",
-    "panels/epoch-*-step-*.png", "panels/test.png", PREEMPTED, f"{FOLDER}/{LAST}", f"{FOLDER}/{BEST}", f"{FOLDER}/epoch=*-step=*.ckpt", f"{FOLDER}/.*.partial",
+    "parts/examples.png", "parts/probabilities.csv", "panels/epoch-*-step-*.png", "panels/test.png",
+    PREEMPTED, f"{FOLDER}/{LAST}", f"{FOLDER}/{BEST}", f"{FOLDER}/epoch=*-step=*.ckpt", f"{FOLDER}/.*.partial",
 )  # fmt: skip
 """Files that a run writes; loggers keep each run in a place of its own."""
 

@@ -18,8 +18,8 @@ class CUBDataModule(ConvertedDataModule):
     Args:
         shards: folder of the shards, as in `ShardDataModule`.
         root: the folder ``CUB_200_2011`` of the official archive, or None where the shards are there.
-        train_per_class: training images of each class in place of the official split, see `list_cub`; 50 in Qi, Khorram and Li
-            (2018).
+        train_per_class: training images of each class in place of the official split, see `list_cub`; 50 in Qi, Khorram and
+            Li (2018).
         kwargs: further options of `ShardDataModule`.
     """
 

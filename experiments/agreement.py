@@ -2,8 +2,8 @@
 
     python -m experiments.agreement runs/experiments/flower/causal_truth/single --truth causal_truth
 
-A figure that knows which explanation is faithful ranks methods as the truth does (τ = 1); one that knows nothing about it has a
-τ about 0. Intervals are of a paired bootstrap over images: methods are the same in all resamples.
+A figure that knows which explanation is faithful ranks methods as the truth does (τ = 1); one that knows nothing about it has
+a τ about 0. Intervals are of a paired bootstrap over images: methods are the same in all resamples.
 """
 
 import argparse

@@ -74,7 +74,9 @@ def test_a_test_draws_once(tmp_path: Path) -> None:
     fakes.trainer(tmp_path, HeatmapPanel(num_images=2)).test(model, datamodule=data, verbose=False)
     assert names(tmp_path) == ["test.png"]
     batch = data.panel(2)
-    expected = panel(data.preprocessing.denormalize(batch["image"]), model.eval().explainer.explain(batch["image"]), fakes.CLASSES)
+    expected = panel(
+        data.preprocessing.denormalize(batch["image"]), model.eval().explainer.explain(batch["image"]), fakes.CLASSES
+    )
     with Image.open(tmp_path / "panels" / "test.png") as drawn:
         assert np.array_equal(np.asarray(drawn), np.asarray(expected))
 

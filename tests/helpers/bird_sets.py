@@ -23,8 +23,7 @@ def write_cub(root: Path, classes: int = 2, train: int = 2, test: int = 2, size:
     (root / "classes.txt").write_text("".join(f"{number} {name}\n" for number, name in enumerate(species, start=1)))
     (root / "parts/parts.txt").write_text("".join(f"{number} {name}\n" for number, name in enumerate(PARTS, start=1)))
     tables: dict[str, list[str]] = {
-        name: []
-        for name in ("images", "image_class_labels", "train_test_split", "bounding_boxes", "parts/part_locs")
+        name: [] for name in ("images", "image_class_labels", "train_test_split", "bounding_boxes", "parts/part_locs")
     }
     images = [(name, place) for name in species for place in range(train + test)]
     for number, (name, place) in enumerate(images, start=1):

@@ -11,7 +11,6 @@ from vitrine.core.options import checked
 from vitrine.metrics.base import PerFeatureMetric, annotation, heatmaps_by_image
 from vitrine.metrics.functional import locality, object_probabilities, parts_in_box, voronoi_part_probabilities
 
-
 SCORE = -1
 """Stands for a part or object in the records where the mass is the x-feature's score."""
 IDLE = 0.01
@@ -121,7 +120,6 @@ class Locality(PerFeatureMetric):
             histogram = _dense(features[of_class].long(), columns[of_class].long(), mass[of_class])
             by_class[int(label)] = locality(histogram)
         return by_class
-
 
     def _contributing(self) -> dict[int, Tensor]:
         """(K,) bool of each explained class: which of its x-features contribute."""
