@@ -11,6 +11,7 @@ from callbacks.insertion_deletion import InsertionAndDeletion
 from callbacks.masked_classification import MaskedClassification
 from callbacks.measures import MapMeasures
 from callbacks.metrics_table import MetricsTable
+from callbacks.part_probabilities import PartProbabilities
 from callbacks.predictions import PredictionWriter
 from callbacks.preflight import Preflight
 from callbacks.relevance import RelevanceTable
@@ -33,6 +34,7 @@ __all__ = [
     "MaskedClassification",
     "MetricsFile",
     "MetricsTable",
+    "PartProbabilities",
     "PredictionWriter",
     "Preflight",
     "RelevanceTable",

@@ -42,6 +42,7 @@ FOLDERS = {
 WRITTEN = (
     *(f"config-{stage.value}.yaml" for stage in TrainerFn), "metrics.json", "metrics-limited.json", "metrics-fit.json",
     "relevance.csv", "relevance.json", "picks.csv", "ablation.csv", "sanity.json", "masked/examples.png",
+    "parts/examples.png", "parts/probabilities.csv",
     "panels/epoch-*-step-*.png", "panels/test.png", "evaluation.json", "per_image.csv", "examples.safetensors",
     "validation.json", PREEMPTED, f"{FOLDER}/{LAST}", f"{FOLDER}/{BEST}", f"{FOLDER}/epoch=*-step=*.ckpt",
     f"{FOLDER}/.*.partial",

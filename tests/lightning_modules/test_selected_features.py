@@ -9,6 +9,7 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 from torch.utils.data import DataLoader
+from typing_extensions import override
 
 import vitrine
 from tests.helpers import shard_fakes, srae_fakes
@@ -131,6 +132,7 @@ def test_each_class_is_fitted_on_its_own_samples(tmp_path: Path, monkeypatch: py
 
 
 class FirstEpoch(Checkpoint):
+    @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.current_epoch == 0:
             trainer.save_checkpoint(Path(trainer.default_root_dir, "first.ckpt"), weights_only=False)
