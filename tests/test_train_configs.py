@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -42,10 +43,18 @@ SHIPPED = {path.name: module_named_in(path) for path in sorted((ROOT / "configs"
 RUNNABLE = [name for name, kind in SHIPPED.items() if kind not in UNTRAINED]
 
 
+BY_INDEX = [*THIN_VGG19, "--model.init_args.class_map=by_index"]
+"""Of three classes of ImageNet, for a network of a thousand."""
 STAND_INS = {
     "voc_vgg19_classifier.yaml": THIN_VGG19,
     "voc_vgg19_inversion.yaml": THIN_VGG19,
-    "imagenet_vgg19_inversion.yaml": [*THIN_VGG19, "--model.init_args.class_map=by_index"],
+    "voc_vgg19_mu_lasso.yaml": THIN_VGG19,
+    "voc_vgg19_srae.yaml": THIN_VGG19,
+    "imagenet_vgg19_inversion.yaml": BY_INDEX,
+    "imagenet_vgg19_mu_lasso.yaml": BY_INDEX,
+    "imagenet_vgg19_srae.yaml": [*BY_INDEX, "--model.init_args.srae.explained_classes=[0,1,2]"],
+    "places_vgg16_inversion.yaml": THIN_VGG16,
+    "places_vgg16_mu_lasso.yaml": THIN_VGG16,
     "places_vgg16_srae.yaml": THIN_VGG16,
     "flower_vit.yaml": ["--model.init_args.backbone.arguments={size: 64}"],
     "tiny_imagenet_mobilenet_inversion.yaml": ["--data.init_args.wnids=data/wnids.txt"],
@@ -74,6 +83,25 @@ def test_every_shipped_config_without_a_fit_is_tested(name: str, weights: Path) 
     names = list(yaml.safe_load((ROOT / "configs" / name).read_text())["model"]["init_args"]["explainers"])
     with (folder / "compare.csv").open() as file:
         assert [row["method"] for row in csv.DictReader(file)] == names
+
+
+def entries(name: str) -> tuple[str, str, dict[str, dict[str, Any]]]:
+    """Module, datamodule and callbacks with their options of a shipped configuration."""
+    config = yaml.safe_load((ROOT / "configs" / name).read_text())
+    data = config["data"]
+    data = yaml.safe_load((ROOT / "configs" / data).read_text()) if isinstance(data, str) else data
+    callbacks = {entry["class_path"]: entry.get("init_args", {}) for entry in config["trainer"].get("callbacks+", [])}
+    return config["model"]["class_path"], data["class_path"], callbacks
+
+
+@pytest.mark.parametrize("module", ["SRAEModule", "MuLassoModule", "InversionModule"])
+def test_every_explainer_has_a_configuration_for_every_set(module: str) -> None:
+    found = [(data, callbacks) for kind, data, callbacks in map(entries, RUNNABLE) if kind == module]
+    sets = {f"{name}DataModule" for name in ("CUB", "Places", "ImageNet", "VOC", "Folder", "Flower")}
+    assert sets <= {data for data, _ in found}
+    for _, callbacks in found:
+        assert all(callbacks[name]["logit_map"] for name in ("HeatmapPanel", "ReportGallery"))
+        assert ("MaskedClassification" in callbacks) == (module == "SRAEModule")
 
 
 def test_the_papers_classifier_for_voc(workplace: Path) -> None:
