@@ -152,7 +152,7 @@ def test_some_classes_are_a_set_of_their_own(root: Path, plain: Path, tmp_path: 
         for split in ("train", "val"):
             whole = list_imagenet(folder, split)
             listed = list_imagenet(folder, split, ImageNetOptions(classes=chosen))
-            assert (whole.classes[2], listed.classes) == ("crane (n03126707)", ["tench", "crane"])
+            assert list(listed.classes) == (["tench", "crane"] if folder is root else sorted(chosen))
             kept = {sample.key: sample.labels[0] // 2 for sample in whole.samples if sample.labels != [1]}
             assert {sample.key: sample.labels[0] for sample in listed.samples} == kept
     out = tmp_path / "out"
