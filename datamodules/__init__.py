@@ -5,6 +5,7 @@ from datamodules.cub import CUBDataModule
 from datamodules.flower import FlowerDataModule
 from datamodules.folder import FolderDataModule
 from datamodules.imagenet import ImageNetDataModule
+from datamodules.mnist import MNISTDataModule
 from datamodules.places import PlacesDataModule
 from datamodules.saliency import SaliencyDataModule
 from datamodules.tiny_imagenet import TinyImageNetDataModule
@@ -15,6 +16,7 @@ __all__ = [
     "FlowerDataModule",
     "FolderDataModule",
     "ImageNetDataModule",
+    "MNISTDataModule",
     "PlacesDataModule",
     "SaliencyDataModule",
     "ShardDataModule",

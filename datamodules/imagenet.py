@@ -1,5 +1,7 @@
 """ILSVRC (ImageNet-1k)."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ class ImageNetDataModule(ConvertedDataModule):
         ground_truth: classes of validation images in one folder, where ``root`` does not tell them.
         blacklist: numbers of validation images to leave out, such as ``ILSVRC2014_clsloc_validation_blacklist.txt``.
         per_class: training images of each class, drawn at random; 0 for no training set, all without it.
+        classes: wnids of the classes to take, as a set of their own whose labels are positions among them; all without it.
         kwargs: further options of `ShardDataModule`.
 
     Raises:
@@ -40,6 +43,7 @@ class ImageNetDataModule(ConvertedDataModule):
         ground_truth: str | Path | None = None,
         blacklist: str | Path | None = None,
         per_class: CountOrZero | None = None,
+        classes: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(shards, root, **kwargs)
@@ -47,15 +51,16 @@ class ImageNetDataModule(ConvertedDataModule):
         self.ground_truth = None if ground_truth is None else Path(ground_truth)
         self.blacklist = None if blacklist is None else Path(blacklist)
         self.per_class = per_class
+        self.wanted_classes = None if classes is None else tuple(classes)
 
     @override
     def list_split(self, root: Path, split: str) -> SampleSet | None:
         if split == "test" and has_split(root, "val"):
-            return list_imagenet(
-                root, "val", ImageNetOptions(self.annotations_folder, self.ground_truth, self.blacklist)
-            )
+            options = ImageNetOptions(self.annotations_folder, self.ground_truth, self.blacklist)
+            return list_imagenet(root, "val", replace(options, classes=self.wanted_classes))
         if split == "train" and self.per_class != 0 and has_split(root, "train"):
-            return list_imagenet(root, "train", ImageNetOptions(self.annotations_folder, per_class=self.per_class))
+            options = ImageNetOptions(self.annotations_folder, per_class=self.per_class, classes=self.wanted_classes)
+            return list_imagenet(root, "train", options)
         return None
 
     @override

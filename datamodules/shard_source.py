@@ -12,6 +12,7 @@ from typing import Any
 
 from vitrine.core.atomic_io import atomic_file
 from vitrine.data.shards.converter import SampleSet
+from vitrine.data.shards.sample import Source
 from vitrine.data.shards.schema import ShardIndex
 
 DEPTH = 3
@@ -78,17 +79,30 @@ def _folders(folder: Path, depth: int) -> Iterator[Path]:
 
 
 def listing_digest(listed: SampleSet) -> str:
-    """A digest of listed samples: keys, labels, annotations, sizes of files and how some begin, but not where they are."""
+    """A digest of listed samples: keys, labels, annotations, sizes of images and how some begin, but not where they are."""
     digest = hashlib.sha256(repr((list(listed.classes), sorted(listed.annotations), listed.multi_label)).encode())
     every = math.ceil(len(listed.samples) / READ_FILES)
     for number, sample in enumerate(sorted(listed.samples, key=lambda sample: sample.key)):
-        size = sample.image.stat().st_size if isinstance(sample.image, Path) else None
+        size = _size(sample.image)
         entries: tuple[Any, ...] = (sample.key, sample.labels, sample.boxes, sample.box_labels, sample.parts, size)
         digest.update(repr(entries).encode(errors="surrogateescape"))
-        if number % every == 0 and isinstance(sample.image, Path):
-            with sample.image.open("rb") as file:
-                digest.update(file.read(READ_BYTES))
+        if number % every == 0:
+            digest.update(_beginning(sample.image))
     return digest.hexdigest()
+
+
+def _size(image: Source) -> int | None:
+    """Of an image in a file or in bytes; None for one that is still to be made."""
+    if isinstance(image, Path):
+        return image.stat().st_size
+    return len(image) if isinstance(image, bytes) else None
+
+
+def _beginning(image: Source) -> bytes:
+    if isinstance(image, Path):
+        with image.open("rb") as file:
+            return file.read(READ_BYTES)
+    return image[:READ_BYTES] if isinstance(image, bytes) else b""
 
 
 def difference(listed: SampleSet | None, index: ShardIndex) -> str | None:

@@ -143,10 +143,11 @@ def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def image_sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """ImageNet and Tiny ImageNet with three classes, three among a thousand names of classes, and MSRA-B."""
+    """ImageNet and Tiny ImageNet with three classes, three among a thousand names of classes, MNIST, and MSRA-B."""
     folder = tmp_path_factory.mktemp("sets")
     sets.write_imagenet(folder / "ImageNet", per_class=4)
     sets.write_tiny_imagenet(folder / "tiny-imagenet-200", per_class=4)
+    sets.write_mnist(folder / "MNIST")
     sets.write_saliency(folder / "MSRA-B", count=5)
     others = [f"n{number:08d}" for number in range(1000 - len(sets.WNIDS))]
     (folder / "wnids.txt").write_text("".join(f"{wnid}\n" for wnid in [*others, *sets.WNIDS]))

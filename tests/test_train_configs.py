@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -42,10 +43,18 @@ SHIPPED = {path.name: module_named_in(path) for path in sorted((ROOT / "configs"
 RUNNABLE = [name for name, kind in SHIPPED.items() if kind not in UNTRAINED]
 
 
+BY_INDEX = [*THIN_VGG19, "--model.init_args.class_map=by_index"]
+"""Of three classes of ImageNet, for a network of a thousand."""
 STAND_INS = {
     "voc_vgg19_classifier.yaml": THIN_VGG19,
     "voc_vgg19_inversion.yaml": THIN_VGG19,
-    "imagenet_vgg19_inversion.yaml": [*THIN_VGG19, "--model.init_args.class_map=by_index"],
+    "voc_vgg19_mu_lasso.yaml": THIN_VGG19,
+    "voc_vgg19_srae.yaml": THIN_VGG19,
+    "imagenet_vgg19_inversion.yaml": BY_INDEX,
+    "imagenet_vgg19_mu_lasso.yaml": BY_INDEX,
+    "imagenet_vgg19_srae.yaml": [*BY_INDEX, "--model.init_args.srae.explained_classes=[0,1,2]"],
+    "places_vgg16_inversion.yaml": THIN_VGG16,
+    "places_vgg16_mu_lasso.yaml": THIN_VGG16,
     "places_vgg16_srae.yaml": THIN_VGG16,
     "flower_vit.yaml": ["--model.init_args.backbone.arguments={size: 64}"],
     "tiny_imagenet_mobilenet_inversion.yaml": ["--data.init_args.wnids=data/wnids.txt"],
@@ -76,6 +85,25 @@ def test_every_shipped_config_without_a_fit_is_tested(name: str, weights: Path) 
         assert [row["method"] for row in csv.DictReader(file)] == names
 
 
+def entries(name: str) -> tuple[str, str, dict[str, dict[str, Any]]]:
+    """Module, datamodule and callbacks with their options of a shipped configuration."""
+    config = yaml.safe_load((ROOT / "configs" / name).read_text())
+    data = config["data"]
+    data = yaml.safe_load((ROOT / "configs" / data).read_text()) if isinstance(data, str) else data
+    callbacks = {entry["class_path"]: entry.get("init_args", {}) for entry in config["trainer"].get("callbacks+", [])}
+    return config["model"]["class_path"], data["class_path"], callbacks
+
+
+@pytest.mark.parametrize("module", ["SRAEModule", "MuLassoModule", "InversionModule"])
+def test_every_explainer_has_a_configuration_for_every_set(module: str) -> None:
+    found = [(data, callbacks) for kind, data, callbacks in map(entries, RUNNABLE) if kind == module]
+    sets = {f"{name}DataModule" for name in ("CUB", "Places", "ImageNet", "VOC", "Folder", "Flower")}
+    assert sets <= {data for data, _ in found}
+    for _, callbacks in found:
+        assert all(callbacks[name]["logit_map"] for name in ("HeatmapPanel", "ReportGallery"))
+        assert ("MaskedClassification" in callbacks) == (module == "SRAEModule")
+
+
 def test_the_papers_classifier_for_voc(workplace: Path) -> None:
     """Section 4.3 of Du et al.: VGG-19 with 20 new outputs, of which alone Adam changes anything."""
     name = "voc_vgg19_classifier.yaml"
@@ -101,7 +129,14 @@ FITTED = {path.name for path in (ROOT / "configs" / "data").glob("*.yaml")} - WI
 @pytest.mark.parametrize("data", sorted(FITTED))
 @pytest.mark.parametrize("model", sorted(path.name for path in (ROOT / "configs" / "model").glob("*.yaml")))
 def test_every_model_file_goes_with_every_data_file(model: str, data: str, workplace: Path) -> None:
-    counts = {"folder.yaml": 2, "imagenet.yaml": 3, "places.yaml": 365, "tiny_imagenet.yaml": 3, "voc.yaml": 20}
+    counts = {
+        "folder.yaml": 2,
+        "imagenet.yaml": 3,
+        "mnist.yaml": 10,
+        "places.yaml": 365,
+        "tiny_imagenet.yaml": 3,
+        "voc.yaml": 20,
+    }
     classes = counts.get(data, 6)
     kind = yaml.safe_load((ROOT / "configs" / "model" / model).read_text())["class_path"]
     few = ["--model.init_args.srae.explained_classes=[52,203]"] if (kind, classes) == ("SRAEModule", 365) else []

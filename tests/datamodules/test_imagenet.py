@@ -52,3 +52,11 @@ def test_imagenet_with_further_files(imagenet: Path, tmp_path: Path) -> None:
 def test_imagenet_without_training_images(imagenet: Path, tmp_path: Path) -> None:
     shutil.rmtree(imagenet / "ILSVRC" / "Data" / "CLS-LOC" / "train")
     assert counts(ready(ImageNetDataModule(tmp_path / "shards", imagenet, **OPTIONS))) == {"test": 4}
+
+
+def test_some_classes_of_imagenet(imagenet: Path, tmp_path: Path) -> None:
+    data = ready(ImageNetDataModule(tmp_path / "shards", imagenet, classes=["n02012849", "n03126707"], **OPTIONS))
+    assert counts(data) == {"train": 4, "test": 2}
+    assert len(data.classes) == 2
+    with pytest.raises(ValueError, match=r"shards.train was made .* its classes are others"):
+        ready(ImageNetDataModule(tmp_path / "shards", imagenet, **OPTIONS))

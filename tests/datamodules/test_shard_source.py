@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from datamodules import FolderDataModule, ImageNetDataModule
+from datamodules import FolderDataModule, ImageNetDataModule, MNISTDataModule
 from datamodules.shard_source import ShardSource, difference, listing_digest, source_record, stamp_of
-from tests.helpers.image_sets import write_picture
+from tests.helpers.image_sets import write_idx, write_mnist, write_picture
 from vitrine.data.shards.converters.folder import list_folder
+from vitrine.data.shards.converters.mnist import read_idx
 from vitrine.data.shards.schema import parse_index
 
 
@@ -114,3 +115,13 @@ def test_a_damaged_record_is_none(tmp_path: Path) -> None:
     for text in ("", "[]", '{"root": "a"}', '{"root": "a", "options": 3, "stamp": "", "listing": ""}'):
         (tmp_path / "record").write_text(text)
         assert ShardSource.read(tmp_path / "record") is None
+
+
+def test_pictures_that_are_no_files_count_too(tmp_path: Path) -> None:
+    root = write_mnist(tmp_path / "MNIST")
+    prepare(tmp_path / "shards", root, MNISTDataModule)
+    path = root / "raw" / "train-images-idx3-ubyte.gz"
+    write_idx(path, 255 - read_idx(path))
+    os.utime(root / "raw", ns=(0, 0))
+    with pytest.raises(ValueError, match=r"shards.train was made .* its samples have other"):
+        prepare(tmp_path / "shards", root, MNISTDataModule)

@@ -1,9 +1,12 @@
-"""Small ImageNet, Tiny ImageNet and saliency folders in their official layouts."""
+"""Small ImageNet, Tiny ImageNet, MNIST and saliency folders in their official layouts."""
 
+import gzip
+import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 WNIDS = {
@@ -24,6 +27,26 @@ def write_picture(path: Path, seed: int = 0, size: tuple[int, int] = SIZE) -> Pa
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path, format="PNG" if path.suffix == ".png" else "JPEG")
     return path
+
+
+def write_idx(path: Path, values: NDArray[np.uint8]) -> Path:
+    """A gzipped file as MNIST's archives are: 0, 0, type 8, dimensions, big-endian sizes, bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    head = struct.pack(f">HBB{values.ndim}I", 0, 8, values.ndim, *values.shape)
+    path.write_bytes(gzip.compress(head + values.tobytes()))
+    return path
+
+
+def write_mnist(root: Path, per_class: int = 3) -> Path:
+    """MNIST/raw with digits of ten classes: each its own blots, with noise."""
+    generator = np.random.default_rng(0)
+    blots = np.kron(generator.integers(0, 2, (10, 7, 7)), np.ones((4, 4))) * 150
+    for name, count in (("train", 10 * per_class), ("t10k", 20)):
+        labels = generator.permutation(np.arange(count) % 10)
+        images = (blots[labels] + generator.integers(0, 105, (count, 28, 28))).astype(np.uint8)
+        write_idx(root / "raw" / f"{name}-images-idx3-ubyte.gz", images)
+        write_idx(root / "raw" / f"{name}-labels-idx1-ubyte.gz", labels.astype(np.uint8))
+    return root
 
 
 def write_text(path: Path, text: str) -> Path:

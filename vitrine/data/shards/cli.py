@@ -12,7 +12,18 @@ from rich.table import Table
 from vitrine.core.command_line import PROBLEMS, exit_code_of
 from vitrine.core.options import Count, CountOrZero
 from vitrine.data.shards.converter import Converter, number_type, write_set
-from vitrine.data.shards.converters import ade20k, cub, folder, imagenet, places, saliency, tiny_imagenet, voc, wsol
+from vitrine.data.shards.converters import (
+    ade20k,
+    cub,
+    folder,
+    imagenet,
+    mnist,
+    places,
+    saliency,
+    tiny_imagenet,
+    voc,
+    wsol,
+)
 from vitrine.data.shards.schema import ShardIndex
 from vitrine.data.shards.verifier import verify
 
@@ -21,6 +32,7 @@ CONVERTERS: tuple[Converter, ...] = (
     cub.CONVERTER,
     folder.CONVERTER,
     imagenet.CONVERTER,
+    mnist.CONVERTER,
     places.CONVERTER,
     saliency.CONVERTER,
     tiny_imagenet.CONVERTER,

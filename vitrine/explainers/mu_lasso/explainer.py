@@ -18,7 +18,7 @@ from vitrine.core.precision import without_autocast
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers.base import Explainer, Target, target_classes
 from vitrine.explainers.mu_lasso.layer_choices import FilterChoices
-from vitrine.filters.heatmaps import Filter, filter_heatmaps
+from vitrine.filters.heatmaps import Filter, FilterVisualizer, filter_heatmaps
 from vitrine.filters.layers import Layers, ResponseLayer
 from vitrine.filters.responses import FilterResponses, Norm, Normalization
 from vitrine.filters.scaling import ResponseScaling, Scaling
@@ -48,6 +48,8 @@ class MuLassoOptions(Options):
         mu: μ; it bounds the weights of the *scaled* responses; a large one gives least squares.
         num_heatmaps: K, filters drawn of an image.
         aggregation: how the K heatmaps are joined to one, see `Explanation.aggregate`.
+        drawing: what is drawn of a filter: ``guided_backprop`` from its activations, or the ``activation`` map itself,
+            upsampled, and nothing of a layer without places (the first row of the paper's table 1).
         stride_one: whether strided operators are taken back with stride 1 (section 3.3).
         pooling: of ``stride_one``, see `vitrine.attribution.Deconvnet`.
         sigma: of the Gaussian, in pixels, that heatmaps are blurred by; 0 for none.
@@ -80,6 +82,7 @@ class MuLassoOptions(Options):
     image_size: Count = 224
     tokens: Tokens = "apart"
     absent: Absent = "hide"
+    drawing: Literal["guided_backprop", "activation"] = "guided_backprop"
 
     @classmethod
     @override
@@ -249,12 +252,16 @@ class MuLassoExplainer(Explainer):
             )
 
     def _draw(self, images: Tensor, chosen: Sequence[Sequence[LayerFilter]]) -> Tensor:
-        """(B, K, H, W): the largest absolute value over the colours of each filter's heatmap, blurred if asked."""
+        """(B, K, H, W): of each filter's heatmap the largest absolute value over the colours, blurred if asked."""
         filters = [[(layer.name, channel) for layer, channel in row] for row in chosen]
         views = {layer.name: layer.filters_first for layer in self.responses.layers}
         whole = self.options.absent == "show" and not self.options.activation_threshold
         thresholds = None if whole else self._thresholds(chosen)
-        maps = filter_heatmaps(self.method, images, filters, views, thresholds).abs().amax(dim=2).float()
+        if self.options.drawing == "activation":
+            activations = FilterVisualizer(self.backbone.model, self.responses.layers).activations(images, filters)
+            maps = activations if thresholds is None else _excess(activations, thresholds)
+        else:
+            maps = filter_heatmaps(self.method, images, filters, views, thresholds).abs().amax(dim=2).float()
         return gaussian_blur(maps, self.options.sigma) if self.options.sigma > 0 else maps
 
     def _thresholds(self, chosen: Sequence[Sequence[LayerFilter]]) -> Tensor:
@@ -263,6 +270,11 @@ class MuLassoExplainer(Explainer):
         return self.options.activation_threshold * self.median_maxima[indices.to(self.median_maxima.device)].clamp(
             min=0
         )
+
+
+def _excess(maps: Tensor, thresholds: Tensor) -> Tensor:
+    """By how much (B, K, H, W) maps exceed (B, K) thresholds; 0 where they do not."""
+    return (maps - thresholds.to(maps)[..., None, None]).clamp(min=0)
 
 
 def _falling(sizes: Tensor) -> list[int]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import vitrine
 from tests.helpers.mu_lasso_networks import CLASSES, FILTERS, make
-from vitrine.attribution import GuidedBackprop
+from vitrine.attribution import GuidedBackprop, UpsampledActivation
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.image_ops import gaussian_blur
 from vitrine.data.preprocessing import Preprocessing
@@ -91,6 +91,24 @@ def test_positive_activations_alone_are_drawn_by_default() -> None:
         torch.testing.assert_close(maps["hide"][f"1 0 #{channel}"], images[0, channel].relu())
         torch.testing.assert_close(maps["show"][f"1 0 #{channel}"], images[0, channel].abs())
     torch.testing.assert_close(maps["show"]["absent: 1 0 #2"], images[0, 2].abs())
+
+
+@pytest.mark.parametrize(("absent", "share"), [("show", 0.0), ("hide", 0.0), ("hide", 0.5)])
+def test_activations_are_drawn_upsampled(network: nn.Module, images: Tensor, absent: str, share: float) -> None:
+    """As the attribution method draws the same channel; what exceeds the threshold where there is one."""
+    options = {"absent": absent, "activation_threshold": share, "drawing": "activation", "num_heatmaps": 3}
+    explainer = make(network, **options)
+    explainer.weights.data[:, 1] = torch.rand(FILTERS, generator=torch.Generator().manual_seed(1))
+    explainer.median_maxima.fill_(0.25)
+    explanation = explainer.explain(images, 1)
+    for row, labels in enumerate(explanation.labels):
+        for k, label in enumerate(labels):
+            if label:
+                _, layer, channel = label.removeprefix("absent: ").split()
+                method = UpsampledActivation(network, layer, alignment="receptive_field")
+                expected = method.attribute(images[row : row + 1], channel=int(channel[1:]))[0, 0]
+                expected = expected if absent == "show" else (expected - 0.25 * share).clamp(min=0)
+                torch.testing.assert_close(explanation.heatmaps[row, k], expected)
 
 
 @pytest.mark.parametrize("activation", [nn.ReLU(), nn.GELU(), nn.SiLU(), nn.LeakyReLU(0.2)])
@@ -335,7 +353,7 @@ def test_every_option_is_saved(network: nn.Module, tmp_path: Path) -> None:
     chosen: dict[str, Any] = {
         "layers": ["features.2", "features.1"], "norm": "squared", "normalization": "whole", "scaling": "unit", "mu": 3.5,
         "num_heatmaps": 2, "aggregation": "sum", "stride_one": False, "pooling": "resampled", "sigma": 1.5,
-        "activation_threshold": 0.25, "tokens": "patches", "absent": "show",
+        "activation_threshold": 0.25, "tokens": "patches", "absent": "show", "drawing": "activation",
     }  # fmt: skip
     explainer = make(network, **chosen)
     explainer.save(tmp_path / "explainer", bundle_backbone=False)

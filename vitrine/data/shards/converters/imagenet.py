@@ -4,11 +4,11 @@ import random
 import re
 from argparse import ArgumentParser
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vitrine.core.options import Count, Options
+from vitrine.core.options import Count, OptionError, Options
 from vitrine.data.orientation import Size
 from vitrine.data.shards.converter import Converter, SampleSet, number_type, require_folder
 from vitrine.data.shards.converters.imagenet_annotation import (
@@ -52,6 +52,8 @@ class ImageNetOptions(Options):
         blacklist: numbers of validation images to leave out.
         per_class: number of images of each class, sampled at random; all without it.
         seed: of the sampling.
+        classes: wnids of the classes to take, which become a set of their own: labels are positions among them, sorted; all
+            without it.
 
     Raises:
         OptionError: for a ``per_class`` below 1.
@@ -62,6 +64,7 @@ class ImageNetOptions(Options):
     blacklist: Path | None = None
     per_class: Count | None = None
     seed: int = 0
+    classes: Sequence[str] | None = None
 
 
 DEFAULTS = ImageNetOptions()
@@ -91,9 +94,12 @@ def list_imagenet(root: Path, split: str, options: ImageNetOptions = DEFAULTS) -
     blacklist = _read_blacklist(options.blacklist, split)
     left_out = LeftOut()
     all_images = list_images(root, folder, split, annotations, options.ground_truth, left_out)
-    images = [image for image in all_images if image.image.stem not in blacklist]
     words = class_words(root)
-    wnids = sorted(words or known_wnids(root, images))
+    wnids = sorted(words or known_wnids(root, all_images))
+    wanted = wnids if options.classes is None else _chosen_wnids(options.classes, wnids)
+    others = set(wnids) - set(wanted)
+    images = [image for image in all_images if image.image.stem not in blacklist and image.wnid not in others]
+    wnids = wanted
     label_of = {wnid: label for label, wnid in enumerate(wnids)}
     if unknown := next((image for image in images if image.wnid not in label_of), None):
         raise ValueError(f"{unknown.image} is of the class {unknown.wnid}, which {MAPPING} does not list: correct one.")
@@ -102,6 +108,19 @@ def list_imagenet(root: Path, split: str, options: ImageNetOptions = DEFAULTS) -
     kinds: tuple[Annotation, ...] = () if boxes is None else ("boxes",)
     notes = [*([] if boxes is None else boxes.notes()), *left_out.notes()]
     return SampleSet("imagenet", split, name_classes(wnids, words), samples, kinds, notes=notes)
+
+
+def _chosen_wnids(classes: Sequence[str], known: Sequence[str]) -> list[str]:
+    """The chosen wnids, sorted.
+
+    Raises:
+        OptionError: for one that the set does not have, and for none.
+    """
+    unknown = next((wnid for wnid in classes if wnid not in known), None)
+    if unknown is not None or not classes:
+        wanted = f"wnids of the set's {len(known)} classes, such as {known[0] if known else 'n01440764'}"
+        raise OptionError("classes", unknown if classes else "[]", wanted)
+    return sorted(set(classes))
 
 
 def _read_blacklist(path: Path | None, split: str) -> set[str]:
@@ -187,6 +206,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--per-class", type=number_type(Count), metavar="N", help="images of each class, sampled with --seed (all)"
     )
+    parser.add_argument("--classes", nargs="+", metavar="WNID", help="classes to take, as a set of their own (all)")
 
 
 CONVERTER = Converter(
@@ -196,6 +216,6 @@ CONVERTER = Converter(
     lambda args: list_imagenet(
         args.root,
         args.split,
-        ImageNetOptions(args.annotations, args.ground_truth, args.blacklist, args.per_class, args.seed),
+        ImageNetOptions(args.annotations, args.ground_truth, args.blacklist, args.per_class, args.seed, args.classes),
     ),
 )

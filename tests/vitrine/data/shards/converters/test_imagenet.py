@@ -144,3 +144,23 @@ def test_the_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) 
         main([command, "--help"])
     assert stopped.value.code == 0
     assert all(option in capsys.readouterr().out for option in ("--root",))
+
+
+def test_some_classes_are_a_set_of_their_own(root: Path, plain: Path, tmp_path: Path) -> None:
+    chosen = ["n03126707", "n01440764"]
+    for folder in (root, plain):
+        for split in ("train", "val"):
+            whole = list_imagenet(folder, split)
+            listed = list_imagenet(folder, split, ImageNetOptions(classes=chosen))
+            assert list(listed.classes) == (["tench", "crane"] if folder is root else sorted(chosen))
+            kept = {sample.key: sample.labels[0] // 2 for sample in whole.samples if sample.labels != [1]}
+            assert {sample.key: sample.labels[0] for sample in listed.samples} == kept
+    out = tmp_path / "out"
+    assert main(["imagenet", "--root", str(root), "--split", "val", "--out", str(out), "--classes", *chosen]) == 0
+    assert json.loads((out / "index.json").read_text())["class_counts"] == [2, 1]
+
+
+@pytest.mark.parametrize(("classes", "value"), [(["n01440764", "n00000001"], "n00000001"), ([], r"\[\]")])
+def test_classes_that_are_not_there(classes: list[str], value: str, root: Path) -> None:
+    with pytest.raises(ValueError, match=rf"classes is '?{value}'?; give wnids of the set's 3 classes"):
+        list_imagenet(root, "train", ImageNetOptions(classes=classes))
