@@ -62,11 +62,11 @@ class Comparison:
         return self.uncertainty.intervals.get((figure, method), (math.nan, math.nan))
 
     def best(self, figure: str) -> list[str]:
-        """The methods of the best value: none where it is not known what is better, or where several are all equal."""
+        """The methods of the best value: none where nobody knows what is better, or where fewer than two values differ."""
         values = {method: self.value(method, figure) for method in self.methods}
         known = [value for value in values.values() if not math.isnan(value)]
         better = better_of(figure)
-        if not known or not better or (len(known) > 1 and min(known) == max(known)):
+        if not better or len(set(known)) < 2:
             return []
         best = max(known) if better == "higher" else min(known)
         return [method for method, value in values.items() if value == best]
@@ -104,10 +104,13 @@ class Comparison:
         return any(known) if _is_count(figure) else bool(known)
 
     def _notes_on_intervals(self) -> list[str]:
+        methods: dict[str, list[str]] = {}
+        for figure, method in self.uncertainty.mismatched:
+            methods.setdefault(figure, []).append(method)
         return [
-            f"No intervals for {figure} of {method}: the mean of per_image.csv is not the figure in metrics.json; if they"
-            " are of different tests, run train.py test again."
-            for figure, method in self.uncertainty.mismatched
+            f"No intervals for {figure} of {', '.join(of_figure)}: the mean of per_image.csv is not the figure in"
+            " metrics.json; if they are of different tests, run train.py test again."
+            for figure, of_figure in methods.items()
         ]
 
 
@@ -181,11 +184,8 @@ def _sorted(runs: Sequence[RunRecord], figure: str) -> list[RunRecord]:
 def _notes_on_images(runs: Sequence[RunRecord]) -> list[str]:
     sets = [frozenset(run.per_image.keys) for run in runs]
     measured = [one for one in sets if one]
-    notes = [
-        f"{run.name} has no per-image values, and so no intervals."
-        for run, one in zip(runs, sets, strict=True)
-        if not one
-    ]
+    without = [run.name for run, images in zip(runs, sets, strict=True) if not images]
+    notes = [f"Without per-image values, and so without intervals: {', '.join(without)}."] if without else []
     if len(set(measured)) > 1:
         common = len(frozenset.intersection(*measured))
         notes.append(

@@ -26,11 +26,11 @@ def test_equal_best_ones_are_all_marked(tmp_path: Path) -> None:
     ]
     found = read_comparison([*folders, write_run(tmp_path / "d", "d", figures={"f_reg": 1.0})])
     assert found.best("f_cls") == ["a", "b"]
-    assert found.best("f_reg") == ["d"]
+    assert found.best("f_reg") == []  # there is nothing that it is better than
     assert math.isnan(found.value("d", "f_cls"))
     assert math.isnan(found.interval("a", "f_cls")[0])
     assert found.mark("c", "f_cls") == ""
-    assert found.notes()[0] == "a has no per-image values, and so no intervals."
+    assert found.notes()[0] == "Without per-image values, and so without intervals: a, b, c, d."
 
 
 @pytest.mark.parametrize(
