@@ -73,7 +73,8 @@ def kendall_tau(first: Floats, second: Floats) -> Floats:
     signs = [np.sign(values[..., :, None] - values[..., None, :]) for values in (first, second)]
     products = (signs[0] * signs[1]).sum(axis=(-2, -1))
     sizes = np.sqrt(np.prod([(sign**2).sum(axis=(-2, -1)) for sign in signs], axis=0))
-    return np.divide(products, sizes, out=np.full(np.shape(sizes), np.nan), where=sizes > 0)
+    taus: Floats = np.divide(products, sizes, out=np.full(np.shape(sizes), np.nan), where=sizes > 0)
+    return taus
 
 
 @checked

@@ -271,7 +271,8 @@ class MuLassoModule(ExplainerModule):
         """Begins the epochs' sums at the weights, or goes on with those of a checkpoint."""
         weights, options = self.explainer.weights.detach(), self.explainer.options
         device = weights.device if _widest(weights.device) == torch.float64 else torch.device("cpu")
-        streamed = StreamedMuLasso(*weights.shape, options.mu, self.fit_options.working_set, weights, device)
+        filters, classes = weights.shape
+        streamed = StreamedMuLasso(filters, classes, options.mu, self.fit_options.working_set, weights, device)
         if self._streamed_state:
             streamed.load(self._streamed_state)
             self._streamed_state = {}

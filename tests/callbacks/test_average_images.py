@@ -79,7 +79,7 @@ class Module(pl.LightningModule):
 
 def data(shards: Path) -> FlowerDataModule:
     loading, features = LoadingOptions(batch_size=4, num_workers=0), FeatureCacheOptions(cache=False)
-    return FlowerDataModule(shards, Preprocessing(SIZE, SIZE), loading, features)
+    return FlowerDataModule(shards=shards, preprocessing=Preprocessing(SIZE, SIZE), loading=loading, features=features)
 
 
 def trainer(folder: Path, *callbacks: pl.Callback, **options: Any) -> pl.Trainer:

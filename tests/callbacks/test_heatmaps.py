@@ -186,7 +186,7 @@ def test_interleaved_restores_the_order(world: int) -> None:
 def test_two_processes_draw_the_panel_of_one(two_runs: tuple[Path, Path]) -> None:
     one, two = (folder / "panels" for folder in two_runs)
     drawn = [sorted(folder.iterdir()) for folder in (one, two)]
-    assert [path.name for path in drawn[1]] == ["epoch-0000-step-000003.png"]  # five batches over two ranks
+    assert [path.name for path in drawn[1]] == ["epoch-0000-step-000003.png", "test.png"]  # five batches over two ranks
     with Image.open(drawn[0][0]) as first, Image.open(drawn[1][0]) as second:
         assert np.array_equal(np.asarray(first), np.asarray(second))
 

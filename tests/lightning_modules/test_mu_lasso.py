@@ -18,7 +18,7 @@ from vitrine.backbones.copying import weight_digest
 from vitrine.core.batch import Batch
 from vitrine.explainers import MuLassoFit
 from vitrine.explainers.mu_lasso.explainer import MuLassoOptions
-from vitrine.explainers.mu_lasso.fit import label_matrix
+from vitrine.explainers.mu_lasso.fit import MuLassoSolution, label_matrix
 
 
 def head_of(module: MuLassoModule) -> dict[str, Tensor]:
@@ -72,7 +72,7 @@ def test_exact_is_the_optimum_over_all_training_samples(
     # The optimum of so few samples moves a hundred times as much as the responses do with the size of a batch.
     assert_same_heads(head_of(module), head_of(expected), atol=5e-4)
     assert module.explainer.weights.any()
-    assert module.solution is not None
+    assert isinstance(module.solution, MuLassoSolution)
     torch.testing.assert_close(module.solution.objective, solution.objective, rtol=1e-4, atol=1e-9)
     assert trainer.current_epoch == 1
     assert (options.get("cache", True)) == (len(list(tmp_path.iterdir())) > 0)

@@ -29,7 +29,7 @@ METHOD = AttributionOptions(method="GradCAM")
 
 def data_of(shards: Path) -> FlowerDataModule:
     loading = LoadingOptions(batch_size=4, num_workers=0, val_fraction=0.4)
-    return FlowerDataModule(shards, Preprocessing(64, None), loading)
+    return FlowerDataModule(shards=shards, preprocessing=Preprocessing(64, None), loading=loading)
 
 
 def trainer_of(folder: Path, **options: Any) -> pl.Trainer:

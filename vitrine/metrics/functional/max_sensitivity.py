@@ -63,4 +63,5 @@ def max_sensitivity(
 def _over_norm(maps: Tensor) -> Tensor:
     """(B, H, W) maps, each divided by its Euclidean norm; zeros stay zeros."""
     norms = maps.flatten(1).norm(dim=1)[:, None, None]
-    return maps / norms.where(norms != 0, 1)
+    unit: Tensor = maps / norms.where(norms != 0, 1)
+    return unit

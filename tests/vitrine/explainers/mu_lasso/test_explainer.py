@@ -121,7 +121,7 @@ def test_hidden_absences_of_layers_of_every_kind(activation: nn.Module) -> None:
     images = torch.randn(6, 3, 4, 4, generator=torch.Generator().manual_seed(1))
     images[:3, 2] = -images[:3, 2].abs()
     explanation = explainer.explain(images, 0)
-    colours, outputs, units = (network[: last + 1](images).detach() for last in (0, 1, 3))
+    colours, outputs, units = (nn.Sequential(*list(network)[: last + 1])(images).detach() for last in (0, 1, 3))
     for row, labels in enumerate(explanation.labels):
         expected = {f"{number} {name} #{channel}" for number, name, values in ((1, "0", colours), (2, "1", outputs))
                     for channel in range(3) if values[row, channel].max() > 0}  # fmt: skip

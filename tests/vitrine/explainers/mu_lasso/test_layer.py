@@ -66,6 +66,7 @@ def test_projected_weights_are_in_the_ball_and_all_have_a_gradient(dtype: torch.
     assert size < 1 or float(norms.min()) > 2.9
     assert torch.equal(layer.weight != 0, before != 0) or dtype in {torch.float16, torch.bfloat16}
     layer.weights.sum().backward()
+    assert layer.weight.grad is not None
     assert torch.equal(layer.weight.grad, torch.ones_like(layer.weight))
 
 

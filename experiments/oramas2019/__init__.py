@@ -1,0 +1,1 @@
+"""Experiments of Oramas, Wang and Tuytelaars (ICLR 2019)."""
