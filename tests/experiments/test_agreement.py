@@ -1,6 +1,7 @@
 """Kendall's τ of figures with the truth: against SciPy, on runs whose orders are known, and the command."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest

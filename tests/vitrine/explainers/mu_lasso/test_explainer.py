@@ -64,7 +64,7 @@ def test_what_is_absent_is_left_out_by_default(selector: MuLassoExplainer, image
     torch.testing.assert_close(explanation.class_scores, selector.explain(images).class_scores)
 
 
-def halves(*layers: nn.Module) -> nn.Module:
+def halves(*layers: nn.Module) -> nn.Sequential:
     """The three colours as filters, before further layers."""
     colours = nn.Conv2d(3, 3, 1, bias=False)
     colours.weight.data.copy_(torch.eye(3)[..., None, None])
