@@ -1,7 +1,6 @@
 """Kendall's τ of figures with the truth: against SciPy, on runs whose orders are known, and the command."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,12 +16,10 @@ LEVELS = {"a": 0.8, "b": 0.6, "c": 0.3, "d": 0.1}
 
 
 def test_tau_is_that_of_scipy_with_ties() -> None:
-    first: Any
-    second: Any
     first, second = np.random.default_rng(0).integers(0, 4, (2, 50, 6)).astype(np.float64)
     found = kendall_tau(first, second)
     assert found.tolist() == pytest.approx([kendalltau(a, b).statistic for a, b in zip(first, second, strict=True)])
-    assert np.isnan(kendall_tau(np.ones(4), np.arange(4.0)))
+    assert np.isnan(kendall_tau(np.ones(4), np.arange(4, dtype=np.float64)))
 
 
 def rows_of(level: float, seed: int) -> list[Row]:
