@@ -1,6 +1,6 @@
 """InsertionAndDeletion: how much of a class's probability the pixels carry that heatmaps point out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from typing_extensions import override
 
@@ -32,6 +32,11 @@ class InsertionAndDeletion(MetricCallback):
     def __init__(self, steps: Count = 50, blur: NonNegative = 11.0) -> None:
         super().__init__()
         self.steps, self.blur = steps, blur
+
+    @property
+    @override
+    def settings(self) -> Mapping[str, str]:
+        return {"insertion_deletion": f"{self.steps} steps, blur of {self.blur:g} px"}
 
     @override
     def make_metrics(self, run: Run) -> Sequence[ExplanationMetric]:

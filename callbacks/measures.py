@@ -1,6 +1,6 @@
 """MapMeasures: infidelity, max-sensitivity, ROAD, pixel flipping and other measures of heatmaps beside a test."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, get_args
 
 from typing_extensions import override
@@ -83,6 +83,18 @@ class MapMeasures(MetricCallback):
         self.infidelity, self.max_sensitivity, self.road = infidelity, max_sensitivity, road
         self.pixel_flipping, self.parameter_randomization = pixel_flipping, parameter_randomization
 
+    @property
+    @override
+    def settings(self) -> Mapping[str, str]:
+        told = {
+            "infidelity": _infidelity_told(self.infidelity),
+            "max_sensitivity": f"{self.max_sensitivity.num_samples} changes within {self.max_sensitivity.radius:g}",
+            "road": f"{self.road.score}, {', '.join(f'{100 * share:g}' for share in self.road.shares)} % removed",
+            "pixel_flipping": f"{100 * self.pixel_flipping.share:g} % of the regions of {self.pixel_flipping.region} px",
+            "parameter_randomization": f"{self.parameter_randomization.stages} stages",
+        }
+        return {measure: text for measure, text in told.items() if measure in self.measures}
+
     @override
     def check(self, run: Run) -> None:
         super().check(run)
@@ -110,6 +122,13 @@ class MapMeasures(MetricCallback):
             image = run.datamodule.panel(1)["image"].to(run.module.device)
             copies = randomized(explainer.backbone.model, image, options.seed, options.stages)
             return ParameterRandomization([explaining(run, on_backbone(explainer, copy)) for _, copy in copies])
+
+
+def _infidelity_told(options: InfidelityOptions) -> str:
+    kind = (
+        f"squares of {options.size} px" if options.perturbation == "square" else f"draws of noise of {options.sigma:g}"
+    )
+    return f"{options.num_samples} {kind}, {options.score}"
 
 
 def explainer_of(run: Run) -> Explainer:

@@ -1,5 +1,6 @@
 """Runs of every method: the baselines of the SRAE, dimensions of Z, μ-Lasso and inversion masks."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -295,15 +296,42 @@ MEASURES = [
 
 
 def test_measures_of_heatmaps_are_reached_by_config(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    args = ["test", "--model=configs/model/inversion.yaml", "--data=configs/data/flower.yaml", *SMALL, *FEW_STEPS]
     flower = "{name: vitrine.data.an8flower.network:FlowerNet, weights: vitrine/data/an8flower/flower_net.safetensors}"
-    args += [f"--model.init_args.backbone={flower}", *MEASURES]
-    run(*args)
-    metrics = json.loads((workplace / "runs" / "unnamed" / "metrics.json").read_text())
+    flowers = ["test", "--data=configs/data/flower.yaml", *SMALL]
+    inversion = [*flowers, "--model=configs/model/inversion.yaml", *FEW_STEPS, f"--model.init_args.backbone={flower}"]
+    run(*inversion, *MEASURES)
+    folder = workplace / "runs" / "unnamed"
+    metrics = json.loads((folder / "metrics.json").read_text())
     for name in ("infidelity", "max_sensitivity", "road/gap", "sparseness", "parameter_randomization"):
         assert metrics[f"test/{name}"] is not None
         assert metrics[f"test/{name.partition('/')[0]}/degenerate"] == metrics["test/sparseness/degenerate"]
     assert "test/complexity" not in metrics
-    told = refusal(capsys, *args, "--trainer.callbacks.init_args.road.shares=[1.5]")
-    assert "trainer.callbacks[0].init_args.road.shares" in told
-    assert "from 0 to below 1" in told or "1.5" in told
+    told = refusal(capsys, *inversion, *MEASURES, "--trainer.callbacks.init_args.road.shares=[1.5]")
+    assert "road.shares" in told
+    assert "1.5" in told
+
+
+def test_measures_of_several_explainers_in_one_pass(workplace: Path) -> None:
+    """Per-image values, whose mean is the figure, and curves for each of them."""
+    flower = "{name: vitrine.data.an8flower.network:FlowerNet, weights: vitrine/data/an8flower/flower_net.safetensors}"
+    explainers = "{Center: {method: Center}, CAM: {method: GradCAM}}"
+    run(
+        "test", "--data=configs/data/flower.yaml", *SMALL, "--model=ComparisonModule",
+        f"--model.init_args.backbone={flower}", f"--model.init_args.explainers={explainers}", *MEASURES,
+    )  # fmt: skip
+    folder = workplace / "runs" / "unnamed" / "explainers"
+    for name in ("Center", "CAM"):
+        metrics = json.loads((folder / name / "metrics.json").read_text())
+        evaluation = json.loads((folder / name / "evaluation.json").read_text())
+        assert evaluation["curves"]["road/morf"]["x"] == [0.3]
+        assert evaluation["settings"]["infidelity"] == "2 squares of 32 px, logit"
+        with (folder / name / "per_image.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        for figure in ("infidelity", "road/morf", "parameter_randomization", "sparseness"):
+            values = [float(row[figure]) for row in rows if row[figure]]
+            assert metrics[f"test/{figure}"] == pytest.approx(sum(values) / len(values), rel=1e-5)
+    # What is the same for all images is so under other weights and noise.
+    assert json.loads((folder / "Center" / "metrics.json").read_text())["test/max_sensitivity"] == pytest.approx(
+        0, abs=1e-5
+    )
+    assert metrics["test/max_sensitivity"] > 1e-3

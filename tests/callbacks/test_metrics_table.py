@@ -19,6 +19,8 @@ from vitrine import metrics
 from vitrine.core.figures import COUNTS, FIGURES
 from vitrine.metrics import ExplanationMetric
 
+ROOT = Path(__file__).parents[2]
+
 
 def printed(figures: Mapping[str, float], width: int = 120, **options: Any) -> str:
     console = Console(width=width, highlight=False)
@@ -88,8 +90,23 @@ def test_the_direction_is_that_of_the_metric() -> None:
         (metrics.Locality, "locality"),
         (metrics.Orthogonality, "orthogonality/o1"),
         (metrics.SaliencyDetection, "saliency/f"),
+        (metrics.Infidelity, "infidelity"),
+        (metrics.MaxSensitivity, "max_sensitivity"),
+        (metrics.Road, "road/gap"),
+        (metrics.PixelFlipping, "pixel_flipping/aopc"),
+        (metrics.Sparseness, "sparseness"),
+        (metrics.Complexity, "complexity"),
+        (metrics.ParameterRandomization, "parameter_randomization"),
     ):
         assert better[name] == ("higher" if kind.higher_is_better else "lower")
+
+
+def test_every_figure_of_heatmaps_is_in_the_guide() -> None:
+    rows = re.findall(r"^\| (`.*?`) \|", (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    named = {name.partition("/")[0] for row in rows for name in re.findall(r"`([a-z_]+)", row)}
+    figures = {figure.name.partition("/")[0] for group in FIGURES.values() for figure in group}
+    others = {"accuracy", "mean_class_accuracy", "mean_average_precision", "inversion"}
+    assert figures - others == named
 
 
 def test_settings_stand_beside_the_figures_that_depend_on_them() -> None:
