@@ -117,6 +117,7 @@ class RowMeans(ExplanationMetric):
             found = self.measure(MapRows(maps[usable], explanation, batch, usable))
             values[:, usable] = torch.stack([found.values[name].double() for name in self.figures])
             self._add_curves(found, values[:, usable].isfinite().all(dim=0))
+        values = values.to(self.device)
         finite = values.isfinite().all(dim=0)
         self.totals += values[:, finite].sum(dim=1)
         self.measured += finite.sum()
@@ -127,7 +128,7 @@ class RowMeans(ExplanationMetric):
     def _add_curves(self, found: RowFigures, finite: Tensor) -> None:
         for place, name in enumerate(self.known_curves):
             state: Tensor = getattr(self, f"curve_{place}")
-            state += found.curves[name][finite].double().sum(dim=0)
+            state += found.curves[name][finite].double().sum(dim=0).to(state.device)
 
     @override
     def compute(self) -> dict[str, Tensor]:

@@ -44,8 +44,8 @@ def infidelity(
         (B,) float64, in squares of the score; NaN for attributions with NaN or infinity.
 
     Raises:
-        ValueError: for attributions of another size than the images, images that are not finite floats, and classes that are
-            not one integer an image.
+        ValueError: for attributions of another size than the images, images that are not finite floats, classes that are not
+            one integer an image, and no perturbation.
 
     Example:
         >>> images, weights = torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4)
@@ -67,6 +67,8 @@ def infidelity(
             yield (in_full(images) - removed).to(images.dtype)
 
     scores = class_scores(classify, versions(), targets, score, multi_label=multi_label).double()
+    if not expected:
+        raise ValueError("perturbations is empty; give one or more.")
     falls, sums = scores[:, :1] - scores[:, 1:], torch.stack(expected, dim=1)
     if normalize:
         size = sums.square().sum(dim=1, keepdim=True)

@@ -36,7 +36,7 @@ def max_sensitivity(
         (B,) float64; NaN for maps of zeros, and where one of an image's maps has NaN or infinity.
 
     Raises:
-        ValueError: for maps of another size than the images, and images that are not finite floats.
+        ValueError: for maps of another size than the images, images that are not finite floats, and no noise.
 
     Example:
         >>> images = torch.ones(2, 1, 4, 4)
@@ -50,11 +50,13 @@ def max_sensitivity(
         return _over_norm(wide) if normalize else wide
 
     own = read(checked_maps(maps))
-    largest = torch.zeros(len(images), dtype=torch.float64, device=images.device)
+    norms = []
     for change in noise:
         perturbed = (in_full(images) + change.to(images.device)).to(images.dtype)
-        # torch.maximum keeps NaN.
-        largest = torch.maximum(largest, (read(explain(perturbed)) - own).flatten(1).norm(dim=1))
+        norms.append((read(explain(perturbed)) - own).flatten(1).norm(dim=1))
+    if not norms:
+        raise ValueError("noise is empty; give one or more changes of the images.")
+    largest = torch.stack(norms).amax(dim=0)  # keeps NaN
     size = own.flatten(1).norm(dim=1)
     values: Tensor = largest / size.where(size != 0, torch.nan)
     return values.where(values.isfinite(), torch.nan)

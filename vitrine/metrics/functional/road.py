@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vitrine.core.image_ops import degenerate
-from vitrine.core.options import NonNegative, Range, checked
+from vitrine.core.options import NonNegative, OptionError, Range, checked
 from vitrine.metrics.functional.checks import checked_classes, checked_images, checked_maps
 from vitrine.metrics.functional.class_scores import Classify, Score, class_scores
 from vitrine.metrics.functional.imputation import linear_imputation
@@ -60,7 +60,7 @@ def road_curve(
         (B, T) scores; NaN for a degenerate map.
 
     Raises:
-        OptionError: for shares outside [0, 1), another order or score, or negative noise.
+        OptionError: for no shares or some outside [0, 1), another order or score, or negative noise.
         ValueError: for maps of another size than the images, images that are not finite floats, and classes that are not one
             integer an image.
 
@@ -71,6 +71,8 @@ def road_curve(
         >>> road_curve(model, images, maps, targets, shares=(0.1, 0.5)).shape
         torch.Size([2, 2])
     """
+    if not shares:
+        raise OptionError("shares", list(shares), "one or more numbers from 0 to below 1")
     images, maps = checked_images(images, maps), checked_maps(maps).detach().to(images.device)
     targets = checked_classes(targets, len(images)).to(images.device)
     ranks, pixels = saliency_ranks(maps), maps.shape[1:].numel()

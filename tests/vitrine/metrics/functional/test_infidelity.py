@@ -79,6 +79,11 @@ def test_attributions_of_another_number_of_channels() -> None:
         infidelity(network(), IMAGES, torch.zeros(3, 2, 6, 5), TARGETS, NOISE)
 
 
+def test_no_perturbation() -> None:
+    with pytest.raises(ValueError, match="perturbations is empty"):
+        infidelity(network(), IMAGES, MAPS, TARGETS, [])
+
+
 def test_squares_lie_anywhere_within_the_image() -> None:
     images = torch.ones(2, 3, 4, 6)
     removed = torch.stack(list(square_perturbations(images, KeyNoise(0, ["a", "b"], 2), 200, 3)))

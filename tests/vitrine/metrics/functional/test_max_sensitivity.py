@@ -82,3 +82,8 @@ def test_half_precision_images_stay_half_and_values_are_wide() -> None:
     found = max_sensitivity(explain, images, images[:, 0], NOISE)
     exact = max_sensitivity(lambda images: images[:, 0], IMAGES, IMAGES[:, 0], NOISE)
     torch.testing.assert_close(found, exact, rtol=0.05, atol=0)
+
+
+def test_no_noise() -> None:
+    with pytest.raises(ValueError, match="noise is empty"):
+        max_sensitivity(lambda images: images[:, 0], IMAGES, IMAGES[:, 0], [])

@@ -55,6 +55,7 @@ def test_wrong_options() -> None:
     for options, name in (
         ({"shares": (0.5, 1.0)}, r"shares\[1\]"),
         ({"noise": -1.0}, "noise"),
+        ({"shares": []}, "shares"),
         ({"order": "x"}, "order"),
     ):
         with pytest.raises(OptionError, match=f"^{name} is "):
