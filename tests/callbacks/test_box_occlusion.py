@@ -20,6 +20,7 @@ from vitrine.metrics import BoxOcclusion as BoxOcclusionMetric
 from vitrine.metrics.box_occlusion import box_occlusion
 
 OPTIONS: dict[str, Any] = {"patch_size": 3, "shares": (0.0, 0.1, 0.4), "seed": 4}
+WITH_RANDOM: dict[str, Any] = {**OPTIONS, "with_random": True}
 NAMES = {f"test/box_occlusion/{name}" for name in ("drop", "last_drop", "area", "degenerate")}
 
 
@@ -106,6 +107,20 @@ def test_figures_and_curve_are_those_of_the_plain_metric_in_any_batches(tmp_path
     assert list(curve.y) == pytest.approx(mean.tolist(), abs=1e-6)
 
 
+def test_random_places_are_those_of_a_constant_map(tmp_path: Path) -> None:
+    callback = BoxOcclusion(**WITH_RANDOM)
+    found = figures_of_test(tmp_path, callback)
+    explainer: Any = Module().explainer
+    explanation, keys = explainer.explain(Data().images), [str(number) for number in range(7)]
+    confidence = box_occlusion(
+        explainer.backbone.model, Data().images, torch.ones(7, 8, 8), explanation.target, keys=keys, **OPTIONS
+    )
+    mean = confidence.double().mean(dim=0)
+    assert found["test/box_occlusion/random_drop"] == pytest.approx(float(mean[0] - mean[1:].mean()), abs=1e-6)
+    assert callback.curves["box_occlusion/random"].y == pytest.approx(mean.tolist(), abs=1e-6)
+    assert callback.curves["box_occlusion"].y != pytest.approx(mean.tolist(), abs=1e-6)
+
+
 def test_the_seed_draws_other_patches_and_the_network_stays(tmp_path: Path) -> None:
     run, module = trainer(tmp_path, BoxOcclusion(**OPTIONS)), Module()
     explainer: Any = module.explainer
@@ -147,6 +162,6 @@ def test_two_processes_measure_what_one_measures(ranks: RankPool, tmp_path: Path
 
 
 def figures_on_rank(rank: int, folder: Path, **options: Any) -> list[float]:
-    callback = BoxOcclusion(**OPTIONS)
+    callback = BoxOcclusion(**WITH_RANDOM)
     figures_of_test(folder, callback, MetricsFile(), **options)
-    return list(callback.curves["box_occlusion"].y)
+    return [y for curve in callback.curves.values() for y in curve.y]

@@ -64,6 +64,7 @@ FIGURES: Mapping[str, Sequence[Figure]] = {
         Figure("pixel_flipping/auc", "probability as they are", "lower"),
         Figure("infidelity", "error of foretold falls, squared", "lower"),
         Figure("box_occlusion/drop", "probability lost under patches", "higher"),
+        Figure("box_occlusion/random_drop", "the same, patches at random places", ""),
         Figure("box_occlusion/area", "probability under patches", "lower"),
         Figure("masked_accuracy/original", "accuracy on whole images", "higher"),
         Figure("masked_accuracy/[0-9]*", "on pixels above so many %", "higher"),
