@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -149,6 +150,18 @@ def test_the_picture_is_that_of_the_plain_functions(flower_shards: Path, tmp_pat
     expected = average_sheet(averages, [row.label for row in rows], datamodule.preprocessing.denormalize)
     assert np.array_equal(pictures(tmp_path)[f"{index:03d}_{name}.png"], np.asarray(expected))
     assert len(pictures(tmp_path)) == 1
+
+
+def test_filters_of_negative_weight_are_left_out_where_absences_are_hidden(flower_shards: Path, tmp_path: Path) -> None:
+    """The next ones by weight take their places."""
+    for absent, weights in (("hide", {1.0, 0.75, 0.5}), ("show", {1.0, 0.75, 0.5, -0.25})):
+        module = Module()
+        module.explainer.options = SimpleNamespace(absent=absent)  # type: ignore[assignment]
+        callback = AverageImages(top_k=2, max_classes=2)
+        trainer(tmp_path / absent, callback).fit(module, datamodule=data(flower_shards))
+        entries = written(tmp_path / absent)
+        assert {entry["weight"] for entry in entries} == weights
+        assert [entry["class_index"] for entry in entries] == sorted([0, 1] * len(weights))
 
 
 def test_test_images_after_a_test(flower_shards: Path, tmp_path: Path) -> None:
