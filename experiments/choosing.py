@@ -45,7 +45,8 @@ def choose(
         found.append([_figure(complete(fit), used.figure) for fit in fits])
     chosen = points[chosen_place([statistics.fmean(values) for values in found], used.within)]
     record = {
-        "of": _digest(experiment, planned.option_name, places), "figure": used.figure, "folds": used.folds, "within": used.within,
+        "of": _digest(experiment, planned.option_name, places),
+        "figure": used.figure, "folds": used.folds, "within": used.within,
         "tried": [{"values": point, "figures": values} for point, values in zip(points, found, strict=True)],
         "chosen": chosen,
     }  # fmt: skip
