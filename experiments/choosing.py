@@ -45,7 +45,8 @@ def choose(
         found.append([_figure(complete(fit), used.figure) for fit in fits])
     chosen = points[chosen_place([statistics.fmean(values) for values in found], used.within)]
     record = {
-        "of": _digest(options), "figure": used.figure, "folds": used.folds, "within": used.within,
+        "of": _digest(experiment, planned.option_name, places),
+        "figure": used.figure, "folds": used.folds, "within": used.within,
         "tried": [{"values": point, "figures": values} for point, values in zip(points, found, strict=True)],
         "chosen": chosen,
     }  # fmt: skip
@@ -56,16 +57,17 @@ def choose(
     return chosen
 
 
-def choice_of(folder: Path, run: str, options: Choice) -> dict[str, Any] | None:
-    """The values that were chosen for a run under the same options; None where there are none yet.
+def choice_of(experiment: Experiment, run: str, places: Places) -> dict[str, Any] | None:
+    """The values that were chosen for a run under the options that it has today; None where there are none yet.
 
     Args:
-        folder: of the experiment.
+        experiment: that the run belongs to.
         run: its name in the experiment's file.
-        options: how they are chosen.
+        places: where the experiment is written.
     """
-    record = read_choice(folder, run)
-    return None if record is None or record["of"] != _digest(options) else dict(record["chosen"])
+    record = read_choice(places.folder(experiment), run)
+    is_of_today = record is not None and record["of"] == _digest(experiment, run, places)
+    return dict(record["chosen"]) if record is not None and is_of_today else None
 
 
 def read_choice(folder: Path, run: str) -> dict[str, Any] | None:
@@ -124,5 +126,8 @@ def _record_path(folder: Path, run: str) -> Path:
     return folder / FOLDER / f"{run}.json"
 
 
-def _digest(options: Choice) -> str:
-    return hashlib.sha256(json.dumps(options.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+def _digest(experiment: Experiment, run: str, places: Places) -> str:
+    """Of all that the fits of a choice depend on within the file."""
+    tiny = experiment.tiny if places.tiny else None
+    options = [dict(experiment.common), experiment.runs[run].to_dict(), tiny]
+    return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:16]

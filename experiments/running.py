@@ -86,7 +86,7 @@ class Runner:
             self._take(planned, options.of, number)
             return
         if options.choose is not None:
-            chosen = choice_of(self.places.folder(self.experiment), planned.option_name, options.choose)
+            chosen = choice_of(self.experiment, planned.option_name, self.places)
             if chosen is None and number:
                 chosen = choose(self.experiment, planned, self.places, self._complete)
             planned = planned.with_overrides(planned.name, chosen or {})

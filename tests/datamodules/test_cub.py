@@ -1,37 +1,42 @@
-"""CUB through its datamodule: the official split, and one of one's own."""
+"""Birds: the official split, or one of so many training images a class."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from datamodules import CUBDataModule
+from datamodules.options import LoadingOptions
 from tests.helpers.bird_sets import write_cub
-from tests.helpers.image_datamodules import OPTIONS, counts, ready
-from vitrine.core.options import OptionError
+from tests.helpers.shard_fakes import TINY
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("birds") / "CUB_200_2011"
-    write_cub(folder, classes=3, train=4, test=2, size=40)
-    return folder
+def birds(folder: Path, **options: Any) -> CUBDataModule:
+    """Three classes of six official training and four test images."""
+    root = folder / "CUB_200_2011"
+    if not root.is_dir():
+        write_cub(root, classes=3, train=6, test=4)
+    loading = LoadingOptions(num_workers=0, val_fraction=0)
+    data = CUBDataModule(folder / "shards", root, preprocessing=TINY, loading=loading, **options)
+    data.prepare_data()
+    return data
 
 
-@pytest.mark.parametrize(
-    ("train_per_class", "expected"), [(None, {"train": 12, "test": 6}), (5, {"train": 15, "test": 3})]
-)
-def test_splits(train_per_class: int | None, expected: dict[str, int], root: Path, tmp_path: Path) -> None:
-    data = ready(CUBDataModule(tmp_path / "shards", root, train_per_class, **OPTIONS))
-    assert counts(data) == expected
-    batch = next(iter(data.test_dataloader()))
-    assert {"boxes", "parts"} <= batch.keys()
+@pytest.mark.parametrize(("per_class", "train"), [(None, 6), (5, 5), (7, 7)])
+def test_how_many_are_trained_on(tmp_path: Path, per_class: int | None, train: int) -> None:
+    data = birds(tmp_path, train_per_class=per_class)
+    data.setup("fit")
+    assert data.class_counts == [train] * 3
+    assert data.num_samples("test") == 3 * (10 - train)
+    assert data.annotations == {"boxes", "parts"}
 
 
-def test_a_number_below_one_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="train_per_class is 0"):
-        CUBDataModule(tmp_path, None, 0)
+def test_shards_of_another_split_are_refused(tmp_path: Path) -> None:
+    birds(tmp_path)
+    with pytest.raises(ValueError, match=r"was made from .*CUB_200_2011, not from"):
+        birds(tmp_path, train_per_class=3)
 
 
-def test_without_a_root_it_says_how_shards_are_made(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"python -m vitrine\.shards cub"):
-        ready(CUBDataModule(tmp_path / "shards", tmp_path / "nowhere", **OPTIONS))
+def test_less_than_one_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="train_per_class is 0; give 1 or more or null"):
+        birds(tmp_path, train_per_class=0)

@@ -7,7 +7,6 @@ import pytest
 
 from experiments.choosing import choice_of, choose, chosen_place
 from experiments.planning import planned_runs
-from experiments.schema import Choice
 from tests.helpers.experiment_files import experiment_of, places_in
 
 CHOICE = {"grid": {"a": [1, 2, 3]}, "figure": "val/f", "folds": 3, "set": {"epochs": 7}}
@@ -33,10 +32,10 @@ def test_a_tiny_set_is_tried_with_one_value_and_two_folds(tmp_path: Path) -> Non
     assert choose(experiment, planned_runs(experiment, places)[0], places, complete) == {"a": 1}
     assert len(fits) == 2
     assert not any("--epochs=7" in fit.arguments for fit in fits)  # type: ignore[attr-defined]
-    folder = places.folder(experiment)
-    assert choice_of(folder, "first", Choice.from_dict(CHOICE)) == {"a": 1}
-    assert choice_of(folder, "first", Choice.from_dict(CHOICE | {"folds": 4})) is None
-    assert choice_of(folder, "other", Choice.from_dict(CHOICE)) is None
+    assert choice_of(experiment, "first", places) == {"a": 1}
+    for changed in ({"choose": CHOICE | {"folds": 4}}, {"choose": CHOICE, "set": {"b": 1}}):
+        assert choice_of(experiment_of(tmp_path, runs={"first": changed}), "first", places) is None
+    assert choice_of(experiment, "first", places_in(tmp_path)) is None  # not of a tiny set
 
 
 def test_a_figure_that_is_not_logged(tmp_path: Path) -> None:
