@@ -28,7 +28,8 @@ class MaskingModule(ExplainerModule):
 
     ``fit`` lowers λ₁ TV(m) + λ₂ AV(m) − log f_c(Φ(x, m)) + λ₃ f_c(Φ(x, 1 − m))^λ₄ of the classes of each image, a mean over
     the masks of the global batch, through the frozen backbone; backgrounds and fake classes are drawn for each image and
-    epoch. Validation measures the same without draws, before blurred images. Images are always streamed, and may be augmented.
+    epoch. Validation measures the same without draws, before blurred images. Images are always
+    streamed, and may be augmented.
 
     Args:
         backbone: the classifier to be explained.

@@ -1,6 +1,7 @@
 """The masking network's decoder: U-Net-like upsampling of a backbone's features, with a selector of the class."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -37,9 +38,7 @@ class MaskDecoder(nn.Module):
         widths = [max(width >> step, SMALLEST_WIDTH) for step in reversed(range(len(channels)))]
         self.norms = nn.ModuleList(nn.GroupNorm(1, count) for count in channels)
         self.inputs = nn.ModuleList(nn.Conv2d(count, w, 1) for count, w in zip(channels, widths, strict=True))
-        self.steps = nn.ModuleList(
-            _block(coarse + fine, fine) for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.steps = nn.ModuleList(_block(coarse + fine, fine) for fine, coarse in pairwise(widths))
         self.last = nn.Conv2d(widths[0], 2, 3, padding=1)
 
     def forward(self, maps: Sequence[Tensor], classes: Tensor) -> Tensor:
