@@ -39,8 +39,8 @@ def optimise(
 ) -> InversionResult:
     """Minimises the losses of R rows by Adam: stage 1, then stage 2 with a new Adam.
 
-    ω is clamped at 0, and free pixels at 1 too, after every step. Adam is elementwise, so the result of a row is that of a run
-    of its own. With ``stop_when_converged``, converged rows leave, and the others go on without them.
+    ω is clamped at 0, and free pixels at 1 too, after every step. Adam is elementwise, so the result of a row is that of a
+    run of its own. With ``stop_when_converged``, converged rows leave, and the others go on without them.
 
     Args:
         objective: of R rows.
