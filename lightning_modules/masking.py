@@ -108,7 +108,8 @@ class MaskingModule(ExplainerModule):
                 metric.update(values)
 
     def on_validation_epoch_end(self) -> None:
-        """Logs the mean losses over all ranks."""
+        """Also logs the mean losses over all ranks."""
+        super().on_validation_epoch_end()
         self._log_losses("val")
 
     def on_test_epoch_end(self) -> None:
