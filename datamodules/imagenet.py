@@ -19,8 +19,8 @@ from vitrine.data.shards.converters.wsol import BOXES, list_wsol
 class ImageNetDataModule(ConvertedDataModule):
     """ILSVRC with boxes where their XML files are there; labels are the places of torchvision's networks.
 
-    ``test`` is the official validation set, and validation images are held out of the training set. Where ``root`` has the text
-    files of `list_wsol` in place of the official archive, their images are the test set.
+    ``test`` is the official validation set, and validation images are held out of the training set. Where ``root`` has the
+    text files of `list_wsol` in place of the official archive, their images are the test set.
 
     Args:
         shards: folder of the shards, as in `ShardDataModule`.

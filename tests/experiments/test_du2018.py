@@ -1,19 +1,25 @@
-"""Every experiment of the inversion paper runs on tiny sets in their official layouts, and fills its table."""
+"""Experiments of the inversion paper run on tiny sets in their official layouts, and fill their tables."""
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 import train
-from experiments.planning import Places
+from experiments.planning import Places, planned_runs
 from experiments.reading import experiment_files, find_experiment, run_names
 from experiments.running import ROOT, Runner
 from experiments.tables import run_folders, write_tables
 from tests.helpers.paper_sets import write_all
 
 NAMES = [name for name in experiment_files() if name.startswith("du2018/")]
+RUN = (
+    "table1", "table1_birds", "table2", "table3_mobilenet", "figure2_mobilenet", "figure3_birds", "figure5_tiny_imagenet",
+    "figure8",
+)  # fmt: skip
+"""Those that are run; each of the others has the runs of one of them, on the data of another."""
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +32,21 @@ def train_here(arguments: Sequence[str]) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_the_runs_of_an_experiment_can_be_planned(name: str, tmp_path: Path) -> None:
+    """Its configurations are there, every row is of a run, and every run fills a row or is read by one that does."""
+    experiment, places = find_experiment(name), Places(tmp_path / "data", tmp_path / "out")
+    planned = planned_runs(experiment, places)
+    configs = [after for one in planned for before, after in pairwise(one.arguments) if before == "-c"]
+    configs += [word.removeprefix("--data=") for one in planned for word in one.arguments if word.startswith("--data=")]
+    assert all((ROOT / config).is_file() for config in configs)
+    assert experiment.table is not None
+    shown = {place.split("/")[0] for named in experiment.table.rows.values() for place in run_names(named)}
+    read = {run for one in planned for run in one.needs}
+    assert {one.name for one in planned if one.option_name not in shown} <= read
+    assert set(experiment.table.paper) <= {*experiment.table.rows, "CAM"}
+
+
+@pytest.mark.parametrize("name", RUN)
 def test_an_experiment_fills_its_table(
     name: str, paper_sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
