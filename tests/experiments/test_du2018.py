@@ -53,7 +53,7 @@ def test_an_experiment_fills_its_table(
     """Each row has the figures of its columns; α is chosen where a run validates."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr("sys.argv", ["train.py"])
-    experiment, places = find_experiment(name), Places(paper_sets, tmp_path, tiny=True)
+    experiment, places = find_experiment(f"du2018/{name}"), Places(paper_sets, tmp_path, tiny=True)
     Runner(experiment, places, train_here, lambda _: None).run()
     assert write_tables(experiment, places) is not None
     assert experiment.table is not None
