@@ -20,7 +20,7 @@ class TwoObjects(EvaluationCallback[None]):
 
     It runs beside a test. Images whose explained class the network predicts are put side by side with the next such image of
     another class in the batch; a pair counts if both classes are among the ``top`` of the pair's logits. It logs
-    ``test/two_objects/own_half``, ``maximum``, ``in_order`` and ``correlation``, see `vitrine.metrics.two_objects.TwoObjects`,
+    ``test/two_objects/own_half``, ``maximum``, ``in_order`` and ``correlation`` (`vitrine.metrics.two_objects.TwoObjects`),
     and the numbers of ``pairs`` and ``degenerate`` maps. Which images meet depends on the batches, and so on their size and
     the number of ranks.
 

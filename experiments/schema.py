@@ -62,7 +62,7 @@ class Column(Options):
     """A column of a table.
 
     Args:
-        figure: name in ``metrics.json``, ``metrics-limited.json`` of a part of the set, or else ``metrics-fit.json``.
+        figure: name in ``metrics.json``, or else in ``metrics-fit.json``.
         file: another JSON file of the run's folder; ``figure`` then names nested keys with ``/`` between them.
         scale: what values are multiplied by.
         digits: after the decimal point.

@@ -16,7 +16,7 @@ from vitrine.core.atomic_io import atomic_file
 from vitrine.core.csv_tables import write_csv_table
 
 NOT_MEASURED = "–"
-METRICS_NAME, LIMITED_METRICS_NAME = "metrics.json", "metrics-limited.json"
+METRICS_NAME = "metrics.json"
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def _figure(folder: Path, column: Column) -> float | None:
         for key in column.figure.split("/"):
             value = value.get(key) if isinstance(value, dict) else None
         return None if value is None else float(value)
-    for name in (METRICS_NAME, LIMITED_METRICS_NAME, FIT_METRICS_NAME):
+    for name in (METRICS_NAME, FIT_METRICS_NAME):
         figures = _read(folder / name)
         if column.figure in figures:
             found: float | None = figures[column.figure]

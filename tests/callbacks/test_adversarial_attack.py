@@ -20,7 +20,7 @@ def test_the_figures_are_those_of_the_plain_functions(tmp_path: Path) -> None:
     explainer = module.explainer
     attacked = attack(explainer.backbone.model, images, labels, [100 / 255, 200 / 255], data.preprocessing, 4)  # type: ignore[arg-type,union-attr]
     on = attacked.flipped
-    assert 0 < int(on.sum())
+    assert int(on.sum()) > 0
     rows = torch.arange(6)
     metric = AdversarialAgreement()
     metric.update(

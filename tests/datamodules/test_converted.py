@@ -50,7 +50,7 @@ def test_so_many_samples_of_a_split_are_taken_evenly(class_folder: Path, tmp_pat
     assert counts(ready(few)) == {"train": 12, "test": 2}
     assert {key for batch in few.test_dataloader() for key in batch["key"]} == {keys[0], keys[2]}
     ready(FolderDataModule(tmp_path / "few", class_folder, at_most={"test": 2, "train": 99}, **OPTIONS))
-    with pytest.raises(ValueError, match="shards: .*few/test was made from"):
+    with pytest.raises(ValueError, match=r"shards: .*few/test was made from"):
         ready(FolderDataModule(tmp_path / "few", class_folder, at_most={"test": 3}, **OPTIONS))
     for wrong in ({"tests": 2}, {"test": 0}):
         with pytest.raises(ValueError, match="at_most is .* give numbers of samples above 0"):

@@ -42,6 +42,9 @@ def write_all(data: Path) -> Path:
     write_voc(data / "VOCdevkit")
     write_cub(data / "CUB_200_2011")
     sets.write_saliency(data / "MSRA-B", count=5)
+    for rival in ("SS", "SIM", "RC", "FT", "SF", "BL"):
+        for number in range(5):
+            sets.write_picture(data / "MSRA-B-maps" / rival / f"0_{number}.png", number)
     boxes = data / "imagenet_val_with_boxes"
     for number in (21, 73):
         sets.write_picture(boxes / f"{sets.val_name(number)}.JPEG", number, (30, 20))
