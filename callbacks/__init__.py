@@ -1,6 +1,7 @@
 """Callbacks: what is drawn, measured and written beside a run, and how heads are kept healthy."""
 
 from callbacks.ablation import FilterAblation
+from callbacks.adversarial_attack import AdversarialAttack
 from callbacks.average_images import AverageImages
 from callbacks.box_occlusion import BoxOcclusion
 from callbacks.causal_truth import CausalTruth
@@ -19,8 +20,10 @@ from callbacks.report import ReportGallery
 from callbacks.run_folder import Export, MetricsFile
 from callbacks.sanity import SanityCheck
 from callbacks.skipped_samples import SkippedSamples
+from callbacks.two_objects import TwoObjects
 
 __all__ = [
+    "AdversarialAttack",
     "AverageImages",
     "BoxOcclusion",
     "CausalTruth",
@@ -42,4 +45,5 @@ __all__ = [
     "RestartDeadHeads",
     "SanityCheck",
     "SkippedSamples",
+    "TwoObjects",
 ]

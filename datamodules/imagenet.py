@@ -13,12 +13,14 @@ from vitrine.core.options import CountOrZero, checked
 from vitrine.data.shards.converter import SampleSet
 from vitrine.data.shards.converters.imagenet import ImageNetOptions, list_imagenet
 from vitrine.data.shards.converters.imagenet_layout import has_split
+from vitrine.data.shards.converters.wsol import BOXES, list_wsol
 
 
 class ImageNetDataModule(ConvertedDataModule):
     """ILSVRC with boxes where their XML files are there; labels are the places of torchvision's networks.
 
-    ``test`` is the official validation set, and validation images are held out of the training set.
+    ``test`` is the official validation set, and validation images are held out of the training set. Where ``root`` has the
+    text files of `list_wsol` in place of the official archive, their images are the test set.
 
     Args:
         shards: folder of the shards, as in `ShardDataModule`.
@@ -55,6 +57,8 @@ class ImageNetDataModule(ConvertedDataModule):
 
     @override
     def list_split(self, root: Path, split: str) -> SampleSet | None:
+        if split == "test" and (root / BOXES).is_file():
+            return list_wsol(root)
         if split == "test" and has_split(root, "val"):
             options = ImageNetOptions(self.annotations_folder, self.ground_truth, self.blacklist)
             return list_imagenet(root, "val", replace(options, classes=self.wanted_classes))

@@ -19,7 +19,8 @@ class TinyImageNetDataModule(ConvertedDataModule):
         shards: folder of the shards, as in `ShardDataModule`.
         root: the folder ``tiny-imagenet-200`` of the official archive, or None where the shards are there.
         class_index: whether labels are the set's ``own`` 200, or those of an ``imagenet`` network with 1,000 logits.
-        wnids: with ``imagenet``: a file with those 1,000 wnids, one a row, such as ``LOC_synset_mapping.txt``.
+        wnids: with ``imagenet``: a file with those 1,000 wnids, one a row, such as ``LOC_synset_mapping.txt``, or a folder of
+            names that begin with them.
         kwargs: further options of `ShardDataModule`.
 
     Raises:

@@ -5,6 +5,7 @@ from lightning_modules.base import ExplainerModule
 from lightning_modules.classifier import ClassifierModule
 from lightning_modules.comparison import ComparisonModule
 from lightning_modules.inversion import InversionModule
+from lightning_modules.masking import MaskingModule
 from lightning_modules.mu_lasso import MuLassoModule
 from lightning_modules.selected_features import SelectedFeaturesModule
 from lightning_modules.srae import SRAEModule
@@ -15,6 +16,7 @@ __all__ = [
     "ComparisonModule",
     "ExplainerModule",
     "InversionModule",
+    "MaskingModule",
     "MuLassoModule",
     "SRAEModule",
     "SelectedFeaturesModule",

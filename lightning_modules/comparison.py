@@ -22,6 +22,7 @@ from vitrine.data.contracts import ExplanationData
 from vitrine.explainers import Explainer, load
 from vitrine.explainers.attribution import AttributionExplainer, AttributionOptions
 from vitrine.explainers.attribution.explainer import Reduction
+from vitrine.explainers.map_files import MapFileExplainer, MapFileOptions
 
 AT_ONCE = 16
 """Images that a method explains at once; a bound on memory that changes no result."""
@@ -29,7 +30,7 @@ AT_ONCE = 16
 
 @dataclass(frozen=True)
 class ComparedExplainer(Options):
-    """One explainer of a comparison: an attribution method with its options, or an exported explainer.
+    """One explainer of a comparison: an attribution method with its options, an exported explainer, or maps in files.
 
     Args:
         method: of `AttributionOptions`; null where ``folder`` is given.
@@ -37,6 +38,7 @@ class ComparedExplainer(Options):
         reduction: of `AttributionOptions`.
         sigma: of `AttributionOptions`.
         folder: that an explainer of the same network was exported to, such as ``runs/quickstart/explainer``.
+        maps: folder of grey pictures that another program made of the test images, each named as its image.
     """
 
     method: str | None = None
@@ -44,17 +46,20 @@ class ComparedExplainer(Options):
     reduction: Reduction = "method"
     sigma: NonNegative = 0.0
     folder: str | Path | None = None
+    maps: str | Path | None = None
 
     def made(self, network: FrozenBackbone) -> Explainer:
         """The explainer on the network that all explainers of a comparison share.
 
         Raises:
-            OptionError: for neither or both of a method and a folder, and options that the method refuses.
-            FileNotFoundError: where the folder holds no explainer.
+            OptionError: for none or several of a method, a folder and maps, and options that the method refuses.
+            FileNotFoundError: where the folder holds no explainer, or no maps.
             ValueError: where it was trained on another network.
         """
-        if (self.method is None) == (self.folder is None):
+        if [self.method, self.folder, self.maps].count(None) != 2:
             raise OptionError("method", self.method, "a method of vitrine.attribution, or the folder of an explainer")
+        if self.maps is not None:
+            return MapFileExplainer(network, MapFileOptions(self.maps))
         if self.method is None:
             return load(self.folder or "", backbone=network)
         return AttributionExplainer(
@@ -174,6 +179,8 @@ class ComparisonModule(UntrainedModule):
 
     def _explained(self, explainer: Explainer, rows: Batch) -> Explanation:
         target = self.target_of(rows)
+        if isinstance(explainer, MapFileExplainer):
+            return explainer.explanation_of_keys(rows["image"], rows["key"], rows["logits"], target)
         if not isinstance(explainer, AttributionExplainer):
             return explainer.explain(rows["image"], target)
         parts = [slice(start, start + AT_ONCE) for start in range(0, len(rows["image"]), AT_ONCE)]

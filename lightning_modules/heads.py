@@ -14,8 +14,12 @@ from vitrine.explainers import Explainer
 from vitrine.explainers.attribution import AttributionExplainer
 from vitrine.explainers.config_file import read_config, read_heads
 from vitrine.explainers.inversion.explainer import InversionExplainer
+from vitrine.explainers.masking.explainer import MaskingExplainer
 from vitrine.explainers.mu_lasso.explainer import MuLassoExplainer
 from vitrine.explainers.srae.x_features import XFeatureExplainer
+
+SIZED = XFeatureExplainer | MuLassoExplainer | InversionExplainer | AttributionExplainer | MaskingExplainer
+"""Explainers with an image size among their options."""
 
 
 def meaning_of(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,7 +82,7 @@ def check_image_size(explainer: Explainer, preprocessing: Preprocessing | None, 
         preprocessing: of the data set; nothing is checked where it has none.
         key: of the explainer's option, as a configuration has it.
     """
-    if not isinstance(explainer, XFeatureExplainer | MuLassoExplainer | InversionExplainer | AttributionExplainer):
+    if not isinstance(explainer, SIZED):
         return
     if preprocessing is None or explainer.options.image_size == preprocessing.size:
         return

@@ -41,3 +41,17 @@ def test_what_another_node_has_written_meanwhile_is_read(class_folder: Path, tmp
     data = ready(OvertakenDataModule(tmp_path / "shards", class_folder, **OPTIONS), "fit")
     assert counts(data) == {"train": 12, "test": 4}
     assert data.splits["train"].index.shards[0].count == 5
+
+
+def test_so_many_samples_of_a_split_are_taken_evenly(class_folder: Path, tmp_path: Path) -> None:
+    whole = ready(FolderDataModule(tmp_path / "whole", class_folder, **OPTIONS))
+    keys = sorted(key for batch in whole.test_dataloader() for key in batch["key"])
+    few = FolderDataModule(tmp_path / "few", class_folder, at_most={"test": 2, "train": 99}, **OPTIONS)
+    assert counts(ready(few)) == {"train": 12, "test": 2}
+    assert {key for batch in few.test_dataloader() for key in batch["key"]} == {keys[0], keys[2]}
+    ready(FolderDataModule(tmp_path / "few", class_folder, at_most={"test": 2, "train": 99}, **OPTIONS))
+    with pytest.raises(ValueError, match=r"shards: .*few/test was made from"):
+        ready(FolderDataModule(tmp_path / "few", class_folder, at_most={"test": 3}, **OPTIONS))
+    for wrong in ({"tests": 2}, {"test": 0}):
+        with pytest.raises(ValueError, match="at_most is .* give numbers of samples above 0"):
+            FolderDataModule(tmp_path, class_folder, at_most=wrong, **OPTIONS)

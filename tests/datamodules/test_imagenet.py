@@ -60,3 +60,16 @@ def test_some_classes_of_imagenet(imagenet: Path, tmp_path: Path) -> None:
     assert len(data.classes) == 2
     with pytest.raises(ValueError, match=r"shards.train was made .* its classes are others"):
         ready(ImageNetDataModule(tmp_path / "shards", imagenet, **OPTIONS))
+
+
+def test_the_text_files_of_localisation_sets_are_a_test_set(tmp_path: Path) -> None:
+    root = tmp_path / "boxes"
+    sets.write_picture(root / "ILSVRC2012_val_00000021.JPEG", size=(20, 10))
+    name = "val/ILSVRC2012_val_00000021.JPEG"
+    for file, text in {"class_labels": "2", "image_sizes": "20,10", "localization": "0,0,9,4"}.items():
+        sets.write_text(root / f"{file}.txt", f"{name},{text}\n")
+    data = ready(ImageNetDataModule(tmp_path / "shards", root, **OPTIONS))
+    assert counts(data) == {"test": 1}
+    (batch,) = data.test_dataloader()
+    assert batch["label"].tolist() == [2]
+    torch.testing.assert_close(batch["boxes"][0], torch.tensor([[0.0, 0, 12, 12]]))

@@ -169,3 +169,17 @@ def test_the_centre_in_the_pointing_game(real_data: Path, tmp_path: Path) -> Non
     assert found["pointing_game/difficult"] == pytest.approx(0.426, abs=0.05)
     assert found["pointing_game"] > found["pointing_game/difficult"] + 0.15
     assert found["pointing_game/skipped"] == found["pointing_game/degenerate"] == 0
+
+
+def test_halves_of_a_test_list(voc_root: Path, tmp_path: Path) -> None:
+    """Each image of the list is tested by the half that has not trained on it."""
+    keys = {}
+    for half in ("first", "second"):
+        data = VOCDataModule(tmp_path / half, voc_root, tested_half=half, preprocessing=WHOLE)  # type: ignore[arg-type]
+        data.prepare_data()
+        data.setup("fit")
+        assert {name: split.index.count for name, split in data.splits.items()}.keys() == {"train", "test"}
+        keys[half] = set(by_key(VOCDataModule(tmp_path / half, None, preprocessing=WHOLE)))
+    assert keys == {"first": {"000006", "000008", "000010"}, "second": {"000007", "000009"}}
+    with pytest.raises(ValueError, match="tested_half is 'third'; give 'first' or 'second'"):
+        VOCDataModule(tmp_path, voc_root, tested_half="third")  # type: ignore[arg-type]

@@ -59,6 +59,7 @@ FEW_STEPS = [
 SMALL_MODELS = {
     "SRAEModule": SMALL_SRAE,
     "MuLassoModule": ["--model.init_args.mu_lasso.num_heatmaps=2", "--model.init_args.mu_lasso.image_size=64"],
+    "MaskingModule": ["--model.init_args.masking.width=8", "--model.init_args.masking.image_size=64"],
     "InversionModule": [*FEW_STEPS, "--model.init_args.inversion.predictor=4"],
 }
 
@@ -82,5 +83,6 @@ def fit_and_test(*args: str) -> Path:
     folder = Path(cli.trainer.default_root_dir)
     metrics = json.loads((folder / "metrics.json").read_text())
     assert all(name.startswith("test/") for name in metrics)
-    assert {"test/f_reg", "test/accuracy", "test/reconstruction_auc", "test/inversion/not_converged"} & set(metrics)
+    own = {"test/f_reg", "test/accuracy", "test/reconstruction_auc", "test/inversion/not_converged", "test/loss/area"}
+    assert own & set(metrics)
     return folder

@@ -19,6 +19,7 @@ from vitrine.attribution.gradient.deconvnet import Deconvnet, GuidedBackprop
 from vitrine.attribution.gradient.integrated_gradients import IntegratedGradients
 from vitrine.attribution.gradient.saliency import Saliency
 from vitrine.attribution.gradient.smooth_grad import SmoothGrad
+from vitrine.attribution.inversion.feature_inversion import FeatureInversion
 from vitrine.attribution.inversion.inversion_mask import InversionMask
 from vitrine.attribution.lrp.lrp import LRP, relevance_maps
 from vitrine.attribution.perturbation.extremal_perturbation import ExtremalPerturbation
@@ -36,6 +37,7 @@ __all__ = [
     "Deconvnet",
     "ExcitationBackprop",
     "ExtremalPerturbation",
+    "FeatureInversion",
     "GradCAM",
     "GradCAMPlusPlus",
     "GuidedBackprop",

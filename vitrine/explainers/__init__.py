@@ -3,6 +3,8 @@
 from vitrine.explainers.base import Explainer
 from vitrine.explainers.inversion.explainer import InversionExplainer, InversionOptions
 from vitrine.explainers.loading import load
+from vitrine.explainers.masking.explainer import MaskingExplainer, MaskingOptions
+from vitrine.explainers.masking.losses import MaskingLosses
 from vitrine.explainers.mu_lasso.explainer import MuLassoExplainer, MuLassoOptions
 from vitrine.explainers.mu_lasso.fit import MuLassoFit, MuLassoTraining
 from vitrine.explainers.srae.baselines import SelectedFeaturesExplainer, SelectionOptions
@@ -14,6 +16,9 @@ __all__ = [
     "Explainer",
     "InversionExplainer",
     "InversionOptions",
+    "MaskingExplainer",
+    "MaskingLosses",
+    "MaskingOptions",
     "MuLassoExplainer",
     "MuLassoFit",
     "MuLassoOptions",

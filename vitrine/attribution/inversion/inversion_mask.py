@@ -73,6 +73,7 @@ class InversionMask(Method):
     ) -> None:
         super().__init__(model, layer, internal_batch_size=internal_batch_size, output=output)
         self.settings = settings_of(variant, **changes)
+        self.settings.check_predictor(wanted=predictor is not None)
         self.progress = progress
         self.predictor = predictor
         self.network: InvertedNetwork | None = None

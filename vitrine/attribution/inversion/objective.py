@@ -1,4 +1,4 @@
-"""Losses of guided feature inversion (equations 8 and 9 of Du, Liu, Song and Hu, KDD 2018)."""
+"""Losses of guided feature inversion (equations 3, 5, 8 and 9 of Du, Liu, Song and Hu, KDD 2018)."""
 
 from dataclasses import dataclass, replace
 
@@ -34,7 +34,10 @@ def background_of(images: Tensor, kind: str, seed: int = 0) -> Tensor:
 
 @dataclass(frozen=True)
 class InversionObjective:
-    """The losses of R rows, an image and a class each, as functions of their channel weights ω; rows are independent."""
+    """The losses of R rows, an image and a class each, as functions of their weights ω; rows are independent.
+
+    ω are n channel weights; of masks of free pixels the n = H · W pixels.
+    """
 
     network: InvertedNetwork
     settings: InversionSettings
@@ -62,9 +65,23 @@ class InversionObjective:
         names = ("images", "background", "features", "classes")
         return replace(self, maps=self.maps.rows(selection), **{name: getattr(self, name)[selection] for name in names})
 
+    @property
+    def largest_weight(self) -> float | None:
+        """The bound of ω from above."""
+        return 1.0 if self.settings.has_pixels else None
+
+    def even_weights(self) -> Tensor:
+        """(R, n) ω that are all ``settings.start``."""
+        if self.settings.has_pixels:
+            count = self.images[0, 0].numel()
+            return in_full(self.images[:0]).new_full((len(self.images), count), self.settings.start)
+        return self.maps.even_weights(self.settings.start)
+
     def masks(self, weights: Tensor) -> Tensor:
         """(R, 1, H, W) from (R, n) ω."""
         height, width = self.images.shape[-2:]
+        if self.settings.has_pixels:
+            return weights.view(-1, 1, height, width)
         normalise = over_maximum_mask if self.settings.over_maximum else minmax_mask
         return normalise(self.maps.combined(weights), (height, width))
 
@@ -73,7 +90,9 @@ class InversionObjective:
         return torch.lerp(self.background, self.images, masks.to(self.images.dtype))
 
     def penalty(self, weights: Tensor) -> Tensor:
-        """(R,) ‖ω‖₁, or ‖ω‖²."""
+        """(R,) ‖ω‖₁, or ‖ω‖²; of free pixels, the mean in place of the sum."""
+        if self.settings.has_pixels:  # never negative, and the slope at 0 is that of the mean
+            return (weights.square() if self.settings.squared_penalty else weights).mean(dim=1)
         return (weights.square() if self.settings.squared_penalty else weights.abs()).sum(dim=1)
 
     def inversion_error(self, masks: Tensor) -> Tensor:
@@ -90,11 +109,11 @@ class InversionObjective:
         return foreground, background
 
     def inversion_loss(self, weights: Tensor) -> Tensor:
-        """(R,) equation 8."""
+        """(R,) equation 8; equation 3 of free pixels."""
         return self.inversion_error(self.masks(weights)) + self.settings.inversion_penalty * self.penalty(weights)
 
     def class_loss(self, weights: Tensor) -> Tensor:
-        """(R,) equation 9."""
+        """(R,) equation 9; equation 5 of free pixels."""
         foreground, background = self.class_scores(self.masks(weights))
         penalty = self.settings.class_penalty * self.penalty(weights)
         return self.settings.suppression * background - foreground + penalty

@@ -37,10 +37,10 @@ def no_progress(_loss: Tensor) -> None:
 def optimise(
     objective: InversionObjective, start: Tensor, advance: Callable[[Tensor], None] = no_progress
 ) -> InversionResult:
-    """Minimises the losses of R rows by Adam, with ω clamped at 0 after every step: stage 1, then stage 2 with a new Adam.
+    """Minimises the losses of R rows by Adam: stage 1, then stage 2 with a new Adam.
 
-    Adam is elementwise, so the result of a row is that of a run of its own. With ``stop_when_converged``, converged rows
-    leave, and the others go on without them.
+    ω is clamped at 0, and free pixels at 1 too, after every step. Adam is elementwise, so the result of a row is that of a
+    run of its own. With ``stop_when_converged``, converged rows leave, and the others go on without them.
 
     Args:
         objective: of R rows.
@@ -93,7 +93,7 @@ class _Descent:
         self.previous = self.current.detach().clone()
         loss, self.current.grad = self._loss_and_gradient(loss_of)
         self.adam.step()
-        self.current.detach().clamp_(min=0)
+        self.current.detach().clamp_(0, self.objective.largest_weight)
         self.num_steps += 1
         if halve and self.num_steps % self.objective.settings.halving == 0:
             self.adam.param_groups[0]["lr"] /= 2

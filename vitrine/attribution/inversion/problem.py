@@ -78,7 +78,7 @@ def make_problem(
     reading = network.read(images, classes_of, evidence=predictor is not None)
     objective = InversionObjective.of(network, settings, images, reading, seed)
     if predictor is None or reading.evidence is None:
-        return InversionProblem(objective, reading, reading.maps.even_weights(settings.start))
+        return InversionProblem(objective, reading, objective.even_weights())
     with without_autocast(images):
         weights = predictor(reading.evidence)
         # Multiples of ω give the same mask: without a fixed mean, penalties would shrink ω in training without end.

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
-from vitrine.core.options import Count, CountOrZero, NonNegative, Options, Positive, check_value
+from vitrine.core.options import Count, CountOrZero, NonNegative, OptionError, Options, Positive, check_value
 
 Variant = Literal["paper", "released", "fine", "smooth"]
 Maps = Literal["activations", "gradient", "guided"]
@@ -23,6 +23,10 @@ class InversionSettings(Options):
 
     RENAMED: ClassVar[Mapping[str, str]] = {"stop_at_rest": "stop_when_converged"}
 
+    mask: Literal["channels", "pixels"] = "channels"
+    """What a mask consists of: a sum over the ``channels`` of l₁, weighted by ω (equations 6 to 9), or free ``pixels`` in
+    [0, 1] (equations 3 and 5), which stand for ω then, with their mean in place of the norm; those need larger steps, such as
+    a ``start`` of 0.5 and a ``learning_rate`` of 0.1."""
     inversion_steps: CountOrZero = 10
     """Of stage 1."""
     class_steps: CountOrZero = 70
@@ -31,9 +35,9 @@ class InversionSettings(Options):
     """Of Adam; in stage 2 it is halved after every ``halving`` steps."""
     halving: Count = 10
     inversion_penalty: NonNegative = 10.0
-    """γ."""
+    """γ; α of free pixels."""
     class_penalty: NonNegative = 1.0
-    """δ; 10 for images of several objects and classifiers of several labels (section 4.3)."""
+    """δ; 10 for images of several objects and classifiers of several labels (section 4.3). β of free pixels."""
     suppression: NonNegative = 1.0
     """λ."""
     maps: Maps = "activations"
@@ -56,7 +60,7 @@ class InversionSettings(Options):
     start: Positive = 0.1
     """ω before the first step, where nothing predicts it."""
     squared_penalty: bool = False
-    """‖ω‖² instead of ‖ω‖₁."""
+    """‖ω‖² instead of ‖ω‖₁; of free pixels the mean of squares."""
     relative_error: bool = False
     """Whether the inversion error is divided by ‖f(x)‖²."""
     one_schedule: bool = False
@@ -68,6 +72,25 @@ class InversionSettings(Options):
     """A mask has come to rest where a step of stage 2 changes it by at most so much, as a mean over its pixels."""
     stop_when_converged: bool = False
     """Whether an image's steps end there."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.has_pixels:
+            return
+        channels_alone = {"maps": "activations", "gate": 0.0, "smoothing": 0.0, "over_maximum": False}
+        for name, value in channels_alone.items():
+            if getattr(self, name) != value:
+                raise OptionError(name, getattr(self, name), f"{value!r}, as mask is 'pixels'")
+
+    @property
+    def has_pixels(self) -> bool:
+        """Whether masks are free pixels."""
+        return self.mask == "pixels"
+
+    def check_predictor(self, *, wanted: bool) -> None:
+        """Raises OptionError of ``mask`` where a predictor of channel weights is wanted for masks of free pixels."""
+        if wanted and self.has_pixels:
+            raise OptionError("mask", self.mask, "'channels', whose weights a predictor gives")
 
 
 PAPER = InversionSettings()

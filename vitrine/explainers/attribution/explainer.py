@@ -60,9 +60,11 @@ class AttributionOptions(Options):
         if self.method not in methods:
             near = near_names(self.method, methods)
             raise OptionError("method", self.method, f"a method that explains classes, such as {', '.join(near)}")
-        known = [name for name in inspect.signature(method_named(self.method)).parameters if name != "model"]
+        parameters = inspect.signature(method_named(self.method)).parameters
+        takes_others = any(one.kind is one.VAR_KEYWORD for one in parameters.values())  # which its constructor checks
+        known = [name for name in parameters if name != "model"]
         for name in self.arguments:
-            if name not in known:
+            if name not in known and not takes_others:
                 raise OptionError(
                     f"arguments.{name}", self.arguments[name], f"arguments of {self.method}: {', '.join(known)}"
                 )

@@ -66,7 +66,7 @@ class InversionOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _ = self.settings  # refuses an override that makes no sense
+        self.settings.check_predictor(wanted=self.predictor > 0)
 
     @property
     def settings(self) -> InversionSettings:

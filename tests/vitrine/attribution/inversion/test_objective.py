@@ -198,3 +198,65 @@ def test_features_before_an_in_place_relu(inverted_net: nn.Module, inverted_imag
     reading = network.read(inverted_images)
     assert float(reading.features.min()) < 0
     torch.testing.assert_close(network.features(inverted_images), reading.features, rtol=0, atol=0)
+
+
+# Free pixels
+
+
+PIXELS: dict[str, Any] = {"mask": "pixels", "start": 0.5, "learning_rate": 0.1}
+
+
+def pixel_objective(model: nn.Module, images: Tensor, **changes: Any) -> InversionObjective:
+    return objective_of(model, images[:2, :, :8, :8], **PIXELS, **changes)
+
+
+def test_gradients_of_the_losses_of_free_pixels(inverted_net: nn.Module, inverted_images: Tensor) -> None:
+    objective = pixel_objective(inverted_net, inverted_images)
+    weights = (0.1 + 0.8 * torch.rand(2, 64, dtype=torch.float64)).requires_grad_()
+    for loss in (objective.inversion_loss, objective.class_loss):
+        assert torch.autograd.gradcheck(loss, weights)
+
+
+def test_equations_three_and_five(inverted_net: nn.Module, inverted_images: Tensor) -> None:
+    """Transcribed: one image and one pixel mask after the other, clipped to [0, 1]."""
+    alpha, beta, suppression = 3.0, 0.7, 0.6
+    counts = {"inversion_steps": 12, "class_steps": 15}
+    weights = {"inversion_penalty": alpha, "class_penalty": beta, "suppression": suppression}
+    objective = pixel_objective(inverted_net, inverted_images, **counts, **weights)
+    result = optimise(objective, objective.even_weights())
+    for row in range(2):
+        image, background = objective.images[row : row + 1], objective.background[row : row + 1]
+        mask = torch.full((1, 1, 8, 8), 0.5, dtype=torch.float64, requires_grad=True)
+        for stage, steps in enumerate(counts.values()):
+            adam = torch.optim.Adam([mask], lr=0.1)
+            for step in range(steps):
+                shown, left = image * mask + background * (1 - mask), image * (1 - mask) + background * mask
+                if stage == 0:
+                    error = (inverted_net.get_submodule("features")(shown) - objective.features[row]).square().sum()
+                    loss = error + alpha * mask.mean()
+                else:
+                    chances = [inverted_net(one).softmax(1)[0, row] for one in (shown, left)]
+                    loss = -chances[0] + suppression * chances[1] + beta * mask.mean()
+                adam.zero_grad()
+                loss.backward()
+                adam.step()
+                mask.data.clamp_(0, 1)
+                adam.param_groups[0]["lr"] /= 2 if stage and (step + 1) % 10 == 0 else 1
+        torch.testing.assert_close(result.masks[row], mask.detach()[0], rtol=1e-9, atol=1e-9)
+    assert bool((result.masks == 0).any() | (result.masks == 1).any()), "the bounds should be met"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"gate": 0.5}, "gate is 0.5; give 0.0"),
+        ({"maps": "guided"}, "maps is 'guided'; give 'activations'"),
+        ({"smoothing": 0.1}, "smoothing is 0.1; give 0.0"),
+        ({"over_maximum": True}, "over_maximum is True; give False"),
+    ],
+)
+def test_settings_of_channels_are_refused_for_free_pixels(changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        settings_of("paper", mask="pixels", **changes)
+    with pytest.raises(ValueError, match="mask is 'pixels'; give 'channels'"):
+        settings_of("paper", mask="pixels").check_predictor(wanted=True)

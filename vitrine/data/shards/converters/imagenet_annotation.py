@@ -23,14 +23,17 @@ def is_wnid(text: str) -> bool:
 
 
 def read_wnids(path: Path) -> dict[str, str]:
-    """Reads lines of a wnid and, optionally, its words, in their order.
+    """Reads lines of a wnid and, optionally, its words, in their order; or the wnids that names in a folder begin with.
 
-    ``LOC_synset_mapping.txt``, ``words.txt`` and ``wnids.txt`` are such files.
+    ``LOC_synset_mapping.txt``, ``words.txt`` and ``wnids.txt`` are such files; the training images of ILSVRC are such a
+    folder, and so is one of images like ``n01440764_tench.JPEG``.
 
     Raises:
         FileNotFoundError: where the file is absent.
         ValueError: where a line does not start with a wnid, a wnid is repeated, or there is none.
     """
+    if path.is_dir():
+        return _wnids_of_names(path)
     words_of: dict[str, str] = {}
     for line in read_lines(path, "give a file with a wnid such as n01440764 in each line"):
         wnid, _, words = line.text.replace("\t", " ").partition(" ")
@@ -41,6 +44,18 @@ def read_wnids(path: Path) -> dict[str, str]:
         words_of[wnid] = words.strip()
     if not words_of:
         raise ValueError(f"{path} is empty: give a file with a wnid such as n01440764 in each line.")
+    return words_of
+
+
+def _wnids_of_names(folder: Path) -> dict[str, str]:
+    """Wnids with which names in a folder begin, sorted, each with the words that follow it in the first such name."""
+    words_of: dict[str, str] = {}
+    for path in sorted(folder.iterdir()):
+        wnid, _, words = path.stem.partition("_")
+        if is_wnid(wnid):
+            words_of.setdefault(wnid, words.replace("_", " ").strip())
+    if not words_of:
+        raise ValueError(f"{folder} holds no name that begins with a wnid such as n01440764; give another folder.")
     return words_of
 
 

@@ -91,3 +91,12 @@ def test_the_order_of_the_sides_tells_what_was_annotated(
     """The stored pixels, or the upright ones."""
     assert drawn_size(annotated, ImageSize((40, 24), (24, 40))) == drawn
     assert drawn_size(annotated, ImageSize((40, 24), (40, 24))) == (40, 24)
+
+
+def test_wnids_of_the_names_in_a_folder(tmp_path: Path) -> None:
+    for name in ("n02012849_crane_1.JPEG", "n01440764", "n02012849_crane_2.JPEG", "list.txt"):
+        (tmp_path / name).touch()
+    assert read_wnids(tmp_path) == {"n01440764": "", "n02012849": "crane 1"}
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty holds no name that begins with a wnid"):
+        read_wnids(tmp_path / "empty")

@@ -1,1 +1,0 @@
-"""Weakly supervised localisation by attribution maps, on Tiny-ImageNet and birds."""
