@@ -30,7 +30,9 @@ def write_cub(root: Path, per_class: int = 8) -> Path:
 def write_all(data: Path) -> Path:
     """Every set that the experiments of the inversion paper read."""
     sets.write_imagenet(data / "imagenet", per_class=4)
-    for image in (data / "imagenet/ILSVRC/Data/CLS-LOC/train").glob("*/*.JPEG"):  # of the official ones two fifths have boxes
+    for image in (data / "imagenet/ILSVRC/Data/CLS-LOC/train").glob(
+        "*/*.JPEG"
+    ):  # of the official ones two fifths have boxes
         text = sets.annotation(image.stem, [(image.parent.name, (1, 1, 8, 7))])
         folder = data / "imagenet/ILSVRC/Annotations/CLS-LOC/train" / image.parent.name
         sets.write_text(folder / f"{image.stem}.xml", text)
