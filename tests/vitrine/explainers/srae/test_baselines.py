@@ -10,7 +10,7 @@ import vitrine
 from tests.helpers.srae_explainers import EXPLAINED, TARGETS
 from vitrine.attribution import ExcitationBackprop
 from vitrine.backbones.frozen import FrozenBackbone
-from vitrine.explainers.srae.baselines import SelectedFeaturesExplainer
+from vitrine.explainers.srae.baselines import SelectedFeatures, SelectedFeaturesExplainer
 from vitrine.explainers.srae.x_features import XFeatureOptions
 
 
@@ -67,3 +67,12 @@ def test_selected_features_saved_and_loaded(network: nn.Module, images: Tensor, 
     torch.testing.assert_close(found.heatmaps, expected.heatmaps)
     torch.testing.assert_close(found.logit_estimate, expected.logit_estimate)
     assert found.labels == expected.labels
+
+
+def test_a_lasso_that_uses_no_dimension_estimates_by_its_constant() -> None:
+    """As one of a large α does; dimensions that are merely drawn estimate nothing."""
+    heads = SelectedFeatures(classes=2, features=5, num_features=1)
+    features = torch.rand(3, 5)
+    assert heads.estimates(features) is None
+    heads.bias = torch.tensor([0.5, -2.0])
+    torch.testing.assert_close(heads.estimates(features), torch.tensor([[0.5, -2.0]]).expand(3, 2))
