@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import box_occlusion, mu_lasso, response_scaling
+from benchmarks import mu_lasso, response_scaling
 from vitrine.data.shards.cli import main as shards
 from vitrine.filters.scaling import SCALINGS
 
@@ -52,14 +52,3 @@ def test_mu_lasso_random_and_responses(tmp_path: Path, monkeypatch: pytest.Monke
         assert found["converged"] == found["classes"]
         assert max(found["relative_gaps"]) <= 1e-6
         assert found["spgl1 / first solve"] == pytest.approx(found["spgl1"][0] / found["first_solve"][0])
-
-
-def test_box_occlusion(class_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.manual_seed(0)
-    monkeypatch.setattr(box_occlusion, "COMPARED", ("GuidedBackprop+stride_one", "Center"))
-    out = tmp_path / "occlusion.json"
-    options = ["--images", str(class_folder / "test"), "--count", "2", "--networks", "squeezenet1_1"]
-    box_occlusion.main([*options, "--device", "cpu", "--out", str(out)])
-    found = figures(out)["networks"]["squeezenet1_1"]
-    assert set(found) == {"GuidedBackprop+stride_one", "Center", "(at random)"}
-    assert all(method["box_occlusion/degenerate"] == 0 for method in found.values())
