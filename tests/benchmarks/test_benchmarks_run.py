@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import attribution, grid_artifact, montage
+from benchmarks import attribution, grid_artifact
 
 Run = Callable[..., dict[str, Any]]
 
@@ -40,19 +40,6 @@ def test_grid_artifact(run: Run, class_folder: Path, tmp_path: Path) -> None:
         shares = figures["period 2"]
         assert shares["ratio"] == pytest.approx(shares["stride one"] / shares["guided backprop"])
     assert Image.open(tmp_path / "runs" / "grid_squeezenet1_1.png").size[0] > 4 * 288
-
-
-def test_montage(run: Run, class_folder: Path, tmp_path: Path) -> None:
-    methods = ["UpsampledActivation", "GradCAM", "RISE", "AttentionRollout", "GuidedBackprop"]
-    options = ["--networks", "resnet18", "--count", "5", "--slow-images", "2", "--rows", "3", "--methods", *methods]
-    found = run(montage, "--images", str(class_folder), *options)["methods"]["resnet18"]
-    assert {name: figures["images"] for name, figures in found.items()} == dict(
-        zip(methods, [5, 5, 2, 0, 5], strict=True)
-    )
-    assert "attention" in found["AttentionRollout"]["refused"]
-    assert found["GuidedBackprop"]["degenerate"] == 0
-    pages = sorted((tmp_path / "runs" / "montage_resnet18").iterdir())
-    assert [Image.open(page).height > 2 * montage.CELL for page in pages] == [True, True]
 
 
 def test_attribution(run: Run) -> None:

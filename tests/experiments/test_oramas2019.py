@@ -11,8 +11,16 @@ from experiments.reading import find_experiment
 from experiments.running import Runner
 from experiments.tables import Cells, read_cells, write_tables
 from tests.helpers import image_sets as sets
+from tests.helpers.bird_sets import write_cub
 
 ROOT = Path(__file__).parents[2]
+DRAWN = {
+    "n02099601": "golden retriever", "n02782093": "balloon", "n02948072": "candle, taper", "n07892512": "red wine",
+    "n09428293": "seashore, coast", "n07747607": "orange", "n03028079": "church", "n02980441": "castle",
+    "n02487347": "macaque", "n02391049": "zebra", "n01514859": "hen",
+    "n01558993": "robin, American robin", "n01582220": "magpie",
+}  # fmt: skip
+"""The classes of figure 14."""
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +31,19 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of data sets: digits."""
+    """A folder of data sets: digits, birds, classes of ImageNet, and cities."""
     folder = tmp_path_factory.mktemp("data")
     sets.write_mnist(folder / "MNIST", per_class=6)
+    write_cub(folder / "CUB_200_2011", classes=2, train=4, test=2, size=40)
+    cats = find_experiment("fig4_imagenet_cats").common["data.init_args.classes"]
+    words = {**dict(zip(cats, cats, strict=True)), **DRAWN}
+    lines = "".join(f"{wnid} {name}\n" for wnid, name in words.items())
+    sets.write_text(folder / "imagenet" / "LOC_synset_mapping.txt", lines)
+    for root, classes in (("imagenet", list(words)), ("fashion144k_cities", ["london", "paris"])):
+        for split in ("train", "val" if root == "imagenet" else "test"):
+            for place, name in enumerate(classes):
+                sets.write_picture(folder / root / split / name / f"{name}_{split}.JPEG", place, (40, 40))
+                sets.write_picture(folder / root / split / name / f"{name}_{split}_2.JPEG", 100 + place, (40, 40))
     return folder
 
 
@@ -43,7 +61,7 @@ def run_train(arguments: Sequence[str]) -> None:
 
 def run_tiny(name: str, data: Path, out: Path, *only: str) -> Cells:
     """Runs an experiment on a tiny set; returns the measured cells of its table by row."""
-    experiment, places = find_experiment(f"oramas2019/{name}"), Places(data, out, tiny=True)
+    experiment, places = find_experiment(name), Places(data, out, tiny=True)
     Runner(experiment, places, run_train).run(only)
     assert write_tables(experiment, places) is not None
     return {
@@ -75,3 +93,39 @@ def test_digits(data: Path, out: Path) -> None:
     assert all(len(cell.values) == 1 for row in cells.values() for cell in row.values())
     curve = run_tiny("fig9_mnist", data, out, "all-2")
     assert set(curve) == {"All μ = 2"}
+
+
+@pytest.mark.parametrize(
+    ("name", "run", "row"),
+    [
+        ("fig4_imagenet_cats", "all", "All"),
+        ("fig4_fashion144k", "only_conv", "OnlyConv"),
+        ("fig4_imagenet", "all", "All"),
+    ],
+)
+def test_filters_of_sets_that_are_not_at_hand(name: str, run: str, row: str, data: Path, out: Path) -> None:
+    cells = run_tiny(name, data, out, run)
+    assert set(cells) == {row}
+    assert cells[row]["filters"].mean > 0
+    assert 0 <= cells[row]["without them"].mean <= 100
+    sheets = sorted((out / "oramas2019" / name / run / "average_images").glob("*.png"))
+    assert 0 < len(sheets) <= {"fig4_fashion144k": 2}.get(name, 13)
+
+
+def test_box_occlusion(data: Path, out: Path) -> None:
+    cells = run_tiny("section4_2_box_occlusion", data, out, "squeezenet")
+    assert {name for name in cells if name.startswith("SqueezeNet")} == set(cells)
+    assert len(cells) == 8
+
+
+def test_scalings(data: Path, out: Path) -> None:
+    cells = run_tiny("scalings", data, out, "width-1")
+    assert set(cells) == {"width, μ = 1"}
+    assert cells["width, μ = 1"]["filters a class"].mean > 0
+
+
+def test_networks_of_other_kinds_on_the_flowers(data: Path, out: Path) -> None:
+    cells = run_tiny("flower/networks", data, out, "convnext_methods")
+    assert {label for label in cells if label.startswith("ConvNeXt, ")} == set(cells)
+    assert len(cells) == 13
+    assert cells["ConvNeXt, Center"]["area, %"].mean > 0

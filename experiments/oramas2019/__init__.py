@@ -1,0 +1,1 @@
+"""Networks that the experiments of Oramas, Wang and Tuytelaars (ICLR 2019) train."""
