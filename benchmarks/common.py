@@ -2,9 +2,8 @@
 
 import argparse
 import json
-import math
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +16,6 @@ from torch import Tensor, nn
 from datamodules.images import ImageFolder
 from vitrine.backbones.networks import build_network
 from vitrine.core.atomic_io import atomic_file
-from vitrine.core.batch import Batch
 from vitrine.data.preprocessing import Preprocessing
 
 
@@ -88,30 +86,6 @@ def quiet_trainer(epochs: int, accelerator: str = "cpu", **options: Any) -> pl.T
         enable_model_summary=False,
         **options,
     )
-
-
-class FeatureLoader:
-    """Shuffled batches of features that are in memory, in place of a datamodule.
-
-    Args:
-        features: (N, D) Z.
-        logits: (N, C).
-        labels: (N,) class indices.
-        seed: of the order.
-        batch_size: samples a batch.
-    """
-
-    def __init__(self, features: Tensor, logits: Tensor, labels: Tensor, seed: int, batch_size: int = 64) -> None:
-        self.features, self.logits, self.labels = features, logits, labels
-        self.batch_size = batch_size
-        self.generator = torch.Generator().manual_seed(seed)
-
-    def __len__(self) -> int:
-        return math.ceil(len(self.labels) / self.batch_size)
-
-    def __iter__(self) -> Iterator[Batch]:
-        for rows in torch.split(torch.randperm(len(self.labels), generator=self.generator), self.batch_size):
-            yield Batch(features=self.features[rows], logits=self.logits[rows], label=self.labels[rows])
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

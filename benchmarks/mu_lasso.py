@@ -1,11 +1,11 @@
 """Seconds that the μ-Lasso of all classes takes to a certified relative gap, against spgl1 class by class.
 
-    python -m benchmarks.mu_lasso --responses responses.npz
+    python -m benchmarks.mu_lasso --responses data/features/8b1f…
 
-Every file of responses holds x (N, m) and labels (N, C); without one, a random problem is solved: Gaussian responses, and
-labels that some of them make, with noise. X Xᵀ, or what is needed of it, is part of the time. spgl1 solves the first classes
-(--spgl1-classes), and its mean counts for all. The gaps of both are taken in the same way, in float64. Prints tables and
-writes one JSON.
+A folder of responses is one in which a fit of a μ-Lasso has kept features; without one, a random problem is solved:
+Gaussian responses, and labels that some of them make, with noise. X Xᵀ, or what is needed of it, is part of the time. spgl1
+solves the first classes (--spgl1-classes), and its mean counts for all. The gaps of both are taken in the same way, in
+float64. Prints tables and writes one JSON.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
+from safetensors.torch import load_file
 from torch import Tensor
 
 from benchmarks.common import add_common_options, machine, show, write_figures
@@ -83,13 +84,16 @@ def gaussian(args: argparse.Namespace) -> Problem:
 
 
 def read_responses(path: Path, mu: float) -> Problem:
-    """Responses and labels from a file, without classes that no sample has."""
-    with np.load(path) as arrays:
-        if missing := {"x", "labels"} - set(arrays):
-            raise ValueError(f"{path} has no array {' and no array '.join(sorted(missing))}.")
-        x, labels = torch.from_numpy(arrays["x"]), torch.from_numpy(arrays["labels"])
+    """Responses and labels from the chunks of a folder of kept features, without classes that no sample has."""
+    chunks = [load_file(chunk) for chunk in sorted(path.glob("chunk-*.safetensors"))]
+    if not chunks:
+        raise ValueError(
+            f"{path} holds no chunks of features; give one of the folders of data.init_args.features.folder."
+        )
+    x, labels = (torch.cat([chunk[name] for chunk in chunks]) for name in ("features", "labels"))
+    labels = torch.nn.functional.one_hot(labels).float() if labels.ndim == 1 else labels
     labels = labels[:, labels.any(dim=0)]
-    return Problem(path.stem, x, labels, torch.full((labels.shape[1],), mu, dtype=torch.float64))
+    return Problem(path.name, x, labels, torch.full((labels.shape[1],), mu, dtype=torch.float64))
 
 
 def solve_sums(x: Tensor, labels: Tensor, mu: Tensor, tol: float) -> MuLassoSolution:
@@ -180,7 +184,7 @@ def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.mu_lasso", description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--responses", type=Path, nargs="+", default=[], metavar="FILE.npz", help="x and labels (random)"
+        "--responses", type=Path, nargs="+", default=[], metavar="DIR", help="of kept features (random)"
     )
     parser.add_argument("--mu", type=float, default=10.0, help="bound of ‖w‖₁ (%(default)s)")
     parser.add_argument("--samples", type=int, default=10000, help="N of the random problem (%(default)s)")

@@ -1,1 +1,1 @@
-"""Experiments of Oramas, Wang and Tuytelaars (ICLR 2019)."""
+"""Networks that the experiments of Oramas, Wang and Tuytelaars (ICLR 2019) train."""
