@@ -1,6 +1,8 @@
 """Data sets whose shards are made once from the folder that the official archive unpacks to."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from typing_extensions import override
 from datamodules.base import ShardDataModule
 from datamodules.shard_source import ShardSource, difference, listing_digest, source_record, stamp_of
 from datamodules.split_sources import ShardsOption, is_set_folder
+from vitrine.core.options import OptionError
 from vitrine.data.shards.converter import SampleSet, write_set
 from vitrine.data.shards.converters.split_folders import SPLITS
 from vitrine.data.shards.schema import INDEX_FILE, ShardIndex, parse_index
@@ -25,13 +28,26 @@ class ConvertedDataModule(ShardDataModule):
     Args:
         shards: folder of the shards, as in `ShardDataModule`.
         root: the raw data set, or None where the shards are there.
+        at_most: by split, how many of its samples are taken, evenly spaced; all of them without it.
         kwargs: further options of `ShardDataModule`.
+
+    Raises:
+        OptionError: for an ``at_most`` of what is no split, or below 1.
     """
 
-    def __init__(self, shards: ShardsOption, root: str | Path | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        shards: ShardsOption,
+        root: str | Path | None = None,
+        at_most: Mapping[str, int] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(shards, **kwargs)
         self.root = None if root is None else Path(root)
         self._of_all_sets = frozenset([*vars(self), "_of_all_sets"])  # what a subclass adds are options of its set
+        if not all(split in SPLITS and count >= 1 for split, count in (at_most or {}).items()):
+            raise OptionError("at_most", dict(at_most or {}), f"numbers of samples above 0 of {', '.join(SPLITS)}")
+        self.at_most = dict(at_most or {})
 
     def raw_folder(self, split: str) -> Path | None:  # noqa: ARG002 - for sets that come from several folders
         """The raw data set that a split is made from."""
@@ -40,6 +56,14 @@ class ConvertedDataModule(ShardDataModule):
     @abstractmethod
     def list_split(self, root: Path, split: str) -> SampleSet | None:
         """The samples of a split of the raw data set; None for one that it does not have."""
+
+    def _listed(self, raw: Path, split: str) -> SampleSet | None:
+        """What `list_split` gives, or so many of its samples."""
+        listed, count = self.list_split(raw, split), self.at_most.get(split)
+        if listed is None or count is None or count >= len(listed.samples):
+            return listed
+        places = (place * len(listed.samples) // count for place in range(count))
+        return replace(listed, samples=[listed.samples[place] for place in places])
 
     @override
     def prepare_data(self) -> None:
@@ -65,7 +89,7 @@ class ConvertedDataModule(ShardDataModule):
 
     def _convert(self, raw: Path, split: str) -> None:
         stamp = stamp_of(raw)
-        listed = self.list_split(raw, split)
+        listed = self._listed(raw, split)
         if listed is None:
             return
         # Another node or run may have written them since.
@@ -86,7 +110,7 @@ class ConvertedDataModule(ShardDataModule):
         if known is not None and known.is_unchanged(raw, self._listing_options):
             return
         stamp = stamp_of(raw)
-        listed = self.list_split(raw, split)
+        listed = self._listed(raw, split)
         if known is None and listed is None:  # converted by hand from elsewhere
             return
         self._check_listed(raw, split, listed, parse_index(self.shards / split), stamp)
@@ -116,4 +140,6 @@ class ConvertedDataModule(ShardDataModule):
     def _listing_options(self) -> dict[str, str]:
         """The options of a subclass beside those of all datamodules, which choose among the samples."""
         own = {name: value for name, value in vars(self).items() if name not in self._of_all_sets}
+        if not self.at_most:  # as sets that were made before it was there
+            del own["at_most"]
         return {name: str(value) for name, value in sorted(own.items())}
