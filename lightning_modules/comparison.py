@@ -1,11 +1,14 @@
 """ComparisonModule: several explainers of one network, tested in one pass over the data."""
 
+import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from typing_extensions import override
 
 from lightning_modules.evaluated import faithfulness_metrics, metrics_of
@@ -70,7 +73,8 @@ class ComparedExplainer(Options):
 class ComparisonModule(UntrainedModule):
     """Tests and applies several explainers of one network in one pass over the data; there is nothing to fit.
 
-    All measure the same images, whose logits are computed once. A test logs ``test/NAME/FIGURE`` of each, writes what a test
+    All measure the same images, whose logits are computed once; so are the maps of a method that several explainers read in
+    other ways, by another ``reduction`` or ``sigma``. A test logs ``test/NAME/FIGURE`` of each, writes what a test
     of one explainer writes into the run's ``explainers/NAME``, and a table of all of them (``compare.csv``, ``.md``,
     ``.html``).
 
@@ -97,6 +101,8 @@ class ComparisonModule(UntrainedModule):
                 made[name] = entry.made(network)
         super().__init__(next(iter(made.values())), **kwargs)
         self.explainers = made
+        kinds = Counter(_kind(explainer) for explainer in made.values())
+        self._shared = {kind for kind, count in kinds.items() if kind and count > 1}
         self._registered = nn.ModuleList(made.values())
         self.faithfulness = [faithfulness_metrics(f"test/{name}") for name in made]
         self._of_explainers = nn.ModuleList(self.faithfulness)
@@ -104,8 +110,11 @@ class ComparisonModule(UntrainedModule):
 
     @override
     def _check_drawable(self) -> None:
+        checked: set[str] = set()
         for name, explainer in self.explainers.items():
-            check_drawable(explainer, f"model.init_args.explainers.{name}")
+            if _kind(explainer) not in checked:
+                check_drawable(explainer, f"model.init_args.explainers.{name}")
+            checked |= {_kind(explainer)} & self._shared
 
     @override
     def _take_over_data(self, data: ExplanationData, stage: str) -> None:
@@ -128,10 +137,11 @@ class ComparisonModule(UntrainedModule):
         """Explains a batch by each explainer and measures all rows; returns the explanations of the images' first classes."""
         rows_of = self._rows_of_explainers(batch)
         firsts: dict[str, Explanation] = {}
+        drawn: dict[str, Tensor] = {}
         pairs = zip(self.explainers.items(), self.explainer_metrics, self.faithfulness, strict=True)
         for (name, explainer), metrics, faithfulness in pairs:
             rows = rows_of[name]
-            explanation = self._explained(explainer, rows)
+            explanation = self._explained(explainer, rows, drawn)
             first = firsts[name] = first_of_each_image(explanation, rows["key"])
             if first.logit_estimate is not None and first.explained_classes is not None:
                 faithfulness.update(first.logit_estimate, first.logits, first.explained_classes)
@@ -142,9 +152,10 @@ class ComparisonModule(UntrainedModule):
     def predict_step(self, batch: Batch) -> dict[str, Explanation]:
         """By explainer, the explanation of each image of a batch."""
         rows_of = self._rows_of_explainers(batch)
+        drawn: dict[str, Tensor] = {}
         return {
             name: joined_of_each_image(
-                self._explained(explainer, rows_of[name]), rows_of[name]["key"], explainer.classes
+                self._explained(explainer, rows_of[name], drawn), rows_of[name]["key"], explainer.classes
             )
             for name, explainer in self.explainers.items()
         }
@@ -152,8 +163,9 @@ class ComparisonModule(UntrainedModule):
     @override
     def explanations(self, batch: Batch) -> Iterator[tuple[str, Explanation, Batch]]:
         rows_of = self._rows_of_explainers(batch)
+        drawn: dict[str, Tensor] = {}
         for name, explainer in self.explainers.items():
-            yield name, self._explained(explainer, rows_of[name]), rows_of[name]
+            yield name, self._explained(explainer, rows_of[name], drawn), rows_of[name]
 
     @property
     @override
@@ -177,18 +189,28 @@ class ComparisonModule(UntrainedModule):
             for name, explainer in self.explainers.items()
         }
 
-    def _explained(self, explainer: Explainer, rows: Batch) -> Explanation:
+    def _explained(self, explainer: Explainer, rows: Batch, drawn: dict[str, Tensor]) -> Explanation:
+        """The explanation of a batch's rows; ``drawn`` keeps the maps that another explainer reads too."""
         target = self.target_of(rows)
         if isinstance(explainer, MapFileExplainer):
             return explainer.explanation_of_keys(rows["image"], rows["key"], rows["logits"], target)
         if not isinstance(explainer, AttributionExplainer):
             return explainer.explain(rows["image"], target)
-        parts = [slice(start, start + AT_ONCE) for start in range(0, len(rows["image"]), AT_ONCE)]
-        return Explanation.cat(
-            [
-                explainer.explanation_of_logits(
-                    rows["image"][part], rows["logits"][part], None if target is None else target[part]
-                )
-                for part in parts
-            ]
-        )
+        kind = _kind(explainer)
+        known = drawn.get(kind)
+        found, parts = [], []
+        for start in range(0, len(rows["image"]), AT_ONCE):
+            part = slice(start, start + AT_ONCE)
+            given = rows["image"][part], rows["logits"][part], None if target is None else target[part]
+            parts.append(explainer.method_maps(*given) if known is None else known[part])
+            found.append(explainer.explanation_of_logits(*given, maps=parts[-1]))
+        if kind in self._shared and known is None:
+            drawn[kind] = torch.cat(parts)
+        return Explanation.cat(found)
+
+
+def _kind(explainer: Explainer) -> str:
+    """What attribution explainers have in common that read the same maps; the empty word of any other."""
+    if not isinstance(explainer, AttributionExplainer):
+        return ""
+    return json.dumps([explainer.options.method, dict(explainer.options.arguments)], sort_keys=True, default=repr)

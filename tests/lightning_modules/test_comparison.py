@@ -21,7 +21,7 @@ from tests.lightning_modules.test_attribution import FLOWER_NET, QUIET, flowers,
 from vitrine.backbones import FrozenBackbone
 from vitrine.core.options import OptionError
 from vitrine.explainers import SRAEExplainer, SRAEOptions
-from vitrine.explainers.attribution import AttributionOptions
+from vitrine.explainers.attribution import AttributionExplainer, AttributionOptions
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +102,37 @@ def test_the_network_sees_each_image_once_for_the_logits(
     data = flowers(flower_shards)
     data.setup("test")
     assert sum(asked) == data.num_samples("test")
+
+
+def test_maps_that_are_read_in_several_ways_are_drawn_once(
+    flower_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the same method with the same arguments; each is measured as it would be alone."""
+    entries = {
+        "plain": ComparedExplainer("Saliency"),
+        "summed": ComparedExplainer("Saliency", reduction="sum", sigma=1.0),
+        "other": ComparedExplainer("LayerCAM", {"alignment": "image"}),
+        "layer": ComparedExplainer("LayerCAM"),
+    }
+    module = ComparisonModule(FLOWER_NET, entries, explain="label")
+    drawn: dict[str, int] = dict.fromkeys(entries, 0)
+    for name, explainer in module.explainers.items():
+        assert isinstance(explainer, AttributionExplainer)
+        attribute = explainer.method.attribute
+
+        def counted(images: Tensor, *given: Any, name: str = name, attribute: Any = attribute) -> Any:
+            drawn[name] += len(images)
+            return attribute(images, *given)
+
+        monkeypatch.setattr(explainer.method, "attribute", counted)
+    together = run(tmp_path / "all", flower_shards, module)
+    data = flowers(flower_shards)
+    data.setup("test")
+    assert drawn == {"plain": data.num_samples("test"), "summed": 0, "other": drawn["plain"], "layer": drawn["plain"]}
+    alone = run(
+        tmp_path / "one", flower_shards, ComparisonModule(FLOWER_NET, {"summed": entries["summed"]}, explain="label")
+    )
+    assert {name: together[name] for name in alone} == alone
 
 
 def test_two_ranks_measure_what_one_does(exported: Path, flower_shards: Path, tmp_path: Path, ranks: RankPool) -> None:

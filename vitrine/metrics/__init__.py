@@ -93,7 +93,10 @@ def metrics_for(
     metrics = [metric for name in sorted(annotations) for metric in METRICS_BY_ANNOTATION[name]]
     alpha = options.localization_alpha
     arguments: Mapping[type[ExplanationMetric], Mapping[str, Any]] = {
-        LocalizationError: {"alpha": DEFAULT_ALPHA if alpha is None else alpha},
+        LocalizationError: {
+            "alpha": DEFAULT_ALPHA if alpha is None else alpha,
+            "every_alpha": options.every_alpha,
+        },
         PointingGame: {"tolerance": options.pointing_tolerance},
     }
     kept = [metric for metric in metrics if same_heatmaps or not issubclass(metric, PerFeatureMetric)]

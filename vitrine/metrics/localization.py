@@ -31,6 +31,7 @@ class LocalizationError(ExplanationMetric):
         alpha: α of the reported error, such as the best one on training images; the best one on these very images without
             it, which a test never takes (see `metrics_for`).
         largest_component: whether the box is that of the largest 8-connected component, not of all that is on.
+        every_alpha: whether ``row_values`` has the errors of single images at each α too, as ``localization/error/0.5``.
 
     Raises:
         OptionError: for an α that is not finite.
@@ -53,9 +54,14 @@ class LocalizationError(ExplanationMetric):
     skipped: Tensor
 
     @checked
-    def __init__(self, alpha: Annotated[float, Range()] | None = None, largest_component: bool = False) -> None:
+    def __init__(
+        self,
+        alpha: Annotated[float, Range()] | None = None,
+        largest_component: bool = False,
+        every_alpha: bool = False,
+    ) -> None:
         super().__init__()
-        self.alpha, self.largest_component = alpha, largest_component
+        self.alpha, self.largest_component, self.every_alpha = alpha, largest_component, every_alpha
         self.alphas = LOCALIZATION_ALPHAS if alpha is None else (*LOCALIZATION_ALPHAS, alpha)
         self.add_state("failures", torch.zeros(len(self.alphas), dtype=torch.float64), dist_reduce_fx="sum")
         for name in ("measured", "degenerate", "skipped"):
@@ -74,14 +80,20 @@ class LocalizationError(ExplanationMetric):
         annotated = torch.tensor([len(of_image) > 0 for of_image in boxes], dtype=torch.bool, device=maps.device)
         ious = localization_ious(maps, boxes, self.alphas, largest_component=self.largest_component)[annotated]
         failures = ~(ious > REQUIRED_IOU)
-        if self.alpha is not None:
-            values = torch.full((len(boxes),), torch.nan, dtype=torch.float64, device=maps.device)
-            values[annotated] = failures[:, -1].double()
-            self.row_values = {"localization/error": values}
+        values = torch.full((len(boxes), len(self.alphas)), torch.nan, dtype=torch.float64, device=maps.device)
+        values[annotated] = failures.double()
+        self.row_values = self._by_figure(values)
         self.failures += failures.sum(dim=0)
         self.measured += annotated.sum()
         self.degenerate += ious[:, 0].isnan().sum()
         self.skipped += (~annotated).sum()
+
+    def _by_figure(self, values: Tensor) -> dict[str, Tensor]:
+        """The (R, A) errors of single images that are kept, by figure."""
+        kept = {} if self.alpha is None else {"localization/error": values[:, -1]}
+        if self.every_alpha:
+            kept |= {f"localization/error/{alpha:g}": values[:, n] for n, alpha in enumerate(LOCALIZATION_ALPHAS)}
+        return kept
 
     def compute(self) -> dict[str, Tensor]:
         """The error and its α, the lowest error and the lowest α that has it, and the two counts."""

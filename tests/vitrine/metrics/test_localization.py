@@ -167,3 +167,17 @@ def test_sets_with_boxes_have_it() -> None:
 def test_a_wrong_alpha_is_named(alpha: float) -> None:
     with pytest.raises(ValueError, match=rf"alpha is {alpha}; give a number"):
         LocalizationError(alpha)
+
+
+@pytest.mark.parametrize("alpha", [None, 2.25])
+def test_errors_of_single_images_at_every_alpha(alpha: float | None) -> None:
+    """Their means are the curve; an image without a box of its class has none."""
+    assert not take(LocalizationError(), ROWS).row_values
+    metric = take(LocalizationError(alpha, every_alpha=True), ROWS)
+    errors = {name: values for name, values in metric.row_values.items() if name != "localization/error"}
+    assert list(errors) == [f"localization/error/{of:g}" for of in LOCALIZATION_ALPHAS]
+    assert [values.nanmean().item() for values in errors.values()] == pytest.approx(metric.error_curve().tolist())
+    assert all(values.isnan().tolist() == [False] * 7 + [True] * 2 for values in errors.values())
+    assert ("localization/error" in metric.row_values) == (alpha is not None)
+    single = take(LocalizationError(1.5), ROWS).row_values["localization/error"]
+    assert errors["localization/error/1.5"].nan_to_num(9).tolist() == single.nan_to_num(9).tolist()

@@ -7,12 +7,12 @@ from vitrine.metrics import LocalizationError, MetricOptions, PointingGame, metr
 
 
 def test_options_reach_the_metrics() -> None:
-    options = MetricOptions(pointing_tolerance=3.5, localization_alpha=1.25)
+    options = MetricOptions(pointing_tolerance=3.5, localization_alpha=1.25, every_alpha=True)
     metrics = {type(metric): metric for metric in metrics_for(["boxes"], options=options)}
     pointing, localization = metrics[PointingGame], metrics[LocalizationError]
     assert isinstance(pointing, PointingGame)
     assert isinstance(localization, LocalizationError)
-    assert (pointing.tolerance, localization.alpha) == (3.5, 1.25)
+    assert (pointing.tolerance, localization.alpha, localization.every_alpha) == (3.5, 1.25, True)
 
 
 @pytest.mark.parametrize("name", ["pointing_tolerance", "localization_alpha"])

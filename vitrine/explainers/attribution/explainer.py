@@ -145,19 +145,33 @@ class AttributionExplainer(Explainer):
         logits: Tensor = self.backbone(images).logits.float()
         return logits
 
-    def explanation_of_logits(self, images: Tensor, logits: Tensor, target: Target = None) -> Explanation:
-        """What `explain` gives, of images whose logits are known, which saves their forward pass.
+    def method_maps(self, images: Tensor, logits: Tensor, target: Target = None) -> Tensor:
+        """(B, C, H, W) or (B, 1, H, W) maps of the method, before they are reduced to one channel and blurred.
 
         Args:
             images: (B, 3, H, W) as the backbone takes them.
             logits: (B, C) of these images.
             target: as in `explain`.
         """
-        prediction = logits.argmax(dim=1)
-        classes = target_classes(target, prediction, logits.shape[1])
+        classes = target_classes(target, logits.argmax(dim=1), logits.shape[1])
         if hasattr(self.method, "multi_label") and "multi_label" not in self.options.arguments:
             self.method.multi_label = self.multi_label  # of methods that read probabilities
-        maps = self._read(self.method.attribute(images, classes).detach().float())
+        return self.method.attribute(images, classes).detach().float()
+
+    def explanation_of_logits(
+        self, images: Tensor, logits: Tensor, target: Target = None, maps: Tensor | None = None
+    ) -> Explanation:
+        """What `explain` gives, of images whose logits are known, which saves their forward pass.
+
+        Args:
+            images: (B, 3, H, W) as the backbone takes them.
+            logits: (B, C) of these images.
+            target: as in `explain`.
+            maps: what `method_maps` gives for them, where it is known.
+        """
+        prediction = logits.argmax(dim=1)
+        classes = target_classes(target, prediction, logits.shape[1])
+        maps = self._read(self.method_maps(images, logits, target) if maps is None else maps)
         chances = class_probabilities(logits, multi_label=self.multi_label).gather(1, classes[:, None])
         return Explanation(
             heatmaps=maps,
