@@ -15,7 +15,9 @@ class ThinVGG(VGG):  # type: ignore[misc]  # torchvision has no types
         self.avgpool = nn.AdaptiveAvgPool2d(7)
         self.classifier = nn.Sequential(*hidden, nn.Linear(32, num_classes))
         for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):  # as torchvision's: by default, signals die out over the layers
+            if isinstance(
+                module, nn.Conv2d | nn.Linear
+            ):  # as torchvision's: by default, signals die out over the layers
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
 
