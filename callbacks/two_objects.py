@@ -57,7 +57,8 @@ class TwoObjects(EvaluationCallback[None]):
         if not pairs or self._metric is None:
             return
         rows = torch.tensor(pairs)
-        images = canvases(*(batch["image"][rows[:, side]] for side in (0, 1)), self.canvas)
+        left, right = (batch["image"][rows[:, side]] for side in (0, 1))
+        images = canvases(left, right, self.canvas)
         classes = explanation.target[rows].to(images.device)
         if self.top:
             logits = explainer.backbone(images).logits

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 STATE_NAME = "experiment.json"
 """What a run's folder keeps of how far it is."""
 
-Train = Callable[[Sequence[str]], None]
+Train = Callable[[Sequence[str]], object]
 """Runs ``train.py`` with the words of a command line; raises an error where it fails."""
 
 

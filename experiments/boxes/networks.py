@@ -4,7 +4,7 @@ from torch import nn
 from torchvision.models import SqueezeNet
 
 
-class SignedSqueezeNet(SqueezeNet):
+class SignedSqueezeNet(SqueezeNet):  # type: ignore[misc]  # torchvision has no types
     """SqueezeNet 1.0 whose logits can be negative; its state dict is torchvision's of ``squeezenet1_0``.
 
     Args:

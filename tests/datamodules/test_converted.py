@@ -53,5 +53,5 @@ def test_so_many_samples_of_a_split_are_taken_evenly(class_folder: Path, tmp_pat
     with pytest.raises(ValueError, match=r"shards: .*few/test was made from"):
         ready(FolderDataModule(tmp_path / "few", class_folder, at_most={"test": 3}, **OPTIONS))
     for wrong in ({"tests": 2}, {"test": 0}):
-        with pytest.raises(ValueError, match="at_most is .* give numbers of samples above 0"):
+        with pytest.raises(ValueError, match=r"at_most is .* give numbers of samples above 0"):
             FolderDataModule(tmp_path, class_folder, at_most=wrong, **OPTIONS)

@@ -175,7 +175,7 @@ def test_halves_of_a_test_list(voc_root: Path, tmp_path: Path) -> None:
     """Each image of the list is tested by the half that has not trained on it."""
     keys = {}
     for half in ("first", "second"):
-        data = VOCDataModule(tmp_path / half, voc_root, tested_half=half, preprocessing=WHOLE)  # type: ignore[arg-type]
+        data = VOCDataModule(tmp_path / half, voc_root, tested_half=half, preprocessing=WHOLE)
         data.prepare_data()
         data.setup("fit")
         assert {name: split.index.count for name, split in data.splits.items()}.keys() == {"train", "test"}

@@ -18,7 +18,9 @@ def write_cub(root: Path, per_class: int = 8) -> Path:
         "train_test_split.txt": [f"{number} {number % 2}" for number, _ in numbered],
         "bounding_boxes.txt": [f"{number} 4.0 3.0 20.0 18.0" for number, _ in numbered],
         "parts/parts.txt": ["1 back", "2 beak", "3 tail"],
-        "parts/part_locs.txt": [f"{number} {part} {4 * part}.0 {5 * part}.0 1" for number, _ in numbered for part in (1, 2, 3)],
+        "parts/part_locs.txt": [
+            f"{number} {part} {4 * part}.0 {5 * part}.0 1" for number, _ in numbered for part in (1, 2, 3)
+        ],
     }  # fmt: skip
     for name, lines in tables.items():
         sets.write_text(root / name, "".join(f"{line}\n" for line in lines))

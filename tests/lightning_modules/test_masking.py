@@ -128,7 +128,8 @@ def figures_over_ranks(rank: int, world: int, folder: Path) -> dict[str, Any]:
         "use_distributed_sampler": False,
     }
     module, whole = make_module(), make_batches(size=5, several=True)
-    own: list[Any] = [{name: value[rank::world] for name, value in batch.items()} for batch in whole]  # type: ignore[misc,attr-defined]
+    batches: list[Any] = list(whole)
+    own: list[Any] = [{name: value[rank::world] for name, value in batch.items()} for batch in batches]
     fitted = fit(module, own, trainer_of(folder, epochs=2, **options))
     return {"head": {name: value.clone() for name, value in module.explainer.head_state().items()}, "logged": fitted}
 

@@ -96,13 +96,17 @@ MEANS = ("correlation", "overlap", "random_signs", "wrong_class")
 class AdversarialAgreement(Metric):
     """Agreement of the true class's maps before and after an attack.
 
-    ``correlation`` is Pearson's r of the maps of the true class in the clean and in the attacked image, ``overlap`` the IoU of
-    where they are above their means; ``random_signs`` is r under as strong a change of random signs, and ``wrong_class`` r of
-    the attacked image's maps of the true class and of the one that it is taken for. Images that withstand the attack are
+    ``correlation`` is Pearson's r of the maps of the true class in the clean and in the attacked image, ``overlap`` the IoU
+    of where they are above their means; ``random_signs`` is r under as strong a change of random signs, and ``wrong_class`` r
+    of the attacked image's maps of the true class and of the one that it is taken for. Images that withstand the attack are
     counted in ``flipped``, the share of the others, and left out; so are degenerate maps, in ``degenerate``.
     """
 
     full_state_update = False
+    images: Tensor
+    fooled: Tensor
+    epsilons: Tensor
+    degenerate: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -138,8 +142,8 @@ class AdversarialAgreement(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         """The means, the share of images that were fooled, their mean ε in steps of 1/255, and the degenerate maps."""
-        figures = {name: getattr(self, name) / getattr(self, f"{name}_count") for name in MEANS}
-        figures["flipped"] = self.fooled / self.images  # type: ignore[operator]
-        figures["epsilon"] = 255 * self.epsilons / self.fooled  # type: ignore[operator]
-        figures["degenerate"] = self.degenerate  # type: ignore[assignment]
+        figures: dict[str, Tensor] = {name: getattr(self, name) / getattr(self, f"{name}_count") for name in MEANS}
+        figures["flipped"] = self.fooled / self.images
+        figures["epsilon"] = 255 * self.epsilons / self.fooled
+        figures["degenerate"] = self.degenerate
         return {f"attack/{name}": value.float() for name, value in figures.items()}

@@ -67,11 +67,18 @@ class TwoObjects(Metric):
         lead = own.sum(dim=1) - 1  # the left map's share of the left half, less the right map's
         in_order = torch.where(lead.abs() <= TIE, 0.5, (lead > 0).double())
         correlation = map_correlation(maps[:, 0], maps[:, 1])
-        for name, value in zip(SUMS, (own, hits, in_order[~lead.isnan()], correlation), strict=True):
+        measured: tuple[Tensor, ...] = (own, hits, in_order[~lead.isnan()], correlation)
+        for name, value in zip(SUMS, measured, strict=True):
             self._add(name, value.double().nansum())
-        counts = (count, (~own.isnan()).sum(), (~lead.isnan()).sum(), (~correlation.isnan()).sum(), void.sum())
-        for name, value in zip(COUNTS, counts, strict=True):
-            self._add(name, value)
+        counts: tuple[Tensor | int, ...] = (
+            count,
+            (~own.isnan()).sum(),
+            (~lead.isnan()).sum(),
+            (~correlation.isnan()).sum(),
+            void.sum(),
+        )
+        for name, number in zip(COUNTS, counts, strict=True):
+            self._add(name, number)
 
     def _add(self, name: str, value: Tensor | int) -> None:
         setattr(self, name, getattr(self, name) + value)

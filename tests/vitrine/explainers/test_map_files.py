@@ -47,7 +47,7 @@ def test_what_cannot_be_measured_is_refused(maps: Path, tmp_path: Path) -> None:
     images, logits = torch.zeros(1, 3, 8, 8), torch.zeros(1, 4)
     with pytest.raises(FileNotFoundError, match="maps has no picture of the image 'romp'; did you mean ramp"):
         explainer(maps).explanation_of_keys(images, ["romp"], logits)
-    with pytest.raises(ValueError, match="preprocessing.resize is 9, which crops images"):
+    with pytest.raises(ValueError, match=r"preprocessing\.resize is 9, which crops images"):
         explainer(maps, resize=9).explanation_of_keys(images, ["ramp"], logits)
     with pytest.raises(ValueError, match="measure them with ComparisonModule"):
         explainer(maps).explain(images)

@@ -1,5 +1,7 @@
 """The fast gradient sign method on a linear network, where all is known, and the agreement of maps."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -64,7 +66,7 @@ def test_agreement() -> None:
     metric = AdversarialAgreement()
     metric.update(attacked, clean, after, noise, wrong)
     found = {name.removeprefix("attack/"): float(value) for name, value in metric.compute().items()}
-    expected = {
+    expected: dict[str, Any] = {
         "correlation": map_correlation(clean[:2], after[:2]).mean(), "overlap": map_overlap(clean[:2], after[:2]).mean(),
         "random_signs": map_correlation(clean[:2], noise[:2]).mean(), "wrong_class": map_correlation(after, wrong).mean(),
         "flipped": 0.75, "epsilon": 7 / 3, "degenerate": 1,

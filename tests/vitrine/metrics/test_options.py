@@ -18,4 +18,4 @@ def test_options_reach_the_metrics() -> None:
 @pytest.mark.parametrize("name", ["pointing_tolerance", "localization_alpha"])
 def test_negative_values_are_refused(name: str) -> None:
     with pytest.raises(OptionError, match=rf"{name} is -1\.0"):
-        MetricOptions(**{name: -1.0})
+        MetricOptions(**{name: -1.0})  # type: ignore[arg-type]

@@ -56,8 +56,9 @@ class MaskDecoder(nn.Module):
             finer = self.inputs[step](normed[step])
             enlarged = F.interpolate(found, finer.shape[2:], mode="bilinear", align_corners=False)
             found = self.steps[step](torch.cat([enlarged, finer], dim=1))
-        sizes = self.last(found).abs()
-        return sizes[:, :1] / sizes.sum(dim=1, keepdim=True).clamp(min=torch.finfo(sizes.dtype).tiny)
+        sizes: Tensor = self.last(found).abs()
+        mask: Tensor = sizes[:, :1] / sizes.sum(dim=1, keepdim=True).clamp(min=torch.finfo(sizes.dtype).tiny)
+        return mask
 
 
 def _block(inputs: int, outputs: int) -> nn.Sequential:

@@ -1,5 +1,7 @@
 """Equation 1 against its closed form on a linear layer."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -22,10 +24,10 @@ def images() -> Tensor:
 
 
 def test_what_a_layer_passes_is_found_again_and_the_rest_goes_to_the_prior(
-    first_channel: nn.Module, images: Tensor
+    first_channel: nn.Sequential, images: Tensor
 ) -> None:
     """With a quadratic prior, x* = xₐ / (1 + ρS/d) where f passes xₐ, and 0 where it does not; S is ‖f(xₐ)‖²."""
-    options = {"iterations": 600, "learning_rate": 0.05, "norm": 0.5, "norm_exponent": 2.0, "tv": 0.0}
+    options: dict[str, Any] = {"iterations": 600, "learning_rate": 0.05, "norm": 0.5, "norm_exponent": 2.0, "tv": 0.0}
     maps = FeatureInversion(first_channel, "0", **options).attribute(images)
     shrinkage = 0.5 * images[:, 0].square().sum(dim=(1, 2)) / 48
     expected = torch.ones_like(images)
@@ -33,7 +35,7 @@ def test_what_a_layer_passes_is_found_again_and_the_rest_goes_to_the_prior(
     torch.testing.assert_close(maps, expected, atol=2e-3, rtol=0)
 
 
-def test_without_a_prior_what_is_not_passed_stays_noise(first_channel: nn.Module, images: Tensor) -> None:
+def test_without_a_prior_what_is_not_passed_stays_noise(first_channel: nn.Sequential, images: Tensor) -> None:
     method = FeatureInversion(first_channel, "0", iterations=400, norm=0.0, tv=0.0, seed=3)
     noise = torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(3)).double()
     maps = method.attribute(images, torch.tensor([[0, 1], [1, 0]]))
@@ -44,14 +46,14 @@ def test_without_a_prior_what_is_not_passed_stays_noise(first_channel: nn.Module
     torch.testing.assert_close(method.attribute(images[1:]), maps[1:, 0])
 
 
-def test_the_floor_bounds_the_quotient(first_channel: nn.Module, images: Tensor) -> None:
+def test_the_floor_bounds_the_quotient(first_channel: nn.Sequential, images: Tensor) -> None:
     images[0, 1, 0, 0] = 0.0
     method = FeatureInversion(first_channel, "0", iterations=0, floor=0.25)
     noise = method.inverted(images)
     assert float(method.attribute(images)[0, 1, 0, 0]) == pytest.approx(-float(noise[0, 1, 0, 0]) / 0.25)
 
 
-def test_gradient_of_the_loss(first_channel: nn.Module, images: Tensor) -> None:
+def test_gradient_of_the_loss(first_channel: nn.Sequential, images: Tensor) -> None:
     method = FeatureInversion(first_channel, "0", norm=0.3, tv=0.2)
     features = first_channel[0](images).detach()
     assert torch.autograd.gradcheck(

@@ -1,6 +1,7 @@
 """Masking networks as explainers: what they read, explain, save and refuse."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -30,8 +31,8 @@ def test_the_mask_is_the_decoders_for_the_class() -> None:
     masking, images = explainer(), torch.randn(3, 3, 32, 32)
     assert masking.options.mask_layers == masking.layers == ("0.1", "0")
     explanation = masking.explain(images, torch.tensor([3, 0, 1]))
-    fine = masking.backbone.model[0][:2](images)
-    coarse = masking.backbone.model[0](images)
+    features: Any = masking.backbone.model.get_submodule("0")
+    fine, coarse = features[:2](images), features(images)
     masks = masking.decoder([fine, coarse], torch.tensor([3, 0, 1]))
     expected = F.interpolate(masks, (32, 32), mode="bilinear", align_corners=False)
     torch.testing.assert_close(explanation.heatmaps, expected.detach())
