@@ -15,7 +15,6 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markdown import Markdown
-from rich.table import Table
 
 from experiments.needs import lacking
 from experiments.pictures import write_figures
@@ -59,17 +58,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def show_list(data: Path) -> int:
-    """Shows all experiments."""
-    table = Table(box=None)
-    table.add_column("name", no_wrap=True)
-    table.add_column("title")
-    table.add_column("minutes", justify="right")
-    table.add_column(f"lacks below {data}")
+    """Shows all experiments: name and minutes, then the title, and what is lacking below ``data``."""
+    console = Console(soft_wrap=True, highlight=False, markup=False)
     for path in experiment_files().values():
         experiment = read_experiment(path)
-        minutes = "" if experiment.fits is None else str(experiment.fits.minutes)
-        table.add_row(experiment.name, experiment.title, minutes, ", ".join(lacking(experiment, Places(data, Path()))))
-    Console().print(table)
+        minutes = "" if experiment.fits is None else f" ({experiment.fits.minutes} min)"
+        lacks = lacking(experiment, Places(data, Path()))
+        console.print(f"{experiment.name}{minutes}")
+        console.print(f"    {experiment.title}")
+        if lacks:
+            console.print(f"    lacks below {data}: {', '.join(lacks)}")
     return 0
 
 

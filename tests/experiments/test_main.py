@@ -23,8 +23,9 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_list(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert command.main(["list", "--data", str(tmp_path)]) == 0
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if "paper2020/table" in line]
-    assert line.split() == ["paper2020/table", "Table", "nine", "17", "CUB_200_2011"]
+    lines = capsys.readouterr().out.splitlines()
+    place = lines.index("paper2020/table (17 min)")
+    assert lines[place + 1 : place + 3] == ["    Table nine", f"    lacks below {tmp_path}: CUB_200_2011"]
 
 
 def test_table_alone(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
