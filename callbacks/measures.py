@@ -119,7 +119,7 @@ class MapMeasures(MetricCallback):
         """The metric with explainers on copies of the backbone, which are the same on all ranks."""
         explainer, options = explainer_of(run), self.parameter_randomization
         with eval_guard(run.module, freeze=False, every_generator=True):
-            image = run.datamodule.panel(1)["image"].to(run.module.device)
+            image = run.trainer.precision_plugin.convert_input(run.datamodule.panel(1)["image"].to(run.module.device))
             copies = randomized(explainer.backbone.model, image, options.seed, options.stages)
             return ParameterRandomization([explaining(run, on_backbone(explainer, copy)) for _, copy in copies])
 
