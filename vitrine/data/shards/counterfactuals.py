@@ -22,7 +22,7 @@ def stacked_images(sources: Sequence[bytes], size: Size, name: str) -> bytes:
         ValueError: for none, a broken image, or one of another size.
     """
     if not sources:
-        raise ValueError(f"There is not {name}; give one for each of the split's object_names.")
+        raise ValueError(f"There is not {name}; give one for each object that is removed.")
     pictures = [to_rgb(decode_upright(data, name).pixels, name) for data in sources]
     for picture in pictures:
         if picture.size != size:

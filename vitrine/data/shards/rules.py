@@ -93,10 +93,12 @@ class RecordRules:
         ]
 
     def _counterfactual_problems(self, record: Mapping[str, Any]) -> list[str]:
-        count = record.get("counterfactuals", self.num_objects)
-        if "counterfactuals" not in record or (_is_index(count) and count > 0 and count == self.num_objects):
+        count = record.get("counterfactuals", 1)
+        if not _is_index(count) or count < 1:
+            return [f"counterfactuals are {count!r}, no number of images from 1 on"]
+        if "counterfactuals" not in record or self.num_objects in {None, count}:
             return []
-        return [f"counterfactuals are {count!r}, not one for each of the split's {self.num_objects or 0} object_names"]
+        return [f"counterfactuals are {count}, not one for each of the split's {self.num_objects} objects"]
 
     def _part_problems(self, record: Mapping[str, Any]) -> list[str]:
         if "parts" not in record:

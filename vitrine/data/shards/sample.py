@@ -52,8 +52,8 @@ class Sample:
     mask: Source | None = None
     objects: Source | None = None
     counterfactuals: Sequence[Source] | None = None
-    """Images of the same size, each showing the same without one object: image i without object i + 1; as many as the split
-    has ``object_names``."""
+    """Images of the same size, each showing the same without one object: image i without object i + 1; all samples of a split
+    have as many, and as many as it has ``object_names``, where it has these."""
     annotated_size: Size | None = None
     """Width and height of the image on which boxes and parts were drawn: as stored in its file, or upright by its EXIF
     orientation; None where no annotation tells, for an image as stored."""

@@ -11,8 +11,7 @@ from vitrine.data.shards.images import is_16_bit_png, is_binary
 from vitrine.data.shards.rules import RecordRules
 from vitrine.data.shards.schema import COUNTERFACTUALS, IMAGE_EXTENSIONS
 
-MAP_EXTENSIONS = {"mask": "mask.png", "objects": "objects.png"}
-_EXTENSIONS = {**MAP_EXTENSIONS, "counterfactuals": COUNTERFACTUALS}
+MAP_EXTENSIONS = {"mask": "mask.png", "objects": "objects.png", "counterfactuals": COUNTERFACTUALS}
 MAX_RECORD_BYTES = 16 * 2**20
 
 
@@ -48,15 +47,16 @@ def superfluous_members(extensions: Iterable[str], rules: RecordRules) -> list[s
 
 
 def _required(rules: RecordRules) -> list[str]:
-    return ["json", *(extension for kind, extension in _EXTENSIONS.items() if kind in rules.annotations)]
+    return ["json", *(extension for kind, extension in MAP_EXTENSIONS.items() if kind in rules.annotations)]
 
 
 def picture_problems(extension: str, picture: Image.Image, record: Mapping[str, Any]) -> list[str]:
     """What is wrong with a decoded picture, mask or object map of a sample, as phrases."""
     problems = []
     width, height = record.get("width"), record.get("height")
-    if extension == COUNTERFACTUALS and height is not None:
-        height *= record.get("counterfactuals", 1)
+    count = record.get("counterfactuals")
+    if extension == COUNTERFACTUALS and isinstance(height, int) and isinstance(count, int):
+        height *= count
     if (width, height) not in ((None, None), picture.size):
         problems.append(f"its {extension} is {picture.width} x {picture.height}, its json says {width} x {height}")
     if extension == MAP_EXTENSIONS["mask"] and not (picture.mode == "L" and is_binary(picture)):

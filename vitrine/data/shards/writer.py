@@ -136,7 +136,8 @@ def _make_rules(
 ) -> RecordRules:
     parts = part_names or next((sample.parts for sample in samples if sample.parts is not None), None)
     num_parts = None if parts is None else len(parts)
-    num_objects = None if object_names is None else len(object_names)
+    objects = object_names or next((sample.counterfactuals for sample in samples if sample.counterfactuals), None)
+    num_objects = None if objects is None else len(objects)
     return RecordRules(len(classes), multi_label, frozenset(annotations), num_parts, num_objects)
 
 
