@@ -182,6 +182,18 @@ def image_loader() -> DataLoader[Any]:
     return DataLoader([batch], batch_size=None)  # type: ignore[arg-type]
 
 
+def test_a_large_alpha_leaves_the_intercept_alone(tmp_path: Path) -> None:
+    """The estimate is then the mean logit of the class's weighted images, and no dimension is shown."""
+    module, batches = srae_fakes.make_selection(alpha=1e3), srae_fakes.make_batches(3)
+    srae_fakes.fit(module, batches, 1, default_root_dir=tmp_path)
+    features = torch.cat([batch["features"] for batch in batches])
+    estimates = module.explainer.reconstruct_logits(features)
+    assert estimates is not None
+    assert not module.explainer.heads.alive.any()
+    torch.testing.assert_close(estimates, module.explainer.heads.bias.expand(len(features), -1))
+    assert module.explainer.heads.bias.all()
+
+
 def test_the_logit_needs_no_training() -> None:
     module = srae_fakes.make_selection(kind="logit", layer="classifier", explained_classes=None)
     assert not module.needs_checkpoint

@@ -98,7 +98,7 @@ class SelectedFeatures(XFeatureHeads):
 
     @property
     def _estimates_logits(self) -> bool:
-        return bool(self.weights.any() or self.bias.any())  # a Lasso of a large α estimates by b alone
+        return bool(self.weights.any() or self.bias.any())  # a Lasso with a large α leaves the intercept alone
 
 
 class SelectedFeaturesExplainer(XFeatureExplainer):
