@@ -144,8 +144,7 @@ class MuLassoModule(ExplainerModule):
         if not self.has_scaling:
             self._learn_scaling()
             self.has_scaling = True
-        if self.has_weights and not self.trainer.global_step:
-            self.explainer.project()  # the ball may be smaller than that of init_from
+        self.explainer.project()  # the ball may be smaller than that of init_from, or of the fit that goes on
         self.streamed = self._begun_stream()
 
     def training_step(self, batch: Batch) -> Tensor | None:
@@ -215,6 +214,8 @@ class MuLassoModule(ExplainerModule):
             self.trainer.should_stop = True
         elif self.training_ends:
             self._learn_activation_thresholds()
+            if self.solution is not None:
+                self._tell_unsolved(self.solution.converged)
         if self.solution is not None and self.solution.relative_gap.isfinite().all():
             self.log("train/relative_gap", self.solution.relative_gap.max().float(), rank_zero_only=True)
         selected = (self.explainer.weights.detach() != 0).double()
@@ -273,10 +274,15 @@ class MuLassoModule(ExplainerModule):
         device = weights.device if _widest(weights.device) == torch.float64 else torch.device("cpu")
         filters, classes = weights.shape
         streamed = StreamedMuLasso(filters, classes, options.mu, self.fit_options.working_set, weights, device)
-        if self._streamed_state:
+        if self._streamed_state and float(self._streamed_state["mu"]) == options.mu:
             streamed.load(self._streamed_state)
-            self._streamed_state = {}
+        self._streamed_state = {}
         return streamed
+
+    def _tell_unsolved(self, converged: Tensor) -> None:
+        if not converged.all():
+            left = int((~converged).sum())
+            rank_zero_info(f"{left} classes did not reach a relative duality gap of {self.fit_options.tol:g}.")
 
     def _solve(self) -> None:
         """Solves what was taken in and not solved yet, on all ranks together."""
@@ -289,9 +295,7 @@ class MuLassoModule(ExplainerModule):
         # Every rank has solved the same problem; one's last bits are taken by all.
         self.explainer.weights.data.copy_(self.trainer.strategy.broadcast(self.explainer.weights.data.cpu()))
         self._learn_activation_thresholds()
-        left = int((~solution.converged).sum())
-        if left:
-            rank_zero_info(f"{left} classes did not reach a relative duality gap of {self.fit_options.tol:g}.")
+        self._tell_unsolved(solution.converged)
 
     def _count(self) -> int:
         """Number of training samples; an estimate where the trainer has bare loaders."""

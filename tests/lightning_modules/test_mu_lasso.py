@@ -321,6 +321,20 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(
         assert resumed.curvature == whole.curvature
 
 
+def test_a_fit_that_goes_on_in_a_smaller_ball_reaches_its_optimum(tmp_path: Path) -> None:
+    """The sums of the epoch, taken at weights outside of it, are left out."""
+    keep = KeepAll(tmp_path)
+    fakes.fit(
+        fakes.make_module(solver="sgd", mu=0.4), fakes.make_batches(size=75), max_epochs=2, callbacks=[keep],
+        enable_checkpointing=True,
+    )  # fmt: skip
+    smaller, exact = fakes.make_module(solver="sgd", mu=0.1), fakes.make_module(mu=0.1)
+    fakes.fit(smaller, fakes.make_batches(size=75), ckpt_path=keep.kept[5], max_epochs=20)
+    fakes.fit(exact, fakes.make_batches())
+    assert torch.equal(smaller.explainer.weights != 0, exact.explainer.weights != 0)
+    assert_same_heads(head_of(smaller), head_of(exact), atol=1e-5)
+
+
 # Fine-tuning
 
 

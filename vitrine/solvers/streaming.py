@@ -90,7 +90,7 @@ class StreamedMuLasso:
             self.anchor.copy_(start.detach())
         self.columns = torch.zeros(0, dtype=torch.int64, device=device)
         if self.anchor.any():
-            self.columns = self._working_set(self.anchor, self.anchor)
+            self.columns = self._working_set(self.anchor)
         self.reference, self.gradient = self.anchor.new_zeros(0, num_classes), self.anchor.new_zeros(0, num_classes)
         self._forget()
 
@@ -150,7 +150,7 @@ class StreamedMuLasso:
         taken = torch.where(converged, self.anchor, taken)
         bound = torch.where(converged, _share(gap, self.objective), bound)
         taken = sum_over_ranks(taken if global_rank() == 0 else torch.zeros_like(taken))  # the same to the last bit
-        columns = self._working_set(taken, weights.to(self.anchor))
+        columns = self._working_set(taken, self.correlations, weights.to(self.anchor))
         self.reference, self.gradient = self.anchor, self.correlations * (-2 / self.count)
         self.anchor, self.columns = taken, columns
         self._forget()
@@ -159,7 +159,8 @@ class StreamedMuLasso:
     def state(self) -> dict[str, Tensor]:
         """Tensors by name for a checkpoint, the sums over all ranks; a collective."""
         sums = {name: sum_over_ranks(getattr(self, name)).cpu() for name in _SUMS}
-        return sums | {name: getattr(self, name).cpu() for name in _STATE}
+        kept = {name: getattr(self, name).cpu() for name in _STATE}
+        return {**sums, **kept, "mu": torch.tensor(self.mu, dtype=torch.float64)}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Goes on from a checkpoint's state: rank zero has the sums of all ranks, the others none."""
@@ -201,21 +202,22 @@ class StreamedMuLasso:
         weights[self.columns] = solution.weights.to(weights)
         return weights, solution.objective.to(weights)
 
-    def _working_set(self, taken: Tensor, steps: Tensor) -> Tensor:
-        """(k,) filters: those with a weight before all, then what each class proposes, in turns, up to the most allowed."""
+    def _working_set(self, taken: Tensor, *proposals: Tensor) -> Tensor:
+        """(k,) filters: those with a weight before all, then the largest of each class's proposals, in turns; not too many.
+
+        Args:
+            taken: (m, C) weights.
+            proposals: (m, C) each.
+        """
         m = len(taken)
-        order = taken.new_full((m,), torch.inf)
-        sizes = taken.abs()
-        proposed = [sizes.argsort(dim=0, descending=True, stable=True), sizes]
         ranks = torch.arange(m, device=taken.device, dtype=taken.dtype)[:, None].expand_as(taken)
-        support = torch.where(proposed[1].gather(0, proposed[0]) > 0, ranks - m, torch.inf)
-        order.scatter_reduce_(0, proposed[0].flatten(), support.flatten(), "amin")
-        for values in (self.correlations.abs() if hasattr(self, "correlations") else steps.abs(), steps.abs()):
-            largest, filters = values.topk(min(_NEW_COLUMNS, m), dim=0)
-            rank = torch.where(largest > 0, ranks[: len(largest)], torch.inf)
-            order.scatter_reduce_(0, filters.flatten(), rank.flatten(), "amin")
-        ranked = order.argsort(stable=True)[: self.working_set]
-        return ranked[order[ranked].isfinite()].sort().values
+        turns = taken.new_full((m,), torch.inf)  # at which each filter comes first
+        for values, count, first in [(taken.abs(), m, -m), *((values.abs(), _NEW_COLUMNS, 0) for values in proposals)]:
+            largest, filters = values.topk(min(count, m), dim=0)
+            turn = torch.where(largest > 0, ranks[: len(largest)] + first, torch.inf)
+            turns.scatter_reduce_(0, filters.flatten(), turn.flatten(), "amin")
+        in_turn = turns.argsort(stable=True)[: self.working_set]
+        return in_turn[turns[in_turn].isfinite()].sort().values
 
 
 def _share(gap: Tensor, objective: Tensor) -> Tensor:
