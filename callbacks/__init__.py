@@ -6,6 +6,7 @@ from callbacks.average_images import AverageImages
 from callbacks.box_occlusion import BoxOcclusion
 from callbacks.causal_truth import CausalTruth
 from callbacks.contact_sheets import ContactSheets
+from callbacks.grid_artifact import GridArtifact
 from callbacks.health import DropDeadFeatures, RestartDeadHeads
 from callbacks.heatmaps import HeatmapPanel
 from callbacks.insertion_deletion import InsertionAndDeletion
@@ -31,6 +32,7 @@ __all__ = [
     "DropDeadFeatures",
     "Export",
     "FilterAblation",
+    "GridArtifact",
     "HeatmapPanel",
     "InsertionAndDeletion",
     "MapMeasures",

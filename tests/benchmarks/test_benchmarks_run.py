@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 
-from benchmarks import attribution, grid_artifact
+from benchmarks import attribution
 
 Run = Callable[..., dict[str, Any]]
 
@@ -29,17 +28,6 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         return figures
 
     return main
-
-
-def test_grid_artifact(run: Run, class_folder: Path, tmp_path: Path) -> None:
-    options = ["--networks", "squeezenet1_1", "--count", "2", "--layers", "2", "--filters", "2"]
-    found = run(grid_artifact, "--images", str(class_folder), *options)
-    layers = found["shares"]["squeezenet1_1"]
-    assert [figures["stride"] for figures in layers.values()] == [2, 4]
-    for figures in layers.values():
-        shares = figures["period 2"]
-        assert shares["ratio"] == pytest.approx(shares["stride one"] / shares["guided backprop"])
-    assert Image.open(tmp_path / "runs" / "grid_squeezenet1_1.png").size[0] > 4 * 288
 
 
 def test_attribution(run: Run) -> None:

@@ -118,10 +118,12 @@ def test_box_occlusion(data: Path, out: Path) -> None:
     assert len(cells) == 8
 
 
-def test_scalings(data: Path, out: Path) -> None:
+def test_scalings_and_the_grid(data: Path, out: Path) -> None:
     cells = run_tiny("scalings", data, out, "width-1")
     assert set(cells) == {"width, μ = 1"}
     assert cells["width, μ = 1"]["filters a class"].mean > 0
+    grid = run_tiny("fig7_grid", data, out, "deconv_gb")
+    assert 0 <= grid["Deconv+GB"]["power at period 2, %"].mean <= 100
 
 
 def test_networks_of_other_kinds_on_the_flowers(data: Path, out: Path) -> None:
