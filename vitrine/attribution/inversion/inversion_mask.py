@@ -39,6 +39,7 @@ class InversionMask(Method):
             not trained on; the settings have to be those that it was trained with.
         internal_batch_size: as in `Method`, of masks.
         output: as in `Method`.
+        multi_label: whether an image may have several classes; a class's probability is the sigmoid of its logit then.
         changes: to the variant, see `InversionSettings`.
 
     Raises:
@@ -69,6 +70,7 @@ class InversionMask(Method):
         *,
         internal_batch_size: Count | None = 16,
         output: OutputChoice | None = None,
+        multi_label: bool = False,
         **changes: Any,
     ) -> None:
         super().__init__(model, layer, internal_batch_size=internal_batch_size, output=output)
@@ -76,6 +78,7 @@ class InversionMask(Method):
         self.settings.check_predictor(wanted=predictor is not None)
         self.progress = progress
         self.predictor = predictor
+        self.multi_label = multi_label
         self.network: InvertedNetwork | None = None
 
     @override
@@ -105,6 +108,7 @@ class InversionMask(Method):
         """The network of the last call if it has the same layers: it knows what can be folded, which costs passes to find."""
         if self.network is None or self.network.layers != layers or self.network.model is not self.model:
             self.network = InvertedNetwork(self.model, layers, self.settings)
+        self.network.multi_label = self.multi_label
         return self.network
 
     def _optimised(self, network: InvertedNetwork, images: Tensor, classes: Tensor, advance: Any) -> Tensor:

@@ -62,6 +62,16 @@ def test_it_is_the_explainers_mask(variant: Variant, small: nn.Module, images: T
     torch.testing.assert_close(predicted, explainer.explain(images).heatmaps, rtol=1e-9, atol=1e-10)
 
 
+def test_with_several_labels_a_class_has_a_probability_of_its_own(small: nn.Module, images: Tensor) -> None:
+    method = InversionMask(small, **FEW)
+    softmax = method.attribute(images, 1)
+    method.multi_label = True  # as a test of such a data set does
+    sigmoid = method.attribute(images, 1)
+    torch.testing.assert_close(sigmoid, InversionMask(small, score="sigmoid", **FEW).attribute(images, 1))
+    torch.testing.assert_close(sigmoid, InversionMask(small, multi_label=True, **FEW).attribute(images, 1))
+    assert (sigmoid - softmax).abs().max() > 1e-4
+
+
 @pytest.mark.parametrize("at_once", [1, 2, None])
 def test_a_bound_on_memory_changes_no_result(at_once: int | None, small: nn.Module, images: Tensor) -> None:
     classes = torch.tensor([[0, 1], [3, 2], [2, 2]])
