@@ -102,7 +102,9 @@ def test_the_direction_is_that_of_the_metric() -> None:
 
 
 def test_every_figure_of_heatmaps_is_in_the_guide() -> None:
-    rows = re.findall(r"^\| (`[^|]*) \|", (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    rows = re.findall(
+        r"^\| (`[^|]*) \|", (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
     named = {name.partition("/")[0] for row in rows for name in re.findall(r"`([a-z_]+)", row)}
     figures = {figure.name.partition("/")[0] for group in FIGURES.values() for figure in group}
     others = {"accuracy", "mean_class_accuracy", "mean_average_precision", "inversion"}

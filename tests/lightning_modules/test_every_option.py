@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 import pytest
 
 from datamodules.options import FeatureCacheOptions, LoadingOptions, SamplingOptions
+from lightning_modules.comparison import ComparedExplainer
 from lightning_modules.inversion import InversionRuns
 from vitrine.attribution.inversion import InversionSettings
 from vitrine.attribution.inversion.settings import VARIANTS
@@ -30,6 +31,10 @@ from vitrine.explainers import (
     SRAETraining,
     XFeatureOptions,
 )
+from vitrine.explainers.attribution import AttributionOptions
+from vitrine.explainers.map_files import MapFileOptions
+from vitrine.explainers.masking.explainer import MaskingOptions
+from vitrine.explainers.masking.losses import MaskingLosses
 from vitrine.metrics import (
     InfidelityOptions,
     MaxSensitivityOptions,
@@ -69,7 +74,23 @@ OUTSIDE: dict[type[Options], dict[str, list[Any]]] = {
         "pretraining_epochs": COUNT_OR_ZERO,
         "classes_at_once": COUNT,
     },
-    SelectionOptions: {"alpha": NOT_NEGATIVE, "positive_weight": [*POSITIVE, "all"], "seed": SEED},
+    SelectionOptions: {
+        "alpha": NOT_NEGATIVE,
+        "positive_weight": [*POSITIVE, "all"],
+        "seed": SEED,
+        "num_shown": [*COUNT, "most"],
+    },
+    AttributionOptions: {"sigma": NOT_NEGATIVE, "image_size": COUNT},
+    ComparedExplainer: {"sigma": NOT_NEGATIVE},
+    MapFileOptions: {},
+    MaskingOptions: {"width": COUNT, "image_size": COUNT},
+    MaskingLosses: {
+        "total_variation": NOT_NEGATIVE,
+        "area": NOT_NEGATIVE,
+        "deletion": NOT_NEGATIVE,
+        "deletion_power": POSITIVE,
+        "fake_share": [-0.1, 1.1],
+    },
     MuLassoOptions: {
         "mu": POSITIVE,
         "num_heatmaps": COUNT,
@@ -77,7 +98,7 @@ OUTSIDE: dict[type[Options], dict[str, list[Any]]] = {
         "activation_threshold": NOT_NEGATIVE,
         "image_size": COUNT,
     },
-    MuLassoTraining: {"tol": POSITIVE},
+    MuLassoTraining: {"tol": POSITIVE, "working_set": COUNT_OR_ZERO},
     InversionOptions: {"predictor": COUNT_OR_ZERO, "image_size": COUNT, "seed": SEED},
     InversionSettings: {
         "inversion_steps": COUNT_OR_ZERO,
@@ -100,6 +121,8 @@ OUTSIDE: dict[type[Options], dict[str, list[Any]]] = {
         "shuffle_buffer": COUNT,
         "seed": SEED,
         "val_fraction": [-0.1, 0.6],
+        "val_folds": [1, 0, 2.5],
+        "val_fold": [*COUNT_OR_ZERO, 1],
     },
     ShardCacheOptions: {"size_gb": POSITIVE, "tries": COUNT},
     FeatureCacheOptions: {},
@@ -135,11 +158,15 @@ NULL: dict[type[Options], set[str]] = {
     XFeatureOptions: {"explained_classes", "lrp"},
     SRAEOptions: {"explained_classes", "lrp"},
     SRAETraining: {"classes_at_once"},
+    SelectionOptions: {"num_shown"},
+    AttributionOptions: {"image_size"},
+    ComparedExplainer: {"method", "folder", "maps"},
+    LoadingOptions: {"val_folds"},
     InversionOptions: {"inversion_layer"},
     MetricOptions: {"localization_alpha"},
     SamplingOptions: {"positives_per_class", "negatives_per_class"},
     Preprocessing: {"resize"},
-    ImageNetOptions: {"annotations", "ground_truth", "blacklist", "per_class"},
+    ImageNetOptions: {"annotations", "ground_truth", "blacklist", "per_class", "classes"},
     PlacesSelection: {"scenes", "per_class"},
 }
 """What may be null."""
