@@ -1,25 +1,27 @@
-"""The paper's networks: layers, sizes of their outputs, and logits."""
+"""The networks of the μ-Lasso paper: the layers that it counts, and their sizes."""
 
 import pytest
 import torch
-from torch import nn
 
 from experiments.oramas2019.networks import DigitCNN, FlowerCNN
+from vitrine.filters.layers import response_layers
 
 
-def test_the_network_for_digits_has_the_papers_layers() -> None:
-    network = DigitCNN()
-    kinds = [type(layer).__name__ for layer in network.children()]
-    assert kinds == ["Conv2d", "MaxPool2d", "Conv2d", "MaxPool2d", "Conv2d", "ReLU", "Linear"]
-    assert network.conv3(network.pool2(network.conv2(network.pool1(network.conv1(torch.zeros(2, 1, 28, 28)))))).shape == (
-        2, 500, 1, 1,
-    )  # fmt: skip
-    assert network(torch.randn(2, 1, 28, 28)).shape == (2, 10)
+def test_the_digits_network_has_the_papers_layers() -> None:
+    network = DigitCNN().eval()
+    assert network(torch.rand(2, 1, 28, 28)).shape == (2, 10)
+    layers = response_layers(network, 28, "all_with_activations")
+    assert [(layer.name, layer.width) for layer in layers] == [
+        ("conv1", 20), ("pool1", 20), ("conv2", 50), ("pool2", 50), ("conv3", 500), ("relu3", 500),
+    ]  # fmt: skip
+    parameters = 20 * 26 + 50 * (20 * 25 + 1) + 500 * (50 * 16 + 1) + 10 * 501
+    assert sum(parameter.numel() for parameter in network.parameters()) == parameters
 
 
 @pytest.mark.parametrize("size", [32, 80])
-def test_the_network_for_flowers_has_five_convolutions(size: int) -> None:
-    network = FlowerCNN(num_classes=12, size=size)
-    convolutions = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
-    assert [layer.stride for layer in convolutions] == [(2, 2), (1, 1), (1, 1), (1, 1), (1, 1)]
-    assert network(torch.randn(2, 3, size, size)).shape == (2, 12)
+def test_the_flowers_network_takes_images_of_its_size(size: int) -> None:
+    network = FlowerCNN(12, size).eval()
+    assert network(torch.rand(2, 3, size, size)).shape == (2, 12)
+    assert network.features(torch.rand(1, 3, size, size)).shape == (1, 32, size // 16, size // 16)
+    kinds = [layer.kind for layer in response_layers(network, size)]
+    assert (kinds.count("conv"), kinds.count("pool"), kinds.count("linear")) == (5, 3, 1)
