@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,10 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def data(shards: Path, render: FlowerSettings | None) -> FlowerDataModule:
-    options = {"preprocessing": Preprocessing(size=16, resize=None), "loading": LoadingOptions(num_workers=0)}
+    options: dict[str, Any] = {
+        "preprocessing": Preprocessing(size=16, resize=None),
+        "loading": LoadingOptions(num_workers=0),
+    }
     return FlowerDataModule(shards, render, **options)
 
 
