@@ -62,13 +62,15 @@ def as_before(path: Path) -> Path:
 def test_a_run_goes_on_from_an_earlier_checkpoint(name: str, tmp_path: Path) -> None:
     kind = KINDS[name]
     whole, keep = kind.make(), srae_fakes.KeepAll(tmp_path)
-    kind.fit(whole, 4, tmp_path, keep)
+    epochs = kind.fit(whole, 4, tmp_path, keep).current_epoch
     (path,) = [path for path in keep.kept[: len(keep.kept) // 2] if path.name.endswith("_epoch.ckpt")][-1:]
     before = as_before(path)
     assert kind.tensors <= {name.rpartition(".")[2] for name in torch.load(before, weights_only=False)["state_dict"]}
     resumed = kind.make()
     trainer = kind.fit(resumed, 4, tmp_path, ckpt=before)
-    assert trainer.current_epoch == 4 * (2 if name == "groups" else 1)
+    assert trainer.current_epoch == epochs
+    # The selector's steps end where the gap is closed.
+    assert epochs == 4 * (2 if name == "groups" else 1) or (name == "steps" and 2 <= epochs <= 4)
     state, moved = whole.explainer.head_state(), kind.make().explainer.head_state()
     for tensor, value in resumed.explainer.head_state().items():
         assert torch.equal(value, state[tensor]), tensor

@@ -43,6 +43,7 @@ from vitrine.metrics import (
     RandomizationOptions,
     RoadOptions,
 )
+from vitrine.visualization.comparison import ComparisonOptions
 
 COUNT = [0, -1, 1.5]
 COUNT_OR_ZERO = [-1, 0.5]
@@ -81,6 +82,7 @@ OUTSIDE: dict[type[Options], dict[str, list[Any]]] = {
         "num_shown": [*COUNT, "most"],
     },
     AttributionOptions: {"sigma": NOT_NEGATIVE, "image_size": COUNT},
+    ComparisonOptions: {"resamples": COUNT, "seed": COUNT_OR_ZERO, "confidence": [0, 0.0, 1.0, -0.5]},
     ComparedExplainer: {"sigma": NOT_NEGATIVE},
     MapFileOptions: {},
     MaskingOptions: {"width": COUNT, "image_size": COUNT},
@@ -160,6 +162,7 @@ NULL: dict[type[Options], set[str]] = {
     SRAETraining: {"classes_at_once"},
     SelectionOptions: {"num_shown"},
     AttributionOptions: {"image_size"},
+    ComparisonOptions: {"sort"},
     ComparedExplainer: {"method", "folder", "maps"},
     LoadingOptions: {"val_folds"},
     InversionOptions: {"inversion_layer"},

@@ -141,7 +141,7 @@ def selected_features(backbone: FrozenBackbone) -> Saved:
 def mu_lasso(backbone: FrozenBackbone) -> Saved:
     options = MuLassoOptions(
         ["features.5", "features.8"], "squared", scaling="standardized", mu=0.5, num_heatmaps=3, aggregation="sum",
-        sigma=1.5, activation_threshold=0.25, image_size=64,
+        sigma=1.5, activation_threshold=0.25, image_size=64, absent="show",
     )  # fmt: skip
     explainer = MuLassoExplainer(backbone, options, CLASSES, PREPROCESSING)
     generator = torch.Generator().manual_seed(3)

@@ -11,7 +11,7 @@ def map_correlation(one: Tensor, other: Tensor) -> Tensor:
 
     Example:
         >>> maps = torch.tensor([[[0.0, 1.0], [2.0, 3.0]]])
-        >>> map_correlation(maps, 5 - 2 * maps).item()
+        >>> round(map_correlation(maps, 5 - 2 * maps).item(), 6)
         -1.0
     """
     a, b = (_centred(maps) for maps in (one, other))
