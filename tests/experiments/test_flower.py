@@ -52,4 +52,4 @@ def test_the_comparison(data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert main([str(places.folder(experiment) / "single"), "--resamples", "20"]) == 0
     told = capsys.readouterr().out
     assert "| iou | " in told
-    assert "| max_sensitivity | " in told
+    assert "| infidelity | " in told
