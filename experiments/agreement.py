@@ -10,13 +10,11 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vitrine.core.atomic_io import atomic_file
-from vitrine.core.command_line import exit_code_of
+from experiments.run_tables import show_table, table_parser
 from vitrine.core.figures import better_of, is_class_mean
 from vitrine.core.options import Count, CountOrZero, checked
 from vitrine.visualization.comparison.bootstrap import Rows, bootstrap_means, percentile_interval, weighted_means
@@ -181,35 +179,22 @@ def _ranked(figure: str, means: _Means) -> dict[str, str]:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    command = argparse.ArgumentParser(
-        prog="python -m experiments.agreement", description="Which figures rank methods as the truth does."
-    )
-    command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders that train.py test has written")
+    command = table_parser("agreement", "Which figures rank methods as the truth does.")
     command.add_argument("--truth", default="causal_truth", metavar="FIGURE", help="(%(default)s)")
-    command.add_argument("--resamples", type=int, default=2000, help="of the bootstrap over images (%(default)s)")
-    command.add_argument("--seed", type=int, default=0, help="of the bootstrap (%(default)s)")
-    command.add_argument("--out", type=Path, metavar="FILE", help="Markdown file; on the terminal without it")
     return command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    return exit_code_of(lambda: run(parser().parse_args(arguments)))
+    return show_table(parser(), arguments, tables)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Reads the runs and writes both tables."""
+def tables(args: argparse.Namespace) -> str:
+    """Both tables of the runs."""
     runs = read_runs(args.runs)
     found = agreements(runs, args.truth, resamples=args.resamples, seed=args.seed)
     figures = [args.truth, *(one.figure for one in found)]
-    text = f"{agreement_table(found, args.truth)}\n{method_table(runs, figures)}"
-    if args.out is None:
-        sys.stdout.write(text)
-        return 0
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(args.out) as partial:
-        partial.write_text(text, encoding="utf-8")
-    return 0
+    return f"{agreement_table(found, args.truth)}\n{method_table(runs, figures)}"
 
 
 if __name__ == "__main__":

@@ -15,13 +15,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vitrine.core.atomic_io import atomic_file
-from vitrine.core.command_line import exit_code_of
+from experiments.run_tables import show_table, table_parser
 from vitrine.core.figures import better_of, is_class_mean
 from vitrine.core.options import Count, CountOrZero, checked
 from vitrine.visualization.comparison.bootstrap import Rows, bootstrap_means, percentile_interval, weighted_means
@@ -238,36 +236,22 @@ def table_of(found: Sequence[ByHalves], figure: str, ours: str) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    command = argparse.ArgumentParser(
-        prog="python -m experiments.halves",
-        description="Settings chosen on one half of the images, measured on the other.",
-    )
-    command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders that train.py test has written")
+    command = table_parser("halves", "Settings chosen on one half of the images, measured on the other.")
     command.add_argument("--figure", default="pointing_game", help="with * where it is several (%(default)s)")
     command.add_argument("--ours", default="InversionMask", metavar="METHOD", help="whose lead is shown (%(default)s)")
-    command.add_argument("--resamples", type=int, default=2000, help="of the bootstrap over images (%(default)s)")
-    command.add_argument("--seed", type=int, default=0, help="of the bootstrap (%(default)s)")
-    command.add_argument("--out", type=Path, metavar="FILE", help="Markdown file; on the terminal without it")
     return command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    return exit_code_of(lambda: run(parser().parse_args(arguments)))
+    return show_table(parser(), arguments, table)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Reads the runs and writes the table."""
+def table(args: argparse.Namespace) -> str:
+    """The table of the runs."""
     runs = [read_runs([folder]) for folder in args.runs]
     found = by_halves(runs, args.figure, args.ours, resamples=args.resamples, seed=args.seed)
-    text = table_of(found, args.figure, args.ours)
-    if args.out is None:
-        sys.stdout.write(text)
-        return 0
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(args.out) as partial:
-        partial.write_text(text, encoding="utf-8")
-    return 0
+    return table_of(found, args.figure, args.ours)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from callbacks.adversarial_attack import AdversarialAttack
-from tests.callbacks.test_insertion_deletion import Module, trainer
 from tests.callbacks.test_two_objects import ChannelModule, Data, coloured
+from tests.helpers.red_explainer import Module, trainer
 from vitrine.metrics.adversarial import AdversarialAgreement, attack
 
 

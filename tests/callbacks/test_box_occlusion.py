@@ -7,45 +7,20 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 
 from callbacks.box_occlusion import BoxOcclusion
 from callbacks.run_folder import MetricsFile
 from tests.helpers.ranks import RankPool
-from vitrine.backbones.frozen import FrozenBackbone
-from vitrine.core.explanation import Explanation
-from vitrine.explainers import Explainer
+from tests.helpers.red_explainer import InfiniteModule as Module
+from tests.helpers.red_explainer import trainer
 from vitrine.metrics import BoxOcclusion as BoxOcclusionMetric
 from vitrine.metrics.box_occlusion import box_occlusion
 
 OPTIONS: dict[str, Any] = {"patch_size": 3, "shares": (0.0, 0.1, 0.4), "seed": 4}
 WITH_RANDOM: dict[str, Any] = {**OPTIONS, "with_random": True}
 NAMES = {f"test/box_occlusion/{name}" for name in ("drop", "last_drop", "area", "degenerate")}
-
-
-class RedExplainer(Explainer):
-    """The red channel explains the class after the predicted one; that of one image is not finite."""
-
-    def explain_batch(self, images: Tensor, target: Any) -> Explanation:  # noqa: ARG002 - always the same
-        heatmaps = images[:, :1].masked_fill(images[:, :1] > 2.9, torch.inf)
-        logits = self.backbone(images).logits
-        prediction = logits.argmax(dim=1)
-        one = torch.ones(len(images), 1)
-        return Explanation(heatmaps, one, [["red"]] * len(images), prediction, (prediction + 1) % 3, logits)
-
-
-class Module(pl.LightningModule):
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(7)
-        network = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 36, 3))
-        self.explainer: nn.Module | None = RedExplainer(FrozenBackbone(network), classes=["loon", "tern", "gull"])
-
-    def test_step(self, batch: Any) -> Explanation:  # type: ignore[override]
-        self.log("test/random", torch.rand(()), batch_size=len(batch["image"]))
-        explainer: Any = self.explainer
-        return explainer.explain(batch["image"])
 
 
 class Data(pl.LightningDataModule):
@@ -61,19 +36,6 @@ class Data(pl.LightningDataModule):
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         samples: Any = [{"image": image, "key": str(number)} for number, image in enumerate(self.images)]
         return DataLoader(samples[rank::world], batch_size=self.batch_size)
-
-
-def trainer(folder: Path, *callbacks: pl.Callback, **options: Any) -> pl.Trainer:
-    defaults: dict[str, Any] = {
-        "accelerator": "cpu",
-        "devices": 1,
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "use_distributed_sampler": False,
-    }
-    return pl.Trainer(default_root_dir=folder, callbacks=list(callbacks), **(defaults | options))
 
 
 def figures_of_test(

@@ -8,7 +8,9 @@ import torch
 from torch import nn
 
 from callbacks.grid_artifact import GridArtifact
-from tests.callbacks.test_box_occlusion import Data, Module, RedExplainer, trainer
+from tests.callbacks.test_box_occlusion import Data
+from tests.helpers.red_explainer import InfiniteModule as Module
+from tests.helpers.red_explainer import InfiniteRedExplainer, trainer
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.metrics.grid import grid_contrast, grid_share
 
@@ -16,7 +18,7 @@ from vitrine.metrics.grid import grid_contrast, grid_share
 def test_figures_are_means_of_the_plain_measures(tmp_path: Path) -> None:
     module, data = Module(), Data(batch_size=2)
     network = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3))
-    module.explainer = RedExplainer(FrozenBackbone(network))
+    module.explainer = InfiniteRedExplainer(FrozenBackbone(network))
     data.images = torch.rand(7, 3, 40, 40, generator=torch.Generator().manual_seed(1))
     data.images[:, 0, ::2, ::2] += 1
     data.images[4, 0] = 1  # degenerate, and left out

@@ -7,16 +7,13 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 
 from callbacks.insertion_deletion import InsertionAndDeletion
 from callbacks.run_folder import MetricsFile
 from tests.helpers.ranks import RankPool
-from vitrine.backbones.frozen import FrozenBackbone
-from vitrine.core.batch import Batch
-from vitrine.core.explanation import Explanation
-from vitrine.explainers import Explainer
+from tests.helpers.red_explainer import Module, trainer
 from vitrine.metrics import InsertionDeletion
 
 OPTIONS: dict[str, Any] = {"steps": 5, "blur": 2.0}
@@ -27,30 +24,6 @@ NAMES = {
 }
 
 
-class RedExplainer(Explainer):
-    """The red channel explains the class after the predicted one; of some of the images there is nothing to say."""
-
-    def explain_batch(self, images: Tensor, target: Any) -> Explanation:  # noqa: ARG002 - always the same
-        heatmaps = images[:, :1] * (images[:, :1, :1, :1] > -0.5)
-        logits = self.backbone(images).logits
-        prediction = logits.argmax(dim=1)
-        one = torch.ones(len(images), 1)
-        return Explanation(heatmaps, one, [["red"]] * len(images), prediction, (prediction + 1) % 3, logits)
-
-
-class Module(pl.LightningModule):
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(7)
-        network = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 36, 3))
-        self.explainer: nn.Module | None = RedExplainer(FrozenBackbone(network), classes=["loon", "tern", "gull"])
-
-    def test_step(self, batch: Batch) -> Explanation:  # type: ignore[override]  # Lightning hands it to the callbacks
-        self.log("test/random", torch.rand(()), batch_size=len(batch["image"]))
-        explainer: Any = self.explainer
-        return explainer.explain(batch["image"])
-
-
 class Data(pl.LightningDataModule):
     """Seven images, which two ranks cannot share evenly."""
 
@@ -58,19 +31,6 @@ class Data(pl.LightningDataModule):
         images = torch.randn(7, 3, 8, 8, generator=torch.Generator().manual_seed(0))
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         return DataLoader([{"image": image} for image in images[rank::world]], batch_size=3)  # type: ignore[arg-type]
-
-
-def trainer(folder: Path, *callbacks: pl.Callback, **options: Any) -> pl.Trainer:
-    defaults: dict[str, Any] = {
-        "accelerator": "cpu",
-        "devices": 1,
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "use_distributed_sampler": False,
-    }
-    return pl.Trainer(default_root_dir=folder, callbacks=list(callbacks), **(defaults | options))
 
 
 def figures_of_test(folder: Path, *callbacks: pl.Callback, **options: Any) -> dict[str, float]:

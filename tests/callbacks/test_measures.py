@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader
 
 from callbacks.measures import MapMeasures, Measure
 from callbacks.run_folder import MetricsFile
-from tests.callbacks.test_insertion_deletion import trainer
 from tests.helpers.image_data import ImageData
 from tests.helpers.ranks import RankPool
+from tests.helpers.red_explainer import trainer
 from vitrine.attribution import Saliency
 from vitrine.attribution.sanity import sanity_check
 from vitrine.backbones.frozen import FrozenBackbone

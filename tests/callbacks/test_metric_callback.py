@@ -13,7 +13,8 @@ from torch import nn
 from callbacks.insertion_deletion import InsertionAndDeletion
 from callbacks.metric_callback import MetricCallback
 from callbacks.run_access import Run
-from tests.callbacks.test_insertion_deletion import OPTIONS, Data, Module, trainer
+from tests.callbacks.test_insertion_deletion import OPTIONS, Data
+from tests.helpers.red_explainer import Module, trainer
 from vitrine.metrics import Complexity, ExplanationMetric
 
 

@@ -9,8 +9,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from callbacks.two_objects import TwoObjects, paired
-from tests.callbacks.test_insertion_deletion import Module, trainer
 from tests.helpers.image_data import ImageData
+from tests.helpers.red_explainer import Module, trainer
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
