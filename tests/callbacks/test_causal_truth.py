@@ -13,7 +13,7 @@ from callbacks.causal_truth import CausalTruth
 from callbacks.run_folder import MetricsFile
 from datamodules.samples import collate
 from tests.helpers.ranks import RankPool
-from tests.helpers.red_explainer import Module
+from tests.helpers.red_explainer import Module, trainer
 from vitrine.core.batch import Batch
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.metrics import CausalTruth as CausalTruthMetric
@@ -47,16 +47,7 @@ class Data(pl.LightningDataModule):
 
 
 def run_test(folder: Path, *callbacks: pl.Callback, module: Module | None = None, **options: Any) -> dict[str, float]:
-    defaults: dict[str, Any] = {
-        "accelerator": "cpu",
-        "devices": 1,
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "use_distributed_sampler": False,
-    }
-    run = pl.Trainer(default_root_dir=folder, callbacks=list(callbacks), **(defaults | options))
+    run = trainer(folder, *callbacks, **options)
     run.test(module or Module(), datamodule=Data("objects", "counterfactuals"), verbose=False)
     return {name: float(value) for name, value in run.callback_metrics.items() if name != "test/random"}
 
