@@ -126,8 +126,17 @@ WITHOUT_TRAINING_IMAGES = {"saliency.yaml"}
 FITTED = {path.name for path in (ROOT / "configs" / "data").glob("*.yaml")} - WITHOUT_TRAINING_IMAGES
 
 
-@pytest.mark.parametrize("data", sorted(FITTED))
-@pytest.mark.parametrize("model", sorted(path.name for path in (ROOT / "configs" / "model").glob("*.yaml")))
+FEW_SETS = {"attribution.yaml", "comparison.yaml", "mu_lasso_paper.yaml"}
+"""Models without a fit, and another setting of one: two sets stand for all."""
+PAIRS = [
+    (model, data)
+    for model in sorted(path.name for path in (ROOT / "configs" / "model").glob("*.yaml"))
+    for data in sorted(FITTED)
+    if model not in FEW_SETS or data in {"folder.yaml", "voc.yaml"}
+]
+
+
+@pytest.mark.parametrize(("model", "data"), PAIRS)
 def test_every_model_file_goes_with_every_data_file(model: str, data: str, workplace: Path) -> None:
     counts = {
         "folder.yaml": 2,
