@@ -74,7 +74,7 @@ def explainers_tables(
             show_edge=False,
             pad_edge=False,
         )
-        table.add_column("")
+        table.add_column("", no_wrap=True)
         for figure in compared:
             # In words, which a narrow terminal can break.
             table.add_column(f"{re.sub('[_/]', ' ', figure)} {ARROWS[better_of(figure)]}", justify="right")

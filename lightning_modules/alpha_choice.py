@@ -73,8 +73,13 @@ def forget_choice(folder: Path) -> None:
         (folder / NAME).unlink(missing_ok=True)
 
 
-def alpha_for_test(folder: Path, data: str) -> float:
+def alpha_for_test(folder: Path, data: str, *, told: bool = False) -> float:
     """The α that `write_choice` wrote for this data set, the same on all ranks; 1, and a note, without one.
+
+    Args:
+        folder: of the explainer.
+        data: name of the data set.
+        told: whether the note was given before, for another explainer of the run.
 
     Raises:
         ValueError: for a file that is damaged.
@@ -90,10 +95,11 @@ def alpha_for_test(folder: Path, data: str) -> float:
         raise error
     if found is not None:
         return found
-    rank_zero_info(
-        f"The localisation error is measured at α = {DEFAULT_ALPHA:g}: {folder} has no {NAME} of {data}; to choose α,"
-        f" {_CHOOSE}, or set model.init_args.metrics.localization_alpha."
-    )
+    if not told:
+        rank_zero_info(
+            f"The localisation error is measured at α = {DEFAULT_ALPHA:g}: {folder} has no {NAME} of {data}; to choose α,"
+            f" {_CHOOSE}, or set model.init_args.metrics.localization_alpha."
+        )
     return DEFAULT_ALPHA
 
 

@@ -60,7 +60,9 @@ class ValidatedAlphaModule(ResumableModule):
         is_test = trainer is not None and trainer.state.fn == TrainerFn.TESTING
         if options.localization_alpha is not None or not is_test or "boxes" not in annotations:
             return options
-        return replace(options, localization_alpha=alpha_for_test(self.explainer_folders[name], data_name(trainer)))
+        folders = self.explainer_folders
+        is_first = name == next(iter(folders))
+        return replace(options, localization_alpha=alpha_for_test(folders[name], data_name(trainer), told=not is_first))
 
     @override
     def on_fit_start(self) -> None:

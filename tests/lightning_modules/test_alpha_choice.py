@@ -66,10 +66,15 @@ def test_images_without_boxes_choose_nothing() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*is of BirdData, not of FishData")
-def test_another_data_set_and_none_leave_alpha_at_one(tmp_path: Path) -> None:
+def test_another_data_set_and_none_leave_alpha_at_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Which is told, of several explainers once."""
     write_choice(tmp_path, taken(slice(6)).figures()[""])
-    assert alpha_for_test(tmp_path, "FishData") == 1
-    assert alpha_for_test(tmp_path / "other", "BirdData") == 1
+    with caplog.at_level("INFO", logger="pytorch_lightning.utilities.rank_zero"):
+        assert alpha_for_test(tmp_path, "FishData") == 1
+        assert alpha_for_test(tmp_path / "other", "BirdData") == 1
+        assert caplog.text.count("measured at α = 1") == 2
+        assert alpha_for_test(tmp_path / "third", "BirdData", told=True) == 1
+        assert caplog.text.count("measured at α = 1") == 2
 
 
 @pytest.mark.parametrize(

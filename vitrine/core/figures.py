@@ -44,7 +44,7 @@ FIGURES: Mapping[str, Sequence[Figure]] = {
         Figure("saliency/mae", "error as a segmentation", "lower"),
         Figure("localization/error", "boxes with IoU ≤ 0.5", "lower"),
         Figure("localization/alpha", "on above α times the mean", ""),
-        Figure("localization/best_error", "at the α best on these images", "lower"),
+        Figure("localization/best_error", "at the α best on these images", ""),
         Figure("pointing_game", "share of maxima on an object", "higher"),
         Figure("locality", "entropy over parts or objects", "lower", "nats"),
     ),
