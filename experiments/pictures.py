@@ -1,17 +1,19 @@
 """Figures of experiments: charts of curves that tests leave, and copies of pictures that runs draw."""
 
 import json
+import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.line_chart import Line, line_chart
 from experiments.planning import Places
 from experiments.reading import rows_of
 from experiments.schema import Experiment
 from experiments.tables import run_folders
 from vitrine.core.atomic_io import atomic_file
+from vitrine.visualization.comparison.curves import curves_file
+from vitrine.visualization.comparison.tested_runs import RunCurve
 
 EVALUATION_NAME = "evaluation.json"
 
@@ -25,17 +27,17 @@ def write_figures(experiment: Experiment, places: Places) -> list[Path]:
 def _charts(experiment: Experiment, places: Places) -> list[Path]:
     written = []
     for name in experiment.figures.curves:
-        lines, labels = {}, ("", "")
+        curves: dict[str, RunCurve] = {}
         for label, named in rows_of(experiment).items():
             found = [_curve(place, name) for place in run_folders(experiment, named, places)]
-            curves = [curve for curve in found if curve is not None]
-            if curves:
-                lines[label] = _mean(curves)
-                labels = (curves[0].get("x_label", ""), curves[0].get("y_label", name))
-        if lines:
+            of_row = [curve for curve in found if curve is not None]
+            if of_row:
+                curves[label] = _mean(of_row, name)
+        chart = curves_file(experiment.title, curves)
+        if chart:
             path = places.folder(experiment) / f"{name.replace('/', '-')}.svg"
             with atomic_file(path) as partial:
-                partial.write_text(line_chart(lines, experiment.title, *labels), encoding="utf-8")
+                partial.write_text(chart, encoding="utf-8")
             written.append(path)
     return written
 
@@ -49,15 +51,16 @@ def _curve(folder: Path, name: str) -> Mapping[str, Any] | None:
     return curve
 
 
-def _mean(curves: list[Mapping[str, Any]]) -> Line:
+def _mean(curves: list[Mapping[str, Any]], name: str) -> RunCurve:
     """Of the runs of a row, at the places of the first; runs at other places are left out."""
-    x = curves[0]["x"]
-    columns = zip(*(curve["y"] for curve in curves if curve["x"] == x), strict=True)
-    return Line(x, [_mean_of([value for value in values if value is not None]) for values in columns])
+    first = curves[0]
+    columns = zip(*(curve["y"] for curve in curves if curve["x"] == first["x"]), strict=True)
+    means = [_mean_of([value for value in values if value is not None]) for values in columns]
+    return RunCurve(first["x"], means, first.get("x_label", ""), first.get("y_label", name))
 
 
-def _mean_of(values: list[float]) -> float | None:
-    return sum(values) / len(values) if values else None
+def _mean_of(values: list[float]) -> float:
+    return sum(values) / len(values) if values else math.nan
 
 
 def _pictures(experiment: Experiment, places: Places) -> list[Path]:

@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader
 from callbacks.causal_truth import CausalTruth
 from callbacks.run_folder import MetricsFile
 from datamodules.samples import collate
+from tests.helpers.image_data import ImageData
 from tests.helpers.ranks import RankPool
 from tests.helpers.red_explainer import Module, trainer
-from vitrine.core.batch import Batch
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.metrics import CausalTruth as CausalTruthMetric
 
@@ -22,17 +22,14 @@ SIZE, PARTS = 8, 4
 NAMES = {f"test/causal_truth{name}" for name in ("", "/mass", "/degenerate", "/skipped")}
 
 
-class Data(pl.LightningDataModule):
+class Data(ImageData):
     """Seven images, which two ranks cannot share evenly, with each of four parts blacked out."""
 
-    preprocessing, classes, multi_label = Preprocessing(SIZE, SIZE), ("loon", "tern", "gull"), False
+    preprocessing, classes = Preprocessing(SIZE, SIZE), ("loon", "tern", "gull")
 
     def __init__(self, *annotations: str) -> None:
         super().__init__()
         self.annotations = frozenset(annotations)
-
-    def panel(self, count: int) -> Batch:
-        raise NotImplementedError
 
     def test_dataloader(self) -> DataLoader[Any]:
         images = torch.randn(7, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
@@ -67,11 +64,8 @@ def test_the_figures_are_those_of_the_plain_metric(options: dict[str, Any], tmp_
 @pytest.mark.parametrize("lacking", [{"objects"}, {"counterfactuals"}])
 def test_a_set_without_counterfactuals_is_refused_before_the_run(lacking: set[str], tmp_path: Path) -> None:
     data = Data(*({"objects", "counterfactuals"} - lacking))
-    trainer = pl.Trainer(
-        default_root_dir=tmp_path, callbacks=[CausalTruth()], accelerator="cpu", logger=False, barebones=True
-    )
     with pytest.raises(ValueError, match=rf"CausalTruth needs .*{next(iter(lacking))}; .*--without-parts"):
-        trainer.test(Module(), datamodule=data, verbose=False)
+        trainer(tmp_path, CausalTruth()).test(Module(), datamodule=data, verbose=False)
 
 
 def test_needs_an_explainer_on_a_backbone(tmp_path: Path) -> None:

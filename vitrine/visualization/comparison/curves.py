@@ -1,4 +1,4 @@
-"""Curves of several methods in one plot, as SVG within an HTML figure."""
+"""Curves of several methods in one plot, as SVG: within an HTML figure, or a file of its own."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,9 @@ WIDTH, HEIGHT = 520, 330
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 12, 46
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#a07800", "#3a9fd6", "#7a52c7", "#8a8a8a")
 """Of Okabe and Ito's, darker or lighter where both a white and a dark page have to show them."""
+TITLE, ROW = 30, 18
+"""Heights in a file of its own: of the title, and of a row of the legend."""
+FILE_STYLE = "text { fill: #333; font: 12px sans-serif } path { fill: none; stroke-width: 2 } .rule { stroke: #ddd }"
 DASHES = ("", "7 4", "2 3", "9 3 2 3")
 """After the colours are used up, they come again in the next of these."""
 
@@ -24,28 +27,69 @@ def curves_figure(name: str, curves: Mapping[str, RunCurve], methods: Sequence[s
         curves: by method.
         methods: all methods of the page, whose places give the looks of the lines.
     """
-    points = {method: _points(curves[method]) for method in methods if method in curves}
-    finite = [point for of_method in points.values() for point in of_method if point is not None]
-    if not finite:
+    points = _finite_points({method: curves[method] for method in methods if method in curves})
+    if not points:
         return ""
-    x_axis = axis_of([x for x, _ in finite], LEFT, WIDTH - RIGHT, may_be_logarithmic=True)
-    y_axis = axis_of([y for _, y in finite], HEIGHT - BOTTOM, TOP)
     looks = {method: _look(methods.index(method)) for method in points}
-    lines = "\n".join(_line(method, points[method], looks[method], x_axis, y_axis) for method in points)
     labels = next(iter(curves.values()))
     return f"""<figure class="curve"><figcaption><b>{escape(name)}</b></figcaption>
 <svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(_alt(name, labels, points))}">
-{_x_ticks(x_axis)}{_y_ticks(y_axis)}
-<text x="{(LEFT + WIDTH - RIGHT) / 2:g}" y="{HEIGHT - 8}" text-anchor="middle">{escape(labels.x_label)}</text>
-<text transform="translate(14 {(TOP + HEIGHT - BOTTOM) / 2:g}) rotate(-90)" text-anchor="middle">
-{escape(labels.y_label)}</text>
-{lines}
+{_plot(points, looks, labels)}
 </svg>
 <ul class="legend">{"".join(_legend_entry(method, looks[method]) for method in points)}</ul></figure>"""
 
 
+def curves_file(title: str, curves: Mapping[str, RunCurve]) -> str:
+    """The text of an SVG file of one kind of curve, its title above and its legend below; nothing without a finite point.
+
+    Args:
+        title: of the plot.
+        curves: by their labels in the legend, in its order.
+    """
+    points = _finite_points(curves)
+    if not points:
+        return ""
+    looks = {method: _look(place) for place, method in enumerate(points)}
+    labels = next(iter(curves.values()))
+    height = TITLE + HEIGHT + ROW * len(points)
+    legend = "\n".join(
+        f'<path d="M{LEFT} {y - 4} h26" {looks[method]}/><text x="{LEFT + 34}" y="{y}">{escape(method)}</text>'
+        for y, method in ((TITLE + HEIGHT + ROW * place + 10, method) for place, method in enumerate(points))
+    )
+    return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">
+<title>{escape(_alt(title, labels, points))}</title>
+<style>{FILE_STYLE}</style>
+<rect width="{WIDTH}" height="{height}" fill="white"/>
+<text x="{LEFT}" y="20">{escape(title)}</text>
+<g transform="translate(0 {TITLE})">
+{_plot(points, looks, labels)}
+</g>
+{legend}
+</svg>
+"""
+
+
 Point = tuple[float, float] | None
 """None where a curve has no finite value."""
+
+
+def _finite_points(curves: Mapping[str, RunCurve]) -> dict[str, list[Point]]:
+    """By method, the points of its curve; nothing where no curve has a finite one."""
+    points = {method: _points(curve) for method, curve in curves.items()}
+    return points if any(point for of_method in points.values() for point in of_method) else {}
+
+
+def _plot(points: Mapping[str, Sequence[Point]], looks: Mapping[str, str], labels: RunCurve) -> str:
+    """Axes with their labels, and lines."""
+    finite = [point for of_method in points.values() for point in of_method if point is not None]
+    x_axis = axis_of([x for x, _ in finite], LEFT, WIDTH - RIGHT, may_be_logarithmic=True)
+    y_axis = axis_of([y for _, y in finite], HEIGHT - BOTTOM, TOP)
+    lines = "\n".join(_line(method, points[method], looks[method], x_axis, y_axis) for method in points)
+    return f"""{_x_ticks(x_axis)}{_y_ticks(y_axis)}
+<text x="{(LEFT + WIDTH - RIGHT) / 2:g}" y="{HEIGHT - 8}" text-anchor="middle">{escape(labels.x_label)}</text>
+<text transform="translate(14 {(TOP + HEIGHT - BOTTOM) / 2:g}) rotate(-90)" text-anchor="middle">
+{escape(labels.y_label)}</text>
+{lines}"""
 
 
 def _points(curve: RunCurve) -> list[Point]:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
-from vitrine.visualization.comparison.curves import COLOURS, HEIGHT, WIDTH, curves_figure
+from vitrine.visualization.comparison.curves import COLOURS, HEIGHT, WIDTH, curves_figure, curves_file
 from vitrine.visualization.comparison.tested_runs import RunCurve
 
 
@@ -56,3 +56,21 @@ def test_more_methods_than_colours_are_told_apart() -> None:
     text = curves_figure("iou", {method: curve([0, 1]) for method in methods}, methods)
     looks = re.findall(r'<path d="M1 5 H25" ([^/]*)/>', text)
     assert len(set(looks)) == len(methods)
+
+
+def test_a_file_of_its_own_has_title_axes_and_legend() -> None:
+    text = curves_file("Title & more", {"a < b": curve([0, 1, 2]), "gap": curve([2, math.nan, 0])})
+    root = ET.fromstring(text)  # noqa: S314 - our own text
+    name = "{http://www.w3.org/2000/svg}"
+    texts = [element.text.strip() for element in root.iter(f"{name}text") if element.text]
+    assert {"Title & more", "threshold", "IoU (%)", "a < b", "gap"} <= set(texts)
+    plotted = [path for path in root.iter(f"{name}path") if path.find(f"{name}title") is not None]
+    assert [path.attrib["stroke"] for path in plotted] == list(COLOURS[:2])
+    height = float(root.attrib["viewBox"].split()[3])
+    assert all(float(element.attrib.get("y", 0)) < height for element in root.iter(f"{name}text"))
+    inner = lines(curves_figure("iou", {"a < b": curve([0, 1, 2])}, ["a < b"]))
+    assert plotted[0].attrib["d"] == inner["a < b"][0]  # as on the page
+
+
+def test_nothing_finite_gives_no_file() -> None:
+    assert curves_file("Title", {"a": curve([math.nan, math.nan])}) == ""
