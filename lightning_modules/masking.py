@@ -16,7 +16,7 @@ from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch, repeat_per_class
 from vitrine.core.distributed import share_of_mean
 from vitrine.core.explanation import Explanation
-from vitrine.explainers.masking.backgrounds import MaskingDraws, drawn
+from vitrine.explainers.masking.draws import MaskingDraws, drawn
 from vitrine.explainers.masking.explainer import MaskingExplainer, MaskingOptions
 from vitrine.explainers.masking.losses import MaskingLosses, MaskingTerms, masking_terms
 
@@ -72,7 +72,8 @@ class MaskingModule(ExplainerModule):
             return dict.fromkeys(LOSSES, none)
         explainer = self.explainer
         if draw:
-            draws = drawn(images, classes, rows["key"], self.current_epoch, explainer.num_classes, self.losses)
+            seed = self._fit_seed or 0
+            draws = drawn(images, classes, rows["key"], self.current_epoch, explainer.num_classes, self.losses, seed)
         else:
             kind = "blur" if self.losses.background == "mixed" else self.losses.background
             draws = MaskingDraws(background_of(images, kind), classes, torch.zeros_like(classes, dtype=torch.bool))

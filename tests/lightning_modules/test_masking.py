@@ -14,7 +14,7 @@ from vitrine.backbones.copying import weight_digest
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch
 from vitrine.explainers import MaskingExplainer, MaskingLosses, MaskingOptions, load
-from vitrine.explainers.masking.backgrounds import drawn
+from vitrine.explainers.masking.draws import drawn
 
 ROOT = Path(__file__).parents[2]
 SIZE, CLASSES = 32, 6

@@ -15,7 +15,7 @@ from vitrine.core.explanation import Explanation
 from vitrine.core.near_names import did_you_mean
 from vitrine.core.options import Options
 from vitrine.data.preprocessing import Preprocessing
-from vitrine.data.shards.images import decode
+from vitrine.data.shards.images import PICTURE_SUFFIXES, decode
 from vitrine.data.shards.sample import make_key
 from vitrine.explainers.base import Explainer, Target, target_classes
 
@@ -25,7 +25,7 @@ class MapFileOptions(Options):
     """Where the pictures are.
 
     Args:
-        folder: of grey pictures, each named as its image, with any extension.
+        folder: of grey pictures, each named as its image, with any extension of pictures; other files in it are left alone.
     """
 
     folder: str | Path = "maps"
@@ -44,7 +44,8 @@ class MapFileExplainer(Explainer):
         preprocessing: how images are prepared for the backbone.
 
     Raises:
-        FileNotFoundError: where the folder holds no file.
+        FileNotFoundError: where the folder holds no picture.
+        ValueError: where two pictures are of one image.
     """
 
     options_type = MapFileOptions
@@ -59,10 +60,16 @@ class MapFileExplainer(Explainer):
     ) -> None:
         super().__init__(backbone, options, classes, preprocessing)
         folder = Path(self.options.folder)
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
-        if not files:
+        pictures = (path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
+        self.files: dict[str, Path] = {}
+        for path in sorted(pictures):
+            first = self.files.setdefault(make_key(path.relative_to(folder)), path)
+            if first != path:
+                raise ValueError(
+                    f"{path} is of the same image as {first}; give a folder with one picture an image as maps."
+                )
+        if not self.files:
             raise FileNotFoundError(f"{folder} holds no pictures of maps; give a folder that does as maps.")
-        self.files = {make_key(path.relative_to(folder)): path for path in files}
 
     @override
     def explain_batch(self, images: Tensor, target: Target) -> Explanation:

@@ -35,7 +35,12 @@ def gradient_signs(classify: Classify, images: Tensor, labels: Tensor) -> Tensor
     """(B, 3, H, W) in −1, 0, 1: where brighter pixels raise the cross-entropy loss (Goodfellow et al., 2015)."""
     with torch.inference_mode(mode=False), torch.enable_grad():
         pixels = images.detach().clone().requires_grad_()
-        loss = F.cross_entropy(classify(pixels), labels.clone(), reduction="sum")
+        logits = classify(pixels)
+        if logits.shape[1] < 2:
+            raise ValueError(
+                "An attack turns a prediction into another class, and the network has one logit; leave it out."
+            )
+        loss = F.cross_entropy(logits, labels.clone(), reduction="sum")
         (gradient,) = torch.autograd.grad(loss, [pixels])
     return gradient.sign()
 

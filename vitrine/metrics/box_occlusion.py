@@ -10,11 +10,11 @@ from torchmetrics import Metric
 
 from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.outputs import class_logits
+from vitrine.core.key_noise import key_generator
 from vitrine.core.options import Count, OptionError, Share, checked
 from vitrine.core.probabilities import class_probabilities
 from vitrine.metrics.base import Curve
 from vitrine.metrics.functional.checks import checked_classes, checked_images, checked_maps, checked_tensor
-from vitrine.metrics.functional.key_noise import key_generator
 
 SHARES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
 

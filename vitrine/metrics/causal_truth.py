@@ -9,7 +9,14 @@ from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
 from vitrine.core.options import Share, checked
 from vitrine.metrics.base import ExplanationMetric, SharedClassifier, annotation
-from vitrine.metrics.functional.causal_truth import PartReduction, logit_drops, part_importance, rank_correlation
+from vitrine.metrics.functional import degenerate, energy_inside
+from vitrine.metrics.functional.causal_truth import (
+    PartReduction,
+    logit_drops,
+    part_importance,
+    rank_correlation,
+    with_ties,
+)
 from vitrine.metrics.functional.checks import checked_tensor
 
 
@@ -23,8 +30,9 @@ class CausalTruth(ExplanationMetric):
     reports (1 + ρ) / 2.
 
     Parts that the image does not show are left out. A heatmap that is equally important on all parts, or holds NaN on one, is
-    counted as degenerate and scores 0; images with fewer than two visible parts, or on which no part's drop differs from
-    another's, are left out and counted as skipped.
+    counted as degenerate and scores 0, as one is that is constant up to rounding; images with fewer than two visible parts,
+    or on which no part's drop differs from another's, are left out and counted as skipped. ``causal_truth/mass`` leaves out
+    degenerate maps, maps without a positive value, and images without a causal part.
 
     The network is no part of the metric's state: copies of the metric share it, and pickles leave it out. An image costs
     P + 1 forward passes.
@@ -87,31 +95,29 @@ class CausalTruth(ExplanationMetric):
         drops = logit_drops(self.classify, images, without, explanation.target.to(images.device))
         importance = part_importance(maps, objects, drops.shape[1], self.reduction)
         visible = part_importance(torch.ones_like(maps), objects, drops.shape[1]).isfinite()
-        self._add(importance.masked_fill(~importance.isfinite(), torch.nan), drops, visible)
+        broken = degenerate(maps) | (~importance.isfinite() & visible).any(dim=1)
+        self._add(importance, drops.masked_fill(~visible, torch.nan), broken)
         self._add_mass(maps, objects, drops.masked_fill(~visible, -torch.inf))
 
-    def _add(self, importance: Tensor, drops: Tensor, visible: Tensor) -> None:
-        drops = drops.masked_fill(~visible, torch.nan)
+    def _add(self, importance: Tensor, drops: Tensor, broken: Tensor) -> None:
+        drops = with_ties(drops)
         telling = rank_correlation(drops, drops).isfinite()  # not where all drops are equal
-        broken = (importance.isnan() & visible).any(dim=1)
         correlation = rank_correlation(importance, drops).masked_fill(broken, torch.nan)
-        degenerate = telling & correlation.isnan()
-        values = correlation.masked_fill(degenerate, 0.0).masked_fill(~telling, torch.nan)
+        without_order = telling & correlation.isnan()
+        values = correlation.masked_fill(without_order, 0.0).masked_fill(~telling, torch.nan)
         self.score += values[telling].sum()
         self.measured += telling.sum()
-        self.degenerate += degenerate.sum()
+        self.degenerate += without_order.sum()
         self.skipped += (~telling).sum()
         self.row_values = {"causal_truth": values}
 
     def _add_mass(self, maps: Tensor, objects: Tensor, drops: Tensor) -> None:
-        largest = drops.amax(dim=1, keepdim=True)
-        causal = (drops >= self.threshold * largest) & (largest > 0)
-        positive = maps.double().clamp(min=0)
-        on_parts = part_importance(positive, objects, drops.shape[1], "sum").nan_to_num(0.0)
-        whole = positive.flatten(1).sum(dim=1)
-        share = torch.where(
-            (whole > 0) & whole.isfinite() & causal.any(dim=1), (on_parts * causal).sum(dim=1) / whole, torch.nan
-        )
+        causal = (drops >= self.threshold * drops.amax(dim=1, keepdim=True)) & (drops > 0)
+        padded = torch.cat([torch.zeros_like(causal[:, :1]), causal], dim=1)  # of what is no part
+        ids = objects.long().flatten(1)
+        ids = torch.where((ids >= 0) & (ids <= causal.shape[1]), ids, 0)
+        region = padded.gather(1, ids).view_as(objects)
+        share = energy_inside(maps, region).masked_fill(~causal.any(dim=1), torch.nan)
         self.mass += share.nansum()
         self.with_mass += share.isfinite().sum()
         self.row_values = {**self.row_values, "causal_truth/mass": share}

@@ -7,10 +7,10 @@ from typing import Literal
 from torch import Tensor
 from typing_extensions import override
 
+from vitrine.core.key_noise import KeyNoise
 from vitrine.core.options import Count, Options, Positive
 from vitrine.metrics.base import SharedClassifier
 from vitrine.metrics.functional.infidelity import gaussian_perturbations, infidelity, square_perturbations
-from vitrine.metrics.functional.key_noise import KeyNoise
 from vitrine.metrics.row_means import MapRows, RowFigures, RowMeans
 
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from typing_extensions import override
 
+from vitrine.core.key_noise import KeyNoise
 from vitrine.core.options import Count, Options, Positive
 from vitrine.metrics.base import Explain, SharedExplain
-from vitrine.metrics.functional.key_noise import KeyNoise
 from vitrine.metrics.functional.max_sensitivity import max_sensitivity
 from vitrine.metrics.row_means import MapRows, RowFigures, RowMeans
 

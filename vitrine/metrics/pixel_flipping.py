@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from vitrine.core.key_noise import KeyNoise
 from vitrine.core.options import Count, Options, Range
 from vitrine.core.precision import in_full
 from vitrine.metrics.base import Curve, SharedClassifier
-from vitrine.metrics.functional.key_noise import KeyNoise
 from vitrine.metrics.functional.pixel_flipping import (
     area_over_perturbation_curve,
     flipped_shares,

@@ -45,7 +45,8 @@ class StreamedMuLasso:
     of k of them, the Hessian. The step at its end minimises the quadratic on the working set exactly, in the ℓ1 ball: a
     proximal Newton step, which leaves exact zeros. The next working set is made of the filters that have a weight, those of
     highest correlation with the residual, and those that first-order steps between two passes give the largest weights. The
-    objective never increases, and the duality gap over all filters certifies the result. Memory is O(mC + k²).
+    objective does not increase where that step is taken, and the duality gap over all filters certifies the result. Memory
+    is O(mC + k²).
 
     The gradient is also what variance-reduced mini-batch steps need: with `reference` R, the known anchor, and its `gradient`
     G, the loss ‖X_Bᵀ(W − R)‖² / B + ⟨W, G⟩ has the exact gradient at R, whatever the batch is.
@@ -147,10 +148,12 @@ class StreamedMuLasso:
             taken = torch.where(lower, newton, taken)
             decrease = self.objective - objective
             bound = torch.where(lower, _share((gap - decrease).clamp(min=0), objective), bound)
-        taken = torch.where(converged, self.anchor, taken)
-        bound = torch.where(converged, _share(gap, self.objective), bound)
-        taken = sum_over_ranks(taken if global_rank() == 0 else torch.zeros_like(taken))  # the same to the last bit
-        columns = self._working_set(taken, self.correlations, weights.to(self.anchor))
+        taken = of_rank_zero(torch.where(converged, self.anchor, taken))
+        bound = of_rank_zero(torch.where(converged, _share(gap, self.objective), bound))
+        converged = of_rank_zero(converged.to(gap)).bool()
+        chosen = torch.zeros_like(self.squares)
+        chosen[self._working_set(taken, self.correlations, weights.to(self.anchor))] = 1
+        columns = of_rank_zero(chosen).nonzero()[:, 0]
         self.reference, self.gradient = self.anchor, self.correlations * (-2 / self.count)
         self.anchor, self.columns = taken, columns
         self._forget()
@@ -218,6 +221,11 @@ class StreamedMuLasso:
             turns.scatter_reduce_(0, filters.flatten(), turn.flatten(), "amin")
         in_turn = turns.argsort(stable=True)[: self.working_set]
         return in_turn[turns[in_turn].isfinite()].sort().values
+
+
+def of_rank_zero(value: Tensor) -> Tensor:
+    """Rank zero's tensor on all ranks, whose own may differ in the last bits; a collective."""
+    return sum_over_ranks(value if global_rank() == 0 else torch.zeros_like(value))
 
 
 def _share(gap: Tensor, objective: Tensor) -> Tensor:

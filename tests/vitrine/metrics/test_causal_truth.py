@@ -72,9 +72,22 @@ def test_random_maps_score_0_on_average_and_their_sums_the_correlation_with_area
 
 
 def test_mass_is_the_share_of_the_positive_map_on_parts_that_matter() -> None:
-    flat = torch.ones(1, SIZE, SIZE)
-    assert measured(flat, threshold=0.1)["causal_truth/mass"] == pytest.approx((1 + 2 + 3) / SIZE)
-    assert measured(flat, threshold=0.5)["causal_truth/mass"] == pytest.approx((1 + 3) / SIZE)
+    sloped = torch.arange(1.0, SIZE + 1)[None, :, None].expand(
+        1, SIZE, SIZE
+    )  # alike in all columns, of which parts are made
+    assert measured(sloped, threshold=0.1)["causal_truth/mass"] == pytest.approx((1 + 2 + 3) / SIZE)
+    assert measured(sloped, threshold=0.5)["causal_truth/mass"] == pytest.approx((1 + 3) / SIZE)
+    assert measured(sloped, threshold=0.0)["causal_truth/mass"] == pytest.approx(
+        (1 + 2 + 3) / SIZE
+    )  # none without a drop
+
+
+@pytest.mark.parametrize("jitter", [0.0, 1e-8])
+def test_a_constant_map_has_no_mass_and_no_order(jitter: float) -> None:
+    """Also one that differs by rounding alone, in the order of the drops or any other."""
+    found = measured(1 + jitter * oracle())
+    assert math.isnan(found["causal_truth/mass"])
+    assert (found["causal_truth"], found["causal_truth/degenerate"]) == (0, 1)
 
 
 def test_degenerate_maps_score_0_and_images_without_a_difference_are_skipped() -> None:

@@ -100,12 +100,13 @@ class FeatureInversion(Method):
         with torch.no_grad():
             features = self._features(inputs.clone(), layer)
         generator = torch.Generator().manual_seed(self.seed)
-        found = torch.randn(inputs.shape[1:], generator=generator).to(inputs).repeat(len(inputs), 1, 1, 1)
+        # In full precision, whatever the network's: Adam's steps are smaller than half precision tells apart.
+        found = torch.randn(inputs.shape[1:], generator=generator).to(in_full(inputs)).repeat(len(inputs), 1, 1, 1)
         optimizer = torch.optim.Adam([found], lr=self.learning_rate)
         for _ in range(self.iterations):
             with differentiating(self.model):
                 image = found.detach().requires_grad_()
-                loss = self.losses(self._features(image.clone(), layer), features, image)
+                loss = self.losses(self._features(image.to(inputs.dtype, copy=True), layer), features, image)
                 check_gradient(loss, image, self.model, layer=layer)
                 (found.grad,) = scaled_gradients([loss], [image], [torch.ones_like(loss)])
             optimizer.step()

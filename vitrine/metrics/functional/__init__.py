@@ -1,6 +1,7 @@
 """Functional metrics: the pure functions that the metric classes are made of."""
 
 from vitrine.core.image_ops import degenerate
+from vitrine.core.key_noise import KeyNoise
 from vitrine.metrics.functional.causal_truth import PartReduction, logit_drops, part_importance, rank_correlation
 from vitrine.metrics.functional.class_scores import class_scores
 from vitrine.metrics.functional.complexity import complexity, sparseness
@@ -16,7 +17,6 @@ from vitrine.metrics.functional.insertion_deletion import (
     saliency_ranks,
     step_shares,
 )
-from vitrine.metrics.functional.key_noise import KeyNoise
 from vitrine.metrics.functional.locality import (
     locality,
     object_probabilities,

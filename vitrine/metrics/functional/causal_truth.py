@@ -92,6 +92,23 @@ def logit_drops(classify: Classify, images: Tensor, counterfactuals: Tensor, tar
     return drops.masked_fill(drops.abs() <= rounding, 0.0)
 
 
+def with_ties(drops: Tensor) -> Tensor:
+    """Drops in which those that differ by less than rounding error are equal, so that their order is none.
+
+    Args:
+        drops: (B, P); NaN of parts that are not there.
+
+    Returns:
+        (B, P): multiples of a millionth of the row's largest size.
+
+    Example:
+        >>> with_ties(torch.tensor([[1.0, 0.5, 0.5 + 1e-7]])).unique().numel()
+        2
+    """
+    step = _ROUNDING * drops.nan_to_num(0.0).abs().amax(dim=1, keepdim=True)
+    return torch.where(step > 0, (drops / step).round() * step, drops)
+
+
 def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
     """Spearman's rank correlation of each row, over the entries that are numbers in both; equal values share their mean rank.
 

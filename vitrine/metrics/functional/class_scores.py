@@ -15,7 +15,7 @@ from vitrine.core.probabilities import by_sigmoid, class_probabilities
 from vitrine.metrics.functional.checks import checked_classes
 
 MAX_FORWARD_BATCH = 64
-"""Largest number of images in a forward pass: bounds the memory, and changes no result."""
+"""Largest number of images in a forward pass, but that one version of all B goes through at once: it changes no result."""
 
 Classify = Callable[[Tensor], Tensor]
 """Maps (B, 3, H, W) images, normalised for the backbone, to (B, C) logits; an ``nn.Module`` runs under `eval_guard`."""

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
+from vitrine.core.key_noise import KeyNoise
 from vitrine.core.options import Count, Positive, checked
 from vitrine.core.precision import in_full
 from vitrine.metrics.functional.checks import checked_classes, checked_images, checked_tensor
 from vitrine.metrics.functional.class_scores import Classify, Score, class_scores
-from vitrine.metrics.functional.key_noise import KeyNoise
 
 
 @checked
@@ -62,9 +62,12 @@ def infidelity(
     def versions() -> Iterator[Tensor]:
         yield images
         for perturbation in perturbations:
-            removed = perturbation.to(images.device)
-            expected.append((attributions.double() * removed.double()).flatten(1).sum(dim=1))
-            yield (in_full(images) - removed).to(images.dtype)
+            perturbed = (in_full(images) - perturbation.to(images.device)).to(images.dtype)
+            removed = (
+                in_full(images).double() - in_full(perturbed).double()
+            )  # what is left of it in the images' precision
+            expected.append((attributions.double() * removed).flatten(1).sum(dim=1))
+            yield perturbed
 
     scores = class_scores(classify, versions(), targets, score, multi_label=multi_label).double()
     if not expected:
@@ -73,7 +76,8 @@ def infidelity(
     if normalize:
         size = sums.square().sum(dim=1, keepdim=True)
         sums = sums * (sums * falls).sum(dim=1, keepdim=True) / size.where(size != 0, 1)
-    return (sums - falls).square().mean(dim=1)
+    values = (sums - falls).square().mean(dim=1)
+    return values.where(values.isfinite(), torch.nan)
 
 
 @checked

@@ -42,7 +42,8 @@ def pixel_flipping_curve(
         multi_label: whether an image may have several classes, as in `class_probabilities`.
 
     Returns:
-        (B, S + 1) probabilities at the shares of regions from `flipped_shares`; NaN for a degenerate map.
+        (B, S + 1) probabilities at the shares of regions from `flipped_shares`; NaN for a degenerate map, and for one whose
+        regions are all alike.
 
     Raises:
         OptionError: for ``steps`` or ``region`` below 1 or a share outside [0, 1].
@@ -65,7 +66,8 @@ def pixel_flipping_curve(
     filled = torch.as_tensor(fill, dtype=images.dtype, device=images.device)
     versions = (torch.where(ranks < count, filled, images) for count in counts)
     curve = class_scores(classify, versions, targets, multi_label=multi_label)
-    return curve.masked_fill(degenerate(maps)[:, None], torch.nan)
+    alike = degenerate(means) if means[:1].numel() > 1 else torch.zeros_like(degenerate(maps))
+    return curve.masked_fill((degenerate(maps) | alike)[:, None], torch.nan)
 
 
 @checked

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from vitrine.core.image_ops import degenerate
+from vitrine.core.key_noise import KeyNoise
 from vitrine.core.options import NonNegative, OptionError, Range, checked
 from vitrine.metrics.functional.checks import checked_classes, checked_images, checked_maps
 from vitrine.metrics.functional.class_scores import Classify, Score, class_scores
 from vitrine.metrics.functional.imputation import linear_imputation
 from vitrine.metrics.functional.insertion_deletion import saliency_ranks
-from vitrine.metrics.functional.key_noise import KeyNoise
 
 Order = Literal["most_relevant_first", "least_relevant_first"]
 

@@ -7,8 +7,8 @@ import torch
 from captum.metrics import infidelity as captum_infidelity
 from torch import Tensor, nn
 
+from vitrine.core.key_noise import KeyNoise
 from vitrine.metrics.functional.infidelity import gaussian_perturbations, infidelity, square_perturbations
-from vitrine.metrics.functional.key_noise import KeyNoise
 
 GENERATOR = torch.Generator().manual_seed(0)
 IMAGES = torch.randn(3, 3, 6, 5, dtype=torch.float64, generator=GENERATOR)

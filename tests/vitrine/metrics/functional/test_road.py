@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from tests.helpers.pixel_curves import small_network
+from vitrine.core.key_noise import KeyNoise
 from vitrine.core.options import OptionError
 from vitrine.metrics.functional.imputation import linear_imputation
-from vitrine.metrics.functional.key_noise import KeyNoise
 from vitrine.metrics.functional.road import Order, road_curve
 
 GENERATOR = torch.Generator().manual_seed(0)

@@ -3,7 +3,7 @@
 import torch
 
 from vitrine.core.image_ops import gaussian_blur
-from vitrine.explainers.masking.backgrounds import NOISE, drawn
+from vitrine.explainers.masking.draws import NOISE, drawn
 from vitrine.explainers.masking.losses import MaskingLosses
 
 KEYS = [f"image{number}" for number in range(200)]

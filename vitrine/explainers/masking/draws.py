@@ -1,13 +1,13 @@
-"""Random draws for the fit of a masking network, which follow from an image's key and the epoch alone."""
+"""Random draws for the fit of a masking network, which follow from the seed, an image's key and the epoch alone."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
-from zlib import crc32
 
 import torch
 from torch import Tensor
 
 from vitrine.attribution.inversion.objective import background_of
+from vitrine.core.key_noise import key_generator
 from vitrine.explainers.masking.losses import MaskingLosses
 
 NOISE = 0.2
@@ -26,7 +26,13 @@ class MaskingDraws(NamedTuple):
 
 
 def drawn(
-    images: Tensor, classes: Tensor, keys: Sequence[str], epoch: int, num_classes: int, losses: MaskingLosses
+    images: Tensor,
+    classes: Tensor,
+    keys: Sequence[str],
+    epoch: int,
+    num_classes: int,
+    losses: MaskingLosses,
+    seed: int = 0,
 ) -> MaskingDraws:
     """Draws for each row by a generator of its own, so that neither batches nor ranks change what is drawn.
 
@@ -37,9 +43,10 @@ def drawn(
         epoch: of the fit.
         num_classes: from which other classes are drawn.
         losses: which kinds of backgrounds, and how many fake classes.
+        seed: of the fit.
     """
     names = zip(keys, classes.tolist(), strict=True)
-    generators = [torch.Generator().manual_seed(crc32(f"{epoch} {key} {number}".encode())) for key, number in names]
+    generators = [key_generator(seed, f"{epoch} {key} {number}") for key, number in names]
     is_fake = [float(torch.rand((), generator=g)) < losses.fake_share and num_classes > 1 for g in generators]
     shifts = [int(torch.randint(1, max(num_classes, 2), (), generator=g)) for g in generators]
     shift = torch.tensor([by * fake for by, fake in zip(shifts, is_fake, strict=True)], device=classes.device)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vitrine.metrics.functional.key_noise import KeyNoise
+from vitrine.core.key_noise import KeyNoise
 
 
 def test_a_sample_has_its_own_sequence_whatever_its_batch() -> None:
