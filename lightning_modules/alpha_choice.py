@@ -1,5 +1,6 @@
 """AlphaChoice: the α of the localisation error, chosen on validation images and kept in the run's folder for its tests."""
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -14,6 +15,8 @@ from vitrine.core.atomic_io import atomic_file
 from vitrine.core.batch import Batch
 from vitrine.core.distributed import gather_over_ranks, global_rank
 from vitrine.core.explanation import Explanation
+from vitrine.explainers import Explainer
+from vitrine.explainers.base import class_path
 from vitrine.metrics import LocalizationError
 from vitrine.metrics.localization import DEFAULT_ALPHA
 
@@ -34,6 +37,8 @@ class AlphaChoice:
     explain: str
     metrics: dict[str, LocalizationError] = field(default_factory=dict)
     """By explainer, ``""`` where there is one alone."""
+    identities: Mapping[str, str] = field(default_factory=dict)
+    """By explainer, see `identity_of`."""
 
     def update(self, name: str, explanation: Explanation, rows: Batch) -> None:
         """Takes in the explanation of a batch's rows by one explainer."""
@@ -41,7 +46,11 @@ class AlphaChoice:
 
     def figures(self) -> dict[str, dict[str, Any]]:
         """By explainer, what `write_choice` writes; of those with images that have boxes. Called on all ranks together."""
-        figures = {name: self._figures(metric) for name, metric in self.metrics.items() if was_updated(metric)}
+        figures = {
+            name: self._figures(metric) | {"explainer": self.identities.get(name, "")}
+            for name, metric in self.metrics.items()
+            if was_updated(metric)
+        }
         return {name: of_explainer for name, of_explainer in figures.items() if of_explainer["images"]}
 
     def _figures(self, metric: LocalizationError) -> dict[str, Any]:
@@ -60,6 +69,12 @@ class AlphaChoice:
         }
 
 
+def identity_of(explainer: Explainer, explain: str) -> str:
+    """A digest of what maps depend on beside learned heads: an explainer's kind and options, its network, and the classes."""
+    told = [class_path(type(explainer)), explainer.options.to_dict(), explainer.backbone.digest, explain]
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
 def write_choice(folder: Path, figures: Mapping[str, Any]) -> Path:
     """Writes what was chosen into the folder of a run, or of one of its explainers; returns the file."""
     with atomic_file(folder / NAME) as partial:
@@ -73,12 +88,13 @@ def forget_choice(folder: Path) -> None:
         (folder / NAME).unlink(missing_ok=True)
 
 
-def alpha_for_test(folder: Path, data: str, *, told: bool = False) -> float:
+def alpha_for_test(folder: Path, data: str, identity: str = "", *, told: bool = False) -> float:
     """The α that `write_choice` wrote for this data set, the same on all ranks; 1, and a note, without one.
 
     Args:
         folder: of the explainer.
         data: name of the data set.
+        identity: of the explainer, see `identity_of`; what was chosen for another is left aside.
         told: whether the note was given before, for another explainer of the run.
 
     Raises:
@@ -87,7 +103,7 @@ def alpha_for_test(folder: Path, data: str, *, told: bool = False) -> float:
     found: float | None = None
     error: ValueError | None = None
     try:
-        found = _read(folder / NAME, data)
+        found = _read(folder / NAME, data, identity)
     except ValueError as raised:
         error = raised
     found, error = gather_over_ranks((found, error))[0]
@@ -103,7 +119,7 @@ def alpha_for_test(folder: Path, data: str, *, told: bool = False) -> float:
     return DEFAULT_ALPHA
 
 
-def _read(path: Path, data: str) -> float | None:
+def _read(path: Path, data: str, identity: str) -> float | None:
     if not path.is_file():
         return None
     try:
@@ -115,5 +131,11 @@ def _read(path: Path, data: str) -> float | None:
         raise ValueError(f"{path} is damaged: it has no data and localization_alpha; remove it, and {_CHOOSE}.")
     if of_data != data:
         rank_zero_warn(f"{path} is of {of_data}, not of {data}, and is left aside.")
+        return None
+    if figures.get("explainer", "") != identity:
+        rank_zero_warn(
+            f"{path} was chosen for maps of other options, classes or weights, and is left aside; {_CHOOSE} with those of the"
+            " test."
+        )
         return None
     return alpha

@@ -173,6 +173,10 @@ class ComparisonModule(UntrainedModule):
         return {name: Path(self.trainer.default_root_dir, "explainers", name) for name in self.explainers}
 
     @override
+    def explainer_named(self, name: str) -> Explainer:
+        return self.explainers[name]
+
+    @override
     def on_test_epoch_end(self) -> None:
         log_figures(self, self.faithfulness, prefix="")
         self.curves = {

@@ -51,8 +51,8 @@ class EvaluatedModule(ValidatedAlphaModule):
         self.explain, self.top_k, self.metric_options = explain, top_k, metrics
         self.test_faithfulness = faithfulness_metrics("test")
         self.annotation_metrics = nn.ModuleList()
-        self.measured: dict[str, Measured] = {}
-        self.curves: dict[str, Mapping[str, Curve]] = {}
+        self.measured = {}
+        self.curves = {}
 
     measured: dict[str, Measured]
     """By explainer, ``""`` where there is one alone, what the last test step measured of each row."""

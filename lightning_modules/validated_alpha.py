@@ -11,11 +11,12 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_warn
 from typing_extensions import override
 
-from lightning_modules.alpha_choice import AlphaChoice, alpha_for_test, forget_choice, write_choice
+from lightning_modules.alpha_choice import AlphaChoice, alpha_for_test, forget_choice, identity_of, write_choice
 from lightning_modules.explained import Explain
 from lightning_modules.resumable import ResumableModule
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
+from vitrine.explainers import Explainer
 from vitrine.metrics import LocalizationError, MetricOptions
 
 
@@ -24,9 +25,10 @@ class ValidatedAlphaModule(ResumableModule):
 
     Where ``metrics.localization_alpha`` is null and validation images have boxes, ``validate`` explains them, logs
     ``val/localization/alpha`` and ``val/localization/error``, and writes ``validation.json`` into the run's folder. A fit
-    removes the file, as the explainer is another then.
+    removes the file, as the explainer is another then, and a test of an explainer with other options leaves it aside.
     """
 
+    explainer: Explainer
     metric_options: MetricOptions
     explain: Explain
     _alphas: AlphaChoice | None = None
@@ -39,6 +41,10 @@ class ValidatedAlphaModule(ResumableModule):
     def explainer_folders(self) -> dict[str, Path]:
         """By explainer, the folder that has what is written of it."""
         return {"": Path(self.trainer.default_root_dir)}
+
+    def explainer_named(self, name: str) -> Explainer:  # noqa: ARG002 - of a module with several
+        """The explainer of a name in `explainer_folders`."""
+        return self.explainer
 
     @property
     def chooses_alpha(self) -> bool:
@@ -62,7 +68,9 @@ class ValidatedAlphaModule(ResumableModule):
             return options
         folders = self.explainer_folders
         is_first = name == next(iter(folders))
-        return replace(options, localization_alpha=alpha_for_test(folders[name], data_name(trainer), told=not is_first))
+        identity = identity_of(self.explainer_named(name), self.explain)
+        alpha = alpha_for_test(folders[name], data_name(trainer), identity, told=not is_first)
+        return replace(options, localization_alpha=alpha)
 
     @override
     def on_fit_start(self) -> None:
@@ -102,7 +110,8 @@ class ValidatedAlphaModule(ResumableModule):
     def _choice(self) -> AlphaChoice:
         if self._alphas is None:
             metrics = {name: LocalizationError().to(self.device) for name in self.explainer_folders}
-            self._alphas = AlphaChoice(data_name(self.trainer), self.explain, metrics)
+            identities = {name: identity_of(self.explainer_named(name), self.explain) for name in metrics}
+            self._alphas = AlphaChoice(data_name(self.trainer), self.explain, metrics, identities)
         return self._alphas
 
 

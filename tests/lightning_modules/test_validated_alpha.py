@@ -108,6 +108,25 @@ def validated_on_rank(rank: int, folder: Path, shards: Path) -> None:
     trainer.validate(AttributionModule(BACKBONE, METHOD, explain="label"), datamodule=data_of(shards), verbose=False)
 
 
+@pytest.mark.parametrize(
+    ("method", "explain"),
+    [
+        (AttributionOptions(method="Saliency"), "label"),
+        (AttributionOptions(method="GradCAM", sigma=2.0), "label"),
+        (METHOD, "predicted"),
+    ],
+    ids=["method", "options", "classes"],
+)
+def test_what_was_chosen_for_other_maps_is_left_aside(
+    method: AttributionOptions, explain: Any, flower_shards: Path, tmp_path: Path
+) -> None:
+    validate(tmp_path, flower_shards)
+    trainer, module = trainer_of(tmp_path), AttributionModule(BACKBONE, method, explain=explain)
+    with pytest.warns(UserWarning, match=r"validation\.json was chosen for maps of other options, classes or weights"):
+        trainer.test(module, datamodule=data_of(flower_shards), verbose=False)
+    assert trainer.callback_metrics["test/localization/alpha"] == 1
+
+
 def test_two_processes_choose_what_one_chooses(ranks: RankPool, flower_shards: Path, tmp_path: Path) -> None:
     one = validate(tmp_path / "one", flower_shards)
     ranks.run(validated_on_rank, tmp_path / "two", flower_shards)
@@ -124,11 +143,12 @@ def test_an_explainer_on_cached_features_is_validated_on_images_and_a_fit_forget
     path = workplace / "runs" / "quickstart" / "validation.json"
     train.main(["fit", *small_run])
     assert not path.exists()
-    train.main(["validate", *small_run])
+    as_in_the_paper = [*small_run, "-c", "configs/metrics/srae_paper.yaml"]
+    train.main(["validate", *as_in_the_paper])
     written = json.loads(path.read_text())
     assert written["images"] > 0
     capsys.readouterr()
-    train.main(["test", *small_run, "-c", "configs/metrics/srae_paper.yaml"])
+    train.main(["test", *as_in_the_paper])
     out = capsys.readouterr().out
     assert f"α = {written['localization_alpha']:g}" in out
     assert "tolerance 0 px of the image" in out
