@@ -86,7 +86,7 @@ class EvaluatedModule(ValidatedAlphaModule):
         """Explains a batch and measures all rows; returns, for reports, the explanation of each image's first class."""
         rows = self.rows_of(batch)
         explanation = self.explanation_of(rows)
-        first = first_of_each_image(explanation, rows["key"])
+        first = first_of_each_image(explanation, rows["key"]) if "key" in rows else explanation
         if first.logit_estimate is not None and first.explained_classes is not None:
             self.test_faithfulness.update(first.logit_estimate, first.logits, first.explained_classes)
         self.measured = {"": measured(self.annotation_metrics, explanation, rows)}
