@@ -73,11 +73,10 @@ class ComparedExplainer(Options):
 class ComparisonModule(UntrainedModule):
     """Tests and applies several explainers of one network in one pass over the data; there is nothing to fit.
 
-    All measure the same images, whose logits are computed once for all attribution methods (exported explainers run the network
-    themselves); so are the maps of a method that several explainers read in
-    other ways, by another ``reduction`` or ``sigma``. A test logs ``test/NAME/FIGURE`` of each, writes what a test
-    of one explainer writes into the run's ``explainers/NAME``, and a table of all of them (``compare.csv``, ``.md``,
-    ``.html``).
+    All measure the same images, whose logits are computed once for all attribution methods (exported explainers run the
+    network themselves); so are the maps of a method that several explainers read in other ways, by another ``reduction`` or
+    ``sigma``. A test logs ``test/NAME/FIGURE`` of each, writes what a test of one explainer writes into the run's
+    ``explainers/NAME``, and a table of all of them (``compare.csv``, ``.md``, ``.html``).
 
     Args:
         backbone: the classifier to be explained.
