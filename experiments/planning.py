@@ -38,9 +38,9 @@ class Places:
 
     def run_folder(self, experiment: Experiment, run: str) -> Path:
         """The folder of one of its runs, which may be that of another experiment."""
-        owners = (owner for name in experiment.runs if (owner := owner_of(experiment, name)) is not experiment)
-        shared = (owner for owner in owners if run in _all_names(owner))
-        return self.folder(next(shared, experiment)) / run
+        taken = (name for name, options in experiment.runs.items() if options.of is not None)
+        owners = (owner_of(experiment, name) for name in taken if run in expanded_names(experiment, name))
+        return self.folder(next(owners, experiment)) / run
 
 
 @dataclass(frozen=True)

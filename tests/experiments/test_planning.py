@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from experiments.planning import expanded_names, grid_points, planned_runs
-from tests.helpers.experiment_files import experiment_of, options_of, places_in
+from tests.helpers.experiment_files import experiment_of, options_of, places_in, write_experiment
 
 
 def test_overrides_come_in_order_and_a_tiny_set_has_the_last_word(tmp_path: Path) -> None:
@@ -65,3 +65,15 @@ def test_runs_that_are_read_come_first(tmp_path: Path) -> None:
     runs = {"a": {"set": {"w": "${run:b}"}}, "b": {"set": {"w": "${run:a}"}}}
     with pytest.raises(ValueError, match="the run a reads itself, by a → b → a"):
         planned_runs(experiment_of(tmp_path, runs=runs), places_in(tmp_path))
+
+
+def test_only_runs_that_are_taken_lie_in_the_other_experiments_folder(tmp_path: Path) -> None:
+    """Not those of their own that the other experiment has too, by a run or by its values."""
+    write_experiment(tmp_path, "shared", runs={"net": {"over": {"seed": [0, 1]}}, "heads": {}, "methods": {}})
+    experiment = experiment_of(tmp_path, runs={"net": {"of": "shared"}, "heads": {}, "methods": {"over": {"n": [3]}}})
+    places, out = places_in(tmp_path), tmp_path / "out/paper2020"
+    assert places.run_folder(experiment, "net-1") == out / "shared/net-1"
+    for own in ("heads", "methods-3", "methods", "choices/heads/0-0"):
+        assert places.run_folder(experiment, own) == out / "table" / own
+    folders = {one.name: options_of(one.arguments)["trainer.default_root_dir"] for one in planned_runs(experiment, places)[2:]}
+    assert folders == {"heads": str(out / "table/heads"), "methods-3": str(out / "table/methods-3")}
