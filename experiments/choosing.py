@@ -43,7 +43,13 @@ def choose(
     for number, point in enumerate(points):
         fits = [_fit_of_fold(experiment, planned, places, used, number, point, fold) for fold in range(used.folds)]
         found.append([_figure(complete(fit), used.figure) for fit in fits])
-    chosen = points[chosen_place([statistics.fmean(values) for values in found], used.within)]
+    means = [statistics.fmean(values) for values in found]
+    if not places.tiny and not any(map(math.isfinite, means)):  # a tiny set leaves no choice
+        raise ValueError(
+            f"{experiment.path}: runs.{planned.option_name}.choose: {used.figure} is finite at no point of the grid; give"
+            " other values."
+        )
+    chosen = points[chosen_place(means, used.within)]
     record = {
         "of": _digest(experiment, planned.option_name, places),
         "figure": used.figure, "folds": used.folds, "within": used.within,
@@ -80,16 +86,21 @@ def read_choice(folder: Path, run: str) -> dict[str, Any] | None:
 
 
 def chosen_place(means: Sequence[float], within: float = 1.0) -> int:
-    """The last place whose mean is at most ``within`` times the least; the first of the least for 1.
+    """The last place whose mean is at most ``within`` times the least finite one; the first of the least for 1.
+
+    The first place of all where no mean is finite.
 
     Example:
         >>> chosen_place([0.14, 0.15, 0.2, 0.6], within=1.5)
         2
     """
-    least = min(means)
+    finite = {place: mean for place, mean in enumerate(means) if math.isfinite(mean)}
+    if not finite:
+        return 0
+    least = min(finite.values())
     if within == 1:
         return list(means).index(least)
-    return max(place for place, mean in enumerate(means) if mean <= within * least)
+    return max(place for place, mean in finite.items() if mean <= max(least, within * least))
 
 
 def _fit_of_fold(
