@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from experiments.planning import Places, Planned, grid_points, words
@@ -18,7 +19,11 @@ FOLDER = "choices"
 
 
 def choose(
-    experiment: Experiment, planned: Planned, places: Places, complete: Callable[[Planned], Path]
+    experiment: Experiment,
+    planned: Planned,
+    places: Places,
+    complete: Callable[[Planned], Path],
+    digests: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Fits every combination of the grid on every fold, and keeps the values that were chosen, with all figures.
 
@@ -27,6 +32,7 @@ def choose(
         planned: the run, without what is to be chosen.
         places: where the fits are written.
         complete: runs what is not complete of a run and returns its folder.
+        digests: of complete runs; those that the fits read are kept with the choice.
 
     Returns:
         The chosen values by option.
@@ -52,6 +58,7 @@ def choose(
     chosen = points[chosen_place(means, used.within)]
     record = {
         "of": _digest(experiment, planned.option_name, places),
+        "read": {name: digests.get(name) for name in planned.needs},
         "figure": used.figure, "folds": used.folds, "within": used.within,
         "tried": [{"values": point, "figures": values} for point, values in zip(points, found, strict=True)],
         "chosen": chosen,
@@ -63,17 +70,24 @@ def choose(
     return chosen
 
 
-def choice_of(experiment: Experiment, run: str, places: Places) -> dict[str, Any] | None:
+def choice_of(
+    experiment: Experiment, run: str, places: Places, digests: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Any] | None:
     """The values that were chosen for a run under the options that it has today; None where there are none yet.
+
+    Nor are there any where a run that the fits have read is another one today.
 
     Args:
         experiment: that the run belongs to.
         run: its name in the experiment's file.
         places: where the experiment is written.
+        digests: of complete runs, today.
     """
     record = read_choice(places.folder(experiment), run)
-    is_of_today = record is not None and record["of"] == _digest(experiment, run, places)
-    return dict(record["chosen"]) if record is not None and is_of_today else None
+    if record is None or record["of"] != _digest(experiment, run, places) or "read" not in record:
+        return None
+    is_of_today = all(digests.get(name) == digest for name, digest in record["read"].items())
+    return dict(record["chosen"]) if is_of_today else None
 
 
 def read_choice(folder: Path, run: str) -> dict[str, Any] | None:
@@ -138,7 +152,7 @@ def _record_path(folder: Path, run: str) -> Path:
 
 
 def _digest(experiment: Experiment, run: str, places: Places) -> str:
-    """Of all that the fits of a choice depend on within the file."""
+    """Of all that the fits of a choice depend on within the file, without the runs that they read."""
     tiny = experiment.tiny if places.tiny else None
     options = [dict(experiment.common), experiment.runs[run].to_dict(), tiny]
     return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:16]

@@ -86,9 +86,9 @@ class Runner:
             self._take(planned, options.of, number)
             return
         if options.choose is not None:
-            chosen = choice_of(self.experiment, planned.option_name, self.places)
+            chosen = choice_of(self.experiment, planned.option_name, self.places, self.digests)
             if chosen is None and number:
-                chosen = choose(self.experiment, planned, self.places, self._complete)
+                chosen = choose(self.experiment, planned, self.places, self._complete, self.digests)
             planned = planned.with_overrides(planned.name, chosen or {})
         if number:
             self._complete(planned, number)

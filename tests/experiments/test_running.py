@@ -111,6 +111,30 @@ def test_values_are_chosen_first_and_only_once(tmp_path: Path) -> None:
     assert record["tried"][0] == {"values": {"beta": 1}, "figures": [0.4, 0.401]}
 
 
+def test_a_choice_is_made_anew_where_what_it_read_has_changed(tmp_path: Path) -> None:
+    """Also with its fits; runs that read one network each share the choice that was made on the first."""
+
+    def runs_on(width: int) -> dict[str, Any]:
+        over = {"over": {"seed": [1, 7]}}
+        choice = {"grid": {"beta": [1, 2]}, "figure": "val/f", "folds": 2}
+        heads = {"commands": ["fit"], "choose": choice, "set": {"w": "${run:net-${each}}"}, **over}
+        return {"net": {"commands": ["fit"], "set": {"width": width}, **over}, "heads": heads}
+
+    best = "1"
+    train = FakeTrain(lambda _, options: {"val/f": float(options.get("beta", "1") != best)})
+    run(tmp_path, train, runs=runs_on(1))
+    nets, heads = ["fit net-1", "fit net-7"], ["fit heads-1", "fit heads-7"]
+    commands = [*nets, *(f"fit {point}-{fold}" for point in range(2) for fold in range(2)), *heads]
+    assert train.commands == commands
+    run(tmp_path, train, runs=runs_on(1))
+    run(tmp_path, train, only=("heads-7",), runs=runs_on(1))
+    assert train.commands == commands
+    best = "2"
+    run(tmp_path, train, runs=runs_on(2))
+    assert train.commands == [*commands, *commands]
+    assert options_of(train.calls[-1])["beta"] == "2"
+
+
 def test_a_child_process_runs_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "train.py").write_text(
         "import sys, pathlib; pathlib.Path('seen').write_text(' '.join(sys.argv[1:])); sys.exit(3 * ('bad' in sys.argv))"
