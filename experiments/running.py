@@ -87,6 +87,8 @@ class Runner:
             return
         if options.choose is not None:
             chosen = choice_of(self.experiment, planned.option_name, self.places, self.digests)
+            if chosen is None and not number:
+                return  # with what it is to be run is not known yet
             if chosen is None and number:
                 chosen = choose(self.experiment, planned, self.places, self._complete, self.digests)
             planned = planned.with_overrides(planned.name, chosen or {})
@@ -133,6 +135,13 @@ class Runner:
         if state.get("digest") == digest:
             return state
         return {"digest": digest, "done": [], "earlier_fit": _fit_stamp(folder)}
+
+
+def complete_folders(experiment: Experiment, places: Places) -> set[Path]:
+    """Folders of the runs that are complete under the options that they have today, and of those that they read."""
+    runner = Runner(experiment, places)
+    runner.look()
+    return {places.run_folder(experiment, name) for name in runner.digests}
 
 
 def _fit_stamp(folder: Path) -> int | None:

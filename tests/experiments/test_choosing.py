@@ -15,10 +15,15 @@ CHOICE = {"grid": {"a": [1, 2, 3]}, "figure": "val/f", "folds": 3, "set": {"epoc
 @pytest.mark.parametrize(
     ("means", "within", "place"),
     [
-        ([3, 1, 1, 2], 1.0, 1), ([3, 1, 1, 2], 2.0, 3), ([0.14, 0.15, 0.2, 0.6], 1.5, 2), ([float("inf"), 2], 1.0, 1),
-        ([float("inf"), 2, float("inf")], 1.5, 1), ([float("nan"), 3, 2], 1.0, 2), ([2, float("nan"), 9], 2.0, 0),
+        ([3, 1, 1, 2], 1.0, 1),
+        ([3, 1, 1, 2], 2.0, 3),
+        ([0.14, 0.15, 0.2, 0.6], 1.5, 2),
+        ([float("inf"), 2], 1.0, 1),
+        ([float("inf"), 2, float("inf")], 1.5, 1),
+        ([float("nan"), 3, 2], 1.0, 2),
+        ([2, float("nan"), 9], 2.0, 0),
         ([-1, -4, -2, 1], 1.5, 1),
-    ],  # fmt: skip
+    ],
 )
 def test_which_point_is_taken(means: list[float], within: float, place: int) -> None:
     assert chosen_place(means, within) == place

@@ -8,6 +8,7 @@ import pytest
 
 from experiments import __main__ as command
 from experiments import reading
+from experiments.planning import Places
 from experiments.running import Runner
 from tests.helpers.experiment_files import options_of, write_experiment
 
@@ -32,9 +33,12 @@ def test_list(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 
 def test_table_alone(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     folder = tmp_path / "out/paper2020/table/first"
-    folder.mkdir(parents=True)
+    (tmp_path / "CUB_200_2011").mkdir()
+    experiment = reading.find_experiment("table", tmp_path)
+    Runner(experiment, Places(tmp_path, tmp_path / "out"), lambda _: None, str).run()
     (folder / "metrics.json").write_text(json.dumps({"test/f": 0.25}))
-    assert command.main(["run", "table", "--out", str(tmp_path / "out"), "--table-only"]) == 0
+    arguments = ["run", "table", "--data", str(tmp_path), "--out", str(tmp_path / "out"), "--table-only"]
+    assert command.main(arguments) == 0
     assert "0.25" in capsys.readouterr().out
     assert "| A | 0.25 |" in (tmp_path / "out/paper2020/table/table.md").read_text()
 

@@ -75,5 +75,7 @@ def test_only_runs_that_are_taken_lie_in_the_other_experiments_folder(tmp_path: 
     assert places.run_folder(experiment, "net-1") == out / "shared/net-1"
     for own in ("heads", "methods-3", "methods", "choices/heads/0-0"):
         assert places.run_folder(experiment, own) == out / "table" / own
-    folders = {one.name: options_of(one.arguments)["trainer.default_root_dir"] for one in planned_runs(experiment, places)[2:]}
+    folders = {
+        one.name: options_of(one.arguments)["trainer.default_root_dir"] for one in planned_runs(experiment, places)[2:]
+    }
     assert folders == {"heads": str(out / "table/heads"), "methods-3": str(out / "table/methods-3")}
