@@ -10,7 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from experiments.planning import Places, Planned, grid_points, words
+from experiments.combinations import grid_points
+from experiments.planning import Places, Planned, words
 from experiments.schema import Choice, Experiment
 from vitrine.core.atomic_io import atomic_file
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.planning import expanded_names, grid_points, planned_runs
+from experiments.planning import expanded_names, planned_runs
 from tests.helpers.experiment_files import experiment_of, options_of, places_in, write_experiment
 
 
@@ -47,12 +47,6 @@ def test_a_run_over_values_stands_for_several(tmp_path: Path) -> None:
     assert options_of(planned[1].arguments)["seed"] == "1"
     assert options_of(planned[1].arguments)["net"] == "a/b"
     assert planned[3].needs == ["first-1-a_b"]
-
-
-def test_grids_are_all_combinations() -> None:
-    assert grid_points({"a": [1, 2], "b": ["x", "y"]}) == [
-        {"a": 1, "b": "x"}, {"a": 1, "b": "y"}, {"a": 2, "b": "x"}, {"a": 2, "b": "y"}
-    ]  # fmt: skip
 
 
 def test_runs_that_are_read_come_first(tmp_path: Path) -> None:
