@@ -69,7 +69,7 @@ class Runner:
         """
         planned = planned_runs(self.experiment, self.places)
         wanted = _wanted(planned, only)
-        check_needs(self.experiment, self.places)
+        check_needs(self.experiment, self.places, planned, wanted)
         for one in planned:
             number = f"{wanted.index(one.name) + 1}/{len(wanted)}" if one.name in wanted else ""
             self._run_one(one, number)
