@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.planning import expanded_names, planned_runs
+from experiments.planning import Places, expanded_names, planned_runs
+from experiments.reading import FOLDER, read_experiment
 from tests.helpers.experiment_files import experiment_of, options_of, places_in, write_experiment
 
 
@@ -47,6 +48,20 @@ def test_a_run_over_values_stands_for_several(tmp_path: Path) -> None:
     assert options_of(planned[1].arguments)["seed"] == "1"
     assert options_of(planned[1].arguments)["net"] == "a/b"
     assert planned[3].needs == ["first-1-a_b"]
+
+
+def test_shards_of_imagenet_are_shared_by_the_same_images_alone() -> None:
+    """Such as those without the blacklisted ones; of the files that have shards of ImageNet."""
+    images: dict[str, set[tuple[str | None, ...]]] = {}
+    for path in (path for path in FOLDER.glob("*/*.yaml") if "shards/imagenet" in path.read_text(encoding="utf-8")):
+        for planned in planned_runs(read_experiment(path), Places(Path("data"), Path("out"))):
+            options = options_of(planned.arguments)
+            decide = tuple(
+                options.get(f"data.init_args.{key}") for key in ("root", "blacklist", "classes", "per_class")
+            )
+            images.setdefault(options.get("data.init_args.shards", planned.name), set()).add(decide)
+    assert {"out/shards/imagenet", "out/shards/imagenet_5"} < set(images)
+    assert {shards: decide for shards, decide in images.items() if len(decide) > 1} == {}
 
 
 def test_runs_that_are_read_come_first(tmp_path: Path) -> None:
