@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from experiments import running
-from experiments.running import Runner, train_in_child
+from experiments.running import Runner, complete_folders, train_in_child
 from tests.helpers.experiment_files import FakeTrain, experiment_of, options_of, places_in, write_experiment
 
 RUNS: dict[str, Any] = {
@@ -133,6 +133,16 @@ def test_a_choice_is_made_anew_where_what_it_read_has_changed(tmp_path: Path) ->
     run(tmp_path, train, runs=runs_on(2))
     assert train.commands == [*commands, *commands]
     assert options_of(train.calls[-1])["beta"] == "2"
+
+
+def test_a_run_whose_choice_is_still_to_be_made_is_not_complete(tmp_path: Path) -> None:
+    """Though it was run with the same words before there was anything to choose."""
+    run(tmp_path, FakeTrain(), only=("first",))
+    folder = tmp_path / "out/paper2020/table/first"
+    assert complete_folders(experiment_of(tmp_path, runs=RUNS), places_in(tmp_path)) == {folder}
+    choice = {"grid": {"beta": [1, 2]}, "figure": "val/f"}
+    changed = experiment_of(tmp_path, runs={**RUNS, "first": {"set": {"x": 1}, "choose": choice}})
+    assert complete_folders(changed, places_in(tmp_path)) == set()
 
 
 def test_a_child_process_runs_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
