@@ -136,7 +136,7 @@ def left_out_notes(experiment: Experiment, places: Places, complete: Collection[
     if not begun:
         return []
     why = "as they are not complete or what they were run with has changed since"
-    return [f"\nNot shown, {why}: {', '.join(begun)}; run the experiment again."]
+    return [f"\nNot shown, {why}: {', '.join(begun)}; run them again, or give the --data of then."]
 
 
 def _shown(title: str, column: Column, labels: Sequence[str], cells: Cells) -> list[str]:

@@ -132,7 +132,7 @@ def test_runs_that_are_not_complete_today_are_not_shown(tmp_path: Path) -> None:
     assert "heads: b 1" not in notes
     cells, notes = shown(experiment_with(1, ["test", "predict"]))  # of which only the first has been run
     assert cells == ["1.0", "2.0", "–", "–"]
-    assert "changed since: own; run" in notes
+    assert "changed since: own; run them again, or give the --data of then." in notes
     with (folder / "table.csv").open() as file:
         assert [row["F"] for row in csv.DictReader(file)] == ["1.0", "2.0", "", ""]
 
