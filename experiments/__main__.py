@@ -24,6 +24,9 @@ from experiments.running import Runner
 from experiments.tables import write_tables
 from vitrine.core.command_line import exit_code_of
 
+TINY_FOLDER = "tiny"
+"""Below ``--out``: all that is written with ``--tiny``."""
+
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
@@ -43,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--out", type=Path, default=Path("runs/experiments"), metavar="DIR", help="all that is written (%(default)s)"
     )
-    run.add_argument("--tiny", action="store_true", help="on a tiny set in the official layout, as the tests do")
+    run.add_argument("--tiny", action="store_true", help="on a tiny set in the official layout, below OUT/tiny")
     run.add_argument("--only", nargs="+", default=[], metavar="RUN", help="these runs alone, and the table")
     run.add_argument(
         "--table-only", action="store_true", help="run nothing; make the table and figures of what is there"
@@ -74,7 +77,8 @@ def show_list(data: Path) -> int:
 def run(args: argparse.Namespace) -> int:
     """Runs an experiment and makes its table and figures."""
     experiment = find_experiment(args.name)
-    places = Places(args.data.resolve(), args.out.resolve(), args.tiny)
+    out = args.out / TINY_FOLDER if args.tiny else args.out  # so that neither takes runs or shards of the other
+    places = Places(args.data.resolve(), out.resolve(), args.tiny)
     if not args.table_only:
         Runner(experiment, places).run(args.only)
     made = write_tables(experiment, places)

@@ -7,6 +7,7 @@ has a τ about 0. Intervals are of a bootstrap over images, of which all figures
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -77,7 +78,7 @@ def kendall_tau(first: Floats, second: Floats) -> Floats:
 
 @checked
 def agreements(runs: Sequence[RunRecord], truth: str, *, resamples: Count, seed: CountOrZero) -> list[Agreement]:
-    """The agreement of every figure of which it is known whether higher is better, in falling order of τ.
+    """The agreement of every figure of which it is known whether higher is better, in falling order of τ, NaN last.
 
     Args:
         runs: of the methods, on the same images.
@@ -88,14 +89,16 @@ def agreements(runs: Sequence[RunRecord], truth: str, *, resamples: Count, seed:
     Raises:
         ValueError: for a truth that fewer than three of the runs have measured image by image.
     """
-    means = {figure: _Means.of(runs, figure, resamples, seed) for figure in _figures(runs)}
+    means = _means(runs, _figures(runs), resamples, seed)
     if truth not in means or len(means[truth].names) < FEWEST:
         raise ValueError(
             f"--truth is {truth!r}, which fewer than {FEWEST} of the runs have measured image by image; the figures are"
             f" {', '.join(sorted(means))}."
         )
     found = [_agreement(figure, one, means[truth]) for figure, one in means.items() if figure != truth]
-    return sorted((one for one in found if one is not None), key=lambda one: -one.tau)
+    return sorted(
+        (one for one in found if one is not None), key=lambda one: math.inf if math.isnan(one.tau) else -one.tau
+    )
 
 
 def _figures(runs: Sequence[RunRecord]) -> list[str]:
@@ -113,22 +116,31 @@ class _Means:
     resampled: Floats
     """(resamples, M), of the same draws of images for all figures."""
 
-    @classmethod
-    def of(cls, runs: Sequence[RunRecord], figure: str, resamples: int, seed: int) -> "_Means":
-        numbers = {key: n for n, key in enumerate(dict.fromkeys(key for run in runs for key in run.per_image.keys))}
-        rows = {run.name: _rows(run, figure, numbers) for run in runs if figure in run.per_image.values}
-        measured = {name: one for name, one in rows.items() if len(one.value)}
-        sign = -1.0 if better_of(figure) == "lower" else 1.0
-        columns, count = list(measured.values()), len(numbers)
-        return cls(
-            list(measured),
-            sign * weighted_means(columns, np.ones((1, count)))[0],
-            sign * bootstrap_means(columns, count, resamples=resamples, seed=seed),
-        )
-
     def only(self, names: Sequence[str]) -> tuple[Floats, Floats]:
         places = [list(self.names).index(name) for name in names]
         return self.values[places], self.resampled[:, places]
+
+
+def _means(runs: Sequence[RunRecord], figures: Sequence[str], resamples: int, seed: int) -> dict[str, _Means]:
+    """Of each figure; the images are drawn once for all of them."""
+    numbers = {key: n for n, key in enumerate(dict.fromkeys(key for run in runs for key in run.per_image.keys))}
+    rows = {
+        (figure, run.name): _rows(run, figure, numbers)
+        for figure in figures
+        for run in runs
+        if figure in run.per_image.values
+    }
+    measured = {place: one for place, one in rows.items() if len(one.value)}
+    columns, count = list(measured.values()), len(numbers)
+    values = weighted_means(columns, np.ones((1, count)))[0]
+    resampled = bootstrap_means(columns, count, resamples=resamples, seed=seed)
+    means = {}
+    for figure in figures:
+        sign = -1.0 if better_of(figure) == "lower" else 1.0
+        names = {name: place for place, (one, name) in enumerate(measured) if one == figure}
+        places = list(names.values())
+        means[figure] = _Means(list(names), sign * values[places], sign * resampled[:, places])
+    return means
 
 
 def _rows(run: RunRecord, figure: str, numbers: Mapping[str, int]) -> Rows:
@@ -160,7 +172,7 @@ def agreement_table(found: Sequence[Agreement], truth: str) -> str:
 
 def method_table(runs: Sequence[RunRecord], figures: Sequence[str]) -> str:
     """Markdown: a row a method, in falling order of the first figure; how figures rank it stands in brackets."""
-    means = {figure: _Means.of(runs, figure, 0, 0) for figure in figures}
+    means = _means(runs, figures, 0, 0)
     cells = {figure: _ranked(figure, one) for figure, one in means.items()}
     first = means[figures[0]]
     names = [first.names[place] for place in np.argsort(-first.values, kind="stable")]

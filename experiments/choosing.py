@@ -7,9 +7,11 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from experiments.planning import Places, Planned, grid_points, words
+from experiments.combinations import grid_points
+from experiments.planning import Places, Planned, words
 from experiments.schema import Choice, Experiment
 from vitrine.core.atomic_io import atomic_file
 
@@ -18,7 +20,11 @@ FOLDER = "choices"
 
 
 def choose(
-    experiment: Experiment, planned: Planned, places: Places, complete: Callable[[Planned], Path]
+    experiment: Experiment,
+    planned: Planned,
+    places: Places,
+    complete: Callable[[Planned], Path],
+    digests: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Fits every combination of the grid on every fold, and keeps the values that were chosen, with all figures.
 
@@ -27,6 +33,7 @@ def choose(
         planned: the run, without what is to be chosen.
         places: where the fits are written.
         complete: runs what is not complete of a run and returns its folder.
+        digests: of complete runs; those that the fits read are kept with the choice.
 
     Returns:
         The chosen values by option.
@@ -43,9 +50,16 @@ def choose(
     for number, point in enumerate(points):
         fits = [_fit_of_fold(experiment, planned, places, used, number, point, fold) for fold in range(used.folds)]
         found.append([_figure(complete(fit), used.figure) for fit in fits])
-    chosen = points[chosen_place([statistics.fmean(values) for values in found], used.within)]
+    means = [statistics.fmean(values) for values in found]
+    if not places.tiny and not any(map(math.isfinite, means)):  # a tiny set leaves no choice
+        raise ValueError(
+            f"{experiment.path}: runs.{planned.option_name}.choose: {used.figure} is finite at no point of the grid; give"
+            " other values."
+        )
+    chosen = points[chosen_place(means, used.within)]
     record = {
         "of": _digest(experiment, planned.option_name, places),
+        "read": {name: digests.get(name) for name in planned.needs},
         "figure": used.figure, "folds": used.folds, "within": used.within,
         "tried": [{"values": point, "figures": values} for point, values in zip(points, found, strict=True)],
         "chosen": chosen,
@@ -57,17 +71,24 @@ def choose(
     return chosen
 
 
-def choice_of(experiment: Experiment, run: str, places: Places) -> dict[str, Any] | None:
+def choice_of(
+    experiment: Experiment, run: str, places: Places, digests: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Any] | None:
     """The values that were chosen for a run under the options that it has today; None where there are none yet.
+
+    Nor are there any where a run that the fits have read is another one today.
 
     Args:
         experiment: that the run belongs to.
         run: its name in the experiment's file.
         places: where the experiment is written.
+        digests: of complete runs, today.
     """
     record = read_choice(places.folder(experiment), run)
-    is_of_today = record is not None and record["of"] == _digest(experiment, run, places)
-    return dict(record["chosen"]) if record is not None and is_of_today else None
+    if record is None or record["of"] != _digest(experiment, run, places) or "read" not in record:
+        return None
+    is_of_today = all(digests.get(name) == digest for name, digest in record["read"].items())
+    return dict(record["chosen"]) if is_of_today else None
 
 
 def read_choice(folder: Path, run: str) -> dict[str, Any] | None:
@@ -80,16 +101,21 @@ def read_choice(folder: Path, run: str) -> dict[str, Any] | None:
 
 
 def chosen_place(means: Sequence[float], within: float = 1.0) -> int:
-    """The last place whose mean is at most ``within`` times the least; the first of the least for 1.
+    """The last place whose mean is at most ``within`` times the least finite one; the first of the least for 1.
+
+    The first place of all where no mean is finite.
 
     Example:
         >>> chosen_place([0.14, 0.15, 0.2, 0.6], within=1.5)
         2
     """
-    least = min(means)
+    finite = {place: mean for place, mean in enumerate(means) if math.isfinite(mean)}
+    if not finite:
+        return 0
+    least = min(finite.values())
     if within == 1:
         return list(means).index(least)
-    return max(place for place, mean in enumerate(means) if mean <= within * least)
+    return max(place for place, mean in finite.items() if mean <= max(least, within * least))
 
 
 def _fit_of_fold(
@@ -127,7 +153,7 @@ def _record_path(folder: Path, run: str) -> Path:
 
 
 def _digest(experiment: Experiment, run: str, places: Places) -> str:
-    """Of all that the fits of a choice depend on within the file."""
+    """Of all that the fits of a choice depend on within the file, without the runs that they read."""
     tiny = experiment.tiny if places.tiny else None
     options = [dict(experiment.common), experiment.runs[run].to_dict(), tiny]
     return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:16]

@@ -90,9 +90,11 @@ def by_halves(
 
     Raises:
         ValueError: for a figure that is not there or of which neither direction is better, a method that is not there,
-            explainers that measured other pairs, and images that are all in one half.
+            explainers that measured other pairs or one twice, a method of which no setting has all pairs, runs on
+            different data sets, and images that are all in one half.
     """
     sign = _sign(figure)
+    _check_one_data_set(runs)
     pairs, settings = _settings(runs, figure)
     if ours not in settings:
         raise ValueError(f"--ours is {ours!r}, which no explainer is of; give one of {', '.join(settings)}.")
@@ -169,15 +171,13 @@ def _crossed(settings: Sequence[Setting], pairs: _Pairs, sign: float) -> tuple[t
 def _settings(runs: Sequence[Sequence[RunRecord]], figure: str) -> tuple[list[Pair], dict[str, list[Setting]]]:
     """The pairs that were measured, and the settings of each method on them."""
     by_name: dict[str, list[RunRecord]] = {}
-    for run in runs:
-        for record in run:
-            by_name.setdefault(record.name, []).append(record)
+    for record in _records(runs):
+        by_name.setdefault(record.name, []).append(record)
     known: list[Pair] | None = None
     found: dict[str, list[Setting]] = {}
     for name, records in by_name.items():
-        values = [_measured(record, figure) for record in records]
-        pairs = sorted(pair for of_run in values for of_figure in of_run.values() for pair in of_figure)
-        pairs = sorted(set(pairs))
+        columns = _joined(records, figure)
+        pairs = sorted({pair for column in columns.values() for pair in column})
         if not pairs:
             continue
         if known is not None and pairs != known:
@@ -185,16 +185,50 @@ def _settings(runs: Sequence[Sequence[RunRecord]], figure: str) -> tuple[list[Pa
                 f"{records[0].folder} measured {figure} on other images than the others; test it on the same."
             )
         known = pairs
-        for title in dict.fromkeys(title for of_run in values for title in of_run):
-            of_pairs = {pair: value for of_run in values for pair, value in of_run.get(title, {}).items()}
-            column = np.array([of_pairs.get(pair, np.nan) for pair in pairs])
-            found.setdefault(_method(records[0]), []).append(Setting(_method(records[0]), f"{name}{title}", column))
+        method = _method(records[0])
+        found.setdefault(method, []).extend(
+            Setting(method, f"{name}{title}", np.array([column[pair] for pair in pairs]))
+            for title, column in columns.items()
+            if len(column) == len(pairs)  # a setting that lacks some would be chosen on others than it is measured on
+        )
     if known is None:
         names = sorted({one for records in by_name.values() for record in records for one in record.per_image.values})
         raise ValueError(
             f"--figure is {figure!r}, which no run measured image by image; the figures are {', '.join(names)}."
         )
+    lacking = next((method for method, settings in found.items() if not settings), None)
+    if lacking is not None:
+        raise ValueError(f"No setting of {lacking} measured {figure} on all of its images; test them again.")
     return known, found
+
+
+def _records(runs: Sequence[Sequence[RunRecord]]) -> list[RunRecord]:
+    return [record for run in runs for record in run]
+
+
+def _check_one_data_set(runs: Sequence[Sequence[RunRecord]]) -> None:
+    first, *others = _records(runs)
+    other = next((record for record in others if record.data != first.data), None)
+    if other is not None:
+        raise ValueError(
+            f"{first.folder} was tested on {first.data} and {other.folder} on {other.data}; give runs on one data set."
+        )
+
+
+def _joined(records: Sequence[RunRecord], figure: str) -> dict[str, dict[Pair, float]]:
+    """Of an explainer, by what stands for ``*``, the values of all its runs."""
+    columns: dict[str, dict[Pair, float]] = {}
+    for record in records:
+        for title, values in _measured(record, figure).items():
+            column = columns.setdefault(title, {})
+            twice = next((pair for pair in values if pair in column), None)
+            if twice is not None:
+                raise ValueError(
+                    f"{record.folder} measured {figure} on {twice[0]!r} of {twice[1]!r}, which another of the runs has of"
+                    f" {record.name} too; give each image in one run."
+                )
+            column.update(values)
+    return columns
 
 
 def _method(record: RunRecord) -> str:

@@ -3,14 +3,15 @@
 import json
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from experiments.planning import Places
 from experiments.reading import rows_of
+from experiments.running import complete_folders
 from experiments.schema import Experiment
-from experiments.tables import run_folders
+from experiments.tables import only_complete, run_folders
 from vitrine.core.atomic_io import atomic_file
 from vitrine.visualization.comparison.curves import curves_file
 from vitrine.visualization.comparison.tested_runs import RunCurve
@@ -19,17 +20,19 @@ EVALUATION_NAME = "evaluation.json"
 
 
 def write_figures(experiment: Experiment, places: Places) -> list[Path]:
-    """Writes the charts and copies the pictures whose runs are there, into the experiment's folder; returns their files."""
+    """Writes charts and copies pictures of complete runs into the experiment's folder; returns their files."""
     places.folder(experiment).mkdir(parents=True, exist_ok=True)
-    return sorted([*_charts(experiment, places), *_pictures(experiment, places)])
+    complete = complete_folders(experiment, places)
+    return sorted([*_charts(experiment, places, complete), *_pictures(experiment, places, complete)])
 
 
-def _charts(experiment: Experiment, places: Places) -> list[Path]:
+def _charts(experiment: Experiment, places: Places, complete: Collection[Path]) -> list[Path]:
     written = []
     for name in experiment.figures.curves:
         curves: dict[str, RunCurve] = {}
         for label, named in rows_of(experiment).items():
-            found = [_curve(place, name) for place in run_folders(experiment, named, places)]
+            folders = only_complete(run_folders(experiment, named, places), complete)
+            found = [_curve(folder, name) for folder in folders]
             of_row = [curve for curve in found if curve is not None]
             if of_row:
                 curves[label] = _mean(of_row, name)
@@ -63,11 +66,12 @@ def _mean_of(values: list[float]) -> float:
     return sum(values) / len(values) if values else math.nan
 
 
-def _pictures(experiment: Experiment, places: Places) -> list[Path]:
+def _pictures(experiment: Experiment, places: Places, complete: Collection[Path]) -> list[Path]:
     written = []
     for name, place in experiment.figures.pictures.items():
         run, _, pattern = place.partition("/")
-        found = sorted(places.run_folder(experiment, run).glob(pattern))
+        folder = places.run_folder(experiment, run)
+        found = sorted(folder.glob(pattern)) if folder in complete else []
         if found:
             target = places.folder(experiment) / f"{Path(name).stem}{found[-1].suffix}"
             shutil.copyfile(found[-1], target)

@@ -1,7 +1,6 @@
 """Plans of runs: the command lines of an experiment, with the places of data and of earlier runs filled in."""
 
 import hashlib
-import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.combinations import grid_points, names_over, tag_of
 from experiments.reading import read_experiment
 from experiments.schema import Experiment, Overrides, RunOptions
 from vitrine.core.near_names import did_you_mean
 
 _PLACE = re.compile(r"\$\{(data|out|each|run:[^{}]+)\}")
-_UNFIT = re.compile(r"[^\w.=-]+")
-"""What does not belong into the name of a folder."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +36,9 @@ class Places:
 
     def run_folder(self, experiment: Experiment, run: str) -> Path:
         """The folder of one of its runs, which may be that of another experiment."""
-        owners = (owner for name in experiment.runs if (owner := owner_of(experiment, name)) is not experiment)
-        shared = (owner for owner in owners if run in _all_names(owner))
-        return self.folder(next(shared, experiment)) / run
+        taken = (name for name, options in experiment.runs.items() if options.of is not None)
+        owners = (owner_of(experiment, name) for name in taken if run in expanded_names(experiment, name))
+        return self.folder(next(owners, experiment)) / run
 
 
 @dataclass(frozen=True)
@@ -112,17 +110,11 @@ def owner_of(experiment: Experiment, name: str) -> Experiment:
 
 def expanded_names(experiment: Experiment, name: str) -> list[str]:
     """Names of the runs that a run of the file stands for."""
-    over = owner_of(experiment, name).runs[name].over
-    return [f"{name}-{tag}" if tag else name for tag, _ in _combinations(over)]
+    return names_over(name, owner_of(experiment, name).runs[name].over)
 
 
 def _all_names(experiment: Experiment) -> list[str]:
     return [full for name in experiment.runs for full in expanded_names(experiment, name)]
-
-
-def grid_points(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """Every combination of the values, the first option changing slowest."""
-    return [point for _, point in _combinations(grid)]
 
 
 def words(overrides: Overrides) -> list[str]:
@@ -130,25 +122,13 @@ def words(overrides: Overrides) -> list[str]:
     return [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in overrides.items()]
 
 
-def _combinations(options: Mapping[str, Sequence[Any]]) -> list[tuple[str, dict[str, Any]]]:
-    """Tags, empty where nothing varies, and values by option."""
-    chosen = [dict(zip(options, values, strict=True)) for values in itertools.product(*options.values())]
-    return [("-".join(_tag(value) for value in point.values()), point) for point in chosen]
-
-
-def _tag(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return _UNFIT.sub("_", text).strip("_")
-
-
 def _expanded(experiment: Experiment, name: str, places: Places) -> Iterator[Planned]:
     options, known = experiment.runs[name], _all_names(experiment)
     if options.of is not None:
         yield from (Planned(full, name, [], [], []) for full in expanded_names(experiment, name))
         return
-    for tag, point in _combinations(options.over):
-        full = f"{name}-{tag}" if tag else name
-        filled = _Filled(experiment, full, tag, places, known)
+    for full, point in zip(names_over(name, options.over), grid_points(options.over), strict=True):
+        filled = _Filled(experiment, full, tag_of(point), places, known)
         yield Planned(full, name, list(options.commands), filled.arguments(options, point), sorted(filled.needs))
 
 

@@ -8,6 +8,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from experiments.combinations import names_over
 from experiments.schema import Column, Cost, Experiment, Figures, Overrides, RunOptions, Table
 from vitrine.core.near_names import did_you_mean
 from vitrine.core.options import Options
@@ -65,14 +66,7 @@ def read_experiment(path: Path) -> Experiment:
         )
     if not isinstance(merged.get("title"), str):
         raise ValueError(f"{path}: title is {merged.get('title')!r}; give a text that names the table or figure.")
-    runs = {
-        name: _options(path, f"runs.{name}", RunOptions, entry)
-        for name, entry in _mapping(path, "runs", merged).items()
-        if entry is not None
-    }
-    if not runs:
-        raise ValueError(f"{path}: runs is empty; give at least one run of train.py by its name.")
-    _check_over(path, runs)
+    runs = _runs(path, merged)
     table, figures = merged.get("table"), merged.get("figures")
     experiment = Experiment(
         name=f"{path.parent.name}/{path.stem}",
@@ -152,6 +146,21 @@ def _options(path: Path, key: str, declared: type[O], value: Any) -> O:
     return _named(path, key, lambda: declared.from_dict(given))
 
 
+def _runs(path: Path, keys: Mapping[str, Any]) -> dict[str, RunOptions]:
+    given = {name: entry for name, entry in _mapping(path, "runs", keys).items() if entry is not None}
+    runs = {name: _options(path, f"runs.{name}", RunOptions, entry) for name, entry in given.items()}
+    if not runs:
+        raise ValueError(f"{path}: runs is empty; give at least one run of train.py by its name.")
+    for name, run in runs.items():
+        beside = next((key for key, value in given[name].items() if key != "of" and value is not None), None)
+        if run.of is not None and beside is not None:
+            raise ValueError(
+                f"{path}: runs.{name} is taken of {run.of} and gives {beside} too; give that there, or take of out."
+            )
+    _check_over(path, runs)
+    return runs
+
+
 def _table(path: Path, value: Any) -> Table:
     given = _mapping(path, "table", {"table": value})
     columns = {
@@ -191,12 +200,27 @@ def _check_over(path: Path, runs: Mapping[str, RunOptions]) -> None:
 
 
 def _check_rows(experiment: Experiment) -> None:
+    own = [full for name, run in experiment.runs.items() for full in names_over(name, run.over)]
+    known = list(dict.fromkeys([*experiment.runs, *own]))
     for label, place in _named_runs(experiment):
         run = place.split("/")[0]
-        over = (name for name, one in experiment.runs.items() if one.over or one.of)
-        if run not in experiment.runs and not any(run.startswith(f"{name}-") for name in over):
-            hint = did_you_mean(place, experiment.runs) or f"; there are {', '.join(experiment.runs)}."
+        if run not in known and run not in _taken_names(experiment, run):
+            hint = did_you_mean(run, known) or f"; there are {', '.join(known)}."
             raise ValueError(f"{experiment.path}: {label} names the run {place!r}, which is not there{hint}")
+
+
+def _taken_names(experiment: Experiment, run: str) -> list[str]:
+    """Names of the runs that are taken of others by a name that ``run`` begins with.
+
+    The rows of the others are not looked at, as they may name runs of this one.
+    """
+    found: list[str] = []
+    for name, options in experiment.runs.items():
+        if options.of is not None and run.startswith(f"{name}-"):
+            path = experiment.path.parent / f"{options.of}.yaml"
+            theirs = _runs(path, _with_base(path)).get(name)  # planning refuses a run that is not there
+            found += names_over(name, theirs.over) if theirs is not None else []
+    return found
 
 
 def _named_runs(experiment: Experiment) -> Iterator[tuple[str, str]]:

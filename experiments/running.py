@@ -69,7 +69,7 @@ class Runner:
         """
         planned = planned_runs(self.experiment, self.places)
         wanted = _wanted(planned, only)
-        check_needs(self.experiment, self.places)
+        check_needs(self.experiment, self.places, planned, wanted)
         for one in planned:
             number = f"{wanted.index(one.name) + 1}/{len(wanted)}" if one.name in wanted else ""
             self._run_one(one, number)
@@ -86,9 +86,11 @@ class Runner:
             self._take(planned, options.of, number)
             return
         if options.choose is not None:
-            chosen = choice_of(self.experiment, planned.option_name, self.places)
+            chosen = choice_of(self.experiment, planned.option_name, self.places, self.digests)
+            if chosen is None and not number:
+                return  # with what it is to be run is not known yet
             if chosen is None and number:
-                chosen = choose(self.experiment, planned, self.places, self._complete)
+                chosen = choose(self.experiment, planned, self.places, self._complete, self.digests)
             planned = planned.with_overrides(planned.name, chosen or {})
         if number:
             self._complete(planned, number)
@@ -133,6 +135,13 @@ class Runner:
         if state.get("digest") == digest:
             return state
         return {"digest": digest, "done": [], "earlier_fit": _fit_stamp(folder)}
+
+
+def complete_folders(experiment: Experiment, places: Places) -> set[Path]:
+    """Folders of the runs that are complete under the options that they have today, and of those that they read."""
+    runner = Runner(experiment, places)
+    runner.look()
+    return {places.run_folder(experiment, name) for name in runner.digests}
 
 
 def _fit_stamp(folder: Path) -> int | None:

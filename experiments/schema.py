@@ -43,8 +43,8 @@ class RunOptions(Options):
         choose: values that are chosen by cross-validation first.
         tiny: further overrides with ``--tiny``.
         common: whether the overrides of all runs hold for it too.
-        of: another experiment of the paper whose run of this name is taken, and run where it is not complete; nothing else is
-            given then.
+        of: another experiment of the paper whose run of this name is taken, and run where it is not complete; anything else
+            beside it is refused.
     """
 
     commands: Sequence[Command] = ("fit", "test")

@@ -3,14 +3,15 @@
 import json
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from experiments.choosing import FIT_METRICS_NAME, read_choice
-from experiments.planning import Places, expanded_names, owner_of
+from experiments.planning import Places, expanded_names, owner_of, planned_runs
 from experiments.reading import run_names
+from experiments.running import complete_folders
 from experiments.schema import Column, Experiment, Table
 from vitrine.core.atomic_io import atomic_file
 from vitrine.core.csv_tables import write_csv_table
@@ -52,17 +53,21 @@ Cells = Mapping[str, Mapping[str, Cell]]
 
 
 def write_tables(experiment: Experiment, places: Places) -> Path | None:
-    """Writes ``table.md`` and ``table.csv`` into the experiment's folder; returns the first, None without a table."""
+    """Writes ``table.md`` and ``table.csv`` into the experiment's folder; returns the first, None without a table.
+
+    Runs that are not complete under the options that they have today are not shown; a note names those that were begun.
+    """
     table = experiment.table
     if table is None:
         return None
     folder = places.folder(experiment)
     folder.mkdir(parents=True, exist_ok=True)
-    cells = read_cells(experiment, places)
+    complete = complete_folders(experiment, places)
+    cells = _all_cells(experiment, table, places, complete)
     labels = list(dict.fromkeys([*table.rows, *table.paper]))
     with atomic_file(folder / "table.csv") as partial:
         write_csv_table(partial, *_csv(table, labels, cells))
-    notes = [*table.notes, *choice_notes(experiment, places)]
+    notes = [*table.notes, *choice_notes(experiment, places, complete), *left_out_notes(experiment, places, complete)]
     with atomic_file(folder / "table.md") as partial:
         partial.write_text(
             "\n".join([f"# {experiment.title}", "", *markdown(table, labels, cells), "", *notes, ""]), "utf-8"
@@ -75,7 +80,7 @@ def read_cells(experiment: Experiment, places: Places) -> Cells:
     table = experiment.table
     if table is None:
         return {}
-    return {label: _cells(experiment, table, named, places) for label, named in table.rows.items()}
+    return _all_cells(experiment, table, places, complete_folders(experiment, places))
 
 
 def run_folders(experiment: Experiment, named: str | Sequence[str], places: Places) -> list[Path]:
@@ -89,6 +94,11 @@ def run_folders(experiment: Experiment, named: str | Sequence[str], places: Plac
     return found
 
 
+def only_complete(folders: Sequence[Path], complete: Collection[Path]) -> list[Path]:
+    """Those folders that are of complete runs, or of an explainer in one."""
+    return [folder for folder in folders if folder in complete or folder.parents[1] in complete]
+
+
 def markdown(table: Table, labels: Sequence[str], cells: Cells) -> list[str]:
     """Lines of a Markdown table; a column of the paper's figures follows each that the paper has."""
     columns: list[list[str]] = [["", *labels]]
@@ -100,12 +110,13 @@ def markdown(table: Table, labels: Sequence[str], cells: Cells) -> list[str]:
     return [header, f"|{'---|' * len(columns)}", *rows]
 
 
-def choice_notes(experiment: Experiment, places: Places) -> list[str]:
-    """A sentence for each run whose options were chosen by cross-validation."""
+def choice_notes(experiment: Experiment, places: Places, complete: Collection[Path]) -> list[str]:
+    """A sentence for each complete run whose options were chosen by cross-validation."""
     notes = []
     for name in experiment.runs:
         owner = owner_of(experiment, name)
-        is_chosen = owner.runs[name].choose is not None
+        is_complete = any(places.run_folder(experiment, one) in complete for one in expanded_names(experiment, name))
+        is_chosen = owner.runs[name].choose is not None and is_complete
         record = read_choice(places.folder(owner), name) if is_chosen else None
         if record is None:
             continue
@@ -116,6 +127,16 @@ def choice_notes(experiment: Experiment, places: Places) -> list[str]:
         )
         notes.append(f"\n{name}: {chosen}, by {record['figure']} over {record['folds']} folds ({tried}).")
     return notes
+
+
+def left_out_notes(experiment: Experiment, places: Places, complete: Collection[Path]) -> list[str]:
+    """A sentence that names the runs that were begun and are not shown; none where there is no such run."""
+    folders = {one.name: places.run_folder(experiment, one.name) for one in planned_runs(experiment, places)}
+    begun = [name for name, folder in folders.items() if folder not in complete and folder.is_dir()]
+    if not begun:
+        return []
+    why = "as they are not complete or what they were run with has changed since"
+    return [f"\nNot shown, {why}: {', '.join(begun)}; run them again, or give the --data of then."]
 
 
 def _shown(title: str, column: Column, labels: Sequence[str], cells: Cells) -> list[str]:
@@ -130,13 +151,18 @@ def _shown(title: str, column: Column, labels: Sequence[str], cells: Cells) -> l
     return shown
 
 
-def _cells(experiment: Experiment, table: Table, named: str | Sequence[str], places: Places) -> dict[str, Cell]:
-    folders = run_folders(experiment, named, places)
-    return {title: _cell(column, folders) for title, column in table.columns.items()}
+def _all_cells(
+    experiment: Experiment, table: Table, places: Places, complete: Collection[Path]
+) -> dict[str, dict[str, Cell]]:
+    rows = {label: run_folders(experiment, named, places) for label, named in table.rows.items()}
+    return {
+        label: {title: _cell(column, folders, complete) for title, column in table.columns.items()}
+        for label, folders in rows.items()
+    }
 
 
-def _cell(column: Column, folders: Sequence[Path]) -> Cell:
-    found = [_figure(folder, column) for folder in folders]
+def _cell(column: Column, folders: Sequence[Path], complete: Collection[Path]) -> Cell:
+    found = [_figure(folder, column) for folder in only_complete(folders, complete)]
     values = [column.scale * value for value in found if value is not None and math.isfinite(value)]
     return Cell(values, len(folders), column.digits)
 

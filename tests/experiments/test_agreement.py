@@ -1,13 +1,16 @@
 """Kendall's τ of figures with the truth: against SciPy, on runs whose orders are known, and the command."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
+from experiments import agreement
 from experiments.agreement import agreements, kendall_tau, main
 from tests.helpers.tested_runs import Row, write_run
+from vitrine.visualization.comparison.bootstrap import Floats, Rows, bootstrap_means
 from vitrine.visualization.comparison.tested_runs import read_runs
 
 IMAGES = 40
@@ -63,6 +66,26 @@ def test_methods_that_a_figure_has_not_measured_are_left_out(folder: Path) -> No
     write_run(folder / "explainers" / "e", "e", lacking)
     found = {one.figure: one for one in agreements(read_runs([folder]), "causal_truth", resamples=10, seed=0)}
     assert (found["iou"].methods, found["iou"].tau) == (4, 1)
+
+
+def test_figures_that_are_all_equal_come_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their τ is NaN; the images are drawn once for all figures."""
+    for number, (name, level) in enumerate(LEVELS.items()):
+        rows = [(key, target, {"f_cls": 0.5, **of, "accuracy": 1.0}) for key, target, of in rows_of(level, number)]
+        write_run(tmp_path / name, name, rows)
+    draws = []
+
+    def counted(columns: Sequence[Rows], images: int, *, resamples: int, seed: int) -> Floats:
+        draws.append(len(columns))
+        return bootstrap_means(columns, images, resamples=resamples, seed=seed)
+
+    monkeypatch.setattr(agreement, "bootstrap_means", counted)
+    runs = read_runs(sorted(path for path in tmp_path.iterdir()))
+    found = agreements(runs, "causal_truth", resamples=20, seed=0)
+    assert [one.figure for one in found] == ["iou", "energy_in_mask", "saliency/mae", "f_cls", "accuracy"]
+    assert [one.verdict for one in found[3:]] == ["does not tell"] * 2
+    assert np.isnan([one.tau for one in found[3:]]).all()
+    assert draws == [6 * len(LEVELS)]
 
 
 def test_the_command_writes_both_tables(folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

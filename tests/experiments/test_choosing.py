@@ -14,7 +14,16 @@ CHOICE = {"grid": {"a": [1, 2, 3]}, "figure": "val/f", "folds": 3, "set": {"epoc
 
 @pytest.mark.parametrize(
     ("means", "within", "place"),
-    [([3, 1, 1, 2], 1.0, 1), ([3, 1, 1, 2], 2.0, 3), ([0.14, 0.15, 0.2, 0.6], 1.5, 2), ([float("inf"), 2], 1.0, 1)],
+    [
+        ([3, 1, 1, 2], 1.0, 1),
+        ([3, 1, 1, 2], 2.0, 3),
+        ([0.14, 0.15, 0.2, 0.6], 1.5, 2),
+        ([float("inf"), 2], 1.0, 1),
+        ([float("inf"), 2, float("inf")], 1.5, 1),
+        ([float("nan"), 3, 2], 1.0, 2),
+        ([2, float("nan"), 9], 2.0, 0),
+        ([-1, -4, -2, 1], 1.5, 1),
+    ],
 )
 def test_which_point_is_taken(means: list[float], within: float, place: int) -> None:
     assert chosen_place(means, within) == place
@@ -43,3 +52,12 @@ def test_a_figure_that_is_not_logged(tmp_path: Path) -> None:
     (tmp_path / "metrics-fit.json").write_text('{"val/g": 1}')
     with pytest.raises(ValueError, match=r"metrics-fit\.json has no val/f; choose by one of val/g"):
         choose(experiment, planned_runs(experiment, places)[0], places, lambda _: tmp_path)
+
+
+@pytest.mark.parametrize("text", ["null", "NaN", "Infinity"])
+def test_fits_that_all_diverge_choose_nothing(text: str, tmp_path: Path) -> None:
+    experiment, places = experiment_of(tmp_path, runs={"first": {"choose": CHOICE}}), places_in(tmp_path)
+    (tmp_path / "metrics-fit.json").write_text(f'{{"val/f": {text}}}')
+    with pytest.raises(ValueError, match=r"table\.yaml: runs\.first\.choose: val/f is finite at no point of the grid"):
+        choose(experiment, planned_runs(experiment, places)[0], places, lambda _: tmp_path)
+    assert choice_of(experiment, "first", places) is None

@@ -129,6 +129,45 @@ def test_wrong_options_are_one_sentence(
     assert told in capsys.readouterr().err
 
 
+def test_runs_that_do_not_belong_together_are_refused(folders: list[Path], tmp_path: Path) -> None:
+    """Pairs that two runs have measured, such as runs of two networks on the same images; and runs on two data sets."""
+    again = write_comparison(tmp_path / "again", KEYS[1:2], {"Grad-CAM": "GradCAM"})
+    with pytest.raises(
+        ValueError, match=r"again/explainers/Grad-CAM measured pointing_game on 'image1' of 'class1'.*too"
+    ):
+        measured([*folders, again], "pointing_game")
+    with pytest.raises(ValueError, match="measured pointing_game on 'image0'"):
+        measured([*folders, folders[0]], "pointing_game")
+    settings = {"method": "Center"}
+    write_run(
+        tmp_path / "other" / "explainers" / "Center", "Center", rows_of("Center", ["image7"]), settings=settings,
+        data="VOCDataModule",
+    )  # fmt: skip
+    with pytest.raises(ValueError, match=r"on FlowerDataModule and .*other.* on VOCDataModule"):
+        measured([*folders, tmp_path / "other"], "pointing_game")
+
+
+def test_settings_that_lack_images_are_never_chosen(tmp_path: Path) -> None:
+    """An α that one run alone has measured; of NaN is neither the largest nor the smallest error."""
+
+    def without(rows: list[Row], figure: str, keys: Sequence[str]) -> list[Row]:
+        return [(key, to, {f: v for f, v in of.items() if f != figure or key not in keys}) for key, to, of in rows]
+
+    names = {"Ours": "InversionMask", "Center": "Center"}
+    for name, method in names.items():
+        rows = rows_of(name, KEYS)
+        kept = without(rows, f"{ERROR}/0", KEYS[:3]) if name == "Ours" else rows
+        write_run(tmp_path / "some" / "explainers" / name, name, kept, settings={"method": method})
+        for alpha in ALPHAS:
+            kept = without(kept, f"{ERROR}/{alpha}", KEYS[int(2 * float(alpha)) :][:1]) if name == "Ours" else rows
+        write_run(tmp_path / "none" / "explainers" / name, name, kept, settings={"method": method})
+    ours = {one.method: one for one in measured([tmp_path / "some"], f"{ERROR}/*")}["InversionMask"]
+    assert ours.settings == 2
+    assert np.isfinite([*ours.of_halves, ours.value]).all()
+    with pytest.raises(ValueError, match=r"No setting of InversionMask measured localization/error/\*"):
+        measured([tmp_path / "none"], f"{ERROR}/*")
+
+
 def test_explainers_on_other_images_are_refused(folders: list[Path]) -> None:
     write_run(folders[0] / "explainers" / "LRP", "LRP", rows_of("Center", KEYS[::2]), settings={"method": "LRP"})
     with pytest.raises(ValueError, match="LRP measured pointing_game on other images"):

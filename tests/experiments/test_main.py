@@ -1,13 +1,16 @@
 """The command line of the experiments."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from experiments import __main__ as command
 from experiments import reading
-from tests.helpers.experiment_files import write_experiment
+from experiments.planning import Places
+from experiments.running import Runner
+from tests.helpers.experiment_files import options_of, write_experiment
 
 TABLE = {"rows": {"A": "first"}, "columns": {"F": {"figure": "test/f", "digits": 2}}}
 
@@ -30,11 +33,27 @@ def test_list(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 
 def test_table_alone(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     folder = tmp_path / "out/paper2020/table/first"
-    folder.mkdir(parents=True)
+    (tmp_path / "CUB_200_2011").mkdir()
+    experiment = reading.find_experiment("table", tmp_path)
+    Runner(experiment, Places(tmp_path, tmp_path / "out"), lambda _: None, str).run()
     (folder / "metrics.json").write_text(json.dumps({"test/f": 0.25}))
-    assert command.main(["run", "table", "--out", str(tmp_path / "out"), "--table-only"]) == 0
+    arguments = ["run", "table", "--data", str(tmp_path), "--out", str(tmp_path / "out"), "--table-only"]
+    assert command.main(arguments) == 0
     assert "0.25" in capsys.readouterr().out
     assert "| A | 0.25 |" in (tmp_path / "out/paper2020/table/table.md").read_text()
+
+
+def test_a_tiny_set_has_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also for what runs share by ``${out}``, such as shards."""
+    write_experiment(tmp_path, runs={"first": {"commands": ["test"], "set": {"shards": "${out}/shards"}}}, table=TABLE)
+    seen: list[Sequence[str]] = []
+    monkeypatch.setattr(command, "Runner", lambda experiment, places: Runner(experiment, places, seen.append, str))
+    for tiny, out in (([], tmp_path / "out"), (["--tiny"], tmp_path / "out/tiny")):
+        assert command.main(["run", "table", "--out", str(tmp_path / "out"), *tiny]) == 0
+        options = options_of(seen[-1])
+        assert options["shards"] == f"{out}/shards"
+        assert options["trainer.default_root_dir"] == f"{out}/paper2020/table/first"
+        assert (out / "paper2020/table/table.md").is_file()
 
 
 def test_errors_are_one_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.pictures import write_figures
+from experiments.running import Runner
 from tests.helpers.experiment_files import experiment_of, places_in
 
 
@@ -31,6 +32,8 @@ def test_charts_and_pictures(tmp_path: Path) -> None:
             "pictures": {"figure4": "b/panels/*.png", "none": "c/x.png"},
         },
     )
+    assert write_figures(experiment, places_in(tmp_path)) == []  # of runs that are not complete
+    Runner(experiment, places_in(tmp_path), lambda _: None, str).run()
     written = write_figures(experiment, places_in(tmp_path))
     assert [path.name for path in written] == ["figure4.png", "iou.svg"]
     assert written[0].read_bytes() == bytes([99])

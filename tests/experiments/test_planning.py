@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments.planning import expanded_names, grid_points, planned_runs
-from tests.helpers.experiment_files import experiment_of, options_of, places_in
+from experiments.planning import Places, expanded_names, planned_runs
+from experiments.reading import FOLDER, read_experiment
+from tests.helpers.experiment_files import experiment_of, options_of, places_in, write_experiment
 
 
 def test_overrides_come_in_order_and_a_tiny_set_has_the_last_word(tmp_path: Path) -> None:
@@ -49,10 +50,18 @@ def test_a_run_over_values_stands_for_several(tmp_path: Path) -> None:
     assert planned[3].needs == ["first-1-a_b"]
 
 
-def test_grids_are_all_combinations() -> None:
-    assert grid_points({"a": [1, 2], "b": ["x", "y"]}) == [
-        {"a": 1, "b": "x"}, {"a": 1, "b": "y"}, {"a": 2, "b": "x"}, {"a": 2, "b": "y"}
-    ]  # fmt: skip
+def test_shards_of_imagenet_are_shared_by_the_same_images_alone() -> None:
+    """Such as those without the blacklisted ones; of the files that have shards of ImageNet."""
+    images: dict[str, set[tuple[str | None, ...]]] = {}
+    for path in (path for path in FOLDER.glob("*/*.yaml") if "shards/imagenet" in path.read_text(encoding="utf-8")):
+        for planned in planned_runs(read_experiment(path), Places(Path("data"), Path("out"))):
+            options = options_of(planned.arguments)
+            decide = tuple(
+                options.get(f"data.init_args.{key}") for key in ("root", "blacklist", "classes", "per_class")
+            )
+            images.setdefault(options.get("data.init_args.shards", planned.name), set()).add(decide)
+    assert {"out/shards/imagenet", "out/shards/imagenet_5"} < set(images)
+    assert {shards: decide for shards, decide in images.items() if len(decide) > 1} == {}
 
 
 def test_runs_that_are_read_come_first(tmp_path: Path) -> None:
@@ -65,3 +74,17 @@ def test_runs_that_are_read_come_first(tmp_path: Path) -> None:
     runs = {"a": {"set": {"w": "${run:b}"}}, "b": {"set": {"w": "${run:a}"}}}
     with pytest.raises(ValueError, match="the run a reads itself, by a → b → a"):
         planned_runs(experiment_of(tmp_path, runs=runs), places_in(tmp_path))
+
+
+def test_only_runs_that_are_taken_lie_in_the_other_experiments_folder(tmp_path: Path) -> None:
+    """Not those of their own that the other experiment has too, by a run or by its values."""
+    write_experiment(tmp_path, "shared", runs={"net": {"over": {"seed": [0, 1]}}, "heads": {}, "methods": {}})
+    experiment = experiment_of(tmp_path, runs={"net": {"of": "shared"}, "heads": {}, "methods": {"over": {"n": [3]}}})
+    places, out = places_in(tmp_path), tmp_path / "out/paper2020"
+    assert places.run_folder(experiment, "net-1") == out / "shared/net-1"
+    for own in ("heads", "methods-3", "methods", "choices/heads/0-0"):
+        assert places.run_folder(experiment, own) == out / "table" / own
+    folders = {
+        one.name: options_of(one.arguments)["trainer.default_root_dir"] for one in planned_runs(experiment, places)[2:]
+    }
+    assert folders == {"heads": str(out / "table/heads"), "methods-3": str(out / "table/methods-3")}

@@ -9,6 +9,7 @@ from experiments.reading import experiment_files, find_experiment, read_experime
 from experiments.schema import Choice, Column, Cost, RunOptions
 from tests.helpers.experiment_files import experiment_of, write_experiment
 
+OVER = {"over": {"seed": [0, 1]}}
 TABLE = {"rows": {"A": "first"}, "columns": {"F": {"figure": "test/f"}}}
 
 
@@ -34,9 +35,7 @@ def test_all_keys_are_read(tmp_path: Path) -> None:
     assert experiment.fits == Cost(3, "2 cores")
     assert (experiment.common, experiment.tiny) == ({"x": 1}, {"x": 2})
     chosen = Choice({"a.b": [1, 2]}, "val/f", 3)
-    assert experiment.runs["first"] == RunOptions(("test",), ("a.yaml",), {"y": "${data}"}, choose=chosen) or (
-        experiment.runs["first"].choose == chosen and list(experiment.runs["first"].commands) == ["test"]
-    )
+    assert experiment.runs == {"first": RunOptions(["test"], ["a.yaml"], {"y": "${data}"}, choose=chosen)}
     assert experiment.table is not None
     assert experiment.table.columns == {"F": Column("test/f")}
     assert experiment.table.paper == {"A": {"F": 0.5}, "B": {}}
@@ -59,6 +58,18 @@ def test_a_file_builds_on_another(tmp_path: Path) -> None:
     assert both.common == {"l": [1, 2], "x": 1}
     with pytest.raises(ValueError, match=r"loop\.yaml builds on itself"):
         read_experiment(write_experiment(tmp_path, "loop", base="loop.yaml"))
+
+
+def test_rows_name_runs_that_there_are_also_of_another_experiment(tmp_path: Path) -> None:
+    """Of two that take runs of each other."""
+    write_experiment(
+        tmp_path, "other", runs={"heads": OVER, "own": {"of": "table"}}, table={**TABLE, "rows": {"O": "own"}}
+    )
+    runs = {"heads": {"of": "other"}, "own": {}}
+    for row in ("heads", "heads-1", "own"):
+        assert rows_of(experiment_of(tmp_path, runs=runs, table={**TABLE, "rows": {"A": row}})) == {"A": [row]}
+    with pytest.raises(ValueError, match=r"table\.yaml: table\.rows\.A names the run 'heads-2'"):
+        experiment_of(tmp_path, runs=runs, table={**TABLE, "rows": {"A": "heads-2"}})
 
 
 def test_experiments_are_found_by_name(tmp_path: Path) -> None:
@@ -94,6 +105,14 @@ def test_experiments_are_found_by_name(tmp_path: Path) -> None:
         ({"table": {"rows": {"A": "frist"}, "columns": {}}}, r"table\.rows\.A names the run 'frist'.*first"),
         ({"table": {**TABLE, "columns": {"F": {"scale": 2}}}}, r"table\.columns\.F lacks.*figure"),
         ({"table": {**TABLE, "paper": {"A": {"G": 1}}}}, r"table\.paper\.A has 'G', which is no column"),
+        ({"runs": {"a": {"of": "other", "commands": ["test"]}}}, r"runs\.a is taken of other and gives commands"),
+        ({"runs": {"a": {"set": {"x": 1}, "of": "other"}}}, r"runs\.a is taken of other and gives set"),
+        (
+            {"runs": {"a": OVER}, "figures": {"rows": {"A": ["a-0", "a-9"]}}},
+            r"rows\.A names the run 'a-9'.*did you mean a-1 or a-0",
+        ),
+        ({"runs": {"a": OVER}, "figures": {"rows": {"A": "a-0-1/CAM"}}}, r"rows\.A names the run 'a-0-1/CAM'"),
+        ({"runs": {"a": {}}, "figures": {"rows": {"A": "a-0"}}}, r"rows\.A names the run 'a-0'.*there are a\."),
         ({"figures": {"pictures": {"a": "none/x.png"}}}, r"figures\.pictures\.a names the run 'none/x\.png'"),
     ],
 )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from experiments import running
-from experiments.running import Runner, train_in_child
+from experiments.running import Runner, complete_folders, train_in_child
 from tests.helpers.experiment_files import FakeTrain, experiment_of, options_of, places_in, write_experiment
 
 RUNS: dict[str, Any] = {
@@ -109,6 +109,40 @@ def test_values_are_chosen_first_and_only_once(tmp_path: Path) -> None:
     record = json.loads((tmp_path / "out/paper2020/table/choices/first.json").read_text())
     assert record["chosen"] == {"beta": 5}
     assert record["tried"][0] == {"values": {"beta": 1}, "figures": [0.4, 0.401]}
+
+
+def test_a_choice_is_made_anew_where_what_it_read_has_changed(tmp_path: Path) -> None:
+    """Also with its fits; runs that read one network each share the choice that was made on the first."""
+
+    def runs_on(width: int) -> dict[str, Any]:
+        over = {"over": {"seed": [1, 7]}}
+        choice = {"grid": {"beta": [1, 2]}, "figure": "val/f", "folds": 2}
+        heads = {"commands": ["fit"], "choose": choice, "set": {"w": "${run:net-${each}}"}, **over}
+        return {"net": {"commands": ["fit"], "set": {"width": width}, **over}, "heads": heads}
+
+    best = "1"
+    train = FakeTrain(lambda _, options: {"val/f": float(options.get("beta", "1") != best)})
+    run(tmp_path, train, runs=runs_on(1))
+    nets, heads = ["fit net-1", "fit net-7"], ["fit heads-1", "fit heads-7"]
+    commands = [*nets, *(f"fit {point}-{fold}" for point in range(2) for fold in range(2)), *heads]
+    assert train.commands == commands
+    run(tmp_path, train, runs=runs_on(1))
+    run(tmp_path, train, only=("heads-7",), runs=runs_on(1))
+    assert train.commands == commands
+    best = "2"
+    run(tmp_path, train, runs=runs_on(2))
+    assert train.commands == [*commands, *commands]
+    assert options_of(train.calls[-1])["beta"] == "2"
+
+
+def test_a_run_whose_choice_is_still_to_be_made_is_not_complete(tmp_path: Path) -> None:
+    """Though it was run with the same words before there was anything to choose."""
+    run(tmp_path, FakeTrain(), only=("first",))
+    folder = tmp_path / "out/paper2020/table/first"
+    assert complete_folders(experiment_of(tmp_path, runs=RUNS), places_in(tmp_path)) == {folder}
+    choice = {"grid": {"beta": [1, 2]}, "figure": "val/f"}
+    changed = experiment_of(tmp_path, runs={**RUNS, "first": {"set": {"x": 1}, "choose": choice}})
+    assert complete_folders(changed, places_in(tmp_path)) == set()
 
 
 def test_a_child_process_runs_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,19 +2,29 @@
 
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from experiments.running import Runner
 from experiments.schema import Experiment
-from experiments.tables import Cell, write_tables
-from tests.helpers.experiment_files import experiment_of, places_in
+from experiments.tables import Cell, read_cells, write_tables
+from tests.helpers.experiment_files import experiment_of, options_of, places_in
 
 
 def write_json(folder: Path, name: str, figures: Any) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text(json.dumps(figures))
+
+
+def train(arguments: Sequence[str]) -> None:
+    """Writes what fits on folds leave, and nothing for other runs."""
+    options = options_of(arguments)
+    if "data.init_args.loading.val_fold" in options:
+        value = (0.25, 0.75)[int(options["data.init_args.loading.val_fold"])]
+        write_json(Path(options["trainer.default_root_dir"]), "metrics-fit.json", {"val/f": value})
 
 
 @pytest.fixture
@@ -26,12 +36,8 @@ def experiment(tmp_path: Path) -> Experiment:
         write_json(folder / f"srae-{seed}", "metrics-fit.json", {"train/f": 2.0})
     write_json(folder / "methods/explainers/GradCAM", "metrics.json", {"test/f_cls": 0.5, "test/o1": 0.25})
     write_json(folder / "methods", "own.json", {"a": {"b": 7}})
-    write_json(folder / "choices", "srae.json", {
-        "chosen": {"m.beta": 5}, "figure": "val/f", "folds": 2,
-        "tried": [{"values": {"m.beta": 5}, "figures": [0.25, 0.75]}],
-    })  # fmt: skip
-    choice = {"grid": {"m.beta": [5]}, "figure": "val/f"}
-    return experiment_of(
+    choice = {"grid": {"m.beta": [5]}, "figure": "val/f", "folds": 2}
+    made = experiment_of(
         tmp_path,
         runs={"srae": {"over": {"seed": [0, 1, 2]}, "choose": choice}, "methods": {}, "none": {}},
         table={
@@ -52,6 +58,8 @@ def experiment(tmp_path: Path) -> Experiment:
             "notes": ["A note."],
         },
     )
+    Runner(made, places_in(tmp_path), train, str).run()
+    return made
 
 
 def test_markdown(experiment: Experiment, tmp_path: Path) -> None:
@@ -88,10 +96,45 @@ def test_csv(experiment: Experiment, tmp_path: Path) -> None:
 
 def test_no_table_and_broken_figures(experiment: Experiment, tmp_path: Path) -> None:
     assert write_tables(experiment_of(tmp_path), places_in(tmp_path)) is None
-    (tmp_path / "out/paper2020/table/none").mkdir()
     (tmp_path / "out/paper2020/table/none/metrics.json").write_text("{")
     with pytest.raises(ValueError, match=r"none/metrics\.json is no JSON"):
         write_tables(experiment, places_in(tmp_path))
+
+
+def test_runs_that_are_not_complete_today_are_not_shown(tmp_path: Path) -> None:
+    """Nor their choices; a run that was never begun needs no note."""
+
+    def experiment_with(value: int, commands: Sequence[str] = ("test",)) -> Experiment:
+        choice = {"grid": {"b": [1]}, "figure": "val/f", "folds": 2}
+        network = {"commands": ["fit"], "set": {"x": value}}
+        runs = {"net": network, "heads": {"set": {"w": "${run:net}"}, "choose": choice}, "own": {"commands": commands}}
+        rows = {"H": "heads", "M": "heads/CAM", "O": "own", "N": "none"}
+        columns = {"F": {"figure": "test/f", "digits": 1}}
+        return experiment_of(tmp_path, runs=runs | {"none": {}}, table={"rows": rows, "columns": columns})
+
+    def shown(experiment: Experiment) -> tuple[list[str], str]:
+        path = write_tables(experiment, places_in(tmp_path))
+        assert path is not None
+        cells = read_cells(experiment, places_in(tmp_path))
+        return [str(row["F"]) for row in cells.values()], path.read_text().partition("| N |")[2]
+
+    folder = tmp_path / "out/paper2020/table"
+    Runner(experiment_with(1), places_in(tmp_path), train, str).run(["heads", "own"])
+    for run, value in {"heads": 1, "heads/explainers/CAM": 2, "own": 3}.items():
+        write_json(folder / run, "metrics.json", {"test/f": value})
+    cells, notes = shown(experiment_with(1))
+    assert cells == ["1.0", "2.0", "3.0", "–"]
+    assert "Not shown" not in notes
+    assert "heads: b 1" in notes
+    cells, notes = shown(experiment_with(2))
+    assert cells == ["–", "–", "3.0", "–"]
+    assert "changed since: net, heads; run" in notes
+    assert "heads: b 1" not in notes
+    cells, notes = shown(experiment_with(1, ["test", "predict"]))  # of which only the first has been run
+    assert cells == ["1.0", "2.0", "–", "–"]
+    assert "changed since: own; run them again, or give the --data of then." in notes
+    with (folder / "table.csv").open() as file:
+        assert [row["F"] for row in csv.DictReader(file)] == ["1.0", "2.0", "", ""]
 
 
 def test_a_cell() -> None:
