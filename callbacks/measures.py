@@ -5,13 +5,12 @@ from typing import Literal, get_args
 
 from typing_extensions import override
 
-from callbacks.metric_callback import MetricCallback, classifier, explaining
+from callbacks.metric_callback import MetricCallback, classifier, explainer_of, explaining
 from callbacks.run_access import Run
 from callbacks.sanity import on_backbone
 from vitrine.attribution.sanity import randomized
 from vitrine.backbones.guard import eval_guard
 from vitrine.core.options import OptionError, checked
-from vitrine.explainers import Explainer
 from vitrine.metrics import (
     Complexity,
     ExplanationMetric,
@@ -98,8 +97,8 @@ class MapMeasures(MetricCallback):
     @override
     def check(self, run: Run) -> None:
         super().check(run)
-        if EXPLAINING_AGAIN & set(self.measures) and not isinstance(run.explainer, Explainer):
-            raise run.refusal("an Explainer, which explains images again", run.explainer)
+        if EXPLAINING_AGAIN & set(self.measures):
+            explainer_of(run)
 
     @override
     def make_metrics(self, run: Run) -> Sequence[ExplanationMetric]:
@@ -129,10 +128,3 @@ def _infidelity_told(options: InfidelityOptions) -> str:
         f"squares of {options.size} px" if options.perturbation == "square" else f"draws of noise of {options.sigma:g}"
     )
     return f"{options.num_samples} {kind}, {options.score}"
-
-
-def explainer_of(run: Run) -> Explainer:
-    """The module's explainer, which `MapMeasures.check` has let through."""
-    if isinstance(run.explainer, Explainer):
-        return run.explainer
-    raise run.refusal("an Explainer, which explains images again", run.explainer)

@@ -60,6 +60,19 @@ class MetricCallback(EvaluationCallback[None]):
         return figures
 
 
+def explainer_of(run: Run) -> Explainer:
+    """The explainer that is looked at, which explains images that are not the test's own.
+
+    Raises:
+        ValueError: for a module without one, and for an explainer that cannot do it.
+    """
+    if isinstance(run.explainer, Explainer):
+        return run.explainer
+    if run.explainer is None:
+        raise run.refusal("a module with an explainer", run.module)
+    raise run.refusal("an Explainer, which explains images again", run.explainer)
+
+
 def classifier(run: Run) -> Callable[[Tensor], Tensor]:
     """The backbone's logits of images, in the precision of the test's steps, so that whole images have their figures."""
     backbone, precision = run.backbone_explainer().backbone, run.trainer.precision_plugin
