@@ -136,9 +136,10 @@ def test_contributions_of_earlier_passes_follow_the_module(tmp_path: Path, monke
     monkeypatch.setattr(type(module), "device", torch.device("meta"))
     monkeypatch.setattr("lightning_modules.selected_features.SUMS_BYTES", 0)  # a class a pass
     module.trainer = pl.Trainer(**srae_fakes.QUIET, max_epochs=5)
-    module.trainer.fit_loop.epoch_progress.current.processed = 1
+    monkeypatch.setattr(pl.Trainer, "current_epoch", 1)
     module.contributions = torch.ones(len(srae_fakes.EXPLAINED), srae_fakes.WIDTH)
     module._begin_pass(sampled=True)
+    assert list(module.rows) == [1]
     assert module.contributions is not None
     assert module.contributions.device.type == "meta"
 
