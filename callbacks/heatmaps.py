@@ -47,7 +47,8 @@ class HeatmapPanel(pl.Callback):
         name: The panel's name in W&B and TensorBoard.
 
     Raises:
-        ValueError: If one of the numbers is below 1; before fitting, without a datamodule or an explainer.
+        ValueError: If one of the numbers is below 1; before the run, without a datamodule or an explainer, and for a module with
+            several explainers.
     """
 
     RENAMED: ClassVar[Mapping[str, str]] = {"count": "num_images", "heatmaps": "num_heatmaps"}
@@ -69,6 +70,11 @@ class HeatmapPanel(pl.Callback):
         self.num_heatmaps, self.logit_map, self.files, self.name = num_heatmaps, logit_map, files, name
         self._batch: Batch | None = None
         self._last_step = 0
+
+    @override
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Refuses a module with several explainers."""
+        Run(trainer, pl_module, self).check_alone()
 
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
