@@ -47,8 +47,8 @@ class HeatmapPanel(pl.Callback):
         name: The panel's name in W&B and TensorBoard.
 
     Raises:
-        ValueError: If one of the numbers is below 1; before the run, without a datamodule or an explainer, and for a module with
-            several explainers.
+        ValueError: If one of the numbers is below 1; before the run, without a datamodule or an explainer, and for a module
+            with several explainers.
     """
 
     RENAMED: ClassVar[Mapping[str, str]] = {"count": "num_images", "heatmaps": "num_heatmaps"}
