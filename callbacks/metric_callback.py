@@ -11,6 +11,7 @@ from callbacks.run_access import Run
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
 from vitrine.explainers import Explainer
+from vitrine.explainers.map_files import MapFileExplainer
 from vitrine.metrics import ExplanationMetric
 from vitrine.metrics.base import Curve
 
@@ -66,6 +67,9 @@ def explainer_of(run: Run) -> Explainer:
     Raises:
         ValueError: for a module without one, and for an explainer that cannot do it.
     """
+    if isinstance(run.explainer, MapFileExplainer):
+        needed = "an explainer of images that are not the test's own, for which there are no files of maps"
+        raise run.refusal(needed, run.explainer)
     if isinstance(run.explainer, Explainer):
         return run.explainer
     if run.explainer is None:
