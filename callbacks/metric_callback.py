@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 
+import pytorch_lightning as pl
 from torch import Tensor
 from typing_extensions import override
 
@@ -19,14 +20,14 @@ from vitrine.metrics.base import Curve
 class MetricCallback(EvaluationCallback[None]):
     """Updates its metrics with each batch of a test and its explanation, and logs what they compute over all ranks.
 
-    A subclass makes the metrics. They can be read until the next test begins: after each batch, ``row_values`` of each metric
-    are those of the batch's rows.
+    A subclass makes the metrics. They can be read until the test's end: after each batch, ``row_values`` of each metric are
+    those of the batch's rows. Its teardown drops them, as they may hold networks; the curves stay.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.metrics: Sequence[ExplanationMetric] = ()
-        """The metrics of this test; none before it begins."""
+        """The metrics of this test; none before it begins and after its end."""
         self.curves: Mapping[str, Curve] = {}
         """Their curves over all ranks, by name; none before the test's end."""
 
@@ -59,6 +60,12 @@ class MetricCallback(EvaluationCallback[None]):
                 curves |= metric.curves()
         self.curves = curves
         return figures
+
+    @override
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        super().teardown(trainer, pl_module, stage)
+        for one in (self, *self.copies):
+            one.metrics = ()
 
 
 def explainer_of(run: Run) -> Explainer:
