@@ -7,8 +7,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from callbacks.evaluation import EvaluationCallback
+from callbacks.metric_callback import classifier, explainer_of, explaining
 from callbacks.run_access import Run
-from callbacks.two_objects import explainer_of
 from vitrine.core.batch import Batch
 from vitrine.core.options import OptionError, Range, checked
 from vitrine.metrics.adversarial import AdversarialAgreement, attack
@@ -51,24 +51,23 @@ class AdversarialAttack(EvaluationCallback[None]):
 
     @override
     def take(self, run: Run, batch: Batch, outputs: object) -> None:
-        explanation, explainer = run.explanation(outputs), explainer_of(run)
+        explanation = run.explanation(outputs)
         recognised = (explanation.target == explanation.prediction).nonzero().squeeze(1)
         if not len(recognised) or self._metric is None:
             return
         images = batch["image"][recognised.to(batch["image"].device)]
         labels = explanation.target[recognised].to(images.device)
         strengths, preprocessing = [step / 255 for step in self.epsilons], run.datamodule.preprocessing
-        attacked = attack(
-            lambda inputs: explainer.backbone(inputs).logits, images, labels, strengths, preprocessing, self.seed
-        )
+        attacked = attack(classifier(run), images, labels, strengths, preprocessing, self.seed)
         fooled = attacked.flipped
         clean = explanation.aggregate()[recognised][fooled.cpu(), 0].to(images.device)
         others = (attacked.images, attacked.noise, attacked.images)
         classes = (labels, labels, attacked.prediction)
         maps = [clean] * 3
         if bool(fooled.any()):
+            explain = explaining(run, explainer_of(run))
             maps = [
-                explainer.explain(of[fooled], target[fooled]).aggregate()[:, 0]
+                explain(of[fooled], target[fooled]).aggregate()[:, 0]
                 for of, target in zip(others, classes, strict=True)
             ]
         self._metric.update(attacked, clean, *(one.detach().to(clean) for one in maps))

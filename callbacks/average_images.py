@@ -77,6 +77,11 @@ class AverageImages(pl.Callback):
         self.rank_by: RankBy = rank_by
 
     @override
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Refuses a module with several explainers."""
+        Run(trainer, pl_module, self).check_alone()
+
+    @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Refuses what cannot work before the run rather than after it."""
         self._check(Run(trainer, pl_module, self), "train")

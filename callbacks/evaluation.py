@@ -60,7 +60,7 @@ class EvaluationCallback(pl.Callback, ABC, Generic[S]):
 
     @abstractmethod
     def take(self, run: Run, batch: Batch, outputs: object) -> None:
-        """Looks at a batch and what its step returned; memory stays bounded."""
+        """Looks at a batch and what its step returned; keeps no images but a bounded number, at most numbers of each row."""
 
     def figures(self, run: Run) -> Mapping[str, Tensor | float]:  # noqa: ARG002
         """What is logged of a test, by its name after ``test/``; computed over all ranks, the same on each."""

@@ -26,8 +26,21 @@ from vitrine.visualization.panel import panel
 class Explains(Protocol):
     """An explainer, as far as a panel needs it."""
 
-    def explain(self, images: Tensor) -> Explanation:
-        """The explanation of (B, 3, H, W) images."""
+    def explain(self, images: Tensor, target: Tensor | None = None) -> Explanation:
+        """The explanation of (B, 3, H, W) images and (B,) classes, or of their predictions."""
+
+
+class ExplainsClasses(Protocol):
+    """A module whose tests explain certain classes of images."""
+
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """The batch with class indices of the network as labels."""
+
+    def rows_of(self, batch: Batch) -> Batch:
+        """The images to explain, each as often as it has classes."""
+
+    def target_of(self, rows: Batch) -> Tensor | None:
+        """(R,) classes to explain; None for the predictions."""
 
 
 class HeatmapPanel(pl.Callback):
@@ -35,7 +48,8 @@ class HeatmapPanel(pl.Callback):
 
     The panel goes to W&B or TensorBoard where such a logger is in use, and else to PNG files in the run's folder,
     ``panels/epoch-0003-step-000120.png``, and ``panels/test.png`` of a test. All ranks share the images out among them; rank
-    zero draws. Training is not changed by it.
+    zero draws. Training is not changed by it. In training a panel shows the predictions, after a test the classes that the test
+    explains, of an image with several the first.
 
     Args:
         num_images: Number of images.
@@ -47,7 +61,8 @@ class HeatmapPanel(pl.Callback):
         name: The panel's name in W&B and TensorBoard.
 
     Raises:
-        ValueError: If one of the numbers is below 1; before fitting, without a datamodule or an explainer.
+        ValueError: If one of the numbers is below 1; before the run, without a datamodule or an explainer, and for a module
+            with several explainers.
     """
 
     RENAMED: ClassVar[Mapping[str, str]] = {"count": "num_images", "heatmaps": "num_heatmaps"}
@@ -69,6 +84,11 @@ class HeatmapPanel(pl.Callback):
         self.num_heatmaps, self.logit_map, self.files, self.name = num_heatmaps, logit_map, files, name
         self._batch: Batch | None = None
         self._last_step = 0
+
+    @override
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Refuses a module with several explainers."""
+        Run(trainer, pl_module, self).check_alone()
 
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -116,7 +136,8 @@ class HeatmapPanel(pl.Callback):
             return
         with eval_guard(run.module, freeze=False, every_generator=True):
             images = run.share(self._batch["image"])
-            explanation = explained(run, images)
+            is_test = run.trainer.state.fn == TrainerFn.TESTING
+            explanation = explained(run, images, tested_classes(run, images, self._batch) if is_test else None)
             maps = self._logit_maps(run, images, explanation)
             explanations, shares = gather_on_zero(explanation), gather_on_zero(maps)
             whole = interleaved(explanations)
@@ -145,8 +166,36 @@ class HeatmapPanel(pl.Callback):
                 image.save(partial, format="PNG")
 
 
-def explained(run: Run, images: Tensor) -> Explanation | None:
+def tested_classes(run: Run, images: Tensor, batch: Batch) -> Tensor | None:
+    """(b,) the first class of each of this rank's images that a test explains; None for the predictions.
+
+    Args:
+        run: whose module tests.
+        images: (b, 3, H, W), this rank's share of the batch.
+        batch: the images of all ranks, with keys and, where there are any, labels.
+    """
+    if not len(images) or not satisfies(run.module, ExplainsClasses):
+        return None
+    module, own = cast("ExplainsClasses", run.module), slice(run.trainer.global_rank, None, run.trainer.world_size)
+    share = Batch(image=images, key=batch["key"][own])
+    if "label" in batch:
+        share["label"] = batch["label"][own].to(images.device)
+    if "box_labels" in batch:
+        share["box_labels"] = batch["box_labels"][own]
+    with run.trainer.precision_plugin.forward_context():
+        rows = module.rows_of(module.on_before_batch_transfer(share, 0))
+    target, keys = module.target_of(rows), rows["key"]
+    firsts = [row for row, key in enumerate(keys) if row == 0 or key != keys[row - 1]]
+    return None if target is None else target[firsts]
+
+
+def explained(run: Run, images: Tensor, target: Tensor | None = None) -> Explanation | None:
     """The explanation of this rank's images, on the CPU; None where it has none.
+
+    Args:
+        run: whose module has the explainer.
+        images: (b, 3, H, W).
+        target: (b,) classes; the predictions without it.
 
     Raises:
         ValueError: for a module without an explainer.
@@ -156,7 +205,7 @@ def explained(run: Run, images: Tensor) -> Explanation | None:
     if not len(images):
         return None
     with run.trainer.precision_plugin.forward_context():  # as in the steps: the panel shows what is computed there
-        return cast("Explains", run.explainer).explain(images).cpu()
+        return cast("Explains", run.explainer).explain(images, target).cpu()
 
 
 def interleaved_maps(shares: Sequence[Tensor | None]) -> Tensor:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -50,10 +51,38 @@ class Example:
     map: Tensor
 
 
+class Rows:
+    """What was measured of each image and explained class, by column, at 8 bytes a value."""
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+        self.targets = array("q")
+        self.columns: dict[str, array[float]] = {}
+        """By figure, a value a row: NaN where it was not measured."""
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def add(self, rows: Mapping[Place, Mapping[str, float]]) -> None:
+        """Adds rows that have different figures."""
+        for name in {name for values in rows.values() for name in values} - self.columns.keys():
+            self.columns[name] = array("d", [math.nan]) * len(self)
+        for name, column in self.columns.items():
+            column.extend(values.get(name, math.nan) for values in rows.values())
+        self.keys.extend(key for key, _ in rows)
+        self.targets.extend(target for _, target in rows)
+
+    def cells(self, row: int) -> dict[str, str | int]:
+        """A row's cells of a table, by column; a figure that was not measured has none."""
+        values = {name: column[row] for name, column in self.columns.items()}
+        figures = {name: f"{value:.9g}" for name, value in values.items() if not math.isnan(value)}
+        return {"key": self.keys[row], "target": self.targets[row], **figures}
+
+
 class Share(NamedTuple):
     """What rank zero needs of a rank."""
 
-    rows: Mapping[Place, Mapping[str, float]]
+    rows: Rows
     examples: Shares[int, Example]
 
 
@@ -73,31 +102,28 @@ class ImageFigures(EvaluationCallback[Share]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._rows: dict[Place, dict[str, float]] = {}
+        self._rows = Rows()
         self._examples: Candidates[int, Example] = Candidates(NUM_EXAMPLES)
         self._figures: Mapping[str, float] = {}
 
     @override
     def begin(self, run: Run) -> None:
-        self._rows = {}
+        self._rows = Rows()
         self._examples.clear()
 
     @override
     def take(self, run: Run, batch: Batch, outputs: object) -> None:
         if not isinstance(outputs, Explanation) or "key" not in batch:
             return  # of a module that explains nothing
+        rows: dict[Place, dict[str, float]] = {}
         measured = getattr(run.module, "measured", {}).get(run.name)
         if measured is not None:
-            self._add(measured.keys, measured.targets, measured.values)
+            _add(rows, measured.keys, measured.targets, measured.values)
         for metric in self._metrics_of_others(run):
-            self._add(batch["key"], outputs.target.tolist(), metric.row_values)
+            _add(rows, batch["key"], outputs.target.tolist(), metric.row_values)
+        self._rows.add(rows)
         if "image" in batch and hasattr(run.trainer.datamodule, "preprocessing"):  # type: ignore[attr-defined]
             self._offer_examples(run, batch, outputs)
-
-    def _add(self, keys: Sequence[str], targets: Sequence[int], values: Mapping[str, Tensor]) -> None:
-        for name, of_rows in values.items():
-            for key, target, value in zip(keys, targets, of_rows.tolist(), strict=True):
-                self._rows.setdefault((key, target), {})[name] = value
 
     def _metrics_of_others(self, run: Run) -> Iterator[ExplanationMetric]:
         for callback in evaluations(run.trainer):
@@ -119,22 +145,22 @@ class ImageFigures(EvaluationCallback[Share]):
     @override
     def share(self, run: Run) -> Share:
         self._figures = run.logged()
-        rows, self._rows = self._rows, {}
+        rows, self._rows = self._rows, Rows()
         examples = self._examples.share()
         self._examples.clear()
         return Share(rows, examples)
 
     @override
     def write(self, run: Run, shares: Sequence[Share]) -> None:
-        rows = {place: values for share in shares for place, values in share.rows.items()}
-        if not tests_all(run.trainer) or not rows:
+        rows = [share.rows for share in shares]
+        if not tests_all(run.trainer) or not any(rows):
             return
         if run.name:
             write_figures(run.folder / METRICS_NAME, self._figures)
         write_rows(run.folder / TABLE, rows)
         examples = self._examples.joined([share.examples for share in shares]).get(ALL, [])
         write_examples(run.folder / EXAMPLES, examples)
-        images = len({key for key, _ in rows})
+        images = len({key for of_rank in rows for key in of_rank.keys})
         with atomic_file(run.folder / EVALUATION) as partial:
             entries = {**self._settings(run), "images": images, "curves": self._curves(run)}
             partial.write_text(json.dumps(entries, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -171,6 +197,14 @@ class ImageFigures(EvaluationCallback[Share]):
         return told
 
 
+def _add(
+    rows: dict[Place, dict[str, float]], keys: Sequence[str], targets: Sequence[int], values: Mapping[str, Tensor]
+) -> None:
+    for name, of_rows in values.items():
+        for key, target, value in zip(keys, targets, of_rows.tolist(), strict=True):
+            rows.setdefault((key, target), {})[name] = value
+
+
 def evaluations(trainer: pl.Trainer) -> list[EvaluationCallback[Any]]:
     """The trainer's callbacks that look at every batch of a test."""
     callbacks: Sequence[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
@@ -186,19 +220,20 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def write_rows(path: Path, rows: Mapping[Place, Mapping[str, float]]) -> None:
-    """Writes a row for each image and class, by key and class; a figure that was not measured is an empty cell."""
-    names = sorted({name for values in rows.values() for name in values})
-    cells = [
-        {
-            "key": key,
-            "target": target,
-            **{name: f"{value:.9g}" for name, value in values.items() if not math.isnan(value)},
-        }
-        for (key, target), values in sorted(rows.items())
-    ]
+def write_rows(path: Path, ranks: Sequence[Rows]) -> None:
+    """Writes a row for each image and class, by key and class; a figure that was not measured is an empty cell.
+
+    Of an image and class that was measured more than once, the last one stands.
+    """
+    names = sorted({name for rows in ranks for name in rows.columns})
+    places = sorted(
+        (key, target, rank, row)
+        for rank, rows in enumerate(ranks)
+        for row, (key, target) in enumerate(zip(rows.keys, rows.targets, strict=True))
+    )
+    last = [places[at] for at in range(len(places)) if at + 1 == len(places) or places[at][:2] != places[at + 1][:2]]
     with atomic_file(path) as partial:
-        write_csv_table(partial, ["key", "target", *names], cells)
+        write_csv_table(partial, ["key", "target", *names], (ranks[rank].cells(row) for _, _, rank, row in last))
 
 
 def write_examples(path: Path, examples: Sequence[Example]) -> None:

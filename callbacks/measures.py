@@ -1,17 +1,18 @@
 """MapMeasures: infidelity, max-sensitivity, ROAD, pixel flipping and other measures of heatmaps beside a test."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
+import pytorch_lightning as pl
+from torch import nn
 from typing_extensions import override
 
-from callbacks.metric_callback import MetricCallback, classifier, explaining
+from callbacks.metric_callback import MetricCallback, classifier, explainer_of, explaining
 from callbacks.run_access import Run
 from callbacks.sanity import on_backbone
 from vitrine.attribution.sanity import randomized
 from vitrine.backbones.guard import eval_guard
 from vitrine.core.options import OptionError, checked
-from vitrine.explainers import Explainer
 from vitrine.metrics import (
     Complexity,
     ExplanationMetric,
@@ -82,6 +83,7 @@ class MapMeasures(MetricCallback):
         self.measures = tuple(measures)
         self.infidelity, self.max_sensitivity, self.road = infidelity, max_sensitivity, road
         self.pixel_flipping, self.parameter_randomization = pixel_flipping, parameter_randomization
+        self._redrawn = RedrawnNetworks()
 
     @property
     @override
@@ -98,8 +100,8 @@ class MapMeasures(MetricCallback):
     @override
     def check(self, run: Run) -> None:
         super().check(run)
-        if EXPLAINING_AGAIN & set(self.measures) and not isinstance(run.explainer, Explainer):
-            raise run.refusal("an Explainer, which explains images again", run.explainer)
+        if EXPLAINING_AGAIN & set(self.measures):
+            explainer_of(run)
 
     @override
     def make_metrics(self, run: Run) -> Sequence[ExplanationMetric]:
@@ -117,11 +119,48 @@ class MapMeasures(MetricCallback):
 
     def _randomization(self, run: Run) -> ParameterRandomization:
         """The metric with explainers on copies of the backbone, which are the same on all ranks."""
-        explainer, options = explainer_of(run), self.parameter_randomization
+        explainer = explainer_of(run)
+        networks = self._redrawn.of(explainer.backbone.model, lambda: self._drawn(run, explainer.backbone.model))
+        return ParameterRandomization([explaining(run, on_backbone(explainer, network)) for network in networks])
+
+    def _drawn(self, run: Run, model: nn.Module) -> Sequence[nn.Module]:
+        options = self.parameter_randomization
         with eval_guard(run.module, freeze=False, every_generator=True):
             image = run.trainer.precision_plugin.convert_input(run.datamodule.panel(1)["image"].to(run.module.device))
-            copies = randomized(explainer.backbone.model, image, options.seed, options.stages)
-            return ParameterRandomization([explaining(run, on_backbone(explainer, copy)) for _, copy in copies])
+            return [network for _, network in randomized(model, image, options.seed, options.stages)]
+
+    @override
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._redrawn.clear()
+        super().setup(trainer, pl_module, stage)
+
+    @override
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        super().teardown(trainer, pl_module, stage)
+        self._redrawn.clear()
+
+
+class RedrawnNetworks:
+    """Copies of networks with weights drawn anew, which the copies of a callback share."""
+
+    def __init__(self) -> None:
+        self._of: list[tuple[nn.Module, Sequence[nn.Module]]] = []
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """Itself, so that explainers on one network draw once."""
+        return self
+
+    def of(self, model: nn.Module, draw: Callable[[], Sequence[nn.Module]]) -> Sequence[nn.Module]:
+        """The copies of a network, which ``draw`` makes the first time."""
+        found = next((networks for known, networks in self._of if known is model), None)
+        if found is None:
+            found = draw()
+            self._of.append((model, found))
+        return found
+
+    def clear(self) -> None:
+        """Frees the copies."""
+        self._of.clear()
 
 
 def _infidelity_told(options: InfidelityOptions) -> str:
@@ -129,10 +168,3 @@ def _infidelity_told(options: InfidelityOptions) -> str:
         f"squares of {options.size} px" if options.perturbation == "square" else f"draws of noise of {options.sigma:g}"
     )
     return f"{options.num_samples} {kind}, {options.score}"
-
-
-def explainer_of(run: Run) -> Explainer:
-    """The module's explainer, which `MapMeasures.check` has let through."""
-    if isinstance(run.explainer, Explainer):
-        return run.explainer
-    raise run.refusal("an Explainer, which explains images again", run.explainer)

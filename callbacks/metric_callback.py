@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 
+import pytorch_lightning as pl
 from torch import Tensor
 from typing_extensions import override
 
@@ -11,6 +12,7 @@ from callbacks.run_access import Run
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
 from vitrine.explainers import Explainer
+from vitrine.explainers.map_files import MapFileExplainer
 from vitrine.metrics import ExplanationMetric
 from vitrine.metrics.base import Curve
 
@@ -18,14 +20,14 @@ from vitrine.metrics.base import Curve
 class MetricCallback(EvaluationCallback[None]):
     """Updates its metrics with each batch of a test and its explanation, and logs what they compute over all ranks.
 
-    A subclass makes the metrics. They can be read until the next test begins: after each batch, ``row_values`` of each metric
-    are those of the batch's rows.
+    A subclass makes the metrics. They can be read until the test's end: after each batch, ``row_values`` of each metric are
+    those of the batch's rows. Its teardown drops them, as they may hold networks; the curves stay.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.metrics: Sequence[ExplanationMetric] = ()
-        """The metrics of this test; none before it begins."""
+        """The metrics of this test; none before it begins and after its end."""
         self.curves: Mapping[str, Curve] = {}
         """Their curves over all ranks, by name; none before the test's end."""
 
@@ -58,6 +60,28 @@ class MetricCallback(EvaluationCallback[None]):
                 curves |= metric.curves()
         self.curves = curves
         return figures
+
+    @override
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        super().teardown(trainer, pl_module, stage)
+        for one in (self, *self.copies):
+            one.metrics = ()
+
+
+def explainer_of(run: Run) -> Explainer:
+    """The explainer that is looked at, which explains images that are not the test's own.
+
+    Raises:
+        ValueError: for a module without one, and for an explainer that cannot do it.
+    """
+    if isinstance(run.explainer, MapFileExplainer):
+        needed = "an explainer of images that are not the test's own, for which there are no files of maps"
+        raise run.refusal(needed, run.explainer)
+    if isinstance(run.explainer, Explainer):
+        return run.explainer
+    if run.explainer is None:
+        raise run.refusal("a module with an explainer", run.module)
+    raise run.refusal("an Explainer, which explains images again", run.explainer)
 
 
 def classifier(run: Run) -> Callable[[Tensor], Tensor]:

@@ -42,12 +42,14 @@ class RelevanceTable(pl.Callback):
     W&B, where such a logger is in use, gets both as tables.
 
     Raises:
-        ValueError: before fitting or testing, where the module's explainer selects no filters.
+        ValueError: before fitting or testing, where the module's explainer selects no filters, or it has several.
     """
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        selecting_explainer(Run(trainer, pl_module, self))
+        run = Run(trainer, pl_module, self)
+        run.check_alone()
+        selecting_explainer(run)
 
     @override
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

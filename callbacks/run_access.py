@@ -150,6 +150,18 @@ class Run:
             return explainers_of(self.module)[self.name]
         return cast("ExplainingModule", self.module).explainer if satisfies(self.module, ExplainingModule) else None
 
+    def check_alone(self) -> None:
+        """Refuses, for a callback that looks at the module's one explainer, a module with several.
+
+        Raises:
+            ValueError: where it has several.
+        """
+        if explainers_of(self.module) and not self.name:
+            raise ValueError(
+                f"{self.asker} looks at one explainer, but {type(self.module).__name__} has several; leave the callback out,"
+                " or run it with the module of one explainer, such as AttributionModule."
+            )
+
     def backbone_explainer(self) -> OnBackbone:
         """The module's explainer, which has a frozen backbone.
 

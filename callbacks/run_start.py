@@ -4,7 +4,7 @@ import os
 import socket
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info
 
 from callbacks import average_images, contact_sheets, predictions, report
+from callbacks.run_access import EXPLAINERS
 from vitrine.core.checkpoint_files import (
     BEST,
     FOLDER,
@@ -39,11 +40,16 @@ FOLDERS = {
     average_images.FOLDER: average_images.KIND,
 }
 """Folders that a run writes, in which files of others are kept."""
-WRITTEN = (
-    *(f"config-{stage.value}.yaml" for stage in TrainerFn), "metrics.json", "metrics-limited.json", "metrics-fit.json",
-    "relevance.csv", "relevance.json", "picks.csv", "ablation.csv", "sanity.json", "masked/examples.png",
+OF_EXPLAINER = (
+    "metrics.json", "evaluation.json", "per_image.csv", "examples.safetensors", "ablation.csv", "masked/examples.png",
     "parts/examples.png", "parts/probabilities.csv",
-    "panels/epoch-*-step-*.png", "panels/test.png", "evaluation.json", "per_image.csv", "examples.safetensors",
+)  # fmt: skip
+"""Files that a test writes of each explainer, where it looks at several."""
+WRITTEN = (
+    *OF_EXPLAINER, "compare.csv", "compare.md", "compare.html", "compare_differences.csv", "compare_images.jpg",
+    *(f"config-{stage.value}.yaml" for stage in TrainerFn), "metrics-limited.json", "metrics-fit.json",
+    "relevance.csv", "relevance.json", "picks.csv", "sanity.json",
+    "panels/epoch-*-step-*.png", "panels/test.png",
     "validation.json", PREEMPTED, f"{FOLDER}/{LAST}", f"{FOLDER}/{BEST}", f"{FOLDER}/epoch=*-step=*.ckpt",
     f"{FOLDER}/.*.partial",
 )  # fmt: skip
@@ -176,15 +182,29 @@ def remove_run(folder: Path) -> None:
 
     What others put there stays, also within the folders that a run writes.
     """
+    for of_explainer in folder.glob(f"{EXPLAINERS}/*"):
+        if of_explainer.is_dir() and not of_explainer.is_symlink():
+            _remove_files(of_explainer, OF_EXPLAINER)
+            _remove_if_empty(of_explainer)
+    _remove_if_empty(folder / EXPLAINERS)
+    _remove_files(folder, WRITTEN)
+
+
+def _remove_files(folder: Path, patterns: Sequence[str]) -> None:
+    """Removes files by the patterns of their names, and `FOLDERS`."""
     for name, kind in FOLDERS.items():
         remove_written(folder / name, kind)
-    for pattern in WRITTEN:
+    for pattern in patterns:
         for path in folder.glob(pattern):
             if path.is_file() or path.is_symlink():
                 path.unlink()
             if path.parent != folder:
-                with suppress(OSError):  # it holds something else, or is a link
-                    path.parent.rmdir()
+                _remove_if_empty(path.parent)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):  # it is not there, holds something else, or is a link
+        folder.rmdir()
 
 
 def checkpoint_to_read(folder: Path, wanted: str | None, *, needed: bool) -> Path | None:

@@ -51,7 +51,7 @@ class SanityCheck(pl.Callback):
 
     Raises:
         ValueError: For an unknown method, options without a method, and a number below 1; before the first batch, for a
-            module without an explainer.
+            module without an explainer, and without a method for one with several.
     """
 
     RENAMED: ClassVar[Mapping[str, str]] = {"count": "num_images"}
@@ -73,6 +73,12 @@ class SanityCheck(pl.Callback):
         self.make_method = None if method is None else partial(method_named(method), **(options or {}))
         self.options = dict(options or {})
         self.num_images, self.stages, self.seed, self.threshold = num_images, stages, seed, threshold
+
+    @override
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Refuses a module with several explainers, where the module's own explainer is checked."""
+        if self.method is None:
+            Run(trainer, pl_module, self).check_alone()
 
     @override
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -7,10 +7,10 @@ from torch import Tensor
 from typing_extensions import override
 
 from callbacks.evaluation import EvaluationCallback
+from callbacks.metric_callback import classifier, explainer_of, explaining
 from callbacks.run_access import Run
 from vitrine.core.batch import Batch
 from vitrine.core.options import Count, CountOrZero, checked
-from vitrine.explainers import Explainer
 from vitrine.metrics.two_objects import Canvas, canvases
 from vitrine.metrics.two_objects import TwoObjects as TwoObjectsMetric
 
@@ -51,7 +51,7 @@ class TwoObjects(EvaluationCallback[None]):
 
     @override
     def take(self, run: Run, batch: Batch, outputs: object) -> None:
-        explanation, explainer = run.explanation(outputs), explainer_of(run)
+        explanation = run.explanation(outputs)
         recognised = (explanation.target == explanation.prediction).nonzero().squeeze(1).tolist()
         pairs = paired(recognised, explanation.target.tolist())[: self._left]
         if not pairs or self._metric is None:
@@ -61,30 +61,20 @@ class TwoObjects(EvaluationCallback[None]):
         images = canvases(left, right, self.canvas)
         classes = explanation.target[rows].to(images.device)
         if self.top:
-            logits = explainer.backbone(images).logits
+            logits = classifier(run)(images)
             seen = logits.topk(min(self.top, logits.shape[1]), dim=1).indices
             kept = (seen[:, None] == classes[:, :, None]).any(dim=2).all(dim=1)
             images, classes = images[kept], classes[kept]
         self._left -= len(images)
         if len(images):
-            both = explainer.explain(images.repeat_interleave(2, dim=0), classes.flatten()).aggregate()
+            explain = explaining(run, explainer_of(run))
+            both = explain(images.repeat_interleave(2, dim=0), classes.flatten()).aggregate()
             self._metric.update(both.view(len(images), 2, *images.shape[2:]))
 
     @override
     def figures(self, run: Run) -> Mapping[str, Tensor]:
         metric, self._metric = self._metric, None
         return {} if metric is None else metric.compute()
-
-
-def explainer_of(run: Run) -> Explainer:
-    """The explainer that is looked at.
-
-    Raises:
-        ValueError: for a module without one.
-    """
-    if isinstance(run.explainer, Explainer):
-        return run.explainer
-    raise run.refusal("a module with an explainer", run.module)
 
 
 def paired(rows: list[int], classes: list[int]) -> list[tuple[int, int]]:

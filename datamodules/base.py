@@ -81,6 +81,7 @@ class ShardDataModule(ShardSet):
         return None if self._class_samples is None else torch.from_numpy(self._class_samples.counts)
 
     @property
+    @override
     def holds_out(self) -> bool:
         """Whether training images are held out for validation, in place of a split of its own."""
         return "val" not in self.splits or self.loading.val_folds is not None

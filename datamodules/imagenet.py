@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from datamodules.converted import ConvertedDataModule
 from datamodules.split_sources import ShardsOption
-from vitrine.core.options import CountOrZero, checked
+from vitrine.core.options import CountOrZero, OptionError, checked
 from vitrine.data.shards.converter import SampleSet
 from vitrine.data.shards.converters.imagenet import ImageNetOptions, list_imagenet
 from vitrine.data.shards.converters.imagenet_layout import has_split
@@ -58,6 +58,7 @@ class ImageNetDataModule(ConvertedDataModule):
     @override
     def list_split(self, root: Path, split: str) -> SampleSet | None:
         if split == "test" and (root / BOXES).is_file():
+            self._check_text_files(root)
             return list_wsol(root)
         if split == "test" and has_split(root, "val"):
             options = ImageNetOptions(self.annotations_folder, self.ground_truth, self.blacklist)
@@ -66,6 +67,17 @@ class ImageNetDataModule(ConvertedDataModule):
             options = ImageNetOptions(self.annotations_folder, per_class=self.per_class, classes=self.wanted_classes)
             return list_imagenet(root, "train", options)
         return None
+
+    def _check_text_files(self, root: Path) -> None:
+        """Refuses options that mean nothing for the text files of `list_wsol`."""
+        unused = {"classes": self.wanted_classes, "blacklist": self.blacklist, "ground_truth": self.ground_truth}
+        if not has_split(root, "train"):
+            unused["annotations"] = self.annotations_folder
+        for name, value in unused.items():
+            if value is not None:
+                raise OptionError(
+                    name, value, f"null, as {root} has the text files of a localisation set, which say it ({BOXES})"
+                )
 
     @override
     def how_to_make_shards(self) -> str:

@@ -102,6 +102,11 @@ class ShardSet(LightningDataModule):
         return self.split("train").index.count
 
     @property
+    def holds_out(self) -> bool:
+        """Whether validation images are held out of the training set."""
+        return "val" not in self.splits
+
+    @property
     def multi_label(self) -> bool:
         """Whether an image may have several classes."""
         return self._any_split.index.multi_label
@@ -114,7 +119,7 @@ class ShardSet(LightningDataModule):
     @property
     def validation_annotations(self) -> frozenset[str]:
         """What validation images have beside labels, be they held out or a split of their own."""
-        split = self.splits.get("val") or self.splits.get("train")
+        split = self.splits.get("train" if self.holds_out else "val")
         return frozenset(split.index.annotations if split else ())
 
     @property

@@ -16,6 +16,7 @@ TYPES: dict[str, tuple[type, ...]] = {
     "plan": (dict,),
     "classes": (list, tuple),
     "mean_contributions": (Tensor,),
+    "contributions": (Tensor, type(None)),
     "group": (int,),
     "optimizers_of_ranks": (list,),
     "has_scaling": (bool,),

@@ -138,6 +138,8 @@ class SelectedFeaturesModule(ExplainerModule):
         self.fit = LassoSelection(len(self.rows), width, self.device, sampled=sampled)
         if number == 0:
             self.contributions = torch.zeros(len(self.explainer.explained_classes), width, device=self.device)
+        elif self.contributions is not None:  # of earlier passes, which a checkpoint has on the CPU
+            self.contributions = self.contributions.to(self.device)
 
     @override
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:

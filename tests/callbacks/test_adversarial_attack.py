@@ -1,13 +1,17 @@
 """Attacks beside a test: the figures of the plain functions, and refused options."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from callbacks.adversarial_attack import AdversarialAttack
 from tests.callbacks.test_two_objects import ChannelModule, Data, coloured
 from tests.helpers.red_explainer import Module, trainer
+from vitrine.core.batch import Batch
 from vitrine.metrics.adversarial import AdversarialAgreement, attack
 
 
@@ -32,6 +36,34 @@ def test_the_figures_are_those_of_the_plain_functions(tmp_path: Path) -> None:
     )
     expected = {f"test/{name}": float(value) for name, value in metric.compute().items()}
     assert found == pytest.approx(expected, abs=1e-5, nan_ok=True)
+
+
+class Rounded(nn.Module):
+    """On an image of ones, class 0 in bfloat16 (2.016 and 2), class 1 in single precision (2.008 and 2.0115)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 3, bias=False)
+        self.linear.weight.data = torch.tensor([[1.004, 1.004, 0], [1, 1.0115, 0], [0, 0, 0]])
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.linear(images.mean(dim=(2, 3)))
+        return logits
+
+
+class Ones(Data):
+    def test_dataloader(self) -> Any:
+        return DataLoader([Batch(image=torch.ones(1, 3, 8, 8), key=["a"])], batch_size=None)  # type: ignore[arg-type]
+
+
+def test_no_class_changes_by_the_precision_alone(tmp_path: Path) -> None:
+    run = trainer(tmp_path, AdversarialAttack([1e-6]), precision="bf16-mixed")
+    run.test(ChannelModule(Rounded()), datamodule=Ones(), verbose=False)
+    assert run.callback_metrics["test/attack/flipped"] == 0
+    ones = torch.ones(1, 3, 8, 8)
+    assert Rounded()(ones).argmax() == 1
+    with torch.autocast("cpu", torch.bfloat16):
+        assert Rounded()(ones).argmax() == 0
 
 
 @pytest.mark.parametrize("epsilons", [[], [2, 1], [1, 1], [-1]])

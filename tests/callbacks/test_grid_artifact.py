@@ -26,12 +26,27 @@ def test_figures_are_means_of_the_plain_measures(tmp_path: Path) -> None:
     run.test(module, datamodule=data, verbose=False)
     found = {name: float(value) for name, value in run.callback_metrics.items() if name.startswith("test/grid")}
     maps = data.images[torch.arange(7) != 4, 0]
-    expected = {}
+    expected: dict[str, float] = {"test/grid/degenerate": 1, "test/grid/undefined": 0}
     for period in (2, 4):
         expected[f"test/grid/share_{period}"] = float(grid_share(maps, period).mean())
         expected[f"test/grid/contrast_{period}"] = float(grid_contrast(maps, period).prod() ** (1 / 6))
     assert found == pytest.approx(expected, rel=1e-5)
     assert found["test/grid/contrast_2"] > 10
+
+
+@pytest.mark.parametrize(("periods", "undefined"), [([2], 0), ([4], 3), ([2, 4], 3)])
+def test_what_is_left_out_is_counted(periods: list[int], undefined: int, tmp_path: Path) -> None:
+    """In 16 pixels no frequency lies just beside those of period 4, so that there is no contrast."""
+    data = Data(batch_size=2)
+    data.images = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    data.images[1:3, 0] = 1
+    module = Module()
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3))
+    module.explainer = InfiniteRedExplainer(FrozenBackbone(network))
+    run = trainer(tmp_path, GridArtifact(periods=periods))
+    run.test(module, datamodule=data, verbose=False)
+    assert run.callback_metrics["test/grid/degenerate"] == 2
+    assert run.callback_metrics["test/grid/undefined"] == undefined
 
 
 def test_needs_an_explainer_on_a_backbone(tmp_path: Path) -> None:

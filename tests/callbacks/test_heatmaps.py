@@ -10,9 +10,14 @@ import torch
 from PIL import Image
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 
+from callbacks import heatmaps
 from callbacks.heatmaps import HeatmapPanel, interleaved
+from lightning_modules import AttributionModule
 from tests.helpers import explaining_fakes as fakes
+from tests.lightning_modules.test_attribution import FLOWER_NET, QUIET, flowers
 from vitrine.backbones.guard import eval_guard
+from vitrine.core.explanation import Explanation
+from vitrine.explainers.attribution import AttributionOptions
 from vitrine.visualization.panel import panel
 
 
@@ -67,6 +72,30 @@ def test_shows_the_module_in_evaluation_mode_on_plain_images(tmp_path: Path) -> 
     )
     with Image.open(tmp_path / "panels" / "epoch-0000-step-000005.png") as drawn:
         assert np.array_equal(np.asarray(drawn), np.asarray(expected))
+
+
+@pytest.mark.parametrize("explain", ["predicted", "label", "both", "top_k", "every_class"])
+def test_a_test_draws_the_classes_that_it_explains(
+    explain: Any, flower_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Explanation] = []
+
+    def recorded(_: Any, explanation: Explanation, *__: Any, **___: Any) -> Image.Image:
+        drawn.append(explanation)
+        return Image.new("L", (1, 1))
+
+    monkeypatch.setattr(heatmaps, "panel", recorded)
+    module = AttributionModule(FLOWER_NET, AttributionOptions("Saliency"), explain=explain, top_k=2)
+    data = flowers(flower_shards)
+    trainer = pl.Trainer(default_root_dir=tmp_path, callbacks=[HeatmapPanel(num_images=5)], **QUIET)
+    trainer.test(module, datamodule=data, verbose=False)
+    batch = data.panel(5)
+    prediction = module.explainer.backbone(batch["image"]).logits.argmax(dim=1)
+    assert (prediction != batch["label"]).any()
+    expected = batch["label"] if explain in {"label", "every_class"} else prediction
+    (explanation,) = drawn
+    assert explanation.target.tolist() == expected.tolist()
+    torch.testing.assert_close(explanation.heatmaps, module.explainer.explain(batch["image"], expected).heatmaps)
 
 
 def test_a_test_draws_once(tmp_path: Path) -> None:

@@ -3,13 +3,14 @@
 import csv
 import hashlib
 import json
+import tracemalloc
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
 
-from callbacks.image_figures import NUM_EXAMPLES, plain
+from callbacks.image_figures import NUM_EXAMPLES, Rows, plain, write_rows
 from callbacks.insertion_deletion import InsertionAndDeletion
 from lightning_modules import AttributionModule
 from tests.lightning_modules.test_attribution import FLOWER_NET, flowers, outcome
@@ -72,6 +73,30 @@ def test_examples_are_the_images_of_lowest_hash(folder: Path, flower_shards: Pat
     assert (pictures[0].float() - 255 * plain_image).abs().max() <= 0.5
     assert maps.dtype == torch.float16
     assert maps.abs().amax(dim=(1, 2)).tolist() == [1.0] * len(lowest)
+
+
+def test_rows_of_ranks_are_written_in_order_with_empty_cells(tmp_path: Path) -> None:
+    first, second = Rows(), Rows()
+    first.add({("b", 1): {"iou": 0.5}, ("a", 10): {"iou": 1 / 3}})
+    first.add({("c", 0): {"iou": 1.0, "f": 2.0}, ("a", 9): {"f": float("nan")}})
+    second.add({("b", 1): {"f": 4.0}})
+    write_rows(tmp_path / "rows.csv", [first, Rows(), second])
+    assert (tmp_path / "rows.csv").read_text().split() == [
+        "key,target,f,iou", "a,9,,", "a,10,,0.333333333", "b,1,4,", "c,0,2,1",
+    ]  # fmt: skip
+
+
+def test_a_value_of_a_row_takes_eight_bytes() -> None:
+    figures, batches, size = [f"figure {number}" for number in range(20)], 40, 50
+    keys = [f"image {number}" for number in range(batches * size)]
+    tracemalloc.start()
+    rows = Rows()
+    for start in range(0, len(keys), size):
+        rows.add({(key, 3): dict.fromkeys(figures, float(start) + 0.5) for key in keys[start : start + size]})
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(rows) == 2000
+    assert kept < 1.2 * len(rows) * 8 * (len(figures) + 2)  # arrays and the list of keys grow with some room
 
 
 def test_json_has_no_nan() -> None:

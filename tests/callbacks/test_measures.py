@@ -1,6 +1,8 @@
 """Measures of heatmaps beside a test: the plain metrics' figures, in any precision; as a script, in two processes."""
 
+import gc
 import json
+import weakref
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,13 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from callbacks import measures
 from callbacks.measures import MapMeasures, Measure
 from callbacks.run_folder import MetricsFile
 from tests.helpers.image_data import ImageData
 from tests.helpers.ranks import RankPool
 from tests.helpers.red_explainer import trainer
 from vitrine.attribution import Saliency
-from vitrine.attribution.sanity import sanity_check
+from vitrine.attribution.sanity import randomized, sanity_check
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
@@ -133,7 +136,14 @@ def test_the_figures_are_those_of_the_plain_metrics(inference_mode: bool, tmp_pa
 
 def test_parameter_randomization_is_that_of_the_sanity_check(tmp_path: Path) -> None:
     callback = MapMeasures(["parameter_randomization"], parameter_randomization=RandomizationOptions(3, seed=2))
-    figures_of_test(tmp_path, callback)
+    rows: list[float] = []
+
+    class Reader(pl.Callback):
+        def on_test_end(self, *_: Any) -> None:
+            rows.extend(callback.metrics[0].row_values["parameter_randomization"].tolist())
+
+    figures_of_test(tmp_path, callback, Reader())
+    assert not callback.metrics
     explainer: Any = Module().explainer
     images = Data().samples()[6]["image"][None]  # the last batch
     with torch.inference_mode(mode=False):
@@ -146,8 +156,45 @@ def test_parameter_randomization_is_that_of_the_sanity_check(tmp_path: Path) -> 
 
         report = sanity_check(Absolute, explainer.backbone.model, images, target, stages=3, seed=2)
     assert maps.abs().max() > 0
-    (row,) = callback.metrics[0].row_values["parameter_randomization"].tolist()
+    (row,) = rows
     assert row == pytest.approx(report.similarity)
+
+
+class SeveralModule(Module):
+    """Two explainers on one network, which give the same maps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        first: Any = self.explainer
+        self.explainers = {"a": first, "b": GradientExplainer(first.backbone, classes=first.classes)}
+
+    def test_step(self, batch: Batch) -> Any:
+        return {name: explainer.explain(batch["image"]) for name, explainer in self.explainers.items()}
+
+
+def test_explainers_of_one_network_share_what_is_drawn_anew_for_one_test(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[weakref.ref[nn.Module]] = []
+
+    def recorded(*args: Any) -> Any:
+        for name, network in randomized(*args):
+            drawn.append(weakref.ref(network))
+            yield name, network
+
+    monkeypatch.setattr(measures, "randomized", recorded)
+    callback = MapMeasures(["parameter_randomization"], parameter_randomization=RandomizationOptions(2, seed=1))
+    run, module = trainer(tmp_path, callback), SeveralModule()
+    for _ in range(2):
+        drawn.clear()
+        run.test(module, datamodule=Data(), verbose=False)
+        assert len(drawn) == 2
+        gc.collect()
+        assert [network() for network in drawn] == [None, None]
+    figures = {name: float(value) for name, value in run.callback_metrics.items()}
+    alone = figures_of_test(tmp_path, MapMeasures(**OPTIONS))["test/parameter_randomization"]
+    for name in ("a", "b"):
+        assert figures[f"test/{name}/parameter_randomization"] == pytest.approx(alone)
 
 
 def test_the_centre_of_the_image_depends_on_no_image_and_no_weights(tmp_path: Path) -> None:

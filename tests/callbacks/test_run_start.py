@@ -86,6 +86,23 @@ def test_only_what_a_run_writes_is_removed(tmp_path: Path) -> None:
     }
 
 
+def test_what_a_comparison_writes_is_removed(tmp_path: Path) -> None:
+    ours = [f"compare{end}" for end in (".csv", ".md", ".html", "_differences.csv", "_images.jpg")]
+    files = ["metrics.json", "evaluation.json", "per_image.csv", "examples.safetensors", "masked/examples.png"]
+    ours += [f"explainers/{name}/{file}" for name in ("Grad CAM", "kept") for file in files]
+    others = ["explainers/kept/notes.txt", "compare-mine.csv", "elsewhere/metrics.json"]
+    for name in [*ours, *others]:
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_text("x")
+    with atomic_folder(tmp_path / "explainers" / "Grad CAM" / "report", GALLERY) as staging:
+        (staging / GALLERY.marker).write_text("ours")
+    (tmp_path / "explainers" / "linked").symlink_to(tmp_path / "elsewhere")
+    remove_run(tmp_path)
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert left - {"explainers/linked/metrics.json"} == set(others)
+    assert not (tmp_path / "explainers" / "Grad CAM").exists()
+
+
 @pytest.mark.parametrize("name", ["config-fit.yaml", "explainer", "classifier.safetensors", "hpc_ckpt_3.ckpt"])
 def test_a_folder_with_any_part_of_a_run_holds_one(name: str, tmp_path: Path) -> None:
     (tmp_path / name).touch()

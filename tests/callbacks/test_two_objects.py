@@ -38,9 +38,9 @@ class ChannelMeans(nn.Module):
 
 
 class ChannelModule(Module):
-    def __init__(self) -> None:
+    def __init__(self, network: nn.Module | None = None) -> None:
         super().__init__()
-        self.explainer = Channels(FrozenBackbone(ChannelMeans()))
+        self.explainer = Channels(FrozenBackbone(network or ChannelMeans()))
 
 
 def coloured() -> Any:
@@ -78,6 +78,26 @@ def test_the_figures_are_those_of_the_plain_metric(top: int, pairs: int, tmp_pat
         expected = {f"test/{name}": float(value) for name, value in metric.compute().items()}
         assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-6)
         assert found["test/two_objects/own_half"] > 0.6
+
+
+def test_whole_and_joined_images_are_classified_in_one_precision(tmp_path: Path) -> None:
+    found: list[torch.dtype] = []
+
+    class Recorded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(3, 3, bias=False)
+            self.linear.weight.data = torch.eye(3)
+
+        def forward(self, images: Any) -> Any:
+            logits = self.linear(images.mean(dim=(2, 3)))
+            found.append(logits.dtype)
+            return logits
+
+    run = trainer(tmp_path, TwoObjects(top=2), precision="bf16-mixed")
+    run.test(ChannelModule(Recorded()), datamodule=Data(), verbose=False)
+    assert run.callback_metrics["test/two_objects/pairs"] == 2
+    assert set(found) == {torch.bfloat16}
 
 
 def test_needs_an_explainer(tmp_path: Path) -> None:

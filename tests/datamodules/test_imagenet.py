@@ -10,6 +10,7 @@ import torch
 from datamodules import ImageNetDataModule
 from tests.helpers import image_sets as sets
 from tests.helpers.image_datamodules import OPTIONS, counts, ready
+from vitrine.core.options import OptionError
 
 
 @pytest.fixture
@@ -62,12 +63,26 @@ def test_some_classes_of_imagenet(imagenet: Path, tmp_path: Path) -> None:
         ready(ImageNetDataModule(tmp_path / "shards", imagenet, **OPTIONS))
 
 
-def test_the_text_files_of_localisation_sets_are_a_test_set(tmp_path: Path) -> None:
-    root = tmp_path / "boxes"
+def write_text_files(root: Path) -> None:
     sets.write_picture(root / "ILSVRC2012_val_00000021.JPEG", size=(20, 10))
     name = "val/ILSVRC2012_val_00000021.JPEG"
     for file, text in {"class_labels": "2", "image_sizes": "20,10", "localization": "0,0,9,4"}.items():
         sets.write_text(root / f"{file}.txt", f"{name},{text}\n")
+
+
+@pytest.mark.parametrize(
+    "options", [{"classes": ["n02012849"]}, {"blacklist": "b.txt"}, {"ground_truth": "t.txt"}, {"annotations": "xml"}]
+)
+def test_text_files_leave_no_room_for_options_of_the_archive(options: dict[str, Any], tmp_path: Path) -> None:
+    write_text_files(tmp_path / "boxes")
+    data = ImageNetDataModule(tmp_path / "shards", tmp_path / "boxes", **options, **OPTIONS)
+    with pytest.raises(OptionError, match=rf"^{next(iter(options))} is .*; give null, .*localization\.txt"):
+        data.prepare_data()
+
+
+def test_the_text_files_of_localisation_sets_are_a_test_set(tmp_path: Path) -> None:
+    root = tmp_path / "boxes"
+    write_text_files(root)
     data = ready(ImageNetDataModule(tmp_path / "shards", root, **OPTIONS))
     assert counts(data) == {"test": 1}
     (batch,) = data.test_dataloader()

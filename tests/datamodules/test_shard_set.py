@@ -1,5 +1,6 @@
 """A set of shards: splits that are absent or do not fit together."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,24 @@ def test_a_missing_split_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"set/test holds no shards"):
         data.test_dataloader()
     assert data.annotations == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("splits", "folds", "annotations"),
+    [("train val", None, {"mask"}), ("train val", 3, {"boxes"}), ("train", None, {"boxes"}), ("val", None, {"mask"})],
+)
+def test_validation_images_have_the_annotations_of_the_split_that_they_come_from(
+    tmp_path: Path, splits: str, folds: int | None, annotations: set[str]
+) -> None:
+    for split in splits.split():
+        shards = fakes.write_split(tmp_path / "set", split, 6)
+    data = fakes.module_of(shards, val_folds=folds)
+    data.setup("validate")
+    own = {"train": ["boxes"], "val": ["mask"]}
+    data.splits = {
+        name: replace(split, index=replace(split.index, annotations=own[name])) for name, split in data.splits.items()
+    }
+    assert data.validation_annotations == annotations
 
 
 def test_splits_of_different_classes_are_refused(tmp_path: Path) -> None:

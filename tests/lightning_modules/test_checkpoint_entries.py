@@ -20,6 +20,7 @@ def whole() -> dict[str, Any]:
         ],
         "fit": {"seed": None, "optimizer_options": []},
         "classes": ["ant"],
+        "contributions": None,
     }
 
 
@@ -32,6 +33,7 @@ def whole() -> dict[str, Any]:
         ({"classes": [3]}, "under 'classes'"),
         ({"meaning_of_heads": []}, "under 'meaning_of_heads'"),
         ({"mean_contributions": "x"}, "something else than Tensor under 'mean_contributions'"),
+        ({"contributions": [1.0]}, "something else than Tensor or NoneType under 'contributions'"),
         ({"loops": {}}, "no entry 'loops.fit_loop.epoch_progress'"),
         ({"loops": {"fit_loop": {"epoch_progress": {}}}}, "no entry 'loops.fit_loop.epoch_loop.batch_progress'"),
         ({"optimizer_states": [{"param_groups": [{"lr": NAN}]}]}, "NaN in optimizer_states.0.param_groups.0.lr"),

@@ -130,6 +130,20 @@ def test_each_class_is_fitted_on_its_own_samples(tmp_path: Path, monkeypatch: py
         srae_fakes.fit(srae_fakes.make_selection(), batches, 1, default_root_dir=tmp_path)
 
 
+def test_contributions_of_earlier_passes_follow_the_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint holds them on the CPU; the device "meta" stands for any other."""
+    module = srae_fakes.make_selection()
+    monkeypatch.setattr(type(module), "device", torch.device("meta"))
+    monkeypatch.setattr("lightning_modules.selected_features.SUMS_BYTES", 0)  # a class a pass
+    module.trainer = pl.Trainer(**srae_fakes.QUIET, max_epochs=5)
+    monkeypatch.setattr(pl.Trainer, "current_epoch", 1)
+    module.contributions = torch.ones(len(srae_fakes.EXPLAINED), srae_fakes.WIDTH)
+    module._begin_pass(sampled=True)
+    assert list(module.rows) == [1]
+    assert module.contributions is not None
+    assert module.contributions.device.type == "meta"
+
+
 class FirstEpoch(Checkpoint):
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
