@@ -48,8 +48,8 @@ class HeatmapPanel(pl.Callback):
 
     The panel goes to W&B or TensorBoard where such a logger is in use, and else to PNG files in the run's folder,
     ``panels/epoch-0003-step-000120.png``, and ``panels/test.png`` of a test. All ranks share the images out among them; rank
-    zero draws. Training is not changed by it. In training a panel shows the predictions, after a test the classes that the test
-    explains, of an image with several the first.
+    zero draws. Training is not changed by it. In training a panel shows the predictions, after a test the classes that the
+    test explains, of an image with several the first.
 
     Args:
         num_images: Number of images.
