@@ -5,8 +5,9 @@
     python -m benchmarks.smoke --update
 
 A ratio is the time of a limit or of a reference over ours, taken in the same run, so that higher is better and the
-machine's own speed cancels. One that is more than a fifth below its committed figure in ``benchmarks/smoke.json`` has fallen: it is
-measured once more, and if it is low again it is printed and the exit status is 1. ``--update`` writes the figures of this run.
+machine's own speed cancels. One that is more than a fifth below its committed figure in ``benchmarks/smoke.json`` has
+fallen: it is measured once more, and if it is low again it is printed and the exit status is 1. ``--update`` writes the
+figures of this run.
 """
 
 import argparse
