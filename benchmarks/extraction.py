@@ -1,0 +1,206 @@
+"""First epoch of an explainer's fit, features included, over a bare pass of the frozen network over the same shards.
+
+    python -m benchmarks.extraction --shards data/cub --networks mobilenet_v2=mobilenet_v2.pth --layer features
+
+Both read the same images in the same way and begin without kept features; the fit is the whole call of the trainer, with one
+epoch. Without --shards, images of noise are written. Prints a table and writes one JSON.
+"""
+
+import argparse
+import io
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from PIL import Image
+from typing_extensions import override
+
+from benchmarks.common import NamedWeights, add_common_options, add_networks, machine, quiet_trainer, show, write_figures
+from benchmarks.rounds import Seconds, ratio, side_by_side
+from datamodules import ShardDataModule
+from datamodules.options import FeatureCacheOptions, LoadingOptions
+from lightning_modules import MuLassoModule, SelectedFeaturesModule, SRAEModule
+from lightning_modules.base import ExplainerModule
+from vitrine.backbones.networks import BackboneOptions
+from vitrine.data.preprocessing import Preprocessing
+from vitrine.data.shards.sample import Sample
+from vitrine.data.shards.writer import write_shards
+from vitrine.explainers.mu_lasso.explainer import MuLassoOptions
+from vitrine.explainers.srae.explainer import SRAEOptions
+
+BARE = "bare pass"
+
+
+def srae(backbone: BackboneOptions, args: argparse.Namespace) -> ExplainerModule:
+    """Heads of the paper's sizes."""
+    return SRAEModule(backbone, SRAEOptions(args.layer, explained_classes=range(args.classes), image_size=args.size))
+
+
+def mu_lasso(backbone: BackboneOptions, args: argparse.Namespace) -> ExplainerModule:
+    """All filters of the network, and the exact solution."""
+    return MuLassoModule(backbone, MuLassoOptions(image_size=args.size))
+
+
+def selected(backbone: BackboneOptions, args: argparse.Namespace) -> ExplainerModule:
+    """Dimensions of Z that a Lasso chooses."""
+    options = SRAEOptions(args.layer, explained_classes=range(args.classes), image_size=args.size)
+    return SelectedFeaturesModule(backbone, options)
+
+
+EXPLAINERS: Mapping[str, Callable[[BackboneOptions, argparse.Namespace], ExplainerModule]] = {
+    "SRAE": srae,
+    "μ-Lasso": mu_lasso,
+    "selected features": selected,
+}
+
+
+class TrainingSeconds(pl.Callback):
+    """Seconds of the training epoch alone, which reads kept features: what a later epoch takes too."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    @override
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.seconds.append(-time.perf_counter())
+
+    @override
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.seconds[-1] += time.perf_counter()
+
+
+def write_noise(folder: Path, samples: int, side: int, classes: int) -> Path:
+    """A set whose training images are smooth noise."""
+
+    def picture(number: int) -> bytes:
+        small = np.random.default_rng(number).integers(0, 256, (side // 8, side // 8, 3), dtype=np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(small).resize((side, side)).save(buffer, "JPEG", quality=90)
+        return buffer.getvalue()
+
+    images = [Sample(f"{number:06d}", partial(picture, number), number % classes) for number in range(samples)]
+    names = [f"noise {number}" for number in range(classes)]
+    write_shards(images, folder / "train", dataset="noise", split="train", classes=names, annotations=(), workers=0)
+    return folder
+
+
+class Passes:
+    """What is timed of one network: the bare pass, and fits that were made ready before.
+
+    Args:
+        network: with its weights.
+        args: of the command line.
+        shards: folder with ``train``.
+        scratch: for features.
+    """
+
+    def __init__(self, network: NamedWeights, args: argparse.Namespace, shards: Path, scratch: Path) -> None:
+        self.args, self.shards, self.scratch = args, shards, scratch
+        self.options = BackboneOptions(network.name, network.weights, None if network.weights else args.classes)
+        self.model = network.build(args.device)
+        self.training: dict[str, TrainingSeconds] = {name: TrainingSeconds() for name in args.explainers}
+
+    def data(self) -> ShardDataModule:
+        """The set, with an empty cache of features."""
+        loading = LoadingOptions(self.args.batch_size, self.args.workers, val_fraction=0.0)
+        cache = FeatureCacheOptions(folder=tempfile.mkdtemp(dir=self.scratch))
+        return ShardDataModule(self.shards, Preprocessing(self.args.size), loading, cache)
+
+    @torch.inference_mode()
+    def bare(self) -> None:
+        """The network sees every training image once."""
+        data = self.data()
+        data.setup("fit")
+        for batch in data.every_image("train"):
+            logits = self.model(batch["image"].to(self.args.device))
+        logits.cpu()
+
+    def fits(self, name: str) -> Callable[[], None]:
+        """A fit of one epoch; each call takes another that was made ready."""
+        accelerator = "gpu" if self.args.device.startswith("cuda") else "cpu"
+        made = [(self._module(name), self.data()) for _ in range(self.args.rounds + 1)]
+
+        def fit() -> None:
+            trainer = quiet_trainer(1, accelerator, callbacks=[self.training[name]], limit_val_batches=0)
+            module, data = made.pop()
+            trainer.fit(module, datamodule=data)
+
+        return fit
+
+    def _module(self, name: str) -> ExplainerModule:
+        module = EXPLAINERS[name](self.options, self.args)
+        module.class_map = "by_index"
+        return module
+
+    def times(self) -> Seconds:
+        """Seconds of all, round by round."""
+        runs = {BARE: self.bare, **{name: self.fits(name) for name in self.args.explainers}}
+        return side_by_side(runs, self.args.rounds, self.args.device, f"{self.options.name}, rounds")
+
+
+def figures_of(passes: Passes) -> dict[str, dict[str, float]]:
+    """Of each explainer, over the bare pass: its first epoch, and the part of it that a later epoch takes too."""
+    times = passes.times()
+    found = {BARE: {"seconds": statistics.median(times[BARE])}}
+    for name, training in passes.training.items():
+        found[name] = {
+            "seconds": statistics.median(times[name]),
+            "over bare": ratio(times, name, BARE),
+            "training over bare": statistics.median(
+                one / bare for one, bare in zip(training.seconds[1:], times[BARE], strict=True)
+            ),
+        }
+    return found
+
+
+def measure(args: argparse.Namespace, shards: Path) -> dict[str, Any]:
+    """The figures by network."""
+    found = {}
+    for network in args.networks:
+        torch.manual_seed(args.seed)
+        with tempfile.TemporaryDirectory() as scratch:
+            found[network.name] = figures_of(Passes(network, args, shards, Path(scratch)))
+    return found
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of the command line."""
+    made = argparse.ArgumentParser(prog="python -m benchmarks.extraction", description=(__doc__ or "").splitlines()[0])
+    made.add_argument("--shards", type=Path, help="folder with train/ (images of noise)")
+    made.add_argument("--samples", type=int, default=256, help="images of noise (%(default)s)")
+    add_networks(made, "mobilenet_v2", "squeezenet1_0")
+    made.add_argument("--explainers", nargs="+", default=list(EXPLAINERS), choices=EXPLAINERS, metavar="NAME", help=f"of {', '.join(EXPLAINERS)}")
+    made.add_argument("--layer", default="features", help="whose output is Z (%(default)s)")
+    made.add_argument("--classes", type=int, default=6, help="explained classes (%(default)s)")
+    made.add_argument("--size", type=int, default=224, help="side of the input (%(default)s)")
+    made.add_argument("--batch-size", type=int, default=64, help="images a batch (%(default)s)")
+    made.add_argument("--workers", type=int, default=0, help="processes that read images (%(default)s)")
+    made.add_argument("--rounds", type=int, default=3, help="that are counted (%(default)s)")
+    add_common_options(made, "runs/benchmarks/extraction.json")
+    return made
+
+
+def main() -> None:
+    """The command line."""
+    args = parser().parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        shards = args.shards or write_noise(Path(folder), args.samples, 256, args.classes)
+        found = measure(args, shards)
+    rows = [
+        [f"{network}, {name}", *(f"{value:.3f}" for value in of.values())]
+        for network, by_name in found.items()
+        for name, of in by_name.items()
+    ]
+    show(f"First epochs ({machine()})", ["", "s", "over bare", "training over bare"], rows)
+    write_figures(args.out, args, {"networks": found})
+
+
+if __name__ == "__main__":
+    main()
