@@ -113,12 +113,14 @@ class FilterResponses(nn.Module):
         with eval_guard(model), self._recording(len(images), maxima) as norms:
             logits = class_logits(model(images), len(images))
         parts = [self._checked(norms, layer) for layer in self.layers]
+        x = torch.cat(parts, dim=1)
         if self.normalization == "layer":
-            x = torch.cat([_divided(part, part.sum(dim=1, keepdim=True)) for part in parts], dim=1)
+            widths = torch.tensor([layer.width for layer in self.layers], device=x.device)
+            by = torch.stack([part.sum(dim=1) for part in parts], dim=1)
+            by = by.repeat_interleave(widths, dim=1, output_size=x.shape[1])
         else:
-            x = torch.cat(parts, dim=1)
-            x = _divided(x, torch.linalg.vector_norm(x, dim=1, keepdim=True))
-        return Features(features=x.float(), logits=logits)
+            by = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+        return Features(features=_divided(x, by).float(), logits=logits)
 
     def filter_of(self, index: int) -> tuple[ResponseLayer, int]:
         """The layer and the channel of ``x[:, index]``.
