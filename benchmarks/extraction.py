@@ -20,15 +20,28 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from PIL import Image
+from torch import Tensor
 from typing_extensions import override
 
-from benchmarks.common import NamedWeights, add_common_options, add_networks, machine, quiet_trainer, show, write_figures
+from benchmarks.common import (
+    NamedWeights,
+    add_common_options,
+    add_networks,
+    machine,
+    quiet_trainer,
+    show,
+    write_figures,
+)
+from benchmarks.responses import add_pass_options
 from benchmarks.rounds import Seconds, ratio, side_by_side
 from datamodules import ShardDataModule
 from datamodules.options import FeatureCacheOptions, LoadingOptions
 from lightning_modules import MuLassoModule, SelectedFeaturesModule, SRAEModule
 from lightning_modules.base import ExplainerModule
 from vitrine.backbones.networks import BackboneOptions
+from vitrine.core.batch import Features
+from vitrine.data.feature_store.computing import on_device
+from vitrine.data.feature_store.pass_options import PassOptions
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.data.shards.sample import Sample
 from vitrine.data.shards.writer import write_shards
@@ -105,12 +118,13 @@ class Passes:
         self.args, self.shards, self.scratch = args, shards, scratch
         self.options = BackboneOptions(network.name, network.weights, None if network.weights else args.classes)
         self.model = network.build(args.device)
+        self.compute = PassOptions(args.precision, args.channels_last)
         self.training: dict[str, TrainingSeconds] = {name: TrainingSeconds() for name in args.explainers}
 
     def data(self) -> ShardDataModule:
         """The set, with an empty cache of features."""
         loading = LoadingOptions(self.args.batch_size, self.args.workers, val_fraction=0.0)
-        cache = FeatureCacheOptions(folder=tempfile.mkdtemp(dir=self.scratch))
+        cache = FeatureCacheOptions(folder=tempfile.mkdtemp(dir=self.scratch), compute=self.compute)
         return ShardDataModule(self.shards, Preprocessing(self.args.size), loading, cache)
 
     @torch.inference_mode()
@@ -119,8 +133,11 @@ class Passes:
         data = self.data()
         data.setup("fit")
         for batch in data.every_image("train"):
-            logits = self.model(batch["image"].to(self.args.device))
-        logits.cpu()
+            found = self.compute.run(self._logits, on_device(batch["image"], torch.device(self.args.device)))
+        found["logits"].cpu()
+
+    def _logits(self, images: Tensor) -> Features:
+        return Features(features=images, logits=self.model(images))
 
     def fits(self, name: str) -> Callable[[], None]:
         """A fit of one epoch; each call takes another that was made ready."""
@@ -176,13 +193,21 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--shards", type=Path, help="folder with train/ (images of noise)")
     made.add_argument("--samples", type=int, default=256, help="images of noise (%(default)s)")
     add_networks(made, "mobilenet_v2", "squeezenet1_0")
-    made.add_argument("--explainers", nargs="+", default=list(EXPLAINERS), choices=EXPLAINERS, metavar="NAME", help=f"of {', '.join(EXPLAINERS)}")
+    made.add_argument(
+        "--explainers",
+        nargs="+",
+        default=list(EXPLAINERS),
+        choices=EXPLAINERS,
+        metavar="NAME",
+        help=f"of {', '.join(EXPLAINERS)}",
+    )
     made.add_argument("--layer", default="features", help="whose output is Z (%(default)s)")
     made.add_argument("--classes", type=int, default=6, help="explained classes (%(default)s)")
     made.add_argument("--size", type=int, default=224, help="side of the input (%(default)s)")
     made.add_argument("--batch-size", type=int, default=64, help="images a batch (%(default)s)")
     made.add_argument("--workers", type=int, default=0, help="processes that read images (%(default)s)")
     made.add_argument("--rounds", type=int, default=3, help="that are counted (%(default)s)")
+    add_pass_options(made)
     add_common_options(made, "runs/benchmarks/extraction.json")
     return made
 

@@ -1,4 +1,4 @@
-"""Reading a feature store: microseconds a sample from mapped chunks over one flat memory-mapped array; cold, over plain reads.
+"""Reading a feature store: from mapped chunks over one flat memory-mapped array, and from the disk over plain reads.
 
     python -m benchmarks.feature_store --samples 100000 --width 768 --classes 1000 --disk 4
 
@@ -102,7 +102,9 @@ def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
         for batch_size in args.batch_sizes:
             for order, rows in orders(args.samples, args.window, args.seed).items():
                 batches = list(torch.split(rows, batch_size)[:BATCHES])
-                times = side_by_side({name: partial(_read_all, read, batches) for name, read in readers.items()}, PASSES)
+                times = side_by_side(
+                    {name: partial(_read_all, read, batches) for name, read in readers.items()}, PASSES
+                )
                 each = {name: 1e6 * statistics.median(of) / sum(map(len, batches)) for name, of in times.items()}
                 ours = ratio(times, "flat", "chunks")
                 figures.append({"batch size": batch_size, "order": order, **each, "flat / chunks": ours})
@@ -128,12 +130,16 @@ def smoke() -> Mapping[str, float]:
     args = parser().parse_args([*options, "--random-rows", "2000"])
     warm = {f"store: flat / ours, {row['order']}": row["flat / chunks"] for row in measure(args)}
     disk = cold(args, 0.1)
-    return warm | {f"store: plain disk reads / ours, {order}": of["store over plain reads"] for order, of in disk.items()}
+    return warm | {
+        f"store: plain disk reads / ours, {order}": of["store over plain reads"] for order, of in disk.items()
+    }
 
 
 def parser() -> argparse.ArgumentParser:
     """The options of the command line."""
-    made = argparse.ArgumentParser(prog="python -m benchmarks.feature_store", description=(__doc__ or "").splitlines()[0])
+    made = argparse.ArgumentParser(
+        prog="python -m benchmarks.feature_store", description=(__doc__ or "").splitlines()[0]
+    )
     made.add_argument("--samples", type=int, default=50_000, help="(%(default)s)")
     made.add_argument("--width", type=int, default=768, help="features of a sample (%(default)s)")
     made.add_argument("--classes", type=int, default=1000, help="(%(default)s)")

@@ -83,7 +83,9 @@ def read_store(folder: Path, batches: Sequence[Tensor]) -> None:
         table.batch(rows)
 
 
-def disk_figures(table: FeatureTable, batch_size: int, random_rows: int, rounds: int, seed: int) -> dict[str, dict[str, float]]:
+def disk_figures(
+    table: FeatureTable, batch_size: int, random_rows: int, rounds: int, seed: int
+) -> dict[str, dict[str, float]]:
     """Megabytes per second of each way to read, and the store's share of the plain rate.
 
     Args:

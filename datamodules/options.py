@@ -1,7 +1,7 @@
 """Options of datamodules: loading, the cache of features, and how many training images a class has."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -72,7 +72,7 @@ class FeatureCacheOptions(Options):
     cache: bool = True
     folder: str | Path = "data/features"
     dtype: FeatureType = "float32"
-    compute: PassOptions = PassOptions()
+    compute: PassOptions = field(default_factory=PassOptions)
 
 
 @dataclass(frozen=True)

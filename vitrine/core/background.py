@@ -4,6 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from types import TracebackType
+from typing import Self
 
 
 class BackgroundWriter:
@@ -44,10 +45,12 @@ class BackgroundWriter:
         if last is not None:
             last.result()
 
-    def __enter__(self) -> "BackgroundWriter":
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         with self._pool:
             self.wait()
 

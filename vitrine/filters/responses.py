@@ -2,18 +2,18 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from vitrine.backbones.frozen import FrozenBackbone
-from vitrine.backbones.guard import eval_guard
+from vitrine.backbones.guard import eval_guard, guarded_once
 from vitrine.backbones.outputs import class_logits
 from vitrine.core.batch import Features
 from vitrine.core.options import Count, checked
-from vitrine.core.precision import in_full
+from vitrine.core.precision import without_autocast
 from vitrine.filters.layers import Layers, ResponseLayer, traced_layers
 from vitrine.filters.token_layers import Tokens
 
@@ -90,6 +90,10 @@ class FilterResponses(nn.Module):
         named = f"{len(self.layers)} layers" if len(self.layers) > 3 else layers
         return {**self.backbone.belongs_to, "layer": f"filter responses of {named}"}
 
+    def many_passes(self) -> AbstractContextManager[None]:
+        """Within it, calls guard the network once, see `guarded_once`."""
+        return guarded_once(self.backbone.model)
+
     def forward(self, images: Tensor) -> Features:
         """Responses x (B, m) in float32 and logits of (B, 3, H, W) images, in one pass.
 
@@ -115,9 +119,7 @@ class FilterResponses(nn.Module):
         parts = [self._checked(norms, layer) for layer in self.layers]
         x = torch.cat(parts, dim=1)
         if self.normalization == "layer":
-            widths = torch.tensor([layer.width for layer in self.layers], device=x.device)
-            by = torch.stack([part.sum(dim=1) for part in parts], dim=1)
-            by = by.repeat_interleave(widths, dim=1, output_size=x.shape[1])
+            by = torch.cat([part.sum(dim=1, keepdim=True).expand_as(part) for part in parts], dim=1)
         else:
             by = torch.linalg.vector_norm(x, dim=1, keepdim=True)
         return Features(features=_divided(x, by).float(), logits=logits)
@@ -172,8 +174,10 @@ class FilterResponses(nn.Module):
         """(B, C) from (B, C, …), in float32 or wider."""
         locations = list(range(2, output.ndim))
         # Cloned, as the backward pass of a norm reads its operand again, which an in-place ReLU may have changed by then.
-        values = in_full(output.clone() if output.requires_grad else output)
-        norms = torch.linalg.vector_norm(values, dim=locations) if locations else values.abs()
+        values = output.clone() if output.requires_grad else output
+        full = torch.promote_types(values.dtype, torch.float32)
+        with without_autocast(values):  # which would copy the whole map
+            norms = torch.linalg.vector_norm(values, dim=locations, dtype=full) if locations else values.abs().to(full)
         return norms.square() if self.norm == "squared" else norms
 
     @staticmethod

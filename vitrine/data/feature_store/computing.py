@@ -1,6 +1,7 @@
 """Computes the rows of a chunk: features, logits, labels and keys of consecutive samples, from batches of images."""
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 import torch
@@ -14,7 +15,7 @@ class FeatureExtractor(Protocol):
     """Computes the features that a head is fitted on.
 
     `vitrine.features` lists a store with what its extractor has under ``belongs_to``, where it has that: texts under
-    ``network``, ``weights`` and ``layer``.
+    ``network``, ``weights`` and ``layer``. Where it has ``many_passes``, it is called within that context, once a chunk.
     """
 
     @property
@@ -25,6 +26,12 @@ class FeatureExtractor(Protocol):
     def __call__(self, images: Tensor) -> Features:
         """Features (B, d) and logits (B, C) of (B, 3, H, W) images."""
         ...
+
+
+def many_passes_of(extractor: FeatureExtractor) -> AbstractContextManager[None]:
+    """The context in which an extractor wants to be called many times; one that does nothing, where it has none."""
+    context: AbstractContextManager[None] = getattr(extractor, "many_passes", nullcontext)()
+    return context
 
 
 class ChunkRows:
@@ -65,14 +72,15 @@ class ChunkRows:
             ValueError: where samples are missing, features are too large for their type, or something is not finite.
         """
         waiting: _Computed | None = None
-        while self._begun < len(self.rows):
-            batch = self._checked(next(batches, None))
-            self._begun += len(batch["key"])
-            # A device computes this batch while the one before is stored and the next one is read.
-            begun = _Computed(batch, extractor(on_device(batch["image"], device)), self.manifest.torch_type)
-            if waiting is not None:
-                self._put(waiting, advance)
-            waiting = begun
+        with many_passes_of(extractor):
+            while self._begun < len(self.rows):
+                batch = self._checked(next(batches, None))
+                self._begun += len(batch["key"])
+                # A device computes this batch while the one before is stored and the next one is read.
+                begun = _Computed(batch, extractor(on_device(batch["image"], device)), self.manifest.torch_type)
+                if waiting is not None:
+                    self._put(waiting, advance)
+                waiting = begun
         if waiting is not None:
             self._put(waiting, advance)
 
@@ -129,7 +137,9 @@ class _Computed:
         self.values: dict[str, Tensor] = {"features": computed["features"], "logits": computed["logits"]}
         types = {"features": stored, "logits": torch.float32}
         # From CUDA, a copy that does not block lands in pinned memory, which may be read once the event has come.
-        self._host = {name: one.to(types[name]).to("cpu", non_blocking=one.is_cuda) for name, one in self.values.items()}
+        self._host = {
+            name: one.to(types[name]).to("cpu", non_blocking=one.is_cuda) for name, one in self.values.items()
+        }
         self._arrived = torch.cuda.Event() if computed["features"].is_cuda else None
         if self._arrived is not None:
             self._arrived.record(torch.cuda.current_stream(computed["features"].device))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from vitrine.core.batch import Features
 from vitrine.core.options import Options
-from vitrine.data.feature_store.computing import FeatureExtractor
+from vitrine.data.feature_store.computing import FeatureExtractor, many_passes_of
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,10 @@ class TunedExtractor:
     def belongs_to(self) -> dict[str, str]:
         """That of the extractor."""
         return dict(getattr(self.extractor, "belongs_to", {}))
+
+    def many_passes(self) -> AbstractContextManager[None]:
+        """That of the extractor, where it has one."""
+        return many_passes_of(self.extractor)
 
     def __call__(self, images: Tensor) -> Features:
         """Features (B, d) and logits (B, C) of (B, 3, H, W) images."""

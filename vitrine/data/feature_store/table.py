@@ -40,9 +40,7 @@ class FeatureTable:
         ValueError: where it is a store of an earlier format.
     """
 
-    def __init__(
-        self, folder: Path, max_open_chunks: int = MAX_OPEN_CHUNKS, fits_memory: bool | None = None
-    ) -> None:
+    def __init__(self, folder: Path, max_open_chunks: int = MAX_OPEN_CHUNKS, fits_memory: bool | None = None) -> None:
         self.folder = folder
         self.manifest = read_manifest(folder)
         self.max_open_chunks = max_open_chunks
