@@ -13,7 +13,7 @@ from vitrine.backbones.guard import eval_guard, guarded_once
 from vitrine.backbones.outputs import class_logits
 from vitrine.core.batch import Features
 from vitrine.core.options import Count, checked
-from vitrine.core.precision import without_autocast
+from vitrine.filters.channel_norms import channel_norms
 from vitrine.filters.layers import Layers, ResponseLayer, traced_layers
 from vitrine.filters.token_layers import Tokens
 
@@ -164,21 +164,13 @@ class FilterResponses(nn.Module):
             if not isinstance(output, Tensor) or len(output) != batch:
                 raise ValueError(f"Layer {layer.name!r} does not give one output an image; leave it out of layers.")
             filters = layer.filters_first(output)
-            norms[layer.name] = self._channel_norms(filters)
+            # Cloned, as the backward pass of a norm reads its operand again, which an in-place ReLU may have changed by then.
+            kept = filters.clone() if filters.requires_grad else filters
+            norms[layer.name] = channel_norms(kept, squared=self.norm == "squared")
             if maxima is not None:
                 maxima[layer.name] = filters.reshape(*filters.shape[:2], -1).amax(dim=2).float()
 
         return record
-
-    def _channel_norms(self, output: Tensor) -> Tensor:
-        """(B, C) from (B, C, …), in float32 or wider."""
-        locations = list(range(2, output.ndim))
-        # Cloned, as the backward pass of a norm reads its operand again, which an in-place ReLU may have changed by then.
-        values = output.clone() if output.requires_grad else output
-        full = torch.promote_types(values.dtype, torch.float32)
-        with without_autocast(values):  # which would copy the whole map
-            norms = torch.linalg.vector_norm(values, dim=locations, dtype=full) if locations else values.abs().to(full)
-        return norms.square() if self.norm == "squared" else norms
 
     @staticmethod
     def _checked(norms: dict[str, Tensor], layer: ResponseLayer) -> Tensor:
