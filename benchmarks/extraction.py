@@ -187,6 +187,15 @@ def measure(args: argparse.Namespace, shards: Path) -> dict[str, Any]:
     return found
 
 
+def smoke() -> Mapping[str, float]:
+    """For the regression guard: a small network on small images of noise."""
+    options = ["--networks", "squeezenet1_1", "--size", "128", "--batch-size", "32", "--rounds", "3", "--device", "cpu"]
+    args = parser().parse_args([*options, "--samples", "64", "--classes", "2"])
+    with tempfile.TemporaryDirectory() as folder:
+        found = measure(args, write_noise(Path(folder), args.samples, args.size, args.classes))["squeezenet1_1"]
+    return {f"extraction, {name}: bare pass / first epoch": 1 / found[name]["over bare"] for name in args.explainers}
+
+
 def parser() -> argparse.ArgumentParser:
     """The options of the command line."""
     made = argparse.ArgumentParser(prog="python -m benchmarks.extraction", description=(__doc__ or "").splitlines()[0])

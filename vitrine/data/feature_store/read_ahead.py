@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from vitrine.data.feature_store.chunk_file import ChunkArrays
 
+LARGE = 4 * 2**20
+"""Bytes of a chunk from which a thread is worth while."""
+
 
 def _system_call() -> Callable[[int, int, int], int] | None:
     """The C library's madvise(address, length, advice); None on a system without it."""
@@ -26,16 +29,20 @@ def _system_call() -> Callable[[int, int, int], int] | None:
 
 _madvise = _system_call()
 _WILL_NEED = getattr(mmap, "MADV_WILLNEED", 0)
-_RANDOM = getattr(mmap, "MADV_RANDOM", 0)
+_NORMAL, _RANDOM = getattr(mmap, "MADV_NORMAL", 0), getattr(mmap, "MADV_RANDOM", 0)
 
 
 def read_whole(chunk: ChunkArrays) -> None:
-    """Has the whole of a chunk read, in a thread: making room for its pages takes as long as copying them."""
-    threading.Thread(target=_ask_for, args=(chunk,), daemon=True).start()
+    """Has the whole of a chunk read; a large one in a thread, as making room for its pages takes as long as copying them."""
+    if sum(array.nbytes for array in chunk) < LARGE:
+        _ask_for(chunk)
+    else:
+        threading.Thread(target=_ask_for, args=(chunk,), daemon=True).start()
 
 
 def _ask_for(arrays: Iterable[NDArray[Any]]) -> None:
     for array in arrays:
+        _advise(array, 0, len(array), _NORMAL)
         _advise(array, 0, len(array), _WILL_NEED)
 
 

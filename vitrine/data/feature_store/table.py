@@ -3,8 +3,9 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,6 +23,9 @@ Gathered = tuple[list[bytes], NDArray[Any], NDArray[Any], NDArray[Any]]
 """Keys, features, logits and labels of the samples of a batch."""
 MAX_OPEN_CHUNKS = 2048
 """Chunks that stay mapped, the last used; it bounds mappings and address space, not memory, which the system shares."""
+
+AHEAD_BYTES = 32 * 2**20
+"""How much of a store is asked for ahead of what is read in order."""
 
 
 class FeatureTable:
@@ -48,7 +52,7 @@ class FeatureTable:
         size = self.manifest.rows * self.manifest.row_bytes
         self.fits_memory = (free is None or size <= free) if fits_memory is None else fits_memory
         self._open: OrderedDict[int, ChunkArrays] = OrderedDict()
-        self._ahead: tuple[int, ...] = ()  # chunks that were asked for as a whole, in order
+        self._asked: dict[int, Literal["whole", "rows"]] = {}  # of the system, by chunk; read chunks may be gone again
         for number in range(self.manifest.num_chunks):
             if not (folder / chunk_name(number)).is_file():
                 raise FileNotFoundError(
@@ -79,21 +83,26 @@ class FeatureTable:
         )
 
     def _chunks(self, index: Indices, numbers: Indices, places: Indices) -> dict[int, ChunkArrays]:
-        """The chunks with these numbers, of which what a batch reads is on its way; in order, the next one too."""
+        """The chunks with these numbers, of which what a batch reads is on its way; in order, the next ones too."""
         chunks = {number: self._chunk(number) for number in set(numbers.tolist()) or {0}}
         if len(index) > 1 and (np.diff(index) == 1).all():
             self._read_in_order(int(numbers[-1]))
         elif not self.fits_memory:
-            self._ahead = ()
+            for number, chunk in chunks.items():
+                if self._asked.get(number) != "rows":
+                    read_rows_alone(chunk)
+                    self._asked[number] = "rows"
             read_rows([chunks[number] for number in numbers.tolist()], places.tolist())
         return chunks
 
     def _read_in_order(self, number: int) -> None:
-        needed = tuple(range(number, min(number + 2, self.manifest.num_chunks)))
+        ahead = max(AHEAD_BYTES // (self.manifest.chunk_rows * self.manifest.row_bytes), 1)
+        needed = range(number, min(number + 1 + ahead, self.manifest.num_chunks))
         for one in needed:
-            if one not in self._ahead:
-                read_whole(self._chunk(one))
-        self._ahead = needed
+            chunk = self._chunk(one)  # read ahead as it was opened, where the store fits
+            if not self.fits_memory and self._asked.get(one) != "whole":
+                read_whole(chunk)
+        self._asked = dict.fromkeys(needed, "whole")
 
     def _chunk(self, number: int) -> ChunkArrays:
         if number in self._open:
@@ -102,8 +111,6 @@ class FeatureTable:
         chunk = self._open[number] = open_chunk(self.folder / chunk_name(number), self.manifest.shapes_of(number))
         if self.fits_memory:
             read_whole(chunk)
-        else:
-            read_rows_alone(chunk)
         if len(self._open) > self.max_open_chunks:
             self._open.popitem(last=False)
         return chunk
@@ -113,31 +120,32 @@ class FeatureTable:
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what is mapped, which another process maps for itself."""
-        return {**self.__dict__, "_open": OrderedDict(), "_ahead": ()}
+        return {**self.__dict__, "_open": OrderedDict(), "_asked": {}}
 
 
 def _gathered(chunks: dict[int, ChunkArrays], numbers: Indices, places: Indices) -> Gathered:
     """Samples at places of the chunks with these numbers; one copy of each, as from one array."""
-    if len(numbers) == 0 or (numbers == numbers[0]).all():
-        chunk = chunks[int(numbers[0]) if len(numbers) else 0]
-        keys, *others = (_copied(array, places) for array in (chunk.keys, chunk.features, chunk.logits, chunk.labels))
-        return keys.tolist(), others[0], others[1], others[2]
-    samples = [(chunks[number], place) for number, place in zip(numbers.tolist(), places.tolist(), strict=True)]
-    return (
-        [chunk.keys[place] for chunk, place in samples],
-        _stacked([chunk.features[place] for chunk, place in samples]),
-        _stacked([chunk.logits[place] for chunk, place in samples]),
-        _stacked([chunk.labels[place] for chunk, place in samples]),
+    bounds = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
+    pieces = [
+        (chunks[int(numbers[start]) if len(numbers) else 0], _rows(places[start:stop]))
+        for start, stop in pairwise(bounds)
+    ]
+    keys, features, logits, labels = (
+        _joined([getattr(chunk, name)[rows] for chunk, rows in pieces])
+        for name in ("keys", "features", "logits", "labels")
     )
+    return keys.tolist(), features, logits, labels
 
 
-def _copied(array: NDArray[Any], places: Indices) -> NDArray[Any]:
-    """A copy of rows; in one piece where they follow one another."""
-    if len(places) and places[-1] - places[0] == len(places) - 1 and (np.diff(places) == 1).all():
-        return array[places[0] : places[-1] + 1].copy()
-    return array[places]
+def _rows(places: Indices) -> slice | Indices:
+    """Places in a chunk; as one piece where they follow one another."""
+    first, last = (int(places[0]), int(places[-1])) if len(places) else (0, -1)
+    follow = last - first == len(places) - 1 and (len(places) < 3 or bool((np.diff(places) == 1).all()))
+    return slice(first, last + 1) if follow else places
 
 
-def _stacked(rows: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """Rows of the same length, or numbers, as one array; ``np.stack`` takes longer, as it makes another array of each."""
-    return np.concatenate(rows).reshape(len(rows), -1) if rows[0].ndim else np.array(rows)
+def _joined(pieces: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Rows of chunks as one array that is no view of any."""
+    if len(pieces) > 1:
+        return np.concatenate(pieces)
+    return pieces[0] if pieces[0].base is None else pieces[0].copy()

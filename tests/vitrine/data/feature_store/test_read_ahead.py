@@ -57,16 +57,30 @@ def test_rows_of_a_store_that_does_not_fit_are_asked_for_at_once(tmp_path: Path,
     assert all(address % mmap.PAGESIZE == 0 and 0 < length <= mmap.PAGESIZE for address, length, _ in advice)
 
 
-def test_in_order_the_next_chunk_is_asked_for_and_each_once(tmp_path: Path, advice: list[Any]) -> None:
+def test_in_order_chunks_are_asked_for_ahead_and_each_once(
+    tmp_path: Path, advice: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vitrine.data.feature_store.table.AHEAD_BYTES", 1)
     table = FeatureTable(filled(store_of(tmp_path, 43)).folder, fits_memory=False)
     table.batch(torch.arange(2))
-    opened = set(table._open)
-    assert opened == {0, 1}
+    assert set(table._open) == {0, 1}
     count = len(advice)
     table.batch(torch.arange(2, 4))
     assert len(advice) == count
     table.batch(torch.arange(4, 6))
     assert set(table._open) == {0, 1, 2}
+    assert len(advice) == count * 3 // 2
+
+
+def test_a_chunk_of_single_rows_is_read_as_a_whole_again_in_order(tmp_path: Path, advice: list[Any]) -> None:
+    table = FeatureTable(filled(store_of(tmp_path, 8)).folder, fits_memory=False)
+    table.batch(torch.tensor([3, 0]))
+    advice.clear()
+    table.batch(torch.arange(4))
+    assert [kind for *_, kind in advice].count(mmap.MADV_NORMAL) == 2 * 4
+    advice.clear()
+    table.batch(torch.tensor([3, 0]))
+    assert [kind for *_, kind in advice].count(mmap.MADV_RANDOM) == 2
 
 
 def test_whether_a_store_fits_follows_from_what_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
