@@ -1,20 +1,20 @@
-"""Read-ahead of mapped chunks: the system is told which pages are needed next (madvise), before they are touched.
+"""Read-ahead of mapped chunks: the system is told which pages are needed next, before they are touched.
 
 A page that is touched before it is there costs a wait of its own, and the system reads its surroundings with it.
 """
 
 import ctypes
 import mmap
+import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from vitrine.data.feature_store.chunk_file import ChunkArrays
-
-LARGE = 4 * 2**20
-"""Bytes of a chunk from which a thread is worth while."""
 
 
 def _system_call() -> Callable[[int, int, int], int] | None:
@@ -29,26 +29,33 @@ def _system_call() -> Callable[[int, int, int], int] | None:
 
 _madvise = _system_call()
 _WILL_NEED = getattr(mmap, "MADV_WILLNEED", 0)
-_NORMAL, _RANDOM = getattr(mmap, "MADV_NORMAL", 0), getattr(mmap, "MADV_RANDOM", 0)
+_RANDOM = getattr(mmap, "MADV_RANDOM", 0)
 
 
-def read_whole(chunk: ChunkArrays) -> None:
-    """Has the whole of a chunk read; a large one in a thread, as making room for its pages takes as long as copying them."""
-    if sum(array.nbytes for array in chunk) < LARGE:
-        _ask_for(chunk)
-    else:
-        threading.Thread(target=_ask_for, args=(chunk,), daemon=True).start()
+def read_whole(paths: Sequence[Path]) -> None:
+    """Has whole chunk files read one after the other; in a thread, as making room for pages takes as long as copying them."""
+    if paths and hasattr(os, "posix_fadvise"):
+        threading.Thread(target=_ask_for, args=(paths,), daemon=True).start()
 
 
-def _ask_for(arrays: Iterable[NDArray[Any]]) -> None:
-    for array in arrays:
-        _advise(array, 0, len(array), _NORMAL)
-        _advise(array, 0, len(array), _WILL_NEED)
+def _ask_for(paths: Iterable[Path]) -> None:
+    for path in paths:
+        with suppress(OSError), path.open("rb", buffering=0) as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+
+
+def read_header_alone(path: Path) -> None:
+    """Reads the first page of a chunk file, which a mapping would read with all that is around it."""
+    if hasattr(os, "posix_fadvise"):
+        with suppress(OSError), path.open("rb", buffering=0) as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+            file.read(mmap.PAGESIZE)
 
 
 def read_rows_alone(chunk: ChunkArrays) -> None:
     """Has a chunk's keys and labels read, and of the rest only what is touched or asked for by `read_rows`."""
-    _ask_for((chunk.keys, chunk.labels))
+    for array in (chunk.keys, chunk.labels):
+        _advise(array, 0, len(array), _WILL_NEED)
     for array in (chunk.features, chunk.logits):
         _advise(array, 0, len(array), _RANDOM)
 

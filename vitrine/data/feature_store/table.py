@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,12 +16,12 @@ from vitrine.core.batch import Batch
 from vitrine.core.memory import free_bytes
 from vitrine.data.feature_store.chunk_file import ChunkArrays, chunk_name, open_chunk
 from vitrine.data.feature_store.manifest import read_manifest
-from vitrine.data.feature_store.read_ahead import read_rows, read_rows_alone, read_whole
+from vitrine.data.feature_store.read_ahead import read_header_alone, read_rows, read_rows_alone, read_whole
 
 Indices = NDArray[np.int64]
 Gathered = tuple[list[bytes], NDArray[Any], NDArray[Any], NDArray[Any]]
 """Keys, features, logits and labels of the samples of a batch."""
-MAX_OPEN_CHUNKS = 2048
+MAX_OPEN_CHUNKS = 4096
 """Chunks that stay mapped, the last used; it bounds mappings and address space, not memory, which the system shares."""
 
 AHEAD_BYTES = 32 * 2**20
@@ -52,7 +52,7 @@ class FeatureTable:
         size = self.manifest.rows * self.manifest.row_bytes
         self.fits_memory = (free is None or size <= free) if fits_memory is None else fits_memory
         self._open: OrderedDict[int, ChunkArrays] = OrderedDict()
-        self._asked: dict[int, Literal["whole", "rows"]] = {}  # of the system, by chunk; read chunks may be gone again
+        self._asked: dict[int, str] = {}  # of the system, by chunk; read chunks may be gone again
         for number in range(self.manifest.num_chunks):
             if not (folder / chunk_name(number)).is_file():
                 raise FileNotFoundError(
@@ -84,10 +84,11 @@ class FeatureTable:
 
     def _chunks(self, index: Indices, numbers: Indices, places: Indices) -> dict[int, ChunkArrays]:
         """The chunks with these numbers, of which what a batch reads is on its way; in order, the next ones too."""
-        chunks = {number: self._chunk(number) for number in set(numbers.tolist()) or {0}}
-        if len(index) > 1 and (np.diff(index) == 1).all():
+        in_order = len(index) > 1 and bool((np.diff(index) == 1).all())
+        if in_order:
             self._read_in_order(int(numbers[-1]))
-        elif not self.fits_memory:
+        chunks = {number: self._chunk(number) for number in set(numbers.tolist()) or {0}}
+        if not in_order and not self.fits_memory:
             for number, chunk in chunks.items():
                 if self._asked.get(number) != "rows":
                     read_rows_alone(chunk)
@@ -98,19 +99,23 @@ class FeatureTable:
     def _read_in_order(self, number: int) -> None:
         ahead = max(AHEAD_BYTES // (self.manifest.chunk_rows * self.manifest.row_bytes), 1)
         needed = range(number, min(number + 1 + ahead, self.manifest.num_chunks))
+        read_whole([self.folder / chunk_name(one) for one in needed if self._asked.get(one) != "whole"])
         for one in needed:
-            chunk = self._chunk(one)  # read ahead as it was opened, where the store fits
-            if not self.fits_memory and self._asked.get(one) != "whole":
-                read_whole(chunk)
-        self._asked = dict.fromkeys(needed, "whole")
+            if self._asked.get(one) == "rows":
+                self._open.pop(one, None)  # mapped anew, without the advice for single rows
+        self._asked = (self._asked if self.fits_memory else {}) | dict.fromkeys(needed, "whole")
 
     def _chunk(self, number: int) -> ChunkArrays:
         if number in self._open:
             self._open.move_to_end(number)
             return self._open[number]
-        chunk = self._open[number] = open_chunk(self.folder / chunk_name(number), self.manifest.shapes_of(number))
-        if self.fits_memory:
-            read_whole(chunk)
+        path = self.folder / chunk_name(number)
+        if not self.fits_memory:
+            read_header_alone(path)
+        elif number not in self._asked:
+            read_whole([path])
+            self._asked[number] = "whole"
+        chunk = self._open[number] = open_chunk(path, self.manifest.shapes_of(number))
         if len(self._open) > self.max_open_chunks:
             self._open.popitem(last=False)
         return chunk
