@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import Tensor
 
 from benchmarks import extraction, first_epoch
 from benchmarks.common import NamedWeights
@@ -18,11 +19,12 @@ def test_both_sides_see_every_image_in_the_same_precision(tmp_path: Path, monkey
     passes = first_epoch.Passes(NamedWeights("squeezenet1_1", None), args, shards, tmp_path)
     seen: list[tuple[int, Any]] = []
     run = PassOptions.run
-    monkeypatch.setattr(
-        PassOptions,
-        "run",
-        lambda self, call, images: (seen.append((len(images), self)), run(self, call, images))[1],
-    )
+
+    def seeing(self: PassOptions, call: Any, images: Tensor) -> Any:
+        seen.append((len(images), self))
+        return run(self, call, images)
+
+    monkeypatch.setattr(PassOptions, "run", seeing)
     passes.bare()
     bare, seen[:] = list(seen), []
     passes.fits("SRAE")()

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from vitrine.backbones.guard import eval_guard, guarded_once
-from vitrine.backbones.model_parts import parts_of
+from vitrine.backbones.model_parts import ModelParts, parts_of
 
 
 def use(model: nn.Module) -> None:
@@ -99,6 +99,7 @@ class Writing(nn.Module):
 
     def __init__(self, begins: int) -> None:
         super().__init__()
+        self.passes: torch.Tensor
         self.register_buffer("passes", torch.zeros(()))
         self.linear, self.begins, self.calls = nn.Linear(2, 2), begins, [0]
 
@@ -116,9 +117,14 @@ def guarded_pass(model: nn.Module) -> torch.Tensor:
 
 
 def test_many_passes_of_a_model_that_is_known_not_to_write_are_guarded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, looked = Writing(begins=1000).train(), []
+    model, looked = Writing(begins=1000).train(), list[nn.Module]()
     guarded_pass(model)
-    monkeypatch.setattr("vitrine.backbones.guard.parts_of", lambda one: (looked.append(one), parts_of(one))[1])
+
+    def looking(one: nn.Module) -> ModelParts:
+        looked.append(one)
+        return parts_of(one)
+
+    monkeypatch.setattr("vitrine.backbones.guard.parts_of", looking)
     state = torch.get_rng_state()
     with guarded_once(model):
         before, outputs = len(looked), [guarded_pass(model) for _ in range(3)]
