@@ -8,6 +8,9 @@ from vitrine.core.precision import without_autocast
 BLOCK = 2**19
 """Numbers of a map that are squared at once on a CPU: so many float32 stay in its second-level cache."""
 
+SMALL = 1024
+"""Places of a map, below which the norm of torch takes longer with channels last than a square and a sum."""
+
 
 def channel_norms(maps: Tensor, *, squared: bool = False) -> Tensor:
     """The L2 norm of each channel, or its square.
@@ -29,19 +32,29 @@ def channel_norms(maps: Tensor, *, squared: bool = False) -> Tensor:
         norms = maps.abs().to(full)
         return norms.square() if squared else norms
     if _in_blocks(maps, full):
-        squares = _sums_of_squares(maps, full, places)
-        return squares if squared else squares.sqrt()
+        norms = _norms_of_blocks(maps, full, places)
+        return norms.square() if squared else norms
     with without_autocast(maps):  # which would copy the whole map
         norms = torch.linalg.vector_norm(maps, dim=places, dtype=full)
     return norms.square() if squared else norms
 
 
 def _in_blocks(maps: Tensor, full: torch.dtype) -> bool:
-    """Whether the norm of torch is slow: on a CPU, for channels last (five times) and half precision (twice)."""
-    return maps.device.type == "cpu" and not maps.requires_grad and not (maps.dtype == full and maps.is_contiguous())
+    """Whether the norm of torch is slow: on a CPU, of half precision, and of small maps with their channels last."""
+    if maps.device.type != "cpu" or maps.requires_grad or not len(maps):
+        return False
+    return maps.dtype != full or (not maps.is_contiguous() and maps[0, 0].numel() < SMALL)
 
 
-def _sums_of_squares(maps: Tensor, full: torch.dtype, places: list[int]) -> Tensor:
-    count = max(BLOCK // max(maps[:1].numel(), 1), 1)
-    blocks = (block.to(full, copy=True) for block in torch.split(maps, count))
-    return torch.cat([block.mul_(block).sum(dim=places) for block in blocks])
+def _norms_of_blocks(maps: Tensor, full: torch.dtype, places: list[int]) -> Tensor:
+    blocks = torch.split(maps, max(BLOCK // max(maps[:1].numel(), 1), 1))
+    buffer = torch.empty_like(blocks[0], dtype=full)  # of the same strides; one for all, as memory costs more than squares
+    norms = [_norm_of_block(buffer[: len(block)].copy_(block), places) for block in blocks]
+    return torch.cat(norms)
+
+
+def _norm_of_block(values: Tensor, places: list[int]) -> Tensor:
+    """Of values that may be written over."""
+    if values.is_contiguous():
+        return torch.linalg.vector_norm(values, dim=places)
+    return values.mul_(values).sum(dim=places).sqrt_()
