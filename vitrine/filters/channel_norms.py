@@ -29,14 +29,19 @@ def channel_norms(maps: Tensor, *, squared: bool = False) -> Tensor:
     full = torch.promote_types(maps.dtype, torch.float32)
     places = list(range(2, maps.ndim))
     if not places:
-        norms = maps.abs().to(full)
-        return norms.square() if squared else norms
+        sizes = maps.abs().to(full)
+        return sizes.square() if squared else sizes
     if _in_blocks(maps, full):
         norms = _norms_of_blocks(maps, full, places)
-        return norms.square() if squared else norms
-    with without_autocast(maps):  # which would copy the whole map
-        norms = torch.linalg.vector_norm(maps, dim=places, dtype=full)
+    else:
+        norms = _norms_at_once(maps, full, places)
     return norms.square() if squared else norms
+
+
+def _norms_at_once(maps: Tensor, full: torch.dtype, places: list[int]) -> Tensor:
+    with without_autocast(maps):  # which would copy the whole map
+        norms: Tensor = torch.linalg.vector_norm(maps, dim=places, dtype=full)
+    return norms
 
 
 def _in_blocks(maps: Tensor, full: torch.dtype) -> bool:
@@ -48,13 +53,17 @@ def _in_blocks(maps: Tensor, full: torch.dtype) -> bool:
 
 def _norms_of_blocks(maps: Tensor, full: torch.dtype, places: list[int]) -> Tensor:
     blocks = torch.split(maps, max(BLOCK // max(maps[:1].numel(), 1), 1))
-    buffer = torch.empty_like(blocks[0], dtype=full)  # of the same strides; one for all, as memory costs more than squares
+    buffer = torch.empty_like(
+        blocks[0], dtype=full
+    )  # of the same strides; one for all, as memory costs more than squares
     norms = [_norm_of_block(buffer[: len(block)].copy_(block), places) for block in blocks]
     return torch.cat(norms)
 
 
 def _norm_of_block(values: Tensor, places: list[int]) -> Tensor:
     """Of values that may be written over."""
-    if values.is_contiguous():
-        return torch.linalg.vector_norm(values, dim=places)
-    return values.mul_(values).sum(dim=places).sqrt_()
+    contiguous = values.is_contiguous()
+    norms: Tensor = (
+        torch.linalg.vector_norm(values, dim=places) if contiguous else values.mul_(values).sum(places).sqrt_()
+    )
+    return norms

@@ -140,7 +140,7 @@ class _Computed:
         self._host = {
             name: one.to(types[name]).to("cpu", non_blocking=one.is_cuda) for name, one in self.values.items()
         }
-        self._arrived = torch.cuda.Event() if computed["features"].is_cuda else None
+        self._arrived = torch.cuda.Event() if computed["features"].is_cuda else None  # type: ignore[no-untyped-call]
         if self._arrived is not None:
             self._arrived.record(torch.cuda.current_stream(computed["features"].device))
 
