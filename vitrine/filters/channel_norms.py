@@ -31,10 +31,7 @@ def channel_norms(maps: Tensor, *, squared: bool = False) -> Tensor:
     if not places:
         sizes = maps.abs().to(full)
         return sizes.square() if squared else sizes
-    if _in_blocks(maps, full):
-        norms = _norms_of_blocks(maps, full, places)
-    else:
-        norms = _norms_at_once(maps, full, places)
+    norms = (_norms_of_blocks if _in_blocks(maps, full) else _norms_at_once)(maps, full, places)
     return norms.square() if squared else norms
 
 
@@ -53,17 +50,17 @@ def _in_blocks(maps: Tensor, full: torch.dtype) -> bool:
 
 def _norms_of_blocks(maps: Tensor, full: torch.dtype, places: list[int]) -> Tensor:
     blocks = torch.split(maps, max(BLOCK // max(maps[:1].numel(), 1), 1))
-    buffer = torch.empty_like(
-        blocks[0], dtype=full
-    )  # of the same strides; one for all, as memory costs more than squares
+    # Of the same strides; one for all, as getting memory costs more than squares.
+    buffer = torch.empty_like(blocks[0], dtype=full)
     norms = [_norm_of_block(buffer[: len(block)].copy_(block), places) for block in blocks]
     return torch.cat(norms)
 
 
 def _norm_of_block(values: Tensor, places: list[int]) -> Tensor:
     """Of values that may be written over."""
-    contiguous = values.is_contiguous()
-    norms: Tensor = (
-        torch.linalg.vector_norm(values, dim=places) if contiguous else values.mul_(values).sum(places).sqrt_()
-    )
+    norms: Tensor
+    if values.is_contiguous():
+        norms = torch.linalg.vector_norm(values, dim=places)
+    else:
+        norms = values.mul_(values).sum(dim=places).sqrt_()
     return norms
