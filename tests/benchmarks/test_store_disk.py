@@ -30,8 +30,8 @@ def test_what_stays_in_memory_is_told(tmp_path: Path) -> None:
 
 
 def test_figures_of_a_small_store(tmp_path: Path) -> None:
-    table = feature_store.written_store(tmp_path, 2000, width=300, classes=100)
-    found = store_disk.disk_figures(table, batch_size=64, random_rows=200, rounds=1, seed=0)
+    table = feature_store.written_store(tmp_path, 150, width=30_000, classes=100)
+    found = store_disk.disk_figures(table, batch_size=64, random_rows=100, rounds=1, seed=0)
     assert list(found) == ["in order", "at random"]
     for of in found.values():
         ours, plain = of[f"{store_disk.STORE}, MB/s"], of[f"{store_disk.PLAIN}, MB/s"]
