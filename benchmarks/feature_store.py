@@ -1,16 +1,17 @@
-"""Reading a feature store: microseconds a sample from mapped chunks, against one flat memory-mapped array.
+"""Reading a feature store: from mapped chunks over one flat memory-mapped array, and from the disk over plain reads.
 
-    python -m benchmarks.feature_store --samples 100000 --width 768 --classes 1000
+    python -m benchmarks.feature_store --samples 100000 --width 768 --classes 1000 --disk 4
 
-Batches are of consecutive samples, of samples drawn from windows of consecutive ones, and of samples drawn from all.
-The figures are processor time of the fastest of several passes over the same batches, which are in the page cache.
-Prints a table and writes one JSON.
+Batches are of consecutive samples, of samples drawn from windows of consecutive ones, and of samples drawn from all; medians
+of several passes over the same batches, which are in the page cache. With ``--disk GB`` a store of that size is read from the
+disk too (`benchmarks.store_disk`). Prints tables and writes one JSON.
 """
 
 import argparse
+import statistics
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.common import add_common_options, machine, show, write_figures
+from benchmarks.rounds import ratio, side_by_side
+from benchmarks.store_disk import disk_figures
 from vitrine.core.batch import Batch, Features
 from vitrine.data.feature_store import FeatureStore, FeatureTable
 
@@ -86,23 +89,12 @@ def orders(samples: int, window: int, seed: int) -> dict[str, Tensor]:
     }
 
 
-def microseconds(read: Callable[[Tensor], Any], batches: list[Tensor]) -> float:
-    """Processor time a sample of the fastest pass over the batches."""
-    times = []
-    for _ in range(PASSES):
-        start = time.process_time()
-        for rows in batches:
-            read(rows)
-        times.append(time.process_time() - start)
-    return 1e6 * min(times) / sum(map(len, batches))
-
-
 def _keys(rows: Tensor) -> list[str]:
     return [f"train_{row:08d}" for row in rows.tolist()]
 
 
 def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Microseconds a sample of both ways, for each order and size of batches."""
+    """Microseconds a sample of both ways, for each order and size of batches, and the ratio of flat over chunks."""
     figures = []
     with tempfile.TemporaryDirectory() as folder:
         table = written_store(Path(folder), args.samples, args.width, args.classes)
@@ -110,25 +102,72 @@ def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
         for batch_size in args.batch_sizes:
             for order, rows in orders(args.samples, args.window, args.seed).items():
                 batches = list(torch.split(rows, batch_size)[:BATCHES])
-                times = {name: microseconds(read, batches) for name, read in readers.items()}
-                figures.append({"batch size": batch_size, "order": order, **times})
+                times = side_by_side(
+                    {name: partial(_read_all, read, batches) for name, read in readers.items()}, PASSES
+                )
+                each = {name: 1e6 * statistics.median(of) / sum(map(len, batches)) for name, of in times.items()}
+                ours = ratio(times, "flat", "chunks")
+                figures.append({"batch size": batch_size, "order": order, **each, "flat / chunks": ours})
     return figures
+
+
+def _read_all(read: Callable[[Tensor], Any], batches: list[Tensor]) -> None:
+    for rows in batches:
+        read(rows)
+
+
+def cold(args: argparse.Namespace, gigabytes: float) -> dict[str, dict[str, float]]:
+    """What `disk_figures` finds of a store of that size."""
+    samples = int(gigabytes * 1e9 / 4 / (args.width + args.classes))
+    with tempfile.TemporaryDirectory(dir=args.disk_folder) as folder:
+        table = written_store(Path(folder), samples, args.width, args.classes)
+        return disk_figures(table, args.disk_batch, args.random_rows, args.rounds, args.seed)
+
+
+def smoke() -> Mapping[str, float]:
+    """For the regression guard: a small store from the page cache and from the disk."""
+    options = ["--samples", "20000", "--width", "256", "--classes", "100", "--batch-sizes", "256", "--rounds", "3"]
+    args = parser().parse_args([*options, "--random-rows", "2000"])
+    warm = {f"store: flat / ours, {row['order']}": row["flat / chunks"] for row in measure(args)}
+    disk = cold(args, 0.1)
+    return warm | {
+        f"store: plain disk reads / ours, {order}": of["store over plain reads"] for order, of in disk.items()
+    }
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of the command line."""
+    made = argparse.ArgumentParser(
+        prog="python -m benchmarks.feature_store", description=(__doc__ or "").splitlines()[0]
+    )
+    made.add_argument("--samples", type=int, default=50_000, help="(%(default)s)")
+    made.add_argument("--width", type=int, default=768, help="features of a sample (%(default)s)")
+    made.add_argument("--classes", type=int, default=1000, help="(%(default)s)")
+    made.add_argument("--window", type=int, default=1000, help="samples that are shuffled together (%(default)s)")
+    made.add_argument("--batch-sizes", type=int, nargs="+", default=[64, 256, 1024], help="(64 256 1024)")
+    made.add_argument("--disk", type=float, metavar="GB", help="size of a store that is read from the disk (none)")
+    made.add_argument("--disk-folder", type=Path, help="where it is written (the system's for temporary files)")
+    made.add_argument("--disk-batch", type=int, default=256, help="its rows that are read at once (%(default)s)")
+    made.add_argument("--random-rows", type=int, default=10_000, help="its rows that are read at random (%(default)s)")
+    made.add_argument("--rounds", type=int, default=3, help="of reading the disk (%(default)s)")
+    add_common_options(made, "runs/benchmarks/feature_store.json")
+    return made
 
 
 def main() -> None:
     """Writes a store, reads it in several orders, and shows what a sample costs."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.feature_store", description=__doc__.splitlines()[0])
-    parser.add_argument("--samples", type=int, default=50_000, help="(%(default)s)")
-    parser.add_argument("--width", type=int, default=768, help="features of a sample (%(default)s)")
-    parser.add_argument("--classes", type=int, default=1000, help="(%(default)s)")
-    parser.add_argument("--window", type=int, default=1000, help="samples that are shuffled together (%(default)s)")
-    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[64, 256, 1024], help="(64 256 1024)")
-    add_common_options(parser, "runs/benchmarks/feature_store.json")
-    args = parser.parse_args()
+    args = parser().parse_args()
     figures = measure(args)
-    rows = [[f"{row['order']}, {row['batch size']}", f"{row['flat']:.2f}", f"{row['chunks']:.2f}"] for row in figures]
-    show(f"Reading {args.width} features ({machine()})", ["order, batch", "flat, µs a sample", "chunks, µs"], rows)
-    write_figures(args.out, args, {"reading": figures})
+    rows = [
+        [f"{row['order']}, {row['batch size']}", *(f"{row[name]:.2f}" for name in ("flat", "chunks", "flat / chunks"))]
+        for row in figures
+    ]
+    columns = ["order, batch", "flat, µs a sample", "chunks, µs", "flat / chunks"]
+    show(f"Reading {args.width} features ({machine()})", columns, rows)
+    disk = cold(args, args.disk) if args.disk else {}
+    for order, of in disk.items():
+        show(f"From the disk, {order}", ["", ""], [[name, f"{value:.2f}"] for name, value in of.items()])
+    write_figures(args.out, args, {"reading": figures, "disk": disk})
 
 
 if __name__ == "__main__":

@@ -20,7 +20,13 @@ def now(device: str = "cpu") -> float:
     return time.perf_counter()
 
 
-def side_by_side(runs: Mapping[str, Run], rounds: int, device: str = "cpu", title: str = "rounds") -> Seconds:
+def side_by_side(
+    runs: Mapping[str, Run],
+    rounds: int,
+    device: str = "cpu",
+    title: str = "rounds",
+    before: Run = lambda: None,
+) -> Seconds:
     """Seconds of each run in each round, after one round that is not counted; each round begins with another run.
 
     Args:
@@ -28,11 +34,13 @@ def side_by_side(runs: Mapping[str, Run], rounds: int, device: str = "cpu", titl
         rounds: that are counted.
         device: whose queue a run has to end before its time is taken.
         title: of the progress bar on the standard error stream.
+        before: what is done before each run, and not timed.
     """
     names, times = list(runs), {name: list[float]() for name in runs}
     for number in track(range(rounds + 1), title, console=Console(stderr=True), transient=True):
         first = number % len(names)
         for name in names[first:] + names[:first]:
+            before()
             began = now(device)
             runs[name]()
             taken = now(device) - began

@@ -18,6 +18,7 @@ from vitrine.core.locks import LockOwner, file_lock
 from vitrine.data.feature_store import FeatureExtractor, FeatureStore, FeatureTable
 from vitrine.data.feature_store.checking import damaged_chunks, remove_leftovers
 from vitrine.data.feature_store.chunk_file import chunk_name
+from vitrine.data.feature_store.pass_options import TunedExtractor
 from vitrine.data.preprocessing import Preprocessing
 
 Shapes = tuple[int, int, tuple[int, ...]]
@@ -41,7 +42,7 @@ class FeatureCache:
         batches: Callable[[Split, Sequence[Rows]], Iterable[Batch]],
         batch_size: int,
     ) -> None:
-        self.folder, self.dtype = Path(options.folder), options.dtype
+        self.folder, self.options = Path(options.folder), options
         self.preprocessing = preprocessing
         self.batches = batches
         self.batch_size = batch_size
@@ -63,7 +64,7 @@ class FeatureCache:
         store = self.store(split, extractor)
         if trainer is not None:
             with ExitStack() as stack:
-                self._complete(store, split, extractor, trainer, stack)
+                self._complete(store, split, TunedExtractor(extractor, self.options.compute), trainer, stack)
         elif store.exists and (damaged := damaged_chunks(store.folder)):
             number, what = next(iter(damaged.items()))
             raise ValueError(f"{store.folder / chunk_name(number)} {what}; fit again, which computes it anew.")
@@ -71,13 +72,14 @@ class FeatureCache:
 
     def store(self, split: Split, extractor: FeatureExtractor) -> FeatureStore:
         """The store of a split's features, which may not exist."""
+        tuned = TunedExtractor(extractor, self.options.compute)
         depends_on = {
-            "features": extractor.key,
+            "features": tuned.key,
             "preprocessing": self.preprocessing.key,
             "shards": " ".join(shard.sha256 for shard in split.index.shards),
         }
-        belongs_to = {"split": split.location, **getattr(extractor, "belongs_to", {})}
-        return FeatureStore(self.folder, depends_on, split.index.count, self.dtype, belongs_to)
+        belongs_to = {"split": split.location, **tuned.belongs_to}
+        return FeatureStore(self.folder, depends_on, split.index.count, self.options.dtype, belongs_to)
 
     def check_sums(self, split: Split) -> None:
         """See `Split.check_sums`."""

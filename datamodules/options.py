@@ -1,12 +1,13 @@
 """Options of datamodules: loading, the cache of features, and how many training images a class has."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from vitrine.core.options import Count, CountOrZero, OptionError, Options, Range
 from vitrine.data.feature_store.manifest import FeatureType
+from vitrine.data.feature_store.pass_options import PassOptions
 
 OnError = Literal["stop", "skip"]
 
@@ -60,6 +61,7 @@ class FeatureCacheOptions(Options):
         folder: the cache, in which each network, layer, preprocessing and split has a folder of its own;
             ``python -m vitrine.features`` lists, verifies and prunes it.
         dtype: type in which features are stored; float16 and bfloat16 take half the space and round them.
+        compute: precision and memory format in which the network computes them.
 
     Raises:
         OptionError: for another type.
@@ -70,6 +72,7 @@ class FeatureCacheOptions(Options):
     cache: bool = True
     folder: str | Path = "data/features"
     dtype: FeatureType = "float32"
+    compute: PassOptions = field(default_factory=PassOptions)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What an explainer's head reads: the vector Z of one layer of the backbone."""
 
 import json
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import torch
@@ -9,7 +10,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from vitrine.backbones.checkpointing import without_checkpointing
 from vitrine.backbones.frozen import BackboneOutput, FrozenBackbone
-from vitrine.backbones.guard import eval_guard
+from vitrine.backbones.guard import eval_guard, guarded_once
 from vitrine.backbones.image_sizes import SIZE_ERRORS, blank_image, check_size
 from vitrine.backbones.outputs import class_logits
 from vitrine.backbones.pooling import OVER_PLACES, POOLINGS, pooled
@@ -78,6 +79,10 @@ class TappedFeatures(nn.Module):
     def belongs_to(self) -> dict[str, str]:
         """Network, weights and layer as people know them, as text by name."""
         return {**self.backbone.belongs_to, "layer": f"{self.layer} ({self.pooling})"}
+
+    def many_passes(self) -> AbstractContextManager[None]:
+        """Within it, calls guard the network once, see `guarded_once`."""
+        return guarded_once(self.backbone.model)
 
     def forward(self, images: Tensor) -> Features:
         """Features and logits of (B, 3, H, W) images, in one pass.

@@ -1,5 +1,6 @@
 """Eval guard: a network is in eval mode within it, and afterwards as it was before."""
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -10,7 +11,10 @@ from torch import nn
 from vitrine.backbones.model_locks import model_lock
 from vitrine.backbones.model_parts import ModelParts, parts_of
 from vitrine.backbones.random_states import random_states_kept
-from vitrine.backbones.written_state import changes_mode_itself, written_state_restored
+from vitrine.backbones.written_state import changes_mode_itself, is_known_not_to_write, written_state_restored
+
+_held = threading.local()
+"""The model that this thread has guarded for many passes, and its CUDA devices."""
 
 
 @contextmanager
@@ -31,6 +35,10 @@ def eval_guard(model: nn.Module, *, freeze: bool = True, every_generator: bool =
     Raises:
         ValueError: for a network with a parameter that has no values yet, and one that begins to change itself.
     """
+    if freeze and not every_generator and getattr(_held, "model", None) is model:
+        with random_states_kept(_held.devices):
+            yield
+        return
     with model_lock(model):
         parts = parts_of(model)
         with (
@@ -40,6 +48,35 @@ def eval_guard(model: nn.Module, *, freeze: bool = True, every_generator: bool =
             _parameters(parts, freeze=freeze),
         ):
             yield
+
+
+@contextmanager
+def guarded_once(model: nn.Module) -> Iterator[None]:
+    """Within it, guards of the same model by this thread cost next to nothing: the model is looked at once, at the end.
+
+    A guard compares all buffers with copies after each pass, and on a GPU waits for it. A model of which no earlier pass was
+    seen, or one that was seen to write, is guarded at each pass all the same.
+
+    Args:
+        model: the network of many passes.
+
+    Raises:
+        ValueError: where it has written to its state within, which is put back, and had not done so before.
+    """
+    if not is_known_not_to_write(model) or getattr(_held, "model", None) is not None:
+        yield
+        return
+    with eval_guard(model):
+        _held.model, _held.devices = model, _cuda_devices(parts_of(model), every=False)
+        try:
+            yield
+        finally:
+            _held.model = None
+    if not is_known_not_to_write(model):
+        raise ValueError(
+            f"The {type(model).__name__} wrote to its buffers in one of many passes, and had not done so before, so that what"
+            " it gave may depend on their order; make it compute the same in eval mode at every call."
+        )
 
 
 def _cuda_devices(parts: ModelParts, *, every: bool) -> list[int]:

@@ -58,6 +58,11 @@ def written_state_restored(model: nn.Module, parts: ModelParts, *, attributes: b
     state.refuse_lost()
 
 
+def is_known_not_to_write(model: nn.Module) -> bool:
+    """Whether forward passes of the model were watched, and none wrote to its state."""
+    return _seen.get(model) == _Seen()
+
+
 def _note(model: nn.Module, written: _Seen, ran: list[bool]) -> None:
     if ran or written.parameters or written.buffers:
         before = _seen.get(model, _Seen())
@@ -66,7 +71,7 @@ def _note(model: nn.Module, written: _Seen, ran: list[bool]) -> None:
 
 def _watch(model: nn.Module, state: "_State", ran: list[bool]) -> Callable[[], None]:
     """Watches the model's passes unless it is known not to write; returns what ends it."""
-    if _seen.get(model) == _Seen() or isinstance(model, torch.jit.ScriptModule):
+    if is_known_not_to_write(model) or isinstance(model, torch.jit.ScriptModule):
         return lambda: None
 
     def after(*_: object) -> None:

@@ -2,18 +2,18 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from vitrine.backbones.frozen import FrozenBackbone
-from vitrine.backbones.guard import eval_guard
+from vitrine.backbones.guard import eval_guard, guarded_once
 from vitrine.backbones.outputs import class_logits
 from vitrine.core.batch import Features
 from vitrine.core.options import Count, checked
-from vitrine.core.precision import in_full
+from vitrine.filters.channel_norms import channel_norms
 from vitrine.filters.layers import Layers, ResponseLayer, traced_layers
 from vitrine.filters.token_layers import Tokens
 
@@ -90,6 +90,10 @@ class FilterResponses(nn.Module):
         named = f"{len(self.layers)} layers" if len(self.layers) > 3 else layers
         return {**self.backbone.belongs_to, "layer": f"filter responses of {named}"}
 
+    def many_passes(self) -> AbstractContextManager[None]:
+        """Within it, calls guard the network once, see `guarded_once`."""
+        return guarded_once(self.backbone.model)
+
     def forward(self, images: Tensor) -> Features:
         """Responses x (B, m) in float32 and logits of (B, 3, H, W) images, in one pass.
 
@@ -113,12 +117,12 @@ class FilterResponses(nn.Module):
         with eval_guard(model), self._recording(len(images), maxima) as norms:
             logits = class_logits(model(images), len(images))
         parts = [self._checked(norms, layer) for layer in self.layers]
+        x = torch.cat(parts, dim=1)
         if self.normalization == "layer":
-            x = torch.cat([_divided(part, part.sum(dim=1, keepdim=True)) for part in parts], dim=1)
+            by = torch.cat([part.sum(dim=1, keepdim=True).expand_as(part) for part in parts], dim=1)
         else:
-            x = torch.cat(parts, dim=1)
-            x = _divided(x, torch.linalg.vector_norm(x, dim=1, keepdim=True))
-        return Features(features=x.float(), logits=logits)
+            by = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+        return Features(features=_divided(x, by).float(), logits=logits)
 
     def filter_of(self, index: int) -> tuple[ResponseLayer, int]:
         """The layer and the channel of ``x[:, index]``.
@@ -160,19 +164,13 @@ class FilterResponses(nn.Module):
             if not isinstance(output, Tensor) or len(output) != batch:
                 raise ValueError(f"Layer {layer.name!r} does not give one output an image; leave it out of layers.")
             filters = layer.filters_first(output)
-            norms[layer.name] = self._channel_norms(filters)
+            # Cloned, as the backward pass of a norm reads its operand again, which an in-place ReLU may have changed by then.
+            kept = filters.clone() if filters.requires_grad else filters
+            norms[layer.name] = channel_norms(kept, squared=self.norm == "squared")
             if maxima is not None:
                 maxima[layer.name] = filters.reshape(*filters.shape[:2], -1).amax(dim=2).float()
 
         return record
-
-    def _channel_norms(self, output: Tensor) -> Tensor:
-        """(B, C) from (B, C, …), in float32 or wider."""
-        locations = list(range(2, output.ndim))
-        # Cloned, as the backward pass of a norm reads its operand again, which an in-place ReLU may have changed by then.
-        values = in_full(output.clone() if output.requires_grad else output)
-        norms = torch.linalg.vector_norm(values, dim=locations) if locations else values.abs()
-        return norms.square() if self.norm == "squared" else norms
 
     @staticmethod
     def _checked(norms: dict[str, Tensor], layer: ResponseLayer) -> Tensor:

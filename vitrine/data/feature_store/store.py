@@ -4,7 +4,9 @@ import hashlib
 import json
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from vitrine.core.atomic_io import atomic_file
+from vitrine.core.background import BackgroundWriter
 from vitrine.core.batch import Batch
 from vitrine.core.progress import progress_bar
 from vitrine.data.feature_store.checking import damaged_chunks, mark_used
@@ -169,7 +172,7 @@ class FeatureStore:
         device: torch.device,
         title: str | None = None,
     ) -> None:
-        """Computes and stores chunks; a chunk appears once it is whole.
+        """Computes and stores chunks; a chunk appears once it is whole, while the next one is computed.
 
         Args:
             chunks: their numbers.
@@ -186,13 +189,14 @@ class FeatureStore:
         total = sum(len(manifest.rows_of(chunk)) for chunk in chunks)
         bar = progress_bar(title or "", total, shown=title is not None, unit="images")
         source = iter(batches)
-        with torch.no_grad(), bar as advance:
+        with torch.no_grad(), bar as advance, BackgroundWriter() as writer:
             for chunk in chunks:
                 rows, origin = ChunkRows(manifest, chunk), manifest.origin_of(chunk, self.folder.name)
-                with atomic_file(self.folder / chunk_name(chunk)) as partial:
-                    reserve(partial, len(rows.rows) * manifest.row_bytes)
+                with ExitStack() as unfinished:
+                    path = unfinished.enter_context(atomic_file(self.folder / chunk_name(chunk)))
+                    reserve(path, len(rows.rows) * manifest.row_bytes)
                     rows.compute(source, extractor, device, advance)
-                    write_reserved(partial, encode_chunk(rows.tensors, rows.keys, origin))
+                    writer.finish(unfinished, partial(_write, path, rows, origin))
 
     def read(self) -> FeatureTable:
         """The features of a complete store, which is noted as used now.
@@ -203,3 +207,7 @@ class FeatureStore:
         table = FeatureTable(self.folder)
         mark_used(self.folder)
         return table
+
+
+def _write(path: Path, rows: ChunkRows, origin: str) -> None:
+    write_reserved(path, encode_chunk(rows.tensors, rows.keys, origin))
