@@ -1,6 +1,6 @@
 """SRAEModule: trains the heads of sparse reconstruction autoencoders (Qi, Khorram and Li 2018), and their baselines."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from lightning_modules.evaluated import faithfulness_metrics
 from lightning_modules.grouped_fit import GroupedFitModule, Samples
-from lightning_modules.heads import options_located
+from lightning_modules.heads import drawn_by, options_located
 from lightning_modules.training_faithfulness import log_training_faithfulness
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.networks import BackboneOptions
@@ -20,10 +20,11 @@ from vitrine.core.batch import Batch
 from vitrine.core.distributed import world_size
 from vitrine.core.options import OptionError
 from vitrine.explainers.srae.explainer import SRAEExplainer, SRAEOptions
-from vitrine.explainers.srae.heads import HeadOutput, SeparateHeads, SharedHeads
+from vitrine.explainers.srae.heads import SeparateHeads, SharedHeads
 from vitrine.explainers.srae.losses import greedy_loss
-from vitrine.explainers.srae.objectives import SRAETraining, Terms, head_terms, sum_of, terms_of_heads
+from vitrine.explainers.srae.objectives import SRAETraining, Terms, terms_of_heads
 from vitrine.explainers.srae.predictor_fit import PredictorSamples, fit_predictors
+from vitrine.explainers.srae.training_pass import TrainingPass
 from vitrine.metrics.alive_features import AliveFeatures, alive_counts, dead_heads
 
 
@@ -56,10 +57,11 @@ class SRAEModule(GroupedFitModule):
         _check(srae, training)
         options = replace(srae, decoder=training.terms.has_decoder)
         network = FrozenBackbone.from_options(backbone)
-        with options_located("model.init_args.srae"):
+        with options_located("model.init_args.srae"), drawn_by(training.seed):
             explainer = SRAEExplainer(network, options)
         super().__init__(explainer, training.classes_at_once, **kwargs)
         self.train_options, self.objective = training, training.terms
+        self._last_pass: TrainingPass | None = None
         self.train_faithfulness = faithfulness_metrics("train")
         self.val_faithfulness = faithfulness_metrics("val")
 
@@ -69,6 +71,11 @@ class SRAEModule(GroupedFitModule):
         classes, num_features = len(self.explainer.explained_classes), self.explainer.options.num_features
         self.alive_features = AliveFeatures(classes, num_features)
         self.mean_contributions = torch.full((classes, num_features), torch.nan)
+
+    @override
+    def explain_classes(self, classes: Sequence[int]) -> None:
+        with drawn_by(self.train_options.seed):
+            super().explain_classes(classes)
 
     @property
     def heads(self) -> SeparateHeads | SharedHeads:
@@ -155,14 +162,19 @@ class SRAEModule(GroupedFitModule):
         """Summed terms, (B, J', n) contributions and (B, J') estimates of the heads that are trained now."""
         if not self.active_rows:  # a rank may have no head left in the last group, and takes part in what is logged
             return Terms(*weights.new_zeros(3)), weights.new_zeros(*weights.shape, self.explainer.num_features), weights
-        terms, contributions, estimates = [], [], []
-        for column, head in enumerate(self._networks):
-            output = head(samples.features)
-            target = None if output.decoded is None else head.rows_of(samples.features)
-            terms.append(self._terms(output, samples.logits[:, column], target, weights[:, column]))
-            contributions.append(head.contributions(output.embedding.detach()))
-            estimates.append(output.estimate)
-        return sum_of(terms), torch.stack(contributions, dim=1), torch.stack(estimates, dim=1)
+        terms, contributions, estimates = self._pass(
+            samples.features, samples.logits, weights, across_ranks=self.across_ranks
+        )
+        return terms.summed(), contributions, estimates
+
+    @property
+    def _pass(self) -> TrainingPass:
+        """Through the heads that are trained now."""
+        networks = self._networks
+        if self._last_pass is None or self._last_pass.heads != networks:
+            training = self.train_options
+            self._last_pass = TrainingPass(networks, self.objective, training.q, training.pull_away_over)
+        return self._last_pass
 
     def _shared_pass(self, samples: Samples, weights: Tensor) -> tuple[Terms, Tensor, Tensor]:
         """As `_separate_pass`; the one reconstruction weighs as much as those of all heads would."""
@@ -170,13 +182,13 @@ class SRAEModule(GroupedFitModule):
         output = heads(samples.features)
         total = terms_of_heads(
             self.objective,
-            output.estimates,
-            output.local,
+            output,
             samples.logits,
+            None,
             weights,
             pull_away_over=self.train_options.pull_away_over,
             across_ranks=self.across_ranks,
-        )
+        ).summed()
         if output.decoded is not None:
             error = self.objective.reconstruction_error(
                 output.decoded.float(),
@@ -187,18 +199,6 @@ class SRAEModule(GroupedFitModule):
             )
             total = total._replace(reconstruction=error * len(self.active_rows))
         return total, output.embeddings * heads.predictors(), output.estimates
-
-    def _terms(self, output: HeadOutput, logit: Tensor, target: Tensor | None, weights: Tensor) -> Terms:
-        return head_terms(
-            self.objective,
-            output,
-            logit,
-            target,
-            weights,
-            q=self.train_options.q,
-            pull_away_over=self.train_options.pull_away_over,
-            across_ranks=self.across_ranks,
-        )
 
     def image_weights(self, samples: Samples) -> Tensor:
         """(B, J') weight of each image in the means of each head; 0 where it is not among that head's samples."""
