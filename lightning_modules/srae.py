@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from typing_extensions import override
 
+from lightning_modules.class_weights import class_weight, image_weights
 from lightning_modules.evaluated import faithfulness_metrics
 from lightning_modules.grouped_fit import GroupedFitModule, Samples
 from lightning_modules.heads import drawn_by, options_located
@@ -202,24 +203,11 @@ class SRAEModule(GroupedFitModule):
 
     def image_weights(self, samples: Samples) -> Tensor:
         """(B, J') weight of each image in the means of each head; 0 where it is not among that head's samples."""
-        balances = [self.balance(row) for row in self.active_rows]
-        weights = torch.where(samples.positive, samples.features.new_tensor(balances), 1.0)
-        return weights if samples.sampled is None else weights * samples.sampled
+        return image_weights(samples, [self._class_weight(row) for row in self.active_rows])
 
-    def balance(self, row: int, *, sampled: bool = True) -> float:
-        """Weight of a class's own images in the means of its head; without ``sampled``, where all images are taken."""
-        if self.train_options.positive_weight != "balanced":
-            return float(self.train_options.positive_weight)
-        data = self.training_data
-        if data is None:
-            return 1.0
-        counts = data.sample_counts() if sampled else None
-        if counts is not None:
-            positives, others = counts[row].tolist()
-        else:
-            positives = data.class_counts[self.explainer.explained_classes[row]]
-            others = data.train_count - positives
-        return max(others, 1) / positives if positives else 1.0
+    def _class_weight(self, row: int, *, sampled: bool = True) -> float:
+        index = self.explainer.explained_classes[row]
+        return class_weight(self.train_options.positive_weight, self.training_data, row, index, sampled=sampled)
 
     def training_samples(self) -> Iterable[Batch]:
         """Each training sample once over all ranks."""
@@ -229,7 +217,7 @@ class SRAEModule(GroupedFitModule):
     @torch.no_grad()
     def _predictor_samples(self) -> Iterator[PredictorSamples]:
         """Each training sample once over all ranks, for predictors that are fitted afterwards."""
-        weights = torch.tensor([self.balance(row, sampled=False) for row in range(len(self.explained))])
+        weights = torch.tensor([self._class_weight(row, sampled=False) for row in range(len(self.explained))])
         for batch in self.training_samples():
             moved = self.moved(batch)
             features, logits = self.features_of(moved)
@@ -325,7 +313,16 @@ class SRAEModule(GroupedFitModule):
         """Whether this epoch measures contributions of x-features: not in pretraining, nor where v is fitted at last."""
         return self.objective.faithful and self._pretrained_layer is None
 
-    def restart_head(self, row: int, generator: torch.Generator) -> None:
+    def contributions_of_settings(self) -> dict[str, Tensor]:
+        """(J, n) mean contributions in this epoch of the one setting, whose name is empty; a collective."""
+        return {"": self.alive_features.compute()}
+
+    @property
+    def of_settings(self) -> Mapping[str, SRAEExplainer]:
+        """The explainer of the one setting, whose name is empty."""
+        return {"": self.explainer}
+
+    def restart_head(self, row: int, generator: torch.Generator, name: str = "") -> None:  # noqa: ARG002 - of one setting
         """Draws a head's weights anew and forgets what the optimizer knew of them.
 
         Raises:
@@ -336,10 +333,7 @@ class SRAEModule(GroupedFitModule):
                 "Heads on a shared trunk cannot be restarted alone; take model.init_args.srae.trunk: separate."
             )
         self.heads[row].reset(generator)
-        optimizers = self.optimizers()
-        for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
-            for parameter in self.heads[row].parameters():
-                optimizer.state.pop(parameter, None)
+        self.forget_moments(self.heads[row])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what is known of the heads of groups that are done."""
