@@ -36,8 +36,8 @@ from callbacks.metrics_table import MetricsTable
 from callbacks.preflight import Preflight
 from callbacks.run_access import is_trial
 from callbacks.run_folder import EpochMetrics, MetricsFile, RunConfig
-from callbacks.settings_table import SettingsTable
 from callbacks.run_start import checkpoint_of_fit, checkpoint_to_read, folder_lock, restoring_told
+from callbacks.settings_table import SettingsTable
 from callbacks.skipped_samples import SkippedSamples
 from callbacks.stop_signals import StopSignals
 from vitrine.core.credentials import hide_credentials

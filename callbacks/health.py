@@ -15,7 +15,6 @@ from vitrine.explainers import SRAEExplainer
 from vitrine.explainers.srae.heads import SharedHeads
 from vitrine.metrics.alive_features import dead_features, dead_heads
 
-
 HeadKey = int | tuple[str, int]
 """A head by its row, and by its setting before it where there are several."""
 

@@ -14,7 +14,7 @@ from lightning_modules.base import ExplainerModule
 from lightning_modules.class_groups import ClassGroups
 from vitrine.core.batch import Batch
 from vitrine.core.distributed import cat_batches_over_ranks, gather_over_ranks, global_rank, world_size
-from vitrine.core.memory import amount, fit_bytes, free_bytes, readable_size
+from vitrine.core.memory import amount, fit_bytes, free_bytes, readable_size, return_freed_memory
 from vitrine.explainers.srae.x_features import XFeatureExplainer
 
 
@@ -184,6 +184,7 @@ class GroupedFitModule(ExplainerModule):
             self.group = group
             self._train_active_only()
             self.trainer.strategy.setup_optimizers(self.trainer)
+            return_freed_memory()
             rank_zero_info(f"Group {group + 1} of {self.groups.count} begins.")
 
     def share_heads(self) -> None:

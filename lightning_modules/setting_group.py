@@ -84,7 +84,7 @@ class SettingGroup:
 def heads_of(explainer: SRAEExplainer) -> SeparateHeads:
     """The heads of a setting, which share no trunk."""
     if not isinstance(explainer.heads, SeparateHeads):
-        raise ValueError("Settings are fitted with heads apart; take model.init_args.srae.trunk: separate.")  # noqa: TRY004
+        raise ValueError("Settings are fitted with heads apart; take model.init_args.srae.trunk: separate.")
     return explainer.heads
 
 

@@ -23,7 +23,6 @@ from vitrine.backbones.joined_features import JoinedFeatures
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch
 from vitrine.core.options import OptionError
-from vitrine.data.contracts import ExplanationData
 from vitrine.explainers.srae.explainer import SRAEExplainer, SRAEOptions
 from vitrine.explainers.srae.objectives import SRAETraining
 from vitrine.explainers.srae.settings import Setting, settings_of
@@ -64,7 +63,9 @@ class SRAESettingsModule(SeveralExplainersModule, GroupedFitModule):
             self.settings = settings_of(Setting(srae, training), settings)
         for name, setting in self.settings.items():
             if not setting.training.terms.faithful:
-                raise OptionError(f"model.init_args.settings.{name}.objective", "cae", "srae, sae or nn, as cae fits v afterwards")
+                raise OptionError(
+                    f"model.init_args.settings.{name}.objective", "cae", "srae, sae or nn, as cae fits v afterwards"
+                )
         network = FrozenBackbone.from_options(backbone)
         self._draws = torch.get_rng_state()
         explainers = {name: self._made(network, setting) for name, setting in self.settings.items()}
@@ -114,7 +115,12 @@ class SRAESettingsModule(SeveralExplainersModule, GroupedFitModule):
     @override
     def meaning_of_heads(self) -> dict[str, Any]:
         meanings = {name: meaning_of(one.options.to_dict()) for name, one in self.of_settings.items()}
-        return {"settings": {name: {**meaning, "num_features": self.settings[name].srae.num_features} for name, meaning in meanings.items()}}
+        return {
+            "settings": {
+                name: {**meaning, "num_features": self.settings[name].srae.num_features}
+                for name, meaning in meanings.items()
+            }
+        }
 
     # What is trained
 

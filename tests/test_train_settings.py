@@ -39,7 +39,9 @@ def test_fit_and_test_of_many_settings(workplace: Path) -> None:
         assert figures[f"{stage}/{NAMES[0]}/{figure}"] == pytest.approx(expected, rel=1e-3)
 
 
-def test_a_setting_that_nobody_knows_is_named_before_the_fit(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_setting_that_nobody_knows_is_named_before_the_fit(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     told = refusal(capsys, "fit", *CONFIG, "--model.init_args.settings={beta: [1], num_feature: [2]}")
     assert "settings.num_feature" in told
     assert "did you mean num_features" in told

@@ -128,7 +128,11 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
 def ranked(rank: int, world: int) -> tuple[dict[str, dict[str, Tensor]], dict[str, float]]:
     module = settings_module(GRID | {"num_features": [2, 3]})
     batches: list[Batch] = share(make_batches(sampled=True), rank, world)
-    options: dict[str, Any] = {"devices": world, "strategy": "ddp" if world > 1 else "auto", "use_distributed_sampler": False}
+    options: dict[str, Any] = {
+        "devices": world,
+        "strategy": "ddp" if world > 1 else "auto",
+        "use_distributed_sampler": False,
+    }
     trainer: pl.Trainer = fit(module, batches, 2, val=share(make_batches(1), rank, world), **options)
     return states(module), {name: float(value) for name, value in trainer.callback_metrics.items()}
 

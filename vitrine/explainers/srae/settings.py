@@ -14,9 +14,7 @@ OF_ALL = frozenset({
     "explained_classes", "image_size", "trunk", "decoder", "pretraining_epochs", "classes_at_once",
 })  # fmt: skip
 """Options that all settings of a fit have in common."""
-OWN = {
-    kind: [field.name for field in fields(kind) if field.name not in OF_ALL] for kind in (SRAEOptions, SRAETraining)
-}
+OWN = {kind: [field.name for field in fields(kind) if field.name not in OF_ALL] for kind in (SRAEOptions, SRAETraining)}
 """Options that a setting may have of its own, by the dataclass that declares them."""
 
 SettingLists = Mapping[str, Sequence[Any] | Mapping[str, Any]]
