@@ -105,7 +105,7 @@ def check_image_size(explainer: Explainer, preprocessing: Preprocessing | None, 
 
 @contextmanager
 def drawn_by(seed: int | None) -> Iterator[None]:
-    """Within it, a seed draws what is drawn at random on the CPU, and nothing outside notices; without one, all is as ever."""
+    """Within it, a seed draws what is random on the CPU, and nothing outside notices; without one, all is as ever."""
     if seed is None:
         yield
         return

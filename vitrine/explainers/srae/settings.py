@@ -1,4 +1,4 @@
-"""Many settings of an SRAE: lists of β, η, n, layers or seeds, made into one set of options for each and checked before a fit."""
+"""Settings of an SRAE: lists of β, η, n, layers or seeds, made into options of each that are checked before a fit."""
 
 import itertools
 from collections.abc import Mapping, Sequence
