@@ -44,7 +44,7 @@ def test_each_explains_the_same_images_as_it_would_alone(tmp_path: Path) -> None
 @pytest.mark.parametrize("name", ["", ".a", "a/b", "a:b"])
 def test_names_are_those_of_folders(name: str) -> None:
     explainer = next(iter(made().values()))
-    with pytest.raises(OptionError, match="settings is .* names that a folder may have"):
+    with pytest.raises(OptionError, match=r"settings is .* names that a folder may have"):
         Named({name: explainer})
     with pytest.raises(OptionError, match="at least one entry by its name"):
         Named({})
