@@ -127,7 +127,7 @@ def parser() -> argparse.ArgumentParser:
         ("features", 4096, "d, size of the features"),
         ("num-features", 5, "n, x-features a class"),
         ("rows", 512, "training samples"),
-        ("held-out", 512, "samples that faithfulness is measured on"),
+        ("held-out", 4096, "samples that faithfulness is measured on"),
         ("batch-size", 64, "samples a step"),
         ("at-once", 16, "classes of a group"),
         ("rounds", 3, "rounds of timing"),
