@@ -48,6 +48,7 @@ class SRAESettingsModule(SeveralExplainersModule, GroupedFitModule):
         ValueError: for options that do not go together.
     """
 
+    explainer: SRAEExplainer
     named_in = "settings"
 
     def __init__(
@@ -63,9 +64,8 @@ class SRAESettingsModule(SeveralExplainersModule, GroupedFitModule):
             self.settings = settings_of(Setting(srae, training), settings)
         for name, setting in self.settings.items():
             if not setting.training.terms.faithful:
-                raise OptionError(
-                    f"model.init_args.settings.{name}.objective", "cae", "srae, sae or nn, as cae fits v afterwards"
-                )
+                wanted = "srae, sae or nn, whose predictors are fitted with the rest"
+                raise OptionError(f"model.init_args.settings.{name}.objective", setting.training.objective, wanted)
         network = FrozenBackbone.from_options(backbone)
         self._draws = torch.get_rng_state()
         explainers = {name: self._made(network, setting) for name, setting in self.settings.items()}
@@ -114,11 +114,10 @@ class SRAESettingsModule(SeveralExplainersModule, GroupedFitModule):
 
     @override
     def meaning_of_heads(self) -> dict[str, Any]:
-        meanings = {name: meaning_of(one.options.to_dict()) for name, one in self.of_settings.items()}
         return {
             "settings": {
-                name: {**meaning, "num_features": self.settings[name].srae.num_features}
-                for name, meaning in meanings.items()
+                name: meaning_of(one.options.to_dict()) | {"num_features": one.options.num_features}
+                for name, one in self.of_settings.items()
             }
         }
 

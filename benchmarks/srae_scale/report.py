@@ -9,7 +9,6 @@ from benchmarks.rounds import ratio
 from benchmarks.srae_scale.measures import Memory, Quality, Timing
 from benchmarks.srae_scale.problem import BFLOAT16, FLOAT32, PLAIN, SHARED
 
-
 WORSE = 0.0005
 """By how much the F_cls of a shared trunk may be below that of separate heads."""
 

@@ -55,7 +55,7 @@ class StackedHeads:
         return side_by_side(self._predictors).detach().squeeze(1)
 
 
-Layer = tuple[Sequence[nn.Parameter], Sequence[nn.Parameter]]
+Layer = tuple[Sequence[Tensor], Sequence[Tensor]]
 """Weights (out, in) and biases (out,) of one layer of all heads."""
 
 
@@ -79,7 +79,7 @@ def _through(layers: Sequence[Layer], inputs: Tensor) -> Tensor:
     return inputs
 
 
-def side_by_side(parameters: Sequence[nn.Parameter]) -> Tensor:
+def side_by_side(parameters: Sequence[Tensor]) -> Tensor:
     """(J, …) of J parameters of one shape, without a copy; gradients reach each of them.
 
     Their values are moved into one block of memory where they do not lie in one, as after a change of device.
