@@ -120,7 +120,7 @@ def made_module(way: str, classes: int, explained: Sequence[int], settings: Sett
             list(explained),
             settings.num_features,
             image_size=8,
-            hidden=settings.hidden,
+            hidden=settings.trunk_hidden if way == SHARED else settings.hidden,
             trunk="shared" if way == SHARED else "separate",
         ),
         SRAETraining(

@@ -6,7 +6,7 @@ from benchmarks.srae_scale.measures import timings_of
 from benchmarks.srae_scale.problem import PLAIN, WAYS, Settings
 from benchmarks.srae_scale.report import speedup
 
-SMALL = Settings(features=1024, hidden=(200, 50), rows=256, held_out=1, at_once=8)
+SMALL = Settings(features=1024, hidden=(200, 50), trunk_hidden=(200, 100), rows=256, held_out=1, at_once=8)
 CLASSES = 32
 
 
