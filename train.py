@@ -37,6 +37,7 @@ from callbacks.preflight import Preflight
 from callbacks.run_access import is_trial
 from callbacks.run_folder import EpochMetrics, MetricsFile, RunConfig
 from callbacks.run_start import checkpoint_of_fit, checkpoint_to_read, folder_lock, restoring_told
+from callbacks.settings_table import SettingsTable
 from callbacks.skipped_samples import SkippedSamples
 from callbacks.stop_signals import StopSignals
 from vitrine.core.credentials import hide_credentials
@@ -253,6 +254,7 @@ def main(args: ArgsType = None) -> TrainCLI:
                     SkippedSamples(),
                     ImageFigures(),
                     ComparisonTable(),
+                    SettingsTable(),
                 ]
             },
             seed_everything_default=0,

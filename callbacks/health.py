@@ -6,39 +6,38 @@ from typing import Annotated, ClassVar, Protocol, cast
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_info
+from torch import Tensor
 from typing_extensions import override
 
 from vitrine.core.options import Count, CountOrZero, Range, Share, checked
 from vitrine.data.contracts import satisfies
 from vitrine.explainers import SRAEExplainer
-from vitrine.explainers.srae.heads import SeparateHeads, SharedHeads
-from vitrine.metrics.alive_features import AliveFeatures, dead_features, dead_heads
+from vitrine.explainers.srae.heads import SharedHeads
+from vitrine.metrics.alive_features import dead_features, dead_heads
+
+HeadKey = int | tuple[str, int]
+"""A head by its row, and by its setting before it where there are several."""
 
 
 class TrainsHeads(Protocol):
-    """A module that trains x-feature heads, and measures what their x-features contribute."""
+    """A module that trains x-feature heads at one setting or several, and measures what their x-features contribute."""
 
     @property
-    def explainer(self) -> SRAEExplainer:
-        """The explainer whose heads are trained."""
-
-    @property
-    def alive_features(self) -> AliveFeatures:
-        """Mean contributions in this epoch."""
-
-    @property
-    def heads(self) -> SeparateHeads | SharedHeads:
-        """The heads, in the order of the explained classes."""
+    def of_settings(self) -> Mapping[str, SRAEExplainer]:
+        """By setting, whose name is empty where there is one alone, the explainer whose heads are trained."""
 
     @property
     def knows_contributions(self) -> bool:
         """Whether this epoch measures contributions."""
 
+    def contributions_of_settings(self) -> Mapping[str, Tensor]:
+        """By setting, (J, n) mean contributions in this epoch; a collective."""
+
     def share_done(self) -> float:
         """Share of their training that the heads have behind them at the end of this epoch."""
 
-    def restart_head(self, row: int, generator: torch.Generator) -> None:
-        """Draws a head's weights anew."""
+    def restart_head(self, row: int, generator: torch.Generator, name: str) -> None:
+        """Draws a head's weights anew, of the setting of a name."""
 
 
 def training_heads(module: LightningModule) -> TrainsHeads | None:
@@ -72,27 +71,32 @@ class RestartDeadHeads(Callback):
         self.max_restarts = max_restarts
         self.until = until
         self.seed = seed
-        self.restarts: dict[int, int] = {}
+        self.restarts: dict[HeadKey, int] = {}
 
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         epoch, module = trainer.current_epoch + 1, training_heads(pl_module)
-        if module is None or epoch % self.every_n_epochs or isinstance(module.heads, SharedHeads):
+        if module is None or epoch % self.every_n_epochs:
+            return
+        if all(isinstance(one.heads, SharedHeads) for one in module.of_settings.values()):
             return
         # A collective: every rank computes the same counts and so restarts the same heads with the same weights.
-        means = module.alive_features.compute()
+        of_settings = module.contributions_of_settings()
         if module.share_done() > self.until:
             return
-        for row in dead_heads(means):
-            if self.restarts.get(row, 0) < self.max_restarts:
-                self._restart(module, row, epoch)
+        for name, means in of_settings.items():
+            for row in dead_heads(means):
+                if self.restarts.get(_key(name, row), 0) < self.max_restarts:
+                    self._restart(module, name, row, epoch)
 
-    def _restart(self, module: TrainsHeads, row: int, epoch: int) -> None:
+    def _restart(self, module: TrainsHeads, name: str, row: int, epoch: int) -> None:
         generator = torch.Generator().manual_seed(hash((self.seed, epoch, row)) % 2**31)
-        module.restart_head(row, generator)
-        self.restarts[row] = self.restarts.get(row, 0) + 1
-        name = module.explainer.class_name(module.explainer.explained_classes[row])
-        rank_zero_info(f"Epoch {epoch}: the head of {name} was dead and is started anew.")
+        module.restart_head(row, generator, name)
+        key = _key(name, row)
+        self.restarts[key] = self.restarts.get(key, 0) + 1
+        explainer = module.of_settings[name]
+        head = f"head of {explainer.class_name(explainer.explained_classes[row])}{name and f' at {name}'}"
+        rank_zero_info(f"Epoch {epoch}: the {head} was dead and is started anew.")
 
     @property
     @override
@@ -100,11 +104,11 @@ class RestartDeadHeads(Callback):
         return "RestartDegenerateHeads"  # its name in checkpoints, also in those written before it had this one
 
     @override
-    def state_dict(self) -> dict[str, dict[int, int]]:
+    def state_dict(self) -> dict[str, dict[HeadKey, int]]:
         return {"restarts": self.restarts}
 
     @override
-    def load_state_dict(self, state_dict: dict[str, dict[int, int]]) -> None:
+    def load_state_dict(self, state_dict: dict[str, dict[HeadKey, int]]) -> None:
         self.restarts = dict(state_dict["restarts"])
 
 
@@ -140,10 +144,17 @@ class DropDeadFeatures(Callback):
         module = training_heads(pl_module)
         if module is None:
             return
-        means = module.alive_features.compute()  # a collective: every rank drops the same
+        of_settings = module.contributions_of_settings()  # a collective: every rank drops the same
         if module.share_done() < self.start:
             return
-        dead = dead_features(means, module.heads.alive, self.threshold, self.min_features)
-        module.heads.drop(dead)
-        if bool(dead.any()):
-            rank_zero_info(f"Epoch {trainer.current_epoch + 1}: {int(dead.sum())} dead x-features were dropped.")
+        for name, means in of_settings.items():
+            heads = module.of_settings[name].heads
+            dead = dead_features(means, heads.alive, self.threshold, self.min_features)
+            heads.drop(dead)
+            if bool(dead.any()):
+                told = f"{int(dead.sum())} dead x-features{name and f' of {name}'} were dropped."
+                rank_zero_info(f"Epoch {trainer.current_epoch + 1}: {told}")
+
+
+def _key(name: str, row: int) -> HeadKey:
+    return (name, row) if name else row

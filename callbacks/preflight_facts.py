@@ -145,7 +145,8 @@ def rows_of_model(module: pl.LightningModule) -> Iterator[Row]:
 
 def cached_bytes(data: object, module: nn.Module, split: str) -> int | None:
     """Bytes that the features of a split still take on disk; None where none are kept, or nobody knows."""
-    width, count = asked(module, "explainer.feature_width"), asked(module, "explainer.num_classes")
+    width = asked(module, "feature_width") or asked(module, "explainer.feature_width")
+    count = asked(module, "explainer.num_classes")
     cached = getattr(data, "cached_samples", None)
     done = cached(split) if callable(cached) else None
     total = samples(data, split)

@@ -9,6 +9,7 @@ from lightning_modules.masking import MaskingModule
 from lightning_modules.mu_lasso import MuLassoModule
 from lightning_modules.selected_features import SelectedFeaturesModule
 from lightning_modules.srae import SRAEModule
+from lightning_modules.srae_settings import SRAESettingsModule
 
 __all__ = [
     "AttributionModule",
@@ -19,5 +20,6 @@ __all__ = [
     "MaskingModule",
     "MuLassoModule",
     "SRAEModule",
+    "SRAESettingsModule",
     "SelectedFeaturesModule",
 ]

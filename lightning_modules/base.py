@@ -114,7 +114,12 @@ class ExplainerModule(EvaluatedModule):
     @property
     def feature_extractor(self) -> FeatureExtractor | None:
         """What a datamodule may compute once and keep in place of images; None where images must be streamed."""
-        return None if self.chooses_alpha else self.explainer.cacheable_features
+        return None if self.chooses_alpha else self.extractor
+
+    @property
+    def extractor(self) -> FeatureExtractor | None:
+        """What computes the features that heads read; None for an explainer that reads none."""
+        return self.explainer.cacheable_features
 
     @property
     def one_pass(self) -> bool:
@@ -313,7 +318,7 @@ class ExplainerModule(EvaluatedModule):
     def _features_of(self, batch: Batch) -> tuple[Tensor, Tensor]:
         if "features" in batch:
             return batch["features"], batch["logits"]
-        extractor = self.explainer.cacheable_features
+        extractor = self.extractor
         if extractor is None:
             raise ValueError(f"{type(self.explainer).__name__} reads no features; stream images instead.")
         images = batch["image"]

@@ -16,21 +16,22 @@ class EpochMeans:
     """
 
     def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
+        self._sums: dict[tuple[str, ...], Tensor] = {}  # by the names of what is taken in together, (2, names)
 
     def update(self, means: Mapping[str, Tensor], count: int) -> None:
         """Takes in means over ``count`` samples, which may be 0."""
-        for name, mean in means.items():
-            weighted = torch.stack([mean.detach().double() * count, mean.new_tensor(count, dtype=torch.float64)])
-            self._sums[name] = self._sums[name] + weighted if name in self._sums else weighted
+        if not means:
+            return
+        values = torch.stack([mean.detach().double() for mean in means.values()])
+        weighted = torch.stack([values * count, torch.full_like(values, count)])
+        names = tuple(means)
+        self._sums[names] = self._sums[names] + weighted if names in self._sums else weighted
 
     def compute(self) -> dict[str, Tensor]:
         """() means over all ranks, and begins anew; a collective. A value that no rank has a sample of is NaN."""
-        if not self._sums:
-            return {}
-        totals = sum_over_ranks(torch.stack(list(self._sums.values())))
-        names, self._sums = list(self._sums), {}
-        return dict(zip(names, totals[:, 0] / totals[:, 1], strict=True))
+        names, totals = self._joined()
+        self._sums = {}
+        return dict(zip(names, (totals[0] / totals[1]).unbind(), strict=True)) if names else {}
 
     def reset(self) -> None:
         """Forgets what was taken in."""
@@ -38,9 +39,19 @@ class EpochMeans:
 
     def state(self) -> dict[str, Tensor]:
         """(2,) weighted sum and weight of each value over all ranks, for a checkpoint; a collective."""
-        return {name: sum_over_ranks(value).cpu() for name, value in self._sums.items()}
+        names, totals = self._joined()
+        return dict(zip(names, totals.cpu().unbind(dim=1), strict=True)) if names else {}
 
     def load(self, state: Mapping[str, Tensor], device: torch.device) -> None:
         """Gives rank zero the sums of all ranks, and the others zeros."""
         share = 1 if global_rank() == 0 else 0
-        self._sums = {name: value.to(device) * share for name, value in state.items()}
+        self._sums = {tuple(state): torch.stack(list(state.values()), dim=1).to(device) * share} if state else {}
+
+    def _joined(self) -> tuple[list[str], Tensor]:
+        """All names, and the (2, names) sums over all ranks; what was taken in under other names beside it is added."""
+        if not self._sums:
+            return [], torch.zeros(2, 0)
+        names = list(dict.fromkeys(name for together in self._sums for name in together))
+        places = torch.tensor([names.index(name) for together in self._sums for name in together])
+        values = torch.cat(list(self._sums.values()), dim=1)
+        return names, sum_over_ranks(values.new_zeros(2, len(names)).index_add(1, places.to(values.device), values))

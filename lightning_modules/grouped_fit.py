@@ -14,7 +14,7 @@ from lightning_modules.base import ExplainerModule
 from lightning_modules.class_groups import ClassGroups
 from vitrine.core.batch import Batch
 from vitrine.core.distributed import cat_batches_over_ranks, gather_over_ranks, global_rank, world_size
-from vitrine.core.memory import amount, fit_bytes, free_bytes, readable_size
+from vitrine.core.memory import amount, fit_bytes, free_bytes, readable_size, return_freed_memory
 from vitrine.explainers.srae.x_features import XFeatureExplainer
 
 
@@ -48,7 +48,7 @@ class GroupedFitModule(ExplainerModule):
 
     explainer: XFeatureExplainer
 
-    def __init__(self, explainer: XFeatureExplainer, classes_at_once: int | None, **kwargs: Any) -> None:
+    def __init__(self, explainer: XFeatureExplainer, classes_at_once: int | None = None, **kwargs: Any) -> None:
         super().__init__(explainer, **kwargs)
         self.classes_at_once = classes_at_once
         self.group = 0
@@ -70,6 +70,11 @@ class GroupedFitModule(ExplainerModule):
     @abstractmethod
     def head_parameters(self, row: int) -> list[nn.Parameter]:
         """The parameters of one head."""
+
+    @property
+    def fitted(self) -> nn.Module:
+        """What holds all heads that are fitted."""
+        return self.explainer
 
     @property
     def is_grouped(self) -> bool:
@@ -140,7 +145,7 @@ class GroupedFitModule(ExplainerModule):
             ValueError: where more memory is needed than is free.
         """
         super().on_fit_start()
-        parameters = list(self.explainer.parameters())
+        parameters = list(self.fitted.parameters())
         total = sum(value.numel() for value in parameters)
         trained = sum(value.numel() for value in parameters if value.requires_grad)
         in_memory = sum(value.numel() for value in parameters if value.device == self.device)
@@ -179,6 +184,7 @@ class GroupedFitModule(ExplainerModule):
             self.group = group
             self._train_active_only()
             self.trainer.strategy.setup_optimizers(self.trainer)
+            return_freed_memory()
             rank_zero_info(f"Group {group + 1} of {self.groups.count} begins.")
 
     def share_heads(self) -> None:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from vitrine.backbones.pooling import OVER_PLACES
@@ -100,6 +101,17 @@ def check_image_size(explainer: Explainer, preprocessing: Preprocessing | None, 
     except OptionError as error:
         name = own if error.name == "image_size" else f"{own}: {error.name}"
         raise OptionError(name, error.value, error.wanted) from error
+
+
+@contextmanager
+def drawn_by(seed: int | None) -> Iterator[None]:
+    """Within it, a seed draws what is random on the CPU, and nothing outside notices; without one, all is as ever."""
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 @contextmanager

@@ -149,6 +149,13 @@ class ResumableModule(FiniteFitModule):
         self._interval = "step" if self.scheduled_epochs is None else "epoch"
         return built
 
+    def forget_moments(self, module: nn.Module) -> None:
+        """Has the optimizer begin anew with a module's parameters."""
+        optimizers = self.optimizers()
+        for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
+            for parameter in module.parameters():
+                optimizer.state.pop(parameter, None)
+
     # The run
 
     @override

@@ -1,6 +1,6 @@
 """SRAEModule: trains the heads of sparse reconstruction autoencoders (Qi, Khorram and Li 2018), and their baselines."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from typing_extensions import override
 
+from lightning_modules.class_weights import class_weight, image_weights
 from lightning_modules.evaluated import faithfulness_metrics
 from lightning_modules.grouped_fit import GroupedFitModule, Samples
-from lightning_modules.heads import options_located
+from lightning_modules.heads import drawn_by, options_located
 from lightning_modules.training_faithfulness import log_training_faithfulness
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.networks import BackboneOptions
@@ -20,10 +21,11 @@ from vitrine.core.batch import Batch
 from vitrine.core.distributed import world_size
 from vitrine.core.options import OptionError
 from vitrine.explainers.srae.explainer import SRAEExplainer, SRAEOptions
-from vitrine.explainers.srae.heads import HeadOutput, SeparateHeads, SharedHeads
+from vitrine.explainers.srae.heads import SeparateHeads, SharedHeads
 from vitrine.explainers.srae.losses import greedy_loss
-from vitrine.explainers.srae.objectives import SRAETraining, Terms, head_terms, sum_of, terms_of_heads
+from vitrine.explainers.srae.objectives import SRAETraining, Terms, terms_of_heads
 from vitrine.explainers.srae.predictor_fit import PredictorSamples, fit_predictors
+from vitrine.explainers.srae.training_pass import TrainingPass
 from vitrine.metrics.alive_features import AliveFeatures, alive_counts, dead_heads
 
 
@@ -56,10 +58,11 @@ class SRAEModule(GroupedFitModule):
         _check(srae, training)
         options = replace(srae, decoder=training.terms.has_decoder)
         network = FrozenBackbone.from_options(backbone)
-        with options_located("model.init_args.srae"):
+        with options_located("model.init_args.srae"), drawn_by(training.seed):
             explainer = SRAEExplainer(network, options)
         super().__init__(explainer, training.classes_at_once, **kwargs)
         self.train_options, self.objective = training, training.terms
+        self._last_pass: TrainingPass | None = None
         self.train_faithfulness = faithfulness_metrics("train")
         self.val_faithfulness = faithfulness_metrics("val")
 
@@ -69,6 +72,11 @@ class SRAEModule(GroupedFitModule):
         classes, num_features = len(self.explainer.explained_classes), self.explainer.options.num_features
         self.alive_features = AliveFeatures(classes, num_features)
         self.mean_contributions = torch.full((classes, num_features), torch.nan)
+
+    @override
+    def explain_classes(self, classes: Sequence[int]) -> None:
+        with drawn_by(self.train_options.seed):
+            super().explain_classes(classes)
 
     @property
     def heads(self) -> SeparateHeads | SharedHeads:
@@ -155,14 +163,19 @@ class SRAEModule(GroupedFitModule):
         """Summed terms, (B, J', n) contributions and (B, J') estimates of the heads that are trained now."""
         if not self.active_rows:  # a rank may have no head left in the last group, and takes part in what is logged
             return Terms(*weights.new_zeros(3)), weights.new_zeros(*weights.shape, self.explainer.num_features), weights
-        terms, contributions, estimates = [], [], []
-        for column, head in enumerate(self._networks):
-            output = head(samples.features)
-            target = None if output.decoded is None else head.rows_of(samples.features)
-            terms.append(self._terms(output, samples.logits[:, column], target, weights[:, column]))
-            contributions.append(head.contributions(output.embedding.detach()))
-            estimates.append(output.estimate)
-        return sum_of(terms), torch.stack(contributions, dim=1), torch.stack(estimates, dim=1)
+        terms, contributions, estimates = self._pass(
+            samples.features, samples.logits, weights, across_ranks=self.across_ranks
+        )
+        return terms.summed(), contributions, estimates
+
+    @property
+    def _pass(self) -> TrainingPass:
+        """Through the heads that are trained now."""
+        networks = self._networks
+        if self._last_pass is None or self._last_pass.heads != networks:
+            training = self.train_options
+            self._last_pass = TrainingPass(networks, self.objective, training.q, training.pull_away_over)
+        return self._last_pass
 
     def _shared_pass(self, samples: Samples, weights: Tensor) -> tuple[Terms, Tensor, Tensor]:
         """As `_separate_pass`; the one reconstruction weighs as much as those of all heads would."""
@@ -170,13 +183,13 @@ class SRAEModule(GroupedFitModule):
         output = heads(samples.features)
         total = terms_of_heads(
             self.objective,
-            output.estimates,
-            output.local,
+            output,
             samples.logits,
+            None,
             weights,
             pull_away_over=self.train_options.pull_away_over,
             across_ranks=self.across_ranks,
-        )
+        ).summed()
         if output.decoded is not None:
             error = self.objective.reconstruction_error(
                 output.decoded.float(),
@@ -188,38 +201,13 @@ class SRAEModule(GroupedFitModule):
             total = total._replace(reconstruction=error * len(self.active_rows))
         return total, output.embeddings * heads.predictors(), output.estimates
 
-    def _terms(self, output: HeadOutput, logit: Tensor, target: Tensor | None, weights: Tensor) -> Terms:
-        return head_terms(
-            self.objective,
-            output,
-            logit,
-            target,
-            weights,
-            q=self.train_options.q,
-            pull_away_over=self.train_options.pull_away_over,
-            across_ranks=self.across_ranks,
-        )
-
     def image_weights(self, samples: Samples) -> Tensor:
         """(B, J') weight of each image in the means of each head; 0 where it is not among that head's samples."""
-        balances = [self.balance(row) for row in self.active_rows]
-        weights = torch.where(samples.positive, samples.features.new_tensor(balances), 1.0)
-        return weights if samples.sampled is None else weights * samples.sampled
+        return image_weights(samples, [self._class_weight(row) for row in self.active_rows])
 
-    def balance(self, row: int, *, sampled: bool = True) -> float:
-        """Weight of a class's own images in the means of its head; without ``sampled``, where all images are taken."""
-        if self.train_options.positive_weight != "balanced":
-            return float(self.train_options.positive_weight)
-        data = self.training_data
-        if data is None:
-            return 1.0
-        counts = data.sample_counts() if sampled else None
-        if counts is not None:
-            positives, others = counts[row].tolist()
-        else:
-            positives = data.class_counts[self.explainer.explained_classes[row]]
-            others = data.train_count - positives
-        return max(others, 1) / positives if positives else 1.0
+    def _class_weight(self, row: int, *, sampled: bool = True) -> float:
+        index = self.explainer.explained_classes[row]
+        return class_weight(self.train_options.positive_weight, self.training_data, row, index, sampled=sampled)
 
     def training_samples(self) -> Iterable[Batch]:
         """Each training sample once over all ranks."""
@@ -229,7 +217,7 @@ class SRAEModule(GroupedFitModule):
     @torch.no_grad()
     def _predictor_samples(self) -> Iterator[PredictorSamples]:
         """Each training sample once over all ranks, for predictors that are fitted afterwards."""
-        weights = torch.tensor([self.balance(row, sampled=False) for row in range(len(self.explained))])
+        weights = torch.tensor([self._class_weight(row, sampled=False) for row in range(len(self.explained))])
         for batch in self.training_samples():
             moved = self.moved(batch)
             features, logits = self.features_of(moved)
@@ -325,7 +313,16 @@ class SRAEModule(GroupedFitModule):
         """Whether this epoch measures contributions of x-features: not in pretraining, nor where v is fitted at last."""
         return self.objective.faithful and self._pretrained_layer is None
 
-    def restart_head(self, row: int, generator: torch.Generator) -> None:
+    def contributions_of_settings(self) -> dict[str, Tensor]:
+        """(J, n) mean contributions in this epoch of the one setting, whose name is empty; a collective."""
+        return {"": self.alive_features.compute()}
+
+    @property
+    def of_settings(self) -> Mapping[str, SRAEExplainer]:
+        """The explainer of the one setting, whose name is empty."""
+        return {"": self.explainer}
+
+    def restart_head(self, row: int, generator: torch.Generator, name: str = "") -> None:  # noqa: ARG002 - of one setting
         """Draws a head's weights anew and forgets what the optimizer knew of them.
 
         Raises:
@@ -336,10 +333,7 @@ class SRAEModule(GroupedFitModule):
                 "Heads on a shared trunk cannot be restarted alone; take model.init_args.srae.trunk: separate."
             )
         self.heads[row].reset(generator)
-        optimizers = self.optimizers()
-        for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
-            for parameter in self.heads[row].parameters():
-                optimizer.state.pop(parameter, None)
+        self.forget_moments(self.heads[row])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what is known of the heads of groups that are done."""

@@ -41,6 +41,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
     return Settings(
         features=args.features,
         hidden=tuple(args.hidden),
+        trunk_hidden=tuple(args.trunk_hidden),
         num_features=args.num_features,
         rows=args.rows,
         held_out=args.held_out,
@@ -118,6 +119,7 @@ def parser() -> argparse.ArgumentParser:
     options.formatter_class = argparse.RawDescriptionHelpFormatter
     options.add_argument("--classes", type=int, nargs="+", default=[1, 16, 64, 200], help="every C (1 16 64 200)")
     options.add_argument("--hidden", type=int, nargs="+", default=[800, 100], help="widths of the encoders (800 100)")
+    options.add_argument("--trunk-hidden", type=int, nargs="+", default=[800, 400], help="of a shared trunk (800 400)")
     options.add_argument("--full", action="store_true", help="time heads of all classes, not of one group")
     options.add_argument("--skip", nargs="*", choices=PARTS, default=[], help="parts to leave out")
     options.add_argument(
@@ -127,7 +129,7 @@ def parser() -> argparse.ArgumentParser:
         ("features", 4096, "d, size of the features"),
         ("num-features", 5, "n, x-features a class"),
         ("rows", 512, "training samples"),
-        ("held-out", 512, "samples that faithfulness is measured on"),
+        ("held-out", 4096, "samples that faithfulness is measured on"),
         ("batch-size", 64, "samples a step"),
         ("at-once", 16, "classes of a group"),
         ("rounds", 3, "rounds of timing"),

@@ -2,7 +2,6 @@
 
 import gc
 import logging
-import time
 import warnings
 from collections.abc import Sequence
 from itertools import pairwise
@@ -15,18 +14,12 @@ from torch.optim import Adam
 from typing_extensions import override
 
 from benchmarks.common import quiet_trainer
+from benchmarks.rounds import now
 from benchmarks.srae_scale.problem import BFLOAT16, SHARED, Batches, Settings
 from lightning_modules import SRAEModule
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.explainers.srae.explainer import SRAEOptions
 from vitrine.explainers.srae.objectives import SRAETraining
-
-
-def now(device: str) -> float:
-    """Seconds, of no particular beginning."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 class PlainHead(nn.Module):
@@ -127,7 +120,7 @@ def made_module(way: str, classes: int, explained: Sequence[int], settings: Sett
             list(explained),
             settings.num_features,
             image_size=8,
-            hidden=settings.hidden,
+            hidden=settings.trunk_hidden if way == SHARED else settings.hidden,
             trunk="shared" if way == SHARED else "separate",
         ),
         SRAETraining(

@@ -28,6 +28,7 @@ class Settings:
     Args:
         features: d, size of Z.
         hidden: widths of the encoders between Z and the x-features.
+        trunk_hidden: the same of the shared trunk, whose last layer all classes read.
         num_features: n, a class.
         rows: N, training samples.
         held_out: samples that faithfulness is measured on.
@@ -40,6 +41,7 @@ class Settings:
 
     features: int = 4096
     hidden: tuple[int, ...] = (800, 100)
+    trunk_hidden: tuple[int, ...] = (800, 400)
     num_features: int = 5
     rows: int = 1024
     held_out: int = 512

@@ -5,8 +5,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from benchmarks.common import show
+from benchmarks.rounds import ratio
 from benchmarks.srae_scale.measures import Memory, Quality, Timing
 from benchmarks.srae_scale.problem import BFLOAT16, FLOAT32, PLAIN, SHARED
+
+WORSE = 0.0005
+"""By how much the F_cls of a shared trunk may be below that of separate heads."""
 
 
 class Goal(NamedTuple):
@@ -20,8 +24,7 @@ class Goal(NamedTuple):
 
 def speedup(timings: Sequence[Timing], classes: int, way: str, over: str) -> float:
     """How often a way fits into the time of another: median over rounds of what was measured side by side."""
-    mine, other = (_one(timings, classes, name).whole for name in (way, over))
-    return statistics.median(slow / fast for fast, slow in zip(mine, other, strict=True))
+    return ratio({name: _one(timings, classes, name).whole for name in (way, over)}, over, way)
 
 
 def speed_goals(timings: Sequence[Timing], epochs: int, trunk_epochs: int) -> list[Goal]:
@@ -33,17 +36,17 @@ def speed_goals(timings: Sequence[Timing], epochs: int, trunk_epochs: int) -> li
         trunk_epochs: that the shared trunk needs to be as faithful.
     """
     classes = max(timing.classes for timing in timings)
-    pairs = ((FLOAT32, PLAIN, 1.1), (BFLOAT16, PLAIN, 1.7))
+    pairs = ((FLOAT32, PLAIN, 1.1), (BFLOAT16, PLAIN, 2))
     goals = [
         _at_least(f"{classes}: speed of {way} over {over}", speedup(timings, classes, way, over), least)
         for way, over, least in pairs
     ]
-    ratio = speedup(timings, classes, SHARED, FLOAT32)
-    told = f"{classes}: speed of {SHARED} over {FLOAT32}"
+    shared = speedup(timings, classes, SHARED, PLAIN)
+    told = f"{classes}: speed of {SHARED} over {PLAIN}"
     return [
         *goals,
-        _at_least(told, ratio, 10),
-        _at_least(f"{told}, {trunk_epochs} epochs : {epochs}", ratio * epochs / trunk_epochs, 10),
+        _at_least(told, shared, 100),
+        _at_least(f"{told}, {trunk_epochs} epochs : {epochs}", shared * epochs / trunk_epochs, 10),
     ]
 
 
@@ -82,10 +85,10 @@ def _equal(other: Quality, own: Quality, name: str, digits: int) -> Goal:
 
 
 def _no_worse(other: Quality, own: Quality) -> Goal:
-    least = statistics.fmean(own.f_cls) - (max(own.f_cls) - min(own.f_cls))
+    least = statistics.fmean(own.f_cls) - WORSE
     found = statistics.fmean(other.f_cls)
     title = f"{own.classes}: F_cls of {other.way}"
-    return Goal(title, f"{found:.4f}", f"≥ {least:.4f} (seeds)", found >= least)
+    return Goal(title, f"{found:.4f}", f"≥ {least:.4f} (0.05 points)", found >= least)
 
 
 def _at_least(name: str, found: float, least: float) -> Goal:

@@ -21,16 +21,28 @@ class TrainingModule(pl.LightningModule):
     def __init__(self, means: Tensor, *, shared: bool = False, known: bool = True, share: float = 0.0) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.heads = (SharedHeads if shared else SeparateHeads)(3, 4, 3, (5,))
+        heads = (SharedHeads if shared else SeparateHeads)(3, 4, 3, (5,))
         self.knows_contributions, self.share = known, share
-        self.explainer = SimpleNamespace(explained_classes=[4, 5, 6], class_name=lambda index: f"class {index}")
-        self.alive_features = SimpleNamespace(compute=lambda: means)
+        self.explainer = SimpleNamespace(
+            explained_classes=[4, 5, 6], class_name=lambda index: f"class {index}", heads=heads
+        )
+        self.of_settings = {"": self.explainer}
+        self.means = {"": means}
         self.restarted: list[tuple[int, float]] = []
 
     def share_done(self) -> float:
         return self.share
 
-    def restart_head(self, row: int, generator: torch.Generator) -> None:
+    @property
+    def heads(self) -> SeparateHeads | SharedHeads:
+        heads: SeparateHeads | SharedHeads = self.explainer.heads
+        return heads
+
+    def contributions_of_settings(self) -> dict[str, Tensor]:
+        return self.means
+
+    def restart_head(self, row: int, generator: torch.Generator, name: str) -> None:
+        assert name == ""
         self.restarted.append((row, float(torch.rand((), generator=generator))))
 
 

@@ -74,6 +74,7 @@ OUTSIDE: dict[type[Options], dict[str, list[Any]]] = {
         "positive_weight": [*POSITIVE, "all", "5"],
         "pretraining_epochs": COUNT_OR_ZERO,
         "classes_at_once": COUNT,
+        "seed": COUNT_OR_ZERO,
     },
     SelectionOptions: {
         "alpha": NOT_NEGATIVE,
@@ -159,7 +160,7 @@ NULL: dict[type[Options], set[str]] = {
     BackboneOptions: {"weights", "num_classes", "output"},
     XFeatureOptions: {"explained_classes", "lrp"},
     SRAEOptions: {"explained_classes", "lrp"},
-    SRAETraining: {"classes_at_once"},
+    SRAETraining: {"classes_at_once", "seed"},
     SelectionOptions: {"num_shown"},
     AttributionOptions: {"image_size"},
     ComparisonOptions: {"sort"},

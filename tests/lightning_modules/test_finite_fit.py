@@ -18,6 +18,8 @@ from lightning_modules.finite_fit import (
     FirstBadSteps,
     bad_samples,
     bad_tensor,
+    in_whole_blocks,
+    largest_of,
 )
 from tests.helpers import mu_lasso_fakes, srae_fakes
 from tests.helpers.ranks import RankPool
@@ -193,3 +195,21 @@ def test_all_ranks_stop_at_the_same_step(options: dict[str, Any], ranks: RankPoo
     first, second = ranks.run(stopped_on_rank, tmp_path, options)
     assert first == second
     assert "Step 2, in epoch 0" in first
+
+
+def test_gradients_that_fill_a_block_of_memory_are_looked_at_as_one() -> None:
+    block, part, alone = torch.rand(3, 4), torch.rand(5), torch.rand(2, 2)
+    found = in_whole_blocks([*block.unbind(0), part[:2], part[2:4], alone])
+    assert [tensor.shape for tensor in found] == [(12,), (2,), (2,), (2, 2)]
+    assert torch.equal(found[0], block.flatten())
+    block[1, 2] = torch.nan
+    assert found[0].isnan().any()
+
+
+@pytest.mark.parametrize(("value", "expected"), [(-7.0, 7.0), (torch.inf, torch.inf), (-torch.inf, torch.inf)])
+def test_the_largest_magnitude_of_several_tensors(value: float, expected: float) -> None:
+    tensors = [torch.zeros(3, 2), torch.full((2,), 0.5), torch.zeros(0)]
+    tensors[0][1, 1] = value
+    assert float(largest_of(tensors)) == expected
+    tensors[1][0] = torch.nan
+    assert largest_of(tensors).isnan()

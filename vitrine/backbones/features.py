@@ -89,7 +89,10 @@ class TappedFeatures(nn.Module):
 
         What tokens of images of this size stand for is found at the first of them, by two more passes and a backward pass.
         """
-        output = self.backbone(images, taps=[self.layer])
+        return self.read(self.backbone(images, taps=[self.layer]), images)
+
+    def read(self, output: BackboneOutput, images: Tensor) -> Features:
+        """As `forward`, from a pass of the backbone over the images that tapped the layer."""
         vectors = self._pooled(output.taps[self.layer], images, self.pooling)
         if vectors is None:
             raise self._refusal(output.taps[self.layer], images)

@@ -198,13 +198,13 @@ class SeparateHeads(XFeatureHeads):
         return torch.stack([head.predict(head.embed(features)) for head in self], dim=1)
 
 
-class SharedOutput(NamedTuple):
-    """What the heads make of Z; with P positions, B images have B·P rows of Z."""
+class OutputOfHeads(NamedTuple):
+    """What J heads make of the same Z; with P positions, B images have B·P rows of Z."""
 
     embeddings: Tensor
     """(B, J, n) x-features."""
     decoded: Tensor | None
-    """(B·P, d) the decoder's Z, from the x-features of all classes; None without decoder."""
+    """(B·P, d) the Z of the one decoder of a shared trunk, or (J, B·P, d) of a decoder a head; None without decoder."""
     estimates: Tensor
     """(B, J) ȳ."""
     local: Tensor
@@ -267,12 +267,12 @@ class SharedHeads(XFeatureHeads):
         """Takes (J, n) x-features out of their heads."""
         self.is_alive &= ~dead
 
-    def forward(self, features: Tensor) -> SharedOutput:
+    def forward(self, features: Tensor) -> OutputOfHeads:
         """Of Z (B, P·d)."""
         local = self._local(features)
         embeddings = self._pooled(local)
         decoded = None if self.decoder is None else self.decoder(local.flatten(1))
-        return SharedOutput(embeddings, decoded, self._estimates(embeddings), local)
+        return OutputOfHeads(embeddings, decoded, self._estimates(embeddings), local)
 
     def rows_of(self, features: Tensor) -> Tensor:
         """(B·P, d) rows of Z (B, P·d)."""

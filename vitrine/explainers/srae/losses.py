@@ -52,10 +52,10 @@ def sparse_reconstruction(
     little more for being far off, so the head picks the dimensions that matter to it.
 
     Args:
-        decoded: (N, D) the decoder's output.
+        decoded: (N, D) the decoder's output; (J, N, D) of J heads, of which each has a value.
         target: (N, D) the features Z.
         q: sparsity, above 0.
-        weights: (N,) non-negative weights that turn the mean over images into a weighted mean.
+        weights: (N,) non-negative weights that turn the mean over images into a weighted mean; (N, J) of J heads.
         across_ranks: whether the N images of all ranks are meant.
 
     Raises:
@@ -68,8 +68,8 @@ def sparse_reconstruction(
     """
     if not q > 0:
         raise ValueError(f"q is {q}; the log penalty needs q > 0")
-    error = weighted_mean((decoded - target).square(), weights, across_ranks=across_ranks)
-    return torch.log1p(q * error).mean()
+    error = _mean_errors(decoded, target, weights, across_ranks=across_ranks)
+    return torch.log1p(q * error).mean(dim=-1)
 
 
 def plain_reconstruction(
@@ -79,7 +79,19 @@ def plain_reconstruction(
 
     The arguments are those of `sparse_reconstruction`.
     """
-    return weighted_mean((decoded - target).square(), weights, across_ranks=across_ranks).mean()
+    return _mean_errors(decoded, target, weights, across_ranks=across_ranks).mean(dim=-1)
+
+
+def _mean_errors(decoded: Tensor, target: Tensor, weights: Tensor | None, *, across_ranks: bool) -> Tensor:
+    """(D,) squared errors, mean over images; (J, D) of J heads' (J, N, D) with weights (N, J)."""
+    squared = (decoded - target).square()
+    if squared.ndim == 2 or weights is None:
+        return weighted_mean(squared, weights, across_ranks=across_ranks)
+    with torch.autocast(squared.device.type, enabled=False):  # which would round the sum over images
+        summed = torch.bmm(weights.T.unsqueeze(1), squared).squeeze(1)
+    numerator = _total(summed, across_ranks)
+    total = _total(weights.sum(dim=0), across_ranks).clamp(min=torch.finfo(numerator.dtype).tiny)
+    return numerator / total[:, None]
 
 
 def faithfulness(

@@ -1,6 +1,5 @@
 """Objectives of SRAE: the terms of equation 5 (Qi, Khorram and Li 2018), those of its baselines, and training options."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vitrine.core.options import Count, CountOrZero, NonNegative, OptionError, Options, Positive
-from vitrine.explainers.srae.heads import HeadOutput
+from vitrine.explainers.srae.heads import HeadOutput, OutputOfHeads
 from vitrine.explainers.srae.losses import faithfulness, plain_reconstruction, pull_away, sparse_reconstruction
 
 PositiveWeight = Positive | Literal["balanced"]
@@ -37,7 +36,7 @@ class Objective:
     def reconstruction_error(
         self, decoded: Tensor, target: Tensor, q: float, weights: Tensor | None, *, across_ranks: bool
     ) -> Tensor:
-        """The reconstruction's term of (N, d) decoded and given Z, 0 where there is none."""
+        """The reconstruction's term: () of (N, d) decoded and given Z, (J,) of J heads' (J, N, d) with weights (N, J)."""
         if self.reconstruction == "sparse":
             return sparse_reconstruction(decoded, target, q, weights=weights, across_ranks=across_ranks)
         return plain_reconstruction(decoded, target, weights=weights, across_ranks=across_ranks)
@@ -73,6 +72,7 @@ class SRAETraining(Options):
             first of ``max_epochs``.
         classes_at_once: heads that each rank fits at once, group after group, each for ``max_epochs``: a bound on memory.
             Classes are dealt out to the ranks, and each rank's heads see the whole global batch. All at once without it.
+        seed: of the heads' first weights; drawn as the run's seed has it without.
 
     Raises:
         ValueError: for a number out of range, and pretraining without a decoder.
@@ -95,6 +95,7 @@ class SRAETraining(Options):
     positive_weight: PositiveWeight = "balanced"
     pretraining_epochs: CountOrZero = 0
     classes_at_once: Count | None = None
+    seed: CountOrZero | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -114,7 +115,7 @@ class SRAETraining(Options):
 
 
 class Terms(NamedTuple):
-    """The terms of equation 5, of one head or summed over several; those that an objective does not have are 0."""
+    """The terms of equation 5: () of one head or summed over several, (J,) of each; those that an objective lacks are 0."""
 
     faithfulness: Tensor
     reconstruction: Tensor
@@ -123,6 +124,10 @@ class Terms(NamedTuple):
     def total(self, beta: float, eta: float) -> Tensor:
         """Equation 5 without the norms of the weights."""
         return self.faithfulness + beta * self.reconstruction + eta * self.pull_away
+
+    def summed(self) -> "Terms":
+        """Of (J,) terms, those summed over heads."""
+        return Terms(*(term.sum() for term in self))
 
 
 def head_terms(
@@ -165,46 +170,49 @@ def head_terms(
 
 def terms_of_heads(
     objective: Objective,
-    estimates: Tensor,
-    local: Tensor,
+    output: OutputOfHeads,
     logits: Tensor,
+    target: Tensor | None,
     weights: Tensor,
     *,
+    q: float = 1.0,
     pull_away_over: str = "images",
     across_ranks: bool = False,
 ) -> Terms:
-    """Faithfulness and pull-away of J heads, summed over heads: those of `head_terms`, without a loop.
+    """The terms of J heads, (J,) each: those of `head_terms`, without a loop.
+
+    The reconstruction is that of heads with a decoder each, and 0 where a shared trunk has one for all.
 
     Args:
         objective: which terms there are.
-        estimates: (B, J) ȳ.
-        local: (B·P, J, n) x-features of each position.
+        output: of the heads.
         logits: (B, J) ŷ.
+        target: (B·P, d) Z, which is to be rebuilt; None where there is no decoder.
         weights: (B, J) weights of the images for each head.
+        q: sparsity of the reconstruction.
         pull_away_over: see `vitrine.explainers.srae.losses.pull_away`.
         across_ranks: whether the images of all ranks are meant.
     """
-    faithful = orthogonal = weights.new_zeros(())
+    faithful = reconstruction = orthogonal = weights.new_zeros(weights.shape[1])
+    taking_part = weights.repeat_interleave(len(output.local) // max(len(weights), 1) or 1, dim=0)
     if objective.faithful:
-        faithful = faithfulness(estimates.float(), logits, weights=weights, across_ranks=across_ranks).sum()
+        faithful = faithfulness(output.estimates.float(), logits, weights=weights, across_ranks=across_ranks)
+    if output.decoded is not None and output.decoded.ndim == 3 and target is not None:
+        reconstruction = objective.reconstruction_error(
+            output.decoded.float(), target, q, taking_part, across_ranks=across_ranks
+        )
     if objective.orthogonal:
-        taking_part = (weights > 0).repeat_interleave(len(local) // max(len(weights), 1), dim=0)
-        if pull_away_over == "images":
-            by_head = (local.float() * taking_part.unsqueeze(2)).transpose(0, 1)
-            orthogonal = pull_away(by_head, across_ranks=across_ranks).sum()
-        else:
-            chosen = [
-                _rows_taking_part(one, rows, pull_away_over)
-                for one, rows in zip(local.float().unbind(dim=1), taking_part.T, strict=True)
-            ]
-            terms = [pull_away(one, over=pull_away_over, across_ranks=across_ranks) for one in chosen]
-            orthogonal = torch.stack(terms).sum()
-    return Terms(faithful, weights.new_zeros(()), orthogonal)
+        orthogonal = _pull_away_of_heads(output.local.float(), taking_part > 0, pull_away_over, across_ranks)
+    return Terms(faithful, reconstruction, orthogonal)
 
 
-def sum_of(terms: Sequence[Terms]) -> Terms:
-    """Each term summed over heads."""
-    return Terms(*(torch.stack(column).sum() for column in zip(*terms, strict=True)))
+def _pull_away_of_heads(local: Tensor, taking_part: Tensor, over: str, across_ranks: bool) -> Tensor:
+    """(J,) of (B·P, J, n) x-features and (B·P, J) whether they take part."""
+    if over == "images":
+        return pull_away((local * taking_part.unsqueeze(2)).transpose(0, 1), across_ranks=across_ranks)
+    pairs = zip(local.unbind(dim=1), taking_part.T, strict=True)
+    chosen = [_rows_taking_part(one, rows, over) for one, rows in pairs]
+    return torch.stack([pull_away(one, over=over, across_ranks=across_ranks) for one in chosen])
 
 
 def _rows_taking_part(local: Tensor, taking_part: Tensor, over: str) -> Tensor:

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitrine.explainers.srae.heads import HeadOutput, SRAEHead
-from vitrine.explainers.srae.objectives import OBJECTIVES, Terms, head_terms, sum_of, terms_of_heads
+from vitrine.explainers.srae.heads import HeadOutput, OutputOfHeads, SRAEHead
+from vitrine.explainers.srae.objectives import OBJECTIVES, Terms, head_terms, terms_of_heads
 
 IMAGES, WIDTH, X_FEATURES = 7, 6, 3
 WEIGHTS = torch.tensor([2.0, 1, 0, 1, 2, 0, 1], dtype=torch.float64)
@@ -118,10 +118,8 @@ def test_the_sparse_reconstruction_becomes_the_plain_one() -> None:
 
 
 def test_sums_of_heads() -> None:
-    parts = [Case().terms("srae"), Case().terms("srae", 1 - WEIGHTS.clamp(max=1))]
-    summed = sum_of(parts)
-    for number in range(3):
-        torch.testing.assert_close(summed[number], parts[0][number] + parts[1][number])
+    terms = Terms(*(torch.tensor([1.0, 2.0]) * factor for factor in (1, 10, 100)))
+    assert [float(term) for term in terms.summed()] == [3, 30, 300]
 
 
 @pytest.mark.parametrize("name", ["srae", "nn", "cae"])
@@ -135,17 +133,21 @@ def test_many_heads_at_once_equal_one_after_the_other(name: str, over: str, posi
     estimates, logits = (torch.randn(IMAGES, heads, generator=generator, dtype=torch.float64) for _ in range(2))
     weights = torch.randint(0, 3, (IMAGES, heads), generator=generator).double()
     weights[:, 2] = 0  # a head without a sample in this batch
-    together = terms_of_heads(OBJECTIVES[name], estimates, local, logits, weights, pull_away_over=over)
+    decoded, target = (
+        torch.randn(*size, IMAGES * positions, 5, generator=generator, dtype=torch.float64) for size in ((heads,), ())
+    )
+    output = OutputOfHeads(local, decoded if name != "nn" else None, estimates, local)
+    together = terms_of_heads(OBJECTIVES[name], output, logits, target, weights, pull_away_over=over)
     alone = [
         head_terms(
             OBJECTIVES[name],
-            HeadOutput(local[:, row], None, estimates[:, row], local[:, row]),
+            HeadOutput(local[:, row], decoded[row] if name != "nn" else None, estimates[:, row], local[:, row]),
             logits[:, row],
-            None,
+            target,
             weights[:, row],
             pull_away_over=over,
         )
         for row in range(heads)
     ]
-    for one, many in zip(sum_of(alone), together, strict=True):
-        torch.testing.assert_close(many, one)
+    for one, many in zip(zip(*alone, strict=True), together, strict=True):
+        torch.testing.assert_close(many, torch.stack(one).to(many))

@@ -1,0 +1,53 @@
+"""Features of several layers come from one pass, and are those that each layer gives alone."""
+
+import json
+
+import torch
+from torch import Tensor, nn
+
+from vitrine.backbones.features import TappedFeatures
+from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.backbones.joined_features import JoinedFeatures
+
+
+class Counted(nn.Sequential):
+    """Counts its passes."""
+
+    passes = 0
+
+    def forward(self, image: Tensor) -> Tensor:
+        self.passes += 1
+        result: Tensor = super().forward(image)
+        return result
+
+
+def parts_of(model: nn.Module) -> list[TappedFeatures]:
+    backbone = FrozenBackbone(model)
+    return [
+        TappedFeatures(backbone, "0"),
+        TappedFeatures(backbone, "1", "positions"),
+        TappedFeatures(backbone, "0"),
+    ]
+
+
+def test_one_pass_gives_what_each_gives_alone() -> None:
+    torch.manual_seed(0)
+    model = Counted(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)).eval()
+    parts, images = parts_of(model), torch.rand(5, 3, 6, 6)
+    joined = JoinedFeatures(parts, [4, 64, 4])
+    before = model.passes
+    found = joined(images)
+    assert model.passes == before + 1
+    assert found["features"].shape == (5, 68)
+    for mine, part in zip(joined.split(found["features"]), parts, strict=True):
+        torch.testing.assert_close(mine, part(images)["features"])
+    torch.testing.assert_close(found["logits"], model(images))
+
+
+def test_the_key_is_that_of_all_layers_and_of_one_layer_its_own() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    parts = parts_of(model)
+    assert JoinedFeatures(parts[::2], [4, 4]).key == parts[0].key
+    joined = JoinedFeatures(parts, [4, 64, 4])
+    assert json.loads(joined.key) == [parts[0].key, parts[1].key]
+    assert joined.belongs_to["layer"] == "0 (average), 1 (positions)"
