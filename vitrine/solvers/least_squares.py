@@ -18,6 +18,7 @@ Pair = tuple[Indices, Indices]
 _BLOCK_ELEMENTS = 1 << 21
 _MAX_IN_MEMORY_ELEMENTS = 1 << 27
 _MAX_EIGENVALUES = 2000
+_ROWS_AT_ONCE = 512
 
 
 class Fit(NamedTuple):
@@ -83,9 +84,12 @@ class GramLeastSquares(LeastSquares):
 
     @override
     def fit(self, weights: Floats, classes: Indices) -> Fit:
-        used = np.flatnonzero(weights.any(axis=1))
         cross = self.cross[:, classes]
-        correlations = cross - self.gram[used].T @ weights[used]
+        correlations = cross.copy()
+        used = np.flatnonzero(weights.any(axis=1))
+        for start in range(0, len(used), _ROWS_AT_ONCE):
+            rows = used[start : start + _ROWS_AT_ONCE]
+            correlations -= self.gram[rows].T @ weights[rows]
         objective = self.label_sq[classes] - ((cross + correlations) * weights).sum(axis=0)
         return Fit(correlations, objective.clip(min=0))
 

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from vitrine.core.options import OptionError, Positive, check_value
+from vitrine.solvers.gram import blocks
 from vitrine.solvers.least_squares import DataLeastSquares, Floats, GramLeastSquares, as_float64
 from vitrine.solvers.working_set import Advance, LassoPaths
 
+_ROWS_CHECKED = 1024
 Mu = float | Sequence[float] | Tensor
 
 
@@ -161,7 +163,8 @@ def _bounds(mu: Mu, num_classes: int) -> Floats:
 
 
 def _check_finite(name: str, tensor: Tensor) -> None:
-    if not tensor.isfinite().all():
+    # Row by row in parts, as a mask of all of X Xᵀ would be large.
+    if not all(part.isfinite().all() for part in tensor.split(_ROWS_CHECKED)):
         raise ValueError(f"{name} holds NaN or infinity; give finite numbers.")
 
 
@@ -175,7 +178,8 @@ def _check_sums(gram: Tensor, cross: Tensor, label_sq: Tensor) -> None:
         _check_finite(name, tensor)
     squares = gram.diagonal().double().cpu()
     largest = float(squares.abs().max())
-    if float((gram - gram.T).abs().max()) > 1e-6 * largest:
+    differences = (gram[rows, columns] - gram[columns, rows].T for rows, columns in blocks(m))
+    if max(float(difference.abs().max()) for difference in differences) > 1e-6 * largest:
         raise ValueError("gram is not symmetric; give X Xᵀ.")
     allowed = (squares + 1e-6 * largest)[:, None] * label_sq.double().cpu()
     if float(squares.min()) < -1e-6 * largest or (cross.double().cpu() ** 2 > allowed * (1 + 1e-6)).any():
