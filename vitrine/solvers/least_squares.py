@@ -1,9 +1,10 @@
 """Least-squares problems of the μ-Lasso, given by their sums or by their data."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -53,6 +54,12 @@ class LeastSquares(ABC):
     @abstractmethod
     def fit(self, weights: Floats, classes: Indices) -> Fit:
         """The residual of (m, J) weights of J classes."""
+
+    def of_classes(self, classes: Indices) -> Self:
+        """The problems of some classes alone, on the same X."""
+        part = copy.copy(self)
+        part.cross, part.label_sq = self.cross[:, classes], self.label_sq[classes]
+        return part
 
     @cached_property
     def spectrum(self) -> tuple[Floats, Floats]:
@@ -136,6 +143,12 @@ class DataLeastSquares(LeastSquares):
             correlations.addmm_(residual, block.T)
             objective += (residual**2).sum(dim=1)
         return Fit(as_float64(correlations.T), as_float64(objective))
+
+    @override
+    def of_classes(self, classes: Indices) -> Self:
+        part = super().of_classes(classes)
+        part.labels = self.labels[self._on_device(classes)]
+        return part
 
     def _blocks(self) -> Iterator[tuple[slice, Tensor]]:
         """Slices of samples and their (m, n) float64 blocks; a block is valid until the next one."""

@@ -1,0 +1,209 @@
+"""The μ-Lasso at ImageNet's size: sums of the responses beside a bare product, the solve of all classes, and real responses.
+
+    python -m benchmarks.mu_lasso_imagenet --stage sums
+    python -m benchmarks.mu_lasso_imagenet --stage solve
+    python -m benchmarks.mu_lasso_imagenet --stage real --weights mobilenet_v2.pth --images imagenet_samples
+
+``sums`` takes in synthetic responses of the size of a ResNet-50's convolutions and keeps the sums in --folder; beside them
+stands a bare float32 product of as many multiplications (half of those of X Xᵀ, which is symmetric). ``solve`` solves all
+classes from kept sums; a class that was solved before an interruption is not solved again. ``real`` solves the responses of
+a network to a folder of one image a class, beside spgl1. Each prints its peak memory.
+"""
+
+import argparse
+import resource
+import statistics
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from benchmarks.common import NamedWeights, add_common_options, machine, show, write_figures
+from benchmarks.mu_lasso import Problem, measure, report
+from benchmarks.synthetic_responses import SyntheticResponses
+from datamodules.images import ImageFolder
+from vitrine.backbones import FrozenBackbone
+from vitrine.core.atomic_io import atomic_file
+from vitrine.core.progress import progress_bar
+from vitrine.data.preprocessing import Preprocessing
+from vitrine.explainers import MuLassoExplainer, MuLassoOptions
+from vitrine.filters.scaling import SCALINGS, ResponseScaling
+from vitrine.solvers import MuLassoSolution, MuLassoSums, solve_mu_lasso, solve_mu_lasso_rows
+from vitrine.solvers.gram import BLOCK
+
+SUMS = "sums.safetensors"
+BARE_ROWS = 8192
+
+
+def peak_gigabytes() -> float:
+    """The largest resident memory of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def bare_rate(products: str) -> float:
+    """Multiplications and additions a second of a bare product of two blocks."""
+    block = torch.rand(BARE_ROWS, BLOCK, dtype=getattr(torch, products))
+    out = block.new_empty(BLOCK, BLOCK)
+    began = time.perf_counter()
+    torch.mm(block.T, block, out=out)
+    return 2 * BARE_ROWS * BLOCK**2 / (time.perf_counter() - began)
+
+
+def sums(args: argparse.Namespace) -> Mapping[str, Any]:
+    """Takes in all samples; a bare product is timed after each share of them."""
+    responses = SyntheticResponses(args.filters, args.classes, args.seed)
+    taken = MuLassoSums(args.filters, args.classes, products=args.products)
+    seconds, rates = 0.0, [bare_rate(args.products)]
+    batches = responses.batches(args.samples, args.rows)
+    for x, labels in track(batches, "sums", args.samples // args.rows, console=Console(stderr=True)):
+        began = time.perf_counter()
+        taken.update(x, labels)
+        seconds += time.perf_counter() - began
+        rates.append(bare_rate(args.products))
+    began = time.perf_counter()
+    _ = taken.gram
+    seconds += time.perf_counter() - began
+    bare = args.samples * args.filters * (args.filters + BLOCK) / statistics.median(rates[1:])
+    began = time.perf_counter()
+    args.folder.mkdir(parents=True, exist_ok=True)
+    with atomic_file(args.folder / SUMS) as partial:
+        save_file(taken.state(), partial)
+    return {
+        "seconds": seconds,
+        "images/s": args.samples / seconds,
+        "bare seconds": bare,
+        "bare / ours": bare / seconds,
+        "checkpoint seconds": time.perf_counter() - began,
+    }
+
+
+def kept_sums(args: argparse.Namespace) -> MuLassoSums:
+    """The scaled sums of the stage before.
+
+    Raises:
+        FileNotFoundError: where it was not run.
+    """
+    if not (args.folder / SUMS).exists():
+        raise FileNotFoundError(f"{args.folder} holds no {SUMS}; run --stage sums with the same --folder first.")
+    kept = MuLassoSums(args.filters, args.classes)
+    kept.load(load_file(args.folder / SUMS))
+    scaling = ResponseScaling(args.filters, args.scaling)
+    widths = torch.tensor(SyntheticResponses(args.filters, args.classes).widths())
+    scaling.fit(kept.n_samples, kept.total, kept.gram.diagonal(), widths.repeat_interleave(widths))
+    return kept.scale_(scaling.shift, scaling.factor, centre=scaling.has_intercept)
+
+
+def solve(args: argparse.Namespace) -> Mapping[str, Any]:
+    """All classes from the kept sums, or those that are left."""
+    began = time.perf_counter()
+    kept = kept_sums(args)
+    read = time.perf_counter() - began
+    solved: list[float] = []
+    count = args.classes if args.first_classes is None else min(args.first_classes, args.classes)
+    with progress_bar("classes", count, shown=True) as advance:
+
+        def told() -> None:
+            solved.append(time.perf_counter())
+            advance(1)
+
+        began = time.perf_counter()
+        folder = args.folder / f"solved-{args.scaling}-{args.mu:g}"
+        parts = kept.gram, kept.cross[:, :count], kept.label_sq[:count]
+        found = solve_mu_lasso(*parts, args.mu, args.tol, advance=told, folder=folder)
+    seconds = time.perf_counter() - began
+    nonzero = (found.weights != 0).sum(dim=0).double()
+    return {
+        "reading and scaling": read,
+        "seconds": seconds,
+        "seconds a class": seconds / count,
+        "converged": int(found.converged.sum()),
+        "classes": count,
+        "largest relative gap": float(found.relative_gap.max()),
+        "filters a class": float(nonzero.mean()),
+        "filters of all": int((found.weights != 0).any(dim=1).sum()),
+        "explained": float((1 - found.objective / kept.label_sq[:count]).mean()),
+    }
+
+
+@torch.no_grad()
+def real_problem(args: argparse.Namespace) -> Problem:
+    """Responses of a network to a folder's images, of which each shows a class of its own."""
+    backbone = FrozenBackbone(NamedWeights.parse(f"mobilenet_v2={args.weights}").build("cpu"))
+    explainer = MuLassoExplainer(backbone, MuLassoOptions(scaling=args.scaling, mu=args.mu))
+    images = ImageFolder(args.images, Preprocessing().transform())
+    rows: list[Tensor] = []
+    for start in track(range(0, len(images), 50), "responses", console=Console(stderr=True)):
+        batch = torch.stack([images[number]["image"] for number in range(start, min(start + 50, len(images)))])
+        rows.append(explainer.responses(batch)["features"])
+    x = torch.cat(rows)
+    scaling = explainer.scaling
+    scaling.fit(len(x), x.double().sum(dim=0), x.double().square().sum(dim=0), explainer.responses.widths())
+    labels = torch.eye(len(x), dtype=torch.float64)
+    labels -= labels.mean(dim=0) if scaling.has_intercept else 0
+    mu = torch.full((len(x),), args.mu, dtype=torch.float64)
+    return Problem("MobileNetV2", scaling(x), labels, mu)
+
+
+def real(args: argparse.Namespace) -> Mapping[str, Any]:
+    """Real responses beside spgl1."""
+    problem = real_problem(args)
+
+    def rows(x: Tensor, labels: Tensor, mu: Tensor, tol: float) -> MuLassoSolution:
+        return solve_mu_lasso_rows(x, labels, mu, tol)
+
+    found = measure(problem, rows, args, problem.name)
+    report({problem.name: found}, args)
+    return found.ratios() | {"seconds": statistics.median(found.first_solve), "largest gap": max(found.relative_gaps)}
+
+
+STAGES = {"sums": sums, "solve": solve, "real": real}
+
+
+def parse_args() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.mu_lasso_imagenet", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--stage", choices=STAGES, required=True, help="what is measured")
+    parser.add_argument("--samples", type=int, default=50_000, help="N of the synthetic responses (%(default)s)")
+    parser.add_argument("--filters", type=int, default=26_560, help="their m (%(default)s)")
+    parser.add_argument("--classes", type=int, default=1000, help="their C (%(default)s)")
+    parser.add_argument("--rows", type=int, default=2048, help="of a batch (%(default)s)")
+    parser.add_argument("--products", choices=("float32", "float64"), default="float32", help="(%(default)s)")
+    parser.add_argument("--scaling", choices=SCALINGS, default="paper", help="of the responses (%(default)s)")
+    parser.add_argument("--mu", type=float, default=10.0, help="bound of ‖w‖₁ (%(default)s)")
+    parser.add_argument("--tol", type=float, default=1e-6, help="largest relative gap (%(default)s)")
+    parser.add_argument("--first-classes", type=int, help="that are solved (all)")
+    parser.add_argument("--folder", type=Path, default=Path("runs/benchmarks/mu_lasso_sums"), help="(%(default)s)")
+    parser.add_argument("--weights", type=Path, help="of a mobilenet_v2, for --stage real")
+    parser.add_argument("--images", type=Path, help="a folder of one image a class, for --stage real")
+    parser.add_argument("--rounds", type=int, default=1, help="of --stage real (%(default)s)")
+    parser.add_argument("--further", type=float, default=1.2, help="a further μ, as a multiple (%(default)s)")
+    parser.add_argument("--smaller", type=float, default=0.5, help="a smaller μ, as a multiple (%(default)s)")
+    parser.add_argument("--spgl1-classes", type=int, default=3, help="that spgl1 solves (%(default)s)")
+    parser.add_argument("--spgl1-tol", type=float, default=1e-6, help="its opt_tol (%(default)s)")
+    parser.add_argument("--spgl1-steps", type=int, default=20000, help="its iter_lim (%(default)s)")
+    add_common_options(parser, "runs/benchmarks/mu_lasso_imagenet.json")
+    args = parser.parse_args()
+    if args.stage == "real" and not (args.weights and args.images):
+        parser.error("--stage real needs --weights and --images.")
+    return args
+
+
+def main() -> None:
+    """Runs one stage."""
+    args = parse_args()
+    figures = {**STAGES[args.stage](args), "peak GB": peak_gigabytes()}
+    size = f"N = {args.samples}, m = {args.filters}, C = {args.classes}" if args.stage != "real" else "real responses"
+    show(f"{args.stage}: {size} ({machine()})", ["", ""], [[name, f"{value:.4g}"] for name, value in figures.items()])
+    write_figures(args.out, args, {args.stage: figures})
+
+
+if __name__ == "__main__":
+    main()
