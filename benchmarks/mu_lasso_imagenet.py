@@ -4,8 +4,8 @@
     python -m benchmarks.mu_lasso_imagenet --stage solve
     python -m benchmarks.mu_lasso_imagenet --stage real --weights mobilenet_v2.pth --images imagenet_samples
 
-``sums`` takes in synthetic responses of the size of a ResNet-50's convolutions and keeps the sums in --folder; beside them
-stands a bare float32 product of as many multiplications (half of those of X Xᵀ, which is symmetric). ``solve`` solves all
+``sums`` takes in synthetic responses of the size of a ResNet-50's convolutions, goes on from the sums in --folder and keeps them
+there; beside it stands a bare float32 product of as many multiplications (half of those of X Xᵀ, which is symmetric). ``solve`` solves all
 classes from kept sums; a class that was solved before an interruption is not solved again. ``real`` solves the responses of
 a network to a folder of one image a class, beside spgl1. Each prints its peak memory.
 """
@@ -56,27 +56,34 @@ def bare_rate(products: str) -> float:
 
 
 def sums(args: argparse.Namespace) -> Mapping[str, Any]:
-    """Takes in all samples; a bare product is timed after each share of them."""
-    responses = SyntheticResponses(args.filters, args.classes, args.seed)
+    """Takes in the samples that are left, as many as there is time for; a bare product is timed beside each batch."""
     taken = MuLassoSums(args.filters, args.classes, products=args.products)
+    if (args.folder / SUMS).exists():
+        taken.load(load_file(args.folder / SUMS))
+    first, started = taken.n_samples, time.perf_counter()
     seconds, rates = 0.0, [bare_rate(args.products)]
-    batches = responses.batches(args.samples, args.rows)
-    for x, labels in track(batches, "sums", args.samples // args.rows, console=Console(stderr=True)):
+    batches = SyntheticResponses(args.filters, args.classes, args.seed).batches(args.samples, args.rows, first)
+    for x, labels in track(batches, "sums", -(-(args.samples - first) // args.rows), console=Console(stderr=True)):
         began = time.perf_counter()
         taken.update(x, labels)
         seconds += time.perf_counter() - began
         rates.append(bare_rate(args.products))
+        if time.perf_counter() - started > args.seconds:
+            break
     began = time.perf_counter()
     _ = taken.gram
     seconds += time.perf_counter() - began
-    bare = args.samples * args.filters * (args.filters + BLOCK) / statistics.median(rates[1:])
+    count = taken.n_samples - first
+    bare = count * args.filters * (args.filters + BLOCK) / statistics.median(rates[1:])
     began = time.perf_counter()
     args.folder.mkdir(parents=True, exist_ok=True)
     with atomic_file(args.folder / SUMS) as partial:
         save_file(taken.state(), partial)
     return {
+        "samples now": count,
+        "samples in all": taken.n_samples,
         "seconds": seconds,
-        "images/s": args.samples / seconds,
+        "images/s": count / seconds,
         "bare seconds": bare,
         "bare / ours": bare / seconds,
         "checkpoint seconds": time.perf_counter() - began,
@@ -127,7 +134,7 @@ def solve(args: argparse.Namespace) -> Mapping[str, Any]:
         "largest relative gap": float(found.relative_gap.max()),
         "filters a class": float(nonzero.mean()),
         "filters of all": int((found.weights != 0).any(dim=1).sum()),
-        "explained": float((1 - found.objective / kept.label_sq[:count]).mean()),
+        "explained": float((1 - found.objective / kept.label_sq[:count]).nanmean()),  # a class may have no sample
     }
 
 
@@ -176,6 +183,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--classes", type=int, default=1000, help="their C (%(default)s)")
     parser.add_argument("--rows", type=int, default=2048, help="of a batch (%(default)s)")
     parser.add_argument("--products", choices=("float32", "float64"), default="float32", help="(%(default)s)")
+    parser.add_argument("--seconds", type=float, default=1e9, help="after which sums are kept as they are (no limit)")
     parser.add_argument("--scaling", choices=SCALINGS, default="paper", help="of the responses (%(default)s)")
     parser.add_argument("--mu", type=float, default=10.0, help="bound of ‖w‖₁ (%(default)s)")
     parser.add_argument("--tol", type=float, default=1e-6, help="largest relative gap (%(default)s)")

@@ -30,12 +30,16 @@ class SyntheticResponses:
     classes: int
     seed: int = 0
 
-    def batches(self, samples: int, size: int = 2048) -> Iterator[tuple[Tensor, Tensor]]:
-        """(size, m) float32 responses, of which those of a layer add up to 1, and (size, C) labels; the last are fewer."""
+    def batches(self, samples: int, size: int = 2048, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """(size, m) float32 responses, of which those of a layer add up to 1, and (size, C) labels; the last are fewer.
+
+        Each batch has random numbers of its own, so that one can go on from any ``first`` sample that begins a batch.
+        """
         generator = torch.Generator().manual_seed(self.seed)
         loadings = torch.randn(LATENT, self.filters, generator=generator) / LATENT**0.5
         centres = torch.randn(self.classes, LATENT, generator=generator) * CLASS_SHARE**0.5
-        for start in range(0, samples, size):
+        for start in range(first, samples, size):
+            generator.manual_seed(self.seed + 1 + start)
             labels = torch.randint(self.classes, (min(size, samples - start),), generator=generator)
             own = torch.randn(len(labels), LATENT, generator=generator) * (1 - CLASS_SHARE) ** 0.5
             responses = torch.randn(len(labels), self.filters, generator=generator).mul_(NOISE)

@@ -20,7 +20,7 @@ from lightning_modules.optimization import CosineToZero
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch
-from vitrine.core.distributed import share_of_mean, sum_over_ranks
+from vitrine.core.distributed import share_of_mean, sum_over_ranks, world_size
 from vitrine.core.explanation import Explanation
 from vitrine.core.options import Range
 from vitrine.core.precision import without_autocast
@@ -35,6 +35,7 @@ from vitrine.explainers.mu_lasso.fit import (
     check_label_classes,
     label_matrix,
 )
+from vitrine.explainers.mu_lasso.fit_plan import FitPlan
 from vitrine.explainers.mu_lasso.thresholds import learn_activation_thresholds
 from vitrine.metrics import ClassReconstruction
 from vitrine.solvers import StreamedMuLasso, StreamedSolution
@@ -90,6 +91,7 @@ class MuLassoModule(ExplainerModule):
         self.unsolved: MuLassoFit | None = None
         self.streamed: StreamedMuLasso | None = None
         self._streamed_state: dict[str, Tensor] = {}
+        self._exact_state: dict[str, Tensor] = {}
         self.automatic_optimization = training.solver == "sgd"
         self.register_buffer("curvature", torch.zeros(()))
         self.val_reconstruction = ClassReconstruction(explainer.num_classes)
@@ -140,6 +142,8 @@ class MuLassoModule(ExplainerModule):
         super().on_train_start()
         if self.one_pass:
             self.unsolved = MuLassoFit(self.explainer, self._count())
+            self.unsolved.load(self._exact_state)
+            self._exact_state = {}
             return
         if not self.has_scaling:
             self._learn_scaling()
@@ -250,12 +254,15 @@ class MuLassoModule(ExplainerModule):
         checkpoint["has_scaling"] = self.has_scaling
         if self.streamed is not None:
             checkpoint["streamed"] = self.streamed.state()
+        if self.unsolved is not None:
+            checkpoint["exact"] = self.unsolved.state()
 
     @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
         self.has_scaling = bool(checkpoint.get("has_scaling", True))
         self._streamed_state = checkpoint.get("streamed", {})
+        self._exact_state = checkpoint.get("exact", {})
 
     @override
     def metadata(self) -> dict[str, Any]:
@@ -290,7 +297,7 @@ class MuLassoModule(ExplainerModule):
             return
         fit, self.unsolved = self.unsolved, None
         with progress_bar("μ-Lasso", self.explainer.num_classes, shown=self.trainer.is_global_zero) as advance:
-            solution = fit.finish(tol=self.fit_options.tol, advance=lambda: advance(1))
+            solution = fit.finish(tol=self.fit_options.tol, advance=lambda: advance(world_size()))  # all are as far
         self.solution = solution
         # Every rank has solved the same problem; one's last bits are taken by all.
         self.explainer.weights.data.copy_(self.trainer.strategy.broadcast(self.explainer.weights.data.cpu()))
