@@ -4,10 +4,10 @@
     python -m benchmarks.mu_lasso_imagenet --stage solve
     python -m benchmarks.mu_lasso_imagenet --stage real --weights mobilenet_v2.pth --images imagenet_samples
 
-``sums`` takes in synthetic responses of the size of a ResNet-50's convolutions, goes on from the sums in --folder and keeps them
-there; beside it stands a bare float32 product of as many multiplications (half of those of X Xᵀ, which is symmetric). ``solve`` solves all
-classes from kept sums; a class that was solved before an interruption is not solved again. ``real`` solves the responses of
-a network to a folder of one image a class, beside spgl1. Each prints its peak memory.
+``sums`` takes in synthetic responses of the size of a ResNet-50's convolutions, goes on from the sums in --folder and
+keeps them there; beside it stands a bare float32 product of as many multiplications (half of those of X Xᵀ, which is
+symmetric). ``solve`` solves all classes from kept sums; a class that was solved before an interruption is not solved again.
+``real`` solves the responses of a network to a folder of one image a class, beside spgl1. Each prints its peak memory.
 """
 
 import argparse

@@ -45,7 +45,7 @@ class SyntheticResponses:
             responses = torch.randn(len(labels), self.filters, generator=generator).mul_(NOISE)
             responses.addmm_(centres[labels] + own, loadings, beta=1).mul_(TAIL).exp_()
             for layer in responses.split(self.widths(), dim=1):
-                layer /= layer.sum(dim=1, keepdim=True)
+                layer.div_(layer.sum(dim=1, keepdim=True))
             yield responses, torch.nn.functional.one_hot(labels, self.classes)
 
     def widths(self) -> list[int]:

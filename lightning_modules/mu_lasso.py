@@ -125,6 +125,16 @@ class MuLassoModule(ExplainerModule):
                 "training.solver exact does not go on from the weights of model.init_args.init_from; leave it out, or take"
                 " model.init_args.training.solver: sgd."
             )
+        if self.fit_plan is not None:
+            self.fit_plan.check()
+
+    @property
+    def fit_plan(self) -> FitPlan | None:
+        """How the exact fit takes in its samples; None of ``sgd``, and where nobody knows their number."""
+        if not (self.one_pass and self.training_data is not None):
+            return None
+        filters, classes = self.explainer.weights.shape
+        return FitPlan.here(self._count(), filters, classes, self.trainer.world_size)
 
     @override
     def configure_optimizers(self) -> OptimizerLRScheduler:

@@ -109,7 +109,7 @@ class GramSums:
         return self._sums
 
     def scale_(self, shift: Tensor, half: Tensor, factor: Tensor) -> None:
-        """Makes them Σ (x − shift)(x − shift)ᵀ · factor factorᵀ, with ``half`` = Σ x − n/2 shift; of what was taken in so far."""
+        """Makes them Σ (x − shift)(x − shift)ᵀ · factor factorᵀ of all rows so far; ``half`` is Σ x − n/2 shift."""
         sums = self.total()
         self._rows = self._rows[:0].clone()
         for rows, columns in blocks(len(sums)):

@@ -142,7 +142,7 @@ def solve_mu_lasso_rows(
         mu: bound of ‖w‖₁: one number for all classes, or one for each class.
         tol: largest duality gap, as a share of the objective.
         advance: called after each class that this process solves.
-        over_ranks: whether classes are shared out over the processes, each of which gives the same samples; a collective then.
+        over_ranks: whether classes are shared out over the processes, which all give the same samples; a collective then.
 
     Raises:
         OptionError: where μ or ``tol`` is not a finite number above 0.

@@ -54,16 +54,16 @@ def test_what_was_solved_is_read_and_not_solved_again(tmp_path: Path, monkeypatc
     monkeypatch.setattr("vitrine.solvers.mu_lasso.GROUP", 2)
     whole, told = solved(None, []), list[None]()
 
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     def kill() -> None:
         told.append(None)
         if len(told) == 3:
-            raise Killed
+            raise KilledError
 
     x, labels = data()
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         solve_mu_lasso(x.T @ x, x.T @ labels, (labels**2).sum(dim=0), 2.0, advance=kill, folder=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["classes-00000-00001.safetensors"]
     calls: list[int] = []

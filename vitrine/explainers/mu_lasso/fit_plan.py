@@ -49,9 +49,8 @@ class FitPlan:
     @property
     def sums_bytes(self) -> int:
         """Memory for X Xᵀ, X Lᵀ, the rows that wait for their product, and the solve."""
-        return 8 * self.filters * (self.filters + 2 * self.classes) + min(CHUNK_BYTES, 8 * self.filters**2) + (
-            _WORKING_BYTES if self.filters >= WIDE else 0
-        )  # fmt: skip
+        sums = 8 * self.filters * (self.filters + 2 * self.classes)
+        return sums + min(CHUNK_BYTES + _WORKING_BYTES, 8 * self.filters**2)
 
     @property
     def rows_bytes(self) -> int:
@@ -88,21 +87,23 @@ class FitPlan:
         if self.free is not None and self.needed > self.free:
             raise ValueError(
                 f"The exact fit of {self.filters} filters needs {readable_size(self.needed)} a rank, and"
-                f" {readable_size(self.free)} are free; name fewer layers in model.init_args.mu_lasso.layers, take fewer ranks a"
-                " machine, or set model.init_args.training.solver: sgd."
+                f" {readable_size(self.free)} are free; name fewer layers in model.init_args.mu_lasso.layers, take fewer"
+                " ranks a machine, or set model.init_args.training.solver: sgd."
             )
 
     def rows(self) -> Iterator[tuple[str, str]]:
         """What is told of the plan before the first step."""
         if not self.keeps_sums:
-            yield "exact fit", f"the responses are kept, up to {readable_size(self.needed)} a rank; solved by the samples"
+            yield (
+                "exact fit",
+                f"the responses are kept, up to {readable_size(self.needed)} a rank; solved by the samples",
+            )
             return
         rate = product_rate(self.products)
-        yield (
-            "exact fit",
-            f"X Xᵀ and X Lᵀ of {self.filters} filters, {readable_size(self.needed)} a rank; {amount(self.operations)} operations in"
-            f" {self.products} a rank, {_duration(self.operations / rate)} on this CPU ({amount(rate)} a second), beside the network",
-        )
+        duration = f"{_duration(self.operations / rate)} on this CPU ({amount(rate)} a second)"
+        memory = f"X Xᵀ and X Lᵀ of {self.filters} filters, {readable_size(self.needed)} a rank"
+        work = f"{amount(self.operations)} operations in {self.products} a rank, {duration}, beside the network"
+        yield "exact fit", f"{memory}; {work}"
         yield "", f"then {self.classes} classes are solved, {-(-self.classes // self.ranks)} on each rank"
 
 

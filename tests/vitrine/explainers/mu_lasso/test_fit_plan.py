@@ -11,7 +11,13 @@ IMAGENET = FitPlan(samples=1_281_167, filters=26_560, classes=1000)
 
 @pytest.mark.parametrize(
     ("samples", "free", "sums"),
-    [(53_120, None, True), (53_119, None, False), (53_119, 10**10, True), (53_119, 10**11, False), (100, 10**10, False)],
+    [
+        (53_120, None, True),
+        (53_119, None, False),
+        (53_119, 10**10, True),
+        (53_119, 10**11, False),
+        (100, 10**10, False),
+    ],
 )
 def test_sums_are_kept_where_they_are_smaller_or_responses_do_not_fit(
     samples: int, free: int | None, *, sums: bool
