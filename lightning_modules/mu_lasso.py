@@ -34,6 +34,7 @@ from vitrine.explainers.mu_lasso.fit import (
     ScalingFit,
     check_label_classes,
     label_matrix,
+    plan_of,
 )
 from vitrine.explainers.mu_lasso.fit_plan import FitPlan
 from vitrine.explainers.mu_lasso.thresholds import learn_activation_thresholds
@@ -125,8 +126,8 @@ class MuLassoModule(ExplainerModule):
                 "training.solver exact does not go on from the weights of model.init_args.init_from; leave it out, or take"
                 " model.init_args.training.solver: sgd."
             )
-        if self.fit_plan is not None:
-            self.fit_plan.check()
+        if self.training_data is not None:
+            plan_of(self.explainer, self._count()).check()
 
     @property
     def fit_plan(self) -> FitPlan | None:
@@ -134,7 +135,7 @@ class MuLassoModule(ExplainerModule):
         if not (self.one_pass and self.training_data is not None):
             return None
         filters, classes = self.explainer.weights.shape
-        return FitPlan.here(self._count(), filters, classes, self.trainer.world_size)
+        return FitPlan.here(self._count(), filters, classes, self.trainer.world_size, self.trainer.num_devices)
 
     @override
     def configure_optimizers(self) -> OptimizerLRScheduler:

@@ -159,7 +159,8 @@ class MuLassoSums:
         with the same bits; of several processes they are multiplied first.
         """
         alone = world_size() == 1
-        pending = self._gram.pending.cpu().clone() if alone else self._gram.flush()
+        if not alone:
+            self._gram.flush()
         state = {name: self._on_zero(getattr(self, name)) for name in (*_SUMS, "_by_class")}
         state["n_samples"] = self._on_zero(torch.tensor(self.n_samples))
         upper = torch.empty(self._gram.upper_size if global_rank() == 0 else 0, dtype=torch.float64)
@@ -167,8 +168,8 @@ class MuLassoSums:
             total = self._on_zero(block)
             if global_rank() == 0:
                 upper[place] = total.flatten()
-        if pending is not None:
-            state["pending"] = pending
+        if alone:
+            state["pending"] = self._gram.pending.cpu().clone()
         return state | {"upper": upper} if global_rank() == 0 else {}
 
     def _on_zero(self, tensor: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from tests.helpers.ranks import RankPool
 from vitrine.solvers import MuLassoSolution, class_groups, solve_mu_lasso, solve_mu_lasso_rows
 from vitrine.solvers.class_groups import ClassGroups, read_group
 from vitrine.solvers.least_squares import DataLeastSquares, GramLeastSquares, LeastSquares
+from vitrine.solvers.working_set import LassoPaths
 
 Make = Callable[..., tuple[Tensor, Tensor]]
 MU = np.array([0.5, 2.0, 4.0, 1.0, 3.0])
@@ -66,9 +67,14 @@ def test_what_was_solved_is_read_and_not_solved_again(tmp_path: Path, monkeypatc
     with pytest.raises(KilledError):
         solve_mu_lasso(x.T @ x, x.T @ labels, (labels**2).sum(dim=0), 2.0, advance=kill, folder=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["classes-00000-00001.safetensors"]
-    calls: list[int] = []
-    original = class_groups.LassoPaths
-    monkeypatch.setattr(class_groups, "LassoPaths", lambda problem: calls.append(0) or original(problem))
+    calls: list[LeastSquares] = []
+
+    class Counted(LassoPaths):
+        def __init__(self, problem: LeastSquares) -> None:
+            calls.append(problem)
+            super().__init__(problem)
+
+    monkeypatch.setattr(class_groups, "LassoPaths", Counted)
     found = solved(tmp_path, told := [])
     assert len(calls) == 2
     assert len(told) == 5

@@ -1,5 +1,6 @@
 """Fits the weights of a μ-Lasso explainer to their optimum, from one pass over the data."""
 
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -172,9 +173,11 @@ class MuLassoFit:
 
 
 def plan_of(explainer: MuLassoExplainer, samples: int) -> FitPlan:
-    """How N samples will be taken in on this machine; a collective, as ranks decide alike."""
-    plan = FitPlan.here(samples, explainer.responses.num_filters, explainer.num_classes, world_size())
-    free = [bytes_ for bytes_ in gather_over_ranks(plan.free) if bytes_ is not None]
+    """How N samples will be taken in; a collective, as ranks have to decide alike."""
+    machines = gather_over_ranks(platform.node())
+    ranks_here = machines.count(platform.node())
+    plan = FitPlan.here(samples, explainer.responses.num_filters, explainer.num_classes, len(machines), ranks_here)
+    free = [size for size in gather_over_ranks(plan.free) if size is not None]
     return replace(plan, free=min(free, default=None))
 
 

@@ -41,10 +41,10 @@ class FitPlan:
     free: int | None = None
 
     @classmethod
-    def here(cls, samples: int, filters: int, classes: int, ranks: int) -> "FitPlan":
-        """The plan for this machine, whose memory the ranks share."""
+    def here(cls, samples: int, filters: int, classes: int, ranks: int, ranks_here: int) -> "FitPlan":
+        """The plan for this machine, whose memory ``ranks_here`` of the ranks share."""
         free = free_bytes(torch.device("cpu"))
-        return cls(samples, filters, classes, ranks, None if free is None else free // ranks)
+        return cls(samples, filters, classes, ranks, None if free is None else free // ranks_here)
 
     @property
     def sums_bytes(self) -> int:
