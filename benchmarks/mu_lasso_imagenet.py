@@ -34,7 +34,7 @@ from vitrine.core.progress import progress_bar
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers import MuLassoExplainer, MuLassoOptions
 from vitrine.filters.scaling import SCALINGS, ResponseScaling
-from vitrine.solvers import MuLassoSolution, MuLassoSums, solve_mu_lasso, solve_mu_lasso_rows
+from vitrine.solvers import MuLassoSums, solve_mu_lasso, solve_mu_lasso_rows
 from vitrine.solvers.gram import BLOCK
 
 SUMS = "sums.safetensors"
@@ -141,30 +141,26 @@ def solve(args: argparse.Namespace) -> Mapping[str, Any]:
 @torch.no_grad()
 def real_problem(args: argparse.Namespace) -> Problem:
     """Responses of a network to a folder's images, of which each shows a class of its own."""
-    backbone = FrozenBackbone(NamedWeights.parse(f"mobilenet_v2={args.weights}").build("cpu"))
+    backbone = FrozenBackbone(NamedWeights("mobilenet_v2", args.weights).build("cpu"))
     explainer = MuLassoExplainer(backbone, MuLassoOptions(scaling=args.scaling, mu=args.mu))
-    images = ImageFolder(args.images, Preprocessing().transform())
+    images = ImageFolder(args.images, Preprocessing())
+    numbers = torch.arange(len(images)).split(50)
     rows: list[Tensor] = []
-    for start in track(range(0, len(images), 50), "responses", console=Console(stderr=True)):
-        batch = torch.stack([images[number]["image"] for number in range(start, min(start + 50, len(images)))])
-        rows.append(explainer.responses(batch)["features"])
+    for some in track(numbers, "responses", console=Console(stderr=True)):
+        rows.append(explainer.responses(torch.stack([images[int(n)]["image"] for n in some]))["features"])
     x = torch.cat(rows)
-    scaling = explainer.scaling
-    scaling.fit(len(x), x.double().sum(dim=0), x.double().square().sum(dim=0), explainer.responses.widths())
-    labels = torch.eye(len(x), dtype=torch.float64)
+    scaling, wide = explainer.scaling, x.double()
+    scaling.fit(len(x), wide.sum(dim=0), wide.square().sum(dim=0), explainer.responses.widths())
+    labels = torch.eye(len(x), dtype=torch.float64)[:, : args.first_classes]
     labels -= labels.mean(dim=0) if scaling.has_intercept else 0
-    mu = torch.full((len(x),), args.mu, dtype=torch.float64)
-    return Problem("MobileNetV2", scaling(x), labels, mu)
+    return Problem("MobileNetV2", scaling(x), labels, torch.full((labels.shape[1],), args.mu, dtype=torch.float64))
 
 
 def real(args: argparse.Namespace) -> Mapping[str, Any]:
     """Real responses beside spgl1."""
     problem = real_problem(args)
 
-    def rows(x: Tensor, labels: Tensor, mu: Tensor, tol: float) -> MuLassoSolution:
-        return solve_mu_lasso_rows(x, labels, mu, tol)
-
-    found = measure(problem, rows, args, problem.name)
+    found = measure(problem, solve_mu_lasso_rows, args, problem.name)
     report({problem.name: found}, args)
     return found.ratios() | {"seconds": statistics.median(found.first_solve), "largest gap": max(found.relative_gaps)}
 
@@ -189,7 +185,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--tol", type=float, default=1e-6, help="largest relative gap (%(default)s)")
     parser.add_argument("--first-classes", type=int, help="that are solved (all)")
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmarks/mu_lasso_sums"), help="(%(default)s)")
-    parser.add_argument("--weights", type=Path, help="of a mobilenet_v2, for --stage real")
+    parser.add_argument("--weights", help="of a mobilenet_v2, for --stage real")
     parser.add_argument("--images", type=Path, help="a folder of one image a class, for --stage real")
     parser.add_argument("--rounds", type=int, default=1, help="of --stage real (%(default)s)")
     parser.add_argument("--further", type=float, default=1.2, help="a further μ, as a multiple (%(default)s)")
