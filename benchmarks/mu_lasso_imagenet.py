@@ -145,10 +145,9 @@ def real_problem(args: argparse.Namespace) -> Problem:
     explainer = MuLassoExplainer(backbone, MuLassoOptions(scaling=args.scaling, mu=args.mu))
     images = ImageFolder(args.images, Preprocessing())
     numbers = torch.arange(len(images)).split(50)
-    rows: list[Tensor] = []
-    for some in track(numbers, "responses", console=Console(stderr=True)):
-        rows.append(explainer.responses(torch.stack([images[int(n)]["image"] for n in some]))["features"])
-    x = torch.cat(rows)
+    batches = (torch.stack([images[int(number)]["image"] for number in some]) for some in numbers)
+    shown = track(batches, "responses", len(numbers), console=Console(stderr=True))
+    x = torch.cat([explainer.responses(batch)["features"] for batch in shown])
     scaling, wide = explainer.scaling, x.double()
     scaling.fit(len(x), wide.sum(dim=0), wide.square().sum(dim=0), explainer.responses.widths())
     labels = torch.eye(len(x), dtype=torch.float64)[:, : args.first_classes]
