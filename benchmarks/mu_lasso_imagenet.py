@@ -22,7 +22,6 @@ import torch
 from rich.console import Console
 from rich.progress import track
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from benchmarks.common import NamedWeights, add_common_options, machine, show, write_figures
 from benchmarks.mu_lasso import Problem, measure, report
@@ -158,7 +157,6 @@ def real_problem(args: argparse.Namespace) -> Problem:
 def real(args: argparse.Namespace) -> Mapping[str, Any]:
     """Real responses beside spgl1."""
     problem = real_problem(args)
-
     found = measure(problem, solve_mu_lasso_rows, args, problem.name)
     report({problem.name: found}, args)
     return found.ratios() | {"seconds": statistics.median(found.first_solve), "largest gap": max(found.relative_gaps)}
