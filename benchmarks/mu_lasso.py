@@ -11,7 +11,7 @@ float64. Prints tables and writes one JSON.
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,10 +24,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from benchmarks.common import add_common_options, machine, show, write_figures
+from benchmarks.rounds import ratio, side_by_side
 from vitrine.solvers import MuLassoSolution, MuLassoSums, solve_mu_lasso, solve_mu_lasso_rows
 
 BATCH = 512
 WIDEST_SUMS = 2000
+SMOKE_ROWS, SMOKE_FILTERS = 4096, 2048
 
 
 class Problem(NamedTuple):
@@ -152,6 +154,38 @@ def relative_gap(x: Any, label: Any, w: Any, mu: float) -> float:
     gap = 2 * (mu * np.abs(correlations).max() - correlations @ w)
     relative = float(max(gap, 0) / (residual @ residual))
     return relative if np.abs(w).sum() <= mu * (1 + 1e-9) else float("inf")
+
+
+def smoke() -> Mapping[str, float]:
+    """Ratios of small problems: a bare product over the sums, and spgl1 over the solve."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(SMOKE_ROWS, SMOKE_FILTERS, generator=generator)
+    labels = torch.nn.functional.one_hot(torch.arange(SMOKE_ROWS) % 10)
+
+    def taken() -> Tensor:
+        sums = MuLassoSums(SMOKE_FILTERS, 10, products="float32")
+        for rows, hot in zip(x.split(BATCH), labels.split(BATCH), strict=True):
+            sums.update(rows, hot)
+        return sums.gram
+
+    sums = side_by_side({"bare": lambda: x.T @ x, "ours": taken}, 3)
+    args = argparse.Namespace(
+        samples=1500, filters=600, classes=4, relevant=20, noise=1.0, mu=10.0, seed=0, tol=1e-6,
+        spgl1_classes=1, spgl1_tol=1e-6, spgl1_steps=20000,
+    )  # fmt: skip
+    problem = gaussian(args)
+    figures = Figures(args.samples, args.filters, args.classes)
+    solves = side_by_side(
+        {
+            "spgl1": lambda: figures.spgl1.append(spgl1_seconds(problem, args, figures)),
+            "ours": lambda: solve_mu_lasso_rows(problem.x, problem.labels, problem.mu, args.tol),
+        },
+        3,
+    )
+    of_all = statistics.median(
+        whole / ours for whole, ours in zip(figures.spgl1[1:], solves["ours"], strict=True)
+    )  # spgl1 solved some of the classes
+    return {"μ-Lasso sums: bare product / ours": ratio(sums, "bare", "ours"), "μ-Lasso: spgl1 / ours": of_all}
 
 
 def report(figures: dict[str, Figures], args: argparse.Namespace) -> None:

@@ -141,6 +141,9 @@ def rows_of_model(module: pl.LightningModule) -> Iterator[Row]:
         "memory",
         f"{readable_size(fit_bytes(total, trained, 0))} for weights, gradients and moments{of_free}, without activations",
     )
+    plan = asked(module, "fit_plan")  # of a fit that is solved after one pass
+    if plan is not None:
+        yield from plan.rows()
 
 
 def cached_bytes(data: object, module: nn.Module, split: str) -> int | None:

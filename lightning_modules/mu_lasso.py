@@ -20,7 +20,7 @@ from lightning_modules.optimization import CosineToZero
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch
-from vitrine.core.distributed import share_of_mean, sum_over_ranks
+from vitrine.core.distributed import share_of_mean, sum_over_ranks, world_size
 from vitrine.core.explanation import Explanation
 from vitrine.core.options import Range
 from vitrine.core.precision import without_autocast
@@ -34,7 +34,9 @@ from vitrine.explainers.mu_lasso.fit import (
     ScalingFit,
     check_label_classes,
     label_matrix,
+    plan_of,
 )
+from vitrine.explainers.mu_lasso.fit_plan import FitPlan
 from vitrine.explainers.mu_lasso.thresholds import learn_activation_thresholds
 from vitrine.metrics import ClassReconstruction
 from vitrine.solvers import StreamedMuLasso, StreamedSolution
@@ -90,6 +92,7 @@ class MuLassoModule(ExplainerModule):
         self.unsolved: MuLassoFit | None = None
         self.streamed: StreamedMuLasso | None = None
         self._streamed_state: dict[str, Tensor] = {}
+        self._exact_state: dict[str, Tensor] = {}
         self.automatic_optimization = training.solver == "sgd"
         self.register_buffer("curvature", torch.zeros(()))
         self.val_reconstruction = ClassReconstruction(explainer.num_classes)
@@ -123,6 +126,16 @@ class MuLassoModule(ExplainerModule):
                 "training.solver exact does not go on from the weights of model.init_args.init_from; leave it out, or take"
                 " model.init_args.training.solver: sgd."
             )
+        if self.training_data is not None:
+            plan_of(self.explainer, self._count()).check()
+
+    @property
+    def fit_plan(self) -> FitPlan | None:
+        """How the exact fit takes in its samples; None of ``sgd``, and where nobody knows their number."""
+        if not (self.one_pass and self.training_data is not None):
+            return None
+        filters, classes = self.explainer.weights.shape
+        return FitPlan.here(self._count(), filters, classes, self.trainer.world_size, self.trainer.num_devices)
 
     @override
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -140,6 +153,8 @@ class MuLassoModule(ExplainerModule):
         super().on_train_start()
         if self.one_pass:
             self.unsolved = MuLassoFit(self.explainer, self._count())
+            self.unsolved.load(self._exact_state)
+            self._exact_state = {}
             return
         if not self.has_scaling:
             self._learn_scaling()
@@ -250,12 +265,15 @@ class MuLassoModule(ExplainerModule):
         checkpoint["has_scaling"] = self.has_scaling
         if self.streamed is not None:
             checkpoint["streamed"] = self.streamed.state()
+        if self.unsolved is not None:
+            checkpoint["exact"] = self.unsolved.state()
 
     @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
         self.has_scaling = bool(checkpoint.get("has_scaling", True))
         self._streamed_state = checkpoint.get("streamed", {})
+        self._exact_state = checkpoint.get("exact", {})
 
     @override
     def metadata(self) -> dict[str, Any]:
@@ -290,7 +308,7 @@ class MuLassoModule(ExplainerModule):
             return
         fit, self.unsolved = self.unsolved, None
         with progress_bar("μ-Lasso", self.explainer.num_classes, shown=self.trainer.is_global_zero) as advance:
-            solution = fit.finish(tol=self.fit_options.tol, advance=lambda: advance(1))
+            solution = fit.finish(tol=self.fit_options.tol, advance=lambda: advance(world_size()))  # all are as far
         self.solution = solution
         # Every rank has solved the same problem; one's last bits are taken by all.
         self.explainer.weights.data.copy_(self.trainer.strategy.broadcast(self.explainer.weights.data.cpu()))

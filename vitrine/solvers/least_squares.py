@@ -1,9 +1,10 @@
 """Least-squares problems of the μ-Lasso, given by their sums or by their data."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ Pair = tuple[Indices, Indices]
 _BLOCK_ELEMENTS = 1 << 21
 _MAX_IN_MEMORY_ELEMENTS = 1 << 27
 _MAX_EIGENVALUES = 2000
+_ROWS_AT_ONCE = 512
 
 
 class Fit(NamedTuple):
@@ -53,6 +55,12 @@ class LeastSquares(ABC):
     def fit(self, weights: Floats, classes: Indices) -> Fit:
         """The residual of (m, J) weights of J classes."""
 
+    def of_classes(self, classes: Indices) -> Self:
+        """The problems of some classes alone, on the same X."""
+        part = copy.copy(self)
+        part.cross, part.label_sq = self.cross[:, classes], self.label_sq[classes]
+        return part
+
     @cached_property
     def spectrum(self) -> tuple[Floats, Floats]:
         """Eigenvalues of X Xᵀ above rounding and their eigenvectors; none where computing them would take too long."""
@@ -83,9 +91,12 @@ class GramLeastSquares(LeastSquares):
 
     @override
     def fit(self, weights: Floats, classes: Indices) -> Fit:
-        used = np.flatnonzero(weights.any(axis=1))
         cross = self.cross[:, classes]
-        correlations = cross - self.gram[used].T @ weights[used]
+        correlations = cross.copy()
+        used = np.flatnonzero(weights.any(axis=1))
+        for start in range(0, len(used), _ROWS_AT_ONCE):
+            rows = used[start : start + _ROWS_AT_ONCE]
+            correlations -= self.gram[rows].T @ weights[rows]
         objective = self.label_sq[classes] - ((cross + correlations) * weights).sum(axis=0)
         return Fit(correlations, objective.clip(min=0))
 
@@ -132,6 +143,12 @@ class DataLeastSquares(LeastSquares):
             correlations.addmm_(residual, block.T)
             objective += (residual**2).sum(dim=1)
         return Fit(as_float64(correlations.T), as_float64(objective))
+
+    @override
+    def of_classes(self, classes: Indices) -> Self:
+        part = super().of_classes(classes)
+        part.labels = self.labels[self._on_device(classes)]
+        return part
 
     def _blocks(self) -> Iterator[tuple[slice, Tensor]]:
         """Slices of samples and their (m, n) float64 blocks; a block is valid until the next one."""

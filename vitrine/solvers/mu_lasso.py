@@ -2,15 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vitrine.core.options import OptionError, Positive, check_value
+from vitrine.solvers.class_groups import GROUP, GROUP_OF_ROWS, ClassGroups
+from vitrine.solvers.gram import blocks
 from vitrine.solvers.least_squares import DataLeastSquares, Floats, GramLeastSquares, as_float64
-from vitrine.solvers.working_set import Advance, LassoPaths
+from vitrine.solvers.working_set import Advance
 
+_ROWS_CHECKED = 1024
 Mu = float | Sequence[float] | Tensor
 
 
@@ -39,7 +43,7 @@ class MuLassoSolution:
     objective: Tensor
     gap: Tensor
     tol: float
-    paths: LassoPaths = field(repr=False, compare=False)
+    paths: ClassGroups = field(repr=False, compare=False)
 
     @property
     def relative_gap(self) -> Tensor:
@@ -71,7 +75,15 @@ class MuLassoSolution:
 
 
 def solve_mu_lasso(
-    gram: Tensor, cross: Tensor, label_sq: Tensor, mu: Mu, tol: float = 1e-6, *, advance: Advance = lambda: None
+    gram: Tensor,
+    cross: Tensor,
+    label_sq: Tensor,
+    mu: Mu,
+    tol: float = 1e-6,
+    *,
+    advance: Advance = lambda: None,
+    over_ranks: bool = False,
+    folder: Path | None = None,
 ) -> MuLassoSolution:
     """Solves the μ-Lasso of every class from sums over the data, as accumulated by `MuLassoSums`.
 
@@ -84,7 +96,9 @@ def solve_mu_lasso(
         label_sq: (C,) ‖l‖² of each class.
         mu: bound of ‖w‖₁: one number for all classes, or one for each class.
         tol: largest duality gap, as a share of the objective.
-        advance: called after each class.
+        advance: called after each class that this process solves.
+        over_ranks: whether classes are shared out over the processes, each of which gives the same sums; a collective then.
+        folder: where groups of classes are written as they are solved, to go on from after an interruption.
 
     Returns:
         The solution. Filters that never respond have weight 0, and of linearly dependent filters as few as possible have
@@ -104,11 +118,18 @@ def solve_mu_lasso(
     """
     gram, cross, label_sq = gram.detach(), cross.detach(), label_sq.detach()
     _check_sums(gram, cross, label_sq)
-    return _solve(LassoPaths(GramLeastSquares(gram, cross, label_sq)), mu, tol, advance)
+    problem = GramLeastSquares(gram, cross, label_sq)
+    return _solve(ClassGroups(problem, GROUP, over_ranks=over_ranks, folder=folder), mu, tol, advance)
 
 
 def solve_mu_lasso_rows(
-    x: Tensor, labels: Tensor, mu: Mu, tol: float = 1e-6, *, advance: Advance = lambda: None
+    x: Tensor,
+    labels: Tensor,
+    mu: Mu,
+    tol: float = 1e-6,
+    *,
+    advance: Advance = lambda: None,
+    over_ranks: bool = False,
 ) -> MuLassoSolution:
     """`solve_mu_lasso` from the samples themselves, without the whole X Xᵀ: for more filters than samples, or very many.
 
@@ -120,7 +141,8 @@ def solve_mu_lasso_rows(
         labels: (N, C).
         mu: bound of ‖w‖₁: one number for all classes, or one for each class.
         tol: largest duality gap, as a share of the objective.
-        advance: called after each class.
+        advance: called after each class that this process solves.
+        over_ranks: whether classes are shared out over the processes, which all give the same samples; a collective then.
 
     Raises:
         OptionError: where μ or ``tol`` is not a finite number above 0.
@@ -138,11 +160,11 @@ def solve_mu_lasso_rows(
     if not np.isfinite(problem.norms).all():
         filter_index = int(np.flatnonzero(~np.isfinite(problem.norms))[0])
         raise ValueError(f"x holds NaN or infinity in the responses of filter {filter_index}; give finite numbers.")
-    return _solve(LassoPaths(problem), mu, tol, advance)
+    return _solve(ClassGroups(problem, GROUP_OF_ROWS, over_ranks=over_ranks), mu, tol, advance)
 
 
-def _solve(paths: LassoPaths, mu: Mu, tol: float, advance: Advance) -> MuLassoSolution:
-    bounds = _bounds(mu, len(paths.paths))
+def _solve(paths: ClassGroups, mu: Mu, tol: float, advance: Advance) -> MuLassoSolution:
+    bounds = _bounds(mu, paths.num_classes)
     check_value("tol", tol, Positive)
     weights, objective, gap = (torch.from_numpy(array) for array in paths.solve(bounds, tol, advance))
     return MuLassoSolution(weights.contiguous(), torch.from_numpy(bounds), objective, gap, tol, paths)
@@ -161,7 +183,8 @@ def _bounds(mu: Mu, num_classes: int) -> Floats:
 
 
 def _check_finite(name: str, tensor: Tensor) -> None:
-    if not tensor.isfinite().all():
+    # Row by row in parts, as a mask of all of X Xᵀ would be large.
+    if not all(part.isfinite().all() for part in tensor.split(_ROWS_CHECKED)):
         raise ValueError(f"{name} holds NaN or infinity; give finite numbers.")
 
 
@@ -175,7 +198,8 @@ def _check_sums(gram: Tensor, cross: Tensor, label_sq: Tensor) -> None:
         _check_finite(name, tensor)
     squares = gram.diagonal().double().cpu()
     largest = float(squares.abs().max())
-    if float((gram - gram.T).abs().max()) > 1e-6 * largest:
+    differences = (gram[rows, columns] - gram[columns, rows].T for rows, columns in blocks(m))
+    if max(float(difference.abs().max()) for difference in differences) > 1e-6 * largest:
         raise ValueError("gram is not symmetric; give X Xᵀ.")
     allowed = (squares + 1e-6 * largest)[:, None] * label_sq.double().cpu()
     if float(squares.min()) < -1e-6 * largest or (cross.double().cpu() ** 2 > allowed * (1 + 1e-6)).any():

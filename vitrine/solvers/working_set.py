@@ -17,7 +17,7 @@ _SHARE_OF_TOLERANCE = 0.01
 _EPSILON = float(np.finfo(np.float64).eps)
 
 
-class _Solution(NamedTuple):
+class Solution(NamedTuple):
     """Weights of all classes, and their certificates.
 
     Attributes:
@@ -47,10 +47,10 @@ class LassoPaths:
             for index, (columns, block) in enumerate(zip(first, blocks, strict=True))
         ]
 
-    def solve(self, mu: Floats, tol: float, advance: Advance) -> _Solution:
+    def solve(self, mu: Floats, tol: float, advance: Advance) -> Solution:
         """Weights for (C,) μ, with a gap of at most ``tol`` of the objective wherever rounding allows it."""
         count = len(self.paths)
-        solution = _Solution(np.zeros(self.problem.cross.shape, order="F"), np.zeros(count), np.zeros(count))
+        solution = Solution(np.zeros(self.problem.cross.shape, order="F"), np.zeros(count), np.zeros(count))
         unsolved = np.arange(count)
         while len(unsolved):
             remaining = self._round(solution, unsolved, mu, tol)
@@ -59,7 +59,7 @@ class LassoPaths:
             unsolved = remaining
         return solution
 
-    def _round(self, solution: _Solution, classes: Indices, mu: Floats, tol: float) -> Indices:
+    def _round(self, solution: Solution, classes: Indices, mu: Floats, tol: float) -> Indices:
         """Solves classes on their working sets and improves those of too large a gap; returns the classes to solve again."""
         for index in classes:
             path = self.paths[index]

@@ -68,6 +68,40 @@ def test_a_standardised_problem_has_its_intercept(make_responses: Callable[..., 
     torch.testing.assert_close((residual**2).sum(dim=0), found.objective)
 
 
+def test_sums_go_on_from_a_checkpoint() -> None:
+    x, labels = data()
+    first = sums_of(x[:5], labels[:5], 3, 2)
+    second = MuLassoSums(5, 3)
+    second.load(first.state())
+    for sums in (first, second):
+        sums.update(x[5:], labels[5:])
+    assert_equal(second, sums_of(x, labels))
+    for name in SUMS:
+        assert torch.equal(getattr(first, name), getattr(second, name)), name
+    with pytest.raises(ValueError, match=r"of \(5, 3\) filters and classes, and not of \(4, 3\)"):
+        MuLassoSums(4, 3).load(first.state())
+
+
+def state_on_rank(rank: int) -> tuple[Tensor, int]:
+    x, labels = data()
+    own = slice(0, 4) if rank == 0 else slice(4, 9)
+    state = sums_of(x[own], labels[own]).state()
+    assert bool(state) == (rank == 0)
+    again = MuLassoSums(5, 3)
+    again.load(state if rank == 0 else {"_by_class": torch.zeros(3, 5)})
+    if rank == 1:
+        again.update(x[9:], labels[9:])
+    merged = again.sum_over_ranks_()
+    return merged.gram, merged.n_samples
+
+
+def test_ranks_go_on_from_one_checkpoint(ranks: RankPool) -> None:
+    expected = sums_of(*data())
+    for gram, count in ranks.run(state_on_rank):
+        assert count == 12
+        torch.testing.assert_close(gram, expected.gram)
+
+
 def sums_on_rank(rank: int) -> dict[str, Any]:
     x, labels = data()
     own = slice(0, 4) if rank == 0 else slice(4, 12)

@@ -1,15 +1,19 @@
 """Fits the weights of a μ-Lasso explainer to their optimum, from one pass over the data."""
 
-from dataclasses import dataclass
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitrine.core.distributed import gather_over_ranks, sum_over_ranks, world_size
+from vitrine.core.distributed import gather_on_zero, gather_over_ranks, global_rank, sum_over_ranks, world_size
+from vitrine.core.memory import free_bytes
 from vitrine.core.options import CountOrZero, Options, Positive
 from vitrine.explainers.mu_lasso.explainer import MuLassoExplainer
+from vitrine.explainers.mu_lasso.fit_plan import FitPlan
 from vitrine.filters.scaling import ResponseScaling
 from vitrine.solvers import MuLassoSolution, MuLassoSums, solve_mu_lasso, solve_mu_lasso_rows
 from vitrine.solvers.working_set import Advance
@@ -53,7 +57,7 @@ class MuLassoFit:
     """Takes in every training sample once, and solves equation 1 for all classes.
 
     Of N samples and m filters the sums X Xᵀ and X Lᵀ are kept where they take less memory (8 m² bytes) than the responses
-    themselves (4 N m bytes), which are kept otherwise.
+    themselves (4 N m bytes), or where those do not fit; see `FitPlan`. Ranks add up their sums once, and share the classes.
 
     Args:
         explainer: gets the scaling, the weights and the intercept.
@@ -76,9 +80,16 @@ class MuLassoFit:
 
     def __init__(self, explainer: MuLassoExplainer, samples: int) -> None:
         self.explainer = explainer
-        filters = explainer.responses.num_filters
-        self.sums = MuLassoSums(filters, explainer.num_classes) if 2 * filters <= samples else None
+        self.plan = plan_of(explainer, samples)
+        self.sums = self._no_sums() if self.plan.keeps_sums else None
         self.rows: list[tuple[Tensor, Tensor]] = []
+        self._is_scaled = False
+
+    def _no_sums(self) -> MuLassoSums:
+        device = self.explainer.weights.device
+        free = free_bytes(device) if device.type == "cuda" else None
+        place = device if free is not None and free > 2 * self.plan.sums_bytes else "cpu"
+        return MuLassoSums(self.plan.filters, self.plan.classes, place, self.plan.products)
 
     def update(self, responses: Tensor, labels: Tensor) -> None:
         """Takes in a batch.
@@ -88,8 +99,10 @@ class MuLassoFit:
             labels: (B,) class indices, or (B, C) multi-hot.
 
         Raises:
-            ValueError: as of `label_matrix`, and for NaN or infinity in the responses.
+            ValueError: as of `label_matrix`, for NaN or infinity in the responses, and after `finish` where sums are kept.
         """
+        if self._is_scaled:
+            raise ValueError("The fit is finished, and its sums are scaled; begin another one for further samples.")
         hot = label_matrix(labels, self.explainer.num_classes)
         if self.sums is not None:
             self.sums.update(responses, hot)
@@ -113,7 +126,7 @@ class MuLassoFit:
         """
         bound = self.explainer.options.mu if mu is None else mu
         if self.sums is not None:
-            solution = self._from_sums(self.sums.over_ranks(), bound, tol, advance)
+            solution = self._from_sums(self.sums, bound, tol, advance)
         else:
             solution = self._from_rows(_of_all_ranks(self.rows), bound, tol, advance)
         self.use(solution)
@@ -124,10 +137,30 @@ class MuLassoFit:
         """Takes over the weights of a solution."""
         self.explainer.weights.copy_(solution.weights)
 
+    def state(self) -> dict[str, Tensor]:
+        """What was taken in by all ranks, for a checkpoint, on rank zero; a collective. Others get none."""
+        if self.sums is not None:
+            return self.sums.state()
+        gathered = [batch for of_rank in gather_on_zero(self.rows) for batch in of_rank]
+        names = ("rows", "labels")
+        return {name: torch.cat(parts) for name, parts in zip(names, zip(*gathered, strict=True), strict=False)}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Goes on from a checkpoint's state, which rank zero takes over; sums stay sums, and responses stay responses."""
+        if "upper" in state:
+            self.sums = self.sums or self._no_sums()
+            self.sums.load(state)
+        elif "rows" in state:
+            self.sums = None
+            self.rows = [(state["rows"], state["labels"])] if global_rank() == 0 else []
+
     def _from_sums(self, sums: MuLassoSums, mu: float, tol: float, advance: Advance) -> MuLassoSolution:
-        scaling = fit_scaling(self.explainer, sums.n_samples, sums.total, sums.gram.diagonal(), sums.label_total)
-        scaled = sums.scaled(scaling.shift.cpu(), scaling.factor.cpu(), centre=scaling.has_intercept)
-        return solve_mu_lasso(scaled.gram, scaled.cross, scaled.label_sq, mu, tol, advance=advance)
+        if not self._is_scaled:
+            sums.sum_over_ranks_()
+            scaling = fit_scaling(self.explainer, sums.n_samples, sums.total, sums.gram.diagonal(), sums.label_total)
+            sums.scale_(scaling.shift, scaling.factor, centre=scaling.has_intercept)
+            self._is_scaled = True
+        return solve_mu_lasso(sums.gram, sums.cross, sums.label_sq, mu, tol, advance=advance, over_ranks=True)
 
     def _from_rows(self, rows: list[tuple[Tensor, Tensor]], mu: float, tol: float, advance: Advance) -> MuLassoSolution:
         none = torch.zeros(0, self.explainer.responses.num_filters), torch.zeros(0, self.explainer.num_classes)
@@ -136,7 +169,16 @@ class MuLassoFit:
         x.sub_(scaling.shift.cpu().double()).mul_(scaling.factor.cpu().double())
         if scaling.has_intercept:
             labels -= labels.mean(dim=0)
-        return solve_mu_lasso_rows(x, labels, mu, tol, advance=advance)
+        return solve_mu_lasso_rows(x, labels, mu, tol, advance=advance, over_ranks=True)
+
+
+def plan_of(explainer: MuLassoExplainer, samples: int) -> FitPlan:
+    """How N samples will be taken in; a collective, as ranks have to decide alike."""
+    machines = gather_over_ranks(platform.node())
+    ranks_here = machines.count(platform.node())
+    plan = FitPlan.here(samples, explainer.responses.num_filters, explainer.num_classes, len(machines), ranks_here)
+    free = [size for size in gather_over_ranks(plan.free) if size is not None]
+    return replace(plan, free=min(free, default=None))
 
 
 class ScalingFit:
