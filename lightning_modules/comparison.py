@@ -16,6 +16,7 @@ from lightning_modules.explained import explained_rows, first_of_each_image, joi
 from lightning_modules.heads import check_drawable, options_located
 from lightning_modules.measured import log_figures, measured
 from lightning_modules.untrained import UntrainedModule
+from vitrine.attribution.together import attribute_together
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch
@@ -25,6 +26,7 @@ from vitrine.data.contracts import ExplanationData
 from vitrine.explainers import Explainer, load
 from vitrine.explainers.attribution import AttributionExplainer, AttributionOptions
 from vitrine.explainers.attribution.explainer import Reduction
+from vitrine.explainers.base import target_classes
 from vitrine.explainers.map_files import MapFileExplainer, MapFileOptions
 
 AT_ONCE = 16
@@ -75,7 +77,7 @@ class ComparisonModule(UntrainedModule):
 
     All measure the same images, whose logits are computed once for all attribution methods (exported explainers run the
     network themselves); so are the maps of a method that several explainers read in other ways, by another ``reduction`` or
-    ``sigma``. A test logs ``test/NAME/FIGURE`` of each, writes what a test of one explainer writes into the run's
+    ``sigma``. Methods whose rules are decided in the backward pass share one forward pass (see `attribute_together`). A test logs ``test/NAME/FIGURE`` of each, writes what a test of one explainer writes into the run's
     ``explainers/NAME``, and a table of all of them (``compare.csv``, ``.md``, ``.html``).
 
     Args:
@@ -103,6 +105,10 @@ class ComparisonModule(UntrainedModule):
         self.explainers = made
         kinds = Counter(_kind(explainer) for explainer in made.values())
         self._shared = {kind for kind, count in kinds.items() if kind and count > 1}
+        self._drawers: dict[str, AttributionExplainer] = {}
+        for explainer in made.values():
+            if isinstance(explainer, AttributionExplainer):
+                self._drawers.setdefault(_kind(explainer), explainer)
         self._registered = nn.ModuleList(made.values())
         self.faithfulness = [faithfulness_metrics(f"test/{name}") for name in made]
         self._of_explainers = nn.ModuleList(self.faithfulness)
@@ -193,6 +199,17 @@ class ComparisonModule(UntrainedModule):
             for name, explainer in self.explainers.items()
         }
 
+    def _drawn(self, rows: Batch, target: Tensor | None) -> dict[str, Tensor]:
+        """By kind, the maps of all attribution methods."""
+        parts = []
+        for part in _parts(rows):
+            classes = target_classes(
+                None if target is None else target[part], rows["logits"][part].argmax(dim=1), rows["logits"].shape[1]
+            )
+            methods = {kind: explainer.prepared_method() for kind, explainer in self._drawers.items()}
+            parts.append(attribute_together(methods, rows["image"][part], classes))
+        return {kind: torch.cat([part[kind].detach().float() for part in parts]) for kind in self._drawers}
+
     def _explained(self, explainer: Explainer, rows: Batch, drawn: dict[str, Tensor]) -> Explanation:
         """The explanation of a batch's rows; ``drawn`` keeps the maps that another explainer reads too."""
         target = self.target_of(rows)
@@ -200,17 +217,19 @@ class ComparisonModule(UntrainedModule):
             return explainer.explanation_of_keys(rows["image"], rows["key"], rows["logits"], target)
         if not isinstance(explainer, AttributionExplainer):
             return explainer.explain(rows["image"], target)
-        kind = _kind(explainer)
-        known = drawn.get(kind)
-        found, parts = [], []
-        for start in range(0, len(rows["image"]), AT_ONCE):
-            part = slice(start, start + AT_ONCE)
+        if not drawn:
+            drawn.update(self._drawn(rows, target))
+        maps = drawn[_kind(explainer)]
+        found = []
+        for part in _parts(rows):
             given = rows["image"][part], rows["logits"][part], None if target is None else target[part]
-            parts.append(explainer.method_maps(*given) if known is None else known[part])
-            found.append(explainer.explanation_of_logits(*given, maps=parts[-1]))
-        if kind in self._shared and known is None:
-            drawn[kind] = torch.cat(parts)
+            found.append(explainer.explanation_of_logits(*given, maps=maps[part]))
         return Explanation.cat(found)
+
+
+def _parts(rows: Batch) -> list[slice]:
+    """Slices of `AT_ONCE` rows."""
+    return [slice(start, start + AT_ONCE) for start in range(0, len(rows["image"]), AT_ONCE)]
 
 
 def _kind(explainer: Explainer) -> str:

@@ -3,8 +3,8 @@
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, ClassVar
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,17 @@ from vitrine.backbones.outputs import OutputChoice, class_logits, logits_given
 from vitrine.backbones.taps import captured, resolve_layer
 from vitrine.core.image_inputs import check_images, run_errors_named
 from vitrine.core.options import Count, checked
+
+
+class SharedPass(NamedTuple):
+    """A forward pass whose graph several methods go back through."""
+
+    pixels: Tensor
+    """(B, C, H, W), the leaf that the graph begins with."""
+    logits: Tensor
+    """(B, n)."""
+    as_rectified: Callable[[str], AbstractContextManager[None]]
+    """Contexts for backward passes that go through rectifiers by the rule of ``guided`` or ``deconvnet``."""
 
 
 class Method(ABC):
@@ -68,8 +79,8 @@ class Method(ABC):
     """What a network needs so that the method does not refuse it; empty for any network."""
     takes_torchscript: ClassVar[bool] = False
     """Whether it needs the model's output and its gradient alone, which TorchScript gives, and looks at no layer."""
-    needs_captum: ClassVar[bool] = False
-    """Whether Captum computes the maps, which is an optional dependency."""
+    rectifies: ClassVar[bool] = False
+    """Whether the backward pass goes through rectifiers by a rule of its own, where `maps_of_pass` reads a shared one."""
     paper: ClassVar[str] = ""
     """Authors and year of the paper."""
     quick_options: ClassVar[Mapping[str, Any]] = {}
@@ -119,7 +130,7 @@ class Method(ABC):
         if not self.takes_torchscript:
             check_layers_are_seen(self.model, type(self).__name__)
         with eval_guard(self.model), logits_given(self.model, self.output), torch.inference_mode(mode=False):
-            explained = self._target(len(inputs), target, channel)
+            explained = self.explained_target(len(inputs), target, channel)
             inputs = inputs.detach().clone()  # outside inference mode, and never the caller's own memory
             with run_errors_named(type(self).__name__, inputs), self._one_by_one_if_mixed(inputs):
                 one_call = self.handles_batch_size and self.internal_batch_size != 1
@@ -153,6 +164,27 @@ class Method(ABC):
             (B, K, C, H, W) or (B, K, 1, H, W), detached.
         """
 
+    def reader(self, inputs: Tensor) -> AbstractContextManager[Any] | None:
+        """What watches a forward pass from which `maps_of_pass` takes the maps, so that several methods share it.
+
+        Args:
+            inputs: (B, C, H, W).
+
+        Returns:
+            A context for the forward pass, whose value `maps_of_pass` is given; None if the method needs a pass of its own.
+        """
+        return None
+
+    def maps_of_pass(self, shared: SharedPass, seen: Any, target: Target) -> Tensor:
+        """What `maps` gives for a class, of a forward pass that other methods read too.
+
+        Args:
+            shared: the pass, whose graph stays alive.
+            seen: the value of `reader`.
+            target: what is explained, no channel.
+        """
+        raise NotImplementedError
+
     def explained_output(self, inputs: Tensor, target: Target) -> Tensor:
         """Runs the model once for the (B, n) logits, or the (B, n, …) output of the target's layer.
 
@@ -181,7 +213,12 @@ class Method(ABC):
             ]
         return torch.cat(indices)
 
-    def _target(self, batch_size: int, target: Indices | None, channel: Indices | None) -> Target:
+    def explained_target(self, batch_size: int, target: Indices | None, channel: Indices | None) -> Target:
+        """What is explained, from the arguments of `attribute`.
+
+        Raises:
+            ValueError: if the method does not explain it.
+        """
         name = type(self).__name__
         if not self.explains_classes and (channel is None or target is not None):
             raise ValueError(f"{name} explains channels, not classes; give channel alone, or use GradCAM for a class.")

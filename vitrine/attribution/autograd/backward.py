@@ -16,13 +16,16 @@ from vitrine.backbones.compiled import check_layers_are_seen
 from vitrine.backbones.image_sizes import blank_image
 
 
-def vjps(output: Tensor, inputs: Tensor, cotangents: Iterable[Tensor]) -> Iterator[Tensor]:
+def vjps(
+    output: Tensor, inputs: Tensor | GradientEdge, cotangents: Iterable[Tensor], *, keep: bool = False
+) -> Iterator[Tensor]:
     """The VJP of each cotangent, by one backward pass each; the last pass frees the graph on its way, which saves time.
 
     Args:
         output: (B, n, …), the end of a graph that begins at ``inputs``.
-        inputs: (B, C, H, W).
+        inputs: (B, C, H, W), or an edge of the graph.
         cotangents: tensors of the output's shape.
+        keep: whether the graph stays alive, for others that need it.
 
     Yields:
         (B, C, H, W) for each cotangent, in float32 where float16 is on the way.
@@ -32,11 +35,11 @@ def vjps(output: Tensor, inputs: Tensor, cotangents: Iterable[Tensor]) -> Iterat
     """
     remaining = iter(cotangents)
     cotangent = next(remaining, None)
+    edges = [get_gradient_edge(tensor) if isinstance(tensor, Tensor) else tensor for tensor in (output, inputs)]
     while cotangent is not None:
         following = next(remaining, None)
-        (vjp,) = scaled_gradients(
-            [output], [inputs], [cotangent], retain_graph=following is not None, allow_unused=True
-        )
+        retain = keep or following is not None
+        (vjp,) = scaled_gradients(edges[:1], edges[1:], [cotangent], retain_graph=retain, allow_unused=True)
         if vjp is None:
             raise ValueError(
                 "No gradient leads from the output back to its inputs: it does not depend on them, or the backward pass of"

@@ -1,17 +1,18 @@
 """Gradient-weighted class activation maps: the graph is cut at the target layer, and the logit's gradient taken there."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, NoReturn
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 from typing_extensions import override
 
 from vitrine.attribution.autograd.backward import one_hot, vjps
 from vitrine.attribution.autograd.gradient_flow import REMEDY, check_gradient, differentiating, leads_to
-from vitrine.attribution.base import checked_output
+from vitrine.attribution.base import SharedPass, checked_output
 from vitrine.attribution.cam.class_activation import ClassActivation
 from vitrine.attribution.layouts import layout_of_layer
 from vitrine.attribution.targets import Target
@@ -30,12 +31,36 @@ class GradientWeighted(ClassActivation):
         (leaf,) = leaves
         if not leads_to(logits, leaf):
             self._refuse(inputs, layer)
-        layout = layout_of_layer(self.model, layer, leaf, inputs)
-        activations = self.summands(layout(leaf.detach()))
+        return self._combined(logits, leaf, leaf.detach(), layout_of_layer(self.model, layer, leaf, inputs), target, layer)
+
+    @override
+    def reader(self, inputs: Tensor) -> AbstractContextManager[Any] | None:
+        return noted(self.model, self.drawn_layer(inputs) or "")
+
+    @override
+    def maps_of_pass(self, shared: SharedPass, seen: Sequence[NotedOutput], target: Target) -> Tensor:
+        layer, edge, values = seen[0]
+        layout = layout_of_layer(self.model, layer, values, shared.pixels)
+        coarse = self._combined(shared.logits, edge, values, layout, target, layer, keep=True)
+        return self.drawn(coarse, shared.pixels.detach(), layer)
+
+    def _combined(
+        self,
+        logits: Tensor,
+        place: Tensor | GradientEdge,
+        values: Tensor,
+        layout: MapLayout,
+        target: Target,
+        layer: str,
+        *,
+        keep: bool = False,
+    ) -> Tensor:
+        """(B, K, h, w) from the layer's values and its place in the graph of the logits, which stays alive to ``keep``."""
+        activations = self.summands(layout(values))
         cotangents = (one_hot(logits, column) for column in target.resolve(logits).unbind(dim=1))
-        gradients = (spatial_gradients(vjp, layout, layer) for vjp in vjps(logits, leaf, cotangents))
+        gradients = (spatial_gradients(vjp, layout, layer) for vjp in vjps(logits, place, cotangents, keep=keep))
         maps = [self.combined(activations, self.summands(gradient)) for gradient in gradients]
-        return torch.stack(maps, dim=1).to(in_full(leaf).dtype)
+        return torch.stack(maps, dim=1).to(in_full(values).dtype)
 
     def _refuse(self, inputs: Tensor, layer: str) -> NoReturn:
         """Raises ValueError: no gradient leads from the logits to the inputs, or none to the layer alone."""
@@ -50,6 +75,32 @@ class GradientWeighted(ClassActivation):
     @abstractmethod
     def combined(self, activations: Tensor, gradients: Tensor) -> Tensor:
         """(B, h, w) from the (B, C, h, w) activations of the layer and a logit's gradients by them, both float64."""
+
+
+class NotedOutput(NamedTuple):
+    """What a layer gave in a forward pass."""
+
+    layer: str
+    edge: GradientEdge
+    """Its place in the graph, which a following in-place operator does not move."""
+    values: Tensor
+    """A detached copy."""
+
+
+@contextmanager
+def noted(model: nn.Module, layer: str) -> Iterator[list[NotedOutput]]:
+    """A context in which forward passes note what a layer gives, if it is part of their graph: the last call counts."""
+    found: list[NotedOutput] = []
+
+    def note(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and output.requires_grad:
+            found[:] = [NotedOutput(layer, get_gradient_edge(output), output.detach().clone())]
+
+    handle = model.get_submodule(layer).register_forward_hook(note)
+    try:
+        yield found
+    finally:
+        handle.remove()
 
 
 @contextmanager

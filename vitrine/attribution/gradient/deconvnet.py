@@ -1,8 +1,8 @@
 """Deconvnet and guided backprop, with and without the strides of the network."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Literal
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,10 @@ from vitrine.attribution.autograd.gradient_flow import check_gradient, different
 from vitrine.attribution.autograd.interception import Rule
 from vitrine.attribution.autograd.rules import MAXIMA, RECTIFIERS, deconvnet_rules, guided_rules
 from vitrine.attribution.autograd.stride_one import Pooling, stride_one_rules
+from vitrine.attribution.autograd.switched_rectifiers import RectifierRule
 from vitrine.attribution.autograd.swish import deconvnet_swish, guided_swish
-from vitrine.attribution.base import Method
+from vitrine.attribution.base import Method, SharedPass
+from vitrine.attribution.gradient.saliency import gradients_at
 from vitrine.attribution.targets import Target
 from vitrine.backbones.outputs import OutputChoice
 from vitrine.core.options import Count, checked
@@ -60,6 +62,9 @@ class Deconvnet(Method):
     signed = True
     smoothed_for_pointing = True
     network_requirement = "a rectifier"
+    rectifies = True
+    rule: ClassVar[RectifierRule] = "deconvnet"
+    """Of the backward pass through rectifiers."""
     paper = "Zeiler and Fergus 2014"
 
     @checked
@@ -80,6 +85,8 @@ class Deconvnet(Method):
 
     def rectifier_rules(self) -> dict[str, Rule]:
         """The backward passes of rectifiers, by operator name."""
+        if self.rule == "guided":
+            return guided_rules() | {"mul": guided_swish}
         return deconvnet_rules() | {"mul": deconvnet_swish}
 
     @override
@@ -91,6 +98,15 @@ class Deconvnet(Method):
         interception.check(output)
         cotangents = [self.cotangent(output.detach(), column) for column in target.resolve(output).unbind(dim=1)]
         return in_full(torch.stack(list(vjps(output, pixels, cotangents)), dim=1))
+
+    @override
+    def reader(self, inputs: Tensor) -> AbstractContextManager[None] | None:
+        return None if self.strided_rules else nullcontext()
+
+    @override
+    def maps_of_pass(self, shared: SharedPass, seen: None, target: Target) -> Tensor:
+        with shared.as_rectified(self.rule):
+            return gradients_at(shared.pixels, shared.logits, target, keep=True)
 
     @contextmanager
     def intercepting(self) -> Iterator[GatingInterception]:
@@ -132,8 +148,5 @@ class GuidedBackprop(Deconvnet):
         torch.Size([2, 3, 8, 8])
     """
 
+    rule = "guided"
     paper = "Springenberg et al. 2015; with stride_one, Oramas et al. 2019"
-
-    @override
-    def rectifier_rules(self) -> dict[str, Rule]:
-        return guided_rules() | {"mul": guided_swish}
