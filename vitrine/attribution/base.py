@@ -14,7 +14,8 @@ from vitrine.backbones.batch_mixing import mixes_batch
 from vitrine.backbones.compiled import check_layers_are_seen, uncompiled
 from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.outputs import OutputChoice, class_logits, logits_given
-from vitrine.backbones.taps import captured, resolve_layer
+from vitrine.backbones.partial_passes import outputs_of
+from vitrine.backbones.taps import resolve_layer
 from vitrine.core.image_inputs import check_images, run_errors_named
 from vitrine.core.options import Count, checked
 
@@ -185,8 +186,15 @@ class Method(ABC):
         """
         raise NotImplementedError
 
-    def explained_output(self, inputs: Tensor, target: Target) -> Tensor:
-        """Runs the model once for the (B, n) logits, or the (B, n, …) output of the target's layer.
+    def explained_output(
+        self, inputs: Tensor, target: Target, *, may_end: Callable[[], bool] = lambda: True
+    ) -> Tensor:
+        """Runs the model once for the (B, n) logits, or up to the target's layer for its (B, n, …) output.
+
+        Args:
+            inputs: (B, C, H, W).
+            target: what is explained.
+            may_end: whether the pass may end at the layer, asked when it is there (see `outputs_of`).
 
         Raises:
             ValueError: if that is not a tensor with a batch and a class or channel dimension.
@@ -194,9 +202,7 @@ class Method(ABC):
         if target.layer is None:
             output = self.model(inputs)
         else:
-            with captured(self.model, [target.layer]) as outputs:
-                self.model(inputs)
-            output = outputs[target.layer]
+            output = outputs_of(self.model, inputs, [target.layer], may_end=may_end)[target.layer]
         return checked_output(output, len(inputs), target.layer)
 
     def target_indices(self, inputs: Tensor, target: Target) -> Tensor:

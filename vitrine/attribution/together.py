@@ -1,16 +1,12 @@
 """Several attribution methods on the same images, by one forward pass for all that can share it."""
 
 from collections.abc import Mapping
-from contextlib import ExitStack
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from vitrine.attribution.autograd.gating import GatingInterception
-from vitrine.attribution.autograd.gradient_flow import differentiating, leads_to
-from vitrine.attribution.autograd.switched_rectifiers import CannotBeSwitched, SwitchedRectifiers
-from vitrine.attribution.base import Method, SharedPass, checked_output
+from vitrine.attribution.base import Method
+from vitrine.attribution.shared_pass import CANNOT_SHARE, shared_pass
 from vitrine.attribution.targets import Indices
 from vitrine.backbones.batch_mixing import mixes_batch
 from vitrine.backbones.guard import eval_guard
@@ -94,34 +90,8 @@ def _by_shared_pass(methods: Mapping[str, Method], inputs: Tensor, target: Indic
             return {}
         explained = {name: method.explained_target(len(inputs), target, None) for name, method in methods.items()}
         try:
-            shared, seen = _pass(methods, inputs)
+            shared, seen = shared_pass(methods, inputs)
             maps = {name: methods[name].maps_of_pass(shared, found, explained[name]) for name, found in seen.items()}
-        except (CannotBeSwitched, ValueError, LookupError):  # each by itself then, with an error of its own
+        except CANNOT_SHARE:  # each by itself then, with an error of its own
             return {}
         return {name: map_ if explained[name].is_multiple else map_.squeeze(1) for name, map_ in maps.items()}
-
-
-def _pass(methods: Mapping[str, Method], inputs: Tensor) -> tuple[SharedPass, dict[str, Any]]:
-    """One forward pass, and what the reader of each method saw of it.
-
-    Raises:
-        CannotBeSwitched: for a rectifier whose backward pass cannot be chosen later.
-        ValueError: if a gradient of the graph is not right, or none leads back to the pixels.
-    """
-    model, rectifiers = next(iter(methods.values())).model, SwitchedRectifiers()
-    readers = {name: method.reader(inputs) for name, method in methods.items()}
-    is_rectified = any(method.rectifies for method in methods.values())
-    with differentiating(model), ExitStack() as stack:
-        gating = GatingInterception(rectifiers.rules(), "A shared pass") if is_rectified else None
-        if gating is not None:
-            stack.enter_context(gating)
-        seen = {name: stack.enter_context(reader) for name, reader in readers.items() if reader is not None}
-        pixels = inputs.clone().requires_grad_()
-        logits = checked_output(model(pixels.clone()), len(inputs), None)
-    if not leads_to(logits, pixels):
-        raise ValueError("No gradient leads from the logits back to the pixels.")
-    if gating is not None:
-        gating.check(logits)
-        if not gating.applied:
-            raise CannotBeSwitched
-    return SharedPass(pixels, logits, rectifiers.by_rule), seen

@@ -14,10 +14,10 @@ from vitrine.attribution.autograd.backward import noise
 from vitrine.attribution.autograd.calls import Call
 from vitrine.attribution.autograd.gradient_flow import differentiating
 from vitrine.attribution.autograd.rules import MEANS
+from vitrine.attribution.autograd.noted_outputs import NotedOutput, noted
 from vitrine.attribution.base import SharedPass, checked_output
 from vitrine.attribution.cam.alignment import Alignment
 from vitrine.attribution.cam.class_activation import ClassActivation
-from vitrine.attribution.cam.gradient_weighted import NotedOutput, noted
 from vitrine.attribution.layouts import layout_of_layer
 from vitrine.attribution.receptive_field.cell_centers import CellCenters, cell_centers, centers_once
 from vitrine.attribution.receptive_field.receptive_field import CircularPaddingByParts

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from typing_extensions import override
 
+from vitrine.attribution.autograd.noted_outputs import NotedOutput
 from vitrine.attribution.base import SharedPass
 from vitrine.attribution.cam.alignment import Alignment
-from vitrine.attribution.cam.gradient_weighted import GradientWeighted, NotedOutput
+from vitrine.attribution.cam.gradient_weighted import GradientWeighted
 from vitrine.attribution.gradient.deconvnet import GuidedBackprop
+from vitrine.attribution.shared_pass import CANNOT_SHARE, shared_pass
 from vitrine.attribution.targets import Target
 from vitrine.backbones.outputs import OutputChoice
 from vitrine.core.options import Count, checked
@@ -108,7 +110,11 @@ class _Guided(GradientWeighted):
 
     @override
     def maps(self, inputs: Tensor, target: Target) -> Tensor:
-        return super().maps(inputs, target) * self.guided_backprop.maps(inputs.clone(), target)
+        try:
+            shared, seen = shared_pass({"": self}, inputs)
+            return self.maps_of_pass(shared, seen[""], target)
+        except CANNOT_SHARE:  # by a pass for each factor, which says what is wrong if anything is
+            return super().maps(inputs, target) * self.guided_backprop.maps(inputs.clone(), target)
 
     @override
     def maps_of_pass(self, shared: SharedPass, seen: Sequence[NotedOutput], target: Target) -> Tensor:

@@ -3,15 +3,16 @@
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.autograd.graph import GradientEdge
 from typing_extensions import override
 
 from vitrine.attribution.autograd.backward import one_hot, vjps
 from vitrine.attribution.autograd.gradient_flow import REMEDY, check_gradient, differentiating, leads_to
+from vitrine.attribution.autograd.noted_outputs import NotedOutput, noted
 from vitrine.attribution.base import SharedPass, checked_output
 from vitrine.attribution.cam.class_activation import ClassActivation
 from vitrine.attribution.layouts import layout_of_layer
@@ -75,32 +76,6 @@ class GradientWeighted(ClassActivation):
     @abstractmethod
     def combined(self, activations: Tensor, gradients: Tensor) -> Tensor:
         """(B, h, w) from the (B, C, h, w) activations of the layer and a logit's gradients by them, both float64."""
-
-
-class NotedOutput(NamedTuple):
-    """What a layer gave in a forward pass."""
-
-    layer: str
-    edge: GradientEdge
-    """Its place in the graph, which a following in-place operator does not move."""
-    values: Tensor
-    """A detached copy."""
-
-
-@contextmanager
-def noted(model: nn.Module, layer: str) -> Iterator[list[NotedOutput]]:
-    """A context in which forward passes note what a layer gives, if it is part of their graph: the last call counts."""
-    found: list[NotedOutput] = []
-
-    def note(_module: nn.Module, _inputs: Any, output: Any) -> None:
-        if isinstance(output, Tensor) and output.requires_grad:
-            found[:] = [NotedOutput(layer, get_gradient_edge(output), output.detach().clone())]
-
-    handle = model.get_submodule(layer).register_forward_hook(note)
-    try:
-        yield found
-    finally:
-        handle.remove()
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing_extensions import override
 from vitrine.attribution.autograd.backward import one_hot, vjps
 from vitrine.attribution.autograd.gating import GatingInterception
 from vitrine.attribution.autograd.gradient_flow import check_gradient, differentiating
-from vitrine.attribution.autograd.interception import Rule
+from vitrine.attribution.autograd.interception import Interception, Rule
 from vitrine.attribution.autograd.rules import MAXIMA, RECTIFIERS, deconvnet_rules, guided_rules
 from vitrine.attribution.autograd.stride_one import Pooling, stride_one_rules
 from vitrine.attribution.autograd.switched_rectifiers import RectifierRule
@@ -93,7 +93,8 @@ class Deconvnet(Method):
     def maps(self, inputs: Tensor, target: Target) -> Tensor:
         with differentiating(self.model), self.intercepting() as interception:
             pixels = inputs.requires_grad_()
-            output = self.explained_output(pixels.clone(), target)  # a leaf may not be changed in place
+            given = pixels.clone()  # a leaf may not be changed in place
+            output = self.explained_output(given, target, may_end=lambda: met_rectifier(interception))
             check_gradient(output, pixels, self.model, layer=target.layer)
         interception.check(output)
         cotangents = [self.cotangent(output.detach(), column) for column in target.resolve(output).unbind(dim=1)]
@@ -117,7 +118,7 @@ class Deconvnet(Method):
         """
         with GatingInterception(self.rectifier_rules() | self.strided_rules, type(self).__name__) as interception:
             yield interception
-        if not interception.applied & (RECTIFIERS | MAXIMA | {"mul"}):  # a product is a rectifier where it is a Swish
+        if not met_rectifier(interception):
             raise ValueError(
                 f"{type(self).__name__} met no ReLU or other rectifier in {type(self.model).__name__}, so that its map would"
                 " be the plain gradient; use Saliency for that."
@@ -132,6 +133,11 @@ class Deconvnet(Method):
             return is_target * output
         flat = torch.where(is_target > 0, output, -torch.inf).flatten(1)
         return torch.zeros_like(flat).scatter_(1, flat.argmax(dim=1, keepdim=True), 1.0).view_as(output)
+
+
+def met_rectifier(interception: Interception) -> bool:
+    """Whether a rectifier was called so far."""
+    return bool(interception.applied & (RECTIFIERS | MAXIMA | {"mul"}))  # a product is one where it is a Swish
 
 
 class GuidedBackprop(Deconvnet):

@@ -12,8 +12,8 @@ from typing_extensions import override
 from vitrine.attribution.autograd.backward import one_hot, vjp_at, vjps
 from vitrine.attribution.autograd.gradient_flow import check_gradient, differentiating
 from vitrine.attribution.autograd.interception import with_backward
+from vitrine.attribution.autograd.noted_outputs import NotedOutput, noted
 from vitrine.attribution.base import Method
-from vitrine.attribution.cam.gradient_weighted import NotedOutput, noted
 from vitrine.attribution.lrp.composites import (
     Attention,
     Composite,

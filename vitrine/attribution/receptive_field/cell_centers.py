@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
 
 from vitrine.attribution.autograd.backward import forward_trace
-from vitrine.attribution.known_once import known_once
+from vitrine.backbones.known_once import known_once
 from vitrine.attribution.layouts import TokenGrid, grid_of_tokens
 from vitrine.attribution.receptive_field.dependence import Dependence
 from vitrine.attribution.receptive_field.receptive_field import CircularPaddingByParts

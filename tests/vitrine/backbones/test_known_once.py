@@ -1,6 +1,6 @@
 from torch import nn
 
-from vitrine.attribution.known_once import known_once
+from vitrine.backbones.known_once import known_once
 
 
 def test_found_once_for_each_key_and_state_until_a_layer_is_another() -> None:
