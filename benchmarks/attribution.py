@@ -1,7 +1,7 @@
 """What attribution methods cost: against the plain gradient, against libraries that have the same method, and for K filters.
 
     python -m benchmarks.attribution --networks squeezenet1_0 resnet18
-    python -m benchmarks.attribution --compile --methods Saliency IntegratedGradients
+    python -m benchmarks.attribution --parts together --networks resnet18 --batches 16
 
 Each figure is the median over rounds of a ratio of two times that were taken side by side in the same round. Random weights
 and images unless a file of weights is named; times do not depend on them. Prints tables and writes one JSON.
@@ -26,6 +26,7 @@ K = 10
 SMOKE = (("GuidedBackprop", "gradient"), ("ExcitationBackprop", "gradient"), ("LRP, epsilon", "gradient"))
 SMOKE += (("IntegratedGradients, 10 steps", "library"), ("Occlusion, 56 px", "library"))
 """Methods whose ratios are guarded, and what they are compared with."""
+SMOKE_SIZE = 112
 LAYERS = {"squeezenet1_0": "features.12", "resnet18": "layer4", "mobilenet_v2": "features", "vit_b_16": "encoder.ln"}
 MIDDLE = {"squeezenet1_0": "features.5", "resnet18": "layer2", "mobilenet_v2": "features.6"}
 """Layers in the middle, of which filters are drawn too."""
@@ -51,12 +52,15 @@ def method_runs(case: Case, model: nn.Module, layer: str, images: Tensor) -> dic
 def compare_methods(args: argparse.Namespace, name: str, model: nn.Module, layer: str) -> list[dict[str, Any]]:
     """One row a method and batch size."""
     rows = []
+    compiled = torch.compile(model) if args.compile else None
     for batch in args.batches:
         images = images_of(args, batch)
         for title, case in CASES.items():
             if (case.slow and batch > 1) or (args.methods and not any(word in title for word in args.methods)):
                 continue
             runs = method_runs(case, model, layer, images)
+            if compiled is not None:
+                runs["compiled"] = plain_gradient(compiled, images)
             times = side_by_side(runs, args.rounds, args.device, f"{name}, {title}, batch {batch}")
             rows.append(
                 {
@@ -66,6 +70,7 @@ def compare_methods(args: argparse.Namespace, name: str, model: nn.Module, layer
                     "over gradient": ratio(times, "method", "gradient"),
                     "over library": ratio(times, "method", "library") if "library" in times else None,
                 }
+                | ({"over compiled gradient": ratio(times, "method", "compiled")} if "compiled" in times else {})
             )
     return rows
 
@@ -131,7 +136,7 @@ def smoke() -> Mapping[str, float]:
     found = {}
     torch.manual_seed(0)
     model = NamedWeights("squeezenet1_0", None).build("cpu").requires_grad_(requires_grad=False)
-    layer, images = LAYERS["squeezenet1_0"], torch.randn(2, 3, 112, 112)
+    layer, images = LAYERS["squeezenet1_0"], torch.randn(2, 3, SMOKE_SIZE, SMOKE_SIZE)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the libraries' own, on hooks and gradients
         for title, other in SMOKE:
@@ -163,8 +168,12 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 16], help="batch sizes (1 8 16)")
     parser.add_argument("--methods", nargs="*", default=[], help="only those whose names hold one of these words")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help=f"of {', '.join(PARTS)}")
-    parser.add_argument("--channels-last", action="store_true", help="network and images in memory format channels_last")
-    parser.add_argument("--compile", action="store_true", help="torch.compile, for methods that run the network alone")
+    parser.add_argument(
+        "--channels-last", action="store_true", help="network and images in memory format channels_last"
+    )
+    parser.add_argument(
+        "--compile", action="store_true", help="the plain gradient under torch.compile too, which takes minutes"
+    )
     parser.add_argument("--size", type=int, default=224, help="side of the input (%(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds (%(default)s)")
     add_common_options(parser, "runs/benchmarks/attribution.json")

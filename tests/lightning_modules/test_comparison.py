@@ -25,7 +25,7 @@ from vitrine.attribution.together import attribute_together
 from vitrine.backbones import FrozenBackbone
 from vitrine.core.options import OptionError
 from vitrine.explainers import SRAEExplainer, SRAEOptions
-from vitrine.explainers.attribution import AttributionExplainer, AttributionOptions
+from vitrine.explainers.attribution import AttributionOptions
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,9 @@ def test_maps_that_are_read_in_several_ways_are_drawn_once(
     together = run(tmp_path / "all", flower_shards, module)
     data = flowers(flower_shards)
     data.setup("test")
-    expected = {"plain": data.num_samples("test"), "summed": 0} | dict.fromkeys(("other", "layer"), data.num_samples("test"))
+    expected = {"plain": data.num_samples("test"), "summed": 0} | dict.fromkeys(
+        ("other", "layer"), data.num_samples("test")
+    )
     assert {name: drawn[one.method] for name, one in module.explainers.items()} == expected  # type: ignore[attr-defined]
     only = ComparisonModule(FLOWER_NET, {"summed": entries["summed"]}, explain="label")
     for name, value in run(tmp_path / "one", flower_shards, only).items():

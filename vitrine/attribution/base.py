@@ -165,7 +165,7 @@ class Method(ABC):
             (B, K, C, H, W) or (B, K, 1, H, W), detached.
         """
 
-    def reader(self, inputs: Tensor) -> AbstractContextManager[Any] | None:
+    def reader(self, inputs: Tensor) -> AbstractContextManager[Any] | None:  # noqa: ARG002 - of subclasses
         """What watches a forward pass from which `maps_of_pass` takes the maps, so that several methods share it.
 
         Args:
@@ -186,9 +186,7 @@ class Method(ABC):
         """
         raise NotImplementedError
 
-    def explained_output(
-        self, inputs: Tensor, target: Target, *, may_end: Callable[[], bool] = lambda: True
-    ) -> Tensor:
+    def explained_output(self, inputs: Tensor, target: Target, *, may_end: Callable[[], bool] = lambda: True) -> Tensor:
         """Runs the model once for the (B, n) logits, or up to the target's layer for its (B, n, …) output.
 
         Args:

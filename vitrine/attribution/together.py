@@ -14,7 +14,9 @@ from vitrine.backbones.outputs import logits_given
 from vitrine.core.image_inputs import check_images, run_errors_named
 
 
-def attribute_together(methods: Mapping[str, Method], inputs: Tensor, target: Indices | None = None) -> dict[str, Tensor]:
+def attribute_together(
+    methods: Mapping[str, Method], inputs: Tensor, target: Indices | None = None
+) -> dict[str, Tensor]:
     """What `Method.attribute` of each method gives; those whose rules are decided in the backward pass share a forward pass.
 
     These are Saliency, Deconvnet and GuidedBackprop without ``stride_one``, CAM, GradCAM, GradCAMPlusPlus, LayerCAM and the

@@ -16,7 +16,6 @@ from vitrine.attribution.base import checked_output
 from vitrine.backbones.compiled import check_layers_are_seen
 from vitrine.backbones.image_sizes import blank_image
 
-
 BATCHED_ON = {"cuda"}
 """Types of devices on which several backward passes run as one."""
 MOST_ROWS = 64
@@ -66,7 +65,12 @@ def _vjps_together(
         vjp = scaled_gradients(edges[:1], edges[1:], cotangents, retain_graph=retain_graph, allow_unused=True)[0]
         return None if vjp is None else [vjp]
     (together,) = scaled_gradients(
-        edges[:1], edges[1:], [torch.stack(list(cotangents))], retain_graph=retain_graph, allow_unused=True, batched=True
+        edges[:1],
+        edges[1:],
+        [torch.stack(list(cotangents))],
+        retain_graph=retain_graph,
+        allow_unused=True,
+        batched=True,
     )
     return None if together is None else together.unbind()
 

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.overrides import resolve_name
 
-
 NESTED = (list, tuple, dict)
 
 

@@ -24,7 +24,9 @@ nothing, and nothing for the last ones if they get nothing."""
 
 PASSED_ON = frozenset(
     f"torch.Tensor.{name}"
-    for name in words("shape size dim ndim ndimension numel stride is_contiguous device layout __len__ is_leaf _backward_hooks.__set__")
+    for name in words(
+        "shape size dim ndim ndimension numel stride is_contiguous device layout __len__ is_leaf _backward_hooks.__set__"
+    )
 )
 """What says nothing of values, which no rule is asked about. Hooks are set by autograd while it locks the tensor."""
 

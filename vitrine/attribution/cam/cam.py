@@ -13,8 +13,8 @@ from typing_extensions import override
 from vitrine.attribution.autograd.backward import noise
 from vitrine.attribution.autograd.calls import Call
 from vitrine.attribution.autograd.gradient_flow import differentiating
-from vitrine.attribution.autograd.rules import MEANS
 from vitrine.attribution.autograd.noted_outputs import NotedOutput, noted
+from vitrine.attribution.autograd.rules import MEANS
 from vitrine.attribution.base import SharedPass, checked_output
 from vitrine.attribution.cam.alignment import Alignment
 from vitrine.attribution.cam.class_activation import ClassActivation

@@ -7,10 +7,10 @@ from typing_extensions import override
 
 from vitrine.attribution.base import Method
 from vitrine.attribution.cam.alignment import Alignment, upsampled_by
-from vitrine.backbones.known_once import known_once
 from vitrine.attribution.receptive_field.cell_centers import CellCenters, centers_of_layer
 from vitrine.attribution.target_layer import target_layer
 from vitrine.attribution.targets import Target
+from vitrine.backbones.known_once import known_once
 from vitrine.backbones.outputs import OutputChoice
 from vitrine.core.image_ops import with_exact_constants
 from vitrine.core.options import Count, checked

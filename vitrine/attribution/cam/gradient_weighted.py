@@ -32,7 +32,9 @@ class GradientWeighted(ClassActivation):
         (leaf,) = leaves
         if not leads_to(logits, leaf):
             self._refuse(inputs, layer)
-        return self._combined(logits, leaf, leaf.detach(), layout_of_layer(self.model, layer, leaf, inputs), target, layer)
+        return self._combined(
+            logits, leaf, leaf.detach(), layout_of_layer(self.model, layer, leaf, inputs), target, layer
+        )
 
     @override
     def reader(self, inputs: Tensor) -> AbstractContextManager[Any] | None:

@@ -14,8 +14,8 @@ from vitrine.attribution.autograd.gradient_flow import check_gradient, different
 from vitrine.attribution.autograd.interception import Interception, Rule
 from vitrine.attribution.autograd.rules import MAXIMA, RECTIFIERS, deconvnet_rules, guided_rules
 from vitrine.attribution.autograd.stride_one import Pooling, stride_one_rules
-from vitrine.attribution.autograd.switched_rectifiers import RectifierRule
 from vitrine.attribution.autograd.swish import deconvnet_swish, guided_swish
+from vitrine.attribution.autograd.switched_rectifiers import RectifierRule
 from vitrine.attribution.base import Method, SharedPass
 from vitrine.attribution.gradient.saliency import gradients_at
 from vitrine.attribution.targets import Target

@@ -85,9 +85,7 @@ class Occlusion(MethodOfCopies):
         target, maps = self.with_indices(inputs, target), no_maps(self, inputs, target)
         if not maps.numel():
             return maps
-        covers = [
-            windows(*sides, maps) for sides in zip(inputs.shape[2:], self.window, self.stride, strict=True)
-        ]
+        covers = [windows(*sides, maps) for sides in zip(inputs.shape[2:], self.window, self.stride, strict=True)]
         losses = self._losses(inputs, baselines, target, *covers)
         with without_autocast(inputs):
             means = [cover / cover.sum(dim=1, keepdim=True) for cover in covers]

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
 
 from vitrine.attribution.autograd.backward import forward_trace
-from vitrine.backbones.known_once import known_once
 from vitrine.attribution.layouts import TokenGrid, grid_of_tokens
 from vitrine.attribution.receptive_field.dependence import Dependence
 from vitrine.attribution.receptive_field.receptive_field import CircularPaddingByParts
 from vitrine.attribution.receptive_field.region import Region, Size, Span, span_of, whole
+from vitrine.backbones.known_once import known_once
 from vitrine.backbones.map_layouts import MapLayout, channels_first, channels_last, layout_of_map
 
 TOLERANCE = 1e-3

@@ -64,7 +64,13 @@ def test_backward_passes_of_methods_can_run_together(
     name: str, explained: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
-    layers = [nn.Conv2d(3, 4, 3, stride=2), nn.BatchNorm2d(4), nn.Conv2d(4, 6, 3), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
+    layers = [
+        nn.Conv2d(3, 4, 3, stride=2),
+        nn.BatchNorm2d(4),
+        nn.Conv2d(4, 6, 3),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(2),
+    ]
     model = nn.Sequential(*layers, nn.Conv2d(6, 6, 2), nn.GELU(), nn.Flatten(), nn.Linear(24, 6)).eval()
     method, images = METHODS[name](model), torch.randn(2, 3, 16, 16)
     if explained == "channel" and not method.explains_channels:

@@ -9,7 +9,16 @@ from vitrine.attribution.autograd.interception import Interception
 from vitrine.attribution.autograd.rules import deconvnet_rules, guided_rules
 from vitrine.attribution.autograd.switched_rectifiers import CannotBeSwitched, SwitchedRectifiers
 
-KINDS = [nn.ReLU(), nn.ReLU(inplace=True), nn.ReLU6(), nn.LeakyReLU(0.1), nn.GELU(), nn.SiLU(), nn.Hardswish(), nn.ELU()]
+KINDS = [
+    nn.ReLU(),
+    nn.ReLU(inplace=True),
+    nn.ReLU6(),
+    nn.LeakyReLU(0.1),
+    nn.GELU(),
+    nn.SiLU(),
+    nn.Hardswish(),
+    nn.ELU(),
+]
 KINDS += [nn.Softplus(), nn.Mish(), nn.PReLU(4), nn.Threshold(0.1, 0.0)]
 
 
