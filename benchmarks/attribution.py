@@ -171,9 +171,7 @@ def main() -> None:
     parser.add_argument(
         "--channels-last", action="store_true", help="network and images in memory format channels_last"
     )
-    parser.add_argument(
-        "--compile", action="store_true", help="the plain gradient under torch.compile too, which takes minutes"
-    )
+    parser.add_argument("--compile", action="store_true", help="time the plain gradient compiled too (minutes)")
     parser.add_argument("--size", type=int, default=224, help="side of the input (%(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds (%(default)s)")
     add_common_options(parser, "runs/benchmarks/attribution.json")
