@@ -145,7 +145,7 @@ class Method(ABC):
         """Within it a model whose output depends on the batch runs on one image at a time."""
         batch_size = self.internal_batch_size
         # Of one image too: methods that perturb it make a batch of it alone.
-        probe = inputs.repeat(2, 1, 1, 1) if len(inputs) == 1 else inputs
+        probe = inputs.expand(2, -1, -1, -1) if len(inputs) == 1 else inputs
         if batch_size != 1 and mixes_batch(self.model, probe, batch_size):
             self.internal_batch_size = 1
         try:

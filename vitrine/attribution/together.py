@@ -88,7 +88,7 @@ def _by_shared_pass(methods: Mapping[str, Method], inputs: Tensor, target: Indic
         run_errors_named(" and ".join(methods), inputs),
     ):
         inputs = inputs.detach().clone()
-        if mixes_batch(first.model, inputs.repeat(2, 1, 1, 1) if len(inputs) == 1 else inputs, None):
+        if mixes_batch(first.model, inputs.expand(2, -1, -1, -1) if len(inputs) == 1 else inputs, None):
             return {}
         explained = {name: method.explained_target(len(inputs), target, None) for name, method in methods.items()}
         try:

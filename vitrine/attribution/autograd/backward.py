@@ -1,6 +1,6 @@
 """Vector-Jacobian products (VJPs) from outputs to pixels and layers, several over one graph."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -54,6 +54,33 @@ def vjps(
             )
         yield from vjp
         chosen = following
+
+
+def arriving_vjps(
+    output: Tensor, inputs: Tensor, cotangents: Iterable[Tensor], check: Callable[[], None], *, keep: bool = False
+) -> Iterator[Tensor]:
+    """`vjps`, of which a network that no gradient leads through gives none.
+
+    Args:
+        output: as in `vjps`.
+        inputs: as in `vjps`.
+        cotangents: as in `vjps`.
+        check: finds by a walk over the graph whether a gradient leads to the inputs, and raises ValueError with the cause
+            where none does; called where nothing but zeros has arrived, as a gradient of other values has found its way.
+        keep: as in `vjps`.
+    """
+    if not output.requires_grad:
+        check()
+    arrived = False
+    try:
+        for vjp in vjps(output, inputs, cotangents, keep=keep):
+            arrived = arrived or bool(vjp.any())
+            yield vjp
+    except ValueError:
+        check()
+        raise
+    if not arrived:
+        check()
 
 
 def _vjps_together(

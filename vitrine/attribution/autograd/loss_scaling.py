@@ -12,6 +12,9 @@ from vitrine.core.precision import in_full
 HIGHEST, STEP, LOWEST = 2.0**12, 2.0**4, 2.0**-12
 """Scales: of the first pass, from one pass to the next where values overflow, and of the last one."""
 
+KNOWN = "vitrine: has float16"
+"""Key of what is known of the graph below a node, in its metadata."""
+
 
 def scaled_gradients(
     outputs: Sequence[Tensor] | Sequence[GradientEdge],
@@ -69,7 +72,13 @@ def descaled(gradients: Callable[[float], Sequence[Tensor | None]]) -> tuple[Ten
 def has_float16(output: Tensor | GradientEdge) -> bool:
     """Whether a value in float16 is in the graph of an output, also if the output itself is wider (autocast, a cast)."""
     root: Node | None = get_gradient_edge(output).node if isinstance(output, Tensor) else output.node
-    # One of each output of a node, whose type the gradient that arrives there has; torch has no public name for it.
-    return any(
-        metadata.dtype == torch.float16 for node in walk([root]) for metadata in getattr(node, "_input_metadata", ())
-    )
+    if root is None:
+        return False
+    if KNOWN not in root.metadata:  # asked for each of several backward passes
+        # One of each output of a node, whose type the gradient that arrives there has; torch has no public name for it.
+        root.metadata[KNOWN] = any(
+            metadata.dtype == torch.float16
+            for node in walk([root])
+            for metadata in getattr(node, "_input_metadata", ())
+        )
+    return bool(root.metadata[KNOWN])

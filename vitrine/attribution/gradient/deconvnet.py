@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from vitrine.attribution.autograd.backward import one_hot, vjps
+from vitrine.attribution.autograd.backward import arriving_vjps, one_hot
 from vitrine.attribution.autograd.gating import GatingInterception
 from vitrine.attribution.autograd.gradient_flow import check_gradient, differentiating
 from vitrine.attribution.autograd.interception import Interception, Rule
@@ -95,10 +95,15 @@ class Deconvnet(Method):
             pixels = inputs.requires_grad_()
             given = pixels.clone()  # a leaf may not be changed in place
             output = self.explained_output(given, target, may_end=lambda: met_rectifier(interception))
-            check_gradient(output, pixels, self.model, layer=target.layer)
+
+            def check() -> None:
+                check_gradient(output, pixels, self.model, layer=target.layer)
+
+            if not met_rectifier(interception):
+                check()
         interception.check(output)
         cotangents = [self.cotangent(output.detach(), column) for column in target.resolve(output).unbind(dim=1)]
-        return in_full(torch.stack(list(vjps(output, pixels, cotangents)), dim=1))
+        return in_full(torch.stack(list(arriving_vjps(output, pixels, cotangents, check)), dim=1))
 
     @override
     def reader(self, inputs: Tensor) -> AbstractContextManager[None] | None:

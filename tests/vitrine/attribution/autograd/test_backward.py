@@ -71,8 +71,8 @@ def test_backward_passes_of_methods_can_run_together(
         nn.ReLU(inplace=True),
         nn.MaxPool2d(2),
     ]
-    model = nn.Sequential(*layers, nn.Conv2d(6, 6, 2), nn.GELU(), nn.Flatten(), nn.Linear(24, 6)).eval()
-    method, images = METHODS[name](model), torch.randn(2, 3, 16, 16)
+    model = nn.Sequential(*layers, nn.Conv2d(6, 6, 2), nn.GELU(), nn.Flatten(), nn.Linear(54, 6)).eval()
+    method, images = METHODS[name](model), torch.randn(2, 3, 24, 24)
     if explained == "channel" and not method.explains_channels:
         pytest.skip("it explains classes alone")
     indices = {explained: torch.tensor([[0, 1, 5, 3], [2, 4, 4, 0]])}
