@@ -45,7 +45,7 @@ class SmoothGrad(MethodOfCopies):
     smoothed_for_pointing = True
     takes_torchscript = True
     paper = "Smilkov et al. 2017"
-    quick_options: ClassVar[Mapping[str, Any]] = {"n_samples": 3}
+    quick_options: ClassVar[Mapping[str, Any]] = {"n_samples": 4}
     RENAMED: ClassVar[Mapping[str, str]] = {"samples": "n_samples"}
 
     @checked
