@@ -4,7 +4,8 @@ from vitrine.backbones.known_once import known_once
 
 
 def test_found_once_for_each_key_and_state_until_a_layer_is_another() -> None:
-    model, found = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), []
+    window, found = nn.Conv2d(3, 4, 3), list[None]()
+    model = nn.Sequential(window, nn.ReLU())
 
     def find() -> int:
         found.append(None)
@@ -15,7 +16,7 @@ def test_found_once_for_each_key_and_state_until_a_layer_is_another() -> None:
     assert known_once(model, "a", find) == 4  # what was kept for another state is gone
     model[1] = nn.Tanh()
     assert known_once(model, "a", find) == 5
-    model[0].stride = (2, 2)
+    window.stride = (2, 2)
     assert known_once(model, "a", find) == 6
     assert known_once(nn.Sequential(*model), "a", find) == 7
 

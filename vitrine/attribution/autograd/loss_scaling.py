@@ -1,6 +1,7 @@
 """Loss scaling: gradients of networks in float16, whose values would underflow, scaled up on the way and down at the end."""
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -74,11 +75,12 @@ def has_float16(output: Tensor | GradientEdge) -> bool:
     root: Node | None = get_gradient_edge(output).node if isinstance(output, Tensor) else output.node
     if root is None:
         return False
-    if KNOWN not in root.metadata:  # asked for each of several backward passes
+    known = cast(dict[str, bool], root.metadata)  # torch declares it as a method
+    if KNOWN not in known:  # asked for each of several backward passes
         # One of each output of a node, whose type the gradient that arrives there has; torch has no public name for it.
-        root.metadata[KNOWN] = any(
+        known[KNOWN] = any(
             metadata.dtype == torch.float16
             for node in walk([root])
             for metadata in getattr(node, "_input_metadata", ())
         )
-    return bool(root.metadata[KNOWN])
+    return known[KNOWN]
