@@ -58,7 +58,7 @@ def test_attribution(run: Run) -> None:
 
 def test_smoke_names_what_it_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attribution, "SMOKE", [("GradCAM", "library")])
-    monkeypatch.setattr(attribution, "SMOKE_SIZE", 32)
+    monkeypatch.setattr(attribution, "SMOKE_SIZE", 64)
     ratios = attribution.smoke()
     assert list(ratios) == [
         "attribution: library / GradCAM", "attribution: 10 calls / 10 filters", "attribution: 8 methods apart / together",
