@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torchvision.models import mobilenet_v2, resnet18, vit_b_16
+from torchvision.models import VisionTransformer, mobilenet_v2, resnet18
 from typing_extensions import override
 
 from vitrine.attribution import (
@@ -83,12 +83,17 @@ def test_each_gives_what_it_gives_alone_by_one_pass(target: Any) -> None:
     assert sizes == [3]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("make", "layer"), [(resnet18, "layer3"), (mobilenet_v2, "features.10"), (vit_b_16, None)])
+def small_vit() -> VisionTransformer:
+    torch.manual_seed(0)
+    model = VisionTransformer(64, 16, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32, num_classes=10)
+    nn.init.normal_(model.heads.head.weight)  # zeros otherwise
+    return model
+
+
+@pytest.mark.parametrize(("make", "layer"), [(resnet18, "layer3"), (mobilenet_v2, "features.10"), (small_vit, None)])
 def test_networks(make: Any, layer: str | None) -> None:
     torch.manual_seed(0)
-    size = 224 if make is vit_b_16 else 64
-    model, images = make(weights=None).eval(), torch.randn(2, 3, size, size)
+    model, images = make().eval(), torch.randn(2, 3, 64, 64)
     kinds: list[Any] = [GuidedBackprop, Deconvnet, Saliency]
     methods: dict[str, Method] = {kind.__name__: kind(model) for kind in kinds}
     if layer is not None:

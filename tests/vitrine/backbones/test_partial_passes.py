@@ -89,7 +89,6 @@ def test_an_error_of_the_network_is_its_own() -> None:
     assert not any(module._forward_hooks for module in model.modules())
 
 
-@pytest.mark.slow
 def test_gradients_of_a_residual_network(last_runs: list[int]) -> None:
     model, images = resnet18().eval(), torch.randn(1, 3, 64, 64)
     gradients = []
