@@ -20,7 +20,7 @@ help:
 
 .venv/.test: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,synthetic,timm,hf,baselines,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,synthetic,timm,hf,dev]'
 	# An outside implementation to test against; what it declares to need (bitsandbytes, open_clip) is not what it runs on.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'lxt>=2.1,<3'
 	touch $@ .venv/.quickstart

@@ -1,6 +1,7 @@
 """What attribution methods cost: against the plain gradient, against libraries that have the same method, and for K filters.
 
     python -m benchmarks.attribution --networks squeezenet1_0 resnet18
+    python -m benchmarks.attribution --parts together --networks resnet18 --batches 16
 
 Each figure is the median over rounds of a ratio of two times that were taken side by side in the same round. Random weights
 and images unless a file of weights is named; times do not depend on them. Prints tables and writes one JSON.
@@ -8,126 +9,35 @@ and images unless a file of weights is named; times do not depend on them. Print
 
 import argparse
 import statistics
-import time
 import warnings
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor, nn
 
-from benchmarks import library_calls as libraries
-from benchmarks.common import add_common_options, add_networks, machine, show, write_figures
-from vitrine.attribution import (
-    CAM,
-    LRP,
-    RISE,
-    Deconvnet,
-    ExcitationBackprop,
-    ExtremalPerturbation,
-    GradCAM,
-    GradCAMPlusPlus,
-    GuidedBackprop,
-    GuidedGradCAM,
-    IntegratedGradients,
-    LayerCAM,
-    MeaningfulPerturbation,
-    Method,
-    Occlusion,
-    Saliency,
-    ScoreCAM,
-    SmoothGrad,
-    UpsampledActivation,
-)
+from benchmarks.attribution_cases import CASES, CHEAP, FILTER_METHODS, Case, plain_gradient
+from benchmarks.common import NamedWeights, add_common_options, add_networks, machine, show, write_figures
+from benchmarks.library_calls import TARGET, Run
+from benchmarks.rounds import ratio, side_by_side
+from vitrine.attribution import Method
+from vitrine.attribution.together import attribute_together
 
-Run = Callable[[], object]
-TARGET = 3
 K = 10
+SMOKE = (("GuidedBackprop", "gradient"), ("ExcitationBackprop", "gradient"), ("LRP, epsilon", "gradient"))
+SMOKE += (("IntegratedGradients, 10 steps", "library"), ("Occlusion, 56 px", "library"))
+"""Methods whose ratios are guarded, and what they are compared with."""
+SMOKE_SIZE = 112
+LAYERS = {"squeezenet1_0": "features.12", "resnet18": "layer4", "mobilenet_v2": "features", "vit_b_16": "encoder.ln"}
+MIDDLE = {"squeezenet1_0": "features.5", "resnet18": "layer2", "mobilenet_v2": "features.6"}
+"""Layers in the middle, of which filters are drawn too."""
 
 
-class Case(NamedTuple):
-    """A method, the library call that gives the same, and whether a call takes so long that batch 1 must do."""
-
-    make: Callable[[nn.Module, str], Method]
-    by_library: Callable[[nn.Module, str, Tensor], Run] | None = None
-    slow: bool = False
-    channel: bool = False
-
-
-CASES: Mapping[str, Case] = {
-    "Saliency": Case(lambda m, _: Saliency(m), libraries.saliency),
-    "Deconvnet": Case(lambda m, _: Deconvnet(m), libraries.deconvnet),
-    "GuidedBackprop": Case(lambda m, _: GuidedBackprop(m), libraries.guided_backprop),
-    "GuidedBackprop, stride one": Case(lambda m, _: GuidedBackprop(m, stride_one=True)),
-    "ExcitationBackprop": Case(lambda m, _: ExcitationBackprop(m), libraries.excitation_backprop),
-    "ExcitationBackprop, contrastive": Case(lambda m, _: ExcitationBackprop(m, contrastive=True)),
-    "LRP, attn": Case(lambda m, _: LRP(m, composite="attn")),
-    "LRP, attn, constant attention": Case(
-        lambda m, _: LRP(m, composite="attn", attention="constant"), libraries.lxt_relevance
-    ),
-    "UpsampledActivation": Case(UpsampledActivation, channel=True),
-    "CAM": Case(lambda m, _: CAM(m)),
-    "GradCAM": Case(GradCAM, libraries.grad_cam),
-    "GradCAM (pytorch-grad-cam)": Case(GradCAM, libraries.grad_cam_of("GradCAM")),
-    "GradCAMPlusPlus": Case(GradCAMPlusPlus, libraries.grad_cam_of("GradCAMPlusPlus")),
-    "LayerCAM": Case(LayerCAM, libraries.grad_cam_of("LayerCAM")),
-    "GuidedGradCAM": Case(GuidedGradCAM, libraries.guided_grad_cam),
-    "SmoothGrad, 10 samples": Case(lambda m, _: SmoothGrad(m, n_samples=10), libraries.smooth_grad, slow=True),
-    "IntegratedGradients, 10 steps": Case(
-        lambda m, _: IntegratedGradients(m, steps=10), libraries.integrated_gradients, slow=True
-    ),
-    "Occlusion, 56 px": Case(lambda m, _: Occlusion(m, window=56, stride=56), libraries.occlusion, slow=True),
-    "ScoreCAM": Case(ScoreCAM, libraries.grad_cam_of("ScoreCAM"), slow=True),
-    "RISE, 100 masks": Case(lambda m, _: RISE(m, n_samples=100, internal_batch_size=16), slow=True),
-    "MeaningfulPerturbation, 10 iterations": Case(lambda m, _: MeaningfulPerturbation(m, iterations=10), slow=True),
-    "ExtremalPerturbation, 10 iterations": Case(lambda m, _: ExtremalPerturbation(m, iterations=10), slow=True),
-}
-
-FILTER_METHODS: Mapping[str, type[Method]] = {
-    "Saliency": Saliency,
-    "GuidedBackprop": GuidedBackprop,
-    "ExcitationBackprop": ExcitationBackprop,
-}
-
-
-def plain_gradient(model: nn.Module, images: Tensor) -> Run:
-    """The gradient of a logit at the pixels of a model whose parameters ask for none: what a method cannot do without."""
-
-    def run() -> Tensor:
-        pixels = images.clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(model(pixels)[:, TARGET].sum(), pixels)
-        return gradient
-
-    return run
-
-
-def seconds(run: Run, device: str) -> float:
-    """Of one call, with what it has queued on the device."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-    started = time.perf_counter()
-    run()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
-
-
-def side_by_side(runs: Mapping[str, Run], rounds: int, device: str, title: str) -> dict[str, list[float]]:
-    """Seconds of each run in each round, after one round that is not counted."""
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for number in track(range(rounds + 1), title, console=Console(stderr=True), transient=True):
-        for name, run in runs.items():
-            taken = seconds(run, device)
-            if number:
-                times[name].append(taken)
-    return times
-
-
-def ratio(times: Mapping[str, list[float]], name: str, base: str) -> float:
-    """The median over rounds."""
-    return statistics.median(a / b for a, b in zip(times[name], times[base], strict=True))
+def images_of(args: argparse.Namespace, batch: int) -> Tensor:
+    """(B, 3, S, S) noise."""
+    images = torch.randn(batch, 3, args.size, args.size, device=args.device)
+    return images.contiguous(memory_format=torch.channels_last) if args.channels_last else images
 
 
 def method_runs(case: Case, model: nn.Module, layer: str, images: Tensor) -> dict[str, Run]:
@@ -144,12 +54,15 @@ def method_runs(case: Case, model: nn.Module, layer: str, images: Tensor) -> dic
 def compare_methods(args: argparse.Namespace, name: str, model: nn.Module, layer: str) -> list[dict[str, Any]]:
     """One row a method and batch size."""
     rows = []
+    compiled = torch.compile(model) if args.compile else None
     for batch in args.batches:
-        images = torch.randn(batch, 3, args.size, args.size, device=args.device)
+        images = images_of(args, batch)
         for title, case in CASES.items():
             if (case.slow and batch > 1) or (args.methods and not any(word in title for word in args.methods)):
                 continue
             runs = method_runs(case, model, layer, images)
+            if compiled is not None:
+                runs["compiled"] = plain_gradient(compiled, images)
             times = side_by_side(runs, args.rounds, args.device, f"{name}, {title}, batch {batch}")
             rows.append(
                 {
@@ -159,33 +72,99 @@ def compare_methods(args: argparse.Namespace, name: str, model: nn.Module, layer
                     "over gradient": ratio(times, "method", "gradient"),
                     "over library": ratio(times, "method", "library") if "library" in times else None,
                 }
+                | ({"over compiled gradient": ratio(times, "method", "compiled")} if "compiled" in times else {})
             )
     return rows
 
 
+def filter_runs(kind: Any, model: nn.Module, layer: str, image: Tensor) -> dict[str, Run]:
+    """One filter of an image, K filters in one call, and in K calls."""
+    method, channels = kind(model, layer), torch.arange(K)[None]
+    return {
+        "one": lambda: method.attribute(image, channel=0),
+        "together": lambda: method.attribute(image, channel=channels),
+        "apart": lambda: [method.attribute(image, channel=k) for k in range(K)],
+    }
+
+
 def compare_filters(args: argparse.Namespace, name: str, model: nn.Module, layer: str) -> list[dict[str, Any]]:
-    """K filters of one image in one call, against one filter and against K calls."""
-    rows, image = [], torch.randn(1, 3, args.size, args.size, device=args.device)
-    channels = torch.arange(K)[None]
-    for title, kind in FILTER_METHODS.items():
-        method = kind(model, layer)
-        runs: dict[str, Run] = {
-            "one": lambda method=method: method.attribute(image, channel=0),  # type: ignore[misc]
-            "together": lambda method=method: method.attribute(image, channel=channels),  # type: ignore[misc]
-            "apart": lambda method=method: [method.attribute(image, channel=k) for k in range(K)],  # type: ignore[misc]
-        }
-        times = side_by_side(runs, args.rounds, args.device, f"{name}, {title}, {K} filters")
-        rows.append(
-            {
-                "method": title,
-                f"{K} filters over 1": ratio(times, "together", "one"),
-                f"{K} filters over {K} calls": ratio(times, "together", "apart"),
-            }
-        )
+    """K filters of one image in one call, against one filter, K calls, and a plain gradient through the whole network."""
+    rows, image = [], images_of(args, 1)
+    for drawn in dict.fromkeys((layer, MIDDLE.get(name, layer))):
+        for title, kind in FILTER_METHODS.items():
+            runs = filter_runs(kind, model, drawn, image) | {"gradient": plain_gradient(model, image)}
+            times = side_by_side(runs, args.rounds, args.device, f"{name}, {title}, {K} filters of {drawn}")
+            rows.append(
+                {
+                    "method": title,
+                    "layer": drawn,
+                    "1 filter over gradient": ratio(times, "one", "gradient"),
+                    f"{K} filters over 1": ratio(times, "together", "one"),
+                    f"{K} filters over {K} calls": ratio(times, "together", "apart"),
+                }
+            )
     return rows
 
 
-LAYERS = {"squeezenet1_0": "features.12", "resnet18": "layer4", "mobilenet_v2": "features", "vit_b_16": "encoder.ln"}
+def cheap_methods(model: nn.Module, layer: str, image: Tensor) -> dict[str, Method]:
+    """The methods that can share a pass, but for those that refuse the network."""
+    methods = {}
+    for name, make in CHEAP.items():
+        method = make(model, layer)
+        with suppress(ValueError):
+            method.attribute(image, TARGET)
+            methods[name] = method
+    return methods
+
+
+def together_runs(methods: Mapping[str, Method], images: Tensor) -> dict[str, Run]:
+    """Methods on the same images, by one pass that they share and each by itself, and a forward pass alone."""
+    model = next(iter(methods.values())).model
+
+    def forward() -> Tensor:
+        with torch.no_grad():
+            logits: Tensor = model(images)
+        return logits
+
+    return {
+        "forward": forward,
+        "together": lambda: attribute_together(methods, images, TARGET),
+        "apart": lambda: [method.attribute(images, TARGET) for method in methods.values()],
+    }
+
+
+def compare_together(args: argparse.Namespace, name: str, model: nn.Module, layer: str) -> list[dict[str, Any]]:
+    """The cheap methods together, over apart and over one forward pass."""
+    rows = []
+    for batch in args.batches:
+        images = images_of(args, batch)
+        methods = cheap_methods(model, layer, images[:1])
+        times = side_by_side(together_runs(methods, images), args.rounds, args.device, f"{name}, together")
+        over = {f"together over {other}": ratio(times, "together", other) for other in ("apart", "forward")}
+        rows.append({"methods": len(methods), "batch": batch} | over)
+    return rows
+
+
+def smoke() -> Mapping[str, float]:
+    """Small ratios for `benchmarks.smoke`: the plain gradient, a library or calls apart over ours."""
+    found = {}
+    torch.manual_seed(0)
+    model = NamedWeights("squeezenet1_0", None).build("cpu").requires_grad_(requires_grad=False)
+    layer, images = LAYERS["squeezenet1_0"], torch.randn(2, 3, SMOKE_SIZE, SMOKE_SIZE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the libraries' own, on hooks and gradients
+        for title, other in SMOKE:
+            runs = method_runs(CASES[title], model, layer, images)
+            times = side_by_side({one: runs[one] for one in ("method", other)}, 5)
+            found[f"attribution: {other} / {title}"] = ratio(times, other, "method")
+    times = side_by_side(filter_runs(FILTER_METHODS["GuidedBackprop"], model, layer, images[:1]), 3)
+    found[f"attribution: {K} calls / {K} filters"] = ratio(times, "apart", "together")
+    times = side_by_side(together_runs(cheap_methods(model, layer, images[:1]), images), 3)
+    found["attribution: cheap methods apart / together"] = ratio(times, "apart", "together")
+    return found
+
+
+PARTS = {"methods": compare_methods, "filters": compare_filters, "together": compare_together}
 
 
 def report(name: str, rows: list[dict[str, Any]]) -> None:
@@ -202,6 +181,11 @@ def main() -> None:
     parser.add_argument("--layer", help="target layer (the last map of the networks named by default)")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 16], help="batch sizes (1 8 16)")
     parser.add_argument("--methods", nargs="*", default=[], help="only those whose names hold one of these words")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help=f"of {', '.join(PARTS)}")
+    parser.add_argument(
+        "--channels-last", action="store_true", help="network and images in memory format channels_last"
+    )
+    parser.add_argument("--compile", action="store_true", help="time the plain gradient compiled too (minutes)")
     parser.add_argument("--size", type=int, default=224, help="side of the input (%(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds (%(default)s)")
     add_common_options(parser, "runs/benchmarks/attribution.json")
@@ -210,11 +194,12 @@ def main() -> None:
     figures: dict[str, Any] = {}
     for network in args.networks:
         model = network.build(args.device).requires_grad_(requires_grad=False)
+        if args.channels_last:
+            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         layer = args.layer or LAYERS[network.name]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the libraries' own, on hooks and gradients
-            found = {"methods": compare_methods(args, network.name, model, layer)}
-            found["filters"] = compare_filters(args, network.name, model, layer)
+            found = {part: PARTS[part](args, network.name, model, layer) for part in args.parts}
         figures[network.name] = found
         for rows in found.values():
             if rows:

@@ -61,7 +61,8 @@ class ComparisonModule(SeveralExplainersModule, UntrainedModule):
 
     All measure the same images, whose logits are computed once for all attribution methods (exported explainers run the
     network themselves); so are the maps of a method that several explainers read in other ways, by another ``reduction`` or
-    ``sigma``. A test logs ``test/NAME/FIGURE`` of each, writes what a test of one explainer writes into the run's
+    ``sigma``. Methods whose rules are decided in the backward pass share one forward pass (see `attribute_together`). A test
+    logs ``test/NAME/FIGURE`` of each, writes what a test of one explainer writes into the run's
     ``explainers/NAME``, and a table of all of them (``compare.csv``, ``.md``, ``.html``).
 
     Args:

@@ -15,12 +15,14 @@ from lightning_modules.evaluated import faithfulness_metrics, metrics_of
 from lightning_modules.explained import explained_rows, first_of_each_image, joined_of_each_image
 from lightning_modules.heads import check_drawable
 from lightning_modules.measured import log_figures, measured
+from vitrine.attribution.together import attribute_together
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
 from vitrine.core.options import OptionError
 from vitrine.data.contracts import ExplanationData
 from vitrine.explainers import Explainer
 from vitrine.explainers.attribution import AttributionExplainer
+from vitrine.explainers.base import target_classes
 from vitrine.explainers.map_files import MapFileExplainer
 
 AT_ONCE = 16
@@ -51,6 +53,10 @@ class SeveralExplainersModule(ExplainerModule):
         self.explainers = explainers
         kinds = Counter(_kind(explainer) for explainer in explainers.values())
         self._shared = {kind for kind, count in kinds.items() if kind and count > 1}
+        self._drawers: dict[str, AttributionExplainer] = {}
+        for explainer in explainers.values():
+            if isinstance(explainer, AttributionExplainer):
+                self._drawers.setdefault(_kind(explainer), explainer)
         self._registered = nn.ModuleList(explainers.values())
         self.faithfulness = [faithfulness_metrics(f"test/{name}") for name in explainers]
         self._of_explainers = nn.ModuleList(self.faithfulness)
@@ -141,6 +147,17 @@ class SeveralExplainersModule(ExplainerModule):
             for name, explainer in self.explainers.items()
         }
 
+    def _drawn(self, rows: Batch, target: Tensor | None) -> dict[str, Tensor]:
+        """By kind, the maps of all attribution methods."""
+        parts = []
+        for part in _parts(rows):
+            classes = target_classes(
+                None if target is None else target[part], rows["logits"][part].argmax(dim=1), rows["logits"].shape[1]
+            )
+            methods = {kind: explainer.prepared_method() for kind, explainer in self._drawers.items()}
+            parts.append(attribute_together(methods, rows["image"][part], classes))
+        return {kind: torch.cat([part[kind].detach().float() for part in parts]) for kind in self._drawers}
+
     def _explained(self, explainer: Explainer, rows: Batch, drawn: dict[str, Tensor]) -> Explanation:
         """The explanation of a batch's rows; ``drawn`` keeps the maps that another explainer reads too."""
         target = self.target_of(rows)
@@ -148,17 +165,19 @@ class SeveralExplainersModule(ExplainerModule):
             return explainer.explanation_of_keys(rows["image"], rows["key"], rows["logits"], target)
         if not isinstance(explainer, AttributionExplainer):
             return explainer.explain(rows["image"], target)
-        kind = _kind(explainer)
-        known = drawn.get(kind)
-        found, parts = [], []
-        for start in range(0, len(rows["image"]), AT_ONCE):
-            part = slice(start, start + AT_ONCE)
+        if not drawn:
+            drawn.update(self._drawn(rows, target))
+        maps = drawn[_kind(explainer)]
+        found = []
+        for part in _parts(rows):
             given = rows["image"][part], rows["logits"][part], None if target is None else target[part]
-            parts.append(explainer.method_maps(*given) if known is None else known[part])
-            found.append(explainer.explanation_of_logits(*given, maps=parts[-1]))
-        if kind in self._shared and known is None:
-            drawn[kind] = torch.cat(parts)
+            found.append(explainer.explanation_of_logits(*given, maps=maps[part]))
         return Explanation.cat(found)
+
+
+def _parts(rows: Batch) -> list[slice]:
+    """Slices of `AT_ONCE` rows."""
+    return [slice(start, start + AT_ONCE) for start in range(0, len(rows["image"]), AT_ONCE)]
 
 
 def _kind(explainer: Explainer) -> str:

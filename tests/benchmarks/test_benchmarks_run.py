@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from benchmarks import attribution
+from benchmarks.attribution_cases import FILTER_METHODS
 
 Run = Callable[..., dict[str, Any]]
 
@@ -43,9 +44,23 @@ def test_attribution(run: Run) -> None:
         "Saliency",
         "LayerCAM",
     ]
-    found = run(attribution, *options)["figures"]["squeezenet1_0"]
+    found = run(attribution, *options, "--channels-last")["figures"]["squeezenet1_0"]
     assert [(row["method"], row["batch"]) for row in found["methods"]] == [
         ("Saliency", 1), ("LayerCAM", 1), ("Saliency", 2), ("LayerCAM", 2),
     ]  # fmt: skip
     assert all(row["over gradient"] > 0 and row["over library"] > 0 for row in found["methods"])
-    assert [row["method"] for row in found["filters"]] == list(attribution.FILTER_METHODS)
+    layers = ("features.12", "features.5")
+    methods = [(name, layer) for layer in layers for name in FILTER_METHODS]
+    assert [(row["method"], row["layer"]) for row in found["filters"]] == methods
+    assert [row["batch"] for row in found["together"]] == [1, 2]
+    assert all(row["together over apart"] > 0 for row in found["together"])
+
+
+def test_smoke_names_what_it_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attribution, "SMOKE", [("GradCAM", "library")])
+    monkeypatch.setattr(attribution, "SMOKE_SIZE", 64)
+    ratios = attribution.smoke()
+    assert list(ratios) == [
+        "attribution: library / GradCAM", "attribution: 10 calls / 10 filters", "attribution: cheap methods apart / together",
+    ]  # fmt: skip
+    assert all(value > 0 for value in ratios.values())

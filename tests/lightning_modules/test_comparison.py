@@ -2,6 +2,8 @@
 
 import csv
 import json
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +16,16 @@ from callbacks.image_figures import ImageFigures
 from callbacks.insertion_deletion import InsertionAndDeletion
 from callbacks.predictions import PredictionWriter
 from callbacks.run_folder import MetricsFile
-from lightning_modules import AttributionModule, ComparisonModule
+from lightning_modules import AttributionModule, ComparisonModule, comparison
 from lightning_modules.comparison import ComparedExplainer
 from tests.helpers.ranks import RankPool
 from tests.lightning_modules.test_attribution import FLOWER_NET, QUIET, flowers, outcome
+from vitrine.attribution import Method
+from vitrine.attribution.together import attribute_together
 from vitrine.backbones import FrozenBackbone
 from vitrine.core.options import OptionError
 from vitrine.explainers import SRAEExplainer, SRAEOptions
-from vitrine.explainers.attribution import AttributionExplainer, AttributionOptions
+from vitrine.explainers.attribution import AttributionOptions
 
 
 @pytest.fixture(scope="module")
@@ -115,20 +119,20 @@ def test_maps_that_are_read_in_several_ways_are_drawn_once(
         "layer": ComparedExplainer("LayerCAM"),
     }
     module = ComparisonModule(FLOWER_NET, entries, explain="label")
-    drawn: dict[str, int] = dict.fromkeys(entries, 0)
-    for name, explainer in module.explainers.items():
-        assert isinstance(explainer, AttributionExplainer)
-        attribute = explainer.method.attribute
+    drawn: Counter[Method] = Counter()
 
-        def counted(images: Tensor, *given: Any, name: str = name, attribute: Any = attribute) -> Any:
-            drawn[name] += len(images)
-            return attribute(images, *given)
+    def counted(methods: Mapping[str, Method], images: Tensor, target: Tensor) -> dict[str, Tensor]:
+        drawn.update(dict.fromkeys(methods.values(), len(images)))
+        return attribute_together(methods, images, target)
 
-        monkeypatch.setattr(explainer.method, "attribute", counted)
+    monkeypatch.setattr(comparison, "attribute_together", counted)
     together = run(tmp_path / "all", flower_shards, module)
     data = flowers(flower_shards)
     data.setup("test")
-    assert drawn == {"plain": data.num_samples("test"), "summed": 0, "other": drawn["plain"], "layer": drawn["plain"]}
+    expected = {"plain": data.num_samples("test"), "summed": 0} | dict.fromkeys(
+        ("other", "layer"), data.num_samples("test")
+    )
+    assert {name: drawn[one.method] for name, one in module.explainers.items()} == expected  # type: ignore[attr-defined]
     only = ComparisonModule(FLOWER_NET, {"summed": entries["summed"]}, explain="label")
     for name, value in run(tmp_path / "one", flower_shards, only).items():
         assert together[name] == pytest.approx(value, rel=1e-6, nan_ok=True), name

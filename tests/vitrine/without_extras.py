@@ -19,7 +19,6 @@ EXTRAS = {
     "train": ("pytorch_lightning", "lightning", "lightning_fabric", "jsonargparse", "wandb", "tensorboard"),
     "synthetic": ("trimesh", "embreex"),
     "timm": ("timm",),
-    "baselines": ("captum",),
     "inpainting": ("cv2",),
 }
 
@@ -57,15 +56,10 @@ def import_all() -> tuple[list[str], dict[str, str]]:
 
 def calls() -> dict[str, Callable[[], object]]:
     """What needs an extra only once it is called."""
-    from torch import nn
-
-    import vitrine.attribution as methods
     from vitrine.backbones import FrozenBackbone
     from vitrine.metrics.masked_images import opencv
 
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
-    captum = {name: lambda name=name: getattr(methods, name)(model) for name in ("IntegratedGradients", "Occlusion")}
-    return captum | {"timm": lambda: FrozenBackbone("timm:resnet10t"), "opencv": opencv}
+    return {"timm": lambda: FrozenBackbone("timm:resnet10t"), "opencv": opencv}
 
 
 def call_all() -> dict[str, str]:

@@ -3,8 +3,8 @@
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, ClassVar
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +14,21 @@ from vitrine.backbones.batch_mixing import mixes_batch
 from vitrine.backbones.compiled import check_layers_are_seen, uncompiled
 from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.outputs import OutputChoice, class_logits, logits_given
-from vitrine.backbones.taps import captured, resolve_layer
+from vitrine.backbones.partial_passes import outputs_of
+from vitrine.backbones.taps import resolve_layer
 from vitrine.core.image_inputs import check_images, run_errors_named
 from vitrine.core.options import Count, checked
+
+
+class SharedPass(NamedTuple):
+    """A forward pass whose graph several methods go back through."""
+
+    pixels: Tensor
+    """(B, C, H, W), the leaf that the graph begins with."""
+    logits: Tensor
+    """(B, n)."""
+    as_rectified: Callable[[str], AbstractContextManager[None]]
+    """Contexts for backward passes that go through rectifiers by the rule of ``guided`` or ``deconvnet``."""
 
 
 class Method(ABC):
@@ -68,8 +80,8 @@ class Method(ABC):
     """What a network needs so that the method does not refuse it; empty for any network."""
     takes_torchscript: ClassVar[bool] = False
     """Whether it needs the model's output and its gradient alone, which TorchScript gives, and looks at no layer."""
-    needs_captum: ClassVar[bool] = False
-    """Whether Captum computes the maps, which is an optional dependency."""
+    rectifies: ClassVar[bool] = False
+    """Whether the backward pass goes through rectifiers by a rule of its own, where `maps_of_pass` reads a shared one."""
     paper: ClassVar[str] = ""
     """Authors and year of the paper."""
     quick_options: ClassVar[Mapping[str, Any]] = {}
@@ -119,7 +131,7 @@ class Method(ABC):
         if not self.takes_torchscript:
             check_layers_are_seen(self.model, type(self).__name__)
         with eval_guard(self.model), logits_given(self.model, self.output), torch.inference_mode(mode=False):
-            explained = self._target(len(inputs), target, channel)
+            explained = self.explained_target(len(inputs), target, channel)
             inputs = inputs.detach().clone()  # outside inference mode, and never the caller's own memory
             with run_errors_named(type(self).__name__, inputs), self._one_by_one_if_mixed(inputs):
                 one_call = self.handles_batch_size and self.internal_batch_size != 1
@@ -133,7 +145,7 @@ class Method(ABC):
         """Within it a model whose output depends on the batch runs on one image at a time."""
         batch_size = self.internal_batch_size
         # Of one image too: methods that perturb it make a batch of it alone.
-        probe = inputs.repeat(2, 1, 1, 1) if len(inputs) == 1 else inputs
+        probe = inputs.expand(2, -1, -1, -1) if len(inputs) == 1 else inputs
         if batch_size != 1 and mixes_batch(self.model, probe, batch_size):
             self.internal_batch_size = 1
         try:
@@ -153,8 +165,34 @@ class Method(ABC):
             (B, K, C, H, W) or (B, K, 1, H, W), detached.
         """
 
-    def explained_output(self, inputs: Tensor, target: Target) -> Tensor:
-        """Runs the model once for the (B, n) logits, or the (B, n, …) output of the target's layer.
+    def reader(self, inputs: Tensor) -> AbstractContextManager[Any] | None:  # noqa: ARG002 - of subclasses
+        """What watches a forward pass from which `maps_of_pass` takes the maps, so that several methods share it.
+
+        Args:
+            inputs: (B, C, H, W).
+
+        Returns:
+            A context for the forward pass, whose value `maps_of_pass` is given; None if the method needs a pass of its own.
+        """
+        return None
+
+    def maps_of_pass(self, shared: SharedPass, seen: Any, target: Target) -> Tensor:
+        """What `maps` gives for a class, of a forward pass that other methods read too.
+
+        Args:
+            shared: the pass, whose graph stays alive.
+            seen: the value of `reader`.
+            target: what is explained, no channel.
+        """
+        raise NotImplementedError
+
+    def explained_output(self, inputs: Tensor, target: Target, *, may_end: Callable[[], bool] = lambda: True) -> Tensor:
+        """Runs the model once for the (B, n) logits, or up to the target's layer for its (B, n, …) output.
+
+        Args:
+            inputs: (B, C, H, W).
+            target: what is explained.
+            may_end: whether the pass may end at the layer, asked when it is there (see `outputs_of`).
 
         Raises:
             ValueError: if that is not a tensor with a batch and a class or channel dimension.
@@ -162,9 +200,7 @@ class Method(ABC):
         if target.layer is None:
             output = self.model(inputs)
         else:
-            with captured(self.model, [target.layer]) as outputs:
-                self.model(inputs)
-            output = outputs[target.layer]
+            output = outputs_of(self.model, inputs, [target.layer], may_end=may_end)[target.layer]
         return checked_output(output, len(inputs), target.layer)
 
     def target_indices(self, inputs: Tensor, target: Target) -> Tensor:
@@ -181,7 +217,12 @@ class Method(ABC):
             ]
         return torch.cat(indices)
 
-    def _target(self, batch_size: int, target: Indices | None, channel: Indices | None) -> Target:
+    def explained_target(self, batch_size: int, target: Indices | None, channel: Indices | None) -> Target:
+        """What is explained, from the arguments of `attribute`.
+
+        Raises:
+            ValueError: if the method does not explain it.
+        """
         name = type(self).__name__
         if not self.explains_classes and (channel is None or target is not None):
             raise ValueError(f"{name} explains channels, not classes; give channel alone, or use GradCAM for a class.")

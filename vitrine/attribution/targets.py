@@ -32,8 +32,8 @@ class Target(NamedTuple):
         check_indices(indices, output.shape[1], "target" if self.layer is None else "channel")
         return indices if indices.ndim == 2 else indices.reshape(-1, 1).expand(len(output), 1)
 
-    def select(self, rows: slice) -> "Target":
-        """The target of some inputs of the batch."""
+    def select(self, rows: slice | Tensor) -> "Target":
+        """The target of some inputs of the batch, or of (R,) copies of them."""
         if self.indices is None or self.indices.ndim == 0:
             return self
         return self._replace(indices=self.indices[rows])

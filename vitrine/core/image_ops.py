@@ -128,7 +128,7 @@ def constant(maps: Tensor) -> Tensor:
     flat = maps.flatten(-2)
     if flat.shape[-1] == 0:
         return torch.ones(flat.shape[:-1], dtype=torch.bool, device=maps.device)
-    low, high = flat.amin(dim=-1).double(), flat.amax(dim=-1).double()
+    low, high = (extreme.double() for extreme in flat.aminmax(dim=-1))
     size = torch.maximum(low.abs(), high.abs())
     return (high - low <= CONSTANT_TOLERANCE * size) & size.isfinite()
 

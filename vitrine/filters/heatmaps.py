@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from vitrine.attribution.autograd.gradient_flow import check_gradient, differentiating
 from vitrine.attribution.autograd.loss_scaling import scaled_gradients
 from vitrine.attribution.cam.alignment import upsampled_by
-from vitrine.attribution.gradient.deconvnet import Deconvnet, GuidedBackprop
+from vitrine.attribution.gradient.deconvnet import Deconvnet, GuidedBackprop, met_rectifier
 from vitrine.attribution.receptive_field.cell_centers import CellCenters, centers_of_layer
 from vitrine.backbones.guard import eval_guard
-from vitrine.backbones.taps import captured
+from vitrine.backbones.partial_passes import outputs_of
 from vitrine.core.precision import in_full
 from vitrine.filters.layers import ResponseLayer
 from vitrine.filters.token_layers import module_of
@@ -94,17 +94,13 @@ def check_filters(method: Deconvnet, inputs: Tensor, layers: Sequence[ResponseLa
 def _outputs(method: Deconvnet, inputs: Tensor, modules: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
     """The pixels that a forward pass begins with, and the outputs of modules, from which a method's signals lead back."""
     pixels = inputs.detach().clone().requires_grad_()
-    with (
-        differentiating(method.model),
-        method.intercepting() as interception,
-        captured(method.model, modules) as outputs,
-    ):
-        method.model(pixels.clone())
+    with differentiating(method.model), method.intercepting() as interception:
+        outputs = outputs_of(method.model, pixels.clone(), modules, may_end=lambda: met_rectifier(interception))
         for module in modules:
             check_gradient(outputs[module], pixels, method.model, layer=module)
     for module in modules:
         interception.check(outputs[module])
-    return pixels, dict(outputs)
+    return pixels, outputs
 
 
 def _as_it_is(output: Tensor) -> Tensor:
@@ -169,8 +165,10 @@ class FilterVisualizer:
         """(B, K, H, W): the filters' activation maps, upsampled; 0 for layers without spatial locations."""
         layers = {layer for of_image in filters for layer, _ in of_image} & self.spatial.keys()
         modules = sorted(set(map(module_of, layers)))
-        with eval_guard(self.model), torch.no_grad(), captured(self.model, modules) as outputs:
-            self.model(images.clone())
+        if not modules:
+            return in_full(images).new_zeros(len(images), len(filters[0]), *images.shape[2:])
+        with eval_guard(self.model), torch.no_grad():
+            outputs = outputs_of(self.model, images.clone(), modules)
             found = {layer: self.spatial[layer].filters_first(outputs[module_of(layer)]) for layer in layers}
         maps = in_full(images).new_zeros(len(images), len(filters[0]), *images.shape[2:])
         for image, of_image in enumerate(filters):

@@ -10,7 +10,7 @@ from vitrine.attribution.registry import all_methods
 
 PAGE = Path(__file__).parents[3] / "docs" / "attribution.md"
 BEGIN, END = "<!-- methods: begin -->\n", "<!-- methods: end -->\n"
-COLUMNS = ("method", "paper", "explains", "map", "signed", "draws a target layer", "slow", "the network needs", "by")
+COLUMNS = ("method", "paper", "explains", "map", "signed", "draws a target layer", "slow", "the network needs")
 
 
 def row(name: str, method: type[Method]) -> tuple[str, ...]:
@@ -24,7 +24,6 @@ def row(name: str, method: type[Method]) -> tuple[str, ...]:
         yes(method.draws_target_layer),
         yes(method.slow),
         method.network_requirement,
-        "Captum" if method.needs_captum else "Vitrine",
     )
 
 

@@ -1,6 +1,7 @@
 """Vector-Jacobian products (VJPs) from outputs to pixels and layers, several over one graph."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -15,14 +16,24 @@ from vitrine.attribution.base import checked_output
 from vitrine.backbones.compiled import check_layers_are_seen
 from vitrine.backbones.image_sizes import blank_image
 
+BATCHED_ON = {"cuda"}
+"""Types of devices on which several backward passes run as one."""
+MOST_ROWS = 64
+"""Images, each counted for each of its backward passes, that go back at once there; a bound on memory."""
 
-def vjps(output: Tensor, inputs: Tensor, cotangents: Iterable[Tensor]) -> Iterator[Tensor]:
-    """The VJP of each cotangent, by one backward pass each; the last pass frees the graph on its way, which saves time.
+
+def vjps(
+    output: Tensor, inputs: Tensor | GradientEdge, cotangents: Iterable[Tensor], *, keep: bool = False
+) -> Iterator[Tensor]:
+    """The VJP of each cotangent; the last backward pass frees the graph on its way, which saves time.
+
+    On a GPU, which one image does not fill, several go back together. On a CPU that takes as long as one after another.
 
     Args:
         output: (B, n, …), the end of a graph that begins at ``inputs``.
-        inputs: (B, C, H, W).
+        inputs: (B, C, H, W), or an edge of the graph.
         cotangents: tensors of the output's shape.
+        keep: whether the graph stays alive, for others that need it.
 
     Yields:
         (B, C, H, W) for each cotangent, in float32 where float16 is on the way.
@@ -30,20 +41,65 @@ def vjps(output: Tensor, inputs: Tensor, cotangents: Iterable[Tensor]) -> Iterat
     Raises:
         ValueError: where no gradient arrives at the inputs. One of zeros does.
     """
+    count = max(1, MOST_ROWS // max(len(output), 1)) if output.device.type in BATCHED_ON else 1
     remaining = iter(cotangents)
-    cotangent = next(remaining, None)
-    while cotangent is not None:
-        following = next(remaining, None)
-        (vjp,) = scaled_gradients(
-            [output], [inputs], [cotangent], retain_graph=following is not None, allow_unused=True
-        )
+    chosen = list(islice(remaining, count))
+    while chosen:
+        following = list(islice(remaining, count))
+        vjp = _vjps_together(output, inputs, chosen, retain_graph=keep or bool(following))
         if vjp is None:
             raise ValueError(
                 "No gradient leads from the output back to its inputs: it does not depend on them, or the backward pass of"
                 f" an operator gives None; {REMEDY}."
             )
-        yield vjp
-        cotangent = following
+        yield from vjp
+        chosen = following
+
+
+def arriving_vjps(
+    output: Tensor, inputs: Tensor, cotangents: Iterable[Tensor], check: Callable[[], None], *, keep: bool = False
+) -> Iterator[Tensor]:
+    """`vjps`, of which a network that no gradient leads through gives none.
+
+    Args:
+        output: as in `vjps`.
+        inputs: as in `vjps`.
+        cotangents: as in `vjps`.
+        check: finds by a walk over the graph whether a gradient leads to the inputs, and raises ValueError with the cause
+            where none does; called where nothing but zeros has arrived, as a gradient of other values has found its way.
+        keep: as in `vjps`.
+    """
+    if not output.requires_grad:
+        check()
+    arrived = False
+    try:
+        for vjp in vjps(output, inputs, cotangents, keep=keep):
+            arrived = arrived or bool(vjp.any())
+            yield vjp
+    except ValueError:
+        check()
+        raise
+    if not arrived:
+        check()
+
+
+def _vjps_together(
+    output: Tensor, inputs: Tensor | GradientEdge, cotangents: Sequence[Tensor], *, retain_graph: bool
+) -> Sequence[Tensor] | None:
+    """The VJPs of some cotangents by one backward pass."""
+    edges = [get_gradient_edge(tensor) if isinstance(tensor, Tensor) else tensor for tensor in (output, inputs)]
+    if len(cotangents) == 1:
+        vjp = scaled_gradients(edges[:1], edges[1:], cotangents, retain_graph=retain_graph, allow_unused=True)[0]
+        return None if vjp is None else [vjp]
+    (together,) = scaled_gradients(
+        edges[:1],
+        edges[1:],
+        [torch.stack(list(cotangents))],
+        retain_graph=retain_graph,
+        allow_unused=True,
+        batched=True,
+    )
+    return None if together is None else together.unbind()
 
 
 def vjp_at(output: Tensor | GradientEdge, edge: GradientEdge, cotangent: Tensor) -> Tensor | None:

@@ -10,6 +10,8 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.overrides import resolve_name
 
+NESTED = (list, tuple, dict)
+
 
 def words(text: str) -> frozenset[str]:
     """The words of a text."""
@@ -80,6 +82,7 @@ class Call:
         self.function = function
         self.args = tuple(args)
         self.kwargs = dict(kwargs)
+        self._carriers: list[Tensor] | None = None
 
     def __call__(self) -> Any:
         """Runs the operator."""
@@ -126,8 +129,10 @@ class Call:
         return _OutOfPlace(self.function, self.args, others)
 
     def carriers(self) -> list[Tensor]:
-        """The tensor arguments that depend on the input of the forward pass."""
-        return [tensor for tensor in tensors_in((self.args, self.kwargs)) if carries(tensor)]
+        """The tensor arguments that depend on the input of the forward pass, as they are when this is first asked."""
+        if self._carriers is None:
+            self._carriers = [tensor for tensor in tensors_in((self.args, self.kwargs)) if carries(tensor)]
+        return self._carriers
 
     def widened(self) -> "Call":
         """The same call in float32 where arguments have less."""
@@ -157,11 +162,12 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
     """The tensors in nested lists, tuples and dicts."""
     if isinstance(value, Tensor):
         yield value
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from tensors_in(item)
-    elif isinstance(value, dict):
-        yield from tensors_in(tuple(value.values()))
+    elif isinstance(value, NESTED):
+        for item in value.values() if isinstance(value, dict) else value:
+            if isinstance(item, Tensor):
+                yield item
+            elif isinstance(item, NESTED):  # numbers, of which there are most, need no generator of their own
+                yield from tensors_in(item)
 
 
 def _widen(value: Any) -> Any:

@@ -126,6 +126,8 @@ class GatingInterception(CheckedInterception):
 
     def _follow(self, call: Call, output: Any) -> None:
         """Notes what of an output depends on the pixels and has no gradient."""
+        if carries(output) and (call.written is None or carries(call.written)):
+            return
         operands = list(tensors_in((call.args, call.kwargs)))
         if call.name in SHAPED_ALIKE or not any(carries(x) or self._is_marked(x) for x in operands):
             if self.left_torch and call.name in FROM_PYTHON:
@@ -168,6 +170,8 @@ class GatingInterception(CheckedInterception):
 
     def _is_masked(self, call: Call) -> bool:
         """Whether a call combines activations with what depends on the pixels and has no gradient."""
+        if not self.without_gradient:
+            return False
         marked = [tensor for tensor in tensors_in((call.args, call.kwargs)) if self._is_marked(tensor)]
         if not marked or call.name in SHAPE_ONLY - LOOKUPS:
             return False

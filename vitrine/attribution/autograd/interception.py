@@ -13,13 +13,22 @@ from torch.autograd.graph import Node
 from torch.overrides import TorchFunctionMode
 from typing_extensions import override
 
-from vitrine.attribution.autograd.calls import Call, tensors_in
+from vitrine.attribution.autograd.calls import Call, tensors_in, words
 from vitrine.attribution.autograd.composites import COMPOSITES, opened
 from vitrine.attribution.autograd.node_origins import NodeOrigins
 
 Backward = Callable[[Tensor], Sequence[Tensor | None]]
 """A backward pass: takes what arrives at an operator's output to its operands, one each; None for an operand that gets
 nothing, and nothing for the last ones if they get nothing."""
+
+
+PASSED_ON = frozenset(
+    f"torch.Tensor.{name}"
+    for name in words(
+        "shape size dim ndim ndimension numel stride is_contiguous device layout __len__ is_leaf _backward_hooks.__set__"
+    )
+)
+"""What says nothing of values, which no rule is asked about. Hooks are set by autograd while it locks the tensor."""
 
 
 class CustomBackward(torch.autograd.Function):
@@ -74,8 +83,8 @@ class Interception(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         call = Call(func, args, kwargs or {})
-        if call.full_name == "torch.Tensor._backward_hooks.__set__":
-            return call()  # by autograd, while it locks the tensor, of which nothing may be asked
+        if call.full_name in PASSED_ON:
+            return call()
         if not torch.is_grad_enabled() or not call.carriers():
             return self.unconnected(call)
         if func in COMPOSITES and call.name not in self.rules:

@@ -1,6 +1,7 @@
 """Loss scaling: gradients of networks in float16, whose values would underflow, scaled up on the way and down at the end."""
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -12,6 +13,9 @@ from vitrine.core.precision import in_full
 HIGHEST, STEP, LOWEST = 2.0**12, 2.0**4, 2.0**-12
 """Scales: of the first pass, from one pass to the next where values overflow, and of the last one."""
 
+KNOWN = "vitrine: has float16"
+"""Key of what is known of the graph below a node, in its metadata."""
+
 
 def scaled_gradients(
     outputs: Sequence[Tensor] | Sequence[GradientEdge],
@@ -20,6 +24,7 @@ def scaled_gradients(
     *,
     retain_graph: bool = False,
     allow_unused: bool = False,
+    batched: bool = False,
 ) -> tuple[Tensor, ...]:
     """`torch.autograd.grad`, with loss scaling where float16 is on the way; float16 gives float32 then.
 
@@ -31,11 +36,14 @@ def scaled_gradients(
         cotangents: one for each output.
         retain_graph: as there.
         allow_unused: as there: None for inputs that no output depends on; otherwise they are errors.
+        batched: whether cotangents and gradients have one more dimension, at the front, for backward passes that run as one.
     """
 
     def gradients(scale: float, *, retain: bool) -> tuple[Tensor, ...]:
         scaled = cotangents if scale == 1 else [cotangent * scale for cotangent in cotangents]
-        return torch.autograd.grad(outputs, inputs, scaled, retain_graph=retain, allow_unused=allow_unused)
+        return torch.autograd.grad(
+            outputs, inputs, scaled, retain_graph=retain, allow_unused=allow_unused, is_grads_batched=batched
+        )
 
     if not any(map(has_float16, outputs)) or not all(bool(c.isfinite().all()) for c in cotangents):
         return gradients(1, retain=retain_graph)
@@ -65,7 +73,14 @@ def descaled(gradients: Callable[[float], Sequence[Tensor | None]]) -> tuple[Ten
 def has_float16(output: Tensor | GradientEdge) -> bool:
     """Whether a value in float16 is in the graph of an output, also if the output itself is wider (autocast, a cast)."""
     root: Node | None = get_gradient_edge(output).node if isinstance(output, Tensor) else output.node
-    # One of each output of a node, whose type the gradient that arrives there has; torch has no public name for it.
-    return any(
-        metadata.dtype == torch.float16 for node in walk([root]) for metadata in getattr(node, "_input_metadata", ())
-    )
+    if root is None:
+        return False
+    known = cast(dict[str, bool], root.metadata)  # torch declares it as a method
+    if KNOWN not in known:  # asked for each of several backward passes
+        # One of each output of a node, whose type the gradient that arrives there has; torch has no public name for it.
+        known[KNOWN] = any(
+            metadata.dtype == torch.float16
+            for node in walk([root])
+            for metadata in getattr(node, "_input_metadata", ())
+        )
+    return known[KNOWN]

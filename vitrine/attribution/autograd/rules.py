@@ -1,5 +1,6 @@
 """Operators by kind, with the backward passes of deconvnet and guided backprop through rectifiers."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -87,6 +88,9 @@ RECTIFIERS = words(
 """ReLU, its bounded and leaky variants, and the smooth functions that are used instead of it."""
 
 
+CUTS = words("relu relu6 hardtanh")
+"""Rectifiers of slope 0 or 1."""
+
 MAXIMA = words("maximum fmax max")
 """Of two tensors; with a constant 0 they are a ReLU."""
 
@@ -107,7 +111,7 @@ def guided_rules() -> dict[str, Rule]:
 
 def _rules(pass_on: Rule) -> dict[str, Rule]:
     def pass_on_if_rectifier(call: Call) -> Any:
-        return pass_on(call) if _is_rectifier(call) else NotImplemented
+        return pass_on(call) if is_rectifier(call) else NotImplemented
 
     def pass_on_maximum_with_0(call: Call) -> Any:
         operand = maximum_with_0(call)
@@ -133,11 +137,21 @@ def _pass_positive(call: Call) -> Any:
 
 def _pass_positive_where_active(call: Call) -> Any:
     output = call()
-    output.register_hook(lambda signal: signal.clamp(min=0))
+    if call.name in CUTS:
+        output.grad_fn.register_hook(_keep_positive)
+    else:
+        output.register_hook(lambda signal: signal.clamp(min=0))
     return output
 
 
-def _is_rectifier(call: Call) -> bool:
+def _keep_positive(below: Sequence[Tensor | None], _above: Sequence[Tensor | None]) -> None:
+    """Cuts what a cut's own gradient gives, which is the same as to cut what arrives at it; in place, as it is new."""
+    for signal in below:
+        if signal is not None:
+            signal.clamp_(min=0)
+
+
+def is_rectifier(call: Call) -> bool:
     """Whether a call rectifies a tensor that depends on the pixels; a clamp does if its lower bound is 0."""
     if not carries(call.operand) or any(carries(x) for x in (*call.args[1:], *call.kwargs.values())):
         return False

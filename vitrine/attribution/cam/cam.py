@@ -1,6 +1,7 @@
 """CAM: the classifier's weights times the feature maps that are averaged before it (Zhou et al., CVPR 2016)."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -12,12 +13,13 @@ from typing_extensions import override
 from vitrine.attribution.autograd.backward import noise
 from vitrine.attribution.autograd.calls import Call
 from vitrine.attribution.autograd.gradient_flow import differentiating
+from vitrine.attribution.autograd.noted_outputs import NotedOutput, noted
 from vitrine.attribution.autograd.rules import MEANS
-from vitrine.attribution.base import checked_output
+from vitrine.attribution.base import SharedPass, checked_output
 from vitrine.attribution.cam.alignment import Alignment
 from vitrine.attribution.cam.class_activation import ClassActivation
 from vitrine.attribution.layouts import layout_of_layer
-from vitrine.attribution.receptive_field.cell_centers import CellCenters, cell_centers, known_once
+from vitrine.attribution.receptive_field.cell_centers import CellCenters, cell_centers, centers_once
 from vitrine.attribution.receptive_field.receptive_field import CircularPaddingByParts
 from vitrine.attribution.targets import Target
 from vitrine.backbones.map_layouts import MapLayout, channels_first, layout_of_map
@@ -82,7 +84,7 @@ class CAM(ClassActivation):
     def cell_centers(self, inputs: Tensor, layer: str | None) -> CellCenters | None:
         if layer is not None:
             return super().cell_centers(inputs, layer)
-        return known_once(self.model, inputs, "the last averaged map", lambda: self._centers_of_averaged(inputs))
+        return centers_once(self.model, inputs, "the last averaged map", lambda: self._centers_of_averaged(inputs))
 
     def _centers_of_averaged(self, inputs: Tensor) -> CellCenters | None:
         pixels = noise((1, *inputs.shape[1:]), inputs).requires_grad_()
@@ -96,9 +98,28 @@ class CAM(ClassActivation):
     def coarse_maps(self, inputs: Tensor, target: Target, layer: str | None) -> Tensor:
         with torch.no_grad():
             activations, logits = self._averaged(inputs) if layer is None else self._captured(inputs, layer)
-            eps = max(torch.finfo(activations.dtype).eps, torch.finfo(logits.dtype).eps)
+        return self._weighted(activations, logits, target)
+
+    @override
+    def reader(self, inputs: Tensor) -> AbstractContextManager[Any]:
+        return LastAveragedMap(inputs) if self.layer is None else noted(self.model, self.layer)
+
+    @override
+    def maps_of_pass(
+        self, shared: SharedPass, seen: "LastAveragedMap | Sequence[NotedOutput]", target: Target
+    ) -> Tensor:
+        inputs = shared.pixels.detach()
+        if isinstance(seen, LastAveragedMap):
+            averaged = self._map_of(seen)
+        else:
+            averaged = layout_of_layer(self.model, seen[0].layer, seen[0].values, inputs)(seen[0].values)
+        coarse = self._weighted(averaged.detach(), shared.logits.detach(), target)
+        return self.drawn(coarse, inputs, self.layer)
+
+    def _weighted(self, activations: Tensor, logits: Tensor, target: Target) -> Tensor:
+        eps = max(torch.finfo(activations.dtype).eps, torch.finfo(logits.dtype).eps)
         activations, logits = in_full(activations), in_full(logits)
-        with torch.no_grad(), without_autocast(inputs):
+        with torch.no_grad(), without_autocast(activations):
             weights = self._weights(activations, logits, eps**0.5)
             of_targets = weights[target.resolve(logits)].double()
             return torch.einsum("bkc,bchw->bkhw", of_targets, self.summands(activations)).to(activations)
@@ -111,9 +132,12 @@ class CAM(ClassActivation):
     def _averaged(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         with LastAveragedMap(inputs) as averaged:
             logits = checked_output(self.model(inputs), len(inputs), None)
+        return self._map_of(averaged), logits
+
+    def _map_of(self, averaged: "LastAveragedMap") -> Tensor:
         if averaged.map is None:
             raise ValueError(self._refusal())
-        return averaged.map, logits
+        return averaged.map
 
     def _weights(self, activations: Tensor, logits: Tensor, tolerance: float) -> Tensor:
         """(n, C) weights of the classifier, or the identity if the averaged maps are the logits."""

@@ -10,6 +10,7 @@ from vitrine.attribution.cam.alignment import Alignment, upsampled_by
 from vitrine.attribution.receptive_field.cell_centers import CellCenters, centers_of_layer
 from vitrine.attribution.target_layer import target_layer
 from vitrine.attribution.targets import Target
+from vitrine.backbones.known_once import known_once
 from vitrine.backbones.outputs import OutputChoice
 from vitrine.core.image_ops import with_exact_constants
 from vitrine.core.options import Count, checked
@@ -25,7 +26,7 @@ class ClassActivation(Method):
         model: as in `Method`.
         layer: gives a map (B, C, h, w) or (B, h, w, C), or tokens (B, N, D) whose patch grid is found by running the network
             (see `token_grid`), without class and register tokens; if it is None, the last layer that gives one (see
-            `target_layer`), which costs a forward pass of one more input.
+            `target_layer`), which costs a forward pass of one more input, once for each size.
         relu: whether negative sums are set to 0, before upsampling.
         internal_batch_size: as in `Method`.
         output: as in `Method`.
@@ -56,7 +57,10 @@ class ClassActivation(Method):
     @override
     def maps(self, inputs: Tensor, target: Target) -> Tensor:
         layer = self.drawn_layer(inputs)
-        coarse = self.coarse_maps(inputs, target, layer)
+        return self.drawn(self.coarse_maps(inputs, target, layer), inputs, layer)
+
+    def drawn(self, coarse: Tensor, inputs: Tensor, layer: str | None) -> Tensor:
+        """(B, K, 1, H, W) from the (B, K, h, w) maps that `coarse_maps` gives."""
         return self.upsampled(coarse.clamp(min=0) if self.relu else coarse, inputs, layer)[:, :, None]
 
     @abstractmethod
@@ -64,8 +68,13 @@ class ClassActivation(Method):
         """(B, K, h, w) maps at the resolution of the layer that `drawn_layer` gave, signed."""
 
     def drawn_layer(self, inputs: Tensor) -> str | None:
-        """The named layer, or `target_layer` if none is named."""
-        return target_layer(self.model, inputs) if self.layer is None else self.layer
+        """The named layer, or `target_layer` if none is named, which is looked for once for each size of the inputs."""
+        if self.layer is not None:
+            return self.layer
+        # A weight of zeros cuts layers off, so that others may be the last one once it is written to.
+        weights = tuple(-1 if one.is_inference() else one._version for one in self.model.parameters())  # noqa: SLF001
+        key = ("target layer", *inputs.shape[1:], inputs.dtype)
+        return known_once(self.model, key, lambda: target_layer(self.model, inputs), weights)
 
     def upsampled(self, coarse: Tensor, inputs: Tensor, layer: str | None) -> Tensor:
         """(B, K, H, W) from (B, K, h, w) maps of a layer."""

@@ -1,11 +1,16 @@
 """Grad-CAM, Grad-CAM++ and LayerCAM: channels weighted by the gradient of the class's logit; guided Grad-CAM."""
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 from typing_extensions import override
 
+from vitrine.attribution.autograd.noted_outputs import NotedOutput
+from vitrine.attribution.base import SharedPass
 from vitrine.attribution.cam.alignment import Alignment
 from vitrine.attribution.cam.gradient_weighted import GradientWeighted
 from vitrine.attribution.gradient.deconvnet import GuidedBackprop
+from vitrine.attribution.shared_pass import CANNOT_SHARE, shared_pass
 from vitrine.attribution.targets import Target
 from vitrine.backbones.outputs import OutputChoice
 from vitrine.core.options import Count, checked
@@ -84,6 +89,7 @@ class _Guided(GradientWeighted):
     gradient_like = True
     signed = True
     smoothed_for_pointing = True
+    rectifies = True
     network_requirement = GuidedBackprop.network_requirement
 
     @checked
@@ -104,7 +110,16 @@ class _Guided(GradientWeighted):
 
     @override
     def maps(self, inputs: Tensor, target: Target) -> Tensor:
-        return super().maps(inputs, target) * self.guided_backprop.maps(inputs.clone(), target)
+        try:
+            shared, seen = shared_pass({"": self}, inputs)
+            return self.maps_of_pass(shared, seen[""], target)
+        except CANNOT_SHARE:  # by a pass for each factor, which says what is wrong if anything is
+            return super().maps(inputs, target) * self.guided_backprop.maps(inputs.clone(), target)
+
+    @override
+    def maps_of_pass(self, shared: SharedPass, seen: Sequence[NotedOutput], target: Target) -> Tensor:
+        guided = self.guided_backprop.maps_of_pass(shared, None, target)
+        return super().maps_of_pass(shared, seen, target) * guided
 
 
 class GuidedGradCAM(_Guided, GradCAM):

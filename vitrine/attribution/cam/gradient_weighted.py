@@ -1,17 +1,19 @@
 """Gradient-weighted class activation maps: the graph is cut at the target layer, and the logit's gradient taken there."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge
 from typing_extensions import override
 
 from vitrine.attribution.autograd.backward import one_hot, vjps
 from vitrine.attribution.autograd.gradient_flow import REMEDY, check_gradient, differentiating, leads_to
-from vitrine.attribution.base import checked_output
+from vitrine.attribution.autograd.noted_outputs import NotedOutput, noted
+from vitrine.attribution.base import SharedPass, checked_output
 from vitrine.attribution.cam.class_activation import ClassActivation
 from vitrine.attribution.layouts import layout_of_layer
 from vitrine.attribution.targets import Target
@@ -30,12 +32,38 @@ class GradientWeighted(ClassActivation):
         (leaf,) = leaves
         if not leads_to(logits, leaf):
             self._refuse(inputs, layer)
-        layout = layout_of_layer(self.model, layer, leaf, inputs)
-        activations = self.summands(layout(leaf.detach()))
+        return self._combined(
+            logits, leaf, leaf.detach(), layout_of_layer(self.model, layer, leaf, inputs), target, layer
+        )
+
+    @override
+    def reader(self, inputs: Tensor) -> AbstractContextManager[Any] | None:
+        return noted(self.model, self.drawn_layer(inputs) or "")
+
+    @override
+    def maps_of_pass(self, shared: SharedPass, seen: Sequence[NotedOutput], target: Target) -> Tensor:
+        layer, edge, values = seen[0]
+        layout = layout_of_layer(self.model, layer, values, shared.pixels)
+        coarse = self._combined(shared.logits, edge, values, layout, target, layer, keep=True)
+        return self.drawn(coarse, shared.pixels.detach(), layer)
+
+    def _combined(
+        self,
+        logits: Tensor,
+        place: Tensor | GradientEdge,
+        values: Tensor,
+        layout: MapLayout,
+        target: Target,
+        layer: str,
+        *,
+        keep: bool = False,
+    ) -> Tensor:
+        """(B, K, h, w) from the layer's values and its place in the graph of the logits, which stays alive to ``keep``."""
+        activations = self.summands(layout(values))
         cotangents = (one_hot(logits, column) for column in target.resolve(logits).unbind(dim=1))
-        gradients = (spatial_gradients(vjp, layout, layer) for vjp in vjps(logits, leaf, cotangents))
+        gradients = (spatial_gradients(vjp, layout, layer) for vjp in vjps(logits, place, cotangents, keep=keep))
         maps = [self.combined(activations, self.summands(gradient)) for gradient in gradients]
-        return torch.stack(maps, dim=1).to(in_full(leaf).dtype)
+        return torch.stack(maps, dim=1).to(in_full(values).dtype)
 
     def _refuse(self, inputs: Tensor, layer: str) -> NoReturn:
         """Raises ValueError: no gradient leads from the logits to the inputs, or none to the layer alone."""

@@ -93,5 +93,5 @@ class ScoreCAM(ClassActivation):
 
 def min_max_normalised(maps: Tensor) -> Tensor:
     """Each of the (…, h, w) maps linearly scaled to [0, 1]; `constant` ones become 0."""
-    lowest, highest = maps.amin(dim=(-2, -1), keepdim=True), maps.amax(dim=(-2, -1), keepdim=True)
-    return ((maps - lowest) / (highest - lowest)).masked_fill(constant(maps)[..., None, None], 0)
+    lowest, highest = (extreme[..., None, None] for extreme in maps.flatten(-2).aminmax(dim=-1))
+    return (maps - lowest).div_(highest - lowest).masked_fill_(constant(maps)[..., None, None], 0)

@@ -10,7 +10,7 @@ from vitrine.attribution.layouts import layout_of_layer
 from vitrine.attribution.receptive_field.cell_centers import centers_of_layer
 from vitrine.attribution.targets import Target
 from vitrine.backbones.outputs import OutputChoice
-from vitrine.backbones.taps import captured
+from vitrine.backbones.partial_passes import outputs_of
 from vitrine.core.options import Count, checked
 from vitrine.core.precision import in_full
 
@@ -60,9 +60,9 @@ class UpsampledActivation(Method):
     @override
     def maps(self, inputs: Tensor, target: Target) -> Tensor:
         layer = target.layer or ""
-        with torch.no_grad(), captured(self.model, [layer]) as outputs:
-            self.model(inputs)
-        activations = layout_of_layer(self.model, layer, outputs[layer], inputs)(outputs[layer])
+        with torch.no_grad():
+            output = outputs_of(self.model, inputs, [layer])[layer]
+        activations = layout_of_layer(self.model, layer, output, inputs)(output)
         channels = target.resolve(activations)
         rows = torch.arange(len(channels), device=channels.device)[:, None]
         drawn = in_full(activations[rows, channels])

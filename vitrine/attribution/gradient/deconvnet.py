@@ -1,21 +1,23 @@
 """Deconvnet and guided backprop, with and without the strides of the network."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Literal
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from vitrine.attribution.autograd.backward import one_hot, vjps
+from vitrine.attribution.autograd.backward import arriving_vjps, one_hot
 from vitrine.attribution.autograd.gating import GatingInterception
 from vitrine.attribution.autograd.gradient_flow import check_gradient, differentiating
-from vitrine.attribution.autograd.interception import Rule
+from vitrine.attribution.autograd.interception import Interception, Rule
 from vitrine.attribution.autograd.rules import MAXIMA, RECTIFIERS, deconvnet_rules, guided_rules
 from vitrine.attribution.autograd.stride_one import Pooling, stride_one_rules
 from vitrine.attribution.autograd.swish import deconvnet_swish, guided_swish
-from vitrine.attribution.base import Method
+from vitrine.attribution.autograd.switched_rectifiers import RectifierRule
+from vitrine.attribution.base import Method, SharedPass
+from vitrine.attribution.gradient.saliency import gradients_at
 from vitrine.attribution.targets import Target
 from vitrine.backbones.outputs import OutputChoice
 from vitrine.core.options import Count, checked
@@ -60,6 +62,9 @@ class Deconvnet(Method):
     signed = True
     smoothed_for_pointing = True
     network_requirement = "a rectifier"
+    rectifies = True
+    rule: ClassVar[RectifierRule] = "deconvnet"
+    """Of the backward pass through rectifiers."""
     paper = "Zeiler and Fergus 2014"
 
     @checked
@@ -80,17 +85,34 @@ class Deconvnet(Method):
 
     def rectifier_rules(self) -> dict[str, Rule]:
         """The backward passes of rectifiers, by operator name."""
+        if self.rule == "guided":
+            return guided_rules() | {"mul": guided_swish}
         return deconvnet_rules() | {"mul": deconvnet_swish}
 
     @override
     def maps(self, inputs: Tensor, target: Target) -> Tensor:
         with differentiating(self.model), self.intercepting() as interception:
             pixels = inputs.requires_grad_()
-            output = self.explained_output(pixels.clone(), target)  # a leaf may not be changed in place
-            check_gradient(output, pixels, self.model, layer=target.layer)
+            given = pixels.clone()  # a leaf may not be changed in place
+            output = self.explained_output(given, target, may_end=lambda: met_rectifier(interception))
+
+            def check() -> None:
+                check_gradient(output, pixels, self.model, layer=target.layer)
+
+            if not met_rectifier(interception):
+                check()
         interception.check(output)
         cotangents = [self.cotangent(output.detach(), column) for column in target.resolve(output).unbind(dim=1)]
-        return in_full(torch.stack(list(vjps(output, pixels, cotangents)), dim=1))
+        return in_full(torch.stack(list(arriving_vjps(output, pixels, cotangents, check)), dim=1))
+
+    @override
+    def reader(self, inputs: Tensor) -> AbstractContextManager[None] | None:
+        return None if self.strided_rules else nullcontext()
+
+    @override
+    def maps_of_pass(self, shared: SharedPass, seen: None, target: Target) -> Tensor:
+        with shared.as_rectified(self.rule):
+            return gradients_at(shared.pixels, shared.logits, target, keep=True)
 
     @contextmanager
     def intercepting(self) -> Iterator[GatingInterception]:
@@ -101,7 +123,7 @@ class Deconvnet(Method):
         """
         with GatingInterception(self.rectifier_rules() | self.strided_rules, type(self).__name__) as interception:
             yield interception
-        if not interception.applied & (RECTIFIERS | MAXIMA | {"mul"}):  # a product is a rectifier where it is a Swish
+        if not met_rectifier(interception):
             raise ValueError(
                 f"{type(self).__name__} met no ReLU or other rectifier in {type(self.model).__name__}, so that its map would"
                 " be the plain gradient; use Saliency for that."
@@ -118,6 +140,11 @@ class Deconvnet(Method):
         return torch.zeros_like(flat).scatter_(1, flat.argmax(dim=1, keepdim=True), 1.0).view_as(output)
 
 
+def met_rectifier(interception: Interception) -> bool:
+    """Whether a rectifier was called so far."""
+    return bool(interception.applied & (RECTIFIERS | MAXIMA | {"mul"}))  # a product is one where it is a Swish
+
+
 class GuidedBackprop(Deconvnet):
     """A deconvnet that also masks by the forward pass: R = g⁺ f′(x) at a rectifier f (Springenberg et al., 2015).
 
@@ -132,8 +159,5 @@ class GuidedBackprop(Deconvnet):
         torch.Size([2, 3, 8, 8])
     """
 
+    rule = "guided"
     paper = "Springenberg et al. 2015; with stride_one, Oramas et al. 2019"
-
-    @override
-    def rectifier_rules(self) -> dict[str, Rule]:
-        return guided_rules() | {"mul": guided_swish}

@@ -3,27 +3,25 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from vitrine.attribution.autograd.gradient_flow import check_gradient, differentiating
-from vitrine.attribution.autograd.loss_scaling import descaled
-from vitrine.attribution.captum_adapter import captum_attr, forward_function
-from vitrine.attribution.per_image import Baseline, PerImageMethod
+from vitrine.attribution.copies import Baseline, MethodOfCopies, expand_baseline, no_maps
 from vitrine.attribution.targets import Target
 from vitrine.backbones.outputs import OutputChoice
 from vitrine.core.options import Count, OptionError, checked
-from vitrine.core.precision import in_full
 
 IntegrationRule = Literal["gausslegendre", "riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid"]
 
 
-class IntegratedGradients(PerImageMethod):
+class IntegratedGradients(MethodOfCopies):
     """(x − x') · ∫₀¹ ∂f/∂x (x' + α (x − x')) dα, from a baseline x' to the image x: (B, C, H, W).
 
     A map sums to f(x) − f(x'), up to the error of the integration, and is in float32 or wider. For a channel with places, f
-    is its sum over them. Captum computes the maps, by ``steps`` forward passes for each target.
+    is its sum over them. All targets of an image share its ``steps`` forward passes, in which points of several images may
+    run together.
 
     Args:
         model: as in `Method`.
@@ -38,7 +36,6 @@ class IntegratedGradients(PerImageMethod):
 
     Raises:
         ValueError: as in `Saliency`; of ``attribute`` also if the baseline does not fit the inputs.
-        ModuleNotFoundError: if Captum is not installed.
 
     Example:
         >>> import torch
@@ -53,7 +50,6 @@ class IntegratedGradients(PerImageMethod):
     additive = True
     smoothed_for_pointing = True
     takes_torchscript = True
-    needs_captum = True
     paper = "Sundararajan et al. 2017"
     quick_options: ClassVar[Mapping[str, Any]] = {"steps": 4}
 
@@ -72,25 +68,45 @@ class IntegratedGradients(PerImageMethod):
         super().__init__(model, layer, internal_batch_size=internal_batch_size, output=output)
         if steps < 2 and method != "gausslegendre":
             raise OptionError("steps", steps, f"2 or more for {method}")
-        captum_attr("IntegratedGradients")
         self.baseline = baseline
         self.steps = steps
         self.method = method
 
     @override
-    def image_maps(self, image: Tensor, baseline: Tensor, target: Target, indices: list[int]) -> Tensor:
-        forward = forward_function(self, target)
+    def maps(self, inputs: Tensor, target: Target) -> Tensor:
+        baselines = expand_baseline(self.baseline, inputs)
+        target, total = self.with_indices(inputs, target), no_maps(self, inputs, target)
+        if not total.numel():
+            return total
+        shares, weights = integration_points(self.method, self.steps)
+        for images, numbers in self.copies_of(len(inputs), self.steps, at_once=self.steps):
+            share = shares[numbers].to(inputs).view(-1, 1, 1, 1)
+            points = baselines[images] + share * (inputs[images] - baselines[images])
+            self.summed_gradients(points, images, weights[numbers], target, total)
+        return total.mul_((inputs - baselines)[:, None])
 
-        def scaled(points: Tensor, scale: float) -> Tensor:
-            output = forward(points)
-            if points.requires_grad:
-                check_gradient(output, points, self.model, layer=target.layer)
-            return in_full(output) * scale
 
-        def gradients(scale: float) -> list[Tensor]:
-            captum = captum_attr("IntegratedGradients").IntegratedGradients(lambda points: scaled(points, scale))
-            options = {"n_steps": self.steps, "method": self.method, "internal_batch_size": self.internal_batch_size}
-            return [captum.attribute(image, baselines=baseline, target=index, **options) for index in indices]
+def integration_points(rule: IntegrationRule, steps: int) -> tuple[Tensor, Tensor]:
+    """(n,) points in [0, 1] and their (n,) weights, both float64.
 
-        with differentiating(self.model):
-            return torch.cat(descaled(gradients)).detach()
+    Args:
+        rule: as in `IntegratedGradients`.
+        steps: n, 2 or more for the rules of Riemann.
+
+    Example:
+        >>> integration_points("riemann_middle", 2)[0].tolist()
+        [0.25, 0.75]
+    """
+    if rule == "gausslegendre":
+        nodes, weights = map(torch.from_numpy, np.polynomial.legendre.leggauss(steps))
+        return (nodes + 1) / 2, weights / 2
+    first, last = {
+        "riemann_left": (0.0, 1 - 1 / steps),
+        "riemann_right": (1 / steps, 1.0),
+        "riemann_middle": (0.5 / steps, 1 - 0.5 / steps),
+        "riemann_trapezoid": (0.0, 1.0),
+    }[rule]
+    weights = torch.full((steps,), 1 / steps, dtype=torch.float64)
+    if rule == "riemann_trapezoid":
+        weights[[0, -1]] /= 2
+    return torch.linspace(first, last, steps, dtype=torch.float64), weights

@@ -1,11 +1,14 @@
 """Saliency: the gradient at the pixels (Simonyan, Vedaldi, Zisserman: Deep Inside Convolutional Networks, 2014)."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
 from torch import Tensor, nn
 from typing_extensions import override
 
-from vitrine.attribution.autograd.backward import one_hot, vjps
+from vitrine.attribution.autograd.backward import arriving_vjps, one_hot
 from vitrine.attribution.autograd.gradient_flow import check_gradient, differentiating
-from vitrine.attribution.base import Method
+from vitrine.attribution.base import Method, SharedPass
 from vitrine.attribution.targets import Target
 from vitrine.backbones.outputs import OutputChoice
 from vitrine.core.options import Count, checked
@@ -55,7 +58,17 @@ class Saliency(Method):
 
     @override
     def maps(self, inputs: Tensor, target: Target) -> Tensor:
-        maps = gradients(self, inputs, target)
+        return self._shown(gradients(self, inputs, target))
+
+    @override
+    def reader(self, inputs: Tensor) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    @override
+    def maps_of_pass(self, shared: SharedPass, seen: None, target: Target) -> Tensor:
+        return self._shown(gradients_at(shared.pixels, shared.logits, target, keep=True))
+
+    def _shown(self, maps: Tensor) -> Tensor:
         return maps.abs_() if self.absolute else maps
 
 
@@ -71,10 +84,28 @@ def gradients(method: Method, inputs: Tensor, target: Target) -> Tensor:
     with differentiating(method.model):
         pixels = inputs.detach().requires_grad_()
         output = method.explained_output(pixels.clone(), target)  # a leaf may not be changed in place
+
+    def check() -> None:
         check_gradient(output, pixels, method.model, layer=target.layer)
-        indices = target.resolve(output)
+
+    return gradients_at(pixels, output, target, check)
+
+
+def gradients_at(
+    pixels: Tensor, output: Tensor, target: Target, check: Callable[[], None] = lambda: None, *, keep: bool = False
+) -> Tensor:
+    """(B, K, C, H, W) gradients of K targets of a (B, n, …) output at the pixels, in float32 or wider.
+
+    Args:
+        pixels: (B, C, H, W), what the graph of the output begins with.
+        output: (B, n, …).
+        target: as in `gradients`.
+        check: as in `arriving_vjps`.
+        keep: whether the graph stays alive.
+    """
+    indices = target.resolve(output)
     maps = in_full(pixels.detach()[:0]).new_zeros(*indices.shape, *pixels.shape[1:])
     cotangents = (one_hot(output.detach(), column) for column in indices.unbind(dim=1))
-    for k, gradient in enumerate(vjps(output, pixels, cotangents)):
+    for k, gradient in enumerate(arriving_vjps(output, pixels, cotangents, check, keep=keep)):
         maps[:, k] = gradient
     return maps

@@ -7,16 +7,13 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from vitrine.attribution.base import batch_slices
-from vitrine.attribution.gradient.saliency import gradients
-from vitrine.attribution.per_image import PerImageMethod
+from vitrine.attribution.copies import MethodOfCopies, no_maps
 from vitrine.attribution.targets import Target
 from vitrine.backbones.outputs import OutputChoice
 from vitrine.core.options import Count, NonNegative, checked
-from vitrine.core.precision import in_full
 
 
-class SmoothGrad(PerImageMethod):
+class SmoothGrad(MethodOfCopies):
     """|1/n Σ ∂f/∂x (x + ε)| over n draws ε ~ N(0, σ²), with σ = noise · (max x − min x) of the image: (B, C, H, W).
 
     Maps are in float32 or wider.
@@ -48,7 +45,7 @@ class SmoothGrad(PerImageMethod):
     smoothed_for_pointing = True
     takes_torchscript = True
     paper = "Smilkov et al. 2017"
-    quick_options: ClassVar[Mapping[str, Any]] = {"n_samples": 3}
+    quick_options: ClassVar[Mapping[str, Any]] = {"n_samples": 4}
     RENAMED: ClassVar[Mapping[str, str]] = {"samples": "n_samples"}
 
     @checked
@@ -73,16 +70,18 @@ class SmoothGrad(PerImageMethod):
         self.seed = seed
 
     @override
-    def image_maps(self, image: Tensor, baseline: Tensor, target: Target, indices: list[int]) -> Tensor:
+    def maps(self, inputs: Tensor, target: Target) -> Tensor:
         # Captum's NoiseTunnel gives the same with a forward pass for each index and one σ for a batch; and what it draws
         # depends on how the samples are split. Here they are drawn once, on the CPU, so that every device has the same.
+        target, total = self.with_indices(inputs, target), no_maps(self, inputs, target)
+        if not total.numel():
+            return total
         generator = torch.Generator().manual_seed(self.seed)
-        noise = torch.randn(self.n_samples, *image.shape[1:], generator=generator).to(image)
-        noise *= self.noise * (image.max() - image.min())
-        total = in_full(image[:0]).new_zeros(len(indices), *image.shape[1:])
-        for rows in batch_slices(self.n_samples, self.internal_batch_size):
-            copies = image + noise[rows]
-            gradient = gradients(self, copies, target._replace(indices=torch.tensor([indices] * len(copies))))
-            total += (gradient.square_() if self.squared else gradient).sum(dim=0)
-        mean = total / self.n_samples
+        noise = torch.randn(self.n_samples, *inputs.shape[1:], generator=generator).to(inputs)
+        sigmas = self.noise * (inputs.amax(dim=(1, 2, 3), keepdim=True) - inputs.amin(dim=(1, 2, 3), keepdim=True))
+        for images, numbers in self.copies_of(len(inputs), self.n_samples, at_once=self.n_samples):
+            copies = inputs[images] + noise[numbers] * sigmas[images]
+            weights = None if self.squared else torch.ones(len(images))
+            self.summed_gradients(copies, images, weights, target, total)
+        mean = total.div_(self.n_samples)
         return mean.abs_() if self.absolute else mean

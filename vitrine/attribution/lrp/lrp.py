@@ -1,17 +1,18 @@
 """Layer-wise relevance propagation, LRP (Bach et al.: On Pixel-Wise Explanations, PLoS ONE 2015)."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.autograd.graph import get_gradient_edge
 from typing_extensions import override
 
 from vitrine.attribution.autograd.backward import one_hot, vjp_at, vjps
 from vitrine.attribution.autograd.gradient_flow import check_gradient, differentiating
 from vitrine.attribution.autograd.interception import with_backward
+from vitrine.attribution.autograd.noted_outputs import NotedOutput, noted
 from vitrine.attribution.base import Method
 from vitrine.attribution.lrp.composites import (
     Attention,
@@ -115,11 +116,11 @@ class LRP(Method):
         name = resolve_layer(self.model, layer)
         with (
             self._explaining(inputs, target) as (images, explained),
-            _captured_edge(self.model, name) as edges,
+            noted(self.model, name) as outputs,
             self._propagated(images, explained) as passed,
         ):
             columns = explained.resolve(passed.output).unbind(dim=1)
-            relevance = [_at_edge(passed, edges, one_hot(passed.output, column), name) for column in columns]
+            relevance = [_at_edge(passed, outputs, one_hot(passed.output, column), name) for column in columns]
         stacked = torch.stack(relevance, dim=1)
         return stacked if explained.is_multiple else stacked.squeeze(1)
 
@@ -168,7 +169,7 @@ class LRP(Method):
     def _explaining(self, inputs: Tensor, target: Indices | None) -> Iterator[tuple[Tensor, Target]]:
         check_images(inputs, "inputs", finite=True)
         with eval_guard(self.model), logits_given(self.model, self.output), torch.inference_mode(mode=False):
-            yield inputs.detach().clone(), self._target(len(inputs), target, None)
+            yield inputs.detach().clone(), self.explained_target(len(inputs), target, None)
 
 
 def _composite(
@@ -237,33 +238,14 @@ def relevance_maps(
     return (stacked, output.detach(), aux) if has_aux else (stacked, output.detach())
 
 
-Captured = tuple[GradientEdge, Tensor]
-
-
-@contextmanager
-def _captured_edge(model: nn.Module, layer: str) -> Iterator[list[Captured]]:
-    """Within it, forward passes note the edge of the graph and the values that the layer gives."""
-    found: list[Captured] = []
-
-    def note(_module: nn.Module, _inputs: Any, output: Any) -> None:
-        if isinstance(output, Tensor) and output.requires_grad:
-            found[:] = [(get_gradient_edge(output), output.detach().clone())]
-
-    handle = model.get_submodule(layer).register_forward_hook(note)
-    try:
-        yield found
-    finally:
-        handle.remove()
-
-
-def _at_edge(passed: Propagation, edges: list[Captured], cotangent: Tensor, layer: str) -> Tensor:
-    signal = vjp_at(passed.output, edges[0][0], cotangent) if edges else None
+def _at_edge(passed: Propagation, outputs: Sequence[NotedOutput], cotangent: Tensor, layer: str) -> Tensor:
+    signal = vjp_at(passed.output, outputs[0].edge, cotangent) if outputs else None
     if signal is None:
         raise ValueError(
             f"No relevance arrives at layer {layer!r}: the class does not depend on its output, or a batch norm after it is"
             " folded into it, which gets the relevance instead; name that one."
         )
-    return signal * edges[0][1]
+    return signal * outputs[0].values
 
 
 class _Mask:

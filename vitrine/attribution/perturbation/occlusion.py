@@ -1,17 +1,18 @@
 """Occlusion: what a class loses when a sliding window covers a part of the image (Zeiler and Fergus, ECCV 2014)."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from vitrine.attribution.captum_adapter import captum_attr, forward_function
-from vitrine.attribution.per_image import Baseline, PerImageMethod
+from vitrine.attribution.copies import Baseline, MethodOfCopies, expand_baseline, no_maps
 from vitrine.attribution.targets import Target
 from vitrine.backbones.outputs import OutputChoice
+from vitrine.core.image_ops import separable_filter
 from vitrine.core.options import Count, OptionError, checked
+from vitrine.core.precision import in_full, without_autocast
 
 Pixels = Count | tuple[Count, Count]
 """Height and width, or one number for both."""
@@ -20,12 +21,12 @@ DEFAULT_BATCH_SIZE = 32
 """Occluded copies that go through the model at once if no bound is given; there may be thousands."""
 
 
-class Occlusion(PerImageMethod):
+class Occlusion(MethodOfCopies):
     """f(x) − f(x with a window occluded), at each pixel the mean over the windows that cover it: (B, 1, H, W).
 
     Windows start at the upper left corner and cover all channels; the last ones of a row or column may be cut off at the
-    border. For a channel with places, f is its sum over them. Captum computes the maps, by one forward pass for each window
-    for all of an image's targets; its results are float32.
+    border. For a channel with places, f is its sum over them. All targets of an image share its forward passes, one for each
+    window; copies of several images may run together. Maps are in float32 or wider.
 
     Args:
         model: as in `Method`.
@@ -40,7 +41,6 @@ class Occlusion(PerImageMethod):
     Raises:
         ValueError: as in `Method`; for a stride larger than the window, which would skip pixels; of ``attribute`` also for a
             window larger than the image, and a baseline that does not fit the inputs.
-        ModuleNotFoundError: if Captum is not installed.
 
     Example:
         >>> import torch
@@ -52,7 +52,6 @@ class Occlusion(PerImageMethod):
 
     signed = True
     takes_torchscript = True
-    needs_captum = True
     paper = "Zeiler and Fergus 2014"
     quick_options: ClassVar[Mapping[str, Any]] = {"window": 6, "stride": 4}
 
@@ -73,7 +72,6 @@ class Occlusion(PerImageMethod):
         self.stride = _height_and_width(stride)
         if any(step > side for step, side in zip(self.stride, self.window, strict=True)):
             raise OptionError("stride", self.stride, f"at most the window {self.window}, or pixels are skipped")
-        captum_attr("Occlusion")
         self.baseline = baseline
 
     @override
@@ -83,26 +81,44 @@ class Occlusion(PerImageMethod):
                 f"The occluding window {self.window} is larger than the {tuple(inputs.shape[2:])} images;"
                 " give a smaller one: Occlusion(model, window=…)."
             )
-        return super().maps(inputs, target)
+        baselines = expand_baseline(self.baseline, inputs)
+        target, maps = self.with_indices(inputs, target), no_maps(self, inputs, target)
+        if not maps.numel():
+            return maps
+        covers = [windows(*sides, maps) for sides in zip(inputs.shape[2:], self.window, self.stride, strict=True)]
+        losses = self._losses(inputs, baselines, target, *covers)
+        with without_autocast(inputs):
+            means = [cover / cover.sum(dim=1, keepdim=True) for cover in covers]
+            return separable_filter(means[0], losses.to(maps), means[1])[:, :, None]
 
-    @override
-    def image_maps(self, image: Tensor, baseline: Tensor, target: Target, indices: list[int]) -> Tensor:
-        forward, channels = forward_function(self, target), image.shape[1]
-        # Captum makes as many copies of the image as it may occlude at once, even if there are fewer windows.
-        batch_size = min(self.internal_batch_size or DEFAULT_BATCH_SIZE, self._num_windows(image))
-        captum = captum_attr("Occlusion").Occlusion(lambda inputs: forward(inputs)[:, indices])
-        maps: Tensor = captum.attribute(
-            image,
-            sliding_window_shapes=(channels, *self.window),
-            strides=(channels, *self.stride),
-            baselines=baseline,
-            perturbations_per_eval=batch_size,
-        )
-        return maps[:, :1].detach()
+    @torch.no_grad()
+    def _losses(self, inputs: Tensor, baselines: Tensor, target: Target, rows: Tensor, columns: Tensor) -> Tensor:
+        """(B, K, m, n) losses of the targets under each of the m × n windows, which cover (H, m) rows and (W, n) columns."""
+        size = rows.shape[1], columns.shape[1]
+        scores = []
+        # The last copy is the image itself.
+        for images, numbers in self.copies_of(len(inputs), size[0] * size[1] + 1, at_once=DEFAULT_BATCH_SIZE):
+            down, right = numbers // size[1], numbers % size[1]
+            is_image = (down == size[0])[:, None, None, None].to(inputs.device)
+            is_covered = rows.T[down.clamp(max=size[0] - 1), None, :, None] * columns.T[right, None, None] > 0
+            copies = torch.where(is_covered & ~is_image, baselines[images], inputs[images])
+            output = self.explained_output(copies, target)
+            sums = in_full(output).flatten(2).sum(dim=2) if output.ndim > 2 else in_full(output)
+            scores.append(sums.gather(1, target.select(images).resolve(output)))
+        of_images = torch.cat(scores).view(len(inputs), -1, target.num_maps).mT
+        return (of_images[..., -1:] - of_images[..., :-1]).unflatten(-1, size)
 
-    def _num_windows(self, image: Tensor) -> int:
-        sides = zip(image.shape[2:], self.window, self.stride, strict=True)
-        return math.prod(math.ceil((size - side) / step) + 1 for size, side, step in sides)
+
+def windows(length: int, side: int, step: int, like: Tensor) -> Tensor:
+    """(L, n) ones where a pixel is covered by the windows that start at 0, step, 2 · step …, until the last pixel is covered.
+
+    Example:
+        >>> windows(5, 2, 2, torch.zeros(1)).T.tolist()
+        [[1.0, 1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0, 1.0]]
+    """
+    starts = step * torch.arange(-(-(length - side) // step) + 1)
+    behind = torch.arange(length)[:, None] - starts
+    return ((behind >= 0) & (behind < side)).to(like)
 
 
 def _height_and_width(pixels: Pixels) -> tuple[int, int]:

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +13,7 @@ from vitrine.attribution.layouts import TokenGrid, grid_of_tokens
 from vitrine.attribution.receptive_field.dependence import Dependence
 from vitrine.attribution.receptive_field.receptive_field import CircularPaddingByParts
 from vitrine.attribution.receptive_field.region import Region, Size, Span, span_of, whole
+from vitrine.backbones.known_once import known_once
 from vitrine.backbones.map_layouts import MapLayout, channels_first, channels_last, layout_of_map
 
 TOLERANCE = 1e-3
@@ -36,35 +36,23 @@ class CellCenters(NamedTuple):
         )
 
 
-_known: WeakKeyDictionary[nn.Module, tuple[tuple[Any, ...], dict[tuple[Any, ...], CellCenters | None]]] = (
-    WeakKeyDictionary()
-)
-
-
-def known_once(
+def centers_once(
     model: nn.Module, inputs: Tensor, key: str, find: Callable[[], CellCenters | None]
 ) -> CellCenters | None:
-    """What ``find`` gives, kept for the model, the size of the inputs and the key, until the model's layers are others.
+    """What ``find`` gives, kept as by `known_once`.
 
     A model that cannot be traced, such as one without gradients, has no known centres: None.
     """
-    present = tuple((id(module), type(module), *_windows(module)) for module in model.modules())
-    known = _known.get(model)
-    if known is None or known[0] != present:
-        known = _known[model] = (present, {})
-    entry = (key, *inputs.shape[1:])
-    if entry not in known[1]:
+
+    def found() -> CellCenters | None:
         try:
-            known[1][entry] = find()
+            return find()
         except torch.OutOfMemoryError:
             raise
         except Exception:  # noqa: BLE001 - whatever the model's code raises without gradients or for a single image
-            known[1][entry] = None
-    return known[1][entry]
+            return None
 
-
-def _windows(module: nn.Module) -> tuple[Any, ...]:
-    return tuple(vars(module).get(name) for name in ("kernel_size", "stride", "padding", "dilation"))
+    return known_once(model, (key, *inputs.shape[1:]), found)
 
 
 def centers_of_layer(model: nn.Module, inputs: Tensor, layer: str) -> CellCenters | None:
@@ -90,7 +78,7 @@ def centers_of_layer(model: nn.Module, inputs: Tensor, layer: str) -> CellCenter
             layout = layout_of_map(visit.shape, trace.size) or channels_first
         return None if layout is None else cell_centers(visit.edge, trace.size, layout)
 
-    return known_once(model, inputs, f"layer {layer}", find)
+    return centers_once(model, inputs, f"layer {layer}", find)
 
 
 def cell_centers(edge: GradientEdge, size: torch.Size, layout: MapLayout) -> CellCenters | None:

@@ -154,9 +154,13 @@ class AttributionExplainer(Explainer):
             target: as in `explain`.
         """
         classes = target_classes(target, logits.argmax(dim=1), logits.shape[1])
+        return self.prepared_method().attribute(images, classes).detach().float()
+
+    def prepared_method(self) -> Method:
+        """The method, which reads probabilities as the explainer does."""
         if hasattr(self.method, "multi_label") and "multi_label" not in self.options.arguments:
-            self.method.multi_label = self.multi_label  # of methods that read probabilities
-        return self.method.attribute(images, classes).detach().float()
+            self.method.multi_label = self.multi_label
+        return self.method
 
     def explanation_of_logits(
         self, images: Tensor, logits: Tensor, target: Target = None, maps: Tensor | None = None

@@ -26,7 +26,7 @@ def test_cam_is_grad_cam_times_the_area(name: str) -> None:
         close(CAM(model).attribute(x, targets), GradCAM(model, relu=False).attribute(x, targets) * 6)
     bias = [m for m in model.modules() if isinstance(m, nn.Linear)][-1].bias
     with torch.no_grad():
-        coarse = CAM(model).coarse_maps(x, CAM(model)._target(2, targets, None), None)
+        coarse = CAM(model).coarse_maps(x, CAM(model).explained_target(2, targets, None), None)
         close(coarse.mean(dim=(2, 3)) + bias[targets], model(x).gather(1, targets))
         close(actual, bilinear(coarse, x)[:, :, None])
 

@@ -1,7 +1,5 @@
-"""What holds for all methods around Captum: batches, targets, channels, bounds, and a model left as it was."""
+"""What holds for Saliency and the methods of copies: batches, targets, channels, bounds, and a model left as it was."""
 
-import re
-import sys
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -192,18 +190,14 @@ def test_a_class_or_channel_that_does_not_exist(method: type[Method]) -> None:
         build(method, small_net(), "6").attribute(images(), channel=4)
 
 
-@pytest.mark.parametrize("method", [IntegratedGradients, Occlusion])
-def test_missing_captum_is_named(method: type[Method], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "captum", None)
-    message = f"{method.__name__} needs Captum: pip install 'vitrine[baselines]'"
-    with pytest.raises(ModuleNotFoundError, match=re.escape(message)):
-        method(small_net())
-
-
-@pytest.mark.parametrize("method", [Saliency, SmoothGrad])
-def test_those_that_need_no_captum(method: type[Method], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "captum", None)
-    assert build(method, small_net()).attribute(images(), 0).shape == (3, 3, 8, 8)
+@pytest.mark.parametrize(("method", "count"), [(IntegratedGradients, 5), (SmoothGrad, 5), (Occlusion, 12)])
+def test_batches_are_full_whatever_the_number_of_copies(method: type[Method], count: int) -> None:
+    model, sizes = small_net(), list[int]()
+    build(method, model).attribute(images())  # what is found once for each model, by passes of its own
+    model.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
+    build(method, model, internal_batch_size=4).attribute(images(), [0, 2, 1])
+    assert sum(sizes) == 3 * (count + (method is Occlusion))
+    assert set(sizes[:-1]) == {4}
 
 
 @pytest.mark.parametrize("method", [IntegratedGradients, Occlusion])
