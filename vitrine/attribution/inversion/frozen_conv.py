@@ -47,16 +47,17 @@ def turned(weight: Tensor, groups: int) -> Tensor:
 def convolve(images: Tensor, weight: Tensor, bias: Tensor | None, shape: Geometry) -> Tensor:
     """A convolution without its activation; by oneDNN where it has the type, also where torch prefers another."""
     if images.device.type == "cpu" and _has_onednn(images.dtype):
-        arguments = (shape.padding, shape.stride, shape.dilation, shape.groups)
-        return torch.mkldnn_convolution(images, weight, bias, *arguments)  # type: ignore[attr-defined, no-any-return]
+        geometry = (shape.padding, shape.stride, shape.dilation, shape.groups)
+        outputs: Tensor = torch.ops.aten.mkldnn_convolution(images, weight, bias, *geometry)
+        return outputs
     return F.conv2d(images, weight, bias, shape.stride, shape.padding, shape.dilation, shape.groups)
 
 
 def _has_onednn(kind: torch.dtype) -> bool:
-    if not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled):  # type: ignore[attr-defined]
+    if not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled):
         return False
-    half = kind == torch.bfloat16 and torch.cpu._is_avx512_supported()  # noqa: SLF001 - no public name
-    return kind == torch.float32 or half
+    has_half = torch.cpu._is_avx512_supported()  # noqa: SLF001 - no public name
+    return kind == torch.float32 or (kind == torch.bfloat16 and has_half)
 
 
 def activate_(outputs: Tensor, bounds: tuple[float, float] | None) -> Tensor:
@@ -68,9 +69,12 @@ def activate_(outputs: Tensor, bounds: tuple[float, float] | None) -> Tensor:
 
 def through_activation(gradient: Tensor, outputs: Tensor, bounds: tuple[float, float]) -> Tensor:
     """The gradient before the activation, from what the activation gave: 0 at its bounds, as torch has it."""
+    found: Tensor
     if bounds[1] == torch.inf:
-        return torch.ops.aten.threshold_backward(gradient, outputs, bounds[0])  # type: ignore[no-any-return]
-    return torch.ops.aten.hardtanh_backward(gradient, outputs, *bounds)  # type: ignore[no-any-return]
+        found = torch.ops.aten.threshold_backward(gradient, outputs, bounds[0])
+    else:
+        found = torch.ops.aten.hardtanh_backward(gradient, outputs, *bounds)
+    return found
 
 
 class _Frozen(torch.autograd.Function):
@@ -84,7 +88,7 @@ class _Frozen(torch.autograd.Function):
         return outputs
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         shape: Geometry = ctx.shape
         if shape.bounds is not None:
@@ -134,7 +138,8 @@ class FrozenConv(nn.Module):
         if torch.is_autocast_enabled(device) and images.dtype != torch.float64:
             images = images.to(torch.get_autocast_dtype(device))
         with torch.autocast(device, enabled=False):
-            return _Frozen.apply(images, self.weights(images.dtype), self.shape)  # type: ignore[no-any-return]
+            outputs: Tensor = _Frozen.apply(images, self.weights(images.dtype), self.shape)
+        return outputs
 
     def weights(self, kind: torch.dtype) -> Weights:
         """Those of a type, in channels-last layout."""

@@ -52,8 +52,10 @@ class Stem(nn.Module):
 
     @override
     def forward(self, images: Tensor) -> Tensor:
-        given = _GIVEN.get()
-        return self.conv(images) if given is None else given  # type: ignore[no-any-return]
+        outputs = _GIVEN.get()
+        if outputs is None:
+            outputs = self.conv(images)
+        return outputs
 
     def terms(self, images: Tensor, background: Tensor) -> Terms:
         """Of (R, C, H, W) x and p, in the type that the convolution runs in."""
@@ -73,7 +75,8 @@ class Stem(nn.Module):
     def masked(self, masks: Tensor, terms: Terms, *, both: bool) -> Tensor:
         """(R, n, h, w) of Φ from (R, 1, H, W) masks; with ``both``, (2 R, n, h, w) of Φ and then of Φ_bg."""
         with torch.autocast(masks.device.type, enabled=False):
-            return _Masked.apply(masks, terms, self, both)  # type: ignore[no-any-return]
+            outputs: Tensor = _Masked.apply(masks, terms, self, both)
+        return outputs
 
     def phases(self, kind: torch.dtype) -> Tensor:
         """(s² C, n, j, j) weights of the backward pass, see `phases_of`."""
@@ -136,7 +139,7 @@ class _Masked(torch.autograd.Function):
         return outputs
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         bounds = ctx.stem.conv.shape.bounds
         if bounds is not None:
