@@ -1,13 +1,14 @@
 """The benchmark of inversion masks: a small run of both parts, and how figures are judged."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks.inversion import __main__ as benchmark
-from benchmarks.inversion.smoke import NETWORKS, smoke
+from benchmarks.inversion.guard import NETWORKS, smoke
 from benchmarks.inversion.timing import Timing, apart, goals_of, speed, timed
 from benchmarks.inversion.ways import (
     ALONE,
@@ -22,6 +23,7 @@ from benchmarks.inversion.ways import (
     Found,
     explainer_of,
 )
+from vitrine.attribution.inversion.settings import PAPER, VARIANTS
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.explainers import InversionExplainer
 from vitrine.explainers.inversion.explainer import InversionOptions
@@ -86,6 +88,17 @@ def test_each_round_begins_with_another_way_and_the_first_does_not_count() -> No
     timings = timed(runs, 1, 2, "cpu", "")
     assert "".join(order) == "abcbcacab"
     assert [len(timings[name].seconds) for name in "abc"] == [2, 2, 2]
+
+
+def test_first_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(VARIANTS, "paper", replace(PAPER, inversion_steps=1, class_steps=1))
+    out = tmp_path / "figures.json"
+    found = benchmark.main(["--networks", "squeezenet1_0", *SMALL, "--first-use", "--out", str(out)])
+    default, of_paper = found["first use"]["squeezenet1_0"]
+    assert default["foretold"] == 0
+    assert of_paper["foretold"] > 0
+    assert of_paper["speed"] == 1
+    assert not found["ways"]
 
 
 def test_the_guards_ratios() -> None:

@@ -1,6 +1,7 @@
 """Memory allocator: freed memory that stays with the process, so that it need not be mapped again at each step."""
 
 import ctypes
+import functools
 import platform
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ _lock = threading.Lock()
 _users = 0
 
 
+@functools.cache
 def _glibc() -> ctypes.CDLL | None:
     return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
 
