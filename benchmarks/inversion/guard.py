@@ -11,7 +11,7 @@ from benchmarks.inversion.ways import BFLOAT16, FLOAT32, LITERAL, Problem
 NETWORKS = ("squeezenet1_0", "mobilenet_v2")
 
 
-def smoke(size: int = 160, count: int = 4, steps: tuple[int, int] = (1, 2), rounds: int = 3) -> Mapping[str, float]:
+def smoke(size: int = 128, count: int = 4, steps: tuple[int, int] = (1, 2), rounds: int = 3) -> Mapping[str, float]:
     """The literal algorithms' time over ours, in float32 and in bf16, of both networks.
 
     Args:

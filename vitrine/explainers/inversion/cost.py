@@ -17,28 +17,29 @@ STAGES = ("inversion_steps", "class_steps")
 def seconds_per_mask(explainer: InversionExplainer, images: Tensor) -> float:
     """Seconds that the steps of one mask take on the images' device, when as many are optimised at once.
 
-    Two steps of each stage are made for it, of which the first finds what can be reused and does not count.
+    A step is what three of its stage take more than one, after another one that does not count.
 
     Args:
         explainer: whose settings say how many steps there are.
         images: (B, 3, H, W), at least one.
     """
-    settings, total = explainer.settings, 0.0
+    total = 0.0
     with eval_guard(explainer.backbone.model), torch.inference_mode(mode=False), torch.no_grad():
         for stage in STAGES:
-            steps = getattr(settings, stage)
+            steps = getattr(explainer.settings, stage)
             if steps:
-                one = replace(settings, **{name: int(name == stage) for name in STAGES})
-                problem = make_problem(explainer.network, one, images)
-                ends = [_end(problem.objective, problem.start) for _ in range(3)]
-                total += steps * (ends[2] - ends[1])
+                _, one, three = (_seconds(explainer, stage, images, count) for count in (1, 1, 3))
+                total += steps * max(three - one, 0.0) / 2
     return total / len(images)
 
 
-def _end(*problem: object) -> float:
-    """The time after one step, and after what a device has queued."""
-    optimise(*problem).loss.cpu()  # type: ignore[arg-type]
-    return time.perf_counter()
+def _seconds(explainer: InversionExplainer, stage: str, images: Tensor, count: int) -> float:
+    """Of so many steps of a stage, and of what is made for them."""
+    few = replace(explainer.settings, **{name: count if name == stage else 0 for name in STAGES})
+    problem = make_problem(explainer.network, few, images)
+    began = time.perf_counter()
+    optimise(problem.objective, problem.start).loss.cpu()  # after what a device has queued
+    return time.perf_counter() - began
 
 
 def forecast(explainer: InversionExplainer, images: Tensor, masks: int) -> str:

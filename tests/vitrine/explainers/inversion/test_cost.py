@@ -19,9 +19,9 @@ def explainer(network: nn.Module) -> InversionExplainer:
 
 
 def test_each_stage_counts_with_its_steps(explainer: InversionExplainer, monkeypatch: pytest.MonkeyPatch) -> None:
-    times = iter([0.0, 10.0, 11.0, 20.0, 30.0, 34.0])
-    monkeypatch.setattr(cost, "_end", lambda *_problem: next(times))
-    assert seconds_per_mask(explainer, torch.randn(2, 3, 16, 16)) == (3 * 1 + 20 * 4) / 2
+    times = {"inversion_steps": {1: 10.0, 3: 14.0}, "class_steps": {1: 20.0, 3: 30.0}}
+    monkeypatch.setattr(cost, "_seconds", lambda _explainer, stage, _images, count: times[stage][count])
+    assert seconds_per_mask(explainer, torch.randn(2, 3, 16, 16)) == (3 * 2 + 20 * 5) / 2
 
 
 def test_without_steps_nothing_is_measured(network: nn.Module) -> None:
