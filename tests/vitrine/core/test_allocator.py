@@ -61,11 +61,11 @@ def test_pages_are_not_mapped_anew() -> None:
     def faults(count: int) -> int:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         for _ in range(count):
-            torch.zeros(12_000_000)
+            torch.empty(12_000_000).fill_(0)
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
     apart = faults(4)
     with keeping_freed_memory(CPU):
-        faults(1)
+        faults(2)
         kept = faults(4)
-    assert kept < apart / 2
+    assert kept < apart / 10
