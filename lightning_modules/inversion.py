@@ -14,7 +14,7 @@ from lightning_modules.base import ExplainerModule
 from lightning_modules.explained import Explain
 from lightning_modules.heads import options_located
 from lightning_modules.metric_states import computed, was_updated
-from lightning_modules.step_progress import show_beside_bar
+from lightning_modules.step_progress import batches_of_run, show_beside_bar
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.networks import BackboneOptions
@@ -22,9 +22,12 @@ from vitrine.core.batch import Batch
 from vitrine.core.distributed import share_of_mean
 from vitrine.core.explanation import Explanation
 from vitrine.core.options import Count, NonNegative, Options, Range
+from vitrine.explainers.inversion.cost import forecast
 from vitrine.explainers.inversion.explainer import InversionExplainer, InversionOptions
 from vitrine.metrics.inversion_convergence import InversionConvergence
 
+LONG = 20
+"""Steps of a mask from which on a run says beforehand what it will take."""
 LOSSES = ("loss", "loss/inversion", "loss/class")
 
 
@@ -58,7 +61,8 @@ class InversionModule(ExplainerModule):
     """Finds masks of images while it validates, tests and predicts; trains a predictor of their channel weights in ``fit``.
 
     ``validate``, ``test`` and ``predict`` optimise ω of each mask within the step, from the predictor's answer where there is
-    one, and count masks that did not converge and constant ones (`InversionConvergence`). Without a predictor nothing
+    one, and count masks that did not converge and constant ones (`InversionConvergence`). Where a mask takes many
+    steps, the first batch says what the run will take. Without a predictor nothing
     is learned, so that they need no checkpoint, and ``fit`` is refused.
 
     ``fit`` lowers κ ‖f(Φ) − f(x)‖² / ‖f(x)‖² + λ s(Φ_bg) − s(Φ) of the predicted ω, a mean over the global batch, through
@@ -98,6 +102,7 @@ class InversionModule(ExplainerModule):
         self.runs = runs
         self.settings = explainer.settings
         self.course = InversionConvergence()
+        self._cost_told = False
         means = (MeanMetric(nan_strategy="disable").set_dtype(torch.float64) for _ in LOSSES)
         self.val_losses = nn.ModuleList(means)  # type: ignore[assignment]
 
@@ -114,6 +119,7 @@ class InversionModule(ExplainerModule):
                 " them, or set model.init_args.inversion.predictor to a number of hidden units, such as 64."
             )
         super().setup(stage)
+        self._cost_told = False
         self.explainer.settings = replace(self.settings, **IN_FIT) if stage == "fit" else self.settings
 
     @property
@@ -141,6 +147,7 @@ class InversionModule(ExplainerModule):
     def explanation_of(self, batch: Batch) -> Explanation:
         """The masks of what `rows_of` gives; counts how their optimisation went."""
         images, target = batch["image"], self.target_of(batch)
+        self._tell_cost(images)
         explanations = []
         for rows in torch.split(torch.arange(len(images), device=images.device), self.runs.internal_batch_size):
             classes = None if target is None else target[rows]
@@ -148,6 +155,15 @@ class InversionModule(ExplainerModule):
             self.course.update(result)
             explanations.append(explanation)
         return Explanation.cat(explanations)
+
+    def _tell_cost(self, images: Tensor) -> None:
+        """Says once a run what its masks will take, where that may be long."""
+        settings = self.explainer.settings
+        if self._cost_told or self._trainer is None or settings.inversion_steps + settings.class_steps < LONG:
+            return
+        self._cost_told = True
+        masks = len(images) * batches_of_run(self._trainer)
+        rank_zero_info(forecast(self.explainer, images[: self.runs.internal_batch_size], masks))
 
     def _show(self, loss: Tensor) -> None:
         if self._trainer is not None and len(loss):

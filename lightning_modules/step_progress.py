@@ -1,4 +1,6 @@
-"""The progress of a single long step, shown beside the progress bar."""
+"""The progress of a single long step, shown beside the progress bar, and the number of steps of a run."""
+
+import math
 
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import RichProgressBar, TQDMProgressBar
@@ -21,3 +23,14 @@ def show_beside_bar(trainer: Trainer, text: str) -> None:
         getattr(bar, name).set_postfix_str(text)
     elif bar.progress is not None:
         bar.progress.update(getattr(bar, f"{name}_id"), description=f"{getattr(bar, description)}  {text}")
+
+
+def batches_of_run(trainer: Trainer) -> int:
+    """The batches of a validation, test or prediction over all of its loaders; 1 where their number is not known."""
+    counts = {
+        RunningStage.VALIDATING: trainer.num_val_batches,
+        RunningStage.TESTING: trainer.num_test_batches,
+        RunningStage.PREDICTING: trainer.num_predict_batches,
+    }
+    numbers = counts.get(trainer.state.stage, [1])
+    return int(sum(numbers)) if all(map(math.isfinite, numbers)) else 1

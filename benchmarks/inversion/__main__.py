@@ -8,7 +8,8 @@ Final losses and masks are compared with those of the literal way; the released 
 and images unless they are named; times do not depend on them.
 
 With --explainers, explainers that have a trained predictor are timed as well: all steps, until at rest, predicted and a few
-steps, and predicted alone. Prints tables and writes one JSON.
+steps, and predicted alone. With --first-use, the explainer as it is made without options is timed against the paper's steps
+instead. Prints tables and writes one JSON.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.common import NamedWeights, add_common_options, add_networks, read_images, write_figures
+from benchmarks.inversion.first_use import first_use, show_first_use
 from benchmarks.inversion.timing import figures_of, goals_of, show_warm, show_ways, timed, warm_figures_of
 from benchmarks.inversion.ways import Problem, explainer_of, warm_runs
 from benchmarks.srae_scale.report import Goal, show_goals
@@ -61,9 +63,14 @@ def main(arguments: Sequence[str] | None = None) -> Mapping[str, Any]:
     torch.manual_seed(args.seed)
     if args.threads:
         torch.set_num_threads(args.threads)
-    figures: dict[str, Any] = {"ways": {}, "warm": {}, "goals": []}
+    figures: dict[str, Any] = {"ways": {}, "warm": {}, "first use": {}, "goals": []}
     goals: list[Goal] = []
-    for network in () if args.warm else args.networks:
+    for network in args.networks if args.first_use else ():
+        rows = first_use(network.name, network.build(args.device), images_of(args), args.rounds, args.device)
+        figures["first use"][network.name] = rows
+        show_first_use(network.name, rows)
+        write_figures(args.out, args, figures)
+    for network in () if args.warm or args.first_use else args.networks:
         figures["ways"][network.name], judged = compare_ways(args, network)
         goals += judged
         figures["goals"] = [goal._asdict() for goal in goals]
@@ -93,6 +100,7 @@ def parser() -> argparse.ArgumentParser:
         "--explainers", nargs="*", default=[], metavar="NETWORK=FOLDER", help="explainers with a trained predictor"
     )
     options.add_argument("--warm", action="store_true", help="time these explainers only")
+    options.add_argument("--first-use", action="store_true", help="time the default explainer only")
     options.add_argument("--few", type=int, default=5, help="steps after a prediction (%(default)s)")
     add_common_options(options, "runs/benchmarks/inversion.json")
     return options

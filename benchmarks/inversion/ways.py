@@ -55,7 +55,9 @@ class Problem:
         self.explainer = InversionExplainer(
             FrozenBackbone(model),
             InversionOptions(
-                overrides={"inversion_steps": steps[0], "class_steps": steps[1]}, image_size=images.shape[-1]
+                variant="paper",
+                overrides={"inversion_steps": steps[0], "class_steps": steps[1]},
+                image_size=images.shape[-1],
             ),
         )
         self.model = self.explainer.backbone.model

@@ -1,12 +1,14 @@
 """The benchmark of inversion masks: a small run of both parts, and how figures are judged."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks.inversion import __main__ as benchmark
+from benchmarks.inversion.guard import NETWORKS, smoke
 from benchmarks.inversion.timing import Timing, apart, goals_of, speed, timed
 from benchmarks.inversion.ways import (
     ALONE,
@@ -21,6 +23,7 @@ from benchmarks.inversion.ways import (
     Found,
     explainer_of,
 )
+from vitrine.attribution.inversion.settings import PAPER, VARIANTS
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.explainers import InversionExplainer
 from vitrine.explainers.inversion.explainer import InversionOptions
@@ -39,7 +42,7 @@ def test_a_small_run(tmp_path: Path) -> None:
     assert rows[FLOAT32]["final loss"] == pytest.approx(rows[LITERAL]["final loss"], rel=1e-4)
     assert rows[LITERAL]["apart"] == {"loss": 0, "masks": 0, "worst mask": 0}
     assert rows[RELEASED]["apart"] is None
-    assert [goal["wanted"] for goal in written["goals"]] == ["≥ 1.2×", "≥ 2.0×", "≥ 3.0×"]
+    assert [goal["wanted"] for goal in written["goals"]] == ["≥ 1.5×", "≥ 2.2×", "≥ 3.0×"]
     assert len(found["goals"]) == 3
     assert "threads" in written["machine"]
 
@@ -48,7 +51,8 @@ def test_a_small_run_with_a_predictor(tmp_path: Path, class_folder: Path) -> Non
     torch.manual_seed(0)
     backbone = FrozenBackbone("squeezenet1_0", num_classes=4)
     folder, out = tmp_path / "explainer", tmp_path / "figures.json"
-    InversionExplainer(backbone, InversionOptions(predictor=4, image_size=48)).save(folder)
+    options = InversionOptions(variant="paper", predictor=4, image_size=48)
+    InversionExplainer(backbone, options).save(folder)
     images = ["--images", str(class_folder / "test" / "ant"), "--few=1"]
     found = benchmark.main(["--warm", "--explainers", f"squeezenet1_0={folder}", *SMALL, *images, "--out", str(out)])
     rows = {row["way"]: row for row in found["warm"]["squeezenet1_0"]}
@@ -84,6 +88,24 @@ def test_each_round_begins_with_another_way_and_the_first_does_not_count() -> No
     timings = timed(runs, 1, 2, "cpu", "")
     assert "".join(order) == "abcbcacab"
     assert [len(timings[name].seconds) for name in "abc"] == [2, 2, 2]
+
+
+def test_first_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(VARIANTS, "paper", replace(PAPER, inversion_steps=1, class_steps=1))
+    out = tmp_path / "figures.json"
+    found = benchmark.main(["--networks", "squeezenet1_0", *SMALL, "--first-use", "--out", str(out)])
+    default, of_paper = found["first use"]["squeezenet1_0"]
+    assert default["foretold"] == 0
+    assert of_paper["foretold"] > 0
+    assert of_paper["speed"] == 1
+    assert not found["ways"]
+
+
+def test_the_guards_ratios() -> None:
+    ratios = smoke(size=48, count=1, steps=(1, 1), rounds=1)
+    ways = [f"inversion, {name}: literal / {way}" for name in NETWORKS for way in (FLOAT32, BFLOAT16)]
+    assert list(ratios) == ways
+    assert all(value > 0 for value in ratios.values())
 
 
 def test_differences() -> None:

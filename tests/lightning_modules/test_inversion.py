@@ -249,7 +249,7 @@ def naive_losses(module: InversionModule, images: Tensor, target: int | None) ->
 @pytest.mark.parametrize("several", [False, True])
 def test_the_loss_is_that_of_each_mask(several: bool, tmp_path: Path) -> None:
     """Transcribed, image by image and class by class, without penalties."""
-    module = make_module(predictor=4, explain="label", inversion_share=0.3)
+    module = make_module(variant="paper", predictor=4, explain="label", inversion_share=0.3)
     (batch,) = make_batches(1, several=several)
     rows = module.rows_of(batch)
     pairs = zip(rows["image"], rows["label"].tolist(), strict=True)

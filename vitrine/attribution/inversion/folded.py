@@ -1,17 +1,24 @@
 """Batch norm folding: a copy of a frozen network that gives the same outputs in less time."""
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from vitrine.attribution.autograd.backward import noise
 from vitrine.attribution.autograd.calls import tensors_in
 from vitrine.attribution.base import checked_output
+from vitrine.attribution.inversion.frozen_copy import (
+    FrozenNetwork,
+    Fusions,
+    Uses,
+    agree,
+    find_fusions,
+    frozen_copy,
+)
 from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.outputs import LogitsHook
 from vitrine.backbones.structure import has_hooks, structure
@@ -65,7 +72,7 @@ def find_folds(model: nn.Module, images: Tensor, keep: Sequence[str] = ()) -> Fo
         folds = Folds(_folded_norms(trace), _in_place(model))
         copy = with_folds(model, folds)
         outputs = expected if copy is model else _traced(copy, pixels, keep)[0]
-    return folds if len(outputs) == len(expected) and all(map(_agree, outputs, expected)) else NOTHING
+    return folds if len(outputs) == len(expected) and all(map(agree, outputs, expected)) else NOTHING
 
 
 def with_folds(model: nn.Module, folds: Folds) -> nn.Module:
@@ -102,6 +109,8 @@ class FoldedCopy:
         self._folds = NOTHING
         self._state: list[int] | None = None
         self._copy = self.model
+        self._fusions: Fusions | None = None
+        self._frozen: FrozenNetwork | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """The state without the copy."""
@@ -118,15 +127,34 @@ class FoldedCopy:
 
     def of(self, images: Tensor) -> nn.Module:
         """The network for (B, C, H, W) images."""
+        return self._copy if self._is_current(images) else self.model
+
+    def frozen(self, images: Tensor) -> FrozenNetwork:
+        """The network for many forward and backward passes of (B, C, H, W) images, see `frozen_copy`."""
+        if not self._is_current(images):
+            return FrozenNetwork(self.model, None)
+        if self._frozen is None:
+            self._frozen = self._made(images)
+        return self._frozen
+
+    def _made(self, images: Tensor) -> FrozenNetwork:
+        if self._fusions is None:
+            with eval_guard(self.model):
+                self._fusions = find_fusions(self._copy, images, self.keep, _copy)
+        return frozen_copy(self._copy, self._fusions, _copy)
+
+    def _is_current(self, images: Tensor) -> bool:
+        """Makes the copy where the model has changed; False if it can have none."""
         state = _state(self.model)
         if state is None:
-            return self.model
+            return False
         if state != self._state:
             present = structure(self.model)
             if present != self._structure:
                 self._folds, self._structure = find_folds(self.model, images, self.keep), present
-            self._copy, self._state = with_folds(self.model, self._folds), state
-        return self._copy
+                self._fusions = None
+            self._copy, self._state, self._frozen = with_folds(self.model, self._folds), state, None
+        return True
 
 
 def _state(model: nn.Module) -> list[int] | None:
@@ -160,24 +188,10 @@ class _Trace(NamedTuple):
     """Outputs of the kept layers, not copied."""
 
 
-class _Uses(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts how many operators take each tensor, whoever calls them."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.count: Counter[int] = Counter()
-
-    def __torch_dispatch__(
-        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        self.count.update(map(id, tensors_in((args, kwargs or {}))))
-        return func(*args, **(kwargs or {}))
-
-
 def _traced(model: nn.Module, pixels: Tensor, keep: Sequence[str]) -> tuple[list[Tensor], _Trace]:
     """The logits and copies of the kept outputs, and the trace of the pass."""
     visits, kept, values = list[_Visit](), list[object](), list[Tensor]()
-    uses = _Uses()
+    uses = Uses()
 
     def record_visit(module: nn.Module, operands: tuple[Any, ...], output: Tensor) -> None:
         visits.append(_Visit(module, operands[0] if operands else None, output))
@@ -241,9 +255,3 @@ def _copy(module: nn.Module, changes: Mapping[nn.Module, nn.Module]) -> nn.Modul
         return copies[one]
 
     return copied(module)
-
-
-def _agree(output: Tensor, expected: Tensor) -> bool:
-    """Whether outputs agree up to the cube root of the type's precision, which allows for TF32 on GPUs."""
-    bound = expected.abs().max() * torch.finfo(expected.dtype).eps ** (1 / 3)
-    return output.shape == expected.shape and bool((output - expected).abs().max() <= bound)

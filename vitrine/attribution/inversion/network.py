@@ -1,7 +1,7 @@
 """The network of an inversion mask: activations and gradients at l₁, features at l₀, and scores of classes."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +16,7 @@ from vitrine.attribution.inversion.folded import FoldedCopy
 from vitrine.attribution.inversion.layers import InversionLayers
 from vitrine.attribution.inversion.mask import MaskMaps
 from vitrine.attribution.inversion.settings import InversionSettings
+from vitrine.attribution.inversion.stem import Stem, given
 from vitrine.attribution.layouts import layout_of_layer
 from vitrine.backbones.checkpointing import without_checkpointing
 from vitrine.backbones.taps import captured
@@ -116,32 +117,42 @@ class InvertedNetwork:
         activations = in_full(layout(output.detach())).clamp(min=0)
         return activations, None if gradient is None else in_full(layout(gradient))
 
-    def features(self, images: Tensor) -> Tensor:
-        """f^{l₀} of the images, with gradient."""
-        model = self.copy.of(images)
+    def stem_of(self, images: Tensor) -> Stem | None:
+        """The first convolution, if it takes masks in the place of images, see `Stem`."""
+        return self.copy.frozen(images).stem
+
+    def features(self, images: Tensor, first: Tensor | None = None) -> Tensor:
+        """f^{l₀} of the images, with gradient; ``first`` is what the stem gives of them, if they are not in the graph."""
+        model = self._model(images)
         with (
             without_checkpointing(),
+            _beginning_with(first),
             captured(model, [self.layers.inversion]) as outputs,
         ):  # `read` also gets it before an in-place ReLU
             model(images)
-        self._check(outputs[self.layers.inversion], images, self.layers.inversion)
+        self._check(outputs[self.layers.inversion], images, first, self.layers.inversion)
         return outputs[self.layers.inversion]
 
-    def logits(self, images: Tensor) -> Tensor:
-        """(R, C), in float32 or wider."""
-        with without_checkpointing():
-            logits = in_full(checked_output(self.copy.of(images)(images), len(images), None))
-        self._check(logits, images)
+    def logits(self, images: Tensor, first: Tensor | None = None) -> Tensor:
+        """(R, C), in float32 or wider; the arguments are those of `features`."""
+        with without_checkpointing(), _beginning_with(first):
+            logits = in_full(checked_output(self._model(images)(images), len(images), None))
+        self._check(logits, images, first)
         return logits
 
-    def _check(self, output: Tensor, images: Tensor, layer: str | None = None) -> None:
-        """Raises ValueError if no gradient leads from an output to images that were masked."""
-        if torch.is_grad_enabled() and images.requires_grad:
-            check_gradient(output, images, self.model, layer=layer)
+    def _model(self, images: Tensor) -> nn.Module:
+        """The copy for passes with gradients, which takes some passes to make, or the other one."""
+        return self.copy.frozen(images).model if torch.is_grad_enabled() else self.copy.of(images)
 
-    def scores(self, images: Tensor, classes: Tensor) -> Tensor:
-        """(R,) scores of (R,) classes."""
-        logits = self.logits(images)
+    def _check(self, output: Tensor, images: Tensor, first: Tensor | None, layer: str | None = None) -> None:
+        """Raises ValueError if no gradient leads from an output to images that were masked."""
+        begins = images if first is None else first
+        if torch.is_grad_enabled() and begins.requires_grad:
+            check_gradient(output, begins, self.model, images, layer)
+
+    def scores(self, images: Tensor, classes: Tensor, first: Tensor | None = None) -> Tensor:
+        """(R,) scores of (R,) classes; the other arguments are those of `features`."""
+        logits = self.logits(images, first)
         score = self.settings.score
         if score == "probability":
             logits = class_probabilities(logits, multi_label=self.multi_label)
@@ -178,6 +189,10 @@ def channel_evidence(maps: Tensor, gradients: Tensor) -> Tensor:
     stacked = torch.stack(columns, dim=2)
     size = stacked.abs().mean(dim=1, keepdim=True)
     return stacked / size.where(size > 0, torch.ones_like(size))
+
+
+def _beginning_with(first: Tensor | None) -> AbstractContextManager[None]:
+    return nullcontext() if first is None else given(first)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from torch import Tensor
 from vitrine.attribution.inversion.mask import MaskMaps, minmax_mask, over_maximum_mask
 from vitrine.attribution.inversion.network import InvertedNetwork, Reading
 from vitrine.attribution.inversion.settings import InversionSettings
+from vitrine.attribution.inversion.stem import Terms
 from vitrine.core.image_ops import gaussian_blur
 from vitrine.core.precision import in_full
 
@@ -51,6 +52,8 @@ class InversionObjective:
     """(R, …) output of the layer l₀."""
     classes: Tensor
     """(R,) int64."""
+    terms: Terms | None = None
+    """Of the network's first convolution, where it takes masks in the place of images."""
 
     @classmethod
     def of(
@@ -63,7 +66,14 @@ class InversionObjective:
     def rows(self, selection: Tensor | slice) -> "InversionObjective":
         """The objective of some rows, by (r,) indices or a slice."""
         names = ("images", "background", "features", "classes")
-        return replace(self, maps=self.maps.rows(selection), **{name: getattr(self, name)[selection] for name in names})
+        parts = {name: getattr(self, name)[selection] for name in names}
+        terms = None if self.terms is None else self.terms.rows(selection)
+        return replace(self, maps=self.maps.rows(selection), terms=terms, **parts)
+
+    def for_many_steps(self) -> "InversionObjective":
+        """The same with what is constant in all steps, which takes a convolution of the images and of the background."""
+        stem = self.network.stem_of(self.images[:1])
+        return self if stem is None else replace(self, terms=stem.terms(self.images, self.background))
 
     @property
     def largest_weight(self) -> float | None:
@@ -98,15 +108,24 @@ class InversionObjective:
     def inversion_error(self, masks: Tensor) -> Tensor:
         """(R,) ‖f(Φ) − f(x)‖², relative to ‖f(x)‖² with ``relative_error``."""
         features = in_full(self.features).flatten(1)
-        masked = in_full(self.network.features(self.shown(masks))).flatten(1)
+        masked = in_full(self.network.features(*self._masked(masks, both=False))).flatten(1)
         error = (masked - features).square().sum(dim=1)
         return error / features.square().sum(dim=1) if self.settings.relative_error else error
 
     def class_scores(self, masks: Tensor) -> tuple[Tensor, Tensor]:
         """(R,) s(Φ) and (R,) s(Φ_bg), in one forward pass."""
-        images = torch.cat([self.shown(masks), self.shown(1 - masks)])
-        foreground, background = self.network.scores(images, self.classes.repeat(2)).chunk(2)
+        images, first = self._masked(masks, both=True)
+        foreground, background = self.network.scores(images, self.classes.repeat(2), first).chunk(2)
         return foreground, background
+
+    def _masked(self, masks: Tensor, *, both: bool) -> tuple[Tensor, Tensor | None]:
+        """Φ, and with ``both`` Φ_bg after it; or any images, and what the first convolution gives of these."""
+        stem = None if self.terms is None else self.network.stem_of(self.images[:1])
+        if stem is None or self.terms is None:
+            shown = self.shown(masks)
+            return (torch.cat([shown, self.shown(1 - masks)]) if both else shown), None
+        count = len(masks) * (2 if both else 1)
+        return self.images[:1].expand(count, -1, -1, -1), stem.masked(masks, self.terms, both=both)
 
     def inversion_loss(self, weights: Tensor) -> Tensor:
         """(R,) equation 8; equation 3 of free pixels."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from vitrine.attribution.autograd.gradient_flow import differentiating
 from vitrine.attribution.autograd.loss_scaling import scaled_gradients
 from vitrine.attribution.inversion.objective import InversionObjective
+from vitrine.core.allocator import keeping_freed_memory
 
 CPU_PIXELS = 4 * 224**2
 """Pixels in one pass on a CPU; with more, its allocator no longer reuses memory: MobileNetV2 took 1.7 times as long."""
@@ -47,7 +48,14 @@ def optimise(
         start: (R, n) ω before the first step.
         advance: called after every step with the (r,) losses of the rows that are still running.
     """
-    descent, settings = _Descent(objective, start.detach().clone()), objective.settings
+    if not objective.settings.inversion_steps + objective.settings.class_steps:
+        return _Descent(objective, start.detach().clone()).result()
+    with keeping_freed_memory(start.device):
+        return _descended(_Descent(objective.for_many_steps(), start.detach().clone()), advance)
+
+
+def _descended(descent: "_Descent", advance: Callable[[Tensor], None]) -> InversionResult:
+    settings = descent.whole.settings
     for _ in range(settings.inversion_steps):
         advance(descent.step(InversionObjective.inversion_loss, halve=settings.one_schedule))
     if not settings.one_schedule:

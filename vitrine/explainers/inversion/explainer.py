@@ -42,8 +42,8 @@ class InversionOptions(Options):
     """Which masks are optimised, and whether their channel weights are predicted.
 
     Args:
-        variant: the settings to start from: ``paper``; ``released``, what the authors' code does; ``fine`` or ``smooth``,
-            ours, see `vitrine.attribution.inversion.VARIANTS`.
+        variant: the settings to start from: ``smooth`` or ``fine``, ours, which take one pass of an image; ``paper``, of 80
+            steps; ``released``, what the authors' code does; see `vitrine.attribution.inversion.VARIANTS`.
         overrides: what differs from the variant, by the names of `InversionSettings`, such as ``{class_steps: 10}``.
         inversion_layer: l₀; without it the last map or patch grid of the network, see `inversion_layers`.
         mask_layers: l₁; with several, the mask is a sum of all their channels.
@@ -56,7 +56,7 @@ class InversionOptions(Options):
         10
     """
 
-    variant: Variant = "paper"
+    variant: Variant = "smooth"
     overrides: Mapping[str, Any] = field(default_factory=dict)
     inversion_layer: str | None = None
     mask_layers: Sequence[str] = ()

@@ -22,6 +22,7 @@ from vitrine.attribution.inversion import (
     settings_of,
 )
 from vitrine.attribution.inversion.folded import FoldedCopy, folded
+from vitrine.attribution.inversion.frozen_copy import FrozenNetwork
 from vitrine.backbones.guard import eval_guard
 
 NOISE = torch.randn(2, 3, 64, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -126,6 +127,7 @@ def test_masks_are_those_of_the_model_itself(
     assert (run is not model) == copied
     assert norms(run) == []
     monkeypatch.setattr(FoldedCopy, "of", lambda self, _images: self.model)
+    monkeypatch.setattr(FoldedCopy, "frozen", lambda self, _images: FrozenNetwork(self.model, None))
     wanted, expected, _ = explained(model, variant)
     for one, other in zip(reference, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-10 * max(1.0, float(other.detach().abs().max())))

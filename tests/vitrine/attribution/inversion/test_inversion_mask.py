@@ -87,7 +87,8 @@ def test_a_bound_on_memory_changes_no_result(at_once: int | None, small: nn.Modu
 def test_a_named_layer_is_the_masks(small: nn.Module, images: Tensor) -> None:
     actual = InversionMask(small, "features.1", **FEW).attribute(images)
     explainer = InversionExplainer(
-        FrozenBackbone(small), InversionOptions(mask_layers=["features.1"], image_size=12, overrides=FEW)
+        FrozenBackbone(small),
+        InversionOptions(variant="paper", mask_layers=["features.1"], image_size=12, overrides=FEW),
     )
     torch.testing.assert_close(actual, explainer.explain(images).heatmaps, rtol=1e-9, atol=1e-10)
 

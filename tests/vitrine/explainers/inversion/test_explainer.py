@@ -20,7 +20,7 @@ from vitrine.core.options import OptionError
 from vitrine.explainers import InversionExplainer
 from vitrine.explainers.inversion.explainer import InversionOptions
 
-FEW: dict[str, Any] = {"inversion_steps": 3, "class_steps": 12, "image_size": 16}
+FEW: dict[str, Any] = {"variant": "paper", "inversion_steps": 3, "class_steps": 12, "image_size": 16}
 Make = Callable[..., InversionExplainer]
 
 
