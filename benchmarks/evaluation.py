@@ -1,0 +1,189 @@
+"""What a test run costs beside its explanations: metrics, panels, galleries and contact sheets, one by one.
+
+    python -m benchmarks.evaluation
+
+Runs ``configs/quickstart.yaml`` on rendered flowers and tests its heads in three ways within the same rounds, each by
+``train.py test``: with all metrics and callbacks; explaining all images and doing nothing else; and explaining them with the
+forward passes of masked images that the masked accuracy cannot do without. Prints the ratios, and what each callback and metric
+takes by itself, and writes one JSON.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.profilers import PassThroughProfiler, SimpleProfiler
+from typing_extensions import override
+
+import train
+from benchmarks.common import machine, show, write_figures
+from benchmarks.rounds import ratio, side_by_side
+from benchmarks.small_runs import extra_callback
+from lightning_modules.evaluated import EvaluatedModule
+from vitrine.core.batch import Batch
+from vitrine.core.explanation import Explanation
+from vitrine.data.an8flower.generate import generate
+from vitrine.data.an8flower.settings import FlowerSettings
+from vitrine.metrics.masked_accuracy import GAMMAS
+
+CONFIG = Path(__file__).parents[1] / "configs" / "quickstart.yaml"
+ALL, EXPLAINED, MASKED = "all", "explained", "explained, masked images classified"
+PASSES: Mapping[str, int | None] = {ALL: None, EXPLAINED: 0, MASKED: len(GAMMAS)}
+"""Further forward passes of each image in the ways that only explain, by the way's name."""
+SHOWN = 0.002
+"""Share of a run below which the table leaves a callback or a metric out."""
+
+
+class Clock(pl.Callback):
+    """Takes the time from a run's setup to its end, and of each callback and metric in it.
+
+    Args:
+        passes: of a test that explains alone, the further forward passes of each image; None for a whole test.
+    """
+
+    def __init__(self, passes: int | None) -> None:
+        self.passes = passes
+        self.run = 0.0
+        """Seconds of the run."""
+        self.parts: dict[str, float] = {}
+        """Seconds of each callback and metric."""
+
+    @override
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if isinstance(pl_module, EvaluatedModule) and self.passes is not None:
+            pl_module.test_step = partial(explain_alone, pl_module, self.passes)  # type: ignore[method-assign]
+            pl_module.on_test_epoch_end = nothing  # type: ignore[method-assign]
+        trainer.profiler = SimpleProfiler()  # type: ignore[attr-defined]
+        self._began = time.perf_counter()
+
+    @override
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for metric in getattr(pl_module, "annotation_metrics", ()):
+            metric.update = self._timed(f"metric {type(metric).__name__}", metric.update)
+
+    def _timed(self, name: str, function: Callable[..., object]) -> Callable[..., None]:
+        def timed(*args: object) -> None:
+            began = time.perf_counter()
+            function(*args)
+            self._add(name, time.perf_counter() - began)
+
+        return timed
+
+    @override
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self.run = time.perf_counter() - self._began
+        for action, seconds in trainer.profiler.recorded_durations.items():  # type: ignore[attr-defined]
+            if action.startswith("[Callback]"):
+                name = action.removeprefix("[Callback]").partition(".")[0].partition("{")[0]
+                self._add(f"callback {name}", sum(seconds))
+        trainer.profiler = PassThroughProfiler()  # type: ignore[attr-defined]  # prints nothing
+
+    def _add(self, name: str, seconds: float) -> None:
+        self.parts[name] = self.parts.get(name, 0.0) + seconds
+
+
+def explain_alone(module: EvaluatedModule, passes: int, batch: Batch) -> Explanation:
+    """A test step that explains a batch, passes its images so many times more through the network, and measures nothing."""
+    rows = module.rows_of(batch)
+    for _ in range(passes):
+        module.logits_of(rows["image"])
+    return module.explanation_of(rows)
+
+
+def nothing() -> None:
+    """In place of figures."""
+
+
+def options_of_run(folder: Path, *, views: int, size: int, epochs: int) -> list[str]:
+    """Renders flowers and fits the quickstart's heads on them; gives the options of a test.
+
+    Args:
+        folder: of the set and of the run.
+        views: rendered of each flower, four images of each, a fifth of them to be tested.
+        size: of the images in pixels.
+        epochs: of the fit.
+    """
+    settings = FlowerSettings(
+        "single-6c", views=views, size=size + 16, crops=2, rotations=2, crop_size=size, supersampling=1
+    )
+    generate(settings, folder / "flowers", workers=1)
+    options = [
+        "-c", str(CONFIG), f"--trainer.default_root_dir={folder / 'run'}", f"--trainer.max_epochs={epochs}",
+        "--trainer.enable_progress_bar=false", f"--data.init_args.shards={folder / 'flowers'}",
+        f"--data.init_args.preprocessing.size={size}", f"--data.init_args.features.folder={folder / 'features'}",
+        f"--model.init_args.srae.image_size={size}",
+    ]  # fmt: skip
+    train.main(["fit", *options])
+    return options
+
+
+def measured(options: list[str], rounds: int) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Seconds of the run of each way in each round, and the median seconds of each callback and metric of a whole test."""
+    clocks: dict[str, list[Clock]] = {way: [] for way in PASSES}
+
+    def run(way: str) -> None:
+        clocks[way].append(Clock(PASSES[way]))
+        with extra_callback(clocks[way][-1], alone=PASSES[way] is not None):
+            train.main(["test", *options])
+
+    side_by_side({way: partial(run, way) for way in PASSES}, rounds)
+    # Of each, the first is the round that is not counted.
+    times = {way: [clock.run for clock in of_way[1:]] for way, of_way in clocks.items()}
+    whole = clocks[ALL][1:]
+    parts = {name: statistics.median(clock.parts[name] for clock in whole) for name in whole[0].parts}
+    return times, dict(sorted(parts.items(), key=lambda part: -part[1]))
+
+
+def ratios(times: Mapping[str, list[float]]) -> dict[str, float]:
+    """Each reference over a whole test."""
+    return {
+        f"evaluation: {way} / a test with all metrics and callbacks": ratio(times, way, ALL)
+        for way in (EXPLAINED, MASKED)
+    }
+
+
+def smoke() -> Mapping[str, float]:
+    """The ratios at a small size, see `benchmarks.smoke`."""
+    with tempfile.TemporaryDirectory() as folder:
+        return ratios(measured(options_of_run(Path(folder), views=5, size=64, epochs=2), rounds=2)[0])
+
+
+def report(times: Mapping[str, list[float]], parts: Mapping[str, float]) -> None:
+    """Prints what a test costs over what it is compared with, and its parts."""
+    explained = statistics.median(times[EXPLAINED])
+    rows = [[way, f"{statistics.median(of_way):.2f} s", f"{ratio(times, way, EXPLAINED):.2f}"] for way, of_way in times.items()]
+    show(f"Test runs ({machine()})", ["", "time", "over explaining"], rows)
+    kept = [[name, f"{seconds:.3f} s", f"{seconds / explained:.3f}"] for name, seconds in parts.items()
+            if seconds >= SHOWN * explained]  # fmt: skip
+    show("Parts of the whole test", ["", "time", "over explaining"], kept)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.evaluation", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("--views", type=int, default=20, help="of each flower, in four images each (%(default)s)")
+    parser.add_argument("--size", type=int, default=80, help="side of the images (%(default)s)")
+    parser.add_argument("--epochs", type=int, default=50, help="of the fit before (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds (%(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/benchmarks/evaluation.json"), help="the figures as JSON (%(default)s)"
+    )
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        options = options_of_run(Path(folder), views=args.views, size=args.size, epochs=args.epochs)
+        times, parts = measured(options, args.rounds)
+    report(times, parts)
+    figures: dict[str, Any] = {"ratios": ratios(times), "seconds": times, "parts": parts}
+    write_figures(args.out, args, figures)
+
+
+if __name__ == "__main__":
+    main()
