@@ -117,7 +117,9 @@ class TrainCLI(LightningCLI):
     @override
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         if self._first_word in {"-h", "--help", *self.subcommands()} - {subcommand}:
-            return self.init_parser(**kwargs)  # will not be asked, and to collect its options takes as long as a small run
+            return self.init_parser(
+                **kwargs
+            )  # will not be asked, and to collect its options takes as long as a small run
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         parser.command = subcommand
         if subcommand in {"validate", "test"}:

@@ -4,8 +4,8 @@
 
 Runs ``configs/quickstart.yaml`` on rendered flowers and tests its heads in three ways within the same rounds, each by
 ``train.py test``: with all metrics and callbacks; explaining all images and doing nothing else; and explaining them with the
-forward passes of masked images that the masked accuracy cannot do without. Prints the ratios, and what each callback and metric
-takes by itself, and writes one JSON.
+forward passes of masked images that the masked accuracy cannot do without. Prints the ratios, and what each callback and
+metric takes by itself, and writes one JSON.
 """
 
 import argparse
@@ -157,7 +157,10 @@ def smoke() -> Mapping[str, float]:
 def report(times: Mapping[str, list[float]], parts: Mapping[str, float]) -> None:
     """Prints what a test costs over what it is compared with, and its parts."""
     explained = statistics.median(times[EXPLAINED])
-    rows = [[way, f"{statistics.median(of_way):.2f} s", f"{ratio(times, way, EXPLAINED):.2f}"] for way, of_way in times.items()]
+    rows = [
+        [way, f"{statistics.median(of_way):.2f} s", f"{ratio(times, way, EXPLAINED):.2f}"]
+        for way, of_way in times.items()
+    ]
     show(f"Test runs ({machine()})", ["", "time", "over explaining"], rows)
     kept = [[name, f"{seconds:.3f} s", f"{seconds / explained:.3f}"] for name, seconds in parts.items()
             if seconds >= SHOWN * explained]  # fmt: skip

@@ -97,7 +97,9 @@ def extra_callback(callback: pl.Callback, *, alone: bool = False) -> Iterator[No
     def with_callback(self: train.TrainCLI, **kwargs: Any) -> pl.Trainer:
         trainer = made(self, **kwargs)
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        kept = [one for one in callbacks if not alone or isinstance(one, StopSignals)]  # which the command line asks for
+        kept = [
+            one for one in callbacks if not alone or isinstance(one, StopSignals)
+        ]  # which the command line asks for
         callbacks[:] = [callback, *kept]  # before checkpoints are written
         return trainer
 

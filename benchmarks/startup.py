@@ -34,7 +34,7 @@ def start(arguments: Sequence[str]) -> None:
     Raises:
         subprocess.CalledProcessError: where it fails.
     """
-    subprocess.run([sys.executable, *arguments], check=True, capture_output=True, cwd=ROOT)
+    subprocess.run([sys.executable, *arguments], check=True, capture_output=True, cwd=ROOT)  # noqa: S603
 
 
 def smoke() -> Mapping[str, float]:

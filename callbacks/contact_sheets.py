@@ -164,7 +164,6 @@ class ContactSheets(EvaluationCallback[Shares[Slot, ContactTile]]):
         log_image(run.trainer, f"{FOLDER}/{class_name}/{label}", sheet)
         return SheetEntry(class_name, number + 1, name, quote(path.as_posix()), sheet.size)
 
-
     @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Ends the drawing."""

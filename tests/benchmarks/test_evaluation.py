@@ -18,7 +18,8 @@ def test_a_small_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = json.loads(out.read_text(encoding="utf-8"))
     assert set(found["seconds"]) == {evaluation.ALL, evaluation.EXPLAINED, evaluation.MASKED}
     assert set(found["ratios"]) == {
-        f"evaluation: {way} / a test with all metrics and callbacks" for way in (evaluation.EXPLAINED, evaluation.MASKED)
+        f"evaluation: {way} / a test with all metrics and callbacks"
+        for way in (evaluation.EXPLAINED, evaluation.MASKED)
     }
     assert {"callback ReportGallery", "callback ContactSheets", "metric IoUCurve"} <= set(found["parts"])
     assert sum(found["parts"].values()) < sum(found["seconds"][evaluation.ALL]), "each part is counted once"

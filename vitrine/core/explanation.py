@@ -103,8 +103,15 @@ class Explanation:
         return replace(self, **{name: value.to(device) for name, value in self._tensors().items()})
 
     def cpu(self) -> "Explanation":
-        """The same explanation with its tensors in main memory, detached."""
-        return replace(self, **{name: value.detach().cpu() for name, value in self._tensors().items()})
+        """The same explanation with its tensors in main memory, detached; copied once, as all callbacks ask for it."""
+        return self._in_main_memory
+
+    @cached_property
+    def _in_main_memory(self) -> "Explanation":
+        tensors = self._tensors()
+        if all(value.device.type == "cpu" and not value.requires_grad for value in tensors.values()):
+            return self
+        return replace(self, **{name: value.detach().cpu() for name, value in tensors.items()})
 
     def _tensors(self) -> dict[str, Any]:
         return {name: value for name, value in self.__getstate__().items() if isinstance(value, Tensor)}

@@ -14,7 +14,9 @@ def failing() -> None:
 
 def test_values_in_order_and_in_another_thread() -> None:
     background, seen = Background("test"), list[int]()
-    futures = [background.call(lambda number=number: (seen.append(number), threading.get_ident())) for number in range(9)]  # type: ignore[misc]
+    futures = [
+        background.call(lambda number=number: (seen.append(number), threading.get_ident())) for number in range(9)
+    ]  # type: ignore[misc]
     background.finish()
     assert seen == list(range(9))
     threads = {future.result()[1] for future in futures}

@@ -113,7 +113,7 @@ def test_rounding_errors_of_constant_heatmaps_do_not_add_up_to_a_map(aggregation
 def test_the_one_map_is_computed_once_and_belongs_to_its_explanation_alone(aggregation: Aggregation) -> None:
     whole = explanation(aggregation)
     assert whole.aggregate() is whole.aggregate()
-    for other in (whole[:1], whole.cpu(), whole.to("cpu"), replace(whole, scores=2 * SCORES)):
+    for other in (whole[:1], whole.to("cpu"), replace(whole, scores=2 * SCORES)):
         again = explanation(aggregation, other.heatmaps, other.scores) if len(other) == 2 else None
         assert other.aggregate() is not whole.aggregate()
         assert again is None or torch.equal(other.aggregate(), again.aggregate())
@@ -130,3 +130,11 @@ def test_gradients_flow_through_the_one_map_also_after_it_was_asked_for_without(
         whole.aggregate()
     (gradient,) = torch.autograd.grad(whole.aggregate().square().sum(), heatmaps)
     assert gradient.abs().sum() > 0
+
+
+def test_what_is_in_main_memory_is_not_copied_and_what_has_gradients_is_detached_once() -> None:
+    plain, learning = explanation("sum"), explanation("sum", HEATMAPS.clone().requires_grad_())
+    assert plain.cpu() is plain
+    assert learning.cpu() is learning.cpu()
+    assert not learning.cpu().heatmaps.requires_grad
+    assert torch.equal(learning.cpu().heatmaps, plain.heatmaps)
