@@ -3,9 +3,9 @@
     python -m benchmarks.evaluation
 
 Runs ``configs/quickstart.yaml`` on rendered flowers and tests its heads in three ways within the same rounds, each by
-``train.py test``: with all metrics and callbacks; explaining all images and doing nothing else; and explaining them with the
-forward passes of masked images that the masked accuracy cannot do without. Prints the ratios, and what each callback and
-metric takes by itself, and writes one JSON.
+``train.py test``: with all metrics and callbacks; explaining all images and doing nothing else; and explaining them together
+with all else that the network has to run for, which are the masked images, the panel's images, and the maps of the logit in
+the panel and the gallery. Prints the ratios, and what each callback and metric takes by itself, and writes one JSON.
 """
 
 import argparse
@@ -30,12 +30,15 @@ from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
 from vitrine.data.an8flower.generate import generate
 from vitrine.data.an8flower.settings import FlowerSettings
+from vitrine.data.contracts import ExplanationData
+from vitrine.explainers.srae.x_features import logit_maps
 from vitrine.metrics.masked_accuracy import GAMMAS
 
 CONFIG = Path(__file__).parents[1] / "configs" / "quickstart.yaml"
-ALL, EXPLAINED, MASKED = "all", "explained", "explained, masked images classified"
-PASSES: Mapping[str, int | None] = {ALL: None, EXPLAINED: 0, MASKED: len(GAMMAS)}
-"""Further forward passes of each image in the ways that only explain, by the way's name."""
+ALL, EXPLAINED, NETWORK = "a whole test", "explaining", "explaining, and all else that the network runs for"
+WAYS = (ALL, EXPLAINED, NETWORK)
+PANEL, PER_CLASS = 8, 4
+"""Images of the panel, and of the gallery for each class."""
 SHOWN = 0.002
 """Share of a run below which the table leaves a callback or a metric out."""
 
@@ -44,11 +47,11 @@ class Clock(pl.Callback):
     """Takes the time from a run's setup to its end, and of each callback and metric in it.
 
     Args:
-        passes: of a test that explains alone, the further forward passes of each image; None for a whole test.
+        way: one of `WAYS`; in all but a whole test, test steps explain and measure nothing.
     """
 
-    def __init__(self, passes: int | None) -> None:
-        self.passes = passes
+    def __init__(self, way: str) -> None:
+        self.way = way
         self.run = 0.0
         """Seconds of the run."""
         self.parts: dict[str, float] = {}
@@ -56,8 +59,9 @@ class Clock(pl.Callback):
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if isinstance(pl_module, EvaluatedModule) and self.passes is not None:
-            pl_module.test_step = partial(explain_alone, pl_module, self.passes)  # type: ignore[method-assign]
+        if isinstance(pl_module, EvaluatedModule) and self.way != ALL:
+            passes = len(GAMMAS) if self.way == NETWORK else 0
+            pl_module.test_step = partial(explain_alone, pl_module, passes)  # type: ignore[method-assign]
             pl_module.on_test_epoch_end = nothing  # type: ignore[method-assign]
         trainer.profiler = SimpleProfiler()  # type: ignore[attr-defined]
         self._began = time.perf_counter()
@@ -66,6 +70,11 @@ class Clock(pl.Callback):
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for metric in getattr(pl_module, "annotation_metrics", ()):
             metric.update = self._timed(f"metric {type(metric).__name__}", metric.update)
+
+    @override
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if isinstance(pl_module, EvaluatedModule) and self.way == NETWORK:
+            explain_what_is_shown(pl_module, trainer.datamodule)  # type: ignore[attr-defined]
 
     def _timed(self, name: str, function: Callable[..., object]) -> Callable[..., None]:
         def timed(*args: object) -> None:
@@ -94,6 +103,15 @@ def explain_alone(module: EvaluatedModule, passes: int, batch: Batch) -> Explana
     for _ in range(passes):
         module.logits_of(rows["image"])
     return module.explanation_of(rows)
+
+
+def explain_what_is_shown(module: EvaluatedModule, data: ExplanationData) -> None:
+    """Explains as many images as a panel shows, and draws the logit of these and of those of a gallery."""
+    explainer: Any = module.explainer
+    images = data.panel(PANEL)["image"]
+    logit_maps(explainer, images, explainer.explain(images).target)
+    shown = data.panel(PER_CLASS * len(data.classes))["image"]
+    logit_maps(explainer, shown, module.logits_of(shown).argmax(dim=1))
 
 
 def nothing() -> None:
@@ -125,14 +143,14 @@ def options_of_run(folder: Path, *, views: int, size: int, epochs: int) -> list[
 
 def measured(options: list[str], rounds: int) -> tuple[dict[str, list[float]], dict[str, float]]:
     """Seconds of the run of each way in each round, and the median seconds of each callback and metric of a whole test."""
-    clocks: dict[str, list[Clock]] = {way: [] for way in PASSES}
+    clocks: dict[str, list[Clock]] = {way: [] for way in WAYS}
 
     def run(way: str) -> None:
-        clocks[way].append(Clock(PASSES[way]))
-        with extra_callback(clocks[way][-1], alone=PASSES[way] is not None):
+        clocks[way].append(Clock(way))
+        with extra_callback(clocks[way][-1], alone=way != ALL):
             train.main(["test", *options])
 
-    side_by_side({way: partial(run, way) for way in PASSES}, rounds)
+    side_by_side({way: partial(run, way) for way in WAYS}, rounds)
     # Of each, the first is the round that is not counted.
     times = {way: [clock.run for clock in of_way[1:]] for way, of_way in clocks.items()}
     whole = clocks[ALL][1:]
@@ -142,10 +160,7 @@ def measured(options: list[str], rounds: int) -> tuple[dict[str, list[float]], d
 
 def ratios(times: Mapping[str, list[float]]) -> dict[str, float]:
     """Each reference over a whole test."""
-    return {
-        f"evaluation: {way} / a test with all metrics and callbacks": ratio(times, way, ALL)
-        for way in (EXPLAINED, MASKED)
-    }
+    return {f"evaluation: {way} / {ALL}": ratio(times, way, ALL) for way in (EXPLAINED, NETWORK)}
 
 
 def smoke() -> Mapping[str, float]:
@@ -158,10 +173,14 @@ def report(times: Mapping[str, list[float]], parts: Mapping[str, float]) -> None
     """Prints what a test costs over what it is compared with, and its parts."""
     explained = statistics.median(times[EXPLAINED])
     rows = [
-        [way, f"{statistics.median(of_way):.2f} s", f"{ratio(times, way, EXPLAINED):.2f}"]
+        [
+            way,
+            f"{statistics.median(of_way):.2f} s",
+            *(f"{ratio(times, way, over):.2f}" for over in (EXPLAINED, NETWORK)),
+        ]
         for way, of_way in times.items()
     ]
-    show(f"Test runs ({machine()})", ["", "time", "over explaining"], rows)
+    show(f"Test runs ({machine()})", ["", "time", "over explaining", "and all else of the network"], rows)
     kept = [[name, f"{seconds:.3f} s", f"{seconds / explained:.3f}"] for name, seconds in parts.items()
             if seconds >= SHOWN * explained]  # fmt: skip
     show("Parts of the whole test", ["", "time", "over explaining"], kept)

@@ -16,10 +16,9 @@ def test_a_small_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["evaluation", *sizes, f"--out={out}"])
     evaluation.main()
     found = json.loads(out.read_text(encoding="utf-8"))
-    assert set(found["seconds"]) == {evaluation.ALL, evaluation.EXPLAINED, evaluation.MASKED}
+    assert set(found["seconds"]) == set(evaluation.WAYS)
     assert set(found["ratios"]) == {
-        f"evaluation: {way} / a test with all metrics and callbacks"
-        for way in (evaluation.EXPLAINED, evaluation.MASKED)
+        f"evaluation: {way} / {evaluation.ALL}" for way in (evaluation.EXPLAINED, evaluation.NETWORK)
     }
     assert {"callback ReportGallery", "callback ContactSheets", "metric IoUCurve"} <= set(found["parts"])
     assert sum(found["parts"].values()) < sum(found["seconds"][evaluation.ALL]), "each part is counted once"
@@ -29,7 +28,7 @@ def test_a_test_that_explains_alone_writes_nothing(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(Path(__file__).parents[2])
     options = evaluation.options_of_run(tmp_path, views=5, size=64, epochs=1)
     before = {path for path in (tmp_path / "run").rglob("*") if path.is_file()}
-    clock = evaluation.Clock(0)
+    clock = evaluation.Clock(evaluation.EXPLAINED)
     with evaluation.extra_callback(clock, alone=True):
         evaluation.train.main(["test", *options])
     new = {path for path in (tmp_path / "run").rglob("*") if path.is_file()} - before
