@@ -113,7 +113,8 @@ class MaskedClassification(EvaluationCallback[Shares[str, Example]]):
     def begin(self, run: Run) -> None:
         backbone = run.backbone_explainer().backbone
         options = (self.gammas, self.fill, self.method, self.radius, self.blur)
-        accuracy = MaskedAccuracy(lambda images: backbone(images).logits, run.datamodule.preprocessing, *options)
+        classify, preprocessing = (lambda images: backbone(images).logits), run.datamodule.preprocessing
+        accuracy = MaskedAccuracy(classify, preprocessing, *options, own_logits=True)
         self.metrics = (accuracy.to(run.module.device),)
         self._examples.clear()
 

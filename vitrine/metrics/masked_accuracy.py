@@ -35,6 +35,7 @@ class MaskedAccuracy(ExplanationMetric):
         method: inpainting method, ``telea`` or ``navier_stokes``.
         radius: of inpainting, in pixels, 1 to 100.
         blur: of the heatmaps, see `vitrine.metrics.masked_images.response_maps`; none as in the paper.
+        own_logits: whether whole images are not classified, as ``explanation.logits`` are what ``classify`` gives for them.
 
     Raises:
         OptionError: for other options.
@@ -71,10 +72,11 @@ class MaskedAccuracy(ExplanationMetric):
         method: Inpainting = "navier_stokes",
         radius: Radius = 3,
         blur: Share = 0.0,
+        own_logits: bool = False,
     ) -> None:
         super().__init__()
         check_gammas(gammas)
-        self.blur = blur
+        self.blur, self.own_logits = blur, own_logits
         self.classify = SharedClassifier(classify, type(self).__name__)
         self.gammas = tuple(gammas)
         self.masked = partial(masked_inputs, preprocessing=preprocessing, fill=fill, method=method, radius=radius)
@@ -92,14 +94,13 @@ class MaskedAccuracy(ExplanationMetric):
     def update(self, explanation: Explanation, batch: Batch) -> None:
         """Updates the state with one batch that has ``image`` and ``label``; of several labels, any is right.
 
-        The accuracy on whole images is that of ``explanation.logits``, so that they are not classified again.
-
         Raises:
             ValueError: for heatmaps of another size than the images, and for a metric that was unpickled.
         """
         images, labels = batch["image"], batch["label"]
         self.measured += len(images)
-        right = hits(explanation.logits.detach().to(images.device), labels)
+        whole = explanation.logits.detach().to(images.device) if self.own_logits else self.classify(images)
+        right = hits(whole, labels)
         self.right += right.sum()
         values = {"masked_accuracy/original": right}
         maps = response_maps(explanation, self.blur)

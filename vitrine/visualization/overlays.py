@@ -39,15 +39,16 @@ def colours(strength: Tensor) -> NDArray[np.uint8]:
 @cache
 def _colour_steps() -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
     """The colour map as steps of one colour each: where all but the first begin, (S − 1), and their bytes, (S, 3)."""
-    places = np.linspace(0, 1, 1 << 16)
+    places = np.linspace(0, 1, 1 << 16)  # of which two neighbours are at most one step of a channel apart
     coloured = exact_colours(places)
-    at = np.flatnonzero((coloured[1:] != coloured[:-1]).any(axis=1))
-    low, high, before = places[at], places[at + 1], coloured[at]
+    at, channel = np.nonzero(coloured[1:] != coloured[:-1])
+    low, high, before = places[at], places[at + 1], coloured[at, channel]
     for _ in range(60):  # down to neighbouring floats
         middle = (low + high) / 2
-        is_before = (exact_colours(middle) == before).all(axis=1)
+        is_before = exact_colours(middle)[np.arange(len(at)), channel] == before
         low, high = np.where(is_before, middle, low), np.where(is_before, high, middle)
-    return high, np.concatenate([coloured[:1], coloured[at + 1]])
+    starts = np.unique(high)
+    return starts, exact_colours(np.concatenate([[0.0], starts]))
 
 
 def exact_colours(t: NDArray[np.float64]) -> NDArray[np.uint8]:

@@ -124,8 +124,8 @@ def test_the_one_map_is_computed_once_and_belongs_to_its_explanation_alone(aggre
 
 @pytest.mark.parametrize("aggregation", ["sum", "maximum"])
 def test_gradients_flow_through_the_one_map_also_after_it_was_asked_for_without(aggregation: Aggregation) -> None:
-    heatmaps = HEATMAPS.clone().requires_grad_()
-    whole = explanation(aggregation, heatmaps)
+    heatmaps = HEATMAPS[:1].clone().requires_grad_()  # without a heatmap of zeros, whose share has no gradient
+    whole = explanation(aggregation, heatmaps, SCORES[:1])
     with torch.no_grad():
         whole.aggregate()
     (gradient,) = torch.autograd.grad(whole.aggregate().square().sum(), heatmaps)
