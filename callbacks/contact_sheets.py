@@ -136,9 +136,10 @@ class ContactSheets(EvaluationCallback[Shares[Slot, ContactTile]]):
     def share(self, run: Run) -> Shares[Slot, ContactTile]:
         share = self._tiles.share()
         self._tiles.clear()
-        drawn = {slot: [(place, tile.drawn()) for place, tile in few] for slot, few in share.items()}
-        cast("Background", self._background).finish()
-        return drawn
+        if self._background is not None:
+            self._background.finish()
+            self._background = None
+        return {slot: [(place, tile.drawn()) for place, tile in few] for slot, few in share.items()}
 
     @override
     def write(self, run: Run, shares: Sequence[Shares[Slot, ContactTile]]) -> Path:
@@ -171,6 +172,7 @@ class ContactSheets(EvaluationCallback[Shares[Slot, ContactTile]]):
             one._tiles.clear()  # noqa: SLF001 - its own class
             if one._background is not None:  # noqa: SLF001
                 one._background.drop()  # noqa: SLF001
+                one._background = None  # noqa: SLF001
 
 
 def names_file(run: Run) -> Path:
