@@ -290,9 +290,10 @@ def test_a_tile_that_cannot_be_drawn_ends_the_test_and_leaves_the_earlier_sheets
 
     run(tmp_path, ContactSheets(num_images=1, tile_size=CELL))
     before, callback = pictures(tmp_path), ContactSheets(num_images=4, tile_size=CELL)
-    with monkeypatch.context() as patched, pytest.raises(ValueError, match="cannot be drawn"):
+    with monkeypatch.context() as patched:
         patched.setattr("callbacks.contact_sheets.contact_pixels", broken)
-        run(tmp_path, callback)
+        with pytest.raises(ValueError, match="cannot be drawn"):
+            run(tmp_path, callback)
     assert_equal(pictures(tmp_path), before)
     assert [path.name for path in tmp_path.iterdir()] == ["x_features"]
     run(tmp_path, callback)
