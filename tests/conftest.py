@@ -34,7 +34,8 @@ SLOW = slow_tests()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--record-slow`` measures which tests are slow."""
+    """``--record-slow`` measures which tests are slow, ``--device`` says where tests of devices run."""
+    parser.addoption("--device", default="cpu", help="device of tests/test_devices.py, such as cuda (cpu)")
     parser.addoption("--record-slow", action="store_true", help="write tests/slow_tests.txt from this run")
 
 
@@ -68,8 +69,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     """Leaves what was imported and collected, which stays to the end, out of garbage collections.
 
-    A full collection waits until a quarter as many objects are new as were there before, so that beside ten thousand collected
-    tests the networks of many, which hold themselves in cycles, were kept; and it went through all of them.
+    A full collection waits until a quarter as many objects are new as were there before: beside ten thousand collected tests,
+    the networks of many, which hold themselves in cycles, were kept until then; and it went through all of them.
     """
     gc.collect()
     gc.freeze()
