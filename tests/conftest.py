@@ -46,7 +46,8 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Measures on the controller, to which workers report."""
+    """Measures on the controller, to which workers report; collects tests without collecting garbage."""
+    gc.disable()  # nearly all that is made until the tests run stays, and each look at it takes longer
     if config.getoption("--record-slow") and not hasattr(config, "workerinput"):
         config.pluginmanager.register(SlowTestRecorder())
 
@@ -74,6 +75,7 @@ def pytest_collection_finish() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 DISTRIBUTED_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
