@@ -4,7 +4,7 @@ import gc
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Measures on the controller, to which workers report; collects tests without collecting garbage."""
-    gc.disable()  # nearly all that is made until the tests run stays, and each look at it takes longer
+    """Measures on the controller, to which workers report."""
     if config.getoption("--record-slow") and not hasattr(config, "workerinput"):
         config.pluginmanager.register(SlowTestRecorder())
 
@@ -67,15 +66,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
-def pytest_collection_finish() -> None:
-    """Leaves what was imported and collected, which stays to the end, out of garbage collections.
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Leaves what is imported and collected, which stays to the end, out of garbage collections.
 
-    A full collection waits until a quarter as many objects are new as were there before: beside ten thousand collected tests,
-    the networks of many, which hold themselves in cycles, were kept until then; and it went through all of them.
+    While it grows, each goes through all of it, for a quarter of the time of collecting. Later a full one waits until a quarter
+    as many objects are new as were there before: beside ten thousand tests, the networks of many were kept until then.
     """
-    gc.collect()
-    gc.freeze()
-    gc.enable()
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 DISTRIBUTED_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
