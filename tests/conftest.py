@@ -70,7 +70,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection() -> Generator[None, object, object]:
     """Leaves what is imported and collected, which stays to the end, out of garbage collections.
 
-    While it grows, each goes through all of it, for a quarter of the time of collecting. Later a full one waits until a quarter
+    While it grows, each goes through all of it, a quarter of the time of collecting. Later a full one waits until a quarter
     as many objects are new as were there before: beside ten thousand tests, the networks of many were kept until then.
     """
     gc.disable()
