@@ -24,7 +24,7 @@ from vitrine.metrics.masked_images import (
     Fill,
     Inpainting,
     Radius,
-    kept_pixels,
+    kept_at_gammas,
     masked_inputs,
     opencv,
     response_maps,
@@ -132,8 +132,7 @@ class MaskedClassification(EvaluationCallback[Shares[str, Example]]):
                 self._examples.offer(ALL, place_of(key), example)
 
     def _kept(self, explanation: Explanation) -> Tensor:
-        maps = response_maps(explanation, self.blur)
-        return torch.cat([kept_pixels(maps, gamma) for gamma in self.gammas])
+        return kept_at_gammas(response_maps(explanation, self.blur), self.gammas)[0]
 
     @override
     def figures(self, run: Run) -> Mapping[str, Tensor]:

@@ -12,7 +12,7 @@ from vitrine.core.explanation import Explanation
 from vitrine.core.options import OptionError, Share, checked
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.metrics.base import Curve, ExplanationMetric, SharedClassifier
-from vitrine.metrics.masked_images import Fill, Inpainting, Radius, kept_pixels, masked_inputs, response_maps
+from vitrine.metrics.masked_images import Fill, Inpainting, Radius, kept_at_gammas, masked_inputs, response_maps
 
 GAMMAS = (0.01, 0.05, 0.1, 0.3)
 
@@ -103,9 +103,8 @@ class MaskedAccuracy(ExplanationMetric):
         right = hits(whole, labels)
         self.right += right.sum()
         values = {"masked_accuracy/original": right}
-        maps = response_maps(explanation, self.blur)
-        for index, gamma in enumerate(self.gammas):
-            kept = kept_pixels(maps, gamma).to(images.device)
+        kept_at = kept_at_gammas(response_maps(explanation, self.blur), self.gammas).to(images.device)
+        for index, (gamma, kept) in enumerate(zip(self.gammas, kept_at.unbind(dim=1), strict=True)):
             right, area = hits(self.classify(self.masked(images, kept)), labels), kept.flatten(1).double().mean(dim=1)
             self.masked_right[index] += right.sum()
             self.kept_area[index] += area.sum()
