@@ -146,13 +146,16 @@ class ContactSheets(EvaluationCallback[Shares[Slot, ContactTile]]):
         explainer = _explainer_of(run)
         tiles = Candidates[Slot, ContactTile](self.num_images).joined(shares)
         slots = [(index, number) for index in self._chosen for number in explainer.heatmap_numbers(index)]
-        with atomic_folder(run.folder / FOLDER, KIND) as folder:
-            entries = [self._entry(run, folder, slot, tiles.get(slot, ())) for slot in slots]
+        # Pillow compresses without the interpreter lock, while the next sheets are drawn.
+        with atomic_folder(run.folder / FOLDER, KIND) as folder, Background(FOLDER, most_waiting=4) as saving:
+            entries = [self._entry(run, folder, saving, slot, tiles.get(slot, ())) for slot in slots]
             title = f"The x-features of {type(explainer).__name__} on {type(run.datamodule).__name__}"
             (folder / PAGE).write_text(contact_page(title, entries, str(names_file(run))), encoding="utf-8")
         return run.folder / FOLDER / PAGE
 
-    def _entry(self, run: Run, folder: Path, slot: Slot, tiles: Sequence[ContactTile]) -> SheetEntry:
+    def _entry(
+        self, run: Run, folder: Path, saving: Background, slot: Slot, tiles: Sequence[ContactTile]
+    ) -> SheetEntry:
         explainer, (index, number) = _explainer_of(run), slot
         class_name, label = explainer.class_name(index), f"x-feature {number + 1}"
         name = explainer.heatmap_name(index, number, "") or None
@@ -161,7 +164,7 @@ class ContactSheets(EvaluationCallback[Shares[Slot, ContactTile]]):
         sheet = contact_sheet(f"{class_name}: {f'{label}, {name}' if name else label}", tiles, self.num_columns)
         path = Path(safe_name(class_name), f"x-feature-{number + 1}.png")
         (folder / path).parent.mkdir(exist_ok=True)
-        save_png(sheet, folder / path)
+        saving.call(save_png, sheet, folder / path)
         log_image(run.trainer, f"{FOLDER}/{class_name}/{label}", sheet)
         return SheetEntry(class_name, number + 1, name, quote(path.as_posix()), sheet.size)
 

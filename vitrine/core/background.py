@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Self, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -19,10 +19,10 @@ class Background:
         most_waiting: calls that wait at most.
 
     Example:
-        >>> background, seen = Background("example"), []
-        >>> for number in range(3):
-        ...     _ = background.call(seen.append, number)
-        >>> background.finish()
+        >>> seen = []
+        >>> with Background("example") as background:  # which ends it, after an error without the calls that wait
+        ...     for number in range(3):
+        ...         _ = background.call(seen.append, number)
         >>> seen
         [0, 1, 2]
     """
@@ -31,6 +31,15 @@ class Background:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._calls: deque[Future[object]] = deque()
         self._most_waiting = most_waiting
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.finish()
+        else:
+            self.drop()
 
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
         """Runs a function after all earlier calls; its value is the result of what is returned.

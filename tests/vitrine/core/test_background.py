@@ -63,3 +63,23 @@ def test_finishing_twice_is_harmless() -> None:
     background.finish()
     background.finish()
     background.drop()
+
+
+def test_as_a_context_it_ends_with_its_block_and_after_an_error_without_what_waits() -> None:
+    done, release = list[int](), threading.Event()
+    with Background("test") as background:
+        background.call(done.append, 1)
+    assert done == [1]
+
+    def fails_beside_its_calls() -> None:
+        with Background("test") as background:
+            background.call(release.wait, 30)
+            background.call(done.append, 2)
+            threading.Timer(0.1, release.set).start()
+            raise ValueError("elsewhere")
+
+    with pytest.raises(ValueError, match="elsewhere"):
+        fails_beside_its_calls()
+    assert done == [1]
+    with pytest.raises(OSError, match="disk is full"), Background("test") as background:
+        background.call(failing)
