@@ -39,12 +39,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--record-slow", action="store_true", help="write tests/slow_tests.txt from this run")
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """One worker more than there are cores: a fifth of the time a test waits, for ranks, other processes and locks."""
-    return len(os.sched_getaffinity(0)) + 1
-
-
 def pytest_configure(config: pytest.Config) -> None:
     """Measures on the controller, to which workers report."""
     if config.getoption("--record-slow") and not hasattr(config, "workerinput"):
