@@ -105,6 +105,9 @@ class TrainCLI(LightningCLI):
     @override
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._placed: list[Namespace] = []  # options of loggers that were put into the run's folder
+        given = kwargs.get("args")
+        words = sys.argv[1:] if given is None else given if isinstance(given, list) else []
+        self._first_word = words[0] if words else ""
         super().__init__(*args, **kwargs)
 
     @override
@@ -114,6 +117,10 @@ class TrainCLI(LightningCLI):
 
     @override
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        if self._first_word in {"-h", "--help", *self.subcommands()} - {subcommand}:
+            return self.init_parser(
+                **kwargs
+            )  # will not be asked, and to collect its options takes as long as a small run
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         parser.command = subcommand
         if subcommand in {"validate", "test"}:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 import train
 import vitrine
+from callbacks.stop_signals import StopSignals
 from vitrine.data.an8flower.generate import generate
 from vitrine.data.an8flower.settings import FlowerSettings
 
@@ -89,13 +90,17 @@ def write_config(path: Path, module: str, shards: Path, features: Path, *, epoch
 
 
 @contextlib.contextmanager
-def extra_callback(callback: pl.Callback) -> Iterator[None]:
-    """Trainers that the command line makes within have this callback too."""
+def extra_callback(callback: pl.Callback, *, alone: bool = False) -> Iterator[None]:
+    """Trainers that the command line makes within have this callback too, or this one alone."""
     made = train.TrainCLI.instantiate_trainer
 
     def with_callback(self: train.TrainCLI, **kwargs: Any) -> pl.Trainer:
         trainer = made(self, **kwargs)
-        trainer.callbacks.insert(0, callback)  # type: ignore[attr-defined]  # before checkpoints are written
+        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        kept = [
+            one for one in callbacks if not alone or isinstance(one, StopSignals)
+        ]  # which the command line asks for
+        callbacks[:] = [callback, *kept]  # before checkpoints are written
         return trainer
 
     train.TrainCLI.instantiate_trainer = with_callback  # type: ignore[method-assign]

@@ -23,6 +23,7 @@ from vitrine.filters.average_images import AverageImage, average_images
 from vitrine.filters.maxima import RankBy, TargetFilter
 from vitrine.filters.relevance import RelevantFilter, record
 from vitrine.visualization.contact_sheet import average_sheet
+from vitrine.visualization.overlays import save_png
 
 FOLDER, INDEX = "average_images", "average_images.json"
 KIND = FolderKind(INDEX, earlier=(INDEX, "[0-9][0-9][0-9]_*.png"), signature='"class_index": ')
@@ -171,7 +172,7 @@ class AverageImages(pl.Callback):
             for index in dict.fromkeys(row.class_index for row, _ in pairs):
                 rows, averages = zip(*[pair for pair in pairs if pair[0].class_index == index], strict=True)
                 sheet = average_sheet(averages, [row.label for row in rows], denormalize)
-                sheet.save(folder / f"{index:03d}_{slug(rows[0].class_name)}.png")
+                save_png(sheet, folder / f"{index:03d}_{slug(rows[0].class_name)}.png")
                 log_image(run.trainer, f"average_images/{rows[0].class_name}", sheet)
             text = json.dumps([entry(*pair) for pair in pairs], indent=2, ensure_ascii=False)
             (folder / INDEX).write_text(f"{text}\n", encoding="utf-8")

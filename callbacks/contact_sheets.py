@@ -1,10 +1,14 @@
 """ContactSheets: writes the contact sheets on which people find names for x-features."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
-from typing import ClassVar, Protocol, cast
+from typing import ClassVar, NamedTuple, Protocol, cast
 from urllib.parse import quote
 
+import numpy as np
+from numpy.typing import NDArray
+from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 from typing_extensions import override
 
@@ -14,6 +18,7 @@ from callbacks.file_names import safe_name
 from callbacks.loggers import log_image
 from callbacks.run_access import Run
 from vitrine.core.atomic_io import atomic_folder
+from vitrine.core.background import Background
 from vitrine.core.batch import Batch
 from vitrine.core.folder_manifest import FolderKind
 from vitrine.core.options import Count, checked
@@ -21,6 +26,7 @@ from vitrine.data.contracts import satisfies
 from vitrine.explainers import Explainer
 from vitrine.explainers.names import NAMES_NAME
 from vitrine.visualization.contact_sheet import ContactTile, contact_pixels, contact_sheet, sort_key_of
+from vitrine.visualization.overlays import save_png
 from vitrine.visualization.report.contact_page import SheetEntry, contact_page
 
 FOLDER, PAGE = "x_features", "index.html"
@@ -31,6 +37,19 @@ KIND = FolderKind(
 )
 Slot = tuple[int, int]
 """An x-feature: its class as a logit's index, and its number within it from 0."""
+
+
+class TileToCome(NamedTuple):
+    """A tile whose pixels are drawn while the next images are explained."""
+
+    contribution: float
+    key: str
+    rank: int
+    drawing: Future[NDArray[np.uint8]]
+
+    def drawn(self) -> ContactTile:
+        """The tile, once it is drawn."""
+        return ContactTile(self.contribution, self.key, self.rank, self.drawing.result())
 
 
 class HasNamesFile(Protocol):
@@ -80,13 +99,15 @@ class ContactSheets(EvaluationCallback[Shares[Slot, ContactTile]]):
         self.classes = None if classes is None else list(classes)
         self.max_classes = max_classes
         self._chosen: list[int] = []
-        self._tiles: Candidates[Slot, ContactTile] = Candidates(num_images)
+        self._tiles: Candidates[Slot, TileToCome] = Candidates(num_images)
+        self._background: Background | None = None
 
     @override
     def begin(self, run: Run) -> None:
         explained = _explainer_of(run).heatmap_counts()
         self._chosen = sorted(run.class_indices(self.classes, explained, "explained class"))[: self.max_classes]
         self._tiles.clear()
+        self._background = Background("contact-sheets")
 
     @override
     def take(self, run: Run, batch: Batch, outputs: object) -> None:
@@ -106,28 +127,35 @@ class ContactSheets(EvaluationCallback[Shares[Slot, ContactTile]]):
     def _keep(
         self, run: Run, key: str, image: Tensor, heatmaps: Tensor, wanted: Mapping[Slot, tuple[float, int]]
     ) -> None:
+        background, rank = cast("Background", self._background), run.trainer.global_rank
         for slot, (score, k) in wanted.items():
-            pixels = contact_pixels(image, heatmaps[k], self.tile_size)
-            tile = ContactTile(score, key, run.trainer.global_rank, pixels)
-            self._tiles.offer(slot, tile.sort_key, tile)
+            drawing = background.call(contact_pixels, image, heatmaps[k], self.tile_size)
+            self._tiles.offer(slot, sort_key_of(score, key, rank), TileToCome(score, key, rank, drawing))
 
     @override
     def share(self, run: Run) -> Shares[Slot, ContactTile]:
         share = self._tiles.share()
         self._tiles.clear()
-        return share
+        if self._background is not None:
+            self._background.finish()
+            self._background = None
+        return {slot: [(place, tile.drawn()) for place, tile in few] for slot, few in share.items()}
 
     @override
     def write(self, run: Run, shares: Sequence[Shares[Slot, ContactTile]]) -> Path:
-        explainer, tiles = _explainer_of(run), self._tiles.joined(shares)
+        explainer = _explainer_of(run)
+        tiles = Candidates[Slot, ContactTile](self.num_images).joined(shares)
         slots = [(index, number) for index in self._chosen for number in explainer.heatmap_numbers(index)]
-        with atomic_folder(run.folder / FOLDER, KIND) as folder:
-            entries = [self._entry(run, folder, slot, tiles.get(slot, ())) for slot in slots]
+        # Pillow compresses without the interpreter lock, while the next sheets are drawn.
+        with atomic_folder(run.folder / FOLDER, KIND) as folder, Background(FOLDER, most_waiting=4) as saving:
+            entries = [self._entry(run, folder, saving, slot, tiles.get(slot, ())) for slot in slots]
             title = f"The x-features of {type(explainer).__name__} on {type(run.datamodule).__name__}"
             (folder / PAGE).write_text(contact_page(title, entries, str(names_file(run))), encoding="utf-8")
         return run.folder / FOLDER / PAGE
 
-    def _entry(self, run: Run, folder: Path, slot: Slot, tiles: Sequence[ContactTile]) -> SheetEntry:
+    def _entry(
+        self, run: Run, folder: Path, saving: Background, slot: Slot, tiles: Sequence[ContactTile]
+    ) -> SheetEntry:
         explainer, (index, number) = _explainer_of(run), slot
         class_name, label = explainer.class_name(index), f"x-feature {number + 1}"
         name = explainer.heatmap_name(index, number, "") or None
@@ -136,9 +164,18 @@ class ContactSheets(EvaluationCallback[Shares[Slot, ContactTile]]):
         sheet = contact_sheet(f"{class_name}: {f'{label}, {name}' if name else label}", tiles, self.num_columns)
         path = Path(safe_name(class_name), f"x-feature-{number + 1}.png")
         (folder / path).parent.mkdir(exist_ok=True)
-        sheet.save(folder / path)
+        saving.call(save_png, sheet, folder / path)
         log_image(run.trainer, f"{FOLDER}/{class_name}/{label}", sheet)
         return SheetEntry(class_name, number + 1, name, quote(path.as_posix()), sheet.size)
+
+    @override
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Ends the drawing."""
+        for one in (self, *self.copies):
+            one._tiles.clear()  # noqa: SLF001 - its own class
+            if one._background is not None:  # noqa: SLF001
+                one._background.drop()  # noqa: SLF001
+                one._background = None  # noqa: SLF001
 
 
 def names_file(run: Run) -> Path:

@@ -20,6 +20,7 @@ from vitrine.core.explanation import Explanation
 from vitrine.core.options import Count, checked
 from vitrine.data.contracts import satisfies
 from vitrine.explainers.srae.x_features import LOGIT_MAP, logit_maps
+from vitrine.visualization.overlays import save_png
 from vitrine.visualization.panel import panel
 
 
@@ -163,7 +164,7 @@ class HeatmapPanel(pl.Callback):
             trained = f"epoch-{run.trainer.current_epoch:04d}-step-{run.trainer.global_step:06d}"
             name = "test.png" if run.trainer.state.fn == TrainerFn.TESTING else f"{trained}.png"
             with atomic_file(run.folder / "panels" / name) as partial:
-                image.save(partial, format="PNG")
+                save_png(image, partial)
 
 
 def tested_classes(run: Run, images: Tensor, batch: Batch) -> Tensor | None:

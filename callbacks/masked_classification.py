@@ -24,13 +24,13 @@ from vitrine.metrics.masked_images import (
     Fill,
     Inpainting,
     Radius,
-    kept_pixels,
+    kept_at_gammas,
     masked_inputs,
     opencv,
     response_maps,
 )
 from vitrine.visualization.grid import captioned_grid
-from vitrine.visualization.overlays import picture
+from vitrine.visualization.overlays import picture, save_png
 
 NAME = "masked/examples.png"
 TILE_SIZE = 160  # pixels of a picture's longer side
@@ -61,7 +61,7 @@ class MaskedClassification(EvaluationCallback[Shares[str, Example]]):
     ``masked/examples.png``: a row an image, and for each γ what is left of it and what is recovered, under the class that is
     then predicted.
 
-    Each image costs a further forward pass and one for each γ, and as many inpaintings, on the rank that tests it.
+    Each image costs a further forward pass and an inpainting for each γ, on the rank that tests it.
 
     Args:
         gammas: One or more different thresholds γ.
@@ -113,7 +113,8 @@ class MaskedClassification(EvaluationCallback[Shares[str, Example]]):
     def begin(self, run: Run) -> None:
         backbone = run.backbone_explainer().backbone
         options = (self.gammas, self.fill, self.method, self.radius, self.blur)
-        accuracy = MaskedAccuracy(lambda images: backbone(images).logits, run.datamodule.preprocessing, *options)
+        classify, preprocessing = (lambda images: backbone(images).logits), run.datamodule.preprocessing
+        accuracy = MaskedAccuracy(classify, preprocessing, *options, own_logits=True)
         self.metrics = (accuracy.to(run.module.device),)
         self._examples.clear()
 
@@ -131,8 +132,7 @@ class MaskedClassification(EvaluationCallback[Shares[str, Example]]):
                 self._examples.offer(ALL, place_of(key), example)
 
     def _kept(self, explanation: Explanation) -> Tensor:
-        maps = response_maps(explanation, self.blur)
-        return torch.cat([kept_pixels(maps, gamma) for gamma in self.gammas])
+        return kept_at_gammas(response_maps(explanation, self.blur), self.gammas)[0]
 
     @override
     def figures(self, run: Run) -> Mapping[str, Tensor]:
@@ -157,7 +157,7 @@ class MaskedClassification(EvaluationCallback[Shares[str, Example]]):
         preprocessing = run.datamodule.preprocessing
         rows = rows_of(self._columns(run, examples, preprocessing), preprocessing)
         with atomic_file(run.folder / NAME) as partial_file:
-            captioned_grid(rows).save(partial_file, format="PNG")
+            save_png(captioned_grid(rows), partial_file)
         return run.folder / NAME
 
     def _columns(self, run: Run, examples: Sequence[Example], preprocessing: Preprocessing) -> list[Column]:

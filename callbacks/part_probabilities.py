@@ -20,7 +20,7 @@ from vitrine.core.options import Count, checked
 from vitrine.metrics.functional import voronoi_part_probabilities
 from vitrine.metrics.functional.locality import pixel_probabilities, voronoi_weights
 from vitrine.visualization.grid import captioned_grid
-from vitrine.visualization.overlays import overlay, picture, resized
+from vitrine.visualization.overlays import overlay, picture, resized, save_png
 
 PICTURE, TABLE = "parts/examples.png", "parts/probabilities.csv"
 CONTEXT = "context"
@@ -107,7 +107,7 @@ class PartProbabilities(EvaluationCallback[Shares[str, PartExample]]):
             rows = [row for example in examples for row in probabilities(example, names)]
             write_csv_table(partial, ["key", "x-feature", "score", "kind", *names, CONTEXT], rows)
         with atomic_file(run.folder / PICTURE) as partial:
-            captioned_grid([cells(example) for example in examples]).save(partial, format="PNG")
+            save_png(captioned_grid([cells(example) for example in examples]), partial)
         return run.folder / PICTURE
 
 

@@ -16,12 +16,13 @@ from callbacks.evaluation import EvaluationCallback
 from callbacks.file_names import safe_path, slug
 from callbacks.run_access import Run
 from vitrine.core.atomic_io import finish_atomic_folder, start_atomic_folder
+from vitrine.core.background import Background
 from vitrine.core.batch import Batch
 from vitrine.core.csv_tables import write_csv_table
 from vitrine.core.explanation import Explanation, class_name
 from vitrine.core.folder_manifest import FolderKind
 from vitrine.core.options import Share, checked
-from vitrine.visualization.overlays import overlay
+from vitrine.visualization.overlays import overlay, save_png
 from vitrine.visualization.panel import probability_of
 
 FOLDER, TABLE = "predictions", "predictions.csv"
@@ -101,6 +102,7 @@ class PredictionWriter(EvaluationCallback[Sequence[Row]]):
         self.opacity = opacity
         self._rows: list[Row] = []
         self._staging: Path | None = None  # where all ranks of this run write, until it is complete
+        self._background: Background | None = None  # writes there while the next images are explained
 
     @override
     def begin(self, run: Run) -> None:
@@ -108,19 +110,21 @@ class PredictionWriter(EvaluationCallback[Sequence[Row]]):
         _ = run.datamodule  # an error without one, before anything is written
         self._rows = []
         self._staging = run.on_zero(lambda: start_atomic_folder(run.folder / FOLDER, KIND))
+        self._background = Background("predictions")
 
     @override
     def take(self, run: Run, batch: Batch, outputs: object) -> None:
-        """Writes the batch's images."""
+        """Has the batch's images written."""
         explanation, class_names = run.explanation(outputs), run.class_names
-        images, staging = run.plain_images(batch, range(len(explanation))), self._begun()
+        images, (staging, background) = run.plain_images(batch, range(len(explanation))), self._begun()
         for row, key in enumerate(batch["key"]):
             of_image = explanation[row : row + 1]
-            write_image(staging / safe_path(key), key, images[row], of_image, opacity=self.opacity)
+            background.call(write_image, staging / safe_path(key), key, images[row], of_image, opacity=self.opacity)
             self._rows.append(Row.of(key, of_image, class_names))
 
     @override
     def share(self, run: Run) -> Sequence[Row]:
+        self._begun()[1].finish()
         rows, self._rows = self._rows, []
         return rows
 
@@ -128,15 +132,16 @@ class PredictionWriter(EvaluationCallback[Sequence[Row]]):
     def write(self, run: Run, shares: Sequence[Sequence[Row]]) -> Path:
         """Writes the table over all ranks and gives the folder its name."""
         unique = {row.key: row for share in shares for row in share}  # samplers may double a sample to even out
-        write_table(self._begun() / TABLE, [unique[key] for key in sorted(unique)])
-        finish_atomic_folder(self._begun(), run.folder / FOLDER, KIND)
+        staging, _ = self._begun()
+        write_table(staging / TABLE, [unique[key] for key in sorted(unique)])
+        finish_atomic_folder(staging, run.folder / FOLDER, KIND)
         self._staging = None
         return run.folder / FOLDER
 
-    def _begun(self) -> Path:
-        if self._staging is None:
+    def _begun(self) -> tuple[Path, Background]:
+        if self._staging is None or self._background is None:
             raise RuntimeError("PredictionWriter writes between a prediction's start and its end.")
-        return self._staging
+        return self._staging, self._background
 
     @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -152,6 +157,9 @@ class PredictionWriter(EvaluationCallback[Sequence[Row]]):
     def _remove_staging(self, trainer: Trainer) -> None:
         for copy in self.copies:
             copy._remove_staging(trainer)  # noqa: SLF001 - its own class
+        if self._background is not None:
+            self._background.drop()  # before its folder goes
+            self._background = None
         if self._staging is not None and trainer.is_global_zero:
             shutil.rmtree(self._staging, ignore_errors=True)
         self._staging = None
@@ -179,7 +187,7 @@ def write_image(folder: Path, key: str, image: Tensor, explanation: Explanation,
     valid = explanation.valid_heatmaps(0)
     labels, heatmaps = [explanation.labels[0][k] for k in valid], explanation.heatmaps[0, valid]
     for k, (label, heatmap) in enumerate(zip(labels, heatmaps, strict=True), start=1):
-        overlay(image, heatmap, opacity=opacity).save(folder / f"{k:02d}_{slug(label)}.png")
+        save_png(overlay(image, heatmap, opacity=opacity), folder / f"{k:02d}_{slug(label)}.png")
     tensors = {"heatmaps": heatmaps.float().contiguous(), "scores": explanation.scores[0, valid].float()}
     sample = json.dumps({"key": key, "labels": labels}, ensure_ascii=False)
     # One entry only: safetensors writes several in a random order, and equal runs would differ in their bytes.

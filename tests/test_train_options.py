@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 import train
 from tests.helpers.commands import (
@@ -93,3 +94,26 @@ def test_wandb_is_offline_unless_somebody_says_otherwise(workplace: Path, monkey
         with pytest.raises(SystemExit):
             run("fit", "--help")
         assert os.environ["WANDB_MODE"] == expected
+
+
+def test_the_options_of_the_command_that_is_run_are_collected_alone(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    collected: list[str] = []
+    collect = LightningCLI._prepare_subcommand_parser
+
+    def seen(self: LightningCLI, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        collected.append(subcommand)
+        return collect(self, klass, subcommand, **kwargs)
+
+    monkeypatch.setattr(LightningCLI, "_prepare_subcommand_parser", seen)
+    for words, expected in (
+        (["--help"], []),
+        (["test", "--help"], ["test"]),
+        (["-c", "configs/quickstart.yaml", "fit", "--help"], ["fit", "validate", "test", "predict"]),
+    ):
+        collected.clear()
+        with pytest.raises(SystemExit):
+            run(*words)
+        assert collected == expected
+    assert "{fit,validate,test,predict}" in capsys.readouterr().out

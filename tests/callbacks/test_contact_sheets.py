@@ -278,3 +278,23 @@ def sheets_on_rank(rank: int, folder: Path, devices: int) -> None:
     """Tests over so many processes."""
     callback = ContactSheets(num_images=3, num_columns=2, tile_size=CELL)
     run(folder, callback, devices=devices, strategy="ddp" if devices > 1 else "auto")
+
+
+def test_a_tile_that_cannot_be_drawn_ends_the_test_and_leaves_the_earlier_sheets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is drawn in another thread, whose error must not be lost."""
+
+    def broken(*args: object) -> None:
+        raise ValueError("cannot be drawn")
+
+    run(tmp_path, ContactSheets(num_images=1, tile_size=CELL))
+    before, callback = pictures(tmp_path), ContactSheets(num_images=4, tile_size=CELL)
+    with monkeypatch.context() as patched:
+        patched.setattr("callbacks.contact_sheets.contact_pixels", broken)
+        with pytest.raises(ValueError, match="cannot be drawn"):
+            run(tmp_path, callback)
+    assert_equal(pictures(tmp_path), before)
+    assert [path.name for path in tmp_path.iterdir()] == ["x_features"]
+    run(tmp_path, callback)
+    assert pictures(tmp_path).keys() == before.keys()

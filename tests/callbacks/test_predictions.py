@@ -138,3 +138,18 @@ def test_two_processes_write_the_predictions_of_one(two_runs: tuple[Path, Path])
     assert len(files[0]) == 4 * fakes.IMAGES + 2  # the table and the manifest
     differing = [path for path in files[0] if (one / path).read_bytes() != (two / path).read_bytes()]
     assert not differing
+
+
+def test_an_image_that_cannot_be_written_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is written in another thread, whose error must not be lost, nor the folder stay."""
+
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError("No space left on device")
+
+    predict(tmp_path)
+    before = (tmp_path / "predictions" / "predictions.csv").read_bytes()
+    monkeypatch.setattr("callbacks.predictions.write_image", full)
+    with pytest.raises(OSError, match="No space left"):
+        predict(tmp_path)
+    assert (tmp_path / "predictions" / "predictions.csv").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["predictions"]

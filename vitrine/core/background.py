@@ -1,60 +1,79 @@
-"""Background writer: a file is finished in a thread while what comes next is computed."""
+"""Background calls: work that is done in a thread beside a loop, with a bounded number of calls waiting."""
 
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
-from types import TracebackType
-from typing import Self
+from typing import ParamSpec, Self, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
-class BackgroundWriter:
-    """Finishes files one after the other in a thread of its own, at most one at a time, so that little waits in memory.
+class Background:
+    """Runs calls in the order in which they come, in one thread; errors are raised where the calls are made and awaited.
 
-    As a context manager it waits for the last file on leaving, also after an error. An error of a write is raised by the
-    next call, or on leaving.
+    What a call holds, such as images, stays in memory until it is done; `call` waits where ``most_waiting`` are not.
+
+    Args:
+        name: of the thread.
+        most_waiting: calls that wait at most.
 
     Example:
-        >>> import tempfile
-        >>> from pathlib import Path
-        >>> from vitrine.core.atomic_io import atomic_file
-        >>> with tempfile.TemporaryDirectory() as folder, BackgroundWriter() as writer, ExitStack() as unfinished:
-        ...     path = unfinished.enter_context(atomic_file(Path(folder) / "greeting.txt"))
-        ...     writer.finish(unfinished, lambda: path.write_text("hello"))
-        ...     writer.wait()
-        ...     (Path(folder) / "greeting.txt").read_text()
-        'hello'
+        >>> seen = []
+        >>> with Background("example") as background:  # which ends it, after an error without the calls that wait
+        ...     for number in range(3):
+        ...         _ = background.call(seen.append, number)
+        >>> seen
+        [0, 1, 2]
     """
 
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1)
-        self._last: Future[None] | None = None
-
-    def finish(self, unfinished: ExitStack, write: Callable[[], object]) -> None:
-        """Begins to write once the file before is done.
-
-        Args:
-            unfinished: contexts that are taken over, and left once the file is written, or where that fails.
-            write: what is done in the thread.
-        """
-        self.wait()
-        self._last = self._pool.submit(_within, unfinished.pop_all(), write)
-
-    def wait(self) -> None:
-        """Waits for what was begun, and raises its error."""
-        last, self._last = self._last, None
-        if last is not None:
-            last.result()
+    def __init__(self, name: str, most_waiting: int = 64) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._calls: deque[Future[object]] = deque()
+        self._most_waiting = most_waiting
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._pool:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.finish()
+        else:
+            self.drop()
+
+    def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
+        """Runs a function after all earlier calls; its value is the result of what is returned.
+
+        Raises:
+            Exception: of an earlier call that failed; this one is then not made.
+        """
+        while self._calls and (self._calls[0].done() or len(self._calls) >= self._most_waiting):
+            self._calls.popleft().result()
+        future = self._thread.submit(function, *args, **kwargs)
+        self._calls.append(future)  # type: ignore[arg-type]  # futures are not covariant
+        return future
+
+    def wait(self) -> None:
+        """Waits until all calls so far are done.
+
+        Raises:
+            Exception: of the first call that failed.
+        """
+        while self._calls:
+            self._calls.popleft().result()
+
+    def finish(self) -> None:
+        """Waits until all calls are done, and takes no more.
+
+        Raises:
+            Exception: of the first call that failed; those after it are dropped.
+        """
+        try:
             self.wait()
+        finally:
+            self.drop()
 
-
-def _within(contexts: ExitStack, write: Callable[[], object]) -> None:
-    with contexts:
-        write()
+    def drop(self) -> None:
+        """Leaves out the calls that wait, and waits for the one that runs."""
+        self._calls.clear()
+        self._thread.shutdown(wait=True, cancel_futures=True)

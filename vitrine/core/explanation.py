@@ -1,7 +1,8 @@
 """What an explainer says about a batch of images."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 import torch
@@ -99,17 +100,25 @@ class Explanation:
 
     def to(self, device: torch.device | str) -> "Explanation":
         """The same explanation with its tensors on another device."""
-        moved: dict[str, Any] = {
-            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
-        }
-        return replace(self, **moved)
+        return replace(self, **{name: value.to(device) for name, value in self._tensors().items()})
 
     def cpu(self) -> "Explanation":
-        """The same explanation with its tensors in main memory, detached."""
-        moved: dict[str, Any] = {
-            name: value.detach().cpu() for name, value in vars(self).items() if isinstance(value, Tensor)
-        }
-        return replace(self, **moved)
+        """The same explanation with its tensors in main memory, detached; copied once, as all callbacks ask for it."""
+        return self._in_main_memory
+
+    @cached_property
+    def _in_main_memory(self) -> "Explanation":
+        tensors = self._tensors()
+        if all(value.device.type == "cpu" and not value.requires_grad for value in tensors.values()):
+            return self
+        return replace(self, **{name: value.detach().cpu() for name, value in tensors.items()})
+
+    def _tensors(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__getstate__().items() if isinstance(value, Tensor)}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What was given, without what was computed of it."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def probabilities(self) -> Tensor:
         """(B, C) of the classes, see `class_probabilities`."""
@@ -121,8 +130,17 @@ class Explanation:
         ``sum`` adds them up, each divided by its own sum of absolute values and weighted by its score; ``maximum`` takes the
         pixel-wise maximum, each divided by its own largest absolute value. A heatmap of zeros stays one, and NaN stays NaN.
         Rounding errors of a heatmap that is `constant` are left out, so that no difference of two of them is taken for
-        structure.
+        structure. Without gradients it is computed once, as all metrics of an explanation ask for it; leave it as it is.
         """
+        if self.heatmaps.requires_grad or self.scores.requires_grad:
+            return self._aggregate()
+        return self._aggregated
+
+    @cached_property
+    def _aggregated(self) -> Tensor:
+        return self._aggregate()
+
+    def _aggregate(self) -> Tensor:
         heatmaps = with_exact_constants(self.heatmaps)
         sizes = heatmaps.abs()
         if self.aggregation == "sum":

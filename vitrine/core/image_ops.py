@@ -62,7 +62,9 @@ def gaussian_blur(images: Tensor, sigma: float, truncate: float | None = None) -
     if sigma <= 0:
         return images
     wide = in_full(images)
-    rows, columns = (gaussian_matrix(length, sigma, wide, truncate) for length in images.shape[-2:])
+    height, width = images.shape[-2:]
+    rows = gaussian_matrix(height, sigma, wide, truncate)
+    columns = rows if width == height else gaussian_matrix(width, sigma, wide, truncate)
     return separable_filter(rows, wide, columns).to(images.dtype)
 
 

@@ -12,7 +12,7 @@ from vitrine.core.explanation import Explanation
 from vitrine.core.options import OptionError, Share, checked
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.metrics.base import Curve, ExplanationMetric, SharedClassifier
-from vitrine.metrics.masked_images import Fill, Inpainting, Radius, kept_pixels, masked_inputs, response_maps
+from vitrine.metrics.masked_images import Fill, Inpainting, Radius, kept_at_gammas, masked_inputs, response_maps
 
 GAMMAS = (0.01, 0.05, 0.1, 0.3)
 
@@ -35,6 +35,7 @@ class MaskedAccuracy(ExplanationMetric):
         method: inpainting method, ``telea`` or ``navier_stokes``.
         radius: of inpainting, in pixels, 1 to 100.
         blur: of the heatmaps, see `vitrine.metrics.masked_images.response_maps`; none as in the paper.
+        own_logits: whether whole images are not classified, as ``explanation.logits`` are what ``classify`` gives for them.
 
     Raises:
         OptionError: for other options.
@@ -71,10 +72,11 @@ class MaskedAccuracy(ExplanationMetric):
         method: Inpainting = "navier_stokes",
         radius: Radius = 3,
         blur: Share = 0.0,
+        own_logits: bool = False,
     ) -> None:
         super().__init__()
         check_gammas(gammas)
-        self.blur = blur
+        self.blur, self.own_logits = blur, own_logits
         self.classify = SharedClassifier(classify, type(self).__name__)
         self.gammas = tuple(gammas)
         self.masked = partial(masked_inputs, preprocessing=preprocessing, fill=fill, method=method, radius=radius)
@@ -97,12 +99,12 @@ class MaskedAccuracy(ExplanationMetric):
         """
         images, labels = batch["image"], batch["label"]
         self.measured += len(images)
-        right = hits(self.classify(images), labels)
+        whole = explanation.logits.detach().to(images.device) if self.own_logits else self.classify(images)
+        right = hits(whole, labels)
         self.right += right.sum()
         values = {"masked_accuracy/original": right}
-        maps = response_maps(explanation, self.blur)
-        for index, gamma in enumerate(self.gammas):
-            kept = kept_pixels(maps, gamma).to(images.device)
+        kept_at = kept_at_gammas(response_maps(explanation, self.blur), self.gammas).to(images.device)
+        for index, (gamma, kept) in enumerate(zip(self.gammas, kept_at.unbind(dim=1), strict=True)):
             right, area = hits(self.classify(self.masked(images, kept)), labels), kept.flatten(1).double().mean(dim=1)
             self.masked_right[index] += right.sum()
             self.kept_area[index] += area.sum()

@@ -24,6 +24,16 @@ Radius = Annotated[int, Range(at_least=1, at_most=100)]
 
 
 def kept_pixels(heatmaps: Tensor, gamma: float) -> Tensor:
+    """`kept_at_gammas` at one γ: (B, H, W) bool.
+
+    Example:
+        >>> kept_pixels(torch.tensor([[[[0.0, 1.0], [2.0, 4.0]]]]), gamma=0.5).tolist()
+        [[[False, False], [True, True]]]
+    """
+    return kept_at_gammas(heatmaps, [gamma])[:, 0]
+
+
+def kept_at_gammas(heatmaps: Tensor, gammas: Sequence[float]) -> Tensor:
     """Where any heatmap reaches γ of its own highest response: hₖ ≥ γ · max hₖ for some k.
 
     A heatmap without a positive value, or with NaN or infinity, keeps no pixel. At γ = 0 pixels of value 0 are kept and
@@ -31,24 +41,27 @@ def kept_pixels(heatmaps: Tensor, gamma: float) -> Tensor:
 
     Args:
         heatmaps: (B, K, H, W), of any float type and scale.
-        gamma: γ, 0 or more; above 1 no pixel is kept.
+        gammas: G values of γ, 0 or more; above 1 no pixel is kept.
 
     Returns:
-        (B, H, W) bool.
+        (B, G, H, W) bool.
 
     Raises:
         ValueError: for heatmaps of another number of dimensions, and for a γ below 0.
 
     Example:
-        >>> kept_pixels(torch.tensor([[[[0.0, 1.0], [2.0, 4.0]]]]), gamma=0.5).tolist()
-        [[[False, False], [True, True]]]
+        >>> kept_at_gammas(torch.tensor([[[[0.0, 1.0], [2.0, 4.0]]]]), [0.5, 1.0]).tolist()
+        [[[[False, False], [True, True]], [[False, False], [False, True]]]]
     """
-    if not gamma >= 0:
-        raise ValueError(f"gamma is {gamma}; give 0 or more.")
+    for gamma in gammas:
+        if not gamma >= 0:
+            raise ValueError(f"gamma is {gamma}; give 0 or more.")
     values = with_exact_constants(checked_maps(heatmaps, "heatmaps", "B, K, H, W")).detach().double()
     highest = values.amax(dim=(2, 3), keepdim=True)
     usable = values.isfinite().all(dim=3, keepdim=True).all(dim=2, keepdim=True) & (highest > 0)
-    return ((values >= gamma * highest) & usable).any(dim=1)
+    # Nothing reaches NaN.
+    levels = highest.where(usable, torch.nan)
+    return torch.stack([(values >= gamma * levels).any(dim=1) for gamma in gammas], dim=1)
 
 
 def response_maps(explanation: Explanation, blur: float = 0.0) -> Tensor:
@@ -97,10 +110,7 @@ def mask_images(
         >>> mask_images(images, kept, fill="black").mean().item()
         0.5
     """
-    if kept.shape != (len(images), *images.shape[2:]):
-        raise ValueError(f"kept must be {(len(images), *images.shape[2:])}, got {tuple(kept.shape)}.")
-    if kept.dtype != torch.bool:
-        raise ValueError(f"kept is {kept.dtype}; give booleans, such as those of kept_pixels.")
+    _check_kept(kept, images)
     kept_on_device = kept.to(images.device)[:, None]
     # Black before inpainting too: at the image's border OpenCV reads pixels that it is to inpaint.
     black = images.where(kept_on_device, 0)
@@ -121,9 +131,21 @@ def masked_inputs(
     radius: Radius = 3,
 ) -> Tensor:
     """`mask_images` for (B, C, H, W) images normalised for the backbone; kept pixels stay bit for bit as they are."""
+    if fill == "black":
+        _check_kept(kept, images)
+        black = torch.zeros(images.shape[1], 1, 1, device=images.device)
+        normalised = v2.functional.normalize(black, list(preprocessing.mean), list(preprocessing.std))
+        return images.where(kept.to(images.device)[:, None], normalised.to(images.dtype))
     filled = mask_images(preprocessing.denormalize(images.float()), kept, fill, method, radius)
     normalised = v2.functional.normalize(filled, list(preprocessing.mean), list(preprocessing.std))
     return images.where(kept.to(images.device)[:, None], normalised.to(images.dtype))
+
+
+def _check_kept(kept: Tensor, images: Tensor) -> None:
+    if kept.shape != (len(images), *images.shape[2:]):
+        raise ValueError(f"kept must be {(len(images), *images.shape[2:])}, got {tuple(kept.shape)}.")
+    if kept.dtype != torch.bool:
+        raise ValueError(f"kept is {kept.dtype}; give booleans, such as those of kept_pixels.")
 
 
 def opencv() -> Any:

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
-from vitrine.metrics.base import PerFeatureMetric, heatmaps_by_image
+from vitrine.metrics.base import PerFeatureMetric
 from vitrine.metrics.functional import (
     MapMoments,
     map_moments,
@@ -49,13 +49,14 @@ class Orthogonality(PerFeatureMetric):
 
     def update(self, explanation: Explanation, batch: Batch) -> None:  # noqa: ARG002
         """Updates the state with one batch; K must be the same in all batches."""
-        for _, label, maps, valid in heatmaps_by_image(explanation):
-            probabilities = pixel_probabilities(maps)
-            self.degenerate += (valid & probabilities.isnan().any(dim=(1, 2))).sum()
-            usable = probabilities.nan_to_num(0) * valid[:, None, None]
-            pixels, mean, scatter = (value[0] for value in map_moments(usable[None]))
-            header = mean.new_tensor([len(maps), label])
-            self.records.append(torch.cat([header, pixels[None], valid, mean, scatter.flatten()]).to(self.device))
+        maps, valid = explanation.heatmaps.detach(), explanation.valid
+        probabilities = pixel_probabilities(maps.flatten(0, 1)).view(maps.shape)
+        self.degenerate += (valid & probabilities.isnan().any(dim=(2, 3))).sum()
+        pixels, mean, scatter = map_moments(probabilities.nan_to_num(0) * valid[..., None, None])
+        counts = torch.full_like(pixels, maps.shape[1])
+        header = torch.stack([counts, explanation.target.to(pixels), pixels], dim=1)
+        record = torch.cat([header, valid, mean, scatter.flatten(1)], dim=1)
+        self.records.append(record.flatten().to(self.device))
 
     def compute(self) -> dict[str, Tensor]:
         """Means of O₁ and O₂ over the classes where they are finite, and the numbers of classes and heatmaps left out."""

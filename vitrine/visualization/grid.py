@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache, lru_cache
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -34,10 +35,10 @@ def captioned_grid(rows: Sequence[Sequence[tuple[str, Image.Image]]], title: str
 
 def _titled(grid: Image.Image, title: str, margin: int) -> Image.Image:
     """The grid below a line of text."""
-    font = ImageFont.load_default(16)
+    font = _font(16)
     width = max(grid.width, min(round(font.getlength(title)) + 2 * margin, WIDEST_TITLE))
     canvas = Image.new("RGB", (width, grid.height + 2 * LINE), "white")
-    text = _fitted(title, font, width - 2 * margin)
+    text = _fitted(title, 16, width - 2 * margin)
     ImageDraw.Draw(canvas).text((margin, margin), text, fill="#111111", font=font)
     canvas.paste(grid, (0, 2 * LINE))
     return canvas
@@ -72,19 +73,25 @@ def draw_cell(
 ) -> None:
     """Draws a tile with its lower left corner at ``corner``, below the lines of its caption, the first in ``colour``."""
     x, y = corner
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(13)
+    draw, font = ImageDraw.Draw(canvas), _font(13)
     for line, text in enumerate(caption):
         position = (x, y - tile.height - LINE * (len(caption) - line) - 2)
-        draw.text(position, _fitted(text, font, tile.width), fill="#555555" if line else colour or "#111111", font=font)
+        draw.text(position, _fitted(text, 13, tile.width), fill="#555555" if line else colour or "#111111", font=font)
     canvas.paste(tile, (x, y - tile.height))
 
 
-def _fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+@lru_cache(maxsize=4096)  # the names of images recur under each of their heatmaps
+def _fitted(text: str, size: int, width: int) -> str:
     """The text in the characters of the built-in font (basic Latin), shortened in the middle where it is too wide.
 
     Not at the end, because names of layers and species differ at both ends.
     """
-    text = unicodedata.normalize("NFKD", text)
+    font, text = _font(size), unicodedata.normalize("NFKD", text)
     text = "".join(c if c.isascii() else "?" for c in text if not unicodedata.combining(c))
     if font.getlength(text) <= width:
         return text

@@ -1,69 +1,85 @@
-"""Files that are finished in a thread: one at a time, whole or not there, and no error is lost."""
+"""Background calls keep their order, wait where many are not done, and lose no error."""
 
 import threading
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
-from vitrine.core.atomic_io import atomic_file
-from vitrine.core.background import BackgroundWriter
+from vitrine.core.background import Background
 
 
-def begin(writer: BackgroundWriter, path: Path, write: object) -> None:
-    with ExitStack() as unfinished:
-        partial = unfinished.enter_context(atomic_file(path))
-        writer.finish(unfinished, lambda: write(partial))  # type: ignore[operator]
+def failing() -> None:
+    raise OSError("disk is full")
 
 
-def test_a_file_appears_once_it_is_written_while_others_go_on(tmp_path: Path) -> None:
-    path, may_write = tmp_path / "file", threading.Event()
-
-    def write(partial: Path) -> None:
-        assert may_write.wait(60)
-        partial.write_text("whole")
-
-    with BackgroundWriter() as writer:
-        begin(writer, path, write)
-        assert not path.exists()
-        may_write.set()
-    assert path.read_text() == "whole"
-    assert [one.name for one in tmp_path.iterdir()] == ["file"]
+def test_values_in_order_and_in_another_thread() -> None:
+    background, seen = Background("test"), list[int]()
+    futures = [
+        background.call(lambda number=number: (seen.append(number), threading.get_ident())) for number in range(9)
+    ]  # type: ignore[misc]
+    background.finish()
+    assert seen == list(range(9))
+    threads = {future.result()[1] for future in futures}
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
 
 
-def test_the_next_file_waits_for_the_one_before(tmp_path: Path) -> None:
-    with BackgroundWriter() as writer:
-        for name in "abc":
-            begin(writer, tmp_path / name, lambda partial: partial.write_text("x"))
-            before = sorted(one.name for one in tmp_path.iterdir() if not one.name.startswith("."))
-            assert before[: ord(name) - ord("a")] == [*"abc"[: ord(name) - ord("a")]]
+def test_it_waits_where_many_calls_are_not_done() -> None:
+    background, release, entered = Background("test", most_waiting=2), threading.Event(), threading.Event()
+    background.call(lambda: (entered.set(), release.wait(30)))
+    entered.wait(30)
+    background.call(int)
+    third = threading.Thread(target=background.call, args=(int,))
+    third.start()
+    third.join(0.2)
+    assert third.is_alive()
+    release.set()
+    third.join(30)
+    assert not third.is_alive()
+    background.finish()
 
 
-def failing(partial: Path) -> None:
-    partial.write_text("half")
-    raise ValueError("the disk is full")
+@pytest.mark.parametrize("ask", [lambda one: one.finish(), lambda one: [one.call(int) for _ in range(3)]])
+def test_an_error_is_raised_by_whoever_asks_next(ask: Callable[[Background], object]) -> None:
+    background = Background("test", most_waiting=1)
+    background.call(failing)
+    with pytest.raises(OSError, match="disk is full"):
+        ask(background)
+    background.drop()
 
 
-def test_an_error_is_raised_by_the_next_call_and_leaves_no_file(tmp_path: Path) -> None:
-    with BackgroundWriter() as writer:
-        begin(writer, tmp_path / "a", failing)
-        with pytest.raises(ValueError, match="the disk is full"):
-            begin(writer, tmp_path / "b", lambda partial: partial.write_text("x"))
-    assert not list(tmp_path.iterdir())
+def test_what_waits_is_dropped() -> None:
+    background, release, done = Background("test"), threading.Event(), list[int]()
+    background.call(release.wait, 30)
+    background.call(done.append, 1)
+    threading.Timer(0.1, release.set).start()
+    background.drop()
+    assert done == []
 
 
-def test_an_error_of_the_last_file_is_raised_on_leaving(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="the disk is full"), BackgroundWriter() as writer:
-        begin(writer, tmp_path / "a", failing)
-    assert not list(tmp_path.iterdir())
+def test_finishing_twice_is_harmless() -> None:
+    background = Background("test")
+    background.call(int)
+    background.finish()
+    background.finish()
+    background.drop()
 
 
-def test_what_was_begun_is_finished_after_an_error_elsewhere(tmp_path: Path) -> None:
-    def stopped() -> None:
-        with BackgroundWriter() as writer:
-            begin(writer, tmp_path / "a", lambda partial: partial.write_text("x"))
-            raise KeyError
+def test_as_a_context_it_ends_with_its_block_and_after_an_error_without_what_waits() -> None:
+    done, release = list[int](), threading.Event()
+    with Background("test") as background:
+        background.call(done.append, 1)
+    assert done == [1]
 
-    with pytest.raises(KeyError):
-        stopped()
-    assert (tmp_path / "a").read_text() == "x"
+    def fails_beside_its_calls() -> None:
+        with Background("test") as background:
+            background.call(release.wait, 30)
+            background.call(done.append, 2)
+            threading.Timer(0.1, release.set).start()
+            raise ValueError("elsewhere")
+
+    with pytest.raises(ValueError, match="elsewhere"):
+        fails_beside_its_calls()
+    assert done == [1]
+    with pytest.raises(OSError, match="disk is full"), Background("test") as background:
+        background.call(failing)

@@ -1,5 +1,6 @@
 """An explanation's one map of all its heatmaps, and what slices and joins of batches keep."""
 
+import pickle
 from dataclasses import replace
 
 import pytest
@@ -106,3 +107,34 @@ def test_rounding_errors_of_constant_heatmaps_do_not_add_up_to_a_map(aggregation
     heatmaps = torch.tensor([0.3, -0.7, 2.0])[:, None, None] * noise
     found = explanation(aggregation, heatmaps, torch.tensor([[1.0, 1.0, 0.0], [2.0, 2.0, 1e-9]])).aggregate()
     assert degenerate(found).all()
+
+
+@pytest.mark.parametrize("aggregation", ["sum", "maximum"])
+def test_the_one_map_is_computed_once_and_belongs_to_its_explanation_alone(aggregation: Aggregation) -> None:
+    whole = explanation(aggregation)
+    assert whole.aggregate() is whole.aggregate()
+    for other in (whole[:1], whole.to("cpu"), replace(whole, scores=2 * SCORES)):
+        again = explanation(aggregation, other.heatmaps, other.scores) if len(other) == 2 else None
+        assert other.aggregate() is not whole.aggregate()
+        assert again is None or torch.equal(other.aggregate(), again.aggregate())
+    assert torch.equal(whole[:1].aggregate(), whole.aggregate()[:1])
+    assert len(pickle.dumps(whole)) == len(pickle.dumps(explanation(aggregation)))
+    assert torch.equal(pickle.loads(pickle.dumps(whole)).aggregate(), whole.aggregate())
+
+
+@pytest.mark.parametrize("aggregation", ["sum", "maximum"])
+def test_gradients_flow_through_the_one_map_also_after_it_was_asked_for_without(aggregation: Aggregation) -> None:
+    heatmaps = HEATMAPS[:1].clone().requires_grad_()  # without a heatmap of zeros, whose share has no gradient
+    whole = explanation(aggregation, heatmaps, SCORES[:1])
+    with torch.no_grad():
+        whole.aggregate()
+    (gradient,) = torch.autograd.grad(whole.aggregate().square().sum(), heatmaps)
+    assert gradient.abs().sum() > 0
+
+
+def test_what_is_in_main_memory_is_not_copied_and_what_has_gradients_is_detached_once() -> None:
+    plain, learning = explanation("sum"), explanation("sum", HEATMAPS.clone().requires_grad_())
+    assert plain.cpu() is plain
+    assert learning.cpu() is learning.cpu()
+    assert not learning.cpu().heatmaps.requires_grad
+    assert torch.equal(learning.cpu().heatmaps, plain.heatmaps)

@@ -3,6 +3,7 @@
 import copy
 import math
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -265,3 +266,21 @@ def values_after_each_cut(rank: int) -> list[dict[str, float]]:
 
 def test_two_processes_equal_one_also_where_one_has_no_batch(ranks: RankPool) -> None:
     assert ranks.run(values_after_each_cut) == [[pytest.approx(expected_values())] * 2] * 2
+
+
+def test_the_explanations_own_logits_are_as_good_as_another_pass() -> None:
+    explanation, batch = rows()
+    passes: list[int] = []
+
+    def classify(images: Tensor) -> Tensor:
+        passes.append(len(images))
+        logits: Tensor = network()(images)
+        return logits
+
+    figures = []
+    for own in (False, True):
+        metric = MaskedAccuracy(classify, PREPROCESSING, GAMMAS, "black", own_logits=own)
+        metric.update(replace(explanation, logits=network()(batch["image"])), batch)
+        figures.append(values(metric))
+    assert figures[0] == figures[1]
+    assert passes == [11] * (2 * len(GAMMAS) + 1)

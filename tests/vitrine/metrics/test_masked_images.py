@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vitrine.core.explanation import Explanation
 from vitrine.data.preprocessing import Preprocessing
-from vitrine.metrics.masked_images import kept_pixels, mask_images, masked_inputs, response_maps
+from vitrine.metrics.masked_images import kept_at_gammas, kept_pixels, mask_images, masked_inputs, response_maps
 
 METHODS = ["telea", "navier_stokes"]
 
@@ -25,6 +25,23 @@ def flat(values: list[float]) -> Tensor:
 
 
 # What is kept
+
+
+def test_several_thresholds_at_once_are_each_by_itself() -> None:
+    heatmaps = torch.randn(4, 3, 5, 6, generator=torch.Generator().manual_seed(0))
+    heatmaps[1, 0, 2, 3], heatmaps[2] = math.nan, -1
+    gammas = [0.0, 0.05, 0.5, 1.0, 2.0]
+    together = kept_at_gammas(heatmaps, gammas)
+    assert together.shape == (4, 5, 5, 6)
+    for place, gamma in enumerate(gammas):
+        naive = [
+            torch.stack(
+                [of_one >= gamma * of_one.max() for of_one in maps if not of_one.isnan().any() and of_one.max() > 0]
+            )
+            for maps in heatmaps[[0, 1, 3]].double()
+        ]
+        assert torch.equal(together[[0, 1, 3], place], torch.stack([maps.any(dim=0) for maps in naive]))
+    assert not together[2].any()
 
 
 @pytest.mark.parametrize(
@@ -273,3 +290,21 @@ def test_each_channel_is_inpainted_as_one_of_three(method: Any, channels: int) -
     for channel in range(channels):
         grey = images[:, channel : channel + 1].expand(-1, 3, -1, -1)
         assert torch.equal(found[:, channel], mask_images(grey, kept, "inpaint", method)[:, 0])
+
+
+@pytest.mark.parametrize("fill", ["black", "inpaint"])
+def test_inputs_and_a_mask_of_another_size_or_type_are_refused(fill: Any) -> None:
+    images, preprocessing = torch.zeros(2, 3, 4, 4), Preprocessing(size=4, resize=None)
+    with pytest.raises(ValueError, match=r"kept must be \(2, 4, 4\), got \(2, 1, 1\)"):
+        masked_inputs(images, torch.zeros(2, 1, 1, dtype=torch.bool), preprocessing, fill)
+    with pytest.raises(ValueError, match="give booleans"):
+        masked_inputs(images, torch.zeros(2, 4, 4), preprocessing, fill)
+
+
+def test_black_inputs_are_those_of_pictures_painted_black() -> None:
+    preprocessing = Preprocessing(size=8, resize=None)
+    generator = torch.Generator().manual_seed(0)
+    images, kept = torch.randn(3, 3, 8, 8, generator=generator), torch.rand(3, 8, 8, generator=generator) > 0.5
+    painted = mask_images(preprocessing.denormalize(images), kept, "black")
+    by_pictures = images.where(kept[:, None], preprocessing.finished({"image": painted})["image"])
+    assert torch.equal(masked_inputs(images, kept, preprocessing, "black"), by_pictures)

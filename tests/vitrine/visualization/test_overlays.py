@@ -1,10 +1,14 @@
 """Overlays: colours, strength, opacity, and maps that show nothing."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
+from vitrine.visualization import overlays
 from vitrine.visualization.overlays import colours, heat_layer, overlay, picture, positive_strength
 
 
@@ -122,3 +126,19 @@ def test_a_picture_of_one_or_four_channels_shows_its_colours() -> None:
 def test_picture_is_exact() -> None:
     values = torch.arange(256).repeat(3, 1).view(3, 16, 16)
     assert np.array_equal(np.asarray(picture(values / 255)), values.permute(1, 2, 0).byte().numpy())
+
+
+def test_the_steps_of_the_colour_map_are_those_of_its_formula() -> None:
+    strengths = torch.cat([torch.rand(300_000, generator=torch.Generator().manual_seed(0)), torch.tensor([0.0, 1.0])])
+    exact = overlays.exact_colours(strengths.double().numpy())
+    assert np.array_equal(overlays.colours(strengths), exact)
+    square = strengths[:64].view(8, 8)
+    assert np.array_equal(overlays.colours(square), exact[:64].reshape(8, 8, 3))
+
+
+def test_a_png_file_holds_the_picture_as_it_is(tmp_path: Path) -> None:
+    drawn = overlays.picture(torch.rand(3, 20, 30))
+    overlays.save_png(drawn, tmp_path / "picture.anything")
+    with Image.open(tmp_path / "picture.anything") as read:
+        assert read.format == "PNG"
+        assert np.array_equal(np.asarray(read), np.asarray(drawn))

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from vitrine.core.atomic_io import atomic_file
-from vitrine.core.background import BackgroundWriter
 from vitrine.core.batch import Batch
 from vitrine.core.progress import progress_bar
+from vitrine.data.feature_store.background_writer import BackgroundWriter
 from vitrine.data.feature_store.checking import damaged_chunks, mark_used
 from vitrine.data.feature_store.chunk_file import chunk_name, encode_chunk, write_reserved
 from vitrine.data.feature_store.computing import ChunkRows, FeatureExtractor

@@ -1,9 +1,11 @@
 """HTML gallery: writes ``index.html`` and its pictures."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -67,7 +69,10 @@ def write_gallery(
     ordered = sorted(entries, key=lambda entry: (not entry.labels, entry.labels[:1], entry.key))
     with atomic_folder(folder, GALLERY) as staging:
         (staging / "images").mkdir()
-        cards = [_card(staging, f"{n:04d}", entry, class_names, sigma) for n, entry in enumerate(ordered, start=1)]
+        numbered = [(f"{number:04d}", entry) for number, entry in enumerate(ordered, start=1)]
+        # Pillow compresses without the interpreter lock, so as many cards are drawn at once as torch may use cores.
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            cards = list(pool.map(lambda one: _card(staging, *one, class_names, sigma), numbered))
         html = page(title=title, metrics=metrics, settings=settings or {}, cards=cards)
         (staging / "index.html").write_text(html, encoding="utf-8")
     return folder / "index.html"
