@@ -3,15 +3,26 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, cast
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from datamodules.damaged import LoadedBatch, SkipCounter, gather
+from datamodules.damaged import Damaged, LoadedBatch, SkipCounter, gather
+from datamodules.samples import Sample
 from datamodules.split import Rows, Split
 from vitrine.core.batch import Batch
 from vitrine.core.worker_signals import leave_signals_to_parent
+
+
+class BatchedImages(Protocol):
+    """A map-style data set whose samples are finished in batches."""
+
+    def __getitems__(self, rows: Sequence[int]) -> Sequence[Sample | Damaged]:
+        """Samples in the order of the rows, or what is wrong with them."""
+
+    def finished(self, batch: Batch) -> Batch:
+        """A batch of these samples, ready for the backbone."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +32,7 @@ class ImageBatches:
     It is no DataLoader, whose samples a trainer would share out over the ranks once more.
 
     Args:
-        images: gives samples by row.
+        images: gives samples by row, and finishes batches of them, in this process.
         rows: of each batch.
         num_workers: processes that read and decode.
         skipped: counts what is left out.
@@ -30,7 +41,7 @@ class ImageBatches:
         split: whose shards are fetched ahead of the batches.
     """
 
-    images: Dataset[Any]
+    images: BatchedImages
     rows: Iterable[Rows]
     num_workers: int
     skipped: SkipCounter
@@ -42,7 +53,7 @@ class ImageBatches:
         batches = list(self.rows)
         # A generator of its own: without it each pass would draw from the process's own random numbers.
         loader: DataLoader[LoadedBatch] = DataLoader(
-            self.images,
+            cast("Dataset[Any]", self.images),
             batch_sampler=_RowLists(batches),
             num_workers=self.num_workers,
             collate_fn=gather,
@@ -55,7 +66,7 @@ class ImageBatches:
                 reach(number)
                 self.skipped.add(self.stage, loaded.damaged)
                 if loaded.batch is not None:
-                    yield loaded.batch
+                    yield self.images.finished(loaded.batch)
                 elif self.empty_batch is not None:
                     yield self.empty_batch()
 

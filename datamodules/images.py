@@ -4,11 +4,15 @@ import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from PIL import UnidentifiedImageError
 from pytorch_lightning.utilities import rank_zero_info
+from torch import Tensor
 from torch.utils.data import Dataset
+from torchvision import tv_tensors
+from torchvision.transforms.v2.functional import pil_to_tensor
 
 from datamodules.damaged import Damaged, SkipCounter, read_or_skip
 from datamodules.epoch_order import EvaluationBatches
@@ -17,8 +21,10 @@ from datamodules.loaders import WholeLoader
 from datamodules.options import LoadingOptions, OnError
 from datamodules.ranks import RankShare
 from datamodules.samples import Sample, SampleError
+from vitrine.core.batch import Batch
 from vitrine.core.picture_files import PictureSizeError
 from vitrine.data.colours import to_mode
+from vitrine.data.plain_jpegs import plain_jpeg
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.data.shards.images import PICTURE_SUFFIXES, decode_upright
 from vitrine.data.shards.picture_folders import LeftOut, PictureFolder
@@ -54,9 +60,31 @@ class ImageFolder(Dataset[Sample]):
         return len(self.paths)
 
     def __getitem__(self, number: int) -> Sample:
-        path = self.paths[number]
+        return self.preprocessing.normalized(self._placed(number))
+
+    def __getitems__(self, numbers: Sequence[int]) -> list[Sample | Damaged]:
+        """Images in 8 bits, or what is wrong with them where ``on_error`` is ``skip``; `finished` normalises a batch."""
+        return [
+            read_or_skip(partial(self._placed, number), partial(self._key, number), skip=self.on_error == "skip")
+            for number in numbers
+        ]
+
+    def finished(self, batch: Batch) -> Batch:
+        """A batch of what `__getitems__` gives, with its images normalised."""
+        return cast("Batch", self.preprocessing.normalized(dict(batch)))
+
+    def _placed(self, number: int) -> Sample:
+        image = tv_tensors.Image(self._pixels(self.paths[number]))
+        return self.preprocessing.placed({"key": self._key(number), "image": image})
+
+    def _pixels(self, path: Path) -> Tensor:
+        """(C, H, W) uint8 pixels of an image, upright, in the colours of the preprocessing."""
+        mode = self.preprocessing.mode
         try:
-            image = decode_upright(path.read_bytes(), str(path))
+            data = path.read_bytes()
+            if mode == "RGB" and (pixels := plain_jpeg(data)) is not None:
+                return pixels
+            image = decode_upright(data, str(path))
         except PictureSizeError as error:
             raise SampleError(str(error)) from error
         except (OSError, ValueError) as error:
@@ -64,17 +92,9 @@ class ImageFolder(Dataset[Sample]):
         if image.has_frames:
             warnings.warn(f"{path} has several frames or pages; the first is taken.", stacklevel=2)
         try:
-            pixels = self.preprocessing(to_mode(image.pixels, self.preprocessing.mode, str(path)))
+            return pil_to_tensor(to_mode(image.pixels, mode, str(path)))
         except ValueError as error:
             raise SampleError(str(error)) from error
-        return {"key": self._key(number), "image": pixels}
-
-    def __getitems__(self, numbers: Sequence[int]) -> list[Sample | Damaged]:
-        """Images, or what is wrong with them where ``on_error`` is ``skip``."""
-        return [
-            read_or_skip(partial(self.__getitem__, number), partial(self._key, number), skip=self.on_error == "skip")
-            for number in numbers
-        ]
 
     def _key(self, number: int) -> str:
         return self.paths[number].relative_to(self.root).as_posix()

@@ -15,11 +15,12 @@ from torchvision.transforms.v2 import functional as F
 from vitrine.core.batch import Batch
 from vitrine.core.picture_files import PictureSizeError, open_picture
 from vitrine.data.colours import Mode, to_mode
-from vitrine.data.orientation import Orientation, Size, orientation_of
+from vitrine.data.orientation import UPRIGHT, Orientation, Size, orientation_of
+from vitrine.data.plain_jpegs import plain_jpeg
 from vitrine.data.shards.counterfactuals import unstacked_images
 from vitrine.data.shards.rules import RECORD_ANNOTATIONS, RecordRules
 from vitrine.data.shards.schema import BOX_ENTRIES, COUNTERFACTUALS, IMAGE_EXTENSIONS, ShardIndex
-from vitrine.data.shards.stored_sample import missing_members, parse_record, picture_problems
+from vitrine.data.shards.stored_sample import missing_members, parse_record, picture_problems, size_problems
 from vitrine.data.source_windows import SOURCE_BOXES, SOURCE_PREFIX
 
 RawSample = dict[str, Any]
@@ -105,14 +106,12 @@ def decode(
     rules = RecordRules.of_index(index) if rules is None else rules
     record, name = checked_record(raw, rules, folder), _name(raw, folder)
     extension = next(extension for extension in IMAGE_EXTENSIONS if extension in raw)
-    stored = _open(raw[extension], extension, record, name)
-    orientation = orientation_of(stored)
-    record = {"width": stored.width, "height": stored.height, **record}  # files of others may not have them
+    image, stored_size, orientation = _image(raw[extension], extension, mode, record, name)
+    record = {"width": stored_size[0], "height": stored_size[1], **record}  # files of others may not have them
     others = set(RECORD_ANNOTATIONS) - rules.annotations  # which nobody reads
     _refuse(rules.problems({entry: value for entry, value in record.items() if entry not in others}), name)
-    image = tv_tensors.Image(F.pil_to_tensor(_in_mode(orientation.pixels(stored), mode, f"The image of {name}")))
-    sample: Sample = {"key": raw["__key__"], "label": _label(record["label"], index), "image": image}
-    canvas = _Canvas(stored.size, orientation, mode)
+    sample: Sample = {"key": raw["__key__"], "label": _label(record["label"], index), "image": tv_tensors.Image(image)}
+    canvas = _Canvas(stored_size, orientation, mode)
     for annotation in index.annotations:
         sample.update(_ANNOTATIONS[annotation](raw, record, canvas, name))
     return sample
@@ -129,10 +128,17 @@ def collate(samples: Sequence[Sample]) -> Batch:
     batch: Any = {
         name: [sample[name] for sample in samples]
         if name in LISTED
-        else torch.stack([torch.as_tensor(sample[name]) for sample in samples])
+        else _stacked([torch.as_tensor(sample[name]) for sample in samples])
         for name in samples[0]
     }
     return batch  # type: ignore[no-any-return]
+
+
+def _stacked(entries: Sequence[Tensor]) -> Tensor:
+    """(B, …) entries of all samples; pixels that stand side by side, as decoders leave them, stay so."""
+    if entries[0].ndim == 3 and entries[0].stride(0) == 1:
+        return torch.stack([entry.permute(1, 2, 0) for entry in entries]).permute(0, 3, 1, 2)
+    return torch.stack(list(entries))
 
 
 def _label(label: int | list[int], index: ShardIndex) -> Tensor:
@@ -141,6 +147,21 @@ def _label(label: int | list[int], index: ShardIndex) -> Tensor:
     multi_hot = torch.zeros(len(index.classes))
     multi_hot[label] = 1
     return multi_hot
+
+
+def _image(
+    data: bytes, extension: str, mode: Mode, record: dict[str, Any], name: str
+) -> tuple[Tensor, Size, Orientation]:
+    """(C, H, W) pixels, upright; width and height as they are stored; and how they were turned."""
+    pixels = plain_jpeg(data) if mode == "RGB" else None
+    if pixels is not None:
+        size = (pixels.shape[2], pixels.shape[1])
+        _refuse(size_problems(extension, size, record), name)
+        return pixels, size, UPRIGHT
+    stored = _open(data, extension, record, name)
+    orientation = orientation_of(stored)
+    upright = _in_mode(orientation.pixels(stored), mode, f"The image of {name}")
+    return F.pil_to_tensor(upright), stored.size, orientation
 
 
 def _open(data: bytes, extension: str, record: dict[str, Any], name: str) -> Image.Image:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from datamodules.damaged import gather
+from datamodules.damaged import Damaged, gather
 from datamodules.shard_images import ShardImages
 from datamodules.split import Split
 from tests.helpers.shard_fakes import TINY
@@ -68,3 +68,16 @@ def test_images_have_the_channels_of_the_preprocessing(split: Split) -> None:
     four = ShardImages(split, opaque).batch([0, 5])["image"]
     assert torch.equal(four, torch.cat([colours, torch.ones(2, 1, 8, 8)], dim=1))
     assert ShardImages(split, grey, 3)[1]["image"].shape == (1, 8, 8)
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_a_batch_normalised_at_once_equals_its_samples(split: Split, seed: int | None) -> None:
+    images, rows = ShardImages(split, TINY, seed), [7, 2, 40]
+    placed = images.__getitems__(rows)
+    assert all(not isinstance(sample, Damaged) and sample["image"].dtype == torch.uint8 for sample in placed)
+    batch = gather(placed).batch
+    assert batch is not None
+    for found in (images.finished(batch), images.batch(rows)):
+        assert torch.equal(found["image"], torch.stack([images[row]["image"] for row in rows]))
+        assert found["image"].is_contiguous()
+        assert found["row"].tolist() == rows

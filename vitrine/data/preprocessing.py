@@ -10,10 +10,12 @@ from PIL import Image
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
 from typing_extensions import override
 
 from vitrine.core.options import Count, OptionError, Options, Positive, Range
 from vitrine.data.colours import NUM_CHANNELS, Mode, to_mode
+from vitrine.data.normalization import normalized
 from vitrine.data.orientation import upright
 from vitrine.data.shards.schema import BOX_ENTRIES
 from vitrine.data.source_windows import source_entries, with_source
@@ -79,20 +81,39 @@ class Preprocessing(Options):
 
     def sample(self, sample: dict[str, Any]) -> dict[str, Any]:
         """Transforms a sample, a dict of tv_tensors with ``image`` and its annotations; `finished` describes the result."""
-        return self.finished(self._geometry()(self._shortened(with_source(sample))))
+        return self.normalized(self.placed(sample))
+
+    def placed(self, sample: dict[str, Any]) -> dict[str, Any]:
+        """As `sample`, with the image still in 8 bits, so that a batch is normalised at once."""
+        return self._annotated(self._resized(with_source(sample)))
 
     def augmented(self, sample: dict[str, Any]) -> dict[str, Any]:
         """As `sample`, with a random crop and horizontal flip; names of left and right parts are not swapped by a flip."""
+        return self.normalized(self.placed_at_random(sample))
+
+    def placed_at_random(self, sample: dict[str, Any]) -> dict[str, Any]:
+        """As `augmented`, with the image still in 8 bits."""
         crop = v2.RandomResizedCrop(self.size, scale=(0.4, 1.0), antialias=True)
-        return self.finished(v2.Compose([crop, v2.RandomHorizontalFlip()])(with_source(sample)))
+        return self._annotated(v2.Compose([crop, v2.RandomHorizontalFlip()])(with_source(sample)))
 
     def finished(self, sample: dict[str, Any]) -> dict[str, Any]:
         """Normalises the image; drops boxes outside of it, with their classes; parts outside of it become invisible.
 
         What `sample` and `augmented` give has besides, of a sample with boxes, the entries ``source_…`` of `Batch`.
         """
-        images = {name: self._normalized(sample[name]) for name in ("image", "counterfactuals") if name in sample}
-        result = dict(sample, **images)
+        return self.normalized(self._annotated(sample))
+
+    def normalized(self, entries: dict[str, Any]) -> dict[str, Any]:
+        """A sample, or a batch, with its ``image`` and ``counterfactuals`` normalised; see `vitrine.data.normalization`."""
+        images = {
+            name: normalized(entries[name], self.mean, self.std)
+            for name in ("image", "counterfactuals")
+            if name in entries
+        }
+        return {**entries, **images}
+
+    def _annotated(self, sample: dict[str, Any]) -> dict[str, Any]:
+        result = dict(sample)
         if "boxes" in sample:
             boxes = sample["boxes"].as_subclass(Tensor).float().clamp(0, self.size)
             inside = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
@@ -103,15 +124,10 @@ class Preprocessing(Options):
         if "points" in sample:
             points = result.pop("points").as_subclass(Tensor)
             result["parts"] = _visible_parts(points, result.pop("visible"), self.size)
-        for name in ("mask", "objects"):
+        for name in ("image", "counterfactuals", "mask", "objects"):
             if name in sample:
                 result[name] = sample[name].as_subclass(Tensor)
         return result
-
-    def _normalized(self, images: Tensor) -> Tensor:
-        values = v2.functional.to_dtype(images, torch.float32, scale=True)
-        normalized: Tensor = v2.functional.normalize(values, list(self.mean), list(self.std))
-        return normalized.as_subclass(Tensor)
 
     def denormalize(self, images: Tensor) -> Tensor:
         """(B, C, H, W) images in [0, 1], from normalised inputs."""
@@ -129,19 +145,23 @@ class Preprocessing(Options):
         """Cache key: a text that differs whenever the inputs could differ."""
         return json.dumps(self.to_dict(), sort_keys=True)
 
-    def _shortened(self, sample: dict[str, Any]) -> dict[str, Any]:
-        """Cuts the ends off very long images, of which the centre crop keeps the middle, so that resizing stays small."""
+    def _resized(self, sample: dict[str, Any]) -> dict[str, Any]:
+        """The image and what is placed on it, resized and cropped."""
         height, width = sample["image"].shape[-2:]
-        longest = _LONGEST * min(height, width)
-        if self.resize is None or max(height, width) <= longest:
-            return sample
-        shortened: dict[str, Any] = v2.CenterCrop((min(height, longest), min(width, longest)))(sample)
-        return shortened
+        is_placed = {name: isinstance(entry, tv_tensors.TVTensor) for name, entry in sample.items()}
+        return {
+            name: self._geometry(entry, height, width) if is_placed[name] else entry for name, entry in sample.items()
+        }
 
-    def _geometry(self) -> v2.Transform:
+    def _geometry(self, entry: Tensor, height: int, width: int) -> Tensor:
         if self.resize is None:
-            return v2.Resize((self.size, self.size), antialias=True)
-        return v2.Compose([v2.Resize(self.resize, antialias=True), v2.CenterCrop(self.size)])
+            whole: Tensor = F.resize(entry, [self.size, self.size], antialias=True)
+            return whole
+        longest = _LONGEST * min(height, width)
+        if max(height, width) > longest:  # the centre crop keeps the middle, so that what is resized stays small
+            entry = F.center_crop(entry, [min(height, longest), min(width, longest)])
+        cropped: Tensor = F.center_crop(F.resize(entry, [self.resize], antialias=True), [self.size, self.size])
+        return cropped
 
 
 def _visible_parts(points: Tensor, visible: Tensor, size: int) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torchvision import tv_tensors
+from torchvision.transforms import v2
 
 from tests.helpers import oriented_pictures as pictures
 from vitrine.data.preprocessing import Preprocessing
@@ -268,3 +269,24 @@ def test_annotation_of_a_very_long_picture_follows_it() -> None:
     done = Preprocessing(32, 32).sample({"image": tv_tensors.Image(image), "boxes": box})
     assert done["boxes"].tolist() == [[0, 8, 32, 24]]
     assert done["image"][0, 16, 16] > 2
+
+
+@pytest.mark.parametrize("size", [(50, 37), (37, 50), (3, 200), (16, 16), (20, 400)])
+@pytest.mark.parametrize("resize", [20, 16, None])
+def test_it_is_the_chain_of_torchvisions_transforms(size: tuple[int, int], resize: int | None) -> None:
+    pixels = torch.randint(0, 256, (3, *size), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    preprocessing = Preprocessing(16, resize)
+    steps: list[v2.Transform] = [
+        v2.ToDtype(torch.float32, scale=True),
+        v2.Normalize(list(preprocessing.mean), list(preprocessing.std)),
+    ]
+    chain = [v2.Resize((16, 16))] if resize is None else [v2.Resize(resize), v2.CenterCrop(16)]
+    done = preprocessing.sample({"image": tv_tensors.Image(pixels)})["image"]
+    assert torch.equal(done, v2.Compose([*chain, *steps])(pixels))
+
+
+def test_the_key_is_the_one_of_stores_that_exist() -> None:
+    """What is computed has not changed, so that kept features are found again."""
+    assert Preprocessing().key == (
+        '{"mean": [0.485, 0.456, 0.406], "mode": "RGB", "resize": 256, "size": 224, "std": [0.229, 0.224, 0.225]}'
+    )

@@ -6,6 +6,7 @@ from typing import Any
 
 from PIL import Image
 
+from vitrine.data.orientation import Size
 from vitrine.data.shards.documents import parse_json
 from vitrine.data.shards.images import is_16_bit_png, is_binary
 from vitrine.data.shards.rules import RecordRules
@@ -50,15 +51,20 @@ def _required(rules: RecordRules) -> list[str]:
     return ["json", *(extension for kind, extension in MAP_EXTENSIONS.items() if kind in rules.annotations)]
 
 
-def picture_problems(extension: str, picture: Image.Image, record: Mapping[str, Any]) -> list[str]:
-    """What is wrong with a decoded picture, mask or object map of a sample, as phrases."""
-    problems = []
+def size_problems(extension: str, size: Size, record: Mapping[str, Any]) -> list[str]:
+    """What is wrong with width and height of a picture, mask or object map of a sample, as phrases."""
     width, height = record.get("width"), record.get("height")
     count = record.get("counterfactuals")
     if extension == COUNTERFACTUALS and isinstance(height, int) and isinstance(count, int):
         height *= count
-    if (width, height) not in ((None, None), picture.size):
-        problems.append(f"its {extension} is {picture.width} x {picture.height}, its json says {width} x {height}")
+    if (width, height) in ((None, None), size):
+        return []
+    return [f"its {extension} is {size[0]} x {size[1]}, its json says {width} x {height}"]
+
+
+def picture_problems(extension: str, picture: Image.Image, record: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a decoded picture, mask or object map of a sample, as phrases."""
+    problems = size_problems(extension, picture.size, record)
     if extension == MAP_EXTENSIONS["mask"] and not (picture.mode == "L" and is_binary(picture)):
         problems.append("its mask is no 8-bit grey PNG of 0 and 255 (or 0 and 1)")
     if extension == MAP_EXTENSIONS["objects"] and not is_16_bit_png(picture):

@@ -102,8 +102,8 @@ def read_sample(descriptor: int, start: int, end: int) -> tuple[str, dict[str, b
             f"has a sample of {end - start} bytes at byte {start}, more than {MAX_SAMPLE_BYTES}; convert the set again"
         )
     try:
-        data = _read_all(descriptor, start, end - start)
-        data += bytes(-len(data) % BLOCK)
+        data = _read_all(descriptor, start, -(-(end - start) // BLOCK) * BLOCK)  # with the padding, where it is there
+        data = data if len(data) % BLOCK == 0 else data + bytes(-len(data) % BLOCK)
         members = list(_members(lambda at, count: data[at : at + count], len(data)))
     except (tarfile.TarError, OSError) as error:
         raise ShardError(f"has no whole sample at byte {start} any more ({error})") from error

@@ -1,0 +1,59 @@
+"""Bare decoders: from the bytes of a JPEG to the 8-bit square of a network's input, in as few library calls as it takes."""
+
+from collections.abc import Callable, Mapping
+from io import BytesIO
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.io import ImageReadMode, decode_jpeg
+from torchvision.transforms.v2 import functional as F
+
+SIZE, RESIZE = 224, 256
+Decoder = Callable[[bytes], Tensor]
+"""(3, 224, 224) uint8 from the bytes of a JPEG."""
+
+
+def square(pixels: Tensor) -> Tensor:
+    """The centre crop of pixels that are resized with antialiasing, in 8 bits throughout."""
+    cropped: Tensor = F.center_crop(F.resize(pixels, [RESIZE], antialias=True), [SIZE, SIZE])
+    return cropped
+
+
+def by_torchvision(data: bytes) -> Tensor:
+    """Torchvision's decoder and resize."""
+    return square(decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=ImageReadMode.RGB))
+
+
+def by_pillow(data: bytes) -> Tensor:
+    """Pillow's decoder, torchvision's resize."""
+    return square(F.pil_to_tensor(Image.open(BytesIO(data)).convert("RGB")))
+
+
+def by_pillow_alone(data: bytes) -> Tensor:
+    """Pillow's decoder and resize, of what the crop keeps alone."""
+    picture = Image.open(BytesIO(data)).convert("RGB")
+    scale = min(picture.size) / RESIZE
+    left, top = (round((int(side / scale) - SIZE) / 2) * side / int(side / scale) for side in picture.size)
+    box = (left, top, left + SIZE * scale, top + SIZE * scale)
+    return F.pil_to_tensor(picture.resize((SIZE, SIZE), Image.Resampling.BILINEAR, box))
+
+
+def by_opencv(data: bytes) -> Tensor:
+    """OpenCV's decoder, torchvision's resize."""
+    import cv2  # noqa: PLC0415 - an extra
+
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    return square(torch.from_numpy(pixels).permute(2, 0, 1))
+
+
+def decoders() -> Mapping[str, Decoder]:
+    """Those that are installed, by name."""
+    found = {"torchvision": by_torchvision, "Pillow, torchvision's resize": by_pillow, "Pillow alone": by_pillow_alone}
+    try:
+        import cv2  # noqa: PLC0415
+    except ImportError:
+        return found
+    cv2.setNumThreads(1)
+    return {**found, "OpenCV, torchvision's resize": by_opencv}
