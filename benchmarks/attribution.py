@@ -25,8 +25,13 @@ from vitrine.attribution import Method
 from vitrine.attribution.together import attribute_together
 
 K = 10
-SMOKE = (("GuidedBackprop", "gradient"), ("ExcitationBackprop", "gradient"), ("LRP, epsilon", "gradient"))
-SMOKE += (("IntegratedGradients, 10 steps", "library"), ("Occlusion, 56 px", "library"))
+SMOKE = (
+    ("GuidedBackprop", "gradient"),
+    ("ExcitationBackprop", "gradient"),
+    ("LRP, epsilon", "gradient"),
+    ("IntegratedGradients, 10 steps", "library"),
+    ("Occlusion, 56 px", "library"),
+)
 """Methods whose ratios are guarded, and what they are compared with."""
 SMOKE_SIZE = 112
 LAYERS = {"squeezenet1_0": "features.12", "resnet18": "layer4", "mobilenet_v2": "features", "vit_b_16": "encoder.ln"}
@@ -54,7 +59,7 @@ def method_runs(case: Case, model: nn.Module, layer: str, images: Tensor) -> dic
 def compare_methods(args: argparse.Namespace, name: str, model: nn.Module, layer: str) -> list[dict[str, Any]]:
     """One row a method and batch size."""
     rows = []
-    compiled = torch.compile(model) if args.compile else None
+    compiled: Any = torch.compile(model) if args.compile else None
     for batch in args.batches:
         images = images_of(args, batch)
         for title, case in CASES.items():
@@ -154,7 +159,7 @@ def smoke() -> Mapping[str, float]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the libraries' own, on hooks and gradients
         for title, other in SMOKE:
-            runs = method_runs(CASES[title], model, layer, images)
+            runs = method_runs(CASES[title], model, layer, images[:1] if CASES[title].slow else images)
             times = side_by_side({one: runs[one] for one in ("method", other)}, 5)
             found[f"attribution: {other} / {title}"] = ratio(times, other, "method")
     times = side_by_side(filter_runs(FILTER_METHODS["GuidedBackprop"], model, layer, images[:1]), 3)
@@ -195,7 +200,7 @@ def main() -> None:
     for network in args.networks:
         model = network.build(args.device).requires_grad_(requires_grad=False)
         if args.channels_last:
-            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            model = model.to(memory_format=torch.channels_last)
         layer = args.layer or LAYERS[network.name]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the libraries' own, on hooks and gradients

@@ -159,15 +159,16 @@ class SeveralExplainersModule(ExplainerModule):
         return {kind: torch.cat([part[kind].detach().float() for part in parts]) for kind in self._drawers}
 
     def _explained(self, explainer: Explainer, rows: Batch, drawn: dict[str, Tensor]) -> Explanation:
-        """The explanation of a batch's rows; ``drawn`` keeps the maps that another explainer reads too."""
+        """The explanation of a batch's rows; ``drawn`` keeps the maps that others will read."""
         target = self.target_of(rows)
         if isinstance(explainer, MapFileExplainer):
             return explainer.explanation_of_keys(rows["image"], rows["key"], rows["logits"], target)
         if not isinstance(explainer, AttributionExplainer):
             return explainer.explain(rows["image"], target)
-        if not drawn:
+        kind = _kind(explainer)
+        if kind not in drawn:
             drawn.update(self._drawn(rows, target))
-        maps = drawn[_kind(explainer)]
+        maps = drawn[kind] if kind in self._shared else drawn.pop(kind)
         found = []
         for part in _parts(rows):
             given = rows["image"][part], rows["logits"][part], None if target is None else target[part]

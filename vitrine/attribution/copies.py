@@ -59,7 +59,7 @@ class MethodOfCopies(Method):
         """
         found = gradients(self, copies, target.select(images))
         found = found.square_() if weights is None else found.mul_(weights.to(found).view(-1, 1, 1, 1, 1))
-        for image in images.unique().tolist():  # and no index_add, whose order of summation a GPU does not keep
+        for image in sorted(set(images.tolist())):  # and no index_add, whose order of summation a GPU does not keep
             total[image] += found[images == image].sum(dim=0)
 
 

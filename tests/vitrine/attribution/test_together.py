@@ -154,6 +154,6 @@ def test_a_model_that_mixes_a_batch_and_none_of_images() -> None:
     methods = made(model)
     for name, maps in attribute_together(methods, IMAGES, 1).items():
         torch.testing.assert_close(maps, methods[name].attribute(IMAGES, 1), msg=name)
-    maps = attribute_together({"a": Saliency(net()), "b": Saliency(net())}, IMAGES[:0], 1)
-    assert maps["a"].shape == (0, 3, 12, 12)
+    none = attribute_together({"a": Saliency(net()), "b": Saliency(net())}, IMAGES[:0], 1)
+    assert none["a"].shape == (0, 3, 12, 12)
     assert attribute_together({}, IMAGES, 1) == {}

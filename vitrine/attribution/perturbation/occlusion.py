@@ -106,7 +106,7 @@ class Occlusion(MethodOfCopies):
             sums = in_full(output).flatten(2).sum(dim=2) if output.ndim > 2 else in_full(output)
             scores.append(sums.gather(1, target.select(images).resolve(output)))
         of_images = torch.cat(scores).view(len(inputs), -1, target.num_maps).mT
-        return (of_images[..., -1:] - of_images[..., :-1]).unflatten(-1, size)
+        return (of_images[..., -1:] - of_images[..., :-1]).reshape(*of_images.shape[:2], *size)
 
 
 def windows(length: int, side: int, step: int, like: Tensor) -> Tensor:

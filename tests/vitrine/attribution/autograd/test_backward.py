@@ -54,7 +54,7 @@ METHODS: dict[str, Callable[[nn.Module], Method]] = {
     "zplus": lambda model: ExcitationBackprop(model, "2", negative_activations="zplus"),
     "LRP": lambda model: LRP(model, "2"),
     "GradCAM": lambda model: GradCAM(model, "2"),
-} | {name: lambda model, name=name: LRP(model, "2", name) for name in get_args(CompositeName)}  # type: ignore[misc, attr-defined]
+} | {name: lambda model, name=name: LRP(model, "2", name) for name in get_args(CompositeName)}
 
 
 @pytest.mark.parametrize(
