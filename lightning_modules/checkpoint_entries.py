@@ -21,7 +21,6 @@ TYPES: dict[str, tuple[type, ...]] = {
     "optimizers_of_ranks": (list,),
     "has_scaling": (bool,),
     "streamed": (dict,),
-    "exact": (dict,),
     "multi_label": (bool,),
 }
 """Of what modules add to a checkpoint."""
