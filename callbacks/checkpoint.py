@@ -31,7 +31,7 @@ class RunCheckpoint(Checkpoint):
 
     Args:
         every_n_epochs: how often; after the last epoch always.
-        every_n_steps: also within an epoch, where given; of a fit in one pass without an optimizer, batches.
+        every_n_steps: also within an epoch, where given.
         keep_last: how many of the newest are kept.
         monitor: name of a logged metric by which the best are kept, such as ``val/f_reg``.
         mode: whether the best has the smallest or the largest value.
@@ -72,8 +72,8 @@ class RunCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        # Batches whose gradients are accumulated stay at the step before; a fit without an optimiser counts its batches.
-        step = trainer.global_step if trainer.optimizers else trainer.fit_loop.total_batch_idx + 1
+        # A fit without optimiser steps stays at step 0; batches whose gradients are accumulated stay at the step before.
+        step = trainer.global_step
         if not self.every_n_steps or not step or step % self.every_n_steps or step == self._saved_step:
             return
         self._saved_step = step

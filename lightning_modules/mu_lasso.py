@@ -92,7 +92,6 @@ class MuLassoModule(ExplainerModule):
         self.unsolved: MuLassoFit | None = None
         self.streamed: StreamedMuLasso | None = None
         self._streamed_state: dict[str, Tensor] = {}
-        self._exact_state: dict[str, Tensor] = {}
         self.automatic_optimization = training.solver == "sgd"
         self.register_buffer("curvature", torch.zeros(()))
         self.val_reconstruction = ClassReconstruction(explainer.num_classes)
@@ -153,8 +152,6 @@ class MuLassoModule(ExplainerModule):
         super().on_train_start()
         if self.one_pass:
             self.unsolved = MuLassoFit(self.explainer, self._count())
-            self.unsolved.load(self._exact_state)
-            self._exact_state = {}
             return
         if not self.has_scaling:
             self._learn_scaling()
@@ -265,15 +262,12 @@ class MuLassoModule(ExplainerModule):
         checkpoint["has_scaling"] = self.has_scaling
         if self.streamed is not None:
             checkpoint["streamed"] = self.streamed.state()
-        if self.unsolved is not None:
-            checkpoint["exact"] = self.unsolved.state()
 
     @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
         self.has_scaling = bool(checkpoint.get("has_scaling", True))
         self._streamed_state = checkpoint.get("streamed", {})
-        self._exact_state = checkpoint.get("exact", {})
 
     @override
     def metadata(self) -> dict[str, Any]:

@@ -55,26 +55,6 @@ def test_gradients_that_are_summed_up_are_in_no_checkpoint(tmp_path: Path, saved
     assert saved == [(4, 1), (8, 2), (8, 2)]
 
 
-class WithoutSteps(Line):
-    """Takes in its batches, as a fit in one pass does."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.automatic_optimization = False
-
-    def training_step(self, batch: Tensor) -> None:  # type: ignore[override]
-        pass
-
-    def configure_optimizers(self) -> None:  # type: ignore[override]
-        pass
-
-
-def test_a_fit_without_steps_counts_its_batches(tmp_path: Path, saved: list[tuple[int, int]]) -> None:
-    batches: DataLoader[Tensor] = DataLoader(torch.ones(8, 1))  # type: ignore[arg-type]
-    trainer(tmp_path, RunCheckpoint(10, 3), epochs=1).fit(WithoutSteps(), batches)
-    assert saved == [(3, 0), (6, 0), (8, 0)]
-
-
 class Scores(Line):
     """Logs scores that are given, one for each validation or epoch."""
 

@@ -1,7 +1,7 @@
 """X Xᵀ of a stream of rows in symmetric blocks: float32 or float64 products, added up in float64."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, get_args
@@ -67,6 +67,7 @@ class GramSums:
         self._rows = self._sums.new_zeros(0, num_filters, dtype=self._dtype)
         self._count = 0
         self._means: list[tuple[Tensor, Tensor]] = []
+        self._is_symmetric = True
 
     @property
     def pending(self) -> Tensor:
@@ -88,6 +89,7 @@ class GramSums:
         rows, self._count = self.pending, 0
         if not len(rows):
             return
+        self._is_symmetric = False
         if self._dtype == torch.float32:
             mean = rows.mean(dim=0)
             rows -= mean  # in place: they are not needed any more
@@ -103,10 +105,16 @@ class GramSums:
         """(m, m) Σ x xᵀ of all rows so far; it is valid until the next one."""
         self.flush()
         self._put_back_means()
+        if not self._is_symmetric:
+            self._mirror()
+        return self._sums
+
+    def _mirror(self) -> None:
+        """Copies the blocks above the diagonal to those below it."""
         for rows, columns in blocks(len(self._sums)):
             if rows != columns:
                 self._sums[columns, rows] = self._sums[rows, columns].T
-        return self._sums
+        self._is_symmetric = True
 
     def scale_(self, shift: Tensor, half: Tensor, factor: Tensor) -> None:
         """Makes them Σ (x − shift)(x − shift)ᵀ · factor factorᵀ of all rows so far; ``half`` is Σ x − n/2 shift."""
@@ -116,7 +124,7 @@ class GramSums:
             block = sums[rows, columns]
             block.addr_(shift[rows], half[columns], alpha=-1).addr_(half[rows], shift[columns], alpha=-1)
             block.mul_(factor[rows, None]).mul_(factor[columns])
-        self.total()
+        self._mirror()
 
     @property
     def upper_size(self) -> int:
@@ -136,13 +144,21 @@ class GramSums:
         """Goes on from the numbers of all blocks, and rows that wait."""
         for place, block in self.upper_blocks():
             block.copy_(upper[place].view(block.shape))
-        self._count = 0
+        self._is_symmetric, self._count = False, 0
         if pending is not None:
             self.update(pending.to(self._sums.device))
 
     def take(self, sums: Tensor) -> None:
         """Goes on from an (m, m) Σ x xᵀ."""
         self._sums.copy_(sums)
+        self._is_symmetric = True
+
+    def replace_upper(self, change: Callable[[Tensor], Tensor]) -> None:
+        """Replaces the blocks on and above the diagonal, and mirrors them."""
+        self.flush()
+        for _, block in self.upper_blocks():
+            block.copy_(change(block.contiguous()))
+        self._mirror()
 
     @property
     def _chunk(self) -> int:

@@ -1,7 +1,6 @@
 """Fits the weights of a μ-Lasso explainer to their optimum, from one pass over the data."""
 
 import platform
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -9,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitrine.core.distributed import gather_on_zero, gather_over_ranks, global_rank, sum_over_ranks, world_size
+from vitrine.core.distributed import gather_over_ranks, sum_over_ranks, world_size
 from vitrine.core.memory import free_bytes
 from vitrine.core.options import CountOrZero, Options, Positive
 from vitrine.explainers.mu_lasso.explainer import MuLassoExplainer
@@ -136,23 +135,6 @@ class MuLassoFit:
     def use(self, solution: MuLassoSolution) -> None:
         """Takes over the weights of a solution."""
         self.explainer.weights.copy_(solution.weights)
-
-    def state(self) -> dict[str, Tensor]:
-        """What was taken in by all ranks, for a checkpoint, on rank zero; a collective. Others get none."""
-        if self.sums is not None:
-            return self.sums.state()
-        gathered = [batch for of_rank in gather_on_zero(self.rows) for batch in of_rank]
-        names = ("rows", "labels")
-        return {name: torch.cat(parts) for name, parts in zip(names, zip(*gathered, strict=True), strict=False)}
-
-    def load(self, state: Mapping[str, Tensor]) -> None:
-        """Goes on from a checkpoint's state, which rank zero takes over; sums stay sums, and responses stay responses."""
-        if "upper" in state:
-            self.sums = self.sums or self._no_sums()
-            self.sums.load(state)
-        elif "rows" in state:
-            self.sums = None
-            self.rows = [(state["rows"], state["labels"])] if global_rank() == 0 else []
 
     def _from_sums(self, sums: MuLassoSums, mu: float, tol: float, advance: Advance) -> MuLassoSolution:
         if not self._is_scaled:
