@@ -142,9 +142,10 @@ def open_chunk(path: Path, shapes: Shapes | None = None) -> ChunkArrays:
     remedy = "fit again, which computes it anew"
     try:
         # Not by safetensors, which has the whole of the file read as soon as it is asked for a tensor.
-        data = np.asarray(np.memmap(path, mode="r"))
-        start = 8 + int.from_bytes(data[:8].tobytes(), "little")
-        entries = json.loads(data[8:start].tobytes())
+        with path.open("rb") as file:
+            start, size = 8 + int.from_bytes(file.read(8), "little"), path.stat().st_size
+            entries = json.loads(file.read(min(start, size) - 8))
+            data = np.asarray(np.memmap(file, mode="r"))
         arrays = {name: _array(data[start:], entries[name]) for name in ChunkArrays._fields}
         found = {
             name: (_TYPES[entry["dtype"]][1], tuple(entry["shape"]))

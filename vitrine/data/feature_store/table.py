@@ -16,7 +16,7 @@ from vitrine.core.batch import Batch
 from vitrine.core.memory import free_bytes
 from vitrine.data.feature_store.chunk_file import ChunkArrays, chunk_name, open_chunk
 from vitrine.data.feature_store.manifest import read_manifest
-from vitrine.data.feature_store.read_ahead import read_header_alone, read_rows, read_rows_alone, read_whole
+from vitrine.data.feature_store.read_ahead import read_rows, read_rows_alone, read_whole
 
 Indices = NDArray[np.int64]
 Gathered = tuple[list[bytes], NDArray[Any], NDArray[Any], NDArray[Any]]
@@ -110,9 +110,7 @@ class FeatureTable:
             self._open.move_to_end(number)
             return self._open[number]
         path = self.folder / chunk_name(number)
-        if not self.fits_memory:
-            read_header_alone(path)
-        elif number not in self._asked:
+        if self.fits_memory and number not in self._asked:
             read_whole([path])
             self._asked[number] = "whole"
         chunk = self._open[number] = open_chunk(path, self.manifest.shapes_of(number))
