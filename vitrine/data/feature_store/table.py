@@ -127,14 +127,18 @@ class FeatureTable:
 
 
 def _gathered(chunks: dict[int, ChunkArrays], numbers: Indices, places: Indices) -> Gathered:
-    """Samples at places of the chunks with these numbers; one copy of each, as from one array."""
+    """Samples at places of the chunks with these numbers, copied piece by piece: those of one chunk together."""
+    back: Indices | slice = slice(None)
+    if (np.diff(numbers) < 0).any():
+        order = np.argsort(numbers, kind="stable")
+        numbers, places, back = numbers[order], places[order], np.argsort(order)
     bounds = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
     pieces = [
         (chunks[int(numbers[start]) if len(numbers) else 0], _rows(places[start:stop]))
         for start, stop in pairwise(bounds)
     ]
     keys, features, logits, labels = (
-        _joined([getattr(chunk, name)[rows] for chunk, rows in pieces])
+        _joined([getattr(chunk, name)[rows] for chunk, rows in pieces])[back]
         for name in ("keys", "features", "logits", "labels")
     )
     return keys.tolist(), features, logits, labels
