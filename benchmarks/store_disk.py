@@ -111,7 +111,7 @@ def disk_figures(
         cold()
         opened.append(FeatureTable(folder, fits_memory=False))
         opened[0].batch(torch.arange(0, rows, opened[0].manifest.chunk_rows).flip(0))
-        evict(files, at_most=0.05)  # header, labels, keys and a row of each
+        evict(files, at_most=0.1)  # header, labels, keys and a row of each
 
     def at_random() -> None:
         read_batches(opened[0], torch.split(torch.from_numpy(generator.permutation(rows)[:count]), batch_size))
