@@ -1,7 +1,7 @@
 """Feature table: the features of a complete store, read by rows from chunks that are mapped into memory."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -86,7 +86,9 @@ class FeatureTable:
         """The chunks with these numbers, of which what a batch reads is on its way; in order, the next ones too."""
         in_order = len(index) > 1 and bool((np.diff(index) == 1).all())
         if in_order:
-            self._read_in_order(int(numbers[-1]))
+            self._read_in_order(int(numbers[0]), int(numbers[-1]))
+        elif self.fits_memory:
+            self._ask_for_whole(np.unique(numbers).tolist())
         chunks = {number: self._chunk(number) for number in set(numbers.tolist()) or {0}}
         if not in_order and not self.fits_memory:
             for number, chunk in chunks.items():
@@ -96,26 +98,29 @@ class FeatureTable:
             read_rows([chunks[number] for number in numbers.tolist()], places.tolist())
         return chunks
 
-    def _read_in_order(self, number: int) -> None:
+    def _read_in_order(self, first: int, last: int) -> None:
         ahead = max(AHEAD_BYTES // (self.manifest.chunk_rows * self.manifest.row_bytes), 1)
-        needed = range(number, min(number + 1 + ahead, self.manifest.num_chunks))
-        read_whole([self.folder / chunk_name(one) for one in needed if self._asked.get(one) != "whole"])
-        for one in needed:
-            if self._asked.get(one) == "rows":
-                self._open.pop(one, None)  # mapped anew, without the advice for single rows
-        self._asked = (self._asked if self.fits_memory else {}) | dict.fromkeys(needed, "whole")
+        needed = range(first, min(last + 1 + ahead, self.manifest.num_chunks))
+        self._ask_for_whole(needed)
+        if not self.fits_memory:
+            self._asked = dict.fromkeys(needed, "whole")
+
+    def _ask_for_whole(self, numbers: Iterable[int]) -> None:
+        new = [number for number in numbers if self._asked.get(number) != "whole"]
+        read_whole([self.folder / chunk_name(number) for number in new])
+        for number in new:
+            if self._asked.get(number) == "rows":
+                self._open.pop(number, None)  # mapped anew, without the advice for single rows
+            self._asked[number] = "whole"
 
     def _chunk(self, number: int) -> ChunkArrays:
         if number in self._open:
             self._open.move_to_end(number)
             return self._open[number]
-        path = self.folder / chunk_name(number)
-        if self.fits_memory and number not in self._asked:
-            read_whole([path])
-            self._asked[number] = "whole"
-        chunk = self._open[number] = open_chunk(path, self.manifest.shapes_of(number))
+        chunk = self._open[number] = open_chunk(self.folder / chunk_name(number), self.manifest.shapes_of(number))
         if len(self._open) > self.max_open_chunks:
-            self._open.popitem(last=False)
+            closed, _ = self._open.popitem(last=False)
+            self._asked.pop(closed, None)
         return chunk
 
     def _as_float(self, stored: Tensor) -> Tensor:
