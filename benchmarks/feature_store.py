@@ -126,10 +126,10 @@ def cold(args: argparse.Namespace, gigabytes: float) -> dict[str, dict[str, floa
 
 def smoke() -> Mapping[str, float]:
     """For the regression guard: a small store from the page cache and from the disk."""
-    options = ["--samples", "20000", "--width", "256", "--classes", "100", "--batch-sizes", "256", "--rounds", "3"]
+    options = ["--samples", "10000", "--width", "768", "--classes", "100", "--batch-sizes", "256", "--rounds", "2"]
     args = parser().parse_args([*options, "--random-rows", "2000"])
     warm = {f"store: flat / ours, {row['order']}": row["flat / chunks"] for row in measure(args)}
-    disk = cold(args, 0.1)
+    disk = cold(args, 0.08)
     return warm | {
         f"store: plain disk reads / ours, {order}": of["store over plain reads"] for order, of in disk.items()
     }

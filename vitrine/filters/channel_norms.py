@@ -36,8 +36,12 @@ def channel_norms(maps: Tensor, *, squared: bool = False) -> Tensor:
 
 
 def _norms_at_once(maps: Tensor, full: torch.dtype, places: list[int]) -> Tensor:
-    with without_autocast(maps):  # which would copy the whole map
-        norms: Tensor = torch.linalg.vector_norm(maps, dim=places, dtype=full)
+    norms: Tensor
+    if maps.dtype == full:
+        norms = torch.linalg.vector_norm(maps, dim=places)
+    else:
+        with without_autocast(maps):  # which would copy the whole map
+            norms = torch.linalg.vector_norm(maps, dim=places, dtype=full)
     return norms
 
 

@@ -73,7 +73,7 @@ class ResponseLayer(NamedTuple):
             return output[:, token]
         if self.grid is not None:
             return TokenGrid(torch.tensor(self.grid, device=output.device))(output)
-        return output.movedim(self.axis, 1)
+        return output if self.axis == 1 else output.movedim(self.axis, 1)
 
 
 def response_layers(

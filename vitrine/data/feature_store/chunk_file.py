@@ -1,6 +1,7 @@
 """Chunk files of a feature store: safetensors with a checksum of all their bytes, written whole and mapped into memory."""
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,15 @@ CHUNK_PATTERN = "chunk-[0-9]*[0-9].safetensors"
 _NO_SUM = "0" * 64
 _ENTRY = "chunk"
 """The one entry of the header's metadata, sum and origin: two would come in any order, and bytes would not be the same."""
+
+_TYPES: Mapping[str, tuple[type[np.generic], torch.dtype]] = {
+    "F32": (np.float32, torch.float32),
+    "F16": (np.float16, torch.float16),
+    "BF16": (np.int16, torch.bfloat16),  # numpy knows no bfloat16
+    "I64": (np.int64, torch.int64),
+    "U8": (np.uint8, torch.uint8),
+}
+"""As numpy and torch read the types that a header names."""
 
 Shapes = Mapping[str, tuple[torch.dtype, tuple[int, ...]]]
 """Type and shape of each tensor of a chunk, but for its keys."""
@@ -107,19 +117,19 @@ def tensor_damage(path: Path, shapes: Shapes) -> str | None:
     except (SafetensorError, OSError) as error:
         return f"is no chunk ({error})"
     unsound = next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None)
-    return _other_shape(tensors, shapes) or (None if unsound is None else f"has {unsound} that are not finite")
+    found = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
+    return _other_shape(found, shapes) or (None if unsound is None else f"has {unsound} that are not finite")
 
 
-def _other_shape(tensors: Mapping[str, Tensor], shapes: Shapes) -> str | None:
+def _other_shape(found: Shapes, shapes: Shapes) -> str | None:
     for name, (dtype, shape) in shapes.items():
-        tensor = tensors[name]
-        if (tensor.dtype, tuple(tensor.shape)) != (dtype, shape):
-            return f"has {name} of {tensor.dtype} {tuple(tensor.shape)}, not {dtype} {shape}"
+        if found[name] != (dtype, shape):
+            return f"has {name} of {found[name][0]} {found[name][1]}, not {dtype} {shape}"
     return None
 
 
 def open_chunk(path: Path, shapes: Shapes | None = None) -> ChunkArrays:
-    """Maps a chunk file into memory.
+    """Maps a chunk file into memory, of which nothing but its header is read.
 
     Args:
         path: of the file.
@@ -131,19 +141,31 @@ def open_chunk(path: Path, shapes: Shapes | None = None) -> ChunkArrays:
     """
     remedy = "fit again, which computes it anew"
     try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in ChunkArrays._fields}
+        # Not by safetensors, which has the whole of the file read as soon as it is asked for a tensor.
+        with path.open("rb") as file:
+            start, size = 8 + int.from_bytes(file.read(8), "little"), path.stat().st_size
+            entries = json.loads(file.read(min(start, size) - 8))
+            data = np.asarray(np.memmap(file, mode="r"))
+        arrays = {name: _array(data[start:], entries[name]) for name in ChunkArrays._fields}
+        found = {
+            name: (_TYPES[entry["dtype"]][1], tuple(entry["shape"]))
+            for name, entry in entries.items()
+            if name in arrays
+        }
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} of a feature store is gone; {remedy}.") from None
-    except (SafetensorError, OSError) as error:
+    except (ValueError, KeyError, TypeError, OSError) as error:
         raise ValueError(f"{path} of a feature store is damaged ({error}); {remedy}.") from error
-    if other := _other_shape(tensors, shapes or {}):
+    if other := _other_shape(found, shapes or {}):
         raise ValueError(f"{path} of a feature store {other}; {remedy}.")
-    if tensors["features"].dtype == torch.bfloat16:
-        tensors["features"] = tensors["features"].view(torch.int16)  # which numpy knows
-    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
     keys = arrays["keys"]  # (n, longest) bytes, of which numpy leaves zeros at the end out
     return ChunkArrays(**arrays | {"keys": keys.view(f"S{keys.shape[1]}")[:, 0]})
+
+
+def _array(data: NDArray[np.uint8], entry: Mapping[str, Any]) -> NDArray[Any]:
+    """A tensor of the bytes behind a header, as an entry of the header says it."""
+    first, last = entry["data_offsets"]
+    return data[first:last].view(_TYPES[entry["dtype"]][0]).reshape(entry["shape"])
 
 
 def _sum_place(data: bytearray) -> int | None:

@@ -44,14 +44,6 @@ def _ask_for(paths: Iterable[Path]) -> None:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
 
-def read_header_alone(path: Path) -> None:
-    """Reads the first page of a chunk file, which a mapping would read with all that is around it."""
-    if hasattr(os, "posix_fadvise"):
-        with suppress(OSError), path.open("rb", buffering=0) as file:
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
-            file.read(mmap.PAGESIZE)
-
-
 def read_rows_alone(chunk: ChunkArrays) -> None:
     """Has a chunk's keys and labels read, and of the rest only what is touched or asked for by `read_rows`."""
     for array in (chunk.keys, chunk.labels):

@@ -1,7 +1,7 @@
 """Feature table: the features of a complete store, read by rows from chunks that are mapped into memory."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +16,7 @@ from vitrine.core.batch import Batch
 from vitrine.core.memory import free_bytes
 from vitrine.data.feature_store.chunk_file import ChunkArrays, chunk_name, open_chunk
 from vitrine.data.feature_store.manifest import read_manifest
-from vitrine.data.feature_store.read_ahead import read_header_alone, read_rows, read_rows_alone, read_whole
+from vitrine.data.feature_store.read_ahead import read_rows, read_rows_alone, read_whole
 
 Indices = NDArray[np.int64]
 Gathered = tuple[list[bytes], NDArray[Any], NDArray[Any], NDArray[Any]]
@@ -86,7 +86,9 @@ class FeatureTable:
         """The chunks with these numbers, of which what a batch reads is on its way; in order, the next ones too."""
         in_order = len(index) > 1 and bool((np.diff(index) == 1).all())
         if in_order:
-            self._read_in_order(int(numbers[-1]))
+            self._read_in_order(int(numbers[0]), int(numbers[-1]))
+        elif self.fits_memory:
+            self._ask_for_whole(np.unique(numbers).tolist())
         chunks = {number: self._chunk(number) for number in set(numbers.tolist()) or {0}}
         if not in_order and not self.fits_memory:
             for number, chunk in chunks.items():
@@ -96,28 +98,29 @@ class FeatureTable:
             read_rows([chunks[number] for number in numbers.tolist()], places.tolist())
         return chunks
 
-    def _read_in_order(self, number: int) -> None:
+    def _read_in_order(self, first: int, last: int) -> None:
         ahead = max(AHEAD_BYTES // (self.manifest.chunk_rows * self.manifest.row_bytes), 1)
-        needed = range(number, min(number + 1 + ahead, self.manifest.num_chunks))
-        read_whole([self.folder / chunk_name(one) for one in needed if self._asked.get(one) != "whole"])
-        for one in needed:
-            if self._asked.get(one) == "rows":
-                self._open.pop(one, None)  # mapped anew, without the advice for single rows
-        self._asked = (self._asked if self.fits_memory else {}) | dict.fromkeys(needed, "whole")
+        needed = range(first, min(last + 1 + ahead, self.manifest.num_chunks))
+        self._ask_for_whole(needed)
+        if not self.fits_memory:
+            self._asked = dict.fromkeys(needed, "whole")
+
+    def _ask_for_whole(self, numbers: Iterable[int]) -> None:
+        new = [number for number in numbers if self._asked.get(number) != "whole"]
+        read_whole([self.folder / chunk_name(number) for number in new])
+        for number in new:
+            if self._asked.get(number) == "rows":
+                self._open.pop(number, None)  # mapped anew, without the advice for single rows
+            self._asked[number] = "whole"
 
     def _chunk(self, number: int) -> ChunkArrays:
         if number in self._open:
             self._open.move_to_end(number)
             return self._open[number]
-        path = self.folder / chunk_name(number)
-        if not self.fits_memory:
-            read_header_alone(path)
-        elif number not in self._asked:
-            read_whole([path])
-            self._asked[number] = "whole"
-        chunk = self._open[number] = open_chunk(path, self.manifest.shapes_of(number))
+        chunk = self._open[number] = open_chunk(self.folder / chunk_name(number), self.manifest.shapes_of(number))
         if len(self._open) > self.max_open_chunks:
-            self._open.popitem(last=False)
+            closed, _ = self._open.popitem(last=False)
+            self._asked.pop(closed, None)
         return chunk
 
     def _as_float(self, stored: Tensor) -> Tensor:
@@ -129,14 +132,18 @@ class FeatureTable:
 
 
 def _gathered(chunks: dict[int, ChunkArrays], numbers: Indices, places: Indices) -> Gathered:
-    """Samples at places of the chunks with these numbers; one copy of each, as from one array."""
+    """Samples at places of the chunks with these numbers, copied piece by piece: those of one chunk together."""
+    back: Indices | slice = slice(None)
+    if (np.diff(numbers) < 0).any():
+        order = np.argsort(numbers, kind="stable")
+        numbers, places, back = numbers[order], places[order], np.argsort(order)
     bounds = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
     pieces = [
         (chunks[int(numbers[start]) if len(numbers) else 0], _rows(places[start:stop]))
         for start, stop in pairwise(bounds)
     ]
     keys, features, logits, labels = (
-        _joined([getattr(chunk, name)[rows] for chunk, rows in pieces])
+        _joined([getattr(chunk, name)[rows] for chunk, rows in pieces])[back]
         for name in ("keys", "features", "logits", "labels")
     )
     return keys.tolist(), features, logits, labels

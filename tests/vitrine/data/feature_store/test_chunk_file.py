@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from benchmarks import store_disk
 from tests.helpers.store_fakes import flip_byte
 from vitrine.data.feature_store.chunk_file import chunk_damage, encode_chunk, open_chunk, write_reserved
 
@@ -69,7 +70,28 @@ def test_writing_cuts_what_was_reserved_too_much(tmp_path: Path) -> None:
     assert path.read_bytes() == b"abc"
 
 
+def test_opening_reads_the_header_alone(tmp_path: Path) -> None:
+    path = tmp_path / "chunk"
+    path.touch()
+    write_reserved(path, encode_chunk({**TENSORS, "features": torch.rand(3, 2**20)}, KEYS, "store rows 0 to 2"))
+    store_disk.evict([path])
+    arrays = open_chunk(path)
+    assert store_disk.resident_share([path]) < 0.1
+    assert arrays.labels.tolist() == [5, 6, 7]
+
+
+@pytest.mark.parametrize("length", [0, 7, 2**62])
+def test_a_header_of_another_length_is_damage(chunk: Path, length: int) -> None:
+    chunk.write_bytes(length.to_bytes(8, "little") + chunk.read_bytes()[8:])
+    with pytest.raises(ValueError, match=rf"{chunk} .* damaged .*fit again"):
+        open_chunk(chunk)
+
+
 def test_opening_what_is_damaged_or_gone(chunk: Path) -> None:
+    for data in (b"", b"short"):
+        (chunk.parent / "other").write_bytes(data)
+        with pytest.raises(ValueError, match=r"other .* damaged .*fit again"):
+            open_chunk(chunk.parent / "other")
     chunk.write_bytes(chunk.read_bytes()[:-1])
     with pytest.raises(ValueError, match=rf"{chunk} .* damaged .*fit again"):
         open_chunk(chunk)
