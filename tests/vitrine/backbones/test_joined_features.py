@@ -34,6 +34,8 @@ def test_one_pass_gives_what_each_gives_alone() -> None:
     torch.manual_seed(0)
     model = Counted(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)).eval()
     parts, images = parts_of(model), torch.rand(5, 3, 6, 6)
+    model = parts[0].backbone.model
+    assert isinstance(model, Counted)
     joined = JoinedFeatures(parts, [4, 64, 4])
     before = model.passes
     found = joined(images)
