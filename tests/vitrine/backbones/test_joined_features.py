@@ -9,7 +9,6 @@ from vitrine.backbones.features import TappedFeatures
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.joined_features import JoinedFeatures
 
-
 PASSES: list[int] = []
 """Images of each pass; a call puts back what it changes of the network itself."""
 
