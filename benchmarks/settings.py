@@ -61,7 +61,7 @@ class Case:
 CASES = (
     Case("small heads, kept features", 64, (64, 16), 6, 8, 12),
     Case("heads of the paper's size, kept features", 1280, (800, 100), 4, 3, 1),
-    Case("heads of the paper's size, images", 1280, (800, 100), 4, 1, 1, side=224),
+    Case("heads of the paper's size, images", 1280, (800, 100), 4, 4, 1, side=224),
 )
 
 
