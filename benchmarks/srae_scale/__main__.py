@@ -73,7 +73,7 @@ def measure_time(args: argparse.Namespace, settings: Settings) -> tuple[dict[str
 
 def measure_memory(args: argparse.Namespace, settings: Settings) -> tuple[dict[str, Any], list[Goal]]:
     """Bytes."""
-    cases = [(way, classes) for classes in args.classes for way in WAYS]
+    cases = [(way, classes) for classes in args.classes for way in args.memory_ways]
     found = [memory_of(way, classes, settings) for way, classes in _tracked(cases, "memory")]
     show_memories(found, f"groups of {settings.at_once}")
     return {"memory": [asdict(one) | {"rest": one.rest} for one in found]}, memory_goals(found, settings.at_once)
@@ -122,6 +122,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--trunk-hidden", type=int, nargs="+", default=[800, 400], help="of a shared trunk (800 400)")
     options.add_argument("--full", action="store_true", help="time heads of all classes, not of one group")
     options.add_argument("--skip", nargs="*", choices=PARTS, default=[], help="parts to leave out")
+    options.add_argument("--memory-ways", nargs="+", choices=WAYS, default=list(WAYS), help="whose memory is measured")
     options.add_argument(
         "--quality-classes", type=int, nargs=2, default=[16, 200], help="C of separate heads, and of a trunk (16 200)"
     )

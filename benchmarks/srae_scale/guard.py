@@ -12,5 +12,5 @@ CLASSES = 32
 
 def smoke() -> Mapping[str, float]:
     """The time of one by one over that of each other way, of an epoch of all classes."""
-    timings = timings_of(CLASSES, list(WAYS), SMALL, rounds=3, epochs=2, warm=1, full=False)
+    timings = timings_of(CLASSES, list(WAYS), SMALL, rounds=2, epochs=2, warm=1, full=False)
     return {f"srae heads: {PLAIN} / {way}": speedup(timings, CLASSES, way, PLAIN) for way in WAYS if way != PLAIN}

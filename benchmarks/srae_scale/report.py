@@ -46,7 +46,7 @@ def speed_goals(timings: Sequence[Timing], epochs: int, trunk_epochs: int) -> li
     return [
         *goals,
         _at_least(told, shared, 100),
-        _at_least(f"{told}, {trunk_epochs} epochs : {epochs}", shared * epochs / trunk_epochs, 10),
+        _at_least(f"{told}, {trunk_epochs} epochs : {epochs}", shared * epochs / trunk_epochs, 100),
     ]
 
 

@@ -28,7 +28,7 @@ def pull_away(embedding: Tensor, *, over: str = "images", across_ranks: bool = F
         torch.Size([5])
     """
     if over == "images":
-        gram = _total(embedding.mT @ embedding, across_ranks)
+        gram = _total(_product(embedding.mT, embedding), across_ranks)
         scale = _inverse_root(gram.diagonal(dim1=-2, dim2=-1))
         squared_cosines = (gram * scale[..., :, None] * scale[..., None, :]).square()
         between = squared_cosines.sum(dim=(-2, -1)) - squared_cosines.diagonal(dim1=-2, dim2=-1).sum(dim=-1)
@@ -36,7 +36,7 @@ def pull_away(embedding: Tensor, *, over: str = "images", across_ranks: bool = F
     if over == "features":
         # Σᵢⱼ cos²(eᵢ, eⱼ) = ‖ÊÊᵀ‖² = ‖ÊᵀÊ‖², an (n, n) matrix that sums over ranks where (N, N) would not.
         unit = embedding * _inverse_root(embedding.square().sum(dim=1, keepdim=True))
-        squared_cosines = _total(unit.T @ unit, across_ranks).square()
+        squared_cosines = _total(_product(unit.T, unit), across_ranks).square()
         count = _total(embedding.new_tensor(float(len(embedding))), across_ranks)
         alive = _total(unit.square().sum(), across_ranks)
         return (squared_cosines.sum() - alive) / (count * (count - 1)).clamp(min=1)
@@ -87,9 +87,7 @@ def _mean_errors(decoded: Tensor, target: Tensor, weights: Tensor | None, *, acr
     squared = (decoded - target).square()
     if squared.ndim == 2 or weights is None:
         return weighted_mean(squared, weights, across_ranks=across_ranks)
-    with torch.autocast(squared.device.type, enabled=False):  # which would round the sum over images
-        summed = torch.bmm(weights.T.unsqueeze(1), squared).squeeze(1)
-    numerator = _total(summed, across_ranks)
+    numerator = _total(_product(weights.T.unsqueeze(1), squared).squeeze(1), across_ranks)
     total = _total(weights.sum(dim=0), across_ranks).clamp(min=torch.finfo(numerator.dtype).tiny)
     return numerator / total[:, None]
 
@@ -112,9 +110,19 @@ def weighted_mean(values: Tensor, weights: Tensor | None = None, *, across_ranks
     """Mean of (N, …) values over their first dimension; weights are (N,) or one a value, and a sum of 0 gives 0."""
     if weights is None:
         weights = values.new_ones(len(values))
-    weighted = torch.tensordot(weights, values, dims=1) if weights.ndim == 1 else (weights * values).sum(dim=0)
+    if weights.ndim == 1:
+        with torch.autocast(values.device.type, enabled=False):
+            weighted = torch.tensordot(weights, values, dims=1)
+    else:
+        weighted = (weights * values).sum(dim=0)
     numerator = _total(weighted, across_ranks)
     return numerator / _total(weights.sum(dim=0), across_ranks).clamp(min=torch.finfo(numerator.dtype).tiny)
+
+
+def _product(one: Tensor, other: Tensor) -> Tensor:
+    """Matrix product, a sum over images; not under autocast, which would round it."""
+    with torch.autocast(one.device.type, enabled=False):
+        return one @ other
 
 
 def _total(tensor: Tensor, across_ranks: bool) -> Tensor:
