@@ -37,6 +37,13 @@ class Terms(NamedTuple):
         return Terms(*(one[selection] for one in self))
 
 
+class First(NamedTuple):
+    """What a stem gave of masks, which a network may change in place, and the masks."""
+
+    outputs: Tensor
+    masks: Tensor
+
+
 class Stem(nn.Module):
     """The first convolution, which gives what it is told to within `given`, as no image is needed then.
 
