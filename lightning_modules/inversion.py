@@ -159,7 +159,12 @@ class InversionModule(ExplainerModule):
     def _tell_cost(self, images: Tensor) -> None:
         """Says once a run what its masks will take, where that may be long."""
         settings = self.explainer.settings
-        if self._cost_told or self._trainer is None or settings.inversion_steps + settings.class_steps < LONG:
+        if (
+            self._cost_told
+            or self._trainer is None
+            or not len(images)
+            or settings.inversion_steps + settings.class_steps < LONG
+        ):
             return
         self._cost_told = True
         masks = len(images) * batches_of_run(self._trainer)

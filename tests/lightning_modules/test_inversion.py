@@ -206,6 +206,18 @@ def test_predict_says_how_many_masks_are_not_to_be_relied_on(tmp_path: Path, cap
     assert "8 masks did not converge within their steps, 0 are constant." in caplog.text
 
 
+@pytest.mark.parametrize(("steps", "told"), [(19, 1), (18, 0)])
+def test_a_long_run_says_once_beforehand_what_it_takes(
+    steps: int, told: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    module = make_module(variant="paper", inversion_steps=1, class_steps=steps)
+    with caplog.at_level("INFO", logger="pytorch_lightning.utilities.rank_zero"):
+        trainer_of(tmp_path).predict(module, loader(make_batches()))
+    sentences = [text for text in caplog.messages if text.startswith("20 steps a mask take about")]
+    assert len(sentences) == told
+    assert all("on cpu: 0:00:0" in text and "for 8 masks." in text for text in sentences)
+
+
 @pytest.mark.parametrize("bar", [TQDMProgressBar, RichProgressBar])
 def test_the_progress_bar_shows_the_loss(bar: type[pl.Callback], tmp_path: Path) -> None:
     module, shown = make_module(), []

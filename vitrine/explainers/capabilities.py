@@ -255,7 +255,7 @@ class CapabilityTrials:
         selector.explain(self.image, target=0)
 
     def _inversion(self, **layers: Any) -> InversionExplainer:
-        options = InversionOptions(image_size=self.image_size, overrides=FEW_STEPS, **layers)
+        options = InversionOptions("paper", image_size=self.image_size, overrides=FEW_STEPS, **layers)
         return InversionExplainer(self.backbone, options)
 
     def _draw_mask(self, **layers: Any) -> None:

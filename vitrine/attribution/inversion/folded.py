@@ -133,15 +133,17 @@ class FoldedCopy:
         """The network for many forward and backward passes of (B, C, H, W) images, see `frozen_copy`."""
         if not self._is_current(images):
             return FrozenNetwork(self.model, None)
-        if self._frozen is None:
-            self._frozen = self._made(images)
-        return self._frozen
+        frozen = self._frozen
+        if frozen is None:
+            self._frozen = frozen = self._made(images)
+        return frozen  # what another thread may have put aside by now
 
     def _made(self, images: Tensor) -> FrozenNetwork:
-        if self._fusions is None:
+        model, fusions = self._copy, self._fusions
+        if fusions is None:
             with eval_guard(self.model):
-                self._fusions = find_fusions(self._copy, images, self.keep, _copy)
-        return frozen_copy(self._copy, self._fusions, _copy)
+                self._fusions = fusions = find_fusions(model, images, self.keep, _copy)
+        return frozen_copy(model, fusions, _copy)
 
     def _is_current(self, images: Tensor) -> bool:
         """Makes the copy where the model has changed; False if it can have none."""

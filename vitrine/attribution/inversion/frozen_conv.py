@@ -1,5 +1,6 @@
 """Frozen convolutions: a convolution with its activation, whose backward pass gives the gradient of the images alone."""
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -54,10 +55,15 @@ def convolve(images: Tensor, weight: Tensor, bias: Tensor | None, shape: Geometr
 
 
 def _has_onednn(kind: torch.dtype) -> bool:
-    if not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled):
-        return False
+    return bool(torch.backends.mkldnn.enabled) and kind in _types_of_onednn()
+
+
+@cache
+def _types_of_onednn() -> set[torch.dtype]:
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return set()
     has_half = torch.cpu._is_avx512_supported()  # noqa: SLF001 - no public name
-    return kind == torch.float32 or (kind == torch.bfloat16 and has_half)
+    return {torch.float32, torch.bfloat16} if has_half else {torch.float32}
 
 
 def activate_(outputs: Tensor, bounds: tuple[float, float] | None) -> Tensor:

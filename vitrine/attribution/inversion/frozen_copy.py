@@ -87,10 +87,10 @@ def frozen_copy(
     for name, activation in fusions.convolutions.items():
         conv = model.get_submodule(name)
         end = None if activation is None else model.get_submodule(activation)
-        frozen: nn.Module = FrozenConv(conv, end)  # type: ignore[arg-type]
-        if name == fusions.stem:
-            frozen = stem = Stem(frozen)  # type: ignore[arg-type]
+        frozen = FrozenConv(conv, end)  # type: ignore[arg-type]
         changes[conv] = frozen
+        if name == fusions.stem:
+            changes[conv] = stem = Stem(frozen)
         if end is not None:
             changes[end] = nn.Identity().eval()
     return FrozenNetwork(copied(model, changes), stem) if changes else FrozenNetwork(model, None)
@@ -177,8 +177,8 @@ def _checked(model: nn.Module, pixels: Tensor, keep: Sequence[str]) -> list[Tens
     image = pixels.clone().requires_grad_()
     with _hooked([(model.get_submodule(name), keeper) for name in keep]), torch.enable_grad(), without_checkpointing():
         logits = checked_output(model(image.clone()), 1, None)
-        total = sum((t * noise(t.shape, t)).sum() for t in [logits, *outputs] if t.is_floating_point())
-        (gradient,) = torch.autograd.grad(total, [image])  # type: ignore[arg-type]
+        sums = [(t * noise(t.shape, t)).sum() for t in [logits, *outputs] if t.is_floating_point()]
+        (gradient,) = torch.autograd.grad(sums, [image])
     return [t.detach() for t in (logits, *outputs, gradient)]
 
 

@@ -16,7 +16,7 @@ from vitrine.attribution.inversion.folded import FoldedCopy
 from vitrine.attribution.inversion.layers import InversionLayers
 from vitrine.attribution.inversion.mask import MaskMaps
 from vitrine.attribution.inversion.settings import InversionSettings
-from vitrine.attribution.inversion.stem import Stem, given
+from vitrine.attribution.inversion.stem import First, Stem, given
 from vitrine.attribution.layouts import layout_of_layer
 from vitrine.backbones.checkpointing import without_checkpointing
 from vitrine.backbones.taps import captured
@@ -121,7 +121,7 @@ class InvertedNetwork:
         """The first convolution, if it takes masks in the place of images, see `Stem`."""
         return self.copy.frozen(images).stem
 
-    def features(self, images: Tensor, first: Tensor | None = None) -> Tensor:
+    def features(self, images: Tensor, first: First | None = None) -> Tensor:
         """f^{l₀} of the images, with gradient; ``first`` is what the stem gives of them, if they are not in the graph."""
         model = self._model(images)
         with (
@@ -133,7 +133,7 @@ class InvertedNetwork:
         self._check(outputs[self.layers.inversion], images, first, self.layers.inversion)
         return outputs[self.layers.inversion]
 
-    def logits(self, images: Tensor, first: Tensor | None = None) -> Tensor:
+    def logits(self, images: Tensor, first: First | None = None) -> Tensor:
         """(R, C), in float32 or wider; the arguments are those of `features`."""
         with without_checkpointing(), _beginning_with(first):
             logits = in_full(checked_output(self._model(images)(images), len(images), None))
@@ -144,13 +144,13 @@ class InvertedNetwork:
         """The copy for passes with gradients, which takes some passes to make, or the other one."""
         return self.copy.frozen(images).model if torch.is_grad_enabled() else self.copy.of(images)
 
-    def _check(self, output: Tensor, images: Tensor, first: Tensor | None, layer: str | None = None) -> None:
+    def _check(self, output: Tensor, images: Tensor, first: First | None, layer: str | None = None) -> None:
         """Raises ValueError if no gradient leads from an output to images that were masked."""
-        begins = images if first is None else first
+        begins = images if first is None else first.masks
         if torch.is_grad_enabled() and begins.requires_grad:
             check_gradient(output, begins, self.model, images, layer)
 
-    def scores(self, images: Tensor, classes: Tensor, first: Tensor | None = None) -> Tensor:
+    def scores(self, images: Tensor, classes: Tensor, first: First | None = None) -> Tensor:
         """(R,) scores of (R,) classes; the other arguments are those of `features`."""
         logits = self.logits(images, first)
         score = self.settings.score
@@ -191,8 +191,8 @@ def channel_evidence(maps: Tensor, gradients: Tensor) -> Tensor:
     return stacked / size.where(size > 0, torch.ones_like(size))
 
 
-def _beginning_with(first: Tensor | None) -> AbstractContextManager[None]:
-    return nullcontext() if first is None else given(first)
+def _beginning_with(first: First | None) -> AbstractContextManager[None]:
+    return nullcontext() if first is None else given(first.outputs)
 
 
 @contextmanager

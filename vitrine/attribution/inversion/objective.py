@@ -8,7 +8,7 @@ from torch import Tensor
 from vitrine.attribution.inversion.mask import MaskMaps, minmax_mask, over_maximum_mask
 from vitrine.attribution.inversion.network import InvertedNetwork, Reading
 from vitrine.attribution.inversion.settings import InversionSettings
-from vitrine.attribution.inversion.stem import Terms
+from vitrine.attribution.inversion.stem import First, Terms
 from vitrine.core.image_ops import gaussian_blur
 from vitrine.core.precision import in_full
 
@@ -118,14 +118,15 @@ class InversionObjective:
         foreground, background = self.network.scores(images, self.classes.repeat(2), first).chunk(2)
         return foreground, background
 
-    def _masked(self, masks: Tensor, *, both: bool) -> tuple[Tensor, Tensor | None]:
+    def _masked(self, masks: Tensor, *, both: bool) -> tuple[Tensor, First | None]:
         """Φ, and with ``both`` Φ_bg after it; or any images, and what the first convolution gives of these."""
         stem = None if self.terms is None else self.network.stem_of(self.images[:1])
         if stem is None or self.terms is None:
             shown = self.shown(masks)
             return (torch.cat([shown, self.shown(1 - masks)]) if both else shown), None
         count = len(masks) * (2 if both else 1)
-        return self.images[:1].expand(count, -1, -1, -1), stem.masked(masks, self.terms, both=both)
+        first = First(stem.masked(masks, self.terms, both=both), masks)
+        return self.images[:1].expand(count, -1, -1, -1), first
 
     def inversion_loss(self, weights: Tensor) -> Tensor:
         """(R,) equation 8; equation 3 of free pixels."""

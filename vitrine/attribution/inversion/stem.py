@@ -37,6 +37,13 @@ class Terms(NamedTuple):
         return Terms(*(one[selection] for one in self))
 
 
+class First(NamedTuple):
+    """What a stem gave of masks, which a network may change in place, and the masks."""
+
+    outputs: Tensor
+    masks: Tensor
+
+
 class Stem(nn.Module):
     """The first convolution, which gives what it is told to within `given`, as no image is needed then.
 
@@ -131,8 +138,7 @@ class _Masked(torch.autograd.Function):
         shown = convolve(
             masks.to(difference.dtype) * difference, stem.conv.weights(difference.dtype).forward, None, shape
         )
-        of_image = terms.background + shown
-        outputs = torch.cat([of_image, terms.image - shown]) if both else of_image
+        outputs = _both(terms, shown) if both else terms.background + shown
         outputs = activate_(outputs, shape.bounds)
         ctx.stem, ctx.both, ctx.difference, ctx.kind = stem, both, difference, masks.dtype
         ctx.save_for_backward(*(() if shape.bounds is None else (outputs,)))
@@ -149,6 +155,17 @@ class _Masked(torch.autograd.Function):
             gradient = of_image - of_rest
         at_pixels = ctx.stem.gradient(gradient, ctx.difference.shape[2:])
         return (at_pixels * ctx.difference).sum(dim=1, keepdim=True, dtype=ctx.kind), None, None, None
+
+
+def _both(terms: Terms, shown: Tensor) -> Tensor:
+    """(2 R, n, h, w) of Φ and then of Φ_bg, written where they stay."""
+    count = len(shown)
+    outputs = torch.empty(
+        (2 * count, *shown.shape[1:]), dtype=shown.dtype, device=shown.device, memory_format=torch.channels_last
+    )
+    torch.add(terms.background, shown, out=outputs[:count])
+    torch.sub(terms.image, shown, out=outputs[count:])
+    return outputs
 
 
 @contextmanager
