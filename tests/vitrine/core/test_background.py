@@ -14,19 +14,27 @@ def failing() -> None:
 
 def test_values_in_order_and_in_another_thread() -> None:
     background, seen = Background("test"), list[int]()
-    futures = [
-        background.call(lambda number=number: (seen.append(number), threading.get_ident())) for number in range(9)
-    ]  # type: ignore[misc]
+
+    def noted(number: int) -> int:
+        seen.append(number)
+        return threading.get_ident()
+
+    futures = [background.call(noted, number) for number in range(9)]
     background.finish()
     assert seen == list(range(9))
-    threads = {future.result()[1] for future in futures}
+    threads = {future.result() for future in futures}
     assert len(threads) == 1
     assert threading.get_ident() not in threads
 
 
 def test_it_waits_where_many_calls_are_not_done() -> None:
     background, release, entered = Background("test", most_waiting=2), threading.Event(), threading.Event()
-    background.call(lambda: (entered.set(), release.wait(30)))
+
+    def waiting() -> None:
+        entered.set()
+        release.wait(30)
+
+    background.call(waiting)
     entered.wait(30)
     background.call(int)
     third = threading.Thread(target=background.call, args=(int,))

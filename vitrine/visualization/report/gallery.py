@@ -69,10 +69,10 @@ def write_gallery(
     ordered = sorted(entries, key=lambda entry: (not entry.labels, entry.labels[:1], entry.key))
     with atomic_folder(folder, GALLERY) as staging:
         (staging / "images").mkdir()
-        numbered = [(f"{number:04d}", entry) for number, entry in enumerate(ordered, start=1)]
+        names = [f"{number:04d}" for number in range(1, len(ordered) + 1)]
         # Pillow compresses without the interpreter lock, so as many cards are drawn at once as torch may use cores.
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            cards = list(pool.map(lambda one: _card(staging, *one, class_names, sigma), numbered))
+            cards = list(pool.map(lambda name, entry: _card(staging, name, entry, class_names, sigma), names, ordered))
         html = page(title=title, metrics=metrics, settings=settings or {}, cards=cards)
         (staging / "index.html").write_text(html, encoding="utf-8")
     return folder / "index.html"
