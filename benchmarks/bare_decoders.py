@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms.v2 import functional as F
+
+from vitrine.data.plain_jpegs import decode_rgb
 
 SIZE, RESIZE = 224, 256
 Decoder = Callable[[bytes], Tensor]
@@ -23,7 +24,7 @@ def square(pixels: Tensor) -> Tensor:
 
 def by_torchvision(data: bytes) -> Tensor:
     """Torchvision's decoder and resize."""
-    return square(decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=ImageReadMode.RGB))
+    return square(decode_rgb(data))
 
 
 def by_pillow(data: bytes) -> Tensor:
