@@ -39,7 +39,7 @@ def decode_rgb(data: bytes) -> Tensor:
         AttributeError: where torchvision has no such operator.
     """
     encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)  # a copy, since a tensor has to be writable
-    pixels: Tensor = torch.ops.image.decode_jpeg(encoded, ImageReadMode.RGB.value, False)
+    pixels: Tensor = torch.ops.image.decode_jpeg(encoded, ImageReadMode.RGB.value)
     return pixels
 
 
