@@ -33,7 +33,8 @@ SLOW = slow_tests()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--record-slow`` measures which tests are slow."""
+    """``--record-slow`` measures which tests are slow, ``--device`` says where tests of devices run."""
+    parser.addoption("--device", default="cpu", help="device of tests/test_devices.py, such as cuda (cpu)")
     parser.addoption("--record-slow", action="store_true", help="write tests/slow_tests.txt from this run")
 
 

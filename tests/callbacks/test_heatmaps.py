@@ -1,5 +1,6 @@
 import random
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,8 @@ def test_a_test_draws_the_classes_that_it_explains(
         return Image.new("L", (1, 1))
 
     monkeypatch.setattr(heatmaps, "panel", recorded)
-    module = AttributionModule(FLOWER_NET, AttributionOptions("Saliency"), explain=explain, top_k=2)
+    untrained = replace(FLOWER_NET, weights=None)  # one that is trained is right, so that nothing would be told apart
+    module = AttributionModule(untrained, AttributionOptions("Saliency"), explain=explain, top_k=2)
     data = flowers(flower_shards)
     trainer = pl.Trainer(default_root_dir=tmp_path, callbacks=[HeatmapPanel(num_images=5)], **QUIET)
     trainer.test(module, datamodule=data, verbose=False)
