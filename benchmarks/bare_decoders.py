@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms.v2 import functional as F
+
+from vitrine.data.plain_jpegs import decode_rgb
 
 SIZE, RESIZE = 224, 256
 Decoder = Callable[[bytes], Tensor]
@@ -23,7 +24,7 @@ def square(pixels: Tensor) -> Tensor:
 
 def by_torchvision(data: bytes) -> Tensor:
     """Torchvision's decoder and resize."""
-    return square(decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=ImageReadMode.RGB))
+    return square(decode_rgb(data))
 
 
 def by_pillow(data: bytes) -> Tensor:
@@ -35,9 +36,12 @@ def by_pillow_alone(data: bytes) -> Tensor:
     """Pillow's decoder and resize, of what the crop keeps alone."""
     picture = Image.open(BytesIO(data)).convert("RGB")
     scale = min(picture.size) / RESIZE
-    left, top = (round((int(side / scale) - SIZE) / 2) * side / int(side / scale) for side in picture.size)
-    box = (left, top, left + SIZE * scale, top + SIZE * scale)
-    return F.pil_to_tensor(picture.resize((SIZE, SIZE), Image.Resampling.BILINEAR, box))
+    resized = [int(side / scale) for side in picture.size]
+    pixels = [side / length for side, length in zip(picture.size, resized, strict=True)]  # of the source, for one
+    left, top = (round((length - SIZE) / 2) * step for length, step in zip(resized, pixels, strict=True))
+    box = (left, top, left + SIZE * pixels[0], top + SIZE * pixels[1])
+    cropped: Tensor = F.pil_to_tensor(picture.resize((SIZE, SIZE), Image.Resampling.BILINEAR, box))
+    return cropped
 
 
 def by_opencv(data: bytes) -> Tensor:

@@ -29,7 +29,11 @@ OURS = "bytes in a tar → normalised batch"
 
 def bare_runs(data: Sequence[bytes], bare: Mapping[str, Decoder]) -> dict[str, Run]:
     """All pictures through each bare decoder."""
-    return {f"bare: {name}": lambda decode=decode: [decode(one) for one in data] for name, decode in bare.items()}
+
+    def run(decode: Decoder) -> Run:
+        return lambda: [decode(one) for one in data]
+
+    return {f"bare: {name}": run(decode) for name, decode in bare.items()}
 
 
 class Stages:

@@ -92,9 +92,10 @@ class ImageFolder(Dataset[Sample]):
         if image.has_frames:
             warnings.warn(f"{path} has several frames or pages; the first is taken.", stacklevel=2)
         try:
-            return pil_to_tensor(to_mode(image.pixels, mode, str(path)))
+            decoded: Tensor = pil_to_tensor(to_mode(image.pixels, mode, str(path)))
         except ValueError as error:
             raise SampleError(str(error)) from error
+        return decoded
 
     def _key(self, number: int) -> str:
         return self.paths[number].relative_to(self.root).as_posix()

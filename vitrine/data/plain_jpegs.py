@@ -5,7 +5,7 @@ from io import BytesIO
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg
+from torchvision.io import ImageReadMode
 
 from vitrine.core.picture_files import max_pixels
 from vitrine.data.orientation import orientation_of
@@ -24,9 +24,22 @@ def plain_jpeg(data: bytes) -> Tensor | None:
     if not _is_plain(data):
         return None
     try:
-        pixels: Tensor = decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=ImageReadMode.RGB)
-    except (RuntimeError, AttributeError):  # a damaged picture, or a torchvision that was built without libjpeg
+        return decode_rgb(data)
+    except (RuntimeError, AttributeError):  # a damaged picture, or a torchvision without the operator
         return None
+
+
+def decode_rgb(data: bytes) -> Tensor:
+    """(3, H, W) uint8 pixels of a JPEG by torchvision's operator.
+
+    Its function `torchvision.io.decode_jpeg` warns at each call since 0.29 that it will be removed.
+
+    Raises:
+        RuntimeError: for a damaged picture.
+        AttributeError: where torchvision has no such operator.
+    """
+    encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)  # a copy, since a tensor has to be writable
+    pixels: Tensor = torch.ops.image.decode_jpeg(encoded, ImageReadMode.RGB.value)
     return pixels
 
 

@@ -105,7 +105,7 @@ class Preprocessing(Options):
 
     def normalized(self, entries: dict[str, Any]) -> dict[str, Any]:
         """A sample, or a batch, with its ``image`` and ``counterfactuals`` normalised; see `vitrine.data.normalization`."""
-        images = {
+        images: dict[str, Any] = {
             name: normalized(entries[name], self.mean, self.std)
             for name in ("image", "counterfactuals")
             if name in entries

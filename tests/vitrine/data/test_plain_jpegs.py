@@ -91,9 +91,11 @@ def test_too_large_pictures_are_left_to_pillow(monkeypatch: pytest.MonkeyPatch) 
     assert plain_jpeg(jpeg()) is None
 
 
-def test_a_torchvision_without_libjpeg_leaves_all_to_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent(*_: object, **__: object) -> None:
-        raise RuntimeError("No such operator image::decode_jpeg")
+def test_a_torchvision_without_the_operator_leaves_all_to_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert plain_jpeg(jpeg()) is not None
 
-    monkeypatch.setattr(plain_jpegs, "decode_jpeg", absent)
+    def absent(_: bytes) -> None:
+        raise AttributeError("'_OpNamespace' 'image' object has no attribute 'decode_jpeg'")
+
+    monkeypatch.setattr(plain_jpegs, "decode_rgb", absent)
     assert plain_jpeg(jpeg()) is None
