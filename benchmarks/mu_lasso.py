@@ -164,7 +164,7 @@ def smoke() -> Mapping[str, float]:
 
     def taken() -> Tensor:
         sums = MuLassoSums(SMOKE_FILTERS, 10, products="float32")
-        for rows, hot in zip(x.split(BATCH), labels.split(BATCH), strict=True):
+        for rows, hot in zip(torch.split(x, BATCH), torch.split(labels, BATCH), strict=True):
             sums.update(rows, hot)
         return sums.gram
 

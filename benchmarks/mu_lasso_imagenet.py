@@ -143,7 +143,7 @@ def real_problem(args: argparse.Namespace) -> Problem:
     backbone = FrozenBackbone(NamedWeights("mobilenet_v2", args.weights).build("cpu"))
     explainer = MuLassoExplainer(backbone, MuLassoOptions(scaling=args.scaling, mu=args.mu))
     images = ImageFolder(args.images, Preprocessing())
-    numbers = torch.arange(len(images)).split(50)
+    numbers = torch.split(torch.arange(len(images)), 50)
     batches = (torch.stack([images[int(number)]["image"] for number in some]) for some in numbers)
     shown = track(batches, "responses", len(numbers), console=Console(stderr=True))
     x = torch.cat([explainer.responses(batch)["features"] for batch in shown])

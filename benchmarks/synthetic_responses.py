@@ -44,7 +44,7 @@ class SyntheticResponses:
             own = torch.randn(len(labels), LATENT, generator=generator) * (1 - CLASS_SHARE) ** 0.5
             responses = torch.randn(len(labels), self.filters, generator=generator).mul_(NOISE)
             responses.addmm_(centres[labels] + own, loadings, beta=1).mul_(TAIL).exp_()
-            for layer in responses.split(self.widths(), dim=1):
+            for layer in torch.split(responses, self.widths(), dim=1):
                 layer.div_(layer.sum(dim=1, keepdim=True))
             yield responses, torch.nn.functional.one_hot(labels, self.classes)
 

@@ -50,7 +50,7 @@ class SettingGroup:
         weights = torch.cat([image_weights(samples, one) for one in of_classes], dim=1)
         passed = self.pass_of(features, samples.logits.repeat(1, count), weights, across_ranks=True)
         self.alive.update(passed.contributions, samples.positive.repeat(1, count))
-        terms = Terms(*(term.unflatten(0, (count, -1)).sum(dim=1) for term in passed.terms))
+        terms = Terms(*(torch.unflatten(term, 0, (count, -1)).sum(dim=1) for term in passed.terms))
         training = [setting.training for setting in self.settings.values()]
         beta, eta = (features.new_tensor([getattr(one, name) for one in training]) for name in ("beta", "eta"))
         losses = terms.faithfulness + beta * terms.reconstruction + eta * terms.pull_away
@@ -64,7 +64,7 @@ class SettingGroup:
         found = {"f_reg": absolute_difference(*arguments), "f_cls": decision_kept(*arguments)}
         share = 1 / max(len(estimates) * self.classes, 1)
         return {
-            name: value.double().unflatten(1, (-1, self.classes)).sum(dim=(0, 2)) * share
+            name: torch.unflatten(value.double(), 1, (-1, self.classes)).sum(dim=(0, 2)) * share
             for name, value in found.items()
         }
 
@@ -78,7 +78,7 @@ class SettingGroup:
 
     def contributions(self) -> dict[str, Tensor]:
         """By setting, (J, n) mean contributions in this epoch over all ranks; a collective."""
-        return dict(zip(self.names, self.alive.compute().split(self.classes), strict=True))
+        return dict(zip(self.names, torch.split(self.alive.compute(), self.classes), strict=True))
 
 
 def heads_of(explainer: SRAEExplainer) -> SeparateHeads:

@@ -32,5 +32,5 @@ def batches_of_run(trainer: Trainer) -> int:
         RunningStage.TESTING: trainer.num_test_batches,
         RunningStage.PREDICTING: trainer.num_predict_batches,
     }
-    numbers = counts.get(trainer.state.stage, [1])
+    numbers = counts.get(trainer.state.stage or RunningStage.SANITY_CHECKING, [1])
     return int(sum(numbers)) if all(map(math.isfinite, numbers)) else 1

@@ -325,7 +325,7 @@ def test_a_degenerate_head_is_restarted_in_its_own_group(tmp_path: Path) -> None
     module: Any = srae_fakes.make_module(classes_at_once=1)
     for row in (1, 2):
         module.heads[row].encoder[-2].bias.data.fill_(-1000.0)
-    epochs: dict[int, int] = {}
+    epochs: dict[Any, int] = {}
 
     class Record(Checkpoint):
         @override

@@ -57,7 +57,7 @@ class JoinedFeatures(nn.Module):
 
     def split(self, features: Tensor) -> list[Tensor]:
         """(B, D) of each part that was given, from (B, ΣD)."""
-        found = features.split(self.widths, dim=1)
+        found = torch.split(features, self.widths, dim=1)
         return [found[place] for place in self._places]
 
     @property

@@ -184,7 +184,7 @@ def _bounds(mu: Mu, num_classes: int) -> Floats:
 
 def _check_finite(name: str, tensor: Tensor) -> None:
     # Row by row in parts, as a mask of all of X Xᵀ would be large.
-    if not all(part.isfinite().all() for part in tensor.split(_ROWS_CHECKED)):
+    if not all(part.isfinite().all() for part in torch.split(tensor, _ROWS_CHECKED)):
         raise ValueError(f"{name} holds NaN or infinity; give finite numbers.")
 
 

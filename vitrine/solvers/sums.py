@@ -193,7 +193,8 @@ class MuLassoSums:
         self._gram.load(state["upper"], state.get("pending"))
 
     def _copy(self) -> Self:
-        copy = type(self)(*reversed(self._by_class.shape), self.total.device, self._gram.products)
+        classes, filters = self._by_class.shape
+        copy = type(self)(filters, classes, self.total.device, self._gram.products)
         for name in (*_SUMS, "_by_class"):
             getattr(copy, name).copy_(getattr(self, name))
         copy.n_samples = self.n_samples

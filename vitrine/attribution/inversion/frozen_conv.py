@@ -98,7 +98,8 @@ class _Frozen(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         shape: Geometry = ctx.shape
         if shape.bounds is not None:
-            gradient = through_activation(gradient, *ctx.saved_tensors, shape.bounds)
+            (outputs,) = ctx.saved_tensors
+            gradient = through_activation(gradient, outputs, shape.bounds)
         return _back(gradient, ctx.images, ctx.weights, shape), None, None
 
 

@@ -149,7 +149,8 @@ class _Masked(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         bounds = ctx.stem.conv.shape.bounds
         if bounds is not None:
-            gradient = through_activation(gradient, *ctx.saved_tensors, bounds)
+            (outputs,) = ctx.saved_tensors
+            gradient = through_activation(gradient, outputs, bounds)
         if ctx.both:
             of_image, of_rest = gradient.chunk(2)
             gradient = of_image - of_rest

@@ -3,6 +3,7 @@
 import time
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,7 +36,8 @@ def seconds_per_mask(explainer: InversionExplainer, images: Tensor) -> float:
 
 def _seconds(explainer: InversionExplainer, stage: str, images: Tensor, count: int) -> float:
     """Of so many steps of a stage, and of what is made for them."""
-    few = replace(explainer.settings, **{name: count if name == stage else 0 for name in STAGES})
+    steps: dict[str, Any] = {name: count if name == stage else 0 for name in STAGES}
+    few = replace(explainer.settings, **steps)
     problem = make_problem(explainer.network, few, images)
     began = time.perf_counter()
     optimise(problem.objective, problem.start).loss.cpu()  # after what a device has queued

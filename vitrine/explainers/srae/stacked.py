@@ -45,7 +45,7 @@ class StackedHeads:
         rows = self.heads[0].rows_of(features)
         alive = torch.stack([head.alive for head in self.heads])
         local = _through(self._encoder, rows).relu() * alive[:, None]
-        embeddings = local.unflatten(1, (len(features), -1)).mean(dim=2) if len(rows) > len(features) else local
+        embeddings = torch.unflatten(local, 1, (len(features), -1)).mean(dim=2) if len(rows) > len(features) else local
         estimates = (embeddings * side_by_side(self._predictors)).sum(dim=2)
         decoded = _through(self._decoder, local) if self._decoder else None
         return OutputOfHeads(embeddings.transpose(0, 1), decoded, estimates.T, local.transpose(0, 1))
@@ -73,7 +73,8 @@ def _through(layers: Sequence[Layer], inputs: Tensor) -> Tensor:
         weight, bias = side_by_side(weights), side_by_side(biases)
         inputs = inputs.relu() if number else inputs
         if inputs.ndim == 2:  # all heads read the same: one wide product
-            inputs = linear(inputs, weight.flatten(0, 1), bias.flatten()).unflatten(1, bias.shape).transpose(0, 1)
+            outputs = linear(inputs, weight.flatten(0, 1), bias.flatten())
+            inputs = torch.unflatten(outputs, 1, bias.shape).transpose(0, 1)
         else:
             inputs = torch.baddbmm(bias[:, None], inputs, weight.mT)
     return inputs
@@ -90,7 +91,7 @@ def side_by_side(parameters: Sequence[Tensor]) -> Tensor:
         block = torch.stack([one.detach() for one in parameters])
         for one, values in zip(parameters, block, strict=True):
             one.data = values
-    stacked: Tensor = _Stack.apply(*parameters)  # type: ignore[no-untyped-call]
+    stacked: Tensor = _Stack.apply(*parameters)
     return stacked
 
 
@@ -99,11 +100,11 @@ class _Stack(torch.autograd.Function):
 
     @staticmethod
     @override
-    def forward(ctx: object, *parameters: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: object, *parameters: Tensor) -> Tensor:
         first = parameters[0].detach()
         return first.as_strided((len(parameters), *first.shape), (first.numel(), *first.stride()))
 
     @staticmethod
     @override
-    def backward(ctx: object, gradient: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def backward(ctx: object, gradient: Tensor) -> tuple[Tensor, ...]:
         return gradient.contiguous().unbind(0)

@@ -23,7 +23,7 @@ def test_features_are_those_of_a_call(channels_last: bool, precision: str, toler
     tuned = TunedExtractor(plain, PassOptions(precision, channels_last))  # type: ignore[arg-type]
     found, expected = tuned(images), plain(images)
     for name in ("features", "logits"):
-        torch.testing.assert_close(found[name].float(), expected[name], atol=tolerance, rtol=tolerance)  # type: ignore[literal-required]
+        torch.testing.assert_close(found[name].float(), expected[name], atol=tolerance, rtol=tolerance)
     assert [one.stride() for one in plain.backbone.model.state_dict().values()] == strides
     assert tuned.belongs_to == plain.belongs_to
 
