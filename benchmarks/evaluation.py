@@ -77,7 +77,7 @@ def ratios(times: Mapping[str, list[float]]) -> dict[str, float]:
 def smoke() -> Mapping[str, float]:
     """The ratios at a small size, see `benchmarks.smoke`."""
     with tempfile.TemporaryDirectory() as folder:
-        return ratios(measured(options_of_run(Path(folder), views=5, size=64, epochs=2), rounds=2)[0])
+        return ratios(measured(options_of_run(Path(folder), views=5, size=64, epochs=2), rounds=1)[0])
 
 
 def report(times: Mapping[str, list[float]], parts: Mapping[str, float]) -> None:
