@@ -21,6 +21,8 @@ TESTED_ELSEWHERE = {
     "vitrine/attribution/receptive_field/region.py": RECEPTIVE_FIELD,
     "vitrine/attribution/receptive_field/resampling_rules.py": RECEPTIVE_FIELD,
     "vitrine/attribution/receptive_field/window_rules.py": RECEPTIVE_FIELD,
+    # One forward pass for several methods, whose maps are compared with those of each alone.
+    "vitrine/attribution/shared_pass.py": ("attribution/test_together.py",),
     # What experiment files may say, tried by reading them.
     "experiments/schema.py": ("test_reading.py",),
     # Constants, seen in the pages that they stand in.

@@ -65,7 +65,10 @@ from tests.helpers.image_sets import write_picture
         (["--trainer.logger.init_args.save_dirr", "x"], ["no key trainer.logger", "CSVLogger", "save_dir?"]),
         (["--nothing"], ["no key nothing"]),
         (["stray"], ["stray"]),
-        (["--model", "SRAEModul"], ["model: ", "no class named 'SRAEModul'; did you mean SRAEModule?"]),
+        (
+            ["--model", "SRAEModul"],
+            ["model: ", "no class named 'SRAEModul'; did you mean SRAEModule or SRAESettingsModule?"],
+        ),
         (["--model", "lightning_modules.SRAE"], ["model: ", "no class named 'lightning_modules.SRAE'"]),
         (["--data", "FlowrDataModule"], ["data: ", "no class named 'FlowrDataModule'; did you mean FlowerDataModule"]),
         (["--data", "configs/data/flow.yaml"], ["data: there is no file or class named 'configs/data/flow.yaml'"]),
@@ -124,7 +127,10 @@ def test_a_user_error_is_one_sentence(
         ("trainer: {max_epochz: 3}", ["no key trainer.max_epochz;", "max_epochs"]),
         ("model: {init_args: {training: {beta: fast}}}", ["init_args.training.beta is 'fast'", "give a number"]),
         ("model: {init_args: {betta: 1}}", ["no key model.init_args.betta of SRAEModule", "beta"]),
-        ("model: {class_path: SRAEModul}", ["no class named 'SRAEModul'; did you mean SRAEModule?"]),
+        (
+            "model: {class_path: SRAEModul}",
+            ["no class named 'SRAEModul'; did you mean SRAEModule or SRAESettingsModule?"],
+        ),
         ("data: nowhere.yaml", ["no file or class named 'nowhere.yaml'"]),
         ("trainer: [1, 2\n", ["mine.yaml is not a YAML file of keys and values"]),
         ("hello", ["mine.yaml is not a YAML file of keys and values"]),

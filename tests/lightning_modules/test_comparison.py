@@ -16,7 +16,7 @@ from callbacks.image_figures import ImageFigures
 from callbacks.insertion_deletion import InsertionAndDeletion
 from callbacks.predictions import PredictionWriter
 from callbacks.run_folder import MetricsFile
-from lightning_modules import AttributionModule, ComparisonModule, comparison
+from lightning_modules import AttributionModule, ComparisonModule, several
 from lightning_modules.comparison import ComparedExplainer
 from tests.helpers.ranks import RankPool
 from tests.lightning_modules.test_attribution import FLOWER_NET, QUIET, flowers, outcome
@@ -125,7 +125,7 @@ def test_maps_that_are_read_in_several_ways_are_drawn_once(
         drawn.update(dict.fromkeys(methods.values(), len(images)))
         return attribute_together(methods, images, target)
 
-    monkeypatch.setattr(comparison, "attribute_together", counted)
+    monkeypatch.setattr(several, "attribute_together", counted)
     together = run(tmp_path / "all", flower_shards, module)
     data = flowers(flower_shards)
     data.setup("test")

@@ -18,6 +18,7 @@ from vitrine.attribution.inversion.settings import VARIANTS
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.options import OptionError, Options
 from vitrine.data.an8flower.settings import FlowerSettings
+from vitrine.data.feature_store.pass_options import PassOptions
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.data.shards.converters.imagenet import ImageNetOptions
 from vitrine.data.shards.converters.places import PlacesSelection
@@ -129,6 +130,7 @@ OUTSIDE: dict[type[Options], dict[str, list[Any]]] = {
     },
     ShardCacheOptions: {"size_gb": POSITIVE, "tries": COUNT},
     FeatureCacheOptions: {},
+    PassOptions: {},
     SamplingOptions: {"positives_per_class": COUNT, "negatives_per_class": COUNT},
     Preprocessing: {
         "size": COUNT,

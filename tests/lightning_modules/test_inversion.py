@@ -406,7 +406,7 @@ def figures_over_ranks(rank: int, world: int, folder: Path) -> dict[str, Any]:
         "strategy": "ddp" if world > 1 else "auto",
         "use_distributed_sampler": False,
     }
-    module = make_module(predictor=4, explain="label", lr=1e-2, tolerance=5e-3)
+    module = make_module(variant="paper", predictor=4, explain="label", lr=1e-2, tolerance=5e-3)
     batches = share(make_batches(size=5, several=True), rank, world)
     fitted = fit(module, batches, trainer_of(folder, epochs=2, **options))
     last = 1 if rank < world - 1 or world == 1 else 0

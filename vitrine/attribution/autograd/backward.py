@@ -76,7 +76,7 @@ def arriving_vjps(
         for vjp in vjps(output, inputs, cotangents, keep=keep):
             arrived = arrived or bool(vjp.any())
             yield vjp
-    except ValueError:
+    except (ValueError, RuntimeError):  # the latter of operators without a backward pass
         check()
         raise
     if not arrived:

@@ -31,7 +31,7 @@ class FitPlan:
     Example:
         >>> plan = FitPlan(samples=1_281_167, filters=26_560, classes=1000, ranks=8)
         >>> plan.keeps_sums, plan.products, round(plan.sums_bytes / 1e9, 1)
-        (True, 'float32', 8.5)
+        (True, 'float32', 7.7)
     """
 
     samples: int
