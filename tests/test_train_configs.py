@@ -148,7 +148,8 @@ def test_every_model_file_goes_with_every_data_file(model: str, data: str, workp
     }
     classes = counts.get(data, 6)
     kind = yaml.safe_load((ROOT / "configs" / "model" / model).read_text())["class_path"]
-    few = ["--model.init_args.srae.explained_classes=[52,203]"] if (kind, classes) == ("SRAEModule", 365) else []
+    is_srae = kind in {"SRAEModule", "SRAESettingsModule"}
+    few = ["--model.init_args.srae.explained_classes=[52,203]"] if is_srae and classes == 365 else []
     args = [
         "--model", f"configs/model/{model}", "--data", f"configs/data/{data}", *SMALL, *SMALL_IMAGES, *few,
         "--model.init_args.backbone.weights=null", f"--model.init_args.backbone.num_classes={classes}",
