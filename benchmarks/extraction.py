@@ -69,7 +69,7 @@ def measure(args: argparse.Namespace, shards: Path) -> dict[str, Any]:
 
 def smoke() -> Mapping[str, float]:
     """For the regression guard: a small network on small images of noise."""
-    options = ["--networks", "squeezenet1_1", "--size", "128", "--batch-size", "32", "--rounds", "3", "--device", "cpu"]
+    options = ["--networks", "squeezenet1_1", "--size", "128", "--batch-size", "32", "--rounds", "2", "--device", "cpu"]
     args = parser().parse_args([*options, "--samples", "64", "--classes", "2"])
     with tempfile.TemporaryDirectory() as folder:
         found = measure(args, write_noise(Path(folder), args.samples, args.size, args.classes))["squeezenet1_1"]

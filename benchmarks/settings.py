@@ -115,7 +115,7 @@ def seconds_of(case: Case, rounds: int, seed: int = 0, device: str = "cpu") -> S
 
 def smoke() -> Mapping[str, float]:
     """Nine fits one after the other over nine settings in one pass, for the regression guard."""
-    times = seconds_of(replace(CASES[0], epochs=3), rounds=2)
+    times = seconds_of(replace(CASES[0], epochs=2), rounds=2)
     return {"settings: nine fits / one pass": 9 / ratio(times, NINE, ONE)}
 
 

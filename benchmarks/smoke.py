@@ -11,7 +11,9 @@ figures of this run.
 """
 
 import argparse
+import contextlib
 import importlib
+import io
 import json
 import sys
 import time
@@ -38,7 +40,8 @@ def measured(part: str, seed: int) -> Mapping[str, float]:
     """The ratios of one benchmark, by name."""
     torch.manual_seed(seed)
     torch.set_num_threads(1)  # figures of one thread repeat where other work runs beside it
-    ratios: Mapping[str, float] = importlib.import_module(f"benchmarks.{part}").smoke()
+    with contextlib.redirect_stdout(io.StringIO()):  # tables of runs within
+        ratios: Mapping[str, float] = importlib.import_module(f"benchmarks.{part}").smoke()
     return ratios
 
 
