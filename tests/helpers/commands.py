@@ -59,7 +59,7 @@ FEW_STEPS = [
 
 SMALL_MODELS = {
     "SRAEModule": SMALL_SRAE,
-    "SRAESettingsModule": SMALL_SRAE,
+    "SRAESettingsModule": [*SMALL_SRAE, "--model.init_args.settings={'beta': [1, 5]}"],
     "MuLassoModule": ["--model.init_args.mu_lasso.num_heatmaps=2", "--model.init_args.mu_lasso.image_size=64"],
     "MaskingModule": ["--model.init_args.masking.width=8", "--model.init_args.masking.image_size=64"],
     "InversionModule": [*FEW_STEPS, "--model.init_args.inversion.predictor=4"],
