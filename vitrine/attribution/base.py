@@ -183,8 +183,11 @@ class Method(ABC):
             shared: the pass, whose graph stays alive.
             seen: the value of `reader`.
             target: what is explained, no channel.
+
+        Raises:
+            ValueError: for a method without a `reader`.
         """
-        raise NotImplementedError
+        raise ValueError(f"{type(self).__name__} needs a forward pass of its own; call attribute.")
 
     def explained_output(self, inputs: Tensor, target: Target, *, may_end: Callable[[], bool] = lambda: True) -> Tensor:
         """Runs the model once for the (B, n) logits, or up to the target's layer for its (B, n, …) output.
