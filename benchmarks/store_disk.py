@@ -37,7 +37,9 @@ def evict(files: Sequence[Path], at_most: float = 0.01) -> None:
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         os.close(descriptor)
     if (left := resident_share(files)) > at_most:
-        raise OSError(f"{left:.0%} of the store is still in memory; end what has it mapped.")
+        raise OSError(
+            f"{left:.0%} of the store is still in memory; end what has it mapped, or take a folder that is on a disk."
+        )
 
 
 def resident_share(files: Sequence[Path]) -> float:

@@ -176,7 +176,7 @@ class Method(ABC):
         """
         return None
 
-    def maps_of_pass(self, shared: SharedPass, seen: Any, target: Target) -> Tensor:
+    def maps_of_pass(self, shared: SharedPass, seen: Any, target: Target) -> Tensor:  # noqa: ARG002 - of subclasses
         """What `maps` gives for a class, of a forward pass that other methods read too.
 
         Args:

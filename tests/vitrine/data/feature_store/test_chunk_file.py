@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks import store_disk
+from tests.helpers.disk_files import file_on_disk
 from tests.helpers.store_fakes import flip_byte
 from vitrine.data.feature_store.chunk_file import chunk_damage, encode_chunk, open_chunk, write_reserved
 
@@ -71,8 +72,7 @@ def test_writing_cuts_what_was_reserved_too_much(tmp_path: Path) -> None:
 
 
 def test_opening_reads_the_header_alone(tmp_path: Path) -> None:
-    path = tmp_path / "chunk"
-    path.touch()
+    path = file_on_disk(tmp_path / "chunk", 0)
     write_reserved(path, encode_chunk({**TENSORS, "features": torch.rand(3, 2**20)}, KEYS, "store rows 0 to 2"))
     store_disk.evict([path])
     arrays = open_chunk(path)

@@ -1,7 +1,6 @@
 """Read-ahead: which pages the system is asked for, and that what is read does not depend on it."""
 
 import mmap
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import pytest
 import torch
 
 from benchmarks import store_disk
+from tests.helpers.disk_files import file_on_disk
 from tests.helpers.store_fakes import filled, store_of
 from vitrine.data.feature_store import FeatureTable, read_ahead
 
@@ -96,10 +96,7 @@ def test_a_chunk_of_single_rows_is_mapped_anew_in_order(tmp_path: Path, advice: 
 
 
 def test_files_that_are_asked_for_come_into_memory(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    with path.open("wb") as file:
-        file.write(bytes(2**22))
-        os.fsync(file.fileno())
+    path = file_on_disk(tmp_path / "file", 2**22)
     store_disk.evict([path])
     assert store_disk.resident_share([path]) == 0
     read_ahead.read_whole([path, tmp_path / "gone"])
