@@ -304,8 +304,6 @@ class MuLassoModule(ExplainerModule):
         with progress_bar("μ-Lasso", self.explainer.num_classes, shown=self.trainer.is_global_zero) as advance:
             solution = fit.finish(tol=self.fit_options.tol, advance=lambda: advance(world_size()))  # all are as far
         self.solution = solution
-        # Every rank has solved the same problem; one's last bits are taken by all.
-        self.explainer.weights.data.copy_(self.trainer.strategy.broadcast(self.explainer.weights.data.cpu()))
         self._learn_activation_thresholds()
         self._tell_unsolved(solution.converged)
 

@@ -169,7 +169,8 @@ class GramSums:
         """How many rows can be gathered now; room is made for up to a chunk of them."""
         needed = min(self._count + wanted, self._chunk)
         if needed > len(self._rows):
-            grown = self._rows.new_empty(min(max(needed, 2 * len(self._rows)), self._chunk), self._rows.shape[1])
+            with torch.inference_mode(mode=False):  # it is written to in place outside of inference mode, too
+                grown = self._rows.new_empty(min(max(needed, 2 * len(self._rows)), self._chunk), self._rows.shape[1])
             grown[: self._count] = self.pending
             self._rows = grown
         return needed - self._count
@@ -215,6 +216,9 @@ def zeros_in_file(path: Path, size: int) -> Tensor:
 @contextmanager
 def full_products(tensor: Tensor) -> Iterator[None]:
     """Within it, products of float32 matrices are neither autocast nor taken in TF32 or bfloat16."""
+    if tensor.dtype == torch.float64:  # which nothing rounds
+        yield
+        return
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:

@@ -32,7 +32,7 @@ def solve_lasso(gram: Tensor, cross: Tensor, target_sq: Tensor, alpha: NonNegati
 
     Raises:
         OptionError: for a negative α, or a tolerance that is not above 0.
-        ValueError: where the tolerance is not reached.
+        ValueError: where the tolerance is not reached, and for NaN or infinity in the sums.
 
     Example:
         >>> x, y = torch.randn(50, 4, dtype=torch.float64), torch.randn(50, dtype=torch.float64)
@@ -40,6 +40,8 @@ def solve_lasso(gram: Tensor, cross: Tensor, target_sq: Tensor, alpha: NonNegati
         >>> w.shape, w.count_nonzero().item()  # a large penalty: no entry is left
         (torch.Size([4]), 0)
     """
+    if not (gram.isfinite().all() and cross.isfinite().all() and target_sq.isfinite()):
+        raise ValueError("The sums of the Lasso hold NaN or infinity; give finite numbers.")
     if alpha == 0:
         least_squares: Tensor = torch.linalg.pinv(gram, hermitian=True) @ cross
         return least_squares
@@ -49,6 +51,8 @@ def solve_lasso(gram: Tensor, cross: Tensor, target_sq: Tensor, alpha: NonNegati
     while duality_gap(gram, cross, target_sq, alpha, w) > tol * target_sq / 2:
         on_columns = gram[columns][:, columns], cross[columns]
         w[columns] = _descended(*on_columns, target_sq, alpha, WITHIN * tol, w[columns])
+        if len(columns) == len(cross):
+            break  # certified on all of them
         columns = _grown(columns, (cross - gram @ w).abs())
     return w
 

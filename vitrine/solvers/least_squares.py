@@ -46,6 +46,8 @@ class LeastSquares(ABC):
     cross: Floats
     label_sq: Floats
     norms: Floats
+    _of_all: "LeastSquares | None" = None
+    """The problems that these are a part of."""
 
     @abstractmethod
     def gram_blocks(self, pairs: Sequence[Pair]) -> list[Floats]:
@@ -58,12 +60,15 @@ class LeastSquares(ABC):
     def of_classes(self, classes: Indices) -> Self:
         """The problems of some classes alone, on the same X."""
         part = copy.copy(self)
+        part._of_all = self._of_all or self  # noqa: SLF001 - of the same class
         part.cross, part.label_sq = self.cross[:, classes], self.label_sq[classes]
         return part
 
     @cached_property
     def spectrum(self) -> tuple[Floats, Floats]:
         """Eigenvalues of X Xᵀ above rounding and their eigenvectors; none where computing them would take too long."""
+        if self._of_all is not None:
+            return self._of_all.spectrum  # of the same X
         if len(self.norms) > _MAX_EIGENVALUES:
             return np.zeros(0), np.zeros((len(self.norms), 0))
         filters = np.arange(len(self.norms))

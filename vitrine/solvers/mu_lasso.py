@@ -62,7 +62,8 @@ class MuLassoSolution:
         """The solution for another μ, from the stored paths.
 
         The solution is piecewise linear in ‖w‖₁. A smaller μ is interpolated on the stored path; for a larger one the path is
-        extended from its end. Either is certified anew, by one product with the data.
+        extended from its end. Either is certified anew, by one product with the data. A collective
+        where the solution was found with ``over_ranks``, as by a fit on several ranks.
 
         Args:
             mu: one number for all classes, or one for each class.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,6 +50,21 @@ def solved(folder: Path | None, told: list[None], mu: float = 2.0) -> MuLassoSol
     return solve_mu_lasso(
         x.T @ x, x.T @ labels, (labels**2).sum(dim=0), mu, advance=lambda: told.append(None), folder=folder
     )
+
+
+@pytest.mark.parametrize("kind", problems())
+def test_groups_share_one_spectrum(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, decompose = list[int](), np.linalg.eigh
+
+    def counted(matrix: Any) -> Any:
+        calls.append(len(matrix))
+        return decompose(matrix)
+
+    monkeypatch.setattr(np.linalg, "eigh", counted)
+    problem = problems()[kind]
+    parts = [problem.of_classes(np.array([number])) for number in range(3)]
+    assert all(part.spectrum[0] is problem.spectrum[0] for part in (*parts, parts[0].of_classes(np.array([0]))))
+    assert len(calls) == 1
 
 
 def test_what_was_solved_is_read_and_not_solved_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

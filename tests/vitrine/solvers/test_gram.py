@@ -69,6 +69,16 @@ def test_a_file_holds_the_same_sums(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("products", PRODUCTS)
+def test_rows_of_inference_mode_are_taken_in(products: Products) -> None:
+    x = rows(20, 5)
+    sums = GramSums(5, products=products)
+    with torch.inference_mode():
+        sums.update(x[:9] + 0)
+    sums.update(x[9:])
+    torch.testing.assert_close(sums.total(), x.double().T @ x.double(), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("products", PRODUCTS)
 def test_blocks_and_waiting_rows_go_on_as_they_were(products: Products) -> None:
     x = rows(40, 13)
     first = taken(x[:17], products)

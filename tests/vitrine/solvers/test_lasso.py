@@ -78,6 +78,17 @@ def test_a_constant_target_has_no_weights() -> None:
         assert not solve_lasso(gram, torch.zeros(4, dtype=torch.float64), target_sq, 0.1).any()
 
 
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
+def test_sums_that_are_not_finite_are_refused(wrong: float) -> None:
+    gram, cross, target_sq = torch.eye(3).double(), torch.ones(3).double(), torch.tensor(1.0).double()
+    for place in (gram[1, :1], cross[:1], target_sq):
+        kept = place.clone()
+        place.fill_(wrong)
+        with pytest.raises(ValueError, match="NaN or infinity"):
+            solve_lasso(gram, cross, target_sq, alpha=0.1)
+        place.copy_(kept)
+
+
 def test_a_negative_alpha_is_refused() -> None:
     with pytest.raises(ValueError, match=r"alpha is -0\.1; give 0 or more"):
         solve_lasso(*moments(*problem(9, 3)), -0.1)

@@ -145,7 +145,8 @@ def open_chunk(path: Path, shapes: Shapes | None = None) -> ChunkArrays:
         with path.open("rb") as file:
             start, size = 8 + int.from_bytes(file.read(8), "little"), path.stat().st_size
             entries = json.loads(file.read(min(start, size) - 8))
-            data = np.asarray(np.memmap(file, mode="r"))
+        # By torch, whose mapping keeps no file open, as numpy's does: a process may have a thousand of them and no more.
+        data = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8).numpy()
         arrays = {name: _array(data[start:], entries[name]) for name in ChunkArrays._fields}
         found = {
             name: (_TYPES[entry["dtype"]][1], tuple(entry["shape"]))
@@ -154,7 +155,7 @@ def open_chunk(path: Path, shapes: Shapes | None = None) -> ChunkArrays:
         }
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} of a feature store is gone; {remedy}.") from None
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, OSError, RuntimeError) as error:
         raise ValueError(f"{path} of a feature store is damaged ({error}); {remedy}.") from error
     if other := _other_shape(found, shapes or {}):
         raise ValueError(f"{path} of a feature store {other}; {remedy}.")

@@ -102,8 +102,8 @@ class FeatureTable:
         ahead = max(AHEAD_BYTES // (self.manifest.chunk_rows * self.manifest.row_bytes), 1)
         needed = range(first, min(last + 1 + ahead, self.manifest.num_chunks))
         self._ask_for_whole(needed)
-        if not self.fits_memory:
-            self._asked = dict.fromkeys(needed, "whole")
+        if not self.fits_memory:  # what was read whole may be gone again
+            self._asked = {number: how for number, how in self._asked.items() if how == "rows" or number in needed}
 
     def _ask_for_whole(self, numbers: Iterable[int]) -> None:
         new = [number for number in numbers if self._asked.get(number) != "whole"]

@@ -82,7 +82,7 @@ class MuLassoFit:
         self.plan = plan_of(explainer, samples)
         self.sums = self._no_sums() if self.plan.keeps_sums else None
         self.rows: list[tuple[Tensor, Tensor]] = []
-        self._is_scaled = False
+        self._is_summed = self._is_scaled = False
 
     def _no_sums(self) -> MuLassoSums:
         device = self.explainer.weights.device
@@ -100,7 +100,7 @@ class MuLassoFit:
         Raises:
             ValueError: as of `label_matrix`, for NaN or infinity in the responses, and after `finish` where sums are kept.
         """
-        if self._is_scaled:
+        if self._is_summed:
             raise ValueError("The fit is finished, and its sums are scaled; begin another one for further samples.")
         hot = label_matrix(labels, self.explainer.num_classes)
         if self.sums is not None:
@@ -137,8 +137,10 @@ class MuLassoFit:
         self.explainer.weights.copy_(solution.weights)
 
     def _from_sums(self, sums: MuLassoSums, mu: float, tol: float, advance: Advance) -> MuLassoSolution:
-        if not self._is_scaled:
+        if not self._is_summed:
             sums.sum_over_ranks_()
+            self._is_summed = True
+        if not self._is_scaled:
             scaling = fit_scaling(self.explainer, sums.n_samples, sums.total, sums.gram.diagonal(), sums.label_total)
             sums.scale_(scaling.shift, scaling.factor, centre=scaling.has_intercept)
             self._is_scaled = True

@@ -71,6 +71,13 @@ def test_writing_cuts_what_was_reserved_too_much(tmp_path: Path) -> None:
     assert path.read_bytes() == b"abc"
 
 
+def test_mapped_chunks_keep_no_file_open(chunk: Path) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    mapped = [open_chunk(chunk) for _ in range(5)]
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert all(one.labels.tolist() == [5, 6, 7] for one in mapped)
+
+
 def test_opening_reads_the_header_alone(tmp_path: Path) -> None:
     path = file_on_disk(tmp_path / "chunk", 0)
     write_reserved(path, encode_chunk({**TENSORS, "features": torch.rand(3, 2**20)}, KEYS, "store rows 0 to 2"))

@@ -95,6 +95,17 @@ def test_a_chunk_of_single_rows_is_mapped_anew_in_order(tmp_path: Path, advice: 
     assert [kind for *_, kind in advice].count(mmap.MADV_RANDOM) == 2
 
 
+def test_all_chunks_of_single_rows_are_mapped_anew_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vitrine.data.feature_store.table.AHEAD_BYTES", 1)
+    table = FeatureTable(filled(store_of(tmp_path, 43)).folder, fits_memory=False)
+    table.batch(torch.arange(42, -1, -1))
+    before = dict(table._open)
+    assert len(before) > 5
+    for first in range(0, 42, 2):
+        table.batch(torch.arange(first, first + 2))
+    assert [number for number, chunk in table._open.items() if chunk is before.get(number)] == []
+
+
 def test_files_that_are_asked_for_come_into_memory(tmp_path: Path) -> None:
     path = file_on_disk(tmp_path / "file", 2**22)
     store_disk.evict([path])
