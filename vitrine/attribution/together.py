@@ -68,12 +68,13 @@ def _sharing(methods: Mapping[str, Method]) -> dict[str, Method]:
 
 
 def _reads_all_it_maps(kind: type[Method]) -> bool:
-    """Whether what gives the maps of a shared pass is written in no class above that of the maps themselves."""
+    """Whether what gives the maps of a shared pass is written in no class above that of what the maps follow from."""
 
     def depth(name: str) -> int:
         return next((place for place, base in enumerate(kind.__mro__) if name in vars(base)), len(kind.__mro__))
 
-    return kind.reader is not Method.reader and depth("maps_of_pass") <= min(map(depth, ("maps", "coarse_maps")))
+    changing = ("attribute", "maps", "coarse_maps", "explained_output", "rectifier_rules", "intercepting", "cotangent")
+    return kind.reader is not Method.reader and depth("maps_of_pass") <= min(map(depth, changing))
 
 
 def _by_shared_pass(methods: Mapping[str, Method], inputs: Tensor, target: Indices | None) -> dict[str, Tensor]:

@@ -22,6 +22,8 @@ from vitrine.attribution import (
     Method,
     Saliency,
 )
+from vitrine.attribution.autograd.interception import Rule
+from vitrine.attribution.autograd.rules import deconvnet_rules
 from vitrine.attribution.targets import Target
 from vitrine.attribution.together import attribute_together
 
@@ -109,6 +111,53 @@ class Doubled(Saliency):
         return 2 * super().maps(inputs, target)
 
 
+class OwnRules(GuidedBackprop):
+    @override
+    def rectifier_rules(self) -> dict[str, Rule]:
+        return deconvnet_rules()
+
+
+class SkippedDropout(nn.Module):
+    """A layer that gives its own input in eval mode, which another way reads too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.drop, self.second = nn.Conv2d(3, 4, 3), nn.Dropout(0.5), nn.Conv2d(4, 4, 1)
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x).relu()
+        logits: Tensor = self.head((x + self.second(self.drop(x))).relu().mean(dim=(2, 3)))
+        return logits
+
+
+class Rounded(SkippedDropout):
+    """No gradient leads back to the first layer, but one to the pixels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        way_around = x.mean(dim=1, keepdim=True)[..., 1:-1, 1:-1]
+        logits: Tensor = self.head((self.first(x).round() + way_around).relu().mean(dim=(2, 3)))
+        return logits
+
+
+def test_a_layer_that_gives_its_input_is_explained_by_its_own_way_alone() -> None:
+    torch.manual_seed(0)
+    model = SkippedDropout().eval()
+    methods = {"a": Saliency(model), "b": GradCAM(model, "drop"), "c": LayerCAM(model, "drop")}
+    for name, maps in attribute_together(methods, IMAGES, 1).items():
+        torch.testing.assert_close(maps, methods[name].attribute(IMAGES, 1), rtol=1e-4, atol=1e-6, msg=name)
+    product = GradCAM(model, "drop").attribute(IMAGES, 1) * GuidedBackprop(model).attribute(IMAGES, 1)
+    torch.testing.assert_close(GuidedGradCAM(model, "drop").attribute(IMAGES, 1), product, rtol=1e-4, atol=1e-6)
+
+
+def test_a_layer_without_a_gradient_is_refused_in_a_shared_pass_too() -> None:
+    model = Rounded().eval()
+    with pytest.raises(ValueError, match=r"(?i)no gradient"):
+        GradCAM(model, "first").attribute(IMAGES, 1)
+    with pytest.raises(ValueError, match=r"(?i)no gradient"):
+        attribute_together({"a": Saliency(model), "b": GradCAM(model, "first")}, IMAGES, 1)
+
+
 def test_others_run_by_themselves() -> None:
     model, other = net(), net()
     methods = made(model) | {
@@ -118,6 +167,7 @@ def test_others_run_by_themselves() -> None:
         "mass": ExcitationBackprop(model),
         "strided": GuidedBackprop(model, stride_one=True),
         "with maps of its own": Doubled(model),
+        "with rules of its own": OwnRules(model),
     }
     for name, maps in attribute_together(methods, IMAGES, 1).items():
         torch.testing.assert_close(maps, methods[name].attribute(IMAGES, 1), rtol=1e-5, atol=1e-7, msg=name)

@@ -1,7 +1,6 @@
 """Vector-Jacobian products (VJPs) from outputs to pixels and layers, several over one graph."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -16,18 +15,11 @@ from vitrine.attribution.base import checked_output
 from vitrine.backbones.compiled import check_layers_are_seen
 from vitrine.backbones.image_sizes import blank_image
 
-BATCHED_ON = {"cuda"}
-"""Types of devices on which several backward passes run as one."""
-MOST_ROWS = 64
-"""Images, each counted for each of its backward passes, that go back at once there; a bound on memory."""
-
 
 def vjps(
     output: Tensor, inputs: Tensor | GradientEdge, cotangents: Iterable[Tensor], *, keep: bool = False
 ) -> Iterator[Tensor]:
-    """The VJP of each cotangent; the last backward pass frees the graph on its way, which saves time.
-
-    On a GPU, which one image does not fill, several go back together. On a CPU that takes as long as one after another.
+    """The VJP of each cotangent, by one backward pass each; the last pass frees the graph on its way, which saves time.
 
     Args:
         output: (B, n, …), the end of a graph that begins at ``inputs``.
@@ -41,19 +33,20 @@ def vjps(
     Raises:
         ValueError: where no gradient arrives at the inputs. One of zeros does.
     """
-    count = max(1, MOST_ROWS // max(len(output), 1)) if output.device.type in BATCHED_ON else 1
+    start, end = (get_gradient_edge(one) if isinstance(one, Tensor) else one for one in (output, inputs))
     remaining = iter(cotangents)
-    chosen = list(islice(remaining, count))
-    while chosen:
-        following = list(islice(remaining, count))
-        vjp = _vjps_together(output, inputs, chosen, retain_graph=keep or bool(following))
+    cotangent = next(remaining, None)
+    while cotangent is not None:
+        following = next(remaining, None)
+        retain = keep or following is not None
+        (vjp,) = scaled_gradients([start], [end], [cotangent], retain_graph=retain, allow_unused=True)
         if vjp is None:
             raise ValueError(
                 "No gradient leads from the output back to its inputs: it does not depend on them, or the backward pass of"
                 f" an operator gives None; {REMEDY}."
             )
-        yield from vjp
-        chosen = following
+        yield vjp
+        cotangent = following
 
 
 def arriving_vjps(
@@ -81,25 +74,6 @@ def arriving_vjps(
         raise
     if not arrived:
         check()
-
-
-def _vjps_together(
-    output: Tensor, inputs: Tensor | GradientEdge, cotangents: Sequence[Tensor], *, retain_graph: bool
-) -> Sequence[Tensor] | None:
-    """The VJPs of some cotangents by one backward pass."""
-    edges = [get_gradient_edge(tensor) if isinstance(tensor, Tensor) else tensor for tensor in (output, inputs)]
-    if len(cotangents) == 1:
-        vjp = scaled_gradients(edges[:1], edges[1:], cotangents, retain_graph=retain_graph, allow_unused=True)[0]
-        return None if vjp is None else [vjp]
-    (together,) = scaled_gradients(
-        edges[:1],
-        edges[1:],
-        [torch.stack(list(cotangents))],
-        retain_graph=retain_graph,
-        allow_unused=True,
-        batched=True,
-    )
-    return None if together is None else together.unbind()
 
 
 def vjp_at(output: Tensor | GradientEdge, edge: GradientEdge, cotangent: Tensor) -> Tensor | None:

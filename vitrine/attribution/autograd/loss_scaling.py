@@ -24,7 +24,6 @@ def scaled_gradients(
     *,
     retain_graph: bool = False,
     allow_unused: bool = False,
-    batched: bool = False,
 ) -> tuple[Tensor, ...]:
     """`torch.autograd.grad`, with loss scaling where float16 is on the way; float16 gives float32 then.
 
@@ -36,14 +35,11 @@ def scaled_gradients(
         cotangents: one for each output.
         retain_graph: as there.
         allow_unused: as there: None for inputs that no output depends on; otherwise they are errors.
-        batched: whether cotangents and gradients have one more dimension, at the front, for backward passes that run as one.
     """
 
     def gradients(scale: float, *, retain: bool) -> tuple[Tensor, ...]:
         scaled = cotangents if scale == 1 else [cotangent * scale for cotangent in cotangents]
-        return torch.autograd.grad(
-            outputs, inputs, scaled, retain_graph=retain, allow_unused=allow_unused, is_grads_batched=batched
-        )
+        return torch.autograd.grad(outputs, inputs, scaled, retain_graph=retain, allow_unused=allow_unused)
 
     if not any(map(has_float16, outputs)) or not all(bool(c.isfinite().all()) for c in cotangents):
         return gradients(1, retain=retain_graph)

@@ -84,7 +84,9 @@ class CAM(ClassActivation):
     def cell_centers(self, inputs: Tensor, layer: str | None) -> CellCenters | None:
         if layer is not None:
             return super().cell_centers(inputs, layer)
-        return centers_once(self.model, inputs, "the last averaged map", lambda: self._centers_of_averaged(inputs))
+        return centers_once(
+            self.model, inputs, f"the last averaged map of {self.output!r}", lambda: self._centers_of_averaged(inputs)
+        )
 
     def _centers_of_averaged(self, inputs: Tensor) -> CellCenters | None:
         pixels = noise((1, *inputs.shape[1:]), inputs).requires_grad_()

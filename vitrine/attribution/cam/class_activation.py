@@ -68,12 +68,18 @@ class ClassActivation(Method):
         """(B, K, h, w) maps at the resolution of the layer that `drawn_layer` gave, signed."""
 
     def drawn_layer(self, inputs: Tensor) -> str | None:
-        """The named layer, or `target_layer` if none is named, which is looked for once for each size of the inputs."""
+        """The named layer, or `target_layer` if none is named, which is looked for once for each size and set of weights.
+
+        A write through ``weight.data`` leaves no trace; name the layer where one makes all weights of a layer zero.
+        """
         if self.layer is not None:
             return self.layer
-        # A weight of zeros cuts layers off, so that others may be the last one once it is written to.
-        weights = tuple(-1 if one.is_inference() else one._version for one in self.model.parameters())  # noqa: SLF001
-        key = ("target layer", *inputs.shape[1:], inputs.dtype)
+        # A weight of zeros cuts layers off, so that others may be the last one once it is written to or replaced.
+        weights = tuple(
+            (id(one), one.data_ptr(), -1 if one.is_inference() else one._version)  # noqa: SLF001
+            for one in self.model.parameters()
+        )
+        key = ("target layer", self.output, *inputs.shape[1:], inputs.dtype)
         return known_once(self.model, key, lambda: target_layer(self.model, inputs), weights)
 
     def upsampled(self, coarse: Tensor, inputs: Tensor, layer: str | None) -> Tensor:

@@ -38,13 +38,15 @@ class GradientWeighted(ClassActivation):
 
     @override
     def reader(self, inputs: Tensor) -> AbstractContextManager[Any] | None:
-        return noted(self.model, self.drawn_layer(inputs) or "")
+        return noted(self.model, self.drawn_layer(inputs) or "", own=True)
 
     @override
     def maps_of_pass(self, shared: SharedPass, seen: Sequence[NotedOutput], target: Target) -> Tensor:
         layer, edge, values = seen[0]
         layout = layout_of_layer(self.model, layer, values, shared.pixels)
         coarse = self._combined(shared.logits, edge, values, layout, target, layer, keep=True)
+        if not coarse.any():
+            raise ValueError(f"Nothing but zeros at layer {layer!r}: a pass alone sees whether a gradient leads there.")
         return self.drawn(coarse, shared.pixels.detach(), layer)
 
     def _combined(

@@ -1,17 +1,11 @@
 """Vector-Jacobian products: several over one graph, at edges within it, and the trace of a forward pass."""
 
-from collections.abc import Callable
-from typing import get_args
-
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 
-from vitrine.attribution import LRP, Deconvnet, ExcitationBackprop, GradCAM, GuidedBackprop, Method, Saliency
-from vitrine.attribution.autograd import backward
 from vitrine.attribution.autograd.backward import forward_trace, noise, one_hot, vjp_at, vjps
-from vitrine.attribution.lrp.composites import CompositeName
 
 
 def test_products_are_rows_of_the_jacobian() -> None:
@@ -24,61 +18,11 @@ def test_products_are_rows_of_the_jacobian() -> None:
         torch.autograd.grad(output.sum(), leaf)
 
 
-@pytest.mark.parametrize("rows", [1, 4, 100])
-@pytest.mark.parametrize("keep", [False, True])
-def test_several_that_go_back_together_are_those_of_each(
-    rows: int, keep: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_graph_that_is_kept_serves_others() -> None:
     leaf = torch.rand(2, 3, requires_grad=True)
     output = (leaf @ torch.rand(3, 5)).relu() ** 2
-    cotangents = torch.rand(7, 2, 5)
-    expected = list(vjps(output, leaf, cotangents, keep=True))
-    monkeypatch.setattr(backward, "BATCHED_ON", {"cpu"})
-    monkeypatch.setattr(backward, "MOST_ROWS", rows)
-    found = list(vjps(output, leaf, cotangents, keep=keep))
-    torch.testing.assert_close(torch.stack(found), torch.stack(expected))
-    if keep:
-        torch.autograd.grad(output.sum(), leaf)
-    with pytest.raises(ValueError, match="No gradient leads from the output back"):
-        list(vjps(torch.ones(2, 5, requires_grad=True) * 2, leaf, cotangents))
-
-
-METHODS: dict[str, Callable[[nn.Module], Method]] = {
-    "Saliency": lambda model: Saliency(model, "2", absolute=False),
-    "GuidedBackprop": lambda model: GuidedBackprop(model, "2"),
-    "stride one": lambda model: GuidedBackprop(model, "2", stride_one=True, pooling="resampled"),
-    "Deconvnet": lambda model: Deconvnet(model, "2"),
-    "ExcitationBackprop": lambda model: ExcitationBackprop(model, "2"),
-    "contrastive": lambda model: ExcitationBackprop(model, "2", contrastive=True),
-    "raw": lambda model: ExcitationBackprop(model, "2", negative_activations="raw"),
-    "zplus": lambda model: ExcitationBackprop(model, "2", negative_activations="zplus"),
-    "LRP": lambda model: LRP(model, "2"),
-    "GradCAM": lambda model: GradCAM(model, "2"),
-} | {name: lambda model, name=name: LRP(model, "2", name) for name in get_args(CompositeName)}
-
-
-@pytest.mark.parametrize(
-    ("name", "explained"), [(name, kind) for name in METHODS for kind in ("target", "channel") if name != "GradCAM"]
-    + [("GradCAM", "target")],
-)  # fmt: skip
-@pytest.mark.filterwarnings("error")
-def test_backward_passes_of_methods_can_run_together(
-    name: str, explained: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    torch.manual_seed(0)
-    layers = [
-        nn.Conv2d(3, 4, 3, stride=2),
-        nn.BatchNorm2d(4),
-        nn.Conv2d(4, 6, 3),
-        nn.ReLU(inplace=True),
-        nn.MaxPool2d(2),
-    ]
-    model = nn.Sequential(*layers, nn.Conv2d(6, 6, 2), nn.GELU(), nn.Flatten(), nn.Linear(54, 6)).eval()
-    method, images = METHODS[name](model), torch.randn(2, 3, 24, 24)
-    indices = {explained: torch.tensor([[0, 1, 5, 3], [2, 4, 4, 0]])}
-    expected = method.attribute(images, **indices)
-    monkeypatch.setattr(backward, "BATCHED_ON", {"cpu"})
-    torch.testing.assert_close(method.attribute(images, **indices), expected, rtol=1e-4, atol=1e-6)
+    kept, freed = (torch.stack(list(vjps(output, leaf, torch.ones(4, 2, 5), keep=keep))) for keep in (True, False))
+    assert torch.equal(kept, freed)
 
 
 def test_without_cotangents_or_dependence() -> None:

@@ -188,3 +188,29 @@ def test_constant_feature_maps_give_degenerate_maps(method: type[ClassActivation
     assert (maps == maps[..., :1, :1]).all()
     channels = UpsampledActivation(model, "1.body").attribute(x, channel=torch.arange(64).expand(2, 64))
     assert (channels == channels[..., :1, :1]).all()
+
+
+class TwoHeads(nn.Module):
+    """Two ways to logits, each with a layer of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.head = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3), nn.Linear(4, 5)
+        self.share = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        a, b = self.a(x).relu().mean(dim=(2, 3)), self.b(x).relu().mean(dim=(2, 3))
+        return {"x": self.head(a + self.share * b), "aux": self.head(a)}
+
+
+def test_the_layer_that_is_looked_for_follows_output_and_weights() -> None:
+    model, x = TwoHeads().eval(), torch.rand(1, 3, 12, 12)
+
+    def same_as_of_a_network_not_seen_before(output: str) -> None:
+        found, expected = (GradCAM(one, output=output).attribute(x, 1) for one in (model, copy.deepcopy(model)))
+        torch.testing.assert_close(found, expected)
+
+    for output in ("x", "aux", "x"):
+        same_as_of_a_network_not_seen_before(output)
+    model.share = nn.Parameter(torch.zeros(()))
+    same_as_of_a_network_not_seen_before("x")
