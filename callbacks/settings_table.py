@@ -38,8 +38,11 @@ class SettingsTable(pl.Callback):
         log_tables(trainer, {"settings": Table(columns, rows)})
         console = Console(soft_wrap=True, highlight=False, markup=False)
         for stage in STAGES:
-            of_stage = {key.removeprefix(f"{stage}/"): value for key, value in values.items() if key.startswith(stage)}
-            console.print(*(table for table in explainers_tables(names, of_stage)))
+            of_stage = {
+                key.removeprefix(f"{stage}/"): value for key, value in values.items() if key.startswith(f"{stage}/")
+            }
+            for table in explainers_tables(names, of_stage):
+                console.print(table)
         console.print(f"Settings: {path}")
 
 

@@ -17,6 +17,7 @@ TYPES: dict[str, tuple[type, ...]] = {
     "classes": (list, tuple),
     "mean_contributions": (Tensor,),
     "contributions": (Tensor, type(None)),
+    "contributions_of_settings": (dict,),
     "group": (int,),
     "optimizers_of_ranks": (list,),
     "has_scaling": (bool,),

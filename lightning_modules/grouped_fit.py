@@ -47,6 +47,8 @@ class GroupedFitModule(ExplainerModule):
     """
 
     explainer: XFeatureExplainer
+    memory_remedy = "set model.init_args.training.classes_at_once to fewer, or take fewer explained_classes"
+    """What makes a fit smaller, for a message."""
 
     def __init__(self, explainer: XFeatureExplainer, classes_at_once: int | None = None, **kwargs: Any) -> None:
         super().__init__(explainer, **kwargs)
@@ -137,6 +139,11 @@ class GroupedFitModule(ExplainerModule):
                 parameter.requires_grad_(row in active)
                 parameter.grad = None
 
+    @property
+    def settings_count(self) -> int:
+        """Heads of a class that are fitted at once."""
+        return 1
+
     @override
     def on_fit_start(self) -> None:
         """Says what the fit will take, and refuses what does not fit.
@@ -150,7 +157,7 @@ class GroupedFitModule(ExplainerModule):
         trained = sum(value.numel() for value in parameters if value.requires_grad)
         in_memory = sum(value.numel() for value in parameters if value.device == self.device)
         needed, free = fit_bytes(0, trained, 0), free_bytes(self.device)
-        heads, at_once = len(self.explained), len(self.groups.rows(0))
+        heads, at_once = (count * self.settings_count for count in (len(self.explained), len(self.groups.rows(0))))
         groups = (
             f" on a rank, in {self.groups.count} groups of {self.epochs_of_group} epochs," if self.is_grouped else ""
         )
@@ -162,8 +169,7 @@ class GroupedFitModule(ExplainerModule):
         if free is not None and needed > free:
             raise ValueError(
                 f"Training {at_once} heads at once needs {readable_size(needed)} beside their weights, and"
-                f" {readable_size(free)} are free; set model.init_args.training.classes_at_once to fewer, or take fewer"
-                " explained_classes."
+                f" {readable_size(free)} are free; {self.memory_remedy}."
             )
 
     @override

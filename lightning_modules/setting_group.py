@@ -1,6 +1,7 @@
 """Setting groups: settings of an SRAE whose heads have equal shapes, read the same layer, and pass batches together."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -27,13 +28,16 @@ class SettingGroup:
 
     def __init__(self, settings: Mapping[str, Setting], explainers: Mapping[str, SRAEExplainer], place: int) -> None:
         self.settings, self.place, self.names = dict(settings), place, list(settings)
-        first = next(iter(settings.values())).training
         of_each = [heads_of(explainers[name]) for name in self.names]
-        self.pass_of = TrainingPass(
-            [head for heads in of_each for head in heads], first.terms, first.q, first.pull_away_over
-        )
+        self._heads = [head for heads in of_each for head in heads]
         self.classes = len(of_each[0])
         self.alive = AliveFeatures(len(self.names) * self.classes, of_each[0].num_features)
+
+    @cached_property
+    def pass_of(self) -> TrainingPass:
+        """Made in the first step, as how heads pass depends on the device to which a trainer moves them after its setup."""
+        first = next(iter(self.settings.values())).training
+        return TrainingPass(self._heads, first.terms, first.q, first.pull_away_over)
 
     def step(
         self, features: Tensor, samples: Samples, of_classes: Sequence[Sequence[float]], explained: Tensor

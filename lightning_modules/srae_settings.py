@@ -23,6 +23,7 @@ from vitrine.backbones.joined_features import JoinedFeatures
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch
 from vitrine.core.options import OptionError
+from vitrine.explainers.names import NAMES_NAME
 from vitrine.explainers.srae.explainer import SRAEExplainer, SRAEOptions
 from vitrine.explainers.srae.objectives import SRAETraining
 from vitrine.explainers.srae.settings import Setting, settings_of
@@ -50,6 +51,7 @@ class SRAESettingsModule(SeveralExplainersModule, GroupedFitModule):
 
     explainer: SRAEExplainer
     named_in = "settings"
+    memory_remedy = "take fewer settings or explained_classes"
 
     def __init__(
         self,
@@ -115,11 +117,32 @@ class SRAESettingsModule(SeveralExplainersModule, GroupedFitModule):
     @override
     def meaning_of_heads(self) -> dict[str, Any]:
         return {
+            # Before the settings: it is taken over first, where the classes come from the checkpoint.
+            "explained_classes": super().meaning_of_heads()["explained_classes"],
             "settings": {
-                name: meaning_of(one.options.to_dict()) | {"num_features": one.options.num_features}
+                name: meaning_of(one.options.to_dict())
+                | {"num_features": one.options.num_features, "objective": self.settings[name].training.objective}
                 for name, one in self.of_settings.items()
-            }
+            },
         }
+
+    @property
+    @override
+    def settings_count(self) -> int:
+        return len(self.settings)
+
+    @override
+    def _read_names(self, *, fitting: bool) -> None:
+        for name, explainer in self.of_settings.items():
+            path = self.folder_of(Path(self.trainer.default_root_dir), name) / NAMES_NAME
+            if not path.is_file() or not explainer.heatmap_counts():
+                continue
+            try:
+                explainer.read_heatmap_names(path)
+            except ValueError as error:
+                if not fitting:
+                    raise
+                rank_zero_warn(f"Heatmaps are shown without names: {error}")  # of other heads, which this run replaces
 
     # What is trained
 
@@ -127,6 +150,11 @@ class SRAESettingsModule(SeveralExplainersModule, GroupedFitModule):
     def setup(self, stage: str) -> None:
         super().setup(stage)
         if stage == "fit":
+            if self.trainer.gradient_clip_val and self.trainer.gradient_clip_algorithm != "value":
+                raise ValueError(
+                    "Settings that are fitted in one pass would be clipped by the norm of all their gradients together; set"
+                    " trainer.gradient_clip_algorithm: value, or leave trainer.gradient_clip_val out."
+                )
             self.setting_groups = grouped(self.settings, self.of_settings)
             self.alive_of_groups = nn.ModuleList(group.alive for group in self.setting_groups)
 
@@ -221,6 +249,7 @@ class SRAESettingsModule(SeveralExplainersModule, GroupedFitModule):
     @override
     def export(self, folder: Path) -> Path:
         self.check_values("when it was to be exported", across_ranks=False)
+        self._read_names(fitting=True)  # they may have been written while the run went on
         for name, explainer in self.of_settings.items():
             counts = alive_counts(self.mean_contributions[name]).tolist() if name in self.mean_contributions else []
             classes = [explainer.class_name(index) for index in explainer.explained_classes]
@@ -253,11 +282,12 @@ def _check(srae: SRAEOptions, training: SRAETraining, kwargs: Mapping[str, Any])
     """Refuses what one pass for all settings does not do."""
     for name, value, wanted in (
         ("srae.trunk", srae.trunk, "separate"),
+        ("srae.decoder", srae.decoder, True),
         ("training.classes_at_once", training.classes_at_once, None),
         ("training.pretraining_epochs", training.pretraining_epochs, 0),
         ("init_from", kwargs.get("init_from"), None),
         ("names", kwargs.get("names"), None),
     ):
         if value != wanted:
-            remedy = "null" if wanted is None else wanted
+            remedy = {None: "null", True: "true"}.get(wanted, wanted)
             raise OptionError(f"model.init_args.{name}", value, f"{remedy}, or fit the setting alone by SRAEModule")

@@ -125,6 +125,40 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
         fit(settings_module({"beta": [0.5, 5.0]}), make_batches(1), 1, ckpt=kept.kept[0])
 
 
+def test_a_checkpoint_of_another_objective_is_refused(tmp_path: Path) -> None:
+    kept = KeepAll(tmp_path)
+    fit(settings_module({"a": {"objective": "srae"}}), make_batches(1), 1, kept)
+    with pytest.raises(ValueError, match="sae"):
+        fit(settings_module({"a": {"objective": "sae"}}), make_batches(1), 1, ckpt=kept.kept[0])
+
+
+def test_gradients_are_not_clipped_by_the_norm_of_all_settings() -> None:
+    with pytest.raises(ValueError, match="gradient_clip_algorithm: value"):
+        fit(settings_module(GRID), make_batches(), 1, gradient_clip_val=1.0)
+    fit(settings_module(GRID), make_batches(), 1, gradient_clip_val=1.0, gradient_clip_algorithm="value")
+
+
+def test_classes_by_name_come_from_the_checkpoint() -> None:
+    by_name = SRAEOptions("features.2", explained_classes="by_name", num_features=3, hidden=(8,), image_size=32)
+    fitted, loaded = (SRAESettingsModule(BACKBONE, by_name, {"beta": [1.0, 2.0]}) for _ in range(2))
+    fitted.explain_classes([1, 2])
+    assert list(fitted.meaning_of_heads()) == ["explained_classes", "settings"]
+    loaded.explain_classes(fitted.meaning_of_heads()["explained_classes"])
+    assert loaded.meaning_of_heads() == fitted.meaning_of_heads()
+
+
+def test_names_that_a_person_wrote_are_read_for_each_setting(tmp_path: Path) -> None:
+    module = settings_module(GRID)
+    fit(module, make_batches(), 1, default_root_dir=tmp_path)
+    for number, name in enumerate(module.of_settings):
+        folder = module.folder_of(tmp_path, name)
+        folder.mkdir(parents=True)
+        (folder / "names.yaml").write_text(f"class 1: [wing {number}, '', '']\n", encoding="utf-8")
+    module._read_names(fitting=False)
+    found = [one.heatmap_names["class 1"] for one in module.of_settings.values()]
+    assert found == [[f"wing {number}", "", ""] for number in range(len(found))]
+
+
 def ranked(rank: int, world: int) -> tuple[dict[str, dict[str, Tensor]], dict[str, float]]:
     module = settings_module(GRID | {"num_features": [2, 3]})
     batches: list[Batch] = share(make_batches(sampled=True), rank, world)

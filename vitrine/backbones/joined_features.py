@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +48,10 @@ class JoinedFeatures(nn.Module):
         """Network, weights and layers as people know them, as text by name."""
         known = [part.belongs_to for part in self._tapped]
         return {**known[0], "layer": ", ".join(one["layer"] for one in known)}
+
+    def many_passes(self) -> AbstractContextManager[None]:
+        """That of the one network."""
+        return self._tapped[0].many_passes()
 
     def forward(self, images: Tensor) -> Features:
         """(B, ΣD) features and (B, C) logits of (B, 3, H, W) images, in one pass."""

@@ -5,9 +5,11 @@ import json
 import torch
 from torch import Tensor, nn
 
+from vitrine.backbones import guard
 from vitrine.backbones.features import TappedFeatures
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.joined_features import JoinedFeatures
+from vitrine.data.feature_store.computing import many_passes_of
 
 PASSES: list[int] = []
 """Images of each pass; a call puts back what it changes of the network itself."""
@@ -53,3 +55,13 @@ def test_the_key_is_that_of_all_layers_and_of_one_layer_its_own() -> None:
     joined = JoinedFeatures(parts, [4, 64, 4])
     assert json.loads(joined.key) == [parts[0].key, parts[1].key]
     assert joined.belongs_to["layer"] == "0 (average), 1 (positions)"
+
+
+def test_extractors_guard_the_network_once_for_many_passes() -> None:
+    layers = (nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    parts = parts_of(nn.Sequential(*layers).eval())
+    for extractor in (parts[0], JoinedFeatures(parts, [4, 64, 4])):
+        extractor(torch.rand(2, 3, 6, 6))  # a first pass shows that the network writes nothing
+        with many_passes_of(extractor):
+            assert guard._held.model is parts[0].backbone.model
+        assert guard._held.model is None

@@ -85,8 +85,10 @@ def plain_reconstruction(
 def _mean_errors(decoded: Tensor, target: Tensor, weights: Tensor | None, *, across_ranks: bool) -> Tensor:
     """(D,) squared errors, mean over images; (J, D) of J heads' (J, N, D) with weights (N, J)."""
     squared = (decoded - target).square()
-    if squared.ndim == 2 or weights is None:
+    if squared.ndim == 2:
         return weighted_mean(squared, weights, across_ranks=across_ranks)
+    if weights is None:
+        weights = squared.new_ones(squared.shape[1], len(squared))
     numerator = _total(_product(weights.T.unsqueeze(1), squared).squeeze(1), across_ranks)
     total = _total(weights.sum(dim=0), across_ranks).clamp(min=torch.finfo(numerator.dtype).tiny)
     return numerator / total[:, None]

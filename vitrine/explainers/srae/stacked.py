@@ -86,8 +86,11 @@ def side_by_side(parameters: Sequence[Tensor]) -> Tensor:
     Their values are moved into one block of memory where they do not lie in one, as after a change of device.
     """
     first = parameters[0]
-    step = first.numel() * first.element_size()
-    if any(one.data_ptr() != first.data_ptr() + row * step for row, one in enumerate(parameters)):
+    step, block_at = first.numel() * first.element_size(), first.untyped_storage().data_ptr()
+    if any(
+        one.data_ptr() != first.data_ptr() + row * step or one.untyped_storage().data_ptr() != block_at
+        for row, one in enumerate(parameters)
+    ):  # tensors with memory of their own may lie end to end too
         block = torch.stack([one.detach() for one in parameters])
         for one, values in zip(parameters, block, strict=True):
             one.data = values

@@ -62,6 +62,14 @@ def test_sparse_reconstruction_closed_form() -> None:
     assert float(sparse_reconstruction(decoded, target, 10)) == pytest.approx(expected, rel=1e-12)
 
 
+def test_sparse_reconstruction_of_several_heads_is_one_of_each() -> None:
+    decoded, target = torch.rand(3, 8, 5), torch.rand(8, 5)
+    expected = torch.stack([sparse_reconstruction(one, target, 2.0) for one in decoded])
+    torch.testing.assert_close(sparse_reconstruction(decoded, target, 2.0), expected)
+    weighted = sparse_reconstruction(decoded, target, 2.0, weights=torch.ones(8, 3))
+    torch.testing.assert_close(weighted, expected)
+
+
 def test_sparse_reconstruction_takes_the_mean_over_images_before_the_logarithm() -> None:
     decoded = torch.tensor([[0.0], [2.0]])
     assert float(sparse_reconstruction(decoded, torch.zeros(2, 1), 1.0)) == pytest.approx(math.log(3))

@@ -79,3 +79,15 @@ def test_small_heads_are_stacked_and_large_ones_fill_a_cpu_alone() -> None:
     large = list(SeparateHeads(2, MOST_WEIGHTS // 8, 2, (8,)))
     assert not stacks(large)
     assert stacks([head.to("meta") for head in large])
+
+
+def test_neighbours_with_memory_of_their_own_are_no_block() -> None:
+    memory = bytearray(2 * 6 * 4)
+    parameters = [
+        nn.Parameter(torch.frombuffer(memory, dtype=torch.float32, count=6, offset=24 * row).view(2, 3))
+        for row in (0, 1)
+    ]
+    for row, one in enumerate(parameters):
+        one.data.fill_(row)
+    assert parameters[1].data_ptr() == parameters[0].data_ptr() + 24
+    assert side_by_side(parameters)[:, 0, 0].tolist() == [0, 1]
