@@ -88,12 +88,17 @@ def main() -> None:
     for part in track(args.only, "benchmarks", console=Console(stderr=True), transient=True):
         ratios |= best_measured(part, committed, args.seed)
     low = report(ratios, committed, time.perf_counter() - began)
+    whole = set(args.only) == set(PARTS)
+    lost = sorted(committed.keys() - ratios.keys()) if whole else []
     if args.update:
-        figures = {"machine": machine(), "ratios": dict(sorted((written["ratios"] | ratios).items()))}
+        kept = ratios if whole else written["ratios"] | ratios
+        figures = {"machine": machine(), "ratios": dict(sorted(kept.items()))}
         with atomic_file(COMMITTED) as partial:
             partial.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    if low:
-        sys.exit(f"{len(low)} of {len(ratios)} ratios fell by more than a fifth: {'; '.join(low)}")
+    told = [f"{len(low)} of {len(ratios)} ratios fell by more than a fifth: {'; '.join(low)}"] if low else []
+    told += [f"not measured any more: {'; '.join(lost)}"] if lost else []
+    if told:
+        sys.exit(". ".join(told))
 
 
 if __name__ == "__main__":

@@ -164,8 +164,8 @@ class ContactSheets(EvaluationCallback[Shares[Slot, ContactTile]]):
         sheet = contact_sheet(f"{class_name}: {f'{label}, {name}' if name else label}", tiles, self.num_columns)
         path = Path(safe_name(class_name), f"x-feature-{number + 1}.png")
         (folder / path).parent.mkdir(exist_ok=True)
-        saving.call(save_png, sheet, folder / path)
         log_image(run.trainer, f"{FOLDER}/{class_name}/{label}", sheet)
+        saving.call(save_png, sheet, folder / path)  # last, as saving changes the picture's own options
         return SheetEntry(class_name, number + 1, name, quote(path.as_posix()), sheet.size)
 
     @override

@@ -12,9 +12,10 @@ from typing_extensions import override
 
 from lightning_modules.base import ExplainerModule
 from lightning_modules.class_groups import ClassGroups
+from vitrine.core.allocator import return_freed_memory
 from vitrine.core.batch import Batch
 from vitrine.core.distributed import cat_batches_over_ranks, gather_over_ranks, global_rank, world_size
-from vitrine.core.memory import amount, fit_bytes, free_bytes, readable_size, return_freed_memory
+from vitrine.core.memory import amount, fit_bytes, free_bytes, readable_size
 from vitrine.explainers.srae.x_features import XFeatureExplainer
 
 

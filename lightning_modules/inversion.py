@@ -60,10 +60,10 @@ IN_FIT: dict[str, Any] = {
 class InversionModule(ExplainerModule):
     """Finds masks of images while it validates, tests and predicts; trains a predictor of their channel weights in ``fit``.
 
-    ``validate``, ``test`` and ``predict`` optimise ω of each mask within the step, from the predictor's answer where there is
-    one, and count masks that did not converge and constant ones (`InversionConvergence`). Where a mask takes many
-    steps, the first batch says what the run will take. Without a predictor nothing
-    is learned, so that they need no checkpoint, and ``fit`` is refused.
+    ``validate``, ``test`` and ``predict`` find each mask within the step, by the steps of the variant if it has any, from the
+    predictor's answer where there is one, and count masks that did not converge and constant ones
+    (`InversionConvergence`). Where a mask takes many steps, the first batch says what the run will take. Without a predictor
+    nothing is learned, so that they need no checkpoint, and ``fit`` is refused.
 
     ``fit`` lowers κ ‖f(Φ) − f(x)‖² / ‖f(x)‖² + λ s(Φ_bg) − s(Φ) of the predicted ω, a mean over the global batch, through
     the frozen backbone: equations 8 and 9 on one scale, and without the penalties, since what is predicted is where ω points;

@@ -289,5 +289,5 @@ def _check(srae: SRAEOptions, training: SRAETraining, kwargs: Mapping[str, Any])
         ("names", kwargs.get("names"), None),
     ):
         if value != wanted:
-            remedy = {None: "null", True: "true"}.get(wanted, wanted)
+            remedy = "null" if wanted is None else "true" if wanted is True else wanted
             raise OptionError(f"model.init_args.{name}", value, f"{remedy}, or fit the setting alone by SRAEModule")

@@ -45,10 +45,15 @@ def test_what_was_low_once_is_noise(guard: Guard) -> None:
     guard([{"a": 0.5, "b": 1.0}, {"a": 0.6, "b": 0.5}, {"a": 0.9, "b": 0.5}], known={"a": 1.0, "b": 1.0})
 
 
+def test_a_ratio_that_is_not_measured_any_more_is_named(guard: Guard) -> None:
+    with pytest.raises(SystemExit, match=r"^not measured any more: b$"):
+        guard([{"a": 1.0}], known={"a": 1.0, "b": 1.0})
+
+
 def test_figures_are_written(guard: Guard, tmp_path: Path) -> None:
-    guard([{"a": 0.5}], "--update", known={"a": 1.0, "of another part": 2.0})
+    guard([{"a": 0.5}], "--update", known={"a": 1.0, "gone": 2.0})
     written = json.loads((tmp_path / "smoke.json").read_text(encoding="utf-8"))
-    assert written["ratios"] == {"a": 0.5, "of another part": 2.0}
+    assert written["ratios"] == {"a": 0.5}
     assert written["machine"] != "one"
 
 

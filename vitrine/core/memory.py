@@ -1,8 +1,6 @@
 """Memory and disk space: what a fit takes of them, what is free, and counts with a unit."""
 
-import ctypes
 import shutil
-import sys
 from pathlib import Path
 
 import torch
@@ -34,16 +32,6 @@ def free_bytes(device: torch.device) -> int | None:
     lines = dict(line.split(":", 1) for line in table.read_text(encoding="utf-8").splitlines() if ":" in line)
     available = lines.get("MemAvailable")
     return None if available is None else int(available.split()[0]) * 1024
-
-
-def return_freed_memory() -> None:
-    """Gives pages that the C library keeps of freed blocks back to the system, where it is glibc; nothing elsewhere.
-
-    Between groups of heads it would keep what lies in holes between blocks that are still in use, more with each group.
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
-        trim(0)
 
 
 def amount(count: float) -> str:

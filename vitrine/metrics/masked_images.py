@@ -133,10 +133,9 @@ def masked_inputs(
     """`mask_images` for (B, C, H, W) images normalised for the backbone; kept pixels stay bit for bit as they are."""
     if fill == "black":
         _check_kept(kept, images)
-        black = torch.zeros(images.shape[1], 1, 1, device=images.device)
-        normalised = v2.functional.normalize(black, list(preprocessing.mean), list(preprocessing.std))
-        return images.where(kept.to(images.device)[:, None], normalised.to(images.dtype))
-    filled = mask_images(preprocessing.denormalize(images.float()), kept, fill, method, radius)
+        filled = torch.zeros(images.shape[1], 1, 1, device=images.device)
+    else:
+        filled = mask_images(preprocessing.denormalize(images.float()), kept, fill, method, radius)
     normalised = v2.functional.normalize(filled, list(preprocessing.mean), list(preprocessing.std))
     return images.where(kept.to(images.device)[:, None], normalised.to(images.dtype))
 

@@ -109,7 +109,7 @@ def picture(image: Tensor) -> Image.Image:
 
 
 def save_png(image: Image.Image, path: Path) -> None:
-    """Writes a PNG file; at its lowest compression, which takes a third of the time for an eighth more bytes."""
+    """Writes a PNG file; at its lowest compression, which takes less than half the time for a sixth more bytes."""
     image.save(path, format="PNG", compress_level=1)
 
 

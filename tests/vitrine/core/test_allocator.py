@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vitrine.core import allocator
-from vitrine.core.allocator import KEEPING, MMAP_MAX, TRIM_THRESHOLD, USUAL, keeping_freed_memory
+from vitrine.core.allocator import KEEPING, MMAP_MAX, TRIM_THRESHOLD, USUAL, keeping_freed_memory, return_freed_memory
 
 CPU = torch.device("cpu")
 
@@ -69,3 +69,11 @@ def test_pages_are_not_mapped_anew() -> None:
         faults(10)  # until the heap has a place for it
         kept = faults(4)
     assert kept < apart / 4
+
+
+def test_freed_memory_goes_back_to_the_system() -> None:
+    kept = [torch.ones(2**15) for _ in range(1000)]  # 128 kB each, below what is mapped apart
+    values = kept[::2]
+    del kept
+    return_freed_memory()
+    assert all(bool((value == 1).all()) for value in values)

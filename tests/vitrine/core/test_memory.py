@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from vitrine.core.memory import amount, fit_bytes, free_bytes, free_disk_bytes, readable_size, return_freed_memory
+from vitrine.core.memory import amount, fit_bytes, free_bytes, free_disk_bytes, readable_size
 
 
 def test_a_fit_holds_weights_gradients_moments_and_activations() -> None:
@@ -49,11 +49,3 @@ def test_a_folder_that_is_not_there_yet_is_on_the_disk_of_the_nearest_that_is(
 )
 def test_readable_sizes(size: float, text: str) -> None:
     assert readable_size(size) == text
-
-
-def test_freed_memory_goes_back_to_the_system() -> None:
-    kept = [torch.ones(2**15) for _ in range(1000)]  # 128 kB each, below what is mapped apart
-    values = kept[::2]
-    del kept
-    return_freed_memory()
-    assert all(bool((value == 1).all()) for value in values)

@@ -84,12 +84,13 @@ def through_activation(gradient: Tensor, outputs: Tensor, bounds: tuple[float, f
 
 
 class _Frozen(torch.autograd.Function):
-    """Convolution and activation; saves what the activation gave, and nothing of the images but their shape."""
+    """Convolution and activation; saves what the activation gave, and the images only where `_back` needs them."""
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, weights: Weights, shape: Geometry) -> Tensor:
         outputs = activate_(convolve(images, weights.forward, weights.bias, shape), shape.bounds)
-        ctx.images, ctx.weights, ctx.shape = images.detach(), weights, shape
+        ctx.images = images.detach() if weights.back is None else None
+        ctx.weights, ctx.shape = weights, shape
         ctx.save_for_backward(*(() if shape.bounds is None else (outputs,)))
         return outputs
 
@@ -104,7 +105,7 @@ class _Frozen(torch.autograd.Function):
 
 
 def _back(gradient: Tensor, images: Tensor, weights: Weights, shape: Geometry) -> Tensor:
-    """The gradient of the images."""
+    """The gradient of the images, which are not read where there are turned weights."""
     if weights.back is not None:
         padding = reach(weights.forward.shape[2:], shape)
         return convolve(gradient, weights.back, None, shape._replace(padding=padding))

@@ -42,8 +42,9 @@ class InversionOptions(Options):
     """Which masks are optimised, and whether their channel weights are predicted.
 
     Args:
-        variant: the settings to start from: ``smooth`` or ``fine``, ours, which take one pass of an image; ``paper``, of 80
-            steps; ``released``, what the authors' code does; see `vitrine.attribution.inversion.VARIANTS`.
+        variant: the settings to start from: ``smooth`` or ``fine``, ours, which take a forward and a backward pass of an
+            image; ``paper``, of 80 steps; ``released``, what the authors' code does; see
+            `vitrine.attribution.inversion.VARIANTS`.
         overrides: what differs from the variant, by the names of `InversionSettings`, such as ``{class_steps: 10}``.
         inversion_layer: l₀; without it the last map or patch grid of the network, see `inversion_layers`.
         mask_layers: l₁; with several, the mask is a sum of all their channels.
