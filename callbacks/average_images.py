@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_warn
 from typing_extensions import override
 
-from callbacks.file_names import slug
+from vitrine.core.file_names import slug
 from callbacks.loggers import log_image
 from callbacks.relevance import relevant_filters, selecting_explainer
 from callbacks.run_access import Run

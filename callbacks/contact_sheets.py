@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from callbacks.candidates import Candidates, Shares
 from callbacks.evaluation import EvaluationCallback
-from callbacks.file_names import safe_name
+from vitrine.core.file_names import safe_name
 from callbacks.loggers import log_image
 from callbacks.run_access import Run
 from vitrine.core.atomic_io import atomic_folder

@@ -13,7 +13,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from callbacks.evaluation import EvaluationCallback
-from callbacks.file_names import safe_path, slug
+from vitrine.core.file_names import safe_path, slug
 from callbacks.run_access import Run
 from vitrine.core.atomic_io import finish_atomic_folder, start_atomic_folder
 from vitrine.core.background import Background

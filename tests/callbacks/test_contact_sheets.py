@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from typing_extensions import override
 
 from callbacks.contact_sheets import ContactSheets
-from callbacks.file_names import safe_name
+from vitrine.core.file_names import safe_name
 from lightning_modules.base import ExplainerModule
 from tests.helpers import explaining_fakes as fakes
 from tests.helpers.image_data import ImageData

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors import safe_open
 
-from callbacks.file_names import safe_path, slug
+from vitrine.core.file_names import safe_path, slug
 from callbacks.predictions import PredictionWriter
 from tests.helpers import explaining_fakes as fakes
 from vitrine.core.batch import Batch
