@@ -83,10 +83,8 @@ def _made(network: ExplainedNetwork, name: str, seed: int) -> tuple[str, Explain
         explainer = load(name, backbone=network.backbone)
         return _name_of_folder(name, explainer), _with_names(explainer, network)
     if plain(name) in {plain(INVERSION), "inversion"}:
-        mask = InversionExplainer(
-            network.backbone, InversionOptions(image_size=network.preprocessing.size), **_known(network)
-        )
-        return INVERSION, mask
+        inversion = InversionOptions(image_size=network.preprocessing.size)
+        return INVERSION, InversionExplainer(network.backbone, inversion, *network.known)
     method = find_method(name, dict.fromkeys([*FITTED.values(), INVERSION, "FOLDER"]))
     return method.method, _attribution(network, method, seed)
 
@@ -95,17 +93,12 @@ def _attribution(network: ExplainedNetwork, method: NamedMethod, seed: int) -> E
     takes_seed = "seed" in inspect.signature(method_named(method.method)).parameters
     arguments = {**method.arguments, **({"seed": seed} if takes_seed else {})}
     options = AttributionOptions(method.method, arguments, image_size=network.preprocessing.size)
-    explainer = AttributionExplainer(network.backbone, options, **_known(network))
+    explainer = AttributionExplainer(network.backbone, options, *network.known)
     try:
         explainer.check_drawable()
     except ValueError as error:
         raise ValueError(f"--with {method.method} does not work on this network: {error}") from error
     return explainer
-
-
-def _known(network: ExplainedNetwork) -> dict[str, object]:
-    """What every explainer of the network knows of it."""
-    return {"classes": network.classes.names(), "preprocessing": network.preprocessing}
 
 
 def _with_names(explainer: Explainer, network: ExplainedNetwork) -> Explainer:

@@ -55,7 +55,9 @@ def folder_labels(
         if index is not None:
             found[folder] = index
     if not found:
-        return FolderLabels({}, "none: no folder's name is one of the network's classes (--class-map FOLDER=CLASS says)")
+        return FolderLabels(
+            {}, "none: no folder's name is one of the network's classes (--class-map FOLDER=CLASS says)"
+        )
     others = [folder for folder in folders if folder not in found]
     rest = f"; unknown of {len(others)} folders, such as {others[0]}" if others else ""
     return FolderLabels(found, f"by {len(found)} folders' names{rest}")

@@ -4,6 +4,7 @@ import importlib.util
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 import torchvision
 
 from vitrine.backbones.class_name_files import read_class_names
@@ -14,8 +15,10 @@ from vitrine.backbones.hugging_face import PREFIX
 from vitrine.backbones.image_sizes import USUAL, blank_image, check_size, working_size
 from vitrine.backbones.input_settings import input_settings
 from vitrine.backbones.networks import BackboneOptions
+from vitrine.core.error_texts import first_line
+from vitrine.core.near_names import near_names
 from vitrine.core.options import OptionError
-from vitrine.data.class_matching import NetworkClasses
+from vitrine.data.class_matching import NetworkClasses, match_classes
 from vitrine.data.colours import NUM_CHANNELS
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explain.options import ExplainOptions
@@ -43,6 +46,33 @@ class ExplainedNetwork:
     names_from: str
     explainer: Explainer | None = None
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return blank_image(self.backbone.model, 1).device
+
+    @property
+    def known(self) -> tuple[list[str], Preprocessing]:
+        """What every explainer of the network is told: names of its classes, and how pictures are prepared."""
+        return self.classes.names(), self.preprocessing
+
+    def index_of(self, wanted: str) -> int:
+        """The logit of a class, by its name or index.
+
+        Raises:
+            ValueError: for a class that the network has not, with near names.
+        """
+        names = self.classes.names()
+        if wanted.isdecimal() and int(wanted) < self.classes.count:
+            return int(wanted)
+        try:
+            return match_classes([wanted], self.classes, "by_name").indices[0]
+        except ValueError as error:
+            near = ", ".join(near_names(wanted, names))
+            raise ValueError(
+                f"--target {wanted!r} is none of the network's {self.classes.count} classes; near names: {near}."
+            ) from error
+
 
 def explained_network(options: ExplainOptions) -> ExplainedNetwork:
     """Builds the network that the options name.
@@ -56,11 +86,26 @@ def explained_network(options: ExplainOptions) -> ExplainedNetwork:
         return _of_explainer(options)
     name = library_name(options.model)
     weights = None if options.weights == "none" else options.weights or _usual_weights(name)
+    torch.manual_seed(options.seed)  # of random weights
     backbone = FrozenBackbone.from_options(BackboneOptions(name, weights, options.num_classes))
+    place(backbone, options.device)
     preprocessing = prepared_input(backbone, options.size)
     count = _count_logits(backbone, preprocessing.size)
     names, source = _names(backbone.options, count, options.classes)
     return ExplainedNetwork(backbone, preprocessing, NetworkClasses(count, names), source)
+
+
+def place(module: FrozenBackbone | Explainer, device: str) -> None:
+    """Moves a network to a device; ``auto`` is a GPU where there is one.
+
+    Raises:
+        ValueError: for a device that is not there.
+    """
+    wanted = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    try:
+        module.to(wanted)
+    except (RuntimeError, AssertionError, ValueError) as error:  # as torch tells of devices that are not there
+        raise ValueError(f"--device {device} cannot be used: {first_line(error)}; give cpu, or cuda.") from error
 
 
 def library_name(model: str) -> str:
@@ -143,6 +188,7 @@ def _names(backbone: BackboneOptions, count: int, file: Path | None) -> tuple[li
 def _of_explainer(options: ExplainOptions) -> ExplainedNetwork:
     """The network of a saved explainer, whose classes and preparation are saved with it."""
     explainer = load(options.model, backbone=options.weights)
+    place(explainer, options.device)
     backbone = explainer.backbone
     preprocessing = explainer.preprocessing or prepared_input(backbone, options.size)
     count = _count_logits(backbone, preprocessing.size)

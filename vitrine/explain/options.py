@@ -35,6 +35,7 @@ class ExplainOptions(Options):
         epochs: of SRAE's fit.
         min_pictures: of a class that SRAE or the μ-Lasso is fitted on.
         seed: of all that is random.
+        command: the command line, which the report shows.
 
     Raises:
         OptionError: for a value that makes no sense.
@@ -56,3 +57,4 @@ class ExplainOptions(Options):
     epochs: Count = 300
     min_pictures: Count = 4
     seed: CountOrZero = 0
+    command: str = ""

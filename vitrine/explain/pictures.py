@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2.functional import to_pil_image
-from PIL import Image
 
 from vitrine.data.picture_pixels import picture_pixels
 from vitrine.data.preprocessing import Preprocessing
@@ -102,6 +102,17 @@ class Pictures:
                     waiting.append(pool.map(lambda path: self._read(path, preprocessing), following))
                 self.unreadable += [result for result in results if isinstance(result, str)]
                 yield [result for result in results if isinstance(result, Picture)], len(part)
+
+    def check_any_read(self) -> None:
+        """Makes sure, after a pass, that there were pictures.
+
+        Raises:
+            ValueError: where none could be read.
+        """
+        if len(self.unreadable) == len(self.paths):
+            raise ValueError(
+                f"None of the {len(self)} pictures of {self.root} can be read; the first: {self.unreadable[0]}"
+            )
 
     def _read(self, path: Path, preprocessing: Preprocessing) -> Picture | str:
         try:
