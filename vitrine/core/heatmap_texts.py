@@ -31,3 +31,7 @@ class HeatmapTexts:
     def figure(self) -> str:
         """The score with its symbol."""
         return f"{self.score}, {self.symbol}" if self.symbol else self.score
+
+    def score_text(self, score: float) -> str:
+        """A score as pictures show it: with its sign, or in per cent."""
+        return f"{100 * score:.1f} %" if self.percent else f"{score:+.2f}"

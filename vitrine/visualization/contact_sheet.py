@@ -9,8 +9,8 @@ from PIL import Image
 from torch import Tensor
 
 from vitrine.filters.average_images import AverageImage
-from vitrine.visualization.grid import captioned_grid
 from vitrine.visualization.colour_map import colours
+from vitrine.visualization.grid import captioned_grid
 from vitrine.visualization.layers import positive_strength
 from vitrine.visualization.overlays import overlay, picture
 

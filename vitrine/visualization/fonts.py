@@ -14,7 +14,19 @@ FOLDERS = (
     "/Library/Fonts", "C:/Windows/Fonts",
 )  # fmt: skip
 """Where fonts are looked for without fontconfig."""
-WIDE_FONTS = ("noto", "dejavu", "unifont", "unicode", "droid", "wqy", "msyh", "yugoth", "malgun", "pingfang", "hiragino")
+WIDE_FONTS = (
+    "noto",
+    "dejavu",
+    "unifont",
+    "unicode",
+    "droid",
+    "wqy",
+    "msyh",
+    "yugoth",
+    "malgun",
+    "pingfang",
+    "hiragino",
+)
 """What the names of fonts with many letters begin with; they are tried before others."""
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -70,7 +82,9 @@ def _file_with(wanted: str) -> Path | None:
     """The first font file that has all of some letters; None where no letter is wanted, or no font has them."""
     if not wanted:
         return None
-    return next((path for path in _asked(wanted) or _font_files() if all(_has(path, letter) for letter in wanted)), None)
+    return next(
+        (path for path in _asked(wanted) or _font_files() if all(_has(path, letter) for letter in wanted)), None
+    )
 
 
 def _asked(wanted: str) -> list[Path]:
@@ -80,7 +94,10 @@ def _asked(wanted: str) -> list[Path]:
         return []
     codes = " ".join(f"{ord(letter):x}" for letter in wanted)
     done = subprocess.run(  # noqa: S603 - a program of the system, with hexadecimal digits
-        [program, "--format", "%{file}\n", f":charset={codes}:scalable=true"], capture_output=True, text=True, check=False
+        [program, "--format", "%{file}\n", f":charset={codes}:scalable=true"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return _in_order([Path(line) for line in done.stdout.splitlines() if line])
 

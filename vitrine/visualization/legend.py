@@ -14,7 +14,9 @@ BAR, LEFT = (120, 10), 10
 NOTES = {"common": "1: strongest place of the largest score", "own": "1: strongest place of each heatmap"}
 
 
-def with_legend(picture: Image.Image, *, scale: Scale = "common", signed: bool = False, sigma: float = 0.0) -> Image.Image:
+def with_legend(
+    picture: Image.Image, *, scale: Scale = "common", signed: bool = False, sigma: float = 0.0
+) -> Image.Image:
     """The picture above a legend of its heatmaps; a narrow picture has the bar alone.
 
     Args:

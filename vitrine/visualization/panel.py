@@ -7,6 +7,7 @@ from PIL import Image
 from torch import Tensor
 
 from vitrine.core.explanation import Explanation, class_name
+from vitrine.core.heatmap_texts import HeatmapTexts
 from vitrine.visualization.grid import LINE, GridLayout, draw_cell
 from vitrine.visualization.layers import View
 from vitrine.visualization.legend import with_legend
@@ -30,7 +31,7 @@ def panel(
     sigma: float = 0.0,
     scale: Scale = "common",
     view: View = "heat",
-    signed: bool = False,
+    texts: HeatmapTexts = HeatmapTexts(),  # noqa: B008 - frozen
 ) -> Image.Image:
     """Draws one row for each image: the image under its prediction, then its heatmaps under labels and scores.
 
@@ -48,7 +49,7 @@ def panel(
         sigma: of the Gaussian for display, in pixels of the images; 0 for none.
         scale: ``common`` to the heatmaps of an image, or each its ``own``, see `vitrine.visualization.scale`.
         view: ``heat``, ``contour`` or ``mask``, see `heat_layer`.
-        signed: whether negative values of maps are drawn too.
+        texts: of the explainer, see `Explainer.heatmap_texts`: how scores are written, and whether maps have two signs.
 
     Raises:
         ValueError: where images, explanation and maps beside them differ in number, or there are none.
@@ -64,18 +65,20 @@ def panel(
     lines = 3 if bool((explanation.target != explanation.prediction).any()) else 2
     layout = GridLayout(len(images), first + max(map(len, shown)), width, height, caption=LINE * lines + 4)
     canvas = Image.new("RGB", layout.size, "white")
-    look = _Look(cell, opacity, sigma, view, signed)
+    look = _Look(cell, opacity, sigma, view, texts.signed)
     for row, image in enumerate(images):
         draw_cell(canvas, layout.corner(row, 0), resized(picture(image), cell), _predicted(explanation, row, classes))
         if beside is not None:
             caption = [beside[0], f"{explained_logit(explanation, row):+.2f}"]
             draw_cell(canvas, layout.corner(row, 1), look.tile(image, beside[1][row, 0]), caption)
-        of_map = dict(zip(shown[row], shares(explanation.scores[row, shown[row]].tolist(), scale), strict=True))
+        valid = explanation.valid_heatmaps(row)
+        own = "common" if scale == "common" and texts.comparable else "own"
+        of_map = dict(zip(valid, shares(explanation.scores[row, valid].tolist(), own), strict=True))
         for column, index in enumerate(shown[row], start=first):
             tile = look.tile(image, explanation.heatmaps[row, index], of_map[index])
-            caption = [explanation.labels[row][index], f"{explanation.scores[row, index].item():+.2f}"]
+            caption = [explanation.labels[row][index], texts.score_text(explanation.scores[row, index].item())]
             draw_cell(canvas, layout.corner(row, column), tile, caption, layer_colour(explanation, row, index))
-    return with_legend(canvas, scale=scale, signed=signed, sigma=sigma)
+    return with_legend(canvas, scale=scale, signed=texts.signed, sigma=sigma)
 
 
 class _Look(NamedTuple):

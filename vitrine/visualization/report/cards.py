@@ -161,4 +161,3 @@ def _copied(folder: Path, number: str, original: Path) -> str:
     with open_picture(original) as opened:
         upright(opened).convert("RGB").save(folder / ORIGINALS / f"{number}.webp", quality=95)
     return f"{ORIGINALS}/{number}.webp"
-

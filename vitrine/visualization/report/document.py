@@ -5,7 +5,9 @@ from html import escape
 
 from vitrine.visualization.report.assets import asset
 
-NO_SCRIPT = '<noscript><p class="noscript">This page needs JavaScript to show its pictures; please allow it.</p></noscript>'
+NO_SCRIPT = (
+    '<noscript><p class="noscript">This page needs JavaScript to show its pictures; please allow it.</p></noscript>'
+)
 
 
 def document(title: str, body: str, *, styles: Sequence[str] = (), scripts: Sequence[str] = ()) -> str:

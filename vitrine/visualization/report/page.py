@@ -40,7 +40,7 @@ def page(
 {_about(texts)}
 {_folded("Settings and metrics", _settings(settings) + metric_tables(metrics))}
 </header>
-{_filled("gallery_controls.html", legends="".join(_legend(signed=signed) for signed in sorted({one.signed for one in texts.values()}))) if count else ""}
+{_controls(texts) if count else ""}
 <main>{"" if count else "<p>The gallery is empty.</p>"}</main>
 {asset("gallery_zoom.html") if count else ""}
 {filters()}
@@ -53,7 +53,9 @@ def _about(texts: Mapping[str, HeatmapTexts]) -> str:
     if len(texts) == 1:
         return f'<p class="lead">{_sentences(next(iter(texts.values())))} {LEAD}</p>'
     rows = "".join(f"<li><b>{escape(name)}:</b> {_sentences(one)}</li>" for name, one in texts.items())
-    return f'<p class="lead">{LEAD}</p>' + _folded(f"What the heatmaps of the {len(texts)} methods show", f"<ul>{rows}</ul>")
+    return f'<p class="lead">{LEAD}</p>' + _folded(
+        f"What the heatmaps of the {len(texts)} methods show", f"<ul>{rows}</ul>"
+    )
 
 
 def _sentences(texts: HeatmapTexts) -> str:
@@ -70,19 +72,23 @@ def _settings(settings: Mapping[str, str]) -> str:
     return f'<dl class="settings">{rows}</dl>' if rows else ""
 
 
+def _controls(texts: Mapping[str, HeatmapTexts]) -> str:
+    signs = sorted({one.signed for one in texts.values()})
+    text = asset("gallery_controls.html")
+    for name, value in (
+        ("legends", "".join(_legend(signed=signed) for signed in signs)),
+        ("common", escape(COMMON_NOTE)),
+        ("own", escape(OWN_NOTE)),
+    ):
+        text = text.replace(f"{{{{{name}}}}}", value)
+    return text
+
+
 def _legend(*, signed: bool) -> str:
     marks = "".join(f"<span>{mark}</span>" for mark in (("−1", "0", "+1") if signed else ("0", "0.5", "1")))
     name = "Evidence against and for the class" if signed else "Evidence"
     return f"""<figure class="scale"><figcaption>{name}</figcaption>
 <div class="bar" style="background-image:{bar(signed=signed)}"></div><div class="marks">{marks}</div></figure>"""
-
-
-def _filled(name: str, **values: str) -> str:
-    """A file of this package, with values in place of ``{{name}}``."""
-    text = asset(name)
-    for key, value in {**values, "common": COMMON_NOTE, "own": OWN_NOTE}.items():
-        text = text.replace(f"{{{{{key}}}}}", value)
-    return text
 
 
 def _json(value: object) -> str:
