@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vitrine.attribution.registry import method_named
-from vitrine.attribution.short_names import NamedMethod, find_method, plain
+from vitrine.attribution.short_names import SHORT, NamedMethod, find_method, plain
 from vitrine.explain.network import ExplainedNetwork
 from vitrine.explainers import Explainer, load
 from vitrine.explainers.attribution.explainer import AttributionExplainer, AttributionOptions
 from vitrine.explainers.base import CONFIG_NAME
 from vitrine.explainers.inversion.explainer import InversionExplainer, InversionOptions
 
-FITTED: Mapping[str, str] = {"srae": "SRAE", "mulasso": "MuLasso"}
+FITTED: Mapping[str, str] = {"srae": "SRAE", "mulasso": "MuLasso", "μlasso": "MuLasso"}
 """Explainers that are fitted on the pictures, by their plain names."""
 INVERSION = "InversionMask"
 USUAL = ("GradCAM", "EBP", "LRP")
@@ -53,7 +53,9 @@ def chosen_explainers(network: ExplainedNetwork, names: Sequence[str], seed: int
         return _usual(network, seed)
     ready: dict[str, Explainer] = {}
     fitted: list[str] = []
-    for name in dict.fromkeys(names):
+    for place, name in enumerate(names):
+        if plain(name) in map(plain, names[:place]):
+            continue
         if plain(name) in FITTED:
             fitted.append(FITTED[plain(name)])
             continue
@@ -86,7 +88,7 @@ def _made(network: ExplainedNetwork, name: str, seed: int) -> tuple[str, Explain
         inversion = InversionOptions(image_size=network.preprocessing.size)
         return INVERSION, InversionExplainer(network.backbone, inversion, *network.known)
     method = find_method(name, dict.fromkeys([*FITTED.values(), INVERSION, "FOLDER"]))
-    return method.method, _attribution(network, method, seed)
+    return name if plain(name) in SHORT else method.method, _attribution(network, method, seed)
 
 
 def _attribution(network: ExplainedNetwork, method: NamedMethod, seed: int) -> Explainer:
