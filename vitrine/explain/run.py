@@ -90,10 +90,10 @@ class ExplainRun:
         """Fits explainers on the pictures and saves them, so that they can be loaded elsewhere."""
         fit = PictureFit(self.network, self.pictures, self.label_of, self.options)
         for name in names:
-            self.explainers[name] = fit.fitted(name)
+            self.explainers[name], told = fit.fitted(name)
             folder = self.options.out / EXPLAINERS / name
             self.explainers[name].save(folder)
-            tell("fitted", f"{name}, saved in {folder}")
+            tell("fitted", f"{name}: {told}; saved in {folder}")
 
     def label_of(self, picture: Picture) -> int | None:
         """The class of a picture by its folder."""
