@@ -16,6 +16,7 @@ from vitrine.core.heatmap_texts import HeatmapTexts
 from vitrine.visualization.report.cards import IMAGES, card
 from vitrine.visualization.report.entry import GalleryEntry
 from vitrine.visualization.report.page import page
+from vitrine.visualization.scale import blur_note
 
 GALLERY = FolderKind(
     "index.html",
@@ -35,7 +36,7 @@ def write_gallery(
     class_names: Sequence[str],
     settings: Mapping[str, str] | None = None,
     texts: HeatmapTexts | Mapping[str, HeatmapTexts] | None = None,
-    sigma: float = 0.0,
+    sigma: float | None = None,
 ) -> Path:
     """Writes a static page with its pictures and returns the path of its ``index.html``.
 
@@ -50,7 +51,7 @@ def write_gallery(
         class_names: names of the first classes, of all or fewer.
         settings: further information, such as the explainer and its data, shown beside the metrics.
         texts: what the heatmaps show, of all methods or by the method's name; see `Explainer.heatmap_texts`.
-        sigma: of the Gaussian for display, in pixels of the images; 0 for none.
+        sigma: of the Gaussian for display, in pixels of the images; 2 % of the longer side without it.
 
     Raises:
         FileExistsError: where ``folder`` is not of a gallery, or a file of the gallery was changed since.
@@ -77,6 +78,7 @@ def write_gallery(
             texts={method: texts_of(method) for method in seen.methods or [""]},
             cards=CARDS,
             count=seen.count,
+            blurred=blur_note(sigma),
         )
         (staging / "index.html").write_text(html, encoding="utf-8")
     return folder / "index.html"

@@ -9,7 +9,7 @@ from vitrine.core.heatmap_texts import HeatmapTexts
 from vitrine.visualization.report.assets import asset
 from vitrine.visualization.report.document import document
 from vitrine.visualization.report.filters import bar, filters
-from vitrine.visualization.report.metric_tables import metric_tables
+from vitrine.visualization.report.metric_tiles import metric_tiles
 from vitrine.visualization.scale import COMMON_NOTE, OWN_NOTE
 
 SCRIPTS = ("gallery_cards.js", "gallery_list.js", "gallery_zoom.js", "gallery.js")
@@ -24,6 +24,7 @@ def page(
     texts: Mapping[str, HeatmapTexts],
     cards: str,
     count: int,
+    blurred: str = "",
 ) -> str:
     """The page.
 
@@ -34,13 +35,15 @@ def page(
         texts: of each method; a method without a name is the only one.
         cards: URL of the script that holds the cards.
         count: of the cards.
+        blurred: how heatmaps are blurred for display; empty where they are not.
     """
     body = f"""<header>
 <h1>{escape(title)}</h1>
 {_about(texts)}
-{_folded("Settings and metrics", _settings(settings) + metric_tables(metrics))}
+{_folded("Settings", _settings(settings), "settings")}
+{_folded("Metrics", metric_tiles(metrics), "metrics")}
 </header>
-{_controls(texts) if count else ""}
+{_controls(texts, blurred) if count else ""}
 <main>{"" if count else "<p>The gallery is empty.</p>"}</main>
 {asset("gallery_zoom.html") if count else ""}
 {filters()}
@@ -63,22 +66,23 @@ def _sentences(texts: HeatmapTexts) -> str:
     return escape(f"{texts.heatmap} The figure beside it is {texts.figure}.{signs}")
 
 
-def _folded(summary: str, body: str) -> str:
-    return f'<details class="about"><summary>{escape(summary)}</summary>{body}</details>' if body else ""
+def _folded(summary: str, body: str, kind: str = "methods") -> str:
+    return f'<details class="about {kind}"><summary>{escape(summary)}</summary>{body}</details>' if body else ""
 
 
 def _settings(settings: Mapping[str, str]) -> str:
     rows = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in settings.items())
-    return f'<dl class="settings">{rows}</dl>' if rows else ""
+    return f"<dl>{rows}</dl>" if rows else ""
 
 
-def _controls(texts: Mapping[str, HeatmapTexts]) -> str:
+def _controls(texts: Mapping[str, HeatmapTexts], blurred: str) -> str:
     signs = sorted({one.signed for one in texts.values()})
     text = asset("gallery_controls.html")
     for name, value in (
         ("legends", "".join(_legend(signed=signed) for signed in signs)),
         ("common", escape(COMMON_NOTE)),
         ("own", escape(OWN_NOTE)),
+        ("blur", escape(f"; {blurred}" if blurred else "")),
     ):
         text = text.replace(f"{{{{{name}}}}}", value)
     return text
