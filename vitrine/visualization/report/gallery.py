@@ -1,6 +1,5 @@
 """HTML gallery: writes ``index.html``, its cards as data, and its pictures, image by image."""
 
-import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +13,7 @@ from vitrine.core.atomic_io import atomic_folder
 from vitrine.core.folder_manifest import FolderKind
 from vitrine.core.heatmap_texts import HeatmapTexts
 from vitrine.visualization.report.cards import IMAGES, card
+from vitrine.visualization.report.document import script_json
 from vitrine.visualization.report.entry import GalleryEntry
 from vitrine.visualization.report.page import page
 from vitrine.visualization.scale import blur_note
@@ -127,9 +127,3 @@ def _cards(named: Iterable[Sequence[Any]]) -> Iterator[dict[str, Any]]:
         finally:
             for one in waiting:
                 one.cancel()
-
-
-def script_json(value: object) -> str:
-    """JSON that may stand in a script: nothing in it ends the script's element."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

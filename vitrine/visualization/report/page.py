@@ -1,13 +1,12 @@
 """HTML of the gallery around its cards, which a script draws; all text is escaped."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from html import escape
 
 from vitrine.core.heatmap_texts import HeatmapTexts
 from vitrine.visualization.report.assets import asset
-from vitrine.visualization.report.document import document
+from vitrine.visualization.report.document import document, script_json
 from vitrine.visualization.report.filters import bar, filters
 from vitrine.visualization.report.metric_tiles import metric_tiles
 from vitrine.visualization.scale import COMMON_NOTE, OWN_NOTE
@@ -47,7 +46,7 @@ def page(
 <main>{"" if count else "<p>The gallery is empty.</p>"}</main>
 {asset("gallery_zoom.html") if count else ""}
 {filters()}
-<script type="application/json" id="texts">{_json({name: asdict(one) for name, one in texts.items()})}</script>
+<script type="application/json" id="texts">{script_json({name: asdict(one) for name, one in texts.items()})}</script>
 <script src="{escape(cards)}"></script>"""
     return document(title, body, styles=("gallery.css", "zoom.css"), scripts=SCRIPTS if count else ())
 
@@ -93,7 +92,3 @@ def _legend(*, signed: bool) -> str:
     name = "Evidence against and for the class" if signed else "Evidence"
     return f"""<figure class="scale"><figcaption>{name}</figcaption>
 <div class="bar" style="background-image:{bar(signed=signed)}"></div><div class="marks">{marks}</div></figure>"""
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")
