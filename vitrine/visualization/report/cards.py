@@ -81,7 +81,7 @@ def _optional(folder: Path, number: str, entry: GalleryEntry) -> dict[str, Any]:
         facts["original"] = _copied(folder, number, entry.original)
         facts["region"] = entry.region if entry.region != WHOLE else None
     if entry.overlay is not None:
-        facts["overlay"] = entry.overlay
+        facts["links"] = {"overlay file": entry.overlay}
     return {name: value for name, value in facts.items() if value is not None}
 
 

@@ -70,7 +70,7 @@ def write_gallery(
         (staging / IMAGES).mkdir()
         texts_of = _TextsOf(texts or HeatmapTexts())
         named = ((staging, f"{n:04d}", entry, class_names, texts_of, sigma) for n, entry in enumerate(entries, start=1))
-        seen = _write_cards(staging / CARDS, _cards(named))
+        seen = write_cards(staging / CARDS, _cards(named))
         html = page(
             title=title,
             metrics=metrics,
@@ -94,14 +94,15 @@ class _TextsOf:
         return self.given if isinstance(self.given, HeatmapTexts) else self.given.get(method, HeatmapTexts())
 
 
-class _Seen(NamedTuple):
+class Seen(NamedTuple):
     """What the cards hold together."""
 
     count: int
     methods: Sequence[str]
 
 
-def _write_cards(path: Path, cards: Iterable[dict[str, Any]]) -> _Seen:
+def write_cards(path: Path, cards: Iterable[Mapping[str, Any]]) -> Seen:
+    """Writes cards, as they come, into the script that a page loads."""
     methods: dict[str, None] = {}
     count = 0
     with path.open("w", encoding="utf-8") as file:
@@ -110,7 +111,7 @@ def _write_cards(path: Path, cards: Iterable[dict[str, Any]]) -> _Seen:
             file.write(f"{script_json(one)},\n")
             methods |= dict.fromkeys(group["method"] for group in one["groups"])
         file.write("];\n")
-    return _Seen(count, list(methods))
+    return Seen(count, list(methods))
 
 
 def _cards(named: Iterable[Sequence[Any]]) -> Iterator[dict[str, Any]]:

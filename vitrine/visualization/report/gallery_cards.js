@@ -52,8 +52,8 @@ const facts = (card) => {
   if (card.explained !== undefined) list.append(fact("Explained", card.explained));
   const sortedBy = form.elements.sort.value.replace(/^(low|high) /, "");
   if (card.metrics?.[sortedBy] !== undefined) list.append(fact(sortedBy, metricText(card, sortedBy)));
-  const links = card.overlay ? make("a", { href: card.overlay }, "overlay file") : null;
-  return make("div", { class: "metadata" }, make("h3", {}, card.key), badge(card), list, links);
+  const links = Object.entries(card.links ?? {}).map(([words, href]) => make("a", { href }, words));
+  return make("div", { class: "metadata" }, make("h3", {}, card.key), badge(card), list, ...links);
 };
 
 const tileElement = (card, tile, method, hasBar) => {

@@ -24,6 +24,7 @@ def page(
     cards: str,
     count: int,
     blurred: str = "",
+    links: Mapping[str, str] | None = None,
 ) -> str:
     """The page.
 
@@ -34,11 +35,13 @@ def page(
         texts: of each method; a method without a name is the only one.
         cards: URL of the script that holds the cards.
         count: of the cards.
+        links: URLs by their text, below the heading.
         blurred: how heatmaps are blurred for display; empty where they are not.
     """
     body = f"""<header>
 <h1>{escape(title)}</h1>
 {_about(texts)}
+{_links(links or {})}
 {_folded("Settings", _settings(settings), "settings")}
 {_folded("Metrics", metric_tiles(metrics), "metrics")}
 </header>
@@ -63,6 +66,11 @@ def _about(texts: Mapping[str, HeatmapTexts]) -> str:
 def _sentences(texts: HeatmapTexts) -> str:
     signs = " Orange speaks for the class, blue against it." if texts.signed else ""
     return escape(f"{texts.heatmap} The figure beside it is {texts.figure}.{signs}")
+
+
+def _links(links: Mapping[str, str]) -> str:
+    anchors = " · ".join(f'<a href="{escape(url)}">{escape(text)}</a>' for text, url in links.items())
+    return f"<p>{anchors}</p>" if anchors else ""
 
 
 def _folded(summary: str, body: str, kind: str = "methods") -> str:
