@@ -73,6 +73,9 @@ setOptions("sort", Object.entries(ORDERS).map(([name, [words]]) => [name, words]
 setOptions("class", [["", "all classes"], ...classNames.map((name) => [name, name])]);
 setOptions("beside", [["", "no other class"], ...classNames.map((name) => [name, name])]);
 form.querySelector(".verdict").hidden = !hasLabels;
+// Overlays that are pictures by themselves are drawn in one way.
+const isDrawn = cards.every((card) => card.groups.every((group) => group.tiles.every((tile) => !tile.layer)));
+for (const name of ["view", "scale"]) form.elements[name].closest("label").hidden = isDrawn;
 document.querySelector(".about.metrics")?.toggleAttribute("open", matchMedia("(min-width: 700px)").matches);
 document.querySelector(".about.settings")?.toggleAttribute("open", matchMedia("(min-width: 700px)").matches);
 form.addEventListener("submit", (event) => event.preventDefault());

@@ -36,7 +36,8 @@ def curve_figures(folder: Path) -> Iterable[str]:
     """The plots of a run, as HTML figures."""
     runs = evaluations_of(folder)
     methods = [run.name for run in runs]
-    for name in dict.fromkeys(name for run in runs for name in run.curves):
+    names = dict.fromkeys(name for run in runs for name in run.curves)
+    for name in sorted(names, key=lambda name: not name.startswith("insertion_deletion/")):
         figure = curves_figure(
             readable(name), {run.name: run.curves[name] for run in runs if name in run.curves}, methods
         )

@@ -7,6 +7,7 @@ from typing import Any
 from vitrine.core.heatmap_texts import HeatmapTexts
 from vitrine.visualization.report.gallery import CARDS, write_cards
 from vitrine.visualization.report.page import page
+from vitrine.visualization.scale import blur_note
 
 PAGE = "index.html"
 
@@ -25,5 +26,14 @@ def write_predictions_page(
     """
     seen = write_cards(folder / CARDS, cards)
     links = {table: table}
-    text = page(title=title, metrics={}, settings={}, texts={"": texts}, cards=CARDS, count=seen.count, links=links)
+    text = page(
+        title=title,
+        metrics={},
+        settings={},
+        texts={"": texts},
+        cards=CARDS,
+        count=seen.count,
+        blurred=blur_note(None),
+        links=links,
+    )
     (folder / PAGE).write_text(text, encoding="utf-8")
