@@ -37,6 +37,7 @@ from callbacks.metrics_table import MetricsTable
 from callbacks.preflight import Preflight
 from callbacks.run_access import is_trial
 from callbacks.run_folder import EpochMetrics, MetricsFile, RunConfig
+from callbacks.run_index import RunIndex
 from callbacks.run_start import checkpoint_of_fit, checkpoint_to_read, folder_lock, restoring_told
 from callbacks.settings_table import SettingsTable
 from callbacks.skipped_samples import SkippedSamples
@@ -267,6 +268,7 @@ def main(args: ArgsType = None) -> TrainCLI:
                     ImageFigures(),
                     ComparisonTable(),
                     SettingsTable(),
+                    RunIndex(),
                 ]
             },
             seed_everything_default=0,

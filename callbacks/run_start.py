@@ -47,7 +47,8 @@ OF_EXPLAINER = (
 """Files that a test writes of each explainer, where it looks at several."""
 WRITTEN = (
     *OF_EXPLAINER, "compare.csv", "compare.md", "compare.html", "compare_differences.csv", "compare_images.jpg",
-    "settings.csv", *(f"config-{stage.value}.yaml" for stage in TrainerFn), "metrics-limited.json", "metrics-fit.json",
+    "settings.csv", "index.html", "curves.html", *(f"config-{stage.value}.yaml" for stage in TrainerFn),
+    "metrics-limited.json", "metrics-fit.json",
     "relevance.csv", "relevance.json", "picks.csv", "sanity.json",
     "panels/epoch-*-step-*.png", "panels/test.png",
     "validation.json", PREEMPTED, f"{FOLDER}/{LAST}", f"{FOLDER}/{BEST}", f"{FOLDER}/epoch=*-step=*.ckpt",

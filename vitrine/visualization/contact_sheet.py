@@ -109,7 +109,7 @@ def _row(average: AverageImage, label: str, denormalize: Callable[[Tensor], Tens
 def _map_cell(name: str, map_: Tensor | None, cell: int) -> Cell:
     if map_ is None:
         return f"{name} (no map)", Image.new("RGB", (cell, cell), "white")
-    strength = positive_strength(map_)
+    strength = positive_strength(map_, sigma=0)
     if strength is None:
         return f"{name} (nowhere > 0)", Image.new("RGB", (cell, cell), "#eeeeee")
     return name, _tile(Image.fromarray(colours(strength), "RGB"), cell)
