@@ -55,6 +55,7 @@ def _run(arguments: Sequence[str], prog: str) -> int:
         tell("left out", sentence)
     tell("table", f"{found.predictions} (overlays beside it)")
     tell("report", str(found.report))
+    tell("Results", str(found.index))
     return 0
 
 

@@ -24,6 +24,7 @@ from vitrine.explain.predictions import FOLDER, KIND, TABLE, Predicted, Predicti
 from vitrine.explainers import Explainer, MuLassoExplainer
 from vitrine.explainers.together import explain_together
 from vitrine.visualization.report.gallery import GALLERY, write_gallery
+from vitrine.visualization.run_pages import write_run_index
 
 REPORT, EXPLAINERS = "report", "explainers"
 Tell = Callable[[str, str], None]
@@ -34,6 +35,7 @@ Tell = Callable[[str, str], None]
 class Explained:
     """Where the results are, and figures of the run."""
 
+    index: Path
     report: Path
     predictions: Path
     metrics: Mapping[str, float]
@@ -119,7 +121,9 @@ class ExplainRun:
                 texts={name: explainer.heatmap_texts() for name, explainer in self.explainers.items()},
             )
             folder.write_table()
-        return Explained(report, options.out / FOLDER / TABLE, metrics, list(self.pictures.unreadable))
+        return Explained(
+            write_run_index(options.out), report, options.out / FOLDER / TABLE, metrics, list(self.pictures.unreadable)
+        )
 
     def _all(
         self,

@@ -1,7 +1,6 @@
 """SVG filters of pages: in a browser, layers get the colours that pictures have."""
 
 import io
-from pathlib import Path
 from typing import Any
 
 import numpy as np
