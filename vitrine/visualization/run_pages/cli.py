@@ -8,9 +8,9 @@ from pathlib import Path
 from vitrine.core.command_line import exit_code_of
 from vitrine.visualization.run_pages.run_index import write_run_index
 
-DESCRIPTION = """Writes RUN/index.html, which lists and links all that a run's folder holds (report, contact sheets, average images,
-predictions, curves, metrics), and RUN/curves.html where the run was tested. train.py and vitrine explain do so by themselves
-when they end; this command does it after files were added, moved or removed."""
+DESCRIPTION = """Writes RUN/index.html, which lists and links all that a run's folder holds (report, contact sheets, average
+images, predictions, curves, metrics), and RUN/curves.html where the run was tested. train.py and vitrine explain do so by
+themselves when they end; this command does it after files were added, moved or removed."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
