@@ -36,8 +36,8 @@ class BackboneOptions(Options):
 
     Args:
         name: a torchvision name (``resnet18``), a timm name (``timm:resnet18d``), a folder of Hugging Face
-            (``hf:FOLDER``, with ``config.json`` and ``model.safetensors``), or a class of your own
-            (``package.module:Class``), which inherits ``torch.nn.Module``.
+            (``hf:FOLDER``, with ``config.json`` and ``model.safetensors``), or a class of your own, in a module
+            (``package.module:Class``) or in a file (``model.py:MyNet``), which inherits ``torch.nn.Module``.
         weights: a torchvision entry (``IMAGENET1K_V1``, ``DEFAULT``), ``pretrained`` for timm, or a local file that holds a
             state dict (``.safetensors``, ``.pth``, ``.pt``, ``.bin``, ``.ckpt``, ``.pth.tar``), under any prefix or entry
             (`find_reading`); random weights without it, and those of the folder for ``hf:FOLDER``.
@@ -230,7 +230,8 @@ def _build_torchvision(name: str, entry: str | None, keywords: dict[str, Any]) -
         near = near_names(name, known, 8)
         raise ValueError(
             f"torchvision has no classifier named {name!r}; near names: {', '.join(near)};"
-            " a timm model is 'timm:NAME', a folder of Hugging Face 'hf:FOLDER', a class of your own 'package.module:Class'."
+            " a timm model is 'timm:NAME', a folder of Hugging Face 'hf:FOLDER', a class of your own"
+            " 'package.module:Class' or 'model.py:MyNet'."
         )
     table = torchvision.models.get_model_weights(name)
     if entry is not None and entry != "DEFAULT" and entry not in table.__members__:
