@@ -26,6 +26,8 @@ MOVED_CLASSES = {"vitrine.an8flower.network:FlowerNet": "vitrine.data.an8flower.
 """Today's names of networks that explainers and configurations saved earlier still name."""
 PACKAGE_NETWORKS = frozenset({*MOVED_CLASSES, *MOVED_CLASSES.values()})
 """Names of the networks that come with this package."""
+PACKAGE = Path(__file__).resolve().parent.parent
+"""This package's folder."""
 READS_WEIGHTS = {"weights", "weights_backbone", "checkpoint_path", "cache_dir"}
 """Arguments of torchvision's and timm's networks that read files or download, as those do that begin with ``pretrained``."""
 
@@ -57,8 +59,12 @@ class BackboneOptions(Options):
 
     @property
     def weight_file(self) -> Path | None:
-        """The local file that ``weights`` names, if it names one."""
-        return Path(self.weights) if self.weights and is_weight_file(self.weights) else None
+        """The local file that ``weights`` names, if it names one; one of this package's is found from any folder."""
+        if not self.weights or not is_weight_file(self.weights):
+            return None
+        path = Path(self.weights)
+        own = PACKAGE.parent / path
+        return own if path.parts[0] == PACKAGE.name and not path.is_file() and own.is_file() else path
 
     @property
     def is_own(self) -> bool:
