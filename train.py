@@ -42,6 +42,8 @@ from callbacks.run_start import checkpoint_of_fit, checkpoint_to_read, folder_lo
 from callbacks.settings_table import SettingsTable
 from callbacks.skipped_samples import SkippedSamples
 from callbacks.stop_signals import StopSignals
+from lightning_modules.short_names import explainer_names, method_names, with_model_words
+from vitrine.core.config_files import with_found_files, with_found_words
 from vitrine.core.credentials import hide_credentials
 from vitrine.core.distributed import leave_process_group
 from vitrine.core.interpolations import with_interpolations
@@ -50,7 +52,9 @@ from vitrine.core.parser_messages import one_sentence
 from vitrine.core.rank_failures import is_told_first, shared_failures
 from vitrine.explain.cli import main as explain
 
-DEFAULTS = Path(__file__).parent / "configs" / "trainer" / "default.yaml"
+CONFIGS = Path(__file__).resolve().parent / "configs"
+DEFAULTS = CONFIGS / "trainer" / "default.yaml"
+FILE_OPTIONS = ("-c", "--config", "--data", "--model")
 ROOTS = {"trainer": Trainer, "checkpoint": RunCheckpoint, "signals": StopSignals}
 BEFORE_RESOLVING = {"skip_validation": True, "skip_unset": False, "skip_link_targets": False}
 """How jsonargparse dumps a configuration to resolve its interpolations."""
@@ -68,6 +72,7 @@ class OneSentenceParser(LightningArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{**kwargs, "allow_abbrev": False})
         self.file: str | os.PathLike[str] = ""
+        self.folder = Path()  # of that file
         self.command: str | None = None  # that it reads the options of
         self.unresolved = ""  # the configuration before its interpolations were resolved, where it has any
 
@@ -92,11 +97,23 @@ class OneSentenceParser(LightningArgumentParser):
 
     @override
     def parse_path(self, path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Namespace:
-        self.file = path
+        self.file, self.folder = path, Path(path).resolve().parent  # within, the current folder is another
         return super().parse_path(path, *args, **kwargs)
 
     @override
+    def parse_string(self, content: str, path: str | os.PathLike[str] = "", *args: Any, **kwargs: Any) -> Namespace:
+        if path:
+            try:
+                content = with_found_files(content, self.folder, CONFIGS)
+            except FileNotFoundError as error:
+                fail(str(error))
+        return super().parse_string(content, path, *args, **kwargs)
+
+    @override
     def parse_args(self, args: Sequence[str] | None = None, *more: Any, **kwargs: Any) -> Namespace:
+        if self.exit_on_error:
+            words = with_model_words(sys.argv[1:] if args is None else args)
+            args = with_found_words(words, FILE_OPTIONS, CONFIGS)
         if not self.exit_on_error and args is not None:  # jsonargparse hands null to an inner parser as Python's None
             args = [f"{arg.removesuffix('None')}null" if arg.endswith("=None") else arg for arg in args]
         return super().parse_args(args, *more, **kwargs)
@@ -214,8 +231,9 @@ def _logger_options(trainer: Namespace) -> list[Namespace]:
 
 
 def known_classes() -> list[str]:
-    """Class names that need no module before them."""
-    return [name for folder in (lightning_modules, datamodules, callbacks) for name in folder.__all__]
+    """Class names that need no module before them, and short names of models."""
+    classes = [name for folder in (lightning_modules, datamodules, callbacks) for name in folder.__all__]
+    return [*classes, *explainer_names(), *method_names()]
 
 
 def fail(message: str) -> NoReturn:

@@ -230,7 +230,7 @@ class Explainer(nn.Module, ABC):
         is_bundled = not stands_in_a_table(self.backbone) if bundle_backbone is None else bundle_backbone
         heads = {name: value.contiguous() for name, value in self.head_state().items()}
         check_tensors(heads, heads, f"The heads of this {type(self).__name__} are not saved")
-        entry = backbone_entry(self.backbone, is_bundled=is_bundled)
+        entry = backbone_entry(self.backbone, getattr(self, "num_classes", None), is_bundled=is_bundled)
         known = json.loads(self.backbone.arguments or "{}")
         config = {
             "format_version": FORMAT_VERSION,
@@ -248,7 +248,7 @@ class Explainer(nn.Module, ABC):
         (folder / CONFIG_NAME).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         save_file(heads, folder / HEADS_NAME)
         if is_bundled:
-            save_backbone(self.backbone, folder / BACKBONE_NAME, self.classes)
+            save_backbone(self.backbone, folder / BACKBONE_NAME, entry["num_classes"], self.classes)
 
     def _write_names(self, folder: Path, replaced: Path) -> None:
         kept_name = write_joined_names(folder, replaced, self.heatmap_names, self.heatmap_counts())
