@@ -36,10 +36,13 @@ from callbacks.metrics_table import MetricsTable
 from callbacks.preflight import Preflight
 from callbacks.run_access import is_trial
 from callbacks.run_folder import EpochMetrics, MetricsFile, RunConfig
+from callbacks.run_name import RunName
 from callbacks.run_start import checkpoint_of_fit, checkpoint_to_read, folder_lock, restoring_told
 from callbacks.settings_table import SettingsTable
 from callbacks.skipped_samples import SkippedSamples
 from callbacks.stop_signals import StopSignals
+from callbacks.tracked_table import TrackedTable
+from callbacks.tracking import Tracking, prepare_wandb, with_csv
 from vitrine.core.credentials import hide_credentials
 from vitrine.core.distributed import leave_process_group
 from vitrine.core.interpolations import with_interpolations
@@ -160,7 +163,11 @@ class TrainCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         # Under inference mode a test could take no gradient; without gradients being asked for, no_grad is as fast.
         kwargs["inference_mode"] = False
-        kwargs["plugins"] = slurm_plugins(self._get(self.config_init, "trainer").get("plugins"))
+        options = self._get(self.config_init, "trainer")
+        kwargs["plugins"] = slurm_plugins(options.get("plugins"))
+        kwargs["logger"] = with_csv(
+            options.get("logger"), options.get("default_root_dir") or ".", str(self.subcommand)
+        )
         try:
             trainer = super().instantiate_trainer(**kwargs)
         except TypeError as error:  # Lightning's own for values such as --trainer.devices x
@@ -199,6 +206,7 @@ class TrainCLI(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         """Runs it while no other run is at work in the run's folder, and stops it where a signal says so."""
         folder = Path(self.trainer.default_root_dir)
+        prepare_wandb(self.trainer, RunName.of(self.model, self.datamodule))
         signals = next(one for one in self.trainer.callbacks if isinstance(one, StopSignals))  # type: ignore[attr-defined]
         lock = folder_lock(folder, subcommand, held=self.trainer.is_global_zero)
         with lock, signals.handled(self.trainer), restoring_told(self.trainer):
@@ -262,6 +270,8 @@ def main(args: ArgsType = None) -> TrainCLI:
                     ImageFigures(),
                     ComparisonTable(),
                     SettingsTable(),
+                    TrackedTable(),
+                    Tracking(),
                 ]
             },
             seed_everything_default=0,

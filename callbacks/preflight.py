@@ -13,7 +13,8 @@ from typing_extensions import override
 
 from callbacks.checkpoint import RunCheckpoint
 from callbacks.evaluation import EvaluationCallback
-from callbacks.preflight_facts import Row, asked, cached_bytes, rows_of_run, samples
+from callbacks.preflight_facts import Row, cached_bytes, rows_of_run, samples
+from callbacks.run_access import asked
 from callbacks.skipped_samples import SkippedSamples
 from callbacks.stop_signals import StopSignals
 from vitrine.core.credentials import hide_credentials

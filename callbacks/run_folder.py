@@ -13,7 +13,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_warn
 from typing_extensions import override
 
-from callbacks.loggers import log_artifact
+from callbacks.explainer_artifact import log_exported
 from callbacks.run_access import Run, is_trial
 from vitrine.core.atomic_io import atomic_file
 from vitrine.core.credentials import hide_credentials
@@ -143,4 +143,4 @@ class Export(Callback):
         folder.mkdir(parents=True, exist_ok=True)
         path = cast("Exports", pl_module).export(folder)
         if self.artifact:
-            log_artifact(trainer, path)
+            log_exported(trainer, pl_module, path)
