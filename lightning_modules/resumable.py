@@ -289,6 +289,9 @@ class ResumableModule(FiniteFitModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         is_fitting = self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
         check_entries(checkpoint, self.checkpoint_name, fitting=is_fitting)
+        if not is_fitting and self._trainer is not None and "loops" in checkpoint:
+            # The figures of a test are those of the step that its checkpoint was written at.
+            self.trainer.fit_loop.load_state_dict(checkpoint["loops"]["fit_loop"])
         self._saved_counts = len(checkpoint.get("optimizer_states", ())), len(checkpoint.get("lr_schedulers", ()))
         self._resumed = checkpoint.get("fit", {})
         self._fit_seed = self._resumed.get("seed")
