@@ -90,7 +90,8 @@ class RunConfig(SaveConfigCallback):
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         name = f"config-{TrainerFn(stage).value}.yaml"
         config = self.config.clone()
-        config.pop("overwrite", None)  # repeated from this file, a fit is not to remove this run
+        for of_this_call in ("overwrite", "verbose", "quiet"):  # repeated, a fit is not to remove this run
+            config.pop(of_this_call, None)
         text = self.parser.dump(config, skip_unset=False, skip_validation=True)  # it was validated as it was read
         with atomic_file(Path(trainer.default_root_dir, name)) as partial:
             partial.write_text(text, encoding="utf-8")

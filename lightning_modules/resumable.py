@@ -69,6 +69,8 @@ class ResumableModule(FiniteFitModule):
         self._resumed: Resumed = {}
         self._saved_counts: tuple[int, int] | None = None  # of the optimizers and schedules in the checkpoint
         self._epoch_means = EpochMeans()
+        self.step_means: Mapping[str, Tensor] = {}
+        """Losses of the last training step on this rank, for a progress bar."""
 
     def __getstate__(self) -> dict[str, Any]:
         """For processes that are spawned, as ``ddp_spawn`` does."""
@@ -224,6 +226,7 @@ class ResumableModule(FiniteFitModule):
         """
         self._epoch_means.update(means, count)
         if count:
+            self.step_means = means
             self.watch(means)
 
     @override
