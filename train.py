@@ -41,7 +41,7 @@ from callbacks.settings_table import SettingsTable
 from callbacks.skipped_samples import SkippedSamples
 from callbacks.stop_signals import StopSignals
 from callbacks.tracked_table import TrackedTable
-from callbacks.tracking import Tracking, prepare_wandb, with_csv
+from callbacks.tracking import Tracking, folder_of_sweep, prepare_wandb, with_csv
 from vitrine.core.credentials import hide_credentials
 from vitrine.core.distributed import leave_process_group
 from vitrine.core.interpolations import with_interpolations
@@ -144,6 +144,7 @@ class TrainCLI(LightningCLI):
         config = self.config[self.subcommand]
         set_level(verbose=config.verbose, quiet=config.quiet)
         trainer = config.trainer
+        trainer.default_root_dir = folder_of_sweep(trainer.default_root_dir)
         check_strategy(trainer.strategy)
         for options in _logger_options(trainer):
             if getattr(options, "save_dir", None) == ".":
@@ -173,9 +174,7 @@ class TrainCLI(LightningCLI):
         kwargs["inference_mode"] = False
         options = self._get(self.config_init, "trainer")
         kwargs["plugins"] = slurm_plugins(options.get("plugins"))
-        kwargs["logger"] = with_csv(
-            options.get("logger"), options.get("default_root_dir") or ".", str(self.subcommand)
-        )
+        kwargs["logger"] = with_csv(options.get("logger"), options.get("default_root_dir") or ".", str(self.subcommand))
         given = list(options.get("callbacks") or [])  # the trainer adds to the list itself
         if options.get("enable_model_summary") is None:
             kwargs["enable_model_summary"] = is_verbose()

@@ -35,7 +35,9 @@ UNHELPFUL = (
 def terminal_or_log() -> Console:
     """A console of the terminal's width, or 120 columns wide in a file."""
     console = Console(highlight=False, markup=False)
-    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=120, highlight=False, markup=False)
+    return (
+        console if console.is_terminal or "COLUMNS" in os.environ else Console(width=120, highlight=False, markup=False)
+    )
 
 
 def quieten() -> None:

@@ -69,9 +69,7 @@ class TrackedTable(EvaluationCallback[Shares[int, TrackedImage]]):
         for entry in self._entries(run, batch, outputs.cpu(), rows) if rows else ():
             self._rows.offer(ALL, place_of(entry.key), entry)
 
-    def _entries(
-        self, run: Run, batch: Batch, explanation: Explanation, rows: Sequence[int]
-    ) -> Iterator[TrackedImage]:
+    def _entries(self, run: Run, batch: Batch, explanation: Explanation, rows: Sequence[int]) -> Iterator[TrackedImage]:
         labels = true_classes(batch["label"]) if "label" in batch else [()] * len(batch["key"])
         maps = explanation.aggregate()
         for row, image in zip(rows, run.plain_images(batch, rows), strict=True):

@@ -38,6 +38,14 @@ def with_csv(given: Any, folder: str, stage: str) -> list[Logger] | bool:
     return loggers if has_csv else [*loggers, RunCSVLogger(folder, stage)]
 
 
+def folder_of_sweep(folder: str | None) -> str | None:
+    """The run's folder; under an agent of W&B a folder of its own within it, called after the run's id."""
+    run_id = os.environ.get("WANDB_RUN_ID")
+    if not os.environ.get("WANDB_SWEEP_ID") or not run_id or Path(folder or ".").name == run_id:
+        return folder
+    return str(Path(folder or ".", run_id))
+
+
 def prepare_wandb(trainer: Trainer, name: RunName) -> None:
     """Names the W&B run before it begins, by what is run, and goes on with that of the run's folder where there is one.
 
@@ -100,7 +108,6 @@ class Tracking(Callback):
             name = RunName.of(pl_module, trainer.datamodule)  # type: ignore[attr-defined]
             log_artifact(trainer, pages, f"{name}-report", "report")
             log_page(trainer, "report", Path(trainer.default_root_dir, "report", "index.html"))
-
 
     @override
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
