@@ -10,6 +10,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from typing_extensions import override
 
 from vitrine.core.atomic_io import atomic_file
+from vitrine.core.distributed import global_rank
 
 FOLDER = "logs"
 """Folder of the run's folder with a folder for each stage."""
@@ -58,7 +59,7 @@ class RunCSVLogger(CSVLogger):
     @property
     @override
     def experiment(self) -> Any:
-        if self._experiment is None and rank_zero_only.rank == 0:
+        if self._experiment is None and global_rank() == 0:
             self._experiment = _ContinuedWriter(log_dir=self.log_dir)
         return super().experiment
 

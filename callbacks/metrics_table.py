@@ -17,7 +17,6 @@ from callbacks.run_access import explainers_of
 from vitrine.core.figures import ARROWS, COUNTS, FIGURES, Figure, better_of, grouped_figures
 from vitrine.core.verbosity import is_verbose
 
-
 Row = tuple[str, str, str, str]
 """Name, value, what is better, and what it measures."""
 
@@ -25,9 +24,9 @@ Row = tuple[str, str, str, str]
 class MetricsTable(Callback):
     """Prints the figures of a test or a validation that matter, grouped, with what is better.
 
-    `FIGURES` says which these are; those without a better side, and what each measures, are shown with ``-v``. Counts of what could not be measured are shown where they are not zero, and figures of
-    metrics that it does not know are shown too; all are in ``metrics.json``, see `MetricsFile`. Several explainers have
-    a row each.
+    `FIGURES` says which these are; those without a better side, and what each measures, are shown with ``-v``. Counts of
+    what could not be measured are shown where they are not zero, and figures of metrics that it does not know are shown
+    too; all are in ``metrics.json``, see `MetricsFile`. Several explainers have a row each.
     """
 
     @override

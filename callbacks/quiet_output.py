@@ -71,7 +71,7 @@ def _tell(
     filename: str,
     lineno: int,
     file: TextIO | None = None,
-    line: str | None = None,
+    line: str | None = None,  # noqa: ARG001 - of Python's own function
 ) -> None:
     text = " ".join(hide_credentials(str(message)).split())
     if text in _told or not is_told_here(text):

@@ -165,8 +165,8 @@ class GroupedFitModule(ExplainerModule):
         )
         if self.is_grouped or is_verbose():
             rank_zero_info(
-                f"{heads} heads with {amount(total)} parameters; {at_once} of them are trained at once{groups or ','} which takes"
-                f" {readable_size(fit_bytes(in_memory, trained, 0))} for weights, gradients and Adam's moments"
+                f"{heads} heads with {amount(total)} parameters; {at_once} of them are trained at once{groups or ','}"
+                f" which takes {readable_size(fit_bytes(in_memory, trained, 0))} for weights, gradients and Adam's moments"
                 + (f" ({readable_size(free)} are free)." if free is not None else ".")
             )
         if free is not None and needed > free:

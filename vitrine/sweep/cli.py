@@ -87,7 +87,8 @@ def runs_of(sweep: SweepFile, args: Namespace, out: Path) -> list[SweepRun]:
     names = list(sweep.parameters)
     values = {name: {repr(setting[name]) for setting in settings} for name in names}
     varied = {name: short for name, short in short_names(names).items() if len(values[name]) > 1}
-    program, runs = find_program(sweep.program, args.train), {}
+    program = find_program(sweep.program, args.train)
+    runs: dict[Path, SweepRun] = {}
     for setting in settings:
         folder = out / folder_name(setting, varied)
         fit = command_of(sweep.command, program, setting, folder)
@@ -108,8 +109,8 @@ def find_program(name: str, given: Path | None) -> Path:
         if place.is_file():
             return place
     raise FileNotFoundError(
-        f"{places[0]} does not exist: a sweep trains, for which a clone is needed, as the package installs the core alone; run"
-        " it in the clone, or give --train CLONE/train.py."
+        f"{places[0]} does not exist: a sweep trains, which needs a clone, as the package installs the core alone; run it in"
+        " the clone, or give --train CLONE/train.py."
     )
 
 

@@ -79,7 +79,7 @@ def _grid(sweep: SweepFile, kinds: Mapping[str, str]) -> Iterator[Setting]:
 def _all_values(of: Mapping[str, Any]) -> Sequence[Any]:
     if "value" in of:
         return [of["value"]]
-    return of["values"] if "values" in of else range(of["min"], of["max"] + 1)  # type: ignore[no-any-return]
+    return of["values"] if "values" in of else range(of["min"], of["max"] + 1)
 
 
 def _drawn(sweep: SweepFile, kinds: Mapping[str, str], generator: np.random.Generator) -> Setting:

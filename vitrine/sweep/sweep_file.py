@@ -76,11 +76,10 @@ def read_sweep(path: Path) -> SweepFile:
 
 
 def _parameters(path: Path, content: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
-    parameters = _of_kind(path, content, "parameters", dict, {})
+    parameters: dict[str, Any] = _of_kind(path, content, "parameters", dict, {})
     if not parameters:
-        raise ValueError(
-            f"{path} varies nothing; give parameters, such as model.init_args.training.beta: {{values: [0, 1]}}."
-        )
+        example = "model.init_args.training.beta: {values: [0, 1]}"
+        raise ValueError(f"{path} varies nothing; give parameters, such as {example}.")
     for name, values in parameters.items():
         if not isinstance(values, dict):
             raise ValueError(f"parameters.{name} of {path} is {values!r}; give {{values: […]}} or {{min: …, max: …}}.")
@@ -90,7 +89,7 @@ def _parameters(path: Path, content: Mapping[str, Any]) -> Mapping[str, Mapping[
 def _of_kind(path: Path, content: Mapping[str, Any], key: str, kind: type, default: Any) -> Any:
     value = content.get(key, default)
     if not isinstance(value, kind):
-        words = {dict: "keys and values", list: "a list", str: "a text"}
+        words: dict[type, str] = {dict: "keys and values", list: "a list", str: "a text"}
         raise ValueError(f"{key} of {path} is {value!r}; give {words[kind]}.")
     return value
 
