@@ -17,6 +17,7 @@ from vitrine.explainers.backbone_entry import FUNCTION
 from vitrine.explainers.base import BACKBONE_NAME, CONFIG_NAME, Explainer
 from vitrine.explainers.config_file import first_line, made, read_config, read_heads
 from vitrine.explainers.names import NAMES_NAME
+from vitrine.explainers.wandb_artifact import explainer_folder, is_wandb_name
 
 
 def load(
@@ -34,7 +35,8 @@ def load(
     ``torch.nn.Module``: the file may come from somebody else.
 
     Args:
-        folder: holds ``explainer.json`` and ``explainer.safetensors``.
+        folder: holds ``explainer.json`` and ``explainer.safetensors``; or ``wandb:ENTITY/PROJECT/NAME:VERSION``, an explainer
+            that W&B keeps, see `explainer_folder`.
         backbone: the network that it was trained on, or the name of its class, such as ``model.py:MyNet``; or a file with
             its weights, where the folder does not hold them and they have moved or were never in a file.
         device: where to put it.
@@ -45,6 +47,7 @@ def load(
 
     Raises:
         FileNotFoundError: where the folder or the backbone's weights are not there.
+        ConnectionError: for an explainer in W&B that cannot be had from there.
         ValueError: where a file is damaged, names do not fit the explainer, its class or that of its network is not known and
             not allowed, or the backbone's weights are not those that it was trained on.
 
@@ -61,7 +64,8 @@ def load(
         ...     type(load(f"{folder}/explainer", backbone=model)).__name__
         'SRAEExplainer'
     """
-    folder, allowed = Path(folder), allowed_entries(allow)
+    folder = explainer_folder(str(folder)) if is_wandb_name(folder) else Path(folder)
+    allowed = allowed_entries(allow)
     config = read_config(folder)
     preprocessing = config["preprocessing"]
     if preprocessing is not None:
