@@ -6,12 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, overload
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from vitrine.attribution.captum_arguments import Inputs, in_callers_form, plain_target, single_tensor
 from vitrine.attribution.targets import Indices, index_tensor
 from vitrine.backbones.batch_mixing import mixes_batch
 from vitrine.backbones.frozen import FrozenBackbone
@@ -142,17 +143,50 @@ class Explainer(nn.Module, ABC):
         """The features that the head is fitted on, where they can be computed once and kept; None where not."""
         return None
 
-    def attribute(self, inputs: Tensor, target: Target = None) -> Tensor:
-        """One map an image, in the shape of Captum's ``attribute``.
+    @overload
+    def attribute(
+        self,
+        inputs: Tensor,
+        target: Target = None,
+        *,
+        input_shaped: bool = False,
+        additional_forward_args: None = None,
+    ) -> Tensor: ...
+
+    @overload
+    def attribute(
+        self,
+        inputs: tuple[Tensor, ...],
+        target: Target = None,
+        *,
+        input_shaped: bool = False,
+        additional_forward_args: None = None,
+    ) -> tuple[Tensor, ...]: ...
+
+    def attribute(
+        self,
+        inputs: Inputs,
+        target: Target = None,
+        *,
+        input_shaped: bool = False,
+        additional_forward_args: None = None,
+    ) -> Tensor | tuple[Tensor, ...]:
+        """One map an image, as Captum's ``attribute`` and metrics have it.
 
         Args:
-            inputs: (B, 3, H, W) as the backbone takes them.
+            inputs: (B, 3, H, W) as the backbone takes them, or a tuple of one such tensor.
             target: as in `explain`.
+            input_shaped: whether the map is repeated for each channel of the input.
+            additional_forward_args: None; there for those who pass on Captum's arguments.
 
         Returns:
-            (B, 1, H, W): the heatmaps' sum, weighted by their positive contributions (`Explanation.aggregate`).
+            (B, 1, H, W): the heatmaps' sum, weighted by their positive contributions (`Explanation.aggregate`);
+            (B, 3, H, W) with ``input_shaped``; in a tuple where the inputs were in one.
         """
-        return self.explain(inputs, target).aggregate()
+        images = single_tensor(inputs, additional_forward_args)
+        maps = self.explain(images, plain_target(target, None, lambda: 1)).aggregate()
+        returned: Tensor | tuple[Tensor, ...] = in_callers_form(maps, inputs, input_shaped=input_shaped)
+        return returned
 
     def class_name(self, index: int) -> str:
         """Name of a logit."""
