@@ -39,8 +39,8 @@ class PreparedPictures:
     def __init__(self, given: Pictures, preprocessing: Preprocessing | None) -> None:
         if preprocessing is None:
             raise ValueError(
-                "This explainer does not know how pictures are prepared; give it preprocessing=Preprocessing(size=224, …) when"
-                " it is made, or explain a tensor (B, C, H, W) that is prepared for its backbone."
+                "This explainer does not know how pictures are prepared; give it preprocessing=Preprocessing(size=224, …)"
+                " when it is made, or explain a tensor (B, C, H, W) that is prepared for its backbone."
             )
         pictures = list(given) if isinstance(given, list | tuple) else [given]
         if isinstance(given, np.ndarray) and given.ndim == 4:
@@ -85,8 +85,8 @@ def _pixels(picture: Any, mode: Mode, place: int) -> Tensor:
 def _checked_file(path: Path) -> Path:
     if path.is_dir():
         raise ValueError(
-            f"{path} is a folder; give its pictures, such as sorted(Path({str(path)!r}).glob('*.jpg')), or run vitrine explain"
-            f" --images {path}."
+            f"{path} is a folder; give its pictures, such as sorted(Path({str(path)!r}).glob('*.jpg')), or run"
+            f" vitrine explain --images {path}."
         )
     if not path.is_file():
         raise FileNotFoundError(f"The picture {path} does not exist; give the path of a picture.")

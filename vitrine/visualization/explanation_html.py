@@ -31,8 +31,10 @@ def _row(explanation: Explanation, row: int) -> str:
     pictures = pictures_of(explanation)
     explained = class_name(pictures.classes, int(explanation.target[row]))
     figures = [_figure(pictures.images[row], escape(pictures.names[row]), _predictions(explanation, row))]
-    for one in list(drawn_heatmaps(explanation, row))[:MOST_HEATMAPS]:
-        figures.append(_figure(one.image, escape(one.label), f"{escape(one.score)}, explains {escape(explained)}"))
+    figures += [
+        _figure(one.image, escape(one.label), f"{escape(one.score)}, explains {escape(explained)}")
+        for one in list(drawn_heatmaps(explanation, row))[:MOST_HEATMAPS]
+    ]
     return "".join(figures)
 
 

@@ -108,10 +108,9 @@ def explanation_panel(explanation: Explanation, cell: int) -> Image.Image:
 
 
 def _fitted(image: Image.Image, cell: int) -> Image.Image:
-    """The picture at the lower left of a white square, as its caption is drawn right above a square."""
-    small = resized(image, cell)
+    """The picture at the upper left of a white square, right below its caption."""
     square = Image.new("RGB", (cell, cell), "white")
-    square.paste(small, ((cell - small.width) // 2, (cell - small.height) // 2))
+    square.paste(resized(image, cell), (0, 0))
     return square
 
 
@@ -150,4 +149,4 @@ def _write_folder(explanation: Explanation, folder: Path) -> None:
     tensors = {
         name: getattr(explanation, name) for name in ("heatmaps", "scores", "valid", "prediction", "target", "logits")
     }
-    save_file({name: value.contiguous() for name, value in tensors.items()}, folder / TENSORS)
+    save_file({name: value.contiguous().clone() for name, value in tensors.items()}, folder / TENSORS)
