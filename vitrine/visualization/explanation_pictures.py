@@ -15,6 +15,7 @@ from vitrine.core.explanation import Explanation
 from vitrine.core.file_names import slug
 from vitrine.core.heatmap_texts import HeatmapTexts
 from vitrine.core.image_inputs import check_images
+from vitrine.core.image_ops import DISPLAY_SIGMA
 from vitrine.visualization.grid import LINE, GridLayout, draw_cell
 from vitrine.visualization.legend import with_legend
 from vitrine.visualization.overlays import overlay, picture, resized, save_png
@@ -77,10 +78,15 @@ def drawn_heatmaps(explanation: Explanation, row: int) -> Iterator[DrawnHeatmap]
 
 
 def _overlay(pictures: ExplainedPictures, row: int, heatmap: Tensor, share: float) -> Image.Image:
-    image, signed = pictures.images[row], pictures.texts.signed
+    image, sigma, signed = pictures.images[row], display_sigma(heatmap), pictures.texts.signed
     if pictures.geometry is None:
-        return overlay(_as_tensor(image), heatmap, share=share, signed=signed)
-    return overlay_on_source(image, heatmap, pictures.geometry, share=share, signed=signed)
+        return overlay(_as_tensor(image), heatmap, sigma=sigma, share=share, signed=signed)
+    return overlay_on_source(image, heatmap, pictures.geometry, sigma=sigma, share=share, signed=signed)
+
+
+def display_sigma(heatmaps: Tensor) -> float:
+    """σ in pixels that (…, H, W) heatmaps are blurred by, so that single pixels of one can be seen."""
+    return DISPLAY_SIGMA * max(heatmaps.shape[-2:])
 
 
 def _as_tensor(image: Image.Image) -> Tensor:
@@ -104,7 +110,8 @@ def explanation_panel(explanation: Explanation, cell: int) -> Image.Image:
             tile, colour = _fitted(one.image, cell), layer_colour(explanation, row, one.index)
             draw_cell(canvas, layout.corner(row, column), tile, [one.label, one.score], colour)
     scale = "common" if pictures.texts.comparable and max(map(len, rows)) > 1 else "own"
-    return with_legend(canvas, scale=scale, signed=pictures.texts.signed)
+    sigma = round(display_sigma(explanation.heatmaps), 1)
+    return with_legend(canvas, scale=scale, signed=pictures.texts.signed, sigma=sigma)
 
 
 def _fitted(image: Image.Image, cell: int) -> Image.Image:

@@ -33,7 +33,9 @@ def explained(sizes: list[tuple[int, int]], count: int, texts: HeatmapTexts | No
 def test_one_map_of_one_picture_is_saved_as_its_overlay(tmp_path: Path) -> None:
     explanation = explained([(50, 30)], 1)
     explanation.save(tmp_path / "out.png")
-    expected = overlay_on_source(Image.new("RGB", (50, 30), "teal"), explanation.heatmaps[0, 0], GEOMETRY)
+    expected = overlay_on_source(
+        Image.new("RGB", (50, 30), "teal"), explanation.heatmaps[0, 0], GEOMETRY, sigma=0.02 * 16
+    )
     with Image.open(tmp_path / "out.png") as saved:
         assert saved.tobytes() == expected.tobytes()
 
@@ -93,7 +95,7 @@ def test_other_suffixes_are_refused_and_nothing_is_written(tmp_path: Path) -> No
 
 def test_a_picture_is_shown_in_the_viewer_outside_of_notebooks(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[Image.Image] = []
-    monkeypatch.setattr(Image.Image, "show", shown.append)
+    monkeypatch.setattr(Image.Image, "show", lambda self: shown.append(self))  # noqa: PLW0108 - bound to the picture
     explained([(50, 30)], 1).show()
     assert len(shown) == 1
 
