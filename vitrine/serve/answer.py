@@ -50,7 +50,7 @@ def answer(served: ServedNetwork, picture: Path, methods: Sequence[str], target:
     cards = [_card(_original(found[0]), "the picture", _size(found[0]))]
     for name, one in explained.items():
         cards += _cards(name, one) if isinstance(one, Explanation) else [_refusal(name, str(one))]
-    heatmaps = f'<div class="v-maps">{"".join(cards)}</div>{_legend()}'
+    heatmaps = f'<div class="v-maps">{"".join(cards)}</div>{_legend(found)}'
     return Answer(heatmaps, predictions_table(found[0], served.network))
 
 
@@ -100,14 +100,17 @@ def _size(explanation: Explanation) -> str:
     return f"{width} x {height} pixels"
 
 
-def _legend() -> str:
+def _legend(found: Sequence[Explanation]) -> str:
+    """The colours of maps of one sign and of both, as far as they are shown."""
+    kinds = {bool(one.pictures and one.pictures.texts.signed) for one in found}
+    bars = " ".join(f"{'−1' if signed else '0'} {_bar(signed=signed)} 1" for signed in sorted(kinds))
+    return f'<p class="v-legend">{bars}: strongest place of each heatmap; slightly blurred for display</p>'
+
+
+def _bar(*, signed: bool) -> str:
     buffer = io.BytesIO()
-    colour_bar().save(buffer, "PNG")
-    bar = base64.b64encode(buffer.getvalue()).decode()
-    return (
-        f'<p class="v-legend">0 <img alt="colour bar" src="data:image/png;base64,{bar}"> 1: strongest place of each heatmap;'
-        " slightly blurred for display</p>"
-    )
+    colour_bar(signed=signed).save(buffer, "PNG")
+    return f'<img alt="colour bar" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
 
 
 def predictions_table(explanation: Explanation, network: ExplainedNetwork) -> str:
