@@ -20,9 +20,10 @@ help:
 
 .venv/.test: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,synthetic,timm,hf,dev]'
-	# An outside implementation to test against; what it declares to need (bitsandbytes, open_clip) is not what it runs on.
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'lxt>=2.1,<3'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,synthetic,timm,hf,serve,onnx,dev]'
+	# Outside implementations to test against; what they declare to need is not what they run on (lxt: bitsandbytes, open_clip),
+	# or writes over OpenCV's headless folder (quantus: opencv-python).
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'lxt>=2.1,<3' 'quantus>=0.6,<0.7'
 	touch $@ .venv/.quickstart
 
 quickstart: .venv/.quickstart

@@ -14,6 +14,7 @@ from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.hugging_face import PREFIX
 from vitrine.backbones.image_sizes import USUAL, blank_image, check_size, working_size
 from vitrine.backbones.input_settings import input_settings
+from vitrine.backbones.library_names import library_options
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.error_texts import first_line
 from vitrine.core.near_names import near_names
@@ -87,7 +88,16 @@ def explained_network(options: ExplainOptions) -> ExplainedNetwork:
     name = library_name(options.model)
     weights = None if options.weights == "none" else options.weights or _usual_weights(name)
     torch.manual_seed(options.seed)  # of random weights
-    backbone = FrozenBackbone.from_options(BackboneOptions(name, weights, options.num_classes))
+    return network_of(FrozenBackbone.from_options(BackboneOptions(name, weights, options.num_classes)), options)
+
+
+def network_of(backbone: FrozenBackbone, options: ExplainOptions) -> ExplainedNetwork:
+    """A network that is built already, as `explained_network` gives it.
+
+    Raises:
+        ValueError: where class names do not fit, and for a size or device that does not do.
+        FileNotFoundError: where the file of class names is not there.
+    """
     place(backbone, options.device)
     preprocessing = prepared_input(backbone, options.size)
     count = _count_logits(backbone, preprocessing.size)
@@ -132,7 +142,7 @@ def prepared_input(backbone: FrozenBackbone, size: int | None = None) -> Preproc
     Raises:
         OptionError: where the network takes no images of this size.
     """
-    settings = input_settings(backbone.options)
+    settings = input_settings(_library_options(backbone))
     if settings is None:
         side = size or working_size(backbone) or USUAL[0]
         found = _with_channels(Preprocessing(side, side * 8 // 7), input_channels(backbone.model))
@@ -146,6 +156,13 @@ def prepared_input(backbone: FrozenBackbone, size: int | None = None) -> Preproc
     except OptionError as error:
         raise OptionError("--size", error.value, error.wanted) from error
     return found
+
+
+def _library_options(backbone: FrozenBackbone) -> BackboneOptions:
+    """By what name the network's library knows it, also where it was given as it is."""
+    if backbone.arguments is not None:
+        return backbone.options
+    return library_options(backbone.model, backbone.structure) or backbone.options
 
 
 def _with_channels(preprocessing: Preprocessing, channels: int) -> Preprocessing:
