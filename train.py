@@ -40,6 +40,7 @@ from callbacks.run_start import checkpoint_of_fit, checkpoint_to_read, folder_lo
 from callbacks.settings_table import SettingsTable
 from callbacks.skipped_samples import SkippedSamples
 from callbacks.stop_signals import StopSignals
+from callbacks.unfit import leave_out_unfit
 from vitrine.core.credentials import hide_credentials
 from vitrine.core.distributed import leave_process_group
 from vitrine.core.interpolations import with_interpolations
@@ -153,6 +154,7 @@ class TrainCLI(LightningCLI):
         except ValueError as error:
             config = self.config[self.subcommand].as_dict()
             raise ValueError(with_full_key(one_sentence(str(error)), config)) from error
+        leave_out_unfit(self.trainer, self.model)
         for options in self._placed:
             options.save_dir = "."  # as it was given: the saved configuration is used for other folders too
 
@@ -185,7 +187,7 @@ class TrainCLI(LightningCLI):
         if subcommand == "predict":
             kwargs["return_predictions"] = False  # callbacks write them; kept, they would fill the memory
         if subcommand != "fit":
-            kwargs["ckpt_path"] = checkpoint_to_read(folder, wanted, needed=self.model.needs_checkpoint)
+            kwargs["ckpt_path"] = checkpoint_to_read(folder, wanted, self.model)
         elif is_trial(trainer):
             kwargs["ckpt_path"] = None  # tries one batch of each; Lightning does not let it go on with more epochs
         else:
