@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.doc_blocks import ROOT, Block, all_blocks, commands_of, python_arguments
-from tests.helpers.doc_commands import check_make, read, run
+from tests.helpers.doc_commands import made_by, read
 
 RUN = ("README.md",)
 """Pages whose commands are run in their order, in one folder; what others name takes data, clusters or hours."""
@@ -30,13 +30,13 @@ def test_text_blocks_are_no_commands() -> None:
     assert [block.place for block in all_blocks("text") if block.text.startswith(starts)] == []
 
 
-def try_commands(block: Block, folder: Path) -> None:
-    """Runs or reads what a block's commands say; a launcher's program is read without it."""
+def read_commands(block: Block, folder: Path) -> None:
+    """Has a block's commands read; a launcher's program is read without it."""
     for command in commands_of(block, folder):
         if command[0] == "make":
-            check_make(command)
+            [made_by(target) for target in command[1:]]
         elif command[0] == "vitrine" or python_arguments(command):
-            (run if block.page in RUN else read)(command)
+            read(command)
         else:
             assert command[0] in ELSEWHERE, f"{block.place}: {' '.join(command)} is tried nowhere"
 
@@ -46,7 +46,7 @@ READ = [block for block in all_blocks("bash") if block.page not in RUN]
 
 @pytest.mark.parametrize("block", READ, ids=[block.place for block in READ])
 def test_commands_are_read_by_their_parsers(block: Block, clone: Path) -> None:
-    try_commands(block, clone)
+    read_commands(block, clone)
 
 
 @pytest.fixture(scope="module")

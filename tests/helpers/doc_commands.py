@@ -6,6 +6,7 @@ import importlib
 import io
 import re
 import runpy
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
@@ -20,8 +21,9 @@ SMALL = (
     "--trainer.accelerator=cpu", "--trainer.devices=1", "--data.init_args.loading.num_workers=0",
     "--data.init_args.preprocessing.size=64", "--data.init_args.preprocessing.resize=64",
 )  # fmt: skip
-"""What makes a run of the pages short, beside `FEW_EPOCHS`; nothing else is added to the lines."""
+"""What makes a run of the pages short, beside `FEW_EPOCHS` and `FEW_VIEWS`; nothing else is added to the lines."""
 FEW_EPOCHS = ("--trainer.max_epochs=2",)
+FEW_VIEWS = tuple("--views 5 --size 72 --crops 1 --rotations 1 --crop-size 64 --supersampling 1 --workers 1".split())
 
 
 class Accepted(BaseException):  # noqa: N818 - no error, and nothing that a command may catch
@@ -35,7 +37,8 @@ def run(command: Sequence[str]) -> None:
         epochs = FEW_EPOCHS if arguments[0] == "fit" else ()
         train.main([*arguments, *SMALL, *epochs])
         return
-    with ended_well(command), mock.patch.object(sys, "argv", [module, *arguments]):
+    few = FEW_VIEWS if module == "vitrine.an8flower" else ()
+    with ended_well(command), mock.patch.object(sys, "argv", [module, *arguments, *few]):
         runpy.run_module(module, run_name="__main__")
 
 
@@ -92,8 +95,10 @@ def stopped_after_parsing() -> Iterator[None]:
         yield
 
 
-def check_make(command: Sequence[str]) -> None:
-    """Checks that the targets of a ``make`` stand in the Makefile."""
-    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
-    unknown = set(command[1:]) - set(targets)
-    assert not unknown, f"{' '.join(command)}: the Makefile has no target {', '.join(unknown)}"
+def made_by(target: str) -> list[list[str]]:
+    """The commands of this project that a target of the Makefile runs; none for those of pytest, ruff and mypy."""
+    text = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
+    recipe = re.search(rf"^{target}:(?! export)[^\n]*\n((?:\t.*\n)*)", text, flags=re.MULTILINE)
+    assert recipe is not None, f"the Makefile has no target {target}"
+    lines = re.findall(r"^\t\$\(BIN\)/(python (?:train\.py|-m vitrine\.).*)$", recipe[1], flags=re.MULTILINE)
+    return [shlex.split(line) for line in lines]
