@@ -3,6 +3,7 @@
     python train.py fit     -c configs/quickstart.yaml
     python train.py test    -c configs/quickstart.yaml
     python train.py predict -c configs/quickstart.yaml --data.init_args.predict_root my_images
+    python train.py explain --images my_images --model resnet50
 
 Values given on the command line override the configuration files; ``--print_config`` shows what comes out.
 """
@@ -47,6 +48,7 @@ from vitrine.core.interpolations import with_interpolations
 from vitrine.core.options import with_full_key
 from vitrine.core.parser_messages import one_sentence
 from vitrine.core.rank_failures import is_told_first, shared_failures
+from vitrine.explain.cli import main as explain
 
 DEFAULTS = Path(__file__).parent / "configs" / "trainer" / "default.yaml"
 ROOTS = {"trainer": Trainer, "checkpoint": RunCheckpoint, "signals": StopSignals}
@@ -242,6 +244,9 @@ def quieten() -> None:
 
 def main(args: ArgsType = None) -> TrainCLI:
     """Runs the command line; ``args`` stands in for ``sys.argv``."""
+    words = sys.argv[1:] if args is None else args
+    if isinstance(words, list) and words[:1] == ["explain"]:  # needs no Lightning, see vitrine.explain
+        raise SystemExit(explain(words[1:], prog="train.py explain"))
     os.environ.setdefault("WANDB_MODE", "offline")  # no account is needed until somebody asks for one
     quieten()
     set_parsing_settings(omegaconf_absolute_to_relative_paths=True)

@@ -9,13 +9,13 @@ import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_warn
 from typing_extensions import override
 
-from callbacks.file_names import slug
 from callbacks.loggers import log_image
 from callbacks.relevance import relevant_filters, selecting_explainer, unmet_by
 from callbacks.run_access import Run
 from vitrine.backbones.guard import eval_guard
 from vitrine.core.atomic_io import atomic_folder
 from vitrine.core.batch import Batch
+from vitrine.core.file_names import slug
 from vitrine.core.folder_manifest import FolderKind
 from vitrine.core.options import Count, checked
 from vitrine.core.progress import progress_bar

@@ -14,12 +14,12 @@ from typing_extensions import override
 
 from callbacks.candidates import Candidates, Shares
 from callbacks.evaluation import EvaluationCallback
-from callbacks.file_names import safe_name
 from callbacks.loggers import log_image
 from callbacks.run_access import Run
 from vitrine.core.atomic_io import atomic_folder
 from vitrine.core.background import Background
 from vitrine.core.batch import Batch
+from vitrine.core.file_names import safe_name
 from vitrine.core.folder_manifest import FolderKind
 from vitrine.core.options import Count, checked
 from vitrine.data.contracts import satisfies

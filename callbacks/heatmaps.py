@@ -160,7 +160,15 @@ class HeatmapPanel(pl.Callback):
         self, run: Run, batch: Batch, explanation: Explanation, beside: tuple[str, Tensor] | None
     ) -> Image.Image:
         images, by_score = run.plain_images(batch, range(len(batch["image"]))), self.num_heatmaps is not None
-        return panel(images, explanation, run.class_names, heatmaps=self.num_heatmaps, by_score=by_score, beside=beside)
+        return panel(
+            images,
+            explanation,
+            run.class_names,
+            heatmaps=self.num_heatmaps,
+            by_score=by_score,
+            beside=beside,
+            texts=run.heatmap_texts,
+        )
 
     def _send(self, run: Run, image: Image.Image) -> None:
         sent = log_image(run.trainer, self.name, image)

@@ -1,5 +1,6 @@
 """ReportGallery: writes the HTML gallery of a test run."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing_extensions import override
 
 from callbacks.candidates import Candidates, Shares
 from callbacks.evaluation import EvaluationCallback
-from callbacks.preflight_facts import RANDOM_WEIGHTS, has_random_weights
+from callbacks.report_settings import name_of_data, report_settings
 from callbacks.run_access import Run
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
@@ -68,7 +69,9 @@ class ReportGallery(EvaluationCallback[Shares[int, GalleryEntry]]):
         ]
         maps = self._logit_maps(run, batch, explanation, rows)
         for row, image, map_ in zip(rows, run.plain_images(batch, rows), maps, strict=True):
-            entry = GalleryEntry(batch["key"][row], image, labels[row], compact(explanation[row : row + 1]), map_)
+            key, of_image = batch["key"][row], compact(explanation[row : row + 1])
+            measured = measured_of(run, key, int(of_image.target[0]))
+            entry = GalleryEntry(key, image, labels[row], of_image, map_, metrics=measured)
             for label in groups[row]:
                 self._entries.offer(label, entry.key, entry)
 
@@ -91,29 +94,27 @@ class ReportGallery(EvaluationCallback[Shares[int, GalleryEntry]]):
     def write(self, run: Run, shares: Sequence[Shares[int, GalleryEntry]]) -> Path:
         groups = self._entries.joined(shares).values()
         unique = {entry.key: entry for entries in groups for entry in entries}
+        ordered = sorted(unique.values(), key=lambda entry: (not entry.labels, entry.labels[:1], entry.key))
+        shown = f"the first {self.images_per_class} images of each class by name"
         return write_gallery(
             run.folder / FOLDER,
-            list(unique.values()),
-            title=f"{type(run.explainer).__name__} on {_name_of_data(run)}",
+            ordered,
+            title=f"{run.name or type(run.explainer).__name__} on {name_of_data(run)}",
             metrics=self._metrics,
             class_names=run.class_names,
-            settings=self._settings(run),
+            settings=report_settings(run, self._metrics, shown),
+            texts=run.heatmap_texts,
         )
 
-    def _settings(self, run: Run) -> dict[str, str]:
-        warning = {"Backbone": RANDOM_WEIGHTS} if has_random_weights(run.module) else {}
-        return warning | {
-            "Explainer": type(run.explainer).__name__,
-            "Data set": _name_of_data(run),
-            "Classes": str(len(run.class_names)),
-            "Shown": f"the first {self.images_per_class} images of each class by name",
-            "Checkpoint": str(run.trainer.ckpt_path or "none: as initialised"),
-        }
 
-
-def _name_of_data(run: Run) -> str:
-    """The class of the datamodule itself, which may be seen through a translation of its labels."""
-    return type(run.trainer.datamodule).__name__  # type: ignore[attr-defined]
+def measured_of(run: Run, key: str, target: int) -> dict[str, float]:
+    """What the module's metrics have measured of an image of the last batch, by figure; nothing where it has none."""
+    measured = getattr(run.module, "measured", {}).get(run.name)
+    if measured is None:
+        return {}
+    places = [place for place, pair in enumerate(zip(measured.keys, measured.targets, strict=True)) if pair == (key, target)]
+    values = {name: float(of_rows[places[-1]]) for name, of_rows in measured.values.items()} if places else {}
+    return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
 def true_classes(labels: Tensor) -> Sequence[tuple[int, ...]]:

@@ -19,6 +19,7 @@ from vitrine.backbones.model_locks import model_lock
 from vitrine.core.atomic_io import atomic_folder
 from vitrine.core.explanation import Explanation
 from vitrine.core.folder_manifest import FolderKind, check_replaceable
+from vitrine.core.heatmap_texts import HeatmapTexts
 from vitrine.core.image_inputs import check_images, run_errors_named
 from vitrine.core.options import Options
 from vitrine.core.tensor_checks import check_tensors
@@ -46,7 +47,8 @@ class Explainer(nn.Module, ABC):
     """A frozen backbone with a learnable head that shows what the backbone looks at.
 
     A subclass declares its options in a dataclass that inherits `Options`, names it as ``options_type``, and takes one as
-    its constructor's second argument, so that a saved folder can build it again. It is registered by module and class name
+    its constructor's second argument, so that a saved folder can build it again. What its heatmaps and scores mean it
+    declares as ``texts``, which reports show. It is registered by module and class name
     when it is defined.
 
     Args:
@@ -75,6 +77,8 @@ class Explainer(nn.Module, ABC):
     """
 
     options_type: ClassVar[type[Options]] = Options
+    texts: ClassVar[HeatmapTexts] = HeatmapTexts()
+    """What pages say of its heatmaps and scores."""
     explained_classes: Sequence[int] = ()
     """The classes that have a head of their own, of an explainer with heads per class."""
     registered: ClassVar[dict[str, type["Explainer"]]] = {}
@@ -141,6 +145,10 @@ class Explainer(nn.Module, ABC):
     def cacheable_features(self) -> FeatureExtractor | None:
         """The features that the head is fitted on, where they can be computed once and kept; None where not."""
         return None
+
+    def heatmap_texts(self) -> HeatmapTexts:
+        """What pages and panels say of the heatmaps: ``texts``, unless they depend on the options."""
+        return self.texts
 
     def attribute(self, inputs: Tensor, target: Target = None) -> Tensor:
         """One map an image, in the shape of Captum's ``attribute``.

@@ -9,8 +9,10 @@ from PIL import Image
 from torch import Tensor
 
 from vitrine.filters.average_images import AverageImage
+from vitrine.visualization.colour_map import colours
 from vitrine.visualization.grid import captioned_grid
-from vitrine.visualization.overlays import colours, overlay, picture, positive_strength
+from vitrine.visualization.layers import positive_strength
+from vitrine.visualization.overlays import overlay, picture
 
 SortKey = tuple[float, str, int]
 """−|contribution|, key, rank: by falling contribution."""
@@ -107,7 +109,7 @@ def _row(average: AverageImage, label: str, denormalize: Callable[[Tensor], Tens
 def _map_cell(name: str, map_: Tensor | None, cell: int) -> Cell:
     if map_ is None:
         return f"{name} (no map)", Image.new("RGB", (cell, cell), "white")
-    strength = positive_strength(map_, sigma=0)
+    strength = positive_strength(map_)
     if strength is None:
         return f"{name} (nowhere > 0)", Image.new("RGB", (cell, cell), "#eeeeee")
     return name, _tile(Image.fromarray(colours(strength), "RGB"), cell)

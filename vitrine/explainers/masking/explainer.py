@@ -19,6 +19,7 @@ from vitrine.backbones.image_sizes import blank_image, check_size
 from vitrine.backbones.map_layouts import MapLayout
 from vitrine.backbones.taps import resolve_layer
 from vitrine.core.explanation import Explanation
+from vitrine.core.heatmap_texts import HeatmapTexts
 from vitrine.core.options import Count, OptionError, Options
 from vitrine.core.precision import in_full
 from vitrine.core.probabilities import class_log_probabilities, class_probabilities
@@ -68,6 +69,11 @@ class MaskingExplainer(Explainer):
     """
 
     options_type = MaskingOptions
+    texts = HeatmapTexts(
+        heatmap="The heatmap is a mask, given by a trained network, of the pixels that show the explained class.",
+        score="the probability of the explained class",
+        percent=True,
+    )
     options: MaskingOptions
 
     def __init__(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from html import escape
 from itertools import groupby
 
-from vitrine.visualization.report.page import document
+from vitrine.visualization.report.document import document
 
 
 @dataclass(frozen=True)
