@@ -22,7 +22,6 @@ from vitrine.filters.relevance import (
 )
 from vitrine.filters.responses import FilterResponses
 
-
 NEEDED = "an explainer that selects filters, such as MuLassoExplainer"
 
 

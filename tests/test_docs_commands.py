@@ -9,11 +9,12 @@ import pytest
 from tests.helpers.doc_blocks import ROOT, Block, all_blocks, commands_of, python_arguments
 from tests.helpers.doc_commands import made_by, read
 
-RUN = ("README.md",)
+RUN = ("README.md", "docs/start.md", "docs/explain.md")
 """Pages whose commands are run in their order, in one folder; what others name takes data, clusters or hours."""
 ELSEWHERE = {
     "source": "a shell's own",
     "cd": "a shell's own",
+    "docker": "no daemon in a test; tests/test_dockerfile.py reads the file",
     "pip": "extras are looked up by tests/test_project.py; packages are installed by .ci/run",
 }
 """Programs that are not the project's, and why they are not tried here."""

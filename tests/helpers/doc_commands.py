@@ -23,19 +23,22 @@ SMALL = (
 )  # fmt: skip
 """What makes a run of the pages short, beside `FEW_EPOCHS` and `FEW_VIEWS`; nothing else is added to the lines."""
 FEW_EPOCHS = ("--trainer.max_epochs=2",)
-FEW_VIEWS = tuple("--views 5 --size 72 --crops 1 --rotations 1 --crop-size 64 --supersampling 1 --workers 1".split())
+FEW_VIEWS = (
+    "--views", "5", "--size", "72", "--crops", "1", "--rotations", "1", "--crop-size", "64", "--supersampling", "1", "--workers", "1",
+)  # fmt: skip
 
 
-class Accepted(BaseException):  # noqa: N818 - no error, and nothing that a command may catch
+class Accepted(BaseException):
     """A command's parser has taken all its arguments."""
 
 
 def run(command: Sequence[str]) -> None:
     """Runs a command on small data."""
     module, arguments = _module_and_arguments(command)
-    if module == "train" and arguments[0] in OF_LIGHTNING:
-        epochs = FEW_EPOCHS if arguments[0] == "fit" else ()
-        train.main([*arguments, *SMALL, *epochs])
+    if module == "train":
+        few = (*SMALL, *FEW_EPOCHS[arguments[0] != "fit" :]) if arguments[0] in OF_LIGHTNING else ()
+        with ended_well(command):
+            train.main([*arguments, *few])
         return
     few = FEW_VIEWS if module == "vitrine.an8flower" else ()
     with ended_well(command), mock.patch.object(sys, "argv", [module, *arguments, *few]):
