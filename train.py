@@ -46,6 +46,7 @@ from callbacks.tracked_table import TrackedTable
 from callbacks.tracking import Tracking, folder_of_sweep, prepare_wandb, with_csv
 from lightning_modules.short_names import explainer_names, method_names, with_model_words
 from vitrine.core.config_files import with_found_files, with_found_words
+from callbacks.unfit import leave_out_unfit
 from vitrine.core.credentials import hide_credentials
 from vitrine.core.distributed import leave_process_group
 from vitrine.core.interpolations import with_interpolations
@@ -185,6 +186,7 @@ class TrainCLI(LightningCLI):
         except ValueError as error:
             config = self.config[self.subcommand].as_dict()
             raise ValueError(with_full_key(one_sentence(str(error)), config)) from error
+        leave_out_unfit(self.trainer, self.model)
         for options in self._placed:
             options.save_dir = "."  # as it was given: the saved configuration is used for other folders too
 
@@ -225,7 +227,7 @@ class TrainCLI(LightningCLI):
         if subcommand == "predict":
             kwargs["return_predictions"] = False  # callbacks write them; kept, they would fill the memory
         if subcommand != "fit":
-            kwargs["ckpt_path"] = checkpoint_to_read(folder, wanted, needed=self.model.needs_checkpoint)
+            kwargs["ckpt_path"] = checkpoint_to_read(folder, wanted, self.model)
         elif is_trial(trainer):
             kwargs["ckpt_path"] = None  # tries one batch of each; Lightning does not let it go on with more epochs
         else:

@@ -35,6 +35,7 @@ KIND = FolderKind(
     earlier=(PAGE, "*/x-feature-*.png"),
     signature="Each sheet shows the images on which one x-feature contributes most to its class",
 )
+NEEDED = "an explainer with the same heatmaps for all images of a class, such as SRAEExplainer"
 Slot = tuple[int, int]
 """An x-feature: its class as a logit's index, and its number within it from 0."""
 
@@ -101,6 +102,11 @@ class ContactSheets(EvaluationCallback[Shares[Slot, ContactTile]]):
         self._chosen: list[int] = []
         self._tiles: Candidates[Slot, TileToCome] = Candidates(num_images)
         self._background: Background | None = None
+
+    @override
+    def unmet(self, run: Run) -> str:
+        own = getattr(type(run.explainer), "heatmap_counts", None)  # what it counts may follow from the data set's classes
+        return NEEDED if own in {None, Explainer.heatmap_counts} else ""
 
     @override
     def begin(self, run: Run) -> None:
@@ -194,5 +200,4 @@ def _all_names(explainer: Explainer) -> Names:
 def _explainer_of(run: Run) -> Explainer:
     if isinstance(run.explainer, Explainer) and run.explainer.heatmap_counts():
         return run.explainer
-    needed = "an explainer with the same heatmaps for all images of a class, such as SRAEExplainer"
-    raise run.refusal(needed, run.explainer)
+    raise run.refusal(NEEDED, run.explainer)

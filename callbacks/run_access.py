@@ -171,6 +171,10 @@ class Run:
             return explainers_of(self.module)[self.name]
         return cast("ExplainingModule", self.module).explainer if satisfies(self.module, ExplainingModule) else None
 
+    def unmet_alone(self) -> str:
+        """What a callback needs that looks at the module's one explainer, where it has several; empty where it has one."""
+        return "a module of one explainer" if explainers_of(self.module) else ""
+
     @property
     def heatmap_texts(self) -> HeatmapTexts:
         """What pages say of the explainer's heatmaps; of all explainers alike where it says nothing itself."""
@@ -183,7 +187,7 @@ class Run:
         Raises:
             ValueError: where it has several.
         """
-        if explainers_of(self.module) and not self.name:
+        if self.unmet_alone() and not self.name:
             raise ValueError(
                 f"{self.asker} looks at one explainer, but {type(self.module).__name__} has several; leave the callback out,"
                 " or run it with the module of one explainer, such as AttributionModule."

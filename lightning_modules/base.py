@@ -97,6 +97,7 @@ class ExplainerModule(EvaluatedModule):
             take_over_heads(explainer, Path(init_from))
         self.classes_of_heads = list(explainer.classes)  # that init_from was trained on
         self.needs_checkpoint = init_from is None
+        self.is_fitted = True
 
     @property
     def is_fitting(self) -> bool:
@@ -173,8 +174,21 @@ class ExplainerModule(EvaluatedModule):
         check_drawable(self.explainer, f"model.init_args.{option_path(type(self), 'image_size').rpartition('.')[0]}")
 
     def on_predict_start(self) -> None:
-        """Reads names only here, as in prediction the classes may come from the checkpoint."""
+        """Names classes and heatmaps only here, as in prediction the classes may come from the checkpoint."""
+        for explainer in self.every_explainer:
+            self._name_classes(explainer)
         self._read_names(fitting=False)
+
+    @property
+    def every_explainer(self) -> Sequence[Explainer]:
+        """The explainers of the module, which most have one of."""
+        return [self.explainer]
+
+    def _name_classes(self, explainer: Explainer) -> None:
+        """Gives an explainer whose checkpoint names no classes, or that has none, the names that the network has."""
+        network = None if explainer.classes else classes_of_network(explainer, self.data.classes if self.data else ())
+        if network is not None:
+            explainer.classes = network.names()
 
     def _read_names(self, *, fitting: bool) -> None:
         places = [self.names_file, *([] if self.init_from is None else [Path(self.init_from, NAMES_NAME)])]

@@ -72,6 +72,7 @@ class ClassifierModule(ResumableModule):
         self.backbone = backbone
         self.network = build_network(backbone.name, backbone.weights, backbone.num_classes, backbone.arguments)
         self.needs_checkpoint = backbone.weights is None
+        self.is_fitted = True
         self.trainable = trainable
         self.freeze_batch_norm = freeze_batch_norm
         self.label_smoothing = label_smoothing
