@@ -44,9 +44,9 @@ from callbacks.skipped_samples import SkippedSamples
 from callbacks.stop_signals import StopSignals
 from callbacks.tracked_table import TrackedTable
 from callbacks.tracking import Tracking, folder_of_sweep, prepare_wandb, with_csv
+from callbacks.unfit import leave_out_unfit
 from lightning_modules.short_names import explainer_names, method_names, with_model_words
 from vitrine.core.config_files import with_found_files, with_found_words
-from callbacks.unfit import leave_out_unfit
 from vitrine.core.credentials import hide_credentials
 from vitrine.core.distributed import leave_process_group
 from vitrine.core.interpolations import with_interpolations
