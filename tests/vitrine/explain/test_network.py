@@ -4,12 +4,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from torchvision.models import squeezenet1_1
 
 from tests.helpers.flower_pictures import NETWORK, WEIGHTS
 from vitrine.attribution import GradCAM
 from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.backbones.weight_files import PREPROCESSING
+from vitrine.data.preprocessing import Preprocessing
 from vitrine.explain.network import ExplainedNetwork, explained_network, library_name, place, prepared_input
 from vitrine.explain.options import ExplainOptions
 from vitrine.explainers.attribution import AttributionExplainer, AttributionOptions
@@ -76,6 +79,17 @@ def test_the_input_has_a_size_that_works_and_the_channels_of_the_network() -> No
     assert (prepared_input(grey).size, prepared_input(grey).mode) == (28, "L")
     with pytest.raises(ValueError, match="--size is 30; give 28, which works"):
         prepared_input(grey, 30)
+
+
+def test_our_own_weights_say_how_images_were_prepared(tmp_path: Path) -> None:
+    prepared, path = Preprocessing(40, 44, (0.5, 0.4, 0.3), (0.2, 0.2, 0.1)), tmp_path / "classifier.safetensors"
+    state = FrozenBackbone(NETWORK, WEIGHTS).model.state_dict()
+    save_file(state, path, metadata={PREPROCESSING: prepared.key, "num_classes": "6"})
+    assert prepared_input(FrozenBackbone(NETWORK, path)) == prepared
+    assert prepared_input(FrozenBackbone(NETWORK, path), 80) == replace(prepared, size=80, resize=88)
+    save_file(state, path, metadata={PREPROCESSING: '{"size": -1}'})
+    with pytest.raises(ValueError, match=r"classifier\.safetensors has a damaged entry 'preprocessing': size is -1"):
+        prepared_input(FrozenBackbone(NETWORK, path))
 
 
 def test_a_device_that_is_not_there_is_a_sentence(flower_network: ExplainedNetwork) -> None:
