@@ -124,12 +124,6 @@ def test_heads_are_kept_by_name(before: Run, after: Run, capsys: pytest.CaptureF
     assert lines[:3] == ["heads,class,from", "new,dog,", "kept,bumble bee,Bumble_bee"]
 
 
-def read_heads(folder: Path) -> dict[str, torch.Tensor]:
-    from vitrine.explainers.config_file import read_heads
-
-    return read_heads(folder)
-
-
 @pytest.mark.parametrize("kind", [MuLassoModule, MaskingModule, InversionModule])
 def test_other_explainers_go_on_too(kind: type[Any], before: Run, after: Run) -> None:
     saved = read_heads(exported(before, kind))
