@@ -1,6 +1,7 @@
 """Options from files and the command line: which come last, what is interpolated, and help."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.helpers.commands import (
     refusal,
     run,
 )
+from vitrine.backbones.frozen import FrozenBackbone
 
 
 def printed_config(capsys: pytest.CaptureFixture[str], *args: str) -> dict[str, Any]:
@@ -134,6 +136,8 @@ def test_a_config_elsewhere_names_shipped_files(
     assert config["model"]["init_args"]["attribution"]["method"] == "GradCAM"
     backbone = config["model"]["init_args"]["backbone"]
     assert FrozenBackbone(backbone["name"], backbone["weights"]).options.num_classes == 6
-    config = printed_config(capsys, "fit", "-c", "configs/quickstart.yaml", "--data", "data/cub.yaml", "--model=mu_lasso")
+    config = printed_config(
+        capsys, "fit", "-c", "configs/quickstart.yaml", "--data", "data/cub.yaml", "--model=mu_lasso"
+    )
     assert config["data"]["init_args"]["shards"] == "data/cub"
     assert config["model"]["class_path"] == "lightning_modules.MuLassoModule"

@@ -81,5 +81,5 @@ def test_weights_that_cannot_be_fetched_are_a_sentence(monkeypatch: pytest.Monke
         raise URLError("Name or service not known")
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", refuse)
-    with pytest.raises(.*not known.*\); go online"):
+    with pytest.raises(OSError, match=r"weights of .resnet18. cannot be fetched \(.*not known.*\); go online"):
         build_network("resnet18", "DEFAULT")
