@@ -28,7 +28,12 @@ class RunProgressBar(RichProgressBar):
     @override
     def configure_columns(self, trainer: pl.Trainer) -> list[ProgressColumn]:
         columns = [TextColumn("{task.description}"), BarColumn(bar_width=BAR), MofNCompleteColumn()]
-        return [*columns, TextColumn("{task.fields[rate]}"), TimeRemainingColumn(), TextColumn("{task.fields[figures]}")]
+        return [
+            *columns,
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}"),
+        ]
 
     @override
     def _add_task(self, total_batches: float, description: str, visible: bool = True) -> Any:

@@ -26,7 +26,10 @@ def test_a_resumed_fit_goes_on_in_the_file_and_replaces_what_was_lost(tmp_path: 
 def test_new_columns_leave_the_earlier_rows(tmp_path: Path) -> None:
     logged(tmp_path, "fit", {5: 0.5})
     rows = logged(tmp_path, "fit", {11: 0.75}, "val/f_cls")
-    assert [(row["step"], row["train/loss"], row["val/f_cls"]) for row in rows] == [("5", "0.5", ""), ("11", "", "0.75")]
+    assert [(row["step"], row["train/loss"], row["val/f_cls"]) for row in rows] == [
+        ("5", "0.5", ""),
+        ("11", "", "0.75"),
+    ]
 
 
 def test_a_fit_that_begins_anew_keeps_nothing(tmp_path: Path) -> None:

@@ -14,9 +14,7 @@ def lines_of(
     folder: Path, capsys: pytest.CaptureFixture[str], seconds: float, epochs: int = 3, batches: float = 1.0
 ) -> list[str]:
     lines = EpochLines(seconds)
-    trainer = fakes.trainer(
-        folder, lines, max_epochs=epochs, enable_progress_bar=True, limit_train_batches=batches
-    )
+    trainer = fakes.trainer(folder, lines, max_epochs=epochs, enable_progress_bar=True, limit_train_batches=batches)
     trainer.fit(fakes.module(), datamodule=fakes.FakeData())
     return [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch ")]
 

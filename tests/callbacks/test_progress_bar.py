@@ -62,7 +62,9 @@ def test_what_there_is_room_for_is_drawn_in_a_line(
     width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(progress_bar, "SECONDS", -1.0)
-    monkeypatch.setattr(progress_bar, "epoch_line", lambda _: "loss 0.25  f_cls 0.5  | val f_cls 0.75  f_reg 1.25  f_x 9")
+    monkeypatch.setattr(
+        progress_bar, "epoch_line", lambda _: "loss 0.25  f_cls 0.5  | val f_cls 0.75  f_reg 1.25  f_x 9"
+    )
     monkeypatch.setenv("COLUMNS", str(width))
     bar = RunProgressBar()
     fakes.trainer(tmp_path, bar, max_epochs=1, enable_progress_bar=True).fit(Losing(), datamodule=fakes.FakeData())

@@ -11,7 +11,9 @@ from callbacks.step_figures import ImageRate, epoch_line, epochs_of, rows, step_
 
 
 def test_losses_of_a_step_are_in_a_line() -> None:
-    module: Any = SimpleNamespace(step_means={"train/loss": torch.tensor(1.5), "train/loss/pull_away": torch.tensor(0.25)})
+    module: Any = SimpleNamespace(
+        step_means={"train/loss": torch.tensor(1.5), "train/loss/pull_away": torch.tensor(0.25)}
+    )
     assert step_line(module) == "loss 1.5  pull_away 0.25"
     assert step_line(SimpleNamespace()) == ""  # type: ignore[arg-type]
 
