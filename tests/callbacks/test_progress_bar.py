@@ -41,7 +41,8 @@ def test_a_fit_shows_its_total_its_rate_and_losses(tmp_path: Path, monkeypatch: 
     first, *_, last = bar.shown
     assert first[0] == "epoch 1/2"
     assert last[0] == "epoch 2/2"
-    assert last[1] == last[2] and last[2] is not None
+    assert last[1] == last[2]
+    assert last[2] is not None
     assert first[3].endswith(" images/s")
     assert {"loss 0.5"} <= {figures for *_, figures in bar.shown}
     assert last[4].startswith("loss ")
@@ -70,6 +71,8 @@ def test_what_there_is_room_for_is_drawn_in_a_line(
     fakes.trainer(tmp_path, bar, max_epochs=1, enable_progress_bar=True).fit(Losing(), datamodule=fakes.FakeData())
     line = capsys.readouterr().out.splitlines()[-1].rstrip()
     assert len(line) <= width
-    assert "5/5" in line and "images/s" in line and "━━━━━━━━━━━━━━" in line
+    assert "5/5" in line
+    assert "images/s" in line
+    assert "━━━━━━━━━━━━━━" in line
     assert "loss 0.25" in line
     assert ("f_x 9" in line) == (width > 80)

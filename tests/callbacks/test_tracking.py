@@ -95,6 +95,6 @@ def test_tensorboard_gets_the_runs_values_with_its_figures(tmp_path: Path) -> No
     Tracking().on_test_end(trainer, None)  # type: ignore[arg-type]
     logger.finalize("success")
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    assert [(one.step, one.value) for one in events.Scalars("test/iou")] == [(7, 12.5)]
+    assert not events.Tags()["scalars"]  # which the trainer has logged
     values = events.PluginTagToContent("hparams")["_hparams_/session_start_info"]
     assert b"model/beta" in values

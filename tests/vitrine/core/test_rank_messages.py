@@ -13,8 +13,10 @@ def told_on_rank(rank: int) -> list[bool]:
 def test_of_two_ranks_one_tells_what_both_say_and_each_its_own(ranks: RankPool) -> None:
     first, second = ranks.run(told_on_rank)
     assert first[0] != second[0]
-    assert first[1] and second[1]
-    assert not first[2] and not second[2]
+    assert first[1]
+    assert second[1]
+    assert not first[2]
+    assert not second[2]
 
 
 @pytest.mark.parametrize(("variable", "rank", "tells"), [("RANK", "1", False), ("LOCAL_RANK", "0", True)])

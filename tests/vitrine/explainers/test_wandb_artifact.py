@@ -71,14 +71,14 @@ def test_version_and_entity_may_be_left_out(name: str, path: str, asked: list[st
 
 
 def test_what_cannot_be_had_is_told(asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="wandb:only-a-name.*ENTITY/PROJECT/NAME:VERSION"):
+    with pytest.raises(ValueError, match=r"wandb:only-a-name.*ENTITY/PROJECT/NAME:VERSION"):
         explainer_folder("wandb:only-a-name")
     with pytest.raises(ConnectionError, match=r"gone.*not found.*network.*WANDB_MODE=online"):
         explainer_folder("wandb:me/vitrine/gone")
-    with pytest.raises(ValueError, match="weights.*type 'model'"):
+    with pytest.raises(ValueError, match=r"weights.*type 'model'"):
         explainer_folder("wandb:me/vitrine/weights")
     monkeypatch.setenv("WANDB_MODE", "offline")
-    with pytest.raises(ConnectionError, match="WANDB_MODE is offline.*WANDB_MODE=online"):
+    with pytest.raises(ConnectionError, match=r"WANDB_MODE is offline.*WANDB_MODE=online"):
         vitrine.load("wandb:me/vitrine/srae-net-set")
 
 
