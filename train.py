@@ -235,13 +235,13 @@ class TrainCLI(LightningCLI):
             kwargs["ckpt_path"] = checkpoint_of_fit(
                 folder, wanted, overwrite=overwrite, is_first=trainer.is_global_zero
             )
+        prepare_wandb(trainer, RunName.of(self.model, self.datamodule))  # of the run that is left in the folder
         return kwargs
 
     @override
     def _run_subcommand(self, subcommand: str) -> None:
         """Runs it while no other run is at work in the run's folder, and stops it where a signal says so."""
         folder = Path(self.trainer.default_root_dir)
-        prepare_wandb(self.trainer, RunName.of(self.model, self.datamodule))
         signals = next(one for one in self.trainer.callbacks if isinstance(one, StopSignals))  # type: ignore[attr-defined]
         lock = folder_lock(folder, subcommand, held=self.trainer.is_global_zero)
         with lock, signals.handled(self.trainer), restoring_told(self.trainer):

@@ -6,13 +6,16 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import RichProgressBar
 from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Column
 from typing_extensions import override
 
 from callbacks.step_figures import ImageRate, epoch_line, epochs_of, step_line
 
 SECONDS = 0.5
 """How often the losses of a step are read, which waits for the device."""
+
+
+BAR, TIME_AND_GAPS = 14, 7 + 6
+"""Columns that the bar takes, and the time that is left with the gaps."""
 
 
 class RunProgressBar(RichProgressBar):
@@ -24,9 +27,13 @@ class RunProgressBar(RichProgressBar):
 
     @override
     def configure_columns(self, trainer: pl.Trainer) -> list[ProgressColumn]:
-        columns = [TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn()]
-        figures = TextColumn("{task.fields[figures]}", table_column=Column(no_wrap=True, overflow="ellipsis"))
-        return [*columns, TextColumn("{task.fields[rate]}"), TimeRemainingColumn(), figures]
+        columns = [TextColumn("{task.description}"), BarColumn(bar_width=BAR), MofNCompleteColumn()]
+        return [
+            *columns,
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}"),
+        ]
 
     @override
     def _add_task(self, total_batches: float, description: str, visible: bool = True) -> Any:
@@ -107,5 +114,17 @@ class RunProgressBar(RichProgressBar):
             return
         if batch is not None:
             self._rate.add(batch, self.trainer.world_size)
-        figures = self._figures if self.trainer.training else ""
-        self.progress.update(task, rate=str(self._rate), figures=figures)
+        of, rate = self.progress.tasks[task], str(self._rate)
+        taken = len(f"{of.description}{of.total}/{of.total}{rate}") + BAR + TIME_AND_GAPS
+        figures = fitting(self._figures, self.progress.console.width - taken) if self.trainer.training else ""
+        self.progress.update(task, rate=rate, figures=figures)
+
+
+def fitting(figures: str, room: int) -> str:
+    """As many of the figures as there is room for; more would shrink the bar.
+
+    Example:
+        >>> fitting("loss 0.5  f_cls 0.75", 12)
+        'loss 0.5'
+    """
+    return figures if len(figures) <= room else figures[: max(room, 0)].rpartition("  ")[0]

@@ -45,10 +45,7 @@ def _explainer(module: LightningModule) -> str:
 
 def _backbone(module: LightningModule) -> str:
     options = backbone_options(module)
-    if options is None:
-        return ""
-    _, colon, own = options.name.partition(":")
-    return _plain(own if colon else re.split(r"[/:]", options.name.rstrip("/"))[-1])
+    return "" if options is None else _plain(re.split(r"[/:]", options.name.rstrip("/"))[-1])
 
 
 def _data(datamodule: object) -> str:

@@ -6,9 +6,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from lightning_fabric.utilities.logger import _flatten_dict, _sanitize_params
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 from rich.console import Console
+from torch.utils.tensorboard.summary import hparams
 from typing_extensions import override
 
 from callbacks.csv_log import RunCSVLogger
@@ -129,4 +131,7 @@ def _log_hyperparameters(trainer: Trainer) -> None:
     figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger) and figures and trainer.is_global_zero:
-            logger.log_hyperparams(logger.hparams, figures, trainer.global_step)
+            # Not by Lightning's log_hyperparams, which would log the figures once more.
+            writer = logger.experiment._get_file_writer()  # noqa: SLF001 - as Lightning does it
+            for summary in hparams(_sanitize_params(_flatten_dict(dict(logger.hparams))), figures):
+                writer.add_summary(summary, trainer.global_step)

@@ -4,7 +4,7 @@ import hashlib
 import os
 from contextlib import suppress
 from datetime import timedelta
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch.distributed as dist
@@ -29,13 +29,14 @@ def is_told_here(text: str) -> bool:
         return int(next(filter(None, map(os.environ.get, RANK_VARIABLES)), 0)) == 0
     with suppress(RuntimeError):  # the store is gone where rank zero has ended
         key = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
-        return _store(os.getpid()).add(f"vitrine/told/{key}", 1) == 1
+        # There is no public way to the store.
+        return _own(dist.distributed_c10d._get_default_store()).add(f"vitrine/told/{key}", 1) == 1  # noqa: SLF001
     return True
 
 
-@cache
-def _store(_process: int) -> "Store":
+@lru_cache(maxsize=1)
+def _own(store: "Store") -> "Store":
     """A connection of this process's own to the run's store: the other one may be waiting."""
-    store = dist.distributed_c10d._get_default_store().clone()  # noqa: SLF001 - there is no public way
-    store.set_timeout(timedelta(seconds=SECONDS))
-    return store
+    own = store.clone()
+    own.set_timeout(timedelta(seconds=SECONDS))
+    return own

@@ -84,9 +84,8 @@ def runs_of(sweep: SweepFile, args: Namespace, out: Path) -> list[SweepRun]:
         FileNotFoundError: where there is no train.py.
     """
     settings = settings_of(sweep, args.method, args.count, args.seed)
-    names = list(sweep.parameters)
-    values = {name: {repr(setting[name]) for setting in settings} for name in names}
-    varied = {name: short for name, short in short_names(names).items() if len(values[name]) > 1}
+    short = short_names(list(sweep.parameters))
+    varied = {name: short[name] for name, of in sweep.parameters.items() if "value" not in of}
     program = find_program(sweep.program, args.train)
     runs: dict[Path, SweepRun] = {}
     for setting in settings:
