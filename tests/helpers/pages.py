@@ -24,7 +24,7 @@ def chromium() -> Iterator[Any]:
     program = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
     if program is None and not os.environ.get("CI"):
         pytest.skip("needs Chromium or Chrome")
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - starts slowly
+    from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
