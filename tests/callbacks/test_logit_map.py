@@ -23,7 +23,7 @@ from vitrine.visualization.grid import captioned_grid
 from vitrine.visualization.layers import strength_layer
 from vitrine.visualization.overlays import overlay
 from vitrine.visualization.panel import panel
-from vitrine.visualization.report.gallery import GalleryEntry, write_gallery
+from vitrine.visualization.report import GalleryEntry, write_gallery
 from vitrine.visualization.scale import shares
 
 

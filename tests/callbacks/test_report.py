@@ -52,7 +52,7 @@ def test_the_head_tells_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_texts_are_those_of_the_explainer(tmp_path: Path) -> None:
     module = fakes.module()
-    module.explainer.heatmap_texts = lambda: HeatmapTexts("It shows <all>.", "strength", "s")  # type: ignore[method-assign,assignment]
+    module.explainer.heatmap_texts = lambda: HeatmapTexts("It shows <all>.", "strength", "s")  # type: ignore[assignment]
     fakes.trainer(tmp_path, ReportGallery()).test(module, datamodule=fakes.FakeData(), verbose=False)
     html = unescape((tmp_path / "report" / "index.html").read_text(encoding="utf-8"))
     assert "It shows <all>. The figure beside it is strength, s." in html

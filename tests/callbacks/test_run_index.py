@@ -22,3 +22,10 @@ def test_so_does_a_fit_but_no_trial(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert not (tmp_path / "index.html").exists()
     fakes.trainer(tmp_path, RunIndex(), max_epochs=1).fit(fakes.module(), datamodule=fakes.FakeData())
     assert f"Results: {tmp_path / 'index.html'}" in capsys.readouterr().out
+
+
+def test_a_damaged_file_of_an_earlier_run_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "evaluation.json").write_text("{")
+    with pytest.warns(UserWarning, match=r"No index of .* is written: .*evaluation\.json is damaged"):
+        fakes.trainer(tmp_path, RunIndex(), max_epochs=1).fit(fakes.module(), datamodule=fakes.FakeData())
+    assert "Results" not in capsys.readouterr().out
