@@ -6,7 +6,7 @@ RUN := runs/quickstart
 .PHONY: help quickstart test test-fast slow-tests lint clean
 
 help:
-	@echo "make quickstart   render flowers, explain a small CNN, write $(RUN)/report/index.html"
+	@echo "make quickstart   render flowers, explain a small CNN, write $(RUN)/index.html"
 	@echo "make test         run the tests (VITRINE_REAL_DATA=DIR adds those on real images)"
 	@echo "make test-fast    run the tests that take less than half a second each"
 	@echo "make slow-tests   run all tests and list those that take longer, in tests/slow_tests.txt"
@@ -31,7 +31,7 @@ quickstart: .venv/.quickstart
 		--rotations 2 --crop-size 80 --if-missing
 	$(BIN)/python train.py fit -c configs/quickstart.yaml --overwrite true
 	$(BIN)/python train.py test -c configs/quickstart.yaml
-	@echo "Open $(CURDIR)/$(RUN)/report/index.html"
+	@echo "Open $(CURDIR)/$(RUN)/index.html"
 
 # The tests run on all cores, and each of the processes that they start on one.
 test test-fast slow-tests: export OMP_NUM_THREADS ?= 1

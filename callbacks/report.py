@@ -17,7 +17,8 @@ from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
 from vitrine.core.options import Count, checked
 from vitrine.explainers.srae.x_features import LOGIT_MAP, logit_maps
-from vitrine.visualization.report.gallery import GALLERY, GalleryEntry, write_gallery
+from vitrine.visualization.report import GalleryEntry, write_gallery
+from vitrine.visualization.report.gallery import GALLERY
 
 FOLDER = "report"
 LogitMap = tuple[str, Tensor]

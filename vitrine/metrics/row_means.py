@@ -142,11 +142,8 @@ class RowMeans(ExplanationMetric):
 
     @override
     def curves(self) -> Mapping[str, Curve]:
-        return {
-            name: replace(curve, **self._mean_and_spread(place))
-            for place, (name, curve) in enumerate(self.known_curves.items())
-        }
+        return {name: self._measured(place, curve) for place, (name, curve) in enumerate(self.known_curves.items())}
 
-    def _mean_and_spread(self, place: int) -> dict[str, list[float]]:
+    def _measured(self, place: int, curve: Curve) -> Curve:
         mean, squares = (getattr(self, f"{state}_{place}") / self.measured for state in ("curve", "squares"))
-        return {"y": mean.tolist(), "spread": (squares - mean.square()).clamp(min=0).sqrt().tolist()}
+        return replace(curve, y=mean.tolist(), spread=(squares - mean.square()).clamp(min=0).sqrt().tolist())

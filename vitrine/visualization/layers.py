@@ -107,7 +107,7 @@ def _rgba(rgb: np.ndarray, alpha: np.ndarray) -> Image.Image:
 
 
 def _sign_colours(strength: Tensor) -> np.ndarray:
-    return np.where((strength >= 0).numpy()[..., None], np.uint8(POSITIVE), np.uint8(NEGATIVE))
+    return np.where((strength >= 0).numpy()[..., None], np.array(POSITIVE, np.uint8), np.array(NEGATIVE, np.uint8))
 
 
 def _contours(strength: Tensor) -> Image.Image:

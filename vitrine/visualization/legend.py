@@ -44,7 +44,11 @@ def colour_bar(*, signed: bool = False) -> Image.Image:
     """The colours of strengths from 0 to 1, or from −1 to 1, over mid grey."""
     width, height = BAR
     values = torch.linspace(-1 if signed else 0, 1, width)
-    shown = np.where((values >= 0)[:, None], np.uint8(POSITIVE), np.uint8(NEGATIVE)) if signed else colours(values)
+    shown = (
+        np.where((values >= 0)[:, None], np.array(POSITIVE, np.uint8), np.array(NEGATIVE, np.uint8))
+        if signed
+        else colours(values)
+    )
     alpha = opacities(values.abs())[:, None] / 255
     row = np.rint(alpha * shown + (1 - alpha) * 136).astype(np.uint8)
     return Image.fromarray(np.repeat(row[None], height, axis=0), "RGB")

@@ -74,7 +74,7 @@ def panel(
             caption = [beside[0], f"{explained_logit(explanation, row):+.2f}"]
             draw_cell(canvas, layout.corner(row, 1), look.tile(image, beside[1][row, 0]), caption)
         valid = explanation.valid_heatmaps(row)
-        own = "common" if scale == "common" and texts.comparable else "own"
+        own: Scale = "common" if scale == "common" and texts.comparable else "own"
         of_map = dict(zip(valid, shares(explanation.scores[row, valid].tolist(), own), strict=True))
         for column, index in enumerate(shown[row], start=first):
             tile = look.tile(image, explanation.heatmaps[row, index], of_map[index])

@@ -36,7 +36,7 @@ def test_colours_grow_lighter_for_everyone(sight: str) -> None:
 @pytest.mark.parametrize("sight", SIMULATIONS)
 def test_signs_are_told_apart_by_everyone(sight: str) -> None:
     """Blue minus yellow, which red-green blindness leaves, differs in sign."""
-    positive, negative = (linear(np.uint8(c)) @ np.array(SIMULATIONS[sight]).T for c in (POSITIVE, NEGATIVE))
+    positive, negative = (linear(np.array(c, np.uint8)) @ np.array(SIMULATIONS[sight]).T for c in (POSITIVE, NEGATIVE))
     assert negative[2] - negative[:2].mean() > 0.2
     assert positive[:2].mean() - positive[2] > 0.2
 

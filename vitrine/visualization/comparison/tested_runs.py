@@ -120,7 +120,7 @@ def _curve(curve: Mapping[str, Any]) -> RunCurve:
     x, y = ([_number(value) for value in curve[axis]] for axis in ("x", "y"))
     spread = [_number(value) for value in curve.get("spread") or ()]
     if len(x) != len(y) or len(spread) not in {0, len(y)}:
-        raise ValueError(f"{len(x)} values of x, {len(y)} of y and {len(spread)} of their spread")
+        raise ValueError(f"{len(x)} values of x and {len(y)} of y, {len(spread)} of their spread")
     return RunCurve(x, y, str(curve.get("x_label", "")), str(curve.get("y_label", "")), spread)
 
 

@@ -142,7 +142,10 @@ class _Drawing:
 def _saved(folder: Path, name: str, image: Image.Image) -> str:
     """Saves an image and returns its URL relative to the page; colours of layers are kept exactly, as they tell the sign."""
     url = f"{IMAGES}/{name}.webp"
-    image.save(folder / url, **({"lossless": True, "quality": 50} if image.mode == "RGBA" else {"quality": 85}))
+    if image.mode == "RGBA":
+        image.save(folder / url, lossless=True, quality=50)
+    else:
+        image.save(folder / url, quality=85)
     return url
 
 

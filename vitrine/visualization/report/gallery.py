@@ -77,7 +77,7 @@ def write_gallery(
             settings=settings or {},
             texts={method: texts_of(method) for method in seen.methods or [""]},
             cards=CARDS,
-            count=seen.count,
+            count=seen.images,
             blurred=blur_note(sigma),
         )
         (staging / "index.html").write_text(html, encoding="utf-8")
@@ -97,7 +97,7 @@ class _TextsOf:
 class Seen(NamedTuple):
     """What the cards hold together."""
 
-    count: int
+    images: int
     methods: Sequence[str]
 
 

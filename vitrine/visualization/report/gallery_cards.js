@@ -56,6 +56,11 @@ const facts = (card) => {
   return make("div", { class: "metadata" }, make("h3", {}, card.key), badge(card), list, ...links);
 };
 
+const TITLES = {
+  aggregate: "All heatmaps of a positive score together, on a scale of its own",
+  logit: "Explains the logit ŷ as a whole; no feature, shown for comparison on a scale of its own",
+};
+
 const tileElement = (card, tile, method, hasBar) => {
   const score = scoreText(tile, method);
   const shown = tile.layer ?? tile.picture;
@@ -64,7 +69,7 @@ const tileElement = (card, tile, method, hasBar) => {
     shown ? heat(tile) : make("span", { class: "note" }, "no positive evidence"));
   frame.addEventListener("click", () => openZoom(card, tile));
   const name = make("b", { title: tile.label, class: tile.layerKind && `layer-${tile.layerKind}` }, tile.label);
-  const element = make("figure", { class: tile.kind ?? null },
+  const element = make("figure", { class: tile.kind ?? null, title: TITLES[tile.kind] },
     make("figcaption", {}, name, make("span", { class: "score" }, score)), frame);
   if (hasBar && !tile.kind) {
     const bar = make("i", { class: `bar ${tile.score < 0 ? "negative" : "positive"}` });

@@ -32,7 +32,7 @@ def write_predictions_page(
         settings={},
         texts={"": texts},
         cards=CARDS,
-        count=seen.count,
+        count=seen.images,
         blurred=blur_note(None),
         links=links,
     )

@@ -24,7 +24,12 @@ class Kind:
 
 
 KINDS = (
-    Kind("Report", "images, predictions, heatmaps and metrics", "report/index.html", "report/images/[0-9][0-9][0-9][0-9].webp"),
+    Kind(
+        "Report",
+        "images, predictions, heatmaps and metrics",
+        "report/index.html",
+        "report/images/[0-9][0-9][0-9][0-9].webp",
+    ),
     Kind(
         "Predictions", "overlays of all images that were predicted", "predictions/index.html", "predictions/**/01_*.png"
     ),

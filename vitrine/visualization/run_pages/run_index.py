@@ -44,7 +44,11 @@ def write_run_index(folder: Path) -> Path:
 
 def _about(folder: Path) -> str:
     runs = evaluations_of(folder)
-    told = f"{', '.join(run.name for run in runs)} on {runs[0].data.removesuffix('DataModule')}" if runs else "Nothing was tested yet."
+    told = (
+        f"{', '.join(run.name for run in runs)} on {runs[0].data.removesuffix('DataModule')}"
+        if runs
+        else "Nothing was tested yet."
+    )
     return f'<p class="lead">{escape(told)}</p>'
 
 

@@ -103,7 +103,7 @@ def test_metrics_originals_and_links(tmp_path: Path) -> None:
     assert "region" not in converted
     with Image.open(tmp_path / converted["original"]) as opened:
         assert (opened.format, opened.size) == ("WEBP", (60, 40))
-    with pytest.raises(FileNotFoundError, match="none.jpg"):
+    with pytest.raises(FileNotFoundError, match=r"none\.jpg"):
         made(tmp_path, replace(one, original=tmp_path / "none.jpg"))
 
 

@@ -16,7 +16,18 @@ ENTRIES = [
     SheetEntry("a & b", 1, "<b>", "ab/1.webp", (40, 30)),
 ]
 NAMES = {"loon": ["red eye", "beak", ""], "a & b": ["<b>"], "not shown": ["", "wing"]}
-NASTY = ["yes", "null", "- a: [b] # c", "'\"\\", "鳥 é 🐦", "tab\tand \u2028 \x85 \x7f", "1e3", "&x *y !z %d @e `f`", ": ", ""]
+NASTY = [
+    "yes",
+    "null",
+    "- a: [b] # c",
+    "'\"\\",
+    "鳥 é 🐦",
+    "tab\tand \u2028 \x85 \x7f",
+    "1e3",
+    "&x *y !z %d @e `f`",
+    ": ",
+    "",
+]
 
 
 @pytest.fixture

@@ -26,7 +26,9 @@ def shown(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     drawings += [("plain", "url(#contour)"), ("plain", "url(#mask)")]
     images = "".join(f'<img src="{name}.webp" style="display:block;filter:{how}">' for name, how in drawings)
     path = folder / "page.html"
-    path.write_text(f'<body style="margin:0;background:#fff">{filters()}<div style="width:201px">{images}</div>', "utf-8")
+    path.write_text(
+        f'<body style="margin:0;background:#fff">{filters()}<div style="width:201px">{images}</div>', "utf-8"
+    )
     page = opened(browser, path)
     with Image.open(io.BytesIO(page.screenshot(clip={"x": 0, "y": 0, "width": 201, "height": 100}))) as drawn:
         rows = np.asarray(drawn.convert("RGB")).astype(float)
