@@ -46,7 +46,7 @@ class ClassMapNetwork(nn.Module):
             logits, seen = self.network(image)
             self.layout = layout_of_layer(model, self.layer, seen[self.layer], image)
             maps = self.layout(seen[self.layer])
-            weights = CAM(model, self.layer).classifier_weights(maps, logits)
+            weights = _weights_of(CAM(model, self.layer), maps, logits)
             rows, columns = _enlarging(method, maps, image, self.layer)
         self.relu = method.relu
         places = 1 if isinstance(method, CAM) else maps.shape[2:].numel()
@@ -67,6 +67,16 @@ class ClassMapNetwork(nn.Module):
         of_target = self.weights[torch.where(target < 0, logits.argmax(dim=1), target)]
         coarse = (self.layout(seen[self.layer]) * of_target[:, :, None, None]).sum(dim=1, keepdim=True)
         return logits, self.rows @ (coarse.clamp(min=0) if self.relu else coarse) @ self.columns
+
+
+def _weights_of(cam: CAM, maps: Tensor, logits: Tensor) -> Tensor:
+    try:
+        return cam.classifier_weights(maps, logits)
+    except ValueError as error:
+        raise ValueError(
+            f"Class maps are exported of networks that end in average pooling of layer {cam.layer!r} and one linear layer, and"
+            f" {type(cam.model).__name__} does not; export its backbone alone by logits_only=True (--logits)."
+        ) from error
 
 
 def _last_layer(method: ClassActivation, image: Tensor) -> str:

@@ -65,7 +65,7 @@ def images() -> Tensor:
 MAPS: dict[str, Callable[[], Explainer]] = {
     "CAM": lambda: by_method("CAM"),
     "GradCAM stretched": lambda: by_method("GradCAM", alignment="image"),
-    "GradCAM of receptive fields": lambda: by_method("GradCAM", layer="3"),
+    "GradCAM of receptive fields": lambda: by_method("GradCAM", relu=False),
     "masking": lambda: MaskingExplainer(built(), MaskingOptions(image_size=SIDE, mask_layers=("1", "4"))),
 }
 
