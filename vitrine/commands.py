@@ -23,6 +23,8 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "explain": Command("vitrine.explain.cli", "heatmaps, predictions and a report of a model on your pictures"),
+    "serve": Command("vitrine.serve.cli", "a page where one drops a picture and sees its heatmaps"),
+    "export": Command("vitrine.export.cli", "a saved explainer as an ONNX file"),
     "describe": Command(
         "vitrine.explainers.describe", "layers of a network, and what can be done at each", ("describe",)
     ),

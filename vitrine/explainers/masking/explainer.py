@@ -129,11 +129,11 @@ class MaskingExplainer(Explainer):
         """(B, C) logits and the (B, nₗ, hₗ, wₗ) maps that the decoder reads, without gradient, in float32 or wider."""
         with torch.no_grad(), eval_guard(self.backbone.model):
             logits, taps = self.backbone(images, self.layers)
-        layouts = self._layouts_of(taps, images)
+        layouts = self.layouts_of(taps, images)
         maps = [in_full(layout(taps[name])) for name, layout in zip(self.layers, layouts, strict=True)]
         return in_full(logits), maps
 
-    def _layouts_of(self, taps: dict[str, Tensor], images: Tensor) -> list[MapLayout]:
+    def layouts_of(self, taps: dict[str, Tensor], images: Tensor) -> list[MapLayout]:
         """Where each value of the taps is in the image; kept, as grids of tokens are found by running the network."""
         kind = images.shape[1:], images.device
         if kind not in self._layouts:
