@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
@@ -40,3 +41,19 @@ def on_page_markdown(markdown: str, page: Page, config: Any, files: Files) -> st
     if ERRORS in markdown:
         markdown = markdown.replace(ERRORS, errors_page(ROOT))
     return markdown.replace(OPTIONS, options_page()) if OPTIONS in markdown else markdown
+
+
+FETCHED = re.compile(r"<(?:script|img|link|iframe|source|video)\b[^>]*\b(?:src|href)=\"?((?:https?:)?//[^\" >]+)")
+"""What a browser fetches to show a page; links that a reader follows are none."""
+
+
+def on_post_build(config: Any) -> None:
+    """Refuses a site whose pages fetch something from elsewhere, so that they can be read without a network.
+
+    Raises:
+        PluginError: where one does.
+    """
+    for path in sorted(Path(config.site_dir).rglob("*.html")):
+        fetched = [url for url in FETCHED.findall(path.read_text(encoding="utf-8")) if not url.startswith(config.site_url or "\0")]
+        if fetched:
+            raise PluginError(f"{path.name} fetches {fetched[0]}; put it beside the pages.")
