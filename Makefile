@@ -59,7 +59,7 @@ lint: .venv/.test
 docs: export NO_MKDOCS_2_WARNING ?= 1
 docs: .venv/.docs
 	$(BIN)/python -m mkdocs build --strict --quiet --config-file .mkdocs.yml
-	@echo "Open $(CURDIR)/docs/site/index.html"
+	@echo "Open $(CURDIR)/docs/site/index.html; with its search: $(BIN)/python -m http.server -d docs/site"
 
 wheel: .venv/.test
 	rm -rf dist

@@ -1,4 +1,4 @@
-"""Tries the wheel and the sdist of a folder: installs the wheel in an environment of its own, away from the clone, and uses it.
+"""Tries the wheel and the sdist of a folder: the wheel is installed in an environment of its own, and used from there.
 
     python .ci/try_wheel.py dist
 
@@ -72,7 +72,9 @@ def check_contents(wheel: Path, held: set[str]) -> None:
     name = next(one for one in held if one.endswith(".dist-info/METADATA"))
     metadata = HeaderParser().parsestr(zipfile.ZipFile(wheel).read(name).decode())
     extras = set(metadata.get_all("Provides-Extra") or ())
-    named = {extra for line in metadata.get_all("Requires-Dist") or () for extra in re.findall(r"extra == .(\w+)", line)}
+    named = {
+        extra for line in metadata.get_all("Requires-Dist") or () for extra in re.findall(r"extra == .(\w+)", line)
+    }
     assert {"train", "timm", "hf", "synthetic", "docs", "dev"} <= extras == named, (extras, named)
 
 
@@ -88,8 +90,22 @@ def environment(folder: Path, wheel: Path) -> Path:
     """An environment with the wheel alone, and this one's other packages behind it; returns its Python."""
     venv.create(folder, with_pip=False)
     python = folder / "bin" / "python"
-    own = Path(subprocess.check_output([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True).strip())
-    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--disable-pip-version-check"]
+    own = Path(
+        subprocess.check_output(
+            [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True
+        ).strip()
+    )
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        str(python),
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--disable-pip-version-check",
+    ]
     subprocess.check_call([*pip, str(wheel)])
     (own / "others.pth").write_text(f"{sysconfig.get_path('purelib')}\n")  # .pth files within it are not read
     return python

@@ -112,7 +112,9 @@ def measured_of(run: Run, key: str, target: int) -> dict[str, float]:
     measured = getattr(run.module, "measured", {}).get(run.name)
     if measured is None:
         return {}
-    places = [place for place, pair in enumerate(zip(measured.keys, measured.targets, strict=True)) if pair == (key, target)]
+    places = [
+        place for place, pair in enumerate(zip(measured.keys, measured.targets, strict=True)) if pair == (key, target)
+    ]
     values = {name: float(of_rows[places[-1]]) for name, of_rows in measured.values.items()} if places else {}
     return {name: value for name, value in values.items() if math.isfinite(value)}
 

@@ -30,7 +30,7 @@ def test_what_is_copied_is_there_and_not_ignored() -> None:
 def test_targets_are_those_of_the_makefile() -> None:
     (command,) = [json.loads(rest) for step, rest in STEPS if step == "CMD"]
     assert [made_by(target) for target in command[1:]]
-    targets = [target for target in re.findall(r"\bmake (\S+)", " ".join(rest for step, rest in STEPS if step == "RUN"))]
+    targets = re.findall(r"\bmake (\S+)", " ".join(rest for step, rest in STEPS if step == "RUN"))
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert [target for target in targets if target.startswith(".venv/")] == [".venv/.quickstart"]
     assert "\n.venv/.quickstart:" in makefile

@@ -20,7 +20,7 @@ class _Loader(yaml.SafeLoader):
     """Reads MkDocs' configuration without calling what it names."""
 
 
-_Loader.add_multi_constructor("tag:yaml.org,2002:python/", lambda loader, suffix, node: None)
+_Loader.add_multi_constructor("tag:yaml.org,2002:python/", lambda *_: None)
 
 
 def test_values_become_placeholders(tmp_path: Path) -> None:
@@ -51,7 +51,9 @@ def test_every_option_has_a_row() -> None:
         part = page.partition(f"### {kind.__name__}\n")[2].partition("\n### ")[0]
         assert part, kind
         assert all(f"| `{name}` |" in part for name in parameters(kind)), kind
-    undocumented = {f"{kind.__name__}.{name}" for kind in kinds for name in parameters(kind) if name not in documented(kind)}
+    undocumented = {
+        f"{kind.__name__}.{name}" for kind in kinds for name in parameters(kind) if name not in documented(kind)
+    }
     assert undocumented == set()
 
 

@@ -80,5 +80,7 @@ def errors_page(root: Path) -> str:
     parts: dict[str, list[str]] = {}
     for one in sentences(root):
         line = f"- {escape(one.text, quote=False)} <small>{one.kind}</small>"
-        parts.setdefault(one.module, []).append(" ".join(line.replace("`", "'").replace("*", r"\*").replace("_", r"\_").split()))
-    return "\n".join(f"### {module}\n\n" + "\n".join(dict.fromkeys(lines)) + "\n" for module, lines in parts.items())
+        parts.setdefault(one.module, []).append(
+            " ".join(line.replace("`", "'").replace("*", r"\*").replace("_", r"\_").split())
+        )
+    return "\n".join(f"### `{module}`\n\n" + "\n".join(dict.fromkeys(lines)) + "\n" for module, lines in parts.items())

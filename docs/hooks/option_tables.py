@@ -1,10 +1,13 @@
 """Every option, from the classes that declare it: type, default, and what its docstring says."""
 
+import ast
 import dataclasses
 import importlib
 import inspect
+import itertools
 import pkgutil
 import re
+import textwrap
 import types
 import typing
 from collections.abc import Iterator
@@ -77,17 +80,40 @@ def parameters(kind: type) -> dict[str, inspect.Parameter]:
 def row_of(name: str, parameter: inspect.Parameter, kind: type) -> str:
     """A row of the table."""
     default = "needed" if parameter.default is parameter.empty else code(default_text(parameter.default))
-    return f"| `{name}` | {code(type_text(parameter.annotation))} | {default} | {cell(documented(kind).get(name, ''))} |"
+    return (
+        f"| `{name}` | {code(type_text(parameter.annotation))} | {default} | {cell(documented(kind).get(name, ''))} |"
+    )
 
 
 def documented(kind: type) -> dict[str, str]:
     """What the docstrings of a class and its bases say of each argument."""
     texts: dict[str, str] = {}
     for base in reversed(kind.__mro__):
-        block = re.search(r"Args:\n(.*?)(?:\n\S|\Z)", inspect.cleandoc(vars(base).get("__doc__") or ""), flags=re.DOTALL)
-        entries = re.findall(r"^    (\w+): (.*?)(?=^    \w+: |\Z)", block[1] if block else "", flags=re.MULTILINE | re.DOTALL)
+        block = re.search(
+            r"Args:\n(.*?)(?:\n\S|\Z)", inspect.cleandoc(vars(base).get("__doc__") or ""), flags=re.DOTALL
+        )
+        entries = re.findall(
+            r"^    (\w+): (.*?)(?=^    \w+: |\Z)", block[1] if block else "", flags=re.MULTILINE | re.DOTALL
+        )
         texts |= {name: " ".join(text.split()) for name, text in entries}
-    return texts
+    return texts | of_attributes(kind)
+
+
+def of_attributes(kind: type) -> dict[str, str]:
+    """The docstrings that stand below the fields of a class."""
+    if not dataclasses.is_dataclass(kind):
+        return {}
+    body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0].body  # type: ignore[attr-defined]
+    return {
+        field.target.id: " ".join(text.value.value.split())
+        for field, text in itertools.pairwise(body)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and is_docstring(text)
+    }
+
+
+def is_docstring(node: ast.stmt) -> bool:
+    """Whether a statement is a text alone."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def type_text(annotation: Any) -> str:

@@ -54,6 +54,10 @@ def on_post_build(config: Any) -> None:
         PluginError: where one does.
     """
     for path in sorted(Path(config.site_dir).rglob("*.html")):
-        fetched = [url for url in FETCHED.findall(path.read_text(encoding="utf-8")) if not url.startswith(config.site_url or "\0")]
+        fetched = [
+            url
+            for url in FETCHED.findall(path.read_text(encoding="utf-8"))
+            if not url.startswith(config.site_url or "\0")
+        ]
         if fetched:
             raise PluginError(f"{path.name} fetches {fetched[0]}; put it beside the pages.")
