@@ -105,7 +105,9 @@ class ContactSheets(EvaluationCallback[Shares[Slot, ContactTile]]):
 
     @override
     def unmet(self, run: Run) -> str:
-        own = getattr(type(run.explainer), "heatmap_counts", None)  # what it counts may follow from the data set's classes
+        own = getattr(
+            type(run.explainer), "heatmap_counts", None
+        )  # what it counts may follow from the data set's classes
         return NEEDED if own in {None, Explainer.heatmap_counts} else ""
 
     @override

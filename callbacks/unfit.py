@@ -1,7 +1,7 @@
 """Callbacks that do not fit a run's explainer are left out, with a line that says so.
 
-A configuration's callbacks are chosen for its explainer; ``--model`` puts another in its place, which some of them cannot look
-at: contact sheets need the same heatmaps in all images of a class, tables of filters need selected filters.
+A configuration's callbacks are chosen for its explainer; ``--model`` puts another in its place, which some of them cannot
+look at: contact sheets need the same heatmaps in all images of a class, tables of filters need selected filters.
 """
 
 from typing import Protocol, cast
@@ -28,4 +28,6 @@ def leave_out_unfit(trainer: pl.Trainer, module: pl.LightningModule) -> None:
         told = [unmet(Run(trainer, module, callback, name)) for name in explainers_of(module) or [""]]
         if all(told):
             callbacks.remove(callback)
-            rank_zero_info(f"{type(callback).__name__} is left out: it needs {told[0]}, and the run has {type(module).__name__}.")
+            rank_zero_info(
+                f"{type(callback).__name__} is left out: it needs {told[0]}, and the run has {type(module).__name__}."
+            )

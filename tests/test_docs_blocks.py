@@ -55,7 +55,11 @@ def ran(clone: Path) -> Path:
     for page in RUN:
         for block in blocks_of(ROOT / page):
             for command in commands_of(block, clone) if block.language == "bash" else []:
-                import time; t0 = time.process_time(); run_command(command); print("RAN", round(time.process_time() - t0, 1), *command, file=sys.__stderr__)
+                import time
+
+                t0 = time.process_time()
+                run_command(command)
+                print("RAN", round(time.process_time() - t0, 1), *command, file=sys.__stderr__)
     return clone
 
 

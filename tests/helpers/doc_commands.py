@@ -24,7 +24,8 @@ SMALL = (
 """What makes a run of the pages short, beside `FEW_EPOCHS` and `FEW_VIEWS`; nothing else is added to the lines."""
 FEW_EPOCHS = ("--trainer.max_epochs=2",)
 FEW_VIEWS = (
-    "--views", "5", "--size", "72", "--crops", "1", "--rotations", "1", "--crop-size", "64", "--supersampling", "1", "--workers", "1",
+    "--views", "5", "--size", "72", "--crops", "1", "--rotations", "1", "--crop-size", "64",
+    "--supersampling", "1", "--workers", "1",
 )  # fmt: skip
 
 
