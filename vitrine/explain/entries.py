@@ -3,7 +3,7 @@
 from vitrine.core.file_names import safe_path
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explain.predictions import FOLDER, Predicted
-from vitrine.visualization.report.gallery import GalleryEntry
+from vitrine.visualization.report.entry import GalleryEntry
 
 
 def gallery_entry(one: Predicted, preprocessing: Preprocessing) -> GalleryEntry:

@@ -21,7 +21,7 @@ from vitrine.core.error_texts import first_line
 from vitrine.core.near_names import near_names
 from vitrine.core.options import OptionError
 from vitrine.data.class_matching import NetworkClasses, match_classes
-from vitrine.data.colours import NUM_CHANNELS
+from vitrine.data.colours import NUM_CHANNELS, Mode
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explain.options import ExplainOptions
 from vitrine.explainers import Explainer, load
@@ -177,12 +177,12 @@ def _recorded(options: BackboneOptions) -> Preprocessing | None:
 
 def _of_library(options: BackboneOptions) -> Preprocessing | None:
     settings = input_settings(options)
-    return settings and Preprocessing(settings.size, settings.resize, settings.mean, settings.std)
+    return None if settings is None else Preprocessing(settings.size, settings.resize, settings.mean, settings.std)
 
 
 def _with_channels(preprocessing: Preprocessing, channels: int) -> Preprocessing:
     """For a network of grey images or of images with opacity, whose means and stds nobody says."""
-    mode = next((name for name, count in NUM_CHANNELS.items() if count == channels), "RGB")
+    mode: Mode = next((name for name, count in NUM_CHANNELS.items() if count == channels), "RGB")
     if mode == "RGB":
         return preprocessing
     return replace(preprocessing, mode=mode, mean=(0.5,) * channels, std=(0.5,) * channels)
