@@ -9,13 +9,13 @@ import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_warn
 from typing_extensions import override
 
-from callbacks.file_names import slug
 from callbacks.loggers import log_image
-from callbacks.relevance import relevant_filters, selecting_explainer
+from callbacks.relevance import relevant_filters, selecting_explainer, unmet_by
 from callbacks.run_access import Run
 from vitrine.backbones.guard import eval_guard
 from vitrine.core.atomic_io import atomic_folder
 from vitrine.core.batch import Batch
+from vitrine.core.file_names import slug
 from vitrine.core.folder_manifest import FolderKind
 from vitrine.core.options import Count, checked
 from vitrine.core.progress import progress_bar
@@ -77,6 +77,10 @@ class AverageImages(pl.Callback):
         self.classes = None if classes is None else list(classes)
         self.max_classes, self.of_class, self.split = max_classes, of_class, split
         self.rank_by: RankBy = rank_by
+
+    def unmet(self, run: Run) -> str:
+        """An explainer that selects filters, where the run's is none; the callback is left out then."""
+        return unmet_by(run)
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

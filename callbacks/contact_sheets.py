@@ -14,12 +14,12 @@ from typing_extensions import override
 
 from callbacks.candidates import Candidates, Shares
 from callbacks.evaluation import EvaluationCallback
-from callbacks.file_names import safe_name
 from callbacks.loggers import log_image
 from callbacks.run_access import Run
 from vitrine.core.atomic_io import atomic_folder
 from vitrine.core.background import Background
 from vitrine.core.batch import Batch
+from vitrine.core.file_names import safe_name
 from vitrine.core.folder_manifest import FolderKind
 from vitrine.core.options import Count, checked
 from vitrine.data.contracts import satisfies
@@ -35,6 +35,7 @@ KIND = FolderKind(
     earlier=(PAGE, "*/x-feature-*.png"),
     signature="Each sheet shows the images on which one x-feature contributes most to its class",
 )
+NEEDED = "an explainer with the same heatmaps for all images of a class, such as SRAEExplainer"
 Slot = tuple[int, int]
 """An x-feature: its class as a logit's index, and its number within it from 0."""
 
@@ -101,6 +102,13 @@ class ContactSheets(EvaluationCallback[Shares[Slot, ContactTile]]):
         self._chosen: list[int] = []
         self._tiles: Candidates[Slot, TileToCome] = Candidates(num_images)
         self._background: Background | None = None
+
+    @override
+    def unmet(self, run: Run) -> str:
+        own = getattr(
+            type(run.explainer), "heatmap_counts", None
+        )  # what it counts may follow from the data set's classes
+        return NEEDED if own in {None, Explainer.heatmap_counts} else ""
 
     @override
     def begin(self, run: Run) -> None:
@@ -194,5 +202,4 @@ def _all_names(explainer: Explainer) -> Names:
 def _explainer_of(run: Run) -> Explainer:
     if isinstance(run.explainer, Explainer) and run.explainer.heatmap_counts():
         return run.explainer
-    needed = "an explainer with the same heatmaps for all images of a class, such as SRAEExplainer"
-    raise run.refusal(needed, run.explainer)
+    raise run.refusal(NEEDED, run.explainer)

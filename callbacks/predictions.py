@@ -15,13 +15,13 @@ from torch import Tensor
 from typing_extensions import override
 
 from callbacks.evaluation import EvaluationCallback
-from callbacks.file_names import safe_path, slug
 from callbacks.run_access import Run
 from vitrine.core.atomic_io import finish_atomic_folder, start_atomic_folder
 from vitrine.core.background import Background
 from vitrine.core.batch import Batch
 from vitrine.core.csv_tables import write_csv_table
 from vitrine.core.explanation import Explanation, class_name
+from vitrine.core.file_names import safe_path, slug
 from vitrine.core.folder_manifest import FolderKind
 from vitrine.core.heatmap_texts import HeatmapTexts
 from vitrine.core.options import Share, checked

@@ -15,13 +15,13 @@ from torch.utils.data import DataLoader
 from typing_extensions import override
 
 from callbacks.contact_sheets import ContactSheets
-from callbacks.file_names import safe_name
 from lightning_modules.base import ExplainerModule
 from tests.helpers import explaining_fakes as fakes
 from tests.helpers.image_data import ImageData
 from tests.helpers.ranks import RankPool
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.explanation import Explanation
+from vitrine.core.file_names import safe_name
 from vitrine.explainers.base import Explainer, Target, target_classes
 from vitrine.visualization.contact_sheet import ContactTile, contact_pixels, contact_sheet
 

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors import safe_open
 
-from callbacks.file_names import safe_path, slug
 from callbacks.predictions import PredictionWriter
 from tests.helpers import explaining_fakes as fakes
 from tests.helpers.pages import cards_of
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
+from vitrine.core.file_names import safe_path, slug
 from vitrine.visualization.overlays import overlay
 from vitrine.visualization.scale import shares
 

@@ -62,13 +62,23 @@ def overlay(
     """
     if image.shape[-2:] != heatmap.shape[-2:]:
         raise ValueError(f"heatmap {tuple(heatmap.shape)} and image {tuple(image.shape)} must have the same H and W")
-    if not 0 <= opacity <= 1:
-        raise ValueError(f"opacity must be in [0, 1], got {opacity}")
     plain, layer = picture(image), heat_layer(heatmap, sigma=sigma, share=share, view=view, signed=signed)
     if layer is None:
-        return _with_note(resized(plain, side), NO_EVIDENCE)
-    layer.putalpha(layer.getchannel("A").point(lambda alpha: round(alpha * opacity)))
-    return resized(Image.alpha_composite(plain.convert("RGBA"), layer).convert("RGB"), side)
+        return with_note(resized(plain, side), NO_EVIDENCE)
+    return resized(Image.alpha_composite(plain.convert("RGBA"), faded(layer, opacity)).convert("RGB"), side)
+
+
+def faded(layer: Image.Image, opacity: float) -> Image.Image:
+    """An RGBA layer whose opacity is multiplied by a factor.
+
+    Raises:
+        ValueError: where the factor is not in [0, 1].
+    """
+    if not 0 <= opacity <= 1:
+        raise ValueError(f"opacity must be in [0, 1], got {opacity}")
+    faint = layer.copy()
+    faint.putalpha(layer.getchannel("A").point(lambda alpha: round(alpha * opacity)))
+    return faint
 
 
 def resized(image: Image.Image, side: int | None) -> Image.Image:
@@ -80,7 +90,7 @@ def resized(image: Image.Image, side: int | None) -> Image.Image:
     return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def _with_note(image: Image.Image, text: str) -> Image.Image:
+def with_note(image: Image.Image, text: str) -> Image.Image:
     """The image with a line of text on a dark strip along its lower edge."""
     size = max(8, min(14, image.width // 13))
     strip = Image.new("RGBA", image.size)

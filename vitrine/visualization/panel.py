@@ -67,7 +67,9 @@ def panel(
     canvas = Image.new("RGB", layout.size, "white")
     look = _Look(cell, opacity, sigma, view, texts.signed)
     for row, image in enumerate(images):
-        draw_cell(canvas, layout.corner(row, 0), resized(picture(image), cell), _predicted(explanation, row, classes))
+        draw_cell(
+            canvas, layout.corner(row, 0), resized(picture(image), cell), predicted_lines(explanation, row, classes)
+        )
         if beside is not None:
             caption = [beside[0], f"{explained_logit(explanation, row):+.2f}"]
             draw_cell(canvas, layout.corner(row, 1), look.tile(image, beside[1][row, 0]), caption)
@@ -101,7 +103,7 @@ def layer_colour(explanation: Explanation, image: int, index: int) -> str | None
     return None if explanation.kinds is None else LAYER_COLOURS.get(explanation.kinds[image][index])
 
 
-def _predicted(explanation: Explanation, row: int, classes: Sequence[str]) -> list[str]:
+def predicted_lines(explanation: Explanation, row: int, classes: Sequence[str]) -> list[str]:
     """The predicted class, its probability, and the explained class where it is another one."""
     prediction, target = int(explanation.prediction[row]), int(explanation.target[row])
     lines = [class_name(classes, prediction), f"{100 * probability_of(explanation, row):.1f} %"]
