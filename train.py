@@ -3,6 +3,7 @@
     python train.py fit     -c configs/quickstart.yaml
     python train.py test    -c configs/quickstart.yaml
     python train.py predict -c configs/quickstart.yaml --data.init_args.predict_root my_images
+    python train.py explain --images my_images --model resnet50
 
 Values given on the command line override the configuration files; ``--print_config`` shows what comes out.
 """
@@ -35,6 +36,7 @@ from callbacks.preflight import Preflight
 from callbacks.quiet_output import quieten, tell_warnings_once
 from callbacks.run_access import is_trial
 from callbacks.run_folder import EpochMetrics, MetricsFile, RunConfig
+from callbacks.run_index import RunIndex
 from callbacks.run_name import RunName
 from callbacks.run_start import checkpoint_of_fit, checkpoint_to_read, folder_lock, restoring_told
 from callbacks.settings_table import SettingsTable
@@ -42,6 +44,9 @@ from callbacks.skipped_samples import SkippedSamples
 from callbacks.stop_signals import StopSignals
 from callbacks.tracked_table import TrackedTable
 from callbacks.tracking import Tracking, folder_of_sweep, prepare_wandb, with_csv
+from callbacks.unfit import leave_out_unfit
+from lightning_modules.short_names import explainer_names, method_names, with_model_words
+from vitrine.core.config_files import with_found_files, with_found_words
 from vitrine.core.credentials import hide_credentials
 from vitrine.core.distributed import leave_process_group
 from vitrine.core.interpolations import with_interpolations
@@ -49,8 +54,11 @@ from vitrine.core.options import with_full_key
 from vitrine.core.parser_messages import one_sentence
 from vitrine.core.rank_failures import is_told_first, shared_failures
 from vitrine.core.verbosity import is_verbose, set_level
+from vitrine.explain.cli import main as explain
 
-DEFAULTS = Path(__file__).parent / "configs" / "trainer" / "default.yaml"
+CONFIGS = Path(__file__).resolve().parent / "configs"
+DEFAULTS = CONFIGS / "trainer" / "default.yaml"
+FILE_OPTIONS = ("-c", "--config", "--data", "--model")
 ROOTS = {"trainer": Trainer, "checkpoint": RunCheckpoint, "signals": StopSignals}
 BEFORE_RESOLVING = {"skip_validation": True, "skip_unset": False, "skip_link_targets": False}
 """How jsonargparse dumps a configuration to resolve its interpolations."""
@@ -68,6 +76,7 @@ class OneSentenceParser(LightningArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{**kwargs, "allow_abbrev": False})
         self.file: str | os.PathLike[str] = ""
+        self.folder = Path()  # of that file
         self.command: str | None = None  # that it reads the options of
         self.unresolved = ""  # the configuration before its interpolations were resolved, where it has any
 
@@ -92,11 +101,23 @@ class OneSentenceParser(LightningArgumentParser):
 
     @override
     def parse_path(self, path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Namespace:
-        self.file = path
+        self.file, self.folder = path, Path(path).resolve().parent  # within, the current folder is another
         return super().parse_path(path, *args, **kwargs)
 
     @override
+    def parse_string(self, content: str, path: str | os.PathLike[str] = "", *args: Any, **kwargs: Any) -> Namespace:
+        if path:
+            try:
+                content = with_found_files(content, self.folder, CONFIGS)
+            except FileNotFoundError as error:
+                fail(str(error))
+        return super().parse_string(content, path, *args, **kwargs)
+
+    @override
     def parse_args(self, args: Sequence[str] | None = None, *more: Any, **kwargs: Any) -> Namespace:
+        if self.exit_on_error:
+            words = with_model_words(sys.argv[1:] if args is None else args)
+            args = with_found_words(words, FILE_OPTIONS, CONFIGS)
         if not self.exit_on_error and args is not None:  # jsonargparse hands null to an inner parser as Python's None
             args = [f"{arg.removesuffix('None')}null" if arg.endswith("=None") else arg for arg in args]
         return super().parse_args(args, *more, **kwargs)
@@ -165,6 +186,7 @@ class TrainCLI(LightningCLI):
         except ValueError as error:
             config = self.config[self.subcommand].as_dict()
             raise ValueError(with_full_key(one_sentence(str(error)), config)) from error
+        leave_out_unfit(self.trainer, self.model)
         for options in self._placed:
             options.save_dir = "."  # as it was given: the saved configuration is used for other folders too
 
@@ -205,7 +227,7 @@ class TrainCLI(LightningCLI):
         if subcommand == "predict":
             kwargs["return_predictions"] = False  # callbacks write them; kept, they would fill the memory
         if subcommand != "fit":
-            kwargs["ckpt_path"] = checkpoint_to_read(folder, wanted, needed=self.model.needs_checkpoint)
+            kwargs["ckpt_path"] = checkpoint_to_read(folder, wanted, self.model)
         elif is_trial(trainer):
             kwargs["ckpt_path"] = None  # tries one batch of each; Lightning does not let it go on with more epochs
         else:
@@ -232,8 +254,9 @@ def _logger_options(trainer: Namespace) -> list[Namespace]:
 
 
 def known_classes() -> list[str]:
-    """Class names that need no module before them."""
-    return [name for folder in (lightning_modules, datamodules, callbacks) for name in folder.__all__]
+    """Class names that need no module before them, and short names of models."""
+    classes = [name for folder in (lightning_modules, datamodules, callbacks) for name in folder.__all__]
+    return [*classes, *explainer_names(), *method_names()]
 
 
 def fail(message: str) -> NoReturn:
@@ -246,6 +269,9 @@ def fail(message: str) -> NoReturn:
 
 def main(args: ArgsType = None) -> TrainCLI:
     """Runs the command line; ``args`` stands in for ``sys.argv``."""
+    words = sys.argv[1:] if args is None else args
+    if isinstance(words, list) and words[:1] == ["explain"]:  # needs no Lightning, see vitrine.explain
+        raise SystemExit(explain(words[1:], prog="train.py explain"))
     os.environ.setdefault("WANDB_MODE", "offline")  # no account is needed until somebody asks for one
     quieten()
     set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
@@ -270,6 +296,7 @@ def main(args: ArgsType = None) -> TrainCLI:
                     SettingsTable(),
                     TrackedTable(),
                     Tracking(),
+                    RunIndex(),
                 ]
             },
             seed_everything_default=0,

@@ -13,6 +13,7 @@ from vitrine.core.batch import Batch
 from vitrine.core.distributed import gather_over_ranks
 from vitrine.core.explanation import Explanation
 from vitrine.core.folder_manifest import FolderKind, check_replaceable
+from vitrine.core.heatmap_texts import HeatmapTexts
 from vitrine.core.near_names import near_names
 from vitrine.data.contracts import (
     ExplainingModule,
@@ -170,13 +171,23 @@ class Run:
             return explainers_of(self.module)[self.name]
         return cast("ExplainingModule", self.module).explainer if satisfies(self.module, ExplainingModule) else None
 
+    def unmet_alone(self) -> str:
+        """What a callback needs that looks at the module's one explainer, where it has several; empty where it has one."""
+        return "a module of one explainer" if explainers_of(self.module) else ""
+
+    @property
+    def heatmap_texts(self) -> HeatmapTexts:
+        """What pages say of the explainer's heatmaps; of all explainers alike where it says nothing itself."""
+        tell = getattr(self.explainer, "heatmap_texts", None)
+        return tell() if callable(tell) else HeatmapTexts()
+
     def check_alone(self) -> None:
         """Refuses, for a callback that looks at the module's one explainer, a module with several.
 
         Raises:
             ValueError: where it has several.
         """
-        if explainers_of(self.module) and not self.name:
+        if self.unmet_alone() and not self.name:
             raise ValueError(
                 f"{self.asker} looks at one explainer, but {type(self.module).__name__} has several; leave the callback out,"
                 " or run it with the module of one explainer, such as AttributionModule."
