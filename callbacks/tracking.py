@@ -21,7 +21,7 @@ from vitrine.core.atomic_io import atomic_file
 
 WANDB_RUN = "wandb-run.json"
 """File of the run's folder that says which W&B run it is."""
-PAGES = ("index.html", "report", "x_features", "average_images", "compare.html", "compare_images.jpg")
+PAGES = ("report", "x_features", "average_images", "compare.html", "compare_images.jpg")
 """What a test leaves to be looked at, in the run's folder."""
 
 
@@ -60,6 +60,8 @@ def prepare_wandb(trainer: Trainer, name: RunName) -> None:
 def _prepare(logger: WandbLogger, folder: Path, name: RunName) -> None:
     options: dict[str, Any] = logger._wandb_init  # noqa: SLF001 - there is no public way
     options["name"] = options.get("name") or os.environ.get("WANDB_NAME") or str(name)
+    if options.get("anonymous") is None:
+        options.pop("anonymous", None)  # W&B warns of the option, whatever its value
     options["tags"] = options.get("tags") or name.tags
     earlier = wandb_run_of(folder)
     if not options.get("id") and not os.environ.get("WANDB_RUN_ID") and earlier.get("project") == options["project"]:
