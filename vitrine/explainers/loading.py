@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from vitrine.backbones.frozen import FrozenBackbone, check_arguments, check_digest
-from vitrine.backbones.networks import MOVED_CLASSES, PACKAGE_NETWORKS, BackboneOptions
+from vitrine.backbones.networks import MOVED_CLASSES, PACKAGE, PACKAGE_NETWORKS, BackboneOptions
 from vitrine.backbones.weight_files import is_weight_file
 from vitrine.core.class_files import file_of
 from vitrine.core.class_paths import allowed_entries, class_named, entry_for, is_allowed
@@ -17,6 +17,9 @@ from vitrine.explainers.backbone_entry import FUNCTION
 from vitrine.explainers.base import BACKBONE_NAME, CONFIG_NAME, Explainer
 from vitrine.explainers.config_file import first_line, made, read_config, read_heads
 from vitrine.explainers.names import NAMES_NAME
+
+SHIPPED = {"flower": PACKAGE / "data" / "an8flower" / "flower_explainer"}
+"""Folders of trained explainers that come with this package, by name."""
 
 
 def load(
@@ -34,7 +37,8 @@ def load(
     ``torch.nn.Module``: the file may come from somebody else.
 
     Args:
-        folder: holds ``explainer.json`` and ``explainer.safetensors``.
+        folder: holds ``explainer.json`` and ``explainer.safetensors``; or ``flower``, the explainer that comes with this
+            package.
         backbone: the network that it was trained on, or the name of its class, such as ``model.py:MyNet``; or a file with
             its weights, where the folder does not hold them and they have moved or were never in a file.
         device: where to put it.
@@ -61,7 +65,7 @@ def load(
         ...     type(load(f"{folder}/explainer", backbone=model)).__name__
         'SRAEExplainer'
     """
-    folder, allowed = Path(folder), allowed_entries(allow)
+    folder, allowed = _place(folder), allowed_entries(allow)
     config = read_config(folder)
     preprocessing = config["preprocessing"]
     if preprocessing is not None:
@@ -81,6 +85,11 @@ def load(
     if (folder / NAMES_NAME).is_file():
         loaded.read_heatmap_names(folder / NAMES_NAME)
     return _placed(loaded, device).eval()
+
+
+def _place(folder: str | Path) -> Path:
+    shipped = SHIPPED.get(str(folder))
+    return Path(folder) if shipped is None or Path(folder).exists() else shipped
 
 
 def _placed(explainer: Explainer, device: str) -> Explainer:
