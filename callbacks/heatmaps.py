@@ -86,6 +86,10 @@ class HeatmapPanel(pl.Callback):
         self._batch: Batch | None = None
         self._last_step = 0
 
+    def unmet(self, run: Run) -> str:
+        """A module of one explainer, where the run's has several; the callback is left out then."""
+        return run.unmet_alone()
+
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Refuses a module with several explainers."""

@@ -39,9 +39,7 @@ class ImageFolder(Dataset[Sample]):
     """
 
     def __init__(self, root: Path, preprocessing: Preprocessing, on_error: OnError = "stop") -> None:
-        if not root.is_dir():
-            raise FileNotFoundError(f"predict_root {root} is no folder; give one with images.")
-        self.root = root
+        self.root = root = check_predict_root(root)
         self.preprocessing = preprocessing
         self.on_error = on_error
         left_out = LeftOut()
@@ -81,6 +79,20 @@ class ImageFolder(Dataset[Sample]):
 
     def _key(self, number: int) -> str:
         return self.paths[number].relative_to(self.root).as_posix()
+
+
+def check_predict_root(root: Path | None) -> Path:
+    """The folder of images to predict.
+
+    Raises:
+        ValueError: where none is given.
+        FileNotFoundError: where it is no folder.
+    """
+    if root is None:
+        raise ValueError("data.init_args.predict_root is not given; name the folder of images to predict.")
+    if not root.is_dir():
+        raise FileNotFoundError(f"predict_root {root} is no folder; give one with images.")
+    return root
 
 
 def folder_loader(images: ImageFolder, loading: LoadingOptions, share: RankShare, skipped: SkipCounter) -> WholeLoader:

@@ -34,6 +34,8 @@ COMMANDS = {
     "shards": Command("vitrine.data.shards.cli", "make and verify WebDataset shards"),
     "features": Command("vitrine.data.feature_store.cli", "list and remove kept features"),
     "compare": Command("vitrine.visualization.comparison.cli", "tables and a page of runs that were tested"),
+    "report": Command("vitrine.visualization.run_pages.cli", "index pages of what runs have written"),
+    "sweep": Command("vitrine.sweep.cli", "many settings of a training on this machine, resumable, in one table"),
     "sanity": Command("vitrine.attribution.sanity.__main__", "whether a method's maps depend on the weights at all"),
 }
 """By name; each is imported when it is asked for."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vitrine.attribution.registry import method_named
-from vitrine.attribution.short_names import NamedMethod, find_method, plain
+from vitrine.attribution.short_names import SHORT, NamedMethod, find_method, plain
 from vitrine.explain.network import ExplainedNetwork
 from vitrine.explainers import Explainer, load
 from vitrine.explainers.attribution.explainer import AttributionExplainer, AttributionOptions
@@ -54,7 +54,9 @@ def chosen_explainers(network: ExplainedNetwork, names: Sequence[str], seed: int
         return _usual(network, seed)
     ready: dict[str, Explainer] = {}
     fitted: list[str] = []
-    for name in dict.fromkeys(names):
+    for place, name in enumerate(names):
+        if plain(name) in map(plain, names[:place]):
+            continue
         if plain(name) in FITTED:
             fitted.append(FITTED[plain(name)])
             continue
@@ -100,7 +102,8 @@ def made_explainer(
         inversion = InversionOptions.from_dict({"image_size": network.preprocessing.size, "seed": seed, **given})
         return INVERSION, InversionExplainer(network.backbone, inversion, *network.known)
     method = find_method(name, dict.fromkeys([*FITTED.values(), INVERSION, "FOLDER"]))
-    return method.method, _attribution(network, NamedMethod(method.method, {**method.arguments, **given}), seed)
+    named = NamedMethod(method.method, {**method.arguments, **given})
+    return name if plain(name) in SHORT else method.method, _attribution(network, named, seed)
 
 
 def _attribution(network: ExplainedNetwork, method: NamedMethod, seed: int) -> Explainer:

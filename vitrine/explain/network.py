@@ -16,6 +16,7 @@ from vitrine.backbones.image_sizes import USUAL, blank_image, check_size, workin
 from vitrine.backbones.input_settings import input_settings
 from vitrine.backbones.library_names import library_options
 from vitrine.backbones.networks import BackboneOptions
+from vitrine.backbones.weight_files import recorded_preprocessing
 from vitrine.core.error_texts import first_line
 from vitrine.core.near_names import near_names
 from vitrine.core.options import OptionError
@@ -133,7 +134,9 @@ def library_name(model: str) -> str:
 
 
 def prepared_input(backbone: FrozenBackbone, size: int | None = None) -> Preprocessing:
-    """How pictures are prepared: as the network's library says, or with ImageNet's mean and std at a size that works.
+    """How pictures are prepared: as our own file of weights or the network's library says, or else as for ImageNet.
+
+    Where nobody says it, the mean and std are ImageNet's and the size is one that works.
 
     Args:
         backbone: the network.
@@ -142,15 +145,13 @@ def prepared_input(backbone: FrozenBackbone, size: int | None = None) -> Preproc
     Raises:
         OptionError: where the network takes no images of this size.
     """
-    settings = input_settings(_library_options(backbone))
-    if settings is None:
+    found = _recorded(backbone.options) or _of_library(_library_options(backbone))
+    if found is None:
         side = size or working_size(backbone) or USUAL[0]
         found = _with_channels(Preprocessing(side, side * 8 // 7), input_channels(backbone.model))
-    else:
-        found = Preprocessing(settings.size, settings.resize, settings.mean, settings.std)
-        if size is not None:
-            resize = None if found.resize is None else round(size * found.resize / found.size)
-            found = replace(found, size=size, resize=resize)
+    elif size is not None:
+        resize = None if found.resize is None else round(size * found.resize / found.size)
+        found = replace(found, size=size, resize=resize)
     try:
         check_size(backbone, found.size)
     except OptionError as error:
@@ -163,6 +164,20 @@ def _library_options(backbone: FrozenBackbone) -> BackboneOptions:
     if backbone.arguments is not None:
         return backbone.options
     return library_options(backbone.model, backbone.structure) or backbone.options
+
+
+def _recorded(options: BackboneOptions) -> Preprocessing | None:
+    """As our own file of weights says."""
+    entries = recorded_preprocessing(options.weight_file)
+    try:
+        return None if entries is None else Preprocessing.from_dict(entries)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{options.weights} has a damaged entry 'preprocessing': {first_line(error)}.") from error
+
+
+def _of_library(options: BackboneOptions) -> Preprocessing | None:
+    settings = input_settings(options)
+    return settings and Preprocessing(settings.size, settings.resize, settings.mean, settings.std)
 
 
 def _with_channels(preprocessing: Preprocessing, channels: int) -> Preprocessing:

@@ -29,6 +29,7 @@ from vitrine.core.tensor_checks import check_tensors
 from vitrine.data.feature_store import FeatureExtractor
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers.backbone_entry import backbone_entry, save_backbone, stands_in_a_table
+from vitrine.explainers.inheritance import taken_rows
 from vitrine.explainers.names import NAMES_NAME, Names, has_names, read_names, write_joined_names
 from vitrine.explainers.picture_inputs import Pictures, PreparedPictures, are_pictures, class_indices
 
@@ -292,7 +293,7 @@ class Explainer(nn.Module, ABC):
         is_bundled = not stands_in_a_table(self.backbone) if bundle_backbone is None else bundle_backbone
         heads = {name: value.contiguous() for name, value in self.head_state().items()}
         check_tensors(heads, heads, f"The heads of this {type(self).__name__} are not saved")
-        entry = backbone_entry(self.backbone, is_bundled=is_bundled)
+        entry = backbone_entry(self.backbone, getattr(self, "num_classes", None), is_bundled=is_bundled)
         known = json.loads(self.backbone.arguments or "{}")
         config = {
             "format_version": FORMAT_VERSION,
@@ -310,7 +311,7 @@ class Explainer(nn.Module, ABC):
         (folder / CONFIG_NAME).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         save_file(heads, folder / HEADS_NAME)
         if is_bundled:
-            save_backbone(self.backbone, folder / BACKBONE_NAME, self.classes)
+            save_backbone(self.backbone, folder / BACKBONE_NAME, entry["num_classes"], self.classes)
 
     def _write_names(self, folder: Path, replaced: Path) -> None:
         kept_name = write_joined_names(folder, replaced, self.heatmap_names, self.heatmap_counts())
@@ -334,6 +335,39 @@ class Explainer(nn.Module, ABC):
         return {
             f"{path}{dot}{self.renamed_tensors.get(last, last)}": state[name]
             for name, (path, dot, last) in parts.items()
+        }
+
+    @property
+    def head_classes(self) -> Sequence[int]:
+        """The classes with an entry of their own among the learned tensors, in the order of the entries; none by default."""
+        return self.explained_classes
+
+    @property
+    def class_axes(self) -> Mapping[str, int]:
+        """By name, the axis along which a learned tensor has an entry, or a block of them, for each of `head_classes`."""
+        return {}
+
+    def redraw_heads(self) -> None:
+        """Begins anew with the tensors that have entries of classes; a subclass with such says how."""
+
+    def inherit_heads(self, state: Mapping[str, Tensor], rows: Sequence[int | None]) -> None:
+        """Takes over the learned tensors of an explainer of other classes.
+
+        Args:
+            state: its `head_state`.
+            rows: for each of `head_classes`, the place of its entries in ``state``; None where they stay as they are.
+
+        Raises:
+            ValueError: where they belong to another kind or size of head, or are NaN, infinite or of another type.
+        """
+        self.load_head_state(self.inherited_state(self.with_current_names(state), rows))
+
+    def inherited_state(self, state: Mapping[str, Tensor], rows: Sequence[int | None]) -> dict[str, Tensor]:
+        """The `head_state` that `inherit_heads` takes over."""
+        own, axes = self.head_state(), self.class_axes
+        return {
+            name: taken_rows(own[name], saved, axes[name], rows, name) if name in axes and name in own else saved
+            for name, saved in state.items()
         }
 
     def head_state(self) -> dict[str, Tensor]:

@@ -153,6 +153,11 @@ class SelectedFeaturesExplainer(XFeatureExplainer):
         dimensions = self.width * self.positions
         return SelectedFeatures(len(self.explained_classes), dimensions, self.options.num_features)
 
+    @property
+    @override
+    def class_axes(self) -> Mapping[str, int]:
+        return dict.fromkeys((f"heads.{name}" for name in ("is_alive", "indices", "weights", "bias")), 0)
+
     @override
     def load_head_state(self, state: dict[str, Tensor]) -> None:
         self.resize_for(self.with_current_names(state))

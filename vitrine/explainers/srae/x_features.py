@@ -231,6 +231,10 @@ class XFeatureExplainer(Explainer):
         self.options = replace(self.options, explained_classes=self.explained_classes)
         self.heads = self.make_heads()
 
+    @override
+    def redraw_heads(self) -> None:
+        self.heads = self.make_heads()
+
     @property
     def num_features(self) -> int:
         """n, x-features a class."""

@@ -32,6 +32,7 @@ const drawZoom = () => {
   const words = [`${card.prediction} ${percent(card.probability)}`];
   if (isLabelled(card)) words.unshift(`label ${card.labels.join(", ")}`);
   if (!card.original) words.push("shown as the network saw it");
+  for (const name of Object.keys(card.metrics ?? {})) words.push(`${name} ${metricText(card, name)}`);
   zoom.querySelector(".zoom-facts").textContent = words.join(" · ");
   zoom.querySelector(".zoom-maps").replaceChildren(...zoomChoices(card));
 };
