@@ -10,7 +10,6 @@ from vitrine.explainers import (
     MuLassoExplainer,
     MuLassoOptions,
     SelectedFeaturesExplainer,
-    SelectionOptions,
     SRAEExplainer,
     SRAEOptions,
 )
@@ -42,7 +41,7 @@ def test_positions_and_dropped_x_features() -> None:
 @torch.no_grad()
 def test_selected_features() -> None:
     options = SRAEOptions(layer="4", image_size=SIDE, explained_classes=[1, 3], num_features=2)
-    explainer = SelectedFeaturesExplainer(built(), options, selection=SelectionOptions(kind="random"))
+    explainer = SelectedFeaturesExplainer(built(), options)
     explainer.heads.indices.copy_(torch.tensor([[2, 5], [0, 7]]))
     contributions = XFeatureNetwork(explainer, SIDE)(IMAGES)[2]
     torch.testing.assert_close(contributions[:, 1], explainer.explain(IMAGES, 3).scores)

@@ -78,10 +78,11 @@ def test_the_backbone_alone_with_what_is_known_of_it(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_file_that_differs_from_the_explainer_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "vitrine.export.onnx_file.expected_results", lambda *_: lambda images: [images.new_ones(len(images), 4)]
-    )
-    with pytest.raises(ValueError, match="differs by .* not kept"):
+    def others(*_: object) -> Callable[[Tensor], list[Tensor]]:
+        return lambda images: [images.new_ones(len(images), 4)]
+
+    monkeypatch.setattr("vitrine.export.onnx_file.expected_results", others)
+    with pytest.raises(ValueError, match=r"differs by .* not kept"):
         export_onnx(by_method("Saliency"), tmp_path / "m.onnx", logits_only=True)
     assert not list(tmp_path.iterdir())
 
