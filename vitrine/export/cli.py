@@ -37,8 +37,11 @@ def _run(arguments: Sequence[str], prog: str) -> int:
     from vitrine.explainers import load  # noqa: PLC0415
     from vitrine.export.onnx_file import export_onnx  # noqa: PLC0415
 
-    explainer = load(options.explainer, backbone=options.backbone)
-    written = export_onnx(explainer, options.out, image_size=options.size, logits_only=options.logits)
+    try:
+        explainer = load(options.explainer, backbone=options.backbone)
+        written = export_onnx(explainer, options.out, image_size=options.size, logits_only=options.logits)
+    except ModuleNotFoundError as error:  # of an extra, whose name it says
+        raise ValueError(str(error)) from error
     inputs, outputs = (", ".join(names) for names in (written.inputs, written.outputs))
     sys.stdout.write(f"{options.out}: {inputs} to {outputs}; differs by {written.difference:.1e} from the explainer\n")
     return 0

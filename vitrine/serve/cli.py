@@ -35,7 +35,10 @@ def _serve(options: ServeOptions) -> int:
     from vitrine.serve.page import launched  # noqa: PLC0415
     from vitrine.serve.served import served_networks  # noqa: PLC0415
 
-    page = launched(served_networks(options), options)
+    try:
+        page = launched(served_networks(options), options)
+    except ModuleNotFoundError as error:  # of an extra, whose name it says
+        raise ValueError(str(error)) from error
     sys.stdout.write(f"Open {page.local_url} (Ctrl-C ends it)\n")
     sys.stdout.flush()
     page.block_thread()
