@@ -1,17 +1,15 @@
 """What the site is made of beside its pages: options and error sentences from the source, and the navigation."""
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "docs" / "hooks"))
+from docs.hooks.error_sentences import sentences, sentences_of
+from docs.hooks.option_tables import documented, exported, option_classes, options_page, parameters
 
-from error_sentences import sentences, sentences_of  # noqa: E402 - beside the hooks of the site
-from option_tables import documented, exported, option_classes, options_page, parameters  # noqa: E402
+ROOT = Path(__file__).parents[1]
 
 TROUBLESHOOTING = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 

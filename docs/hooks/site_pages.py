@@ -10,11 +10,11 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]  # the project's own packages, and the other hooks
+sys.path.insert(0, str(ROOT))  # the project's own packages, and the other hooks
 
-from error_sentences import errors_page  # noqa: E402 - found by the line above
-from notebook_pages import notebook_page  # noqa: E402
-from option_tables import options_page  # noqa: E402
+from docs.hooks.error_sentences import errors_page  # noqa: E402 - found by the line above
+from docs.hooks.notebook_pages import notebook_page  # noqa: E402
+from docs.hooks.option_tables import options_page  # noqa: E402
 
 OUTSIDE = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 """Pages that stand above docs/, and what they are called here."""
