@@ -9,10 +9,8 @@ Values given on the command line override the configuration files; ``--print_con
 """
 
 import atexit
-import logging
 import os
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,7 +18,6 @@ from typing import Any, NoReturn
 from jsonargparse import Namespace, set_parsing_settings
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf.errors import OmegaConfBaseException
-from PIL import Image
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 from torch.multiprocessing.spawn import ProcessRaisedException
@@ -31,26 +28,37 @@ import datamodules
 import lightning_modules
 from callbacks.checkpoint import RunCheckpoint
 from callbacks.comparison import ComparisonTable
+from callbacks.epoch_lines import with_own_bar
 from callbacks.image_figures import ImageFigures
 from callbacks.launch import check_strategy, sentence_of_spawned, slurm_plugins
 from callbacks.metrics_table import MetricsTable
 from callbacks.preflight import Preflight
+from callbacks.quiet_output import quieten, tell_warnings_once
 from callbacks.run_access import is_trial
 from callbacks.run_folder import EpochMetrics, MetricsFile, RunConfig
+from callbacks.run_index import RunIndex
+from callbacks.run_name import RunName
 from callbacks.run_start import checkpoint_of_fit, checkpoint_to_read, folder_lock, restoring_told
 from callbacks.settings_table import SettingsTable
 from callbacks.skipped_samples import SkippedSamples
 from callbacks.stop_signals import StopSignals
+from callbacks.tracked_table import TrackedTable
+from callbacks.tracking import Tracking, folder_of_sweep, prepare_wandb, with_csv
 from callbacks.unfit import leave_out_unfit
+from lightning_modules.short_names import explainer_names, method_names, with_model_words
+from vitrine.core.config_files import with_found_files, with_found_words
 from vitrine.core.credentials import hide_credentials
 from vitrine.core.distributed import leave_process_group
 from vitrine.core.interpolations import with_interpolations
 from vitrine.core.options import with_full_key
 from vitrine.core.parser_messages import one_sentence
 from vitrine.core.rank_failures import is_told_first, shared_failures
+from vitrine.core.verbosity import is_verbose, set_level
 from vitrine.explain.cli import main as explain
 
-DEFAULTS = Path(__file__).parent / "configs" / "trainer" / "default.yaml"
+CONFIGS = Path(__file__).resolve().parent / "configs"
+DEFAULTS = CONFIGS / "trainer" / "default.yaml"
+FILE_OPTIONS = ("-c", "--config", "--data", "--model")
 ROOTS = {"trainer": Trainer, "checkpoint": RunCheckpoint, "signals": StopSignals}
 BEFORE_RESOLVING = {"skip_validation": True, "skip_unset": False, "skip_link_targets": False}
 """How jsonargparse dumps a configuration to resolve its interpolations."""
@@ -68,6 +76,7 @@ class OneSentenceParser(LightningArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{**kwargs, "allow_abbrev": False})
         self.file: str | os.PathLike[str] = ""
+        self.folder = Path()  # of that file
         self.command: str | None = None  # that it reads the options of
         self.unresolved = ""  # the configuration before its interpolations were resolved, where it has any
 
@@ -92,11 +101,23 @@ class OneSentenceParser(LightningArgumentParser):
 
     @override
     def parse_path(self, path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Namespace:
-        self.file = path
+        self.file, self.folder = path, Path(path).resolve().parent  # within, the current folder is another
         return super().parse_path(path, *args, **kwargs)
 
     @override
+    def parse_string(self, content: str, path: str | os.PathLike[str] = "", *args: Any, **kwargs: Any) -> Namespace:
+        if path:
+            try:
+                content = with_found_files(content, self.folder, CONFIGS)
+            except FileNotFoundError as error:
+                fail(str(error))
+        return super().parse_string(content, path, *args, **kwargs)
+
+    @override
     def parse_args(self, args: Sequence[str] | None = None, *more: Any, **kwargs: Any) -> Namespace:
+        if self.exit_on_error:
+            words = with_model_words(sys.argv[1:] if args is None else args)
+            args = with_found_words(words, FILE_OPTIONS, CONFIGS)
         if not self.exit_on_error and args is not None:  # jsonargparse hands null to an inner parser as Python's None
             args = [f"{arg.removesuffix('None')}null" if arg.endswith("=None") else arg for arg in args]
         return super().parse_args(args, *more, **kwargs)
@@ -113,6 +134,12 @@ class TrainCLI(LightningCLI):
         self._first_word = words[0] if words else ""
         super().__init__(*args, **kwargs)
 
+    @staticmethod
+    @override
+    def subcommands() -> dict[str, set[str]]:
+        """Commands, and what of their methods is no option: ``--verbose`` is one of all commands."""
+        return {name: {*left_out, "verbose"} for name, left_out in LightningCLI.subcommands().items()}
+
     @override
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
@@ -126,8 +153,8 @@ class TrainCLI(LightningCLI):
             )  # will not be asked, and to collect its options takes as long as a small run
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         parser.command = subcommand
-        if subcommand in {"validate", "test"}:
-            parser.set_defaults(verbose=False)  # MetricsTable shows what matters; Lightning's own table shows all
+        parser.add_argument("-v", "--verbose", action="store_true", help="tell all, also what Lightning says of itself")
+        parser.add_argument("-q", "--quiet", action="store_true", help="tell results and warnings alone")
         if subcommand == "fit":
             parser.add_argument("--overwrite", type=bool, default=False, help="remove the run that the folder holds")
         return parser
@@ -135,7 +162,10 @@ class TrainCLI(LightningCLI):
     @override
     def before_instantiate_classes(self) -> None:
         """Puts loggers without a place of their own into the run's folder."""
-        trainer = self.config[self.subcommand].trainer
+        config = self.config[self.subcommand]
+        set_level(verbose=config.verbose, quiet=config.quiet)
+        trainer = config.trainer
+        trainer.default_root_dir = folder_of_sweep(trainer.default_root_dir)
         check_strategy(trainer.strategy)
         for options in _logger_options(trainer):
             if getattr(options, "save_dir", None) == ".":
@@ -164,7 +194,12 @@ class TrainCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         # Under inference mode a test could take no gradient; without gradients being asked for, no_grad is as fast.
         kwargs["inference_mode"] = False
-        kwargs["plugins"] = slurm_plugins(self._get(self.config_init, "trainer").get("plugins"))
+        options = self._get(self.config_init, "trainer")
+        kwargs["plugins"] = slurm_plugins(options.get("plugins"))
+        kwargs["logger"] = with_csv(options.get("logger"), options.get("default_root_dir") or ".", str(self.subcommand))
+        given = list(options.get("callbacks") or [])  # the trainer adds to the list itself
+        if options.get("enable_model_summary") is None:
+            kwargs["enable_model_summary"] = is_verbose()
         try:
             trainer = super().instantiate_trainer(**kwargs)
         except TypeError as error:  # Lightning's own for values such as --trainer.devices x
@@ -174,7 +209,8 @@ class TrainCLI(LightningCLI):
             if "more than one stateful callback" not in told:
                 raise
             raise ValueError(f"trainer.callbacks: {told}; give it once.") from error
-        trainer.callbacks.insert(0, EpochMetrics())  # type: ignore[attr-defined]
+        own = with_own_bar(trainer.callbacks, given)  # type: ignore[attr-defined]
+        trainer.callbacks = [EpochMetrics(), *own]  # type: ignore[attr-defined]
         return trainer
 
     @override
@@ -186,6 +222,8 @@ class TrainCLI(LightningCLI):
         kwargs = super()._prepare_subcommand_kwargs(subcommand)
         trainer, wanted = self.trainer, kwargs.get("ckpt_path")
         folder = Path(trainer.default_root_dir)
+        if subcommand in {"validate", "test"}:
+            kwargs["verbose"] = is_verbose()  # Lightning's own table of all figures
         if subcommand == "predict":
             kwargs["return_predictions"] = False  # callbacks write them; kept, they would fill the memory
         if subcommand != "fit":
@@ -197,6 +235,7 @@ class TrainCLI(LightningCLI):
             kwargs["ckpt_path"] = checkpoint_of_fit(
                 folder, wanted, overwrite=overwrite, is_first=trainer.is_global_zero
             )
+        prepare_wandb(trainer, RunName.of(self.model, self.datamodule))  # of the run that is left in the folder
         return kwargs
 
     @override
@@ -215,8 +254,9 @@ def _logger_options(trainer: Namespace) -> list[Namespace]:
 
 
 def known_classes() -> list[str]:
-    """Class names that need no module before them."""
-    return [name for folder in (lightning_modules, datamodules, callbacks) for name in folder.__all__]
+    """Class names that need no module before them, and short names of models."""
+    classes = [name for folder in (lightning_modules, datamodules, callbacks) for name in folder.__all__]
+    return [*classes, *explainer_names(), *method_names()]
 
 
 def fail(message: str) -> NoReturn:
@@ -225,21 +265,6 @@ def fail(message: str) -> NoReturn:
         sys.stderr.write(f"error: {' '.join(hide_credentials(message).split())}\n")
         sys.stderr.flush()
     raise SystemExit(2)
-
-
-def quieten() -> None:
-    """Leaves out what Lightning says of itself, and advice that does not hold here."""
-    warnings.filterwarnings("ignore", message=r".*LeafSpec.* is deprecated")
-    # What is logged without sync_dist was computed over all ranks already.
-    warnings.filterwarnings("ignore", message=r"It is recommended to use `self\.log\(.*sync_dist=True")
-    # A module that solves its problem exactly has none.
-    warnings.filterwarnings("ignore", message=r".*configure_optimizers` returned `None`")
-    # Modules translate labels there, whatever the datamodule.
-    warnings.filterwarnings("ignore", message=r"You have overridden `on_before_batch_transfer`")
-    # Such pictures are refused, in a sentence that names the file.
-    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-    messages = logging.getLogger("pytorch_lightning.utilities.rank_zero")
-    messages.addFilter(lambda record: "Tip: For seamless cloud" not in record.getMessage())
 
 
 def main(args: ArgsType = None) -> TrainCLI:
@@ -269,6 +294,9 @@ def main(args: ArgsType = None) -> TrainCLI:
                     ImageFigures(),
                     ComparisonTable(),
                     SettingsTable(),
+                    TrackedTable(),
+                    Tracking(),
+                    RunIndex(),
                 ]
             },
             seed_everything_default=0,
@@ -288,7 +316,11 @@ def main(args: ArgsType = None) -> TrainCLI:
         fail(one_sentence(told))
 
 
+if __name__ == "__mp_main__":  # a rank that strategy ddp_spawn has started
+    quieten()
+    tell_warnings_once()
 if __name__ == "__main__":
+    tell_warnings_once()
     atexit.register(leave_process_group)
     with shared_failures():
         main()

@@ -24,7 +24,7 @@ from vitrine.core.folder_manifest import FolderKind
 from vitrine.core.options import Count, checked
 from vitrine.data.contracts import satisfies
 from vitrine.explainers import Explainer
-from vitrine.explainers.names import NAMES_NAME
+from vitrine.explainers.names import NAMES_NAME, Names, joined
 from vitrine.visualization.contact_sheet import ContactTile, contact_pixels, contact_sheet, sort_key_of
 from vitrine.visualization.overlays import save_png
 from vitrine.visualization.report.contact_page import SheetEntry, contact_page
@@ -158,7 +158,8 @@ class ContactSheets(EvaluationCallback[Shares[Slot, ContactTile]]):
         with atomic_folder(run.folder / FOLDER, KIND) as folder, Background(FOLDER, most_waiting=4) as saving:
             entries = [self._entry(run, folder, saving, slot, tiles.get(slot, ())) for slot in slots]
             title = f"The x-features of {type(explainer).__name__} on {type(run.datamodule).__name__}"
-            (folder / PAGE).write_text(contact_page(title, entries, str(names_file(run))), encoding="utf-8")
+            page = contact_page(title, entries, str(names_file(run)), _all_names(explainer))
+            (folder / PAGE).write_text(page, encoding="utf-8")
         return run.folder / FOLDER / PAGE
 
     def _entry(
@@ -191,6 +192,11 @@ def names_file(run: Run) -> Path:
     if satisfies(run.module, HasNamesFile):
         return cast("HasNamesFile", run.module).names_file
     return run.folder / "explainer" / NAMES_NAME
+
+
+def _all_names(explainer: Explainer) -> Names:
+    """By class, the names of all its heatmaps; empty where one has none yet."""
+    return joined(explainer.heatmap_names, {}, explainer.heatmap_counts())
 
 
 def _explainer_of(run: Run) -> Explainer:

@@ -3,7 +3,7 @@
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from callbacks.preflight_facts import RANDOM_WEIGHTS, asked, backbone_options, has_random_weights
@@ -15,15 +15,14 @@ FIRST = 4
 """Names of classes that are told."""
 
 
-def report_settings(run: Run, metrics: Mapping[str, float], shown: str) -> dict[str, str]:
+def report_settings(run: Run, accuracy: str, shown: str) -> dict[str, str]:
     """What a report says of its run, by what it is; what is not known is left out.
 
     Args:
         run: whose results are reported.
-        metrics: of the test, of which the accuracy is told.
+        accuracy: of the backbone on what was tested.
         shown: which images the report shows.
     """
-    accuracy = metrics.get("test/accuracy")
     told = {
         "Backbone": _backbone(run),
         "Layer": _layer(run),
@@ -31,7 +30,7 @@ def report_settings(run: Run, metrics: Mapping[str, float], shown: str) -> dict[
         "Method": str(asked(run.explainer, "options.method") or ""),
         "Data set": name_of_data(run),
         "Classes": _classes(run),
-        "Accuracy": "" if accuracy is None else f"{100 * accuracy:.1f} % of the tested images",
+        "Accuracy": accuracy,
         "Shown": shown,
         "Seed": os.environ.get("PL_GLOBAL_SEED", ""),
         "Checkpoint": str(run.trainer.ckpt_path or "none: as initialised"),
@@ -41,8 +40,9 @@ def report_settings(run: Run, metrics: Mapping[str, float], shown: str) -> dict[
 
 
 def name_of_data(run: Run) -> str:
-    """The class of the datamodule itself, which may be seen through a translation of its labels."""
-    return type(run.trainer.datamodule).__name__  # type: ignore[attr-defined]
+    """The datamodule by its class, which may be seen through a translation of its labels."""
+    name: str = type(run.trainer.datamodule).__name__  # type: ignore[attr-defined]
+    return name.removesuffix("DataModule")
 
 
 def _backbone(run: Run) -> str:

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import pytorch_lightning as pl
-from torch import Tensor
+from torch import Tensor, nn
 
+from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch
 from vitrine.core.distributed import gather_over_ranks
 from vitrine.core.explanation import Explanation
@@ -36,6 +37,25 @@ def explainers_of(module: pl.LightningModule) -> Mapping[str, object]:
     """The explainers of a module that has several, by name; none of other modules."""
     explainers = getattr(module, "explainers", None)
     return explainers if isinstance(explainers, Mapping) else {}
+
+
+def asked(value: object, path: str) -> Any:
+    """An attribute by its dotted path; None where there is none, or it cannot be read before there is data."""
+    for name in path.split("."):
+        try:
+            value = getattr(value, name, None)
+        except (ValueError, OSError, RuntimeError):
+            return None
+    return value
+
+
+def backbone_options(module: nn.Module) -> BackboneOptions | None:
+    """What a module explains, or trains."""
+    for path in ("explainer.backbone.options", "backbone"):
+        options = asked(module, path)
+        if isinstance(options, BackboneOptions):
+            return options
+    return None
 
 
 def is_trial(trainer: pl.Trainer) -> bool:

@@ -13,7 +13,7 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info
 
-from callbacks import average_images, contact_sheets, predictions, report
+from callbacks import average_images, contact_sheets, csv_log, predictions, report, tracking
 from callbacks.run_access import EXPLAINERS
 from vitrine.core.checkpoint_files import (
     BEST,
@@ -48,13 +48,14 @@ OF_EXPLAINER = (
 """Files that a test writes of each explainer, where it looks at several."""
 WRITTEN = (
     *OF_EXPLAINER, "compare.csv", "compare.md", "compare.html", "compare_differences.csv", "compare_images.jpg",
-    "settings.csv", *(f"config-{stage.value}.yaml" for stage in TrainerFn), "metrics-limited.json", "metrics-fit.json",
+    "settings.csv", "index.html", "curves.html", *(f"config-{stage.value}.yaml" for stage in TrainerFn),
+    "metrics-limited.json", "metrics-fit.json", csv_log.FIT_TABLE, tracking.WANDB_RUN,
     "relevance.csv", "relevance.json", "picks.csv", "sanity.json",
     "panels/epoch-*-step-*.png", "panels/test.png",
     "validation.json", PREEMPTED, f"{FOLDER}/{LAST}", f"{FOLDER}/{BEST}", f"{FOLDER}/epoch=*-step=*.ckpt",
     f"{FOLDER}/.*.partial",
 )  # fmt: skip
-"""Files that a run writes; loggers keep each run in a place of its own."""
+"""Files that a run writes; other loggers keep each run in a place of its own."""
 
 
 @contextmanager

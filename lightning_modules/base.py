@@ -23,7 +23,9 @@ from lightning_modules.evaluated import EvaluatedModule
 from lightning_modules.explained import (
     Explain,
 )
-from lightning_modules.heads import check_drawable, check_image_size, meaning_of, take_over_heads
+from lightning_modules.heads import check_drawable, check_image_size, meaning_of
+from lightning_modules.inherited_heads import InheritedHeads
+from lightning_modules.moved_features import Movement, earlier_extractor, movement
 from lightning_modules.optimization import RANGES, RENAMED_OPTIMIZATION, CosineToZero, check_optimizer
 from vitrine.core.batch import Batch
 from vitrine.core.options import Count, Range, checked, option_path
@@ -32,7 +34,7 @@ from vitrine.data.class_matching import ClassMap, ClassMatch
 from vitrine.data.contracts import ExplanationData, TrainingData, explanation_data, training_data
 from vitrine.data.feature_store import FeatureExtractor
 from vitrine.explainers import Explainer
-from vitrine.explainers.names import NAMES_NAME
+from vitrine.explainers.names import NAMES_NAME, joined
 from vitrine.explainers.srae.x_features import XFeatureExplainer
 from vitrine.metrics import (
     MetricOptions,
@@ -52,7 +54,12 @@ class ExplainerModule(EvaluatedModule):
         explainer: the frozen backbone with its head.
         optimizer: takes parameter groups to an optimizer.
         lr_scheduler: takes an optimizer to its learning rate schedule; null keeps the rate constant.
-        init_from: folder of an exported explainer whose heads are taken over before training, for fine-tuning.
+        init_from: folder of an exported explainer whose heads are taken over before training, for fine-tuning. Each class
+            begins from the head of the class of its name, or, where the network is the very same, of its logit; classes
+            without one get heads that are drawn anew.
+        init_from_map: from which class of ``init_from`` each one's head begins: names (or indices) of classes, each with a
+            name (or index) of the earlier ones, or null for a head that is drawn anew, the rest by name; or ``by_name``;
+            ``by_index`` where logits mean the same.
         names: file with a person's names for the heatmaps; ``explainer/names.yaml`` in the run's folder without it, or else
             that of ``init_from``, where there is one.
         class_map: which of the backbone's classes those of the data set are: names (or indices) of the data set's classes,
@@ -76,6 +83,7 @@ class ExplainerModule(EvaluatedModule):
         optimizer: OptimizerCallable = lambda parameters: Adam(parameters, lr=1e-3, fused=True),
         lr_scheduler: LRSchedulerCallable | None = lambda optimizer: CosineToZero(optimizer),  # noqa: PLW0108 - read by jsonargparse
         init_from: str | Path | None = None,
+        init_from_map: dict[str, str | int | None] | Literal["by_name", "by_index"] | None = None,
         names: str | Path | None = None,
         class_map: dict[str, str | int] | Literal["by_name", "by_index", "ignore"] | None = None,
         explain: Explain = "predicted",
@@ -93,9 +101,13 @@ class ExplainerModule(EvaluatedModule):
         self.label_translation: LabelTranslation | None = None
         self.names, self.init_from = names, init_from
         self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
-        if init_from is not None:
-            take_over_heads(explainer, Path(init_from))
-        self.classes_of_heads = list(explainer.classes)  # that init_from was trained on
+        self.inherited = None if init_from is None else InheritedHeads(explainer, Path(init_from), init_from_map)
+        if self.inherited is not None:
+            explainer.classes = list(self.inherited.config["classes"])
+        elif init_from_map is not None:
+            raise ValueError("model.init_args.init_from_map needs init_from, the folder of an exported explainer.")
+        self.feature_movement: Movement | None = None
+        self.is_restored = False
         self.needs_checkpoint = init_from is None
         self.is_fitted = True
 
@@ -165,6 +177,8 @@ class ExplainerModule(EvaluatedModule):
         super().setup(stage)
         if self.data is not None:
             self._take_over_data(self.data, stage)
+        if self.inherited is not None and stage != "predict":
+            self.inherited.match(self.explainer, self.redraw_heads)
         if stage != "validate" or self.chooses_alpha:  # else it draws nothing
             self._check_drawable()
         if stage != "predict":
@@ -173,10 +187,44 @@ class ExplainerModule(EvaluatedModule):
     def _check_drawable(self) -> None:
         check_drawable(self.explainer, f"model.init_args.{option_path(type(self), 'image_size').rpartition('.')[0]}")
 
+    def redraw_heads(self) -> None:
+        """Draws the explainer's heads anew."""
+        self.explainer.redraw_heads()
+
+    @override
+    def on_fit_start(self) -> None:
+        """Tells what became of the heads of ``init_from``, and how far the features that they read have moved."""
+        super().on_fit_start()
+        if self.inherited is None or self.is_restored:
+            return
+        note = "" if self.inherited.same_network else self._told_movement(self.inherited)
+        if self.trainer.is_global_zero:
+            self.inherited.show(self.explainer, Path(self.trainer.default_root_dir), note)
+
+    def _told_movement(self, inherited: InheritedHeads) -> str:
+        """Says that the backbone is another one than that of the heads; a collective."""
+        told = f"The backbone has other weights than that on which the heads of {inherited.folder} were trained"
+        before = earlier_extractor(inherited.folder, inherited.config, self.explainer.backbone, self.device)
+        if isinstance(before, str) or self.extractor is None or self.training_data is None:
+            reason = before if isinstance(before, str) else "no images are at hand"
+            return f"{told}; how far its features have moved cannot be measured: {reason}."
+        batches = map(self.moved, self.training_data.every_image("train"))
+        self.feature_movement = movement(before, self.extractor, batches, self.device)
+        return f"{told}: {self.feature_movement or 'there are no images to measure by'}."
+
     def on_predict_start(self) -> None:
-        """Names classes and heatmaps only here, as in prediction the classes may come from the checkpoint."""
+        """Names classes and heatmaps only here, as in prediction the classes may come from the checkpoint.
+
+        Raises:
+            ValueError: where the heads are those of ``init_from``, and of other classes than the backbone's.
+        """
         for explainer in self.every_explainer:
             self._name_classes(explainer)
+        if self.inherited is not None and self.inherited.loaded_for is None and not self.is_restored:
+            raise ValueError(
+                f"model.init_args.init_from {self.inherited.folder} is of other classes than the backbone's logits, and there"
+                " is no checkpoint; fit the heads first, or apply them with the backbone that they were trained on."
+            )
         self._read_names(fitting=False)
 
     @property
@@ -191,12 +239,14 @@ class ExplainerModule(EvaluatedModule):
             explainer.classes = network.names()
 
     def _read_names(self, *, fitting: bool) -> None:
-        places = [self.names_file, *([] if self.init_from is None else [Path(self.init_from, NAMES_NAME)])]
-        names_file = next((path for path in places if path.is_file()), None)
-        if names_file is None or not self.explainer.heatmap_counts():
+        counts = self.explainer.heatmap_counts()
+        if not counts or not (self.names_file.is_file() or self.inherited):
             return
         try:
-            self.explainer.read_heatmap_names(names_file)
+            if self.names_file.is_file():
+                self.explainer.read_heatmap_names(self.names_file)
+            elif self.inherited is not None:
+                self.explainer.heatmap_names = joined(self.inherited.names, {}, counts)
         except ValueError as error:
             if not fitting or self.names is not None:
                 raise
@@ -218,7 +268,8 @@ class ExplainerModule(EvaluatedModule):
 
     def _match_classes(self, data: ExplanationData, *, fitting: bool) -> None:
         """Compares the data set's classes with the backbone's; from here on `data` has labels of the backbone."""
-        network = classes_of_network(self.explainer, self.classes_of_heads)
+        known = self.inherited.config["classes"] if self.inherited is not None and self.inherited.same_network else ()
+        network = classes_of_network(self.explainer, known)
         if network is not None and (data.classes or self.class_map is not None):
             needed = fitting and self.needs_labels
             every = not self.explains_by_name and len(self.explainer.explained_classes) == network.count
@@ -291,6 +342,7 @@ class ExplainerModule(EvaluatedModule):
                     " trainer.default_root_dir."
                 )
         super().on_load_checkpoint(checkpoint)
+        self.is_restored = True
         saved, count = list(checkpoint.get("classes", ())), getattr(self.explainer, "num_classes", None)
         if saved and count is not None and len(saved) != count:
             raise ValueError(
@@ -353,4 +405,7 @@ class ExplainerModule(EvaluatedModule):
 
     def metadata(self) -> dict[str, Any]:
         """Figures of the training run that go into the exported explainer."""
-        return {"epochs": self.trainer.current_epoch}
+        origin = {} if self.inherited is None else self.inherited.metadata()
+        if self.feature_movement is not None:
+            origin["feature_movement"] = self.feature_movement._asdict()
+        return {"epochs": self.trainer.current_epoch, **origin}

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +12,6 @@ from vitrine.core.options import OptionError
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers import Explainer
 from vitrine.explainers.attribution import AttributionExplainer
-from vitrine.explainers.config_file import read_config, read_heads
 from vitrine.explainers.inversion.explainer import InversionExplainer
 from vitrine.explainers.masking.explainer import MaskingExplainer
 from vitrine.explainers.mu_lasso.explainer import MuLassoExplainer
@@ -27,42 +25,6 @@ def meaning_of(options: Mapping[str, Any]) -> dict[str, Any]:
     """Those of an explainer's options without which its heads would be about something else, though numbers may fit."""
     meaning = ("explainer", "layer", "mask_layers", "pooling", "explained_classes")
     return {name: options[name] for name in meaning if name in options}
-
-
-def take_over_heads(explainer: Explainer, folder: Path) -> None:
-    """Gives an explainer the classes and heads of an exported one.
-
-    Raises:
-        FileNotFoundError: where there is none.
-        ValueError: where its heads do not fit.
-    """
-    config = read_config(folder)
-    explainer.classes = list(config["classes"])
-    saved = {"explainer": config["explainer"]}
-    if isinstance(explainer, XFeatureExplainer) and explainer.options.explained_classes == "by_name":
-        explainer.explain_classes(config["options"].get("explained_classes", []))
-    options = {"explainer": type(explainer).__name__}
-    if saved == options:
-        saved |= explainer.options_type.from_dict(config["options"]).to_dict()
-        options |= explainer.options.to_dict()
-    if meaning_of(saved) != meaning_of(options):
-        raise ValueError(_heads_do_not_fit(folder, saved, options))
-    try:
-        explainer.load_head_state(read_heads(folder))
-    except ValueError as error:
-        raise ValueError(_heads_do_not_fit(folder, saved, options, str(error).rstrip("."))) from error
-
-
-def _heads_do_not_fit(folder: Path, saved: Mapping[str, Any], options: Mapping[str, Any], reason: str = "") -> str:
-    other = [
-        f"{name} is {saved[name]}, not {options[name]}"
-        for name in options
-        if name in saved and saved[name] != options[name]
-    ]
-    return (
-        f"model.init_args.init_from {folder}: the saved heads do not fit: {'; '.join(other) or reason}; give"
-        " the options that they were trained with, or another folder."
-    )
 
 
 def first_difference(state: Mapping[str, Any], saved: Mapping[str, Any]) -> str:

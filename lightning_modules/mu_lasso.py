@@ -59,7 +59,7 @@ class MuLassoModule(ExplainerModule):
         optimizer: of the mini-batch steps of ``sgd``; a learning rate of 1 is the largest that is stable for the first batch.
             Its momentum begins anew with each epoch.
         lr_scheduler: of ``sgd``, see `ExplainerModule`.
-        init_from: see `ExplainerModule`; its scaling is kept too.
+        init_from: see `ExplainerModule`; its scaling is kept too, and so is its intercept where the classes are the same.
         kwargs: those of `ExplainerModule`: names.
 
     Raises:
@@ -156,6 +156,8 @@ class MuLassoModule(ExplainerModule):
         if not self.has_scaling:
             self._learn_scaling()
             self.has_scaling = True
+        elif self.current_epoch == 0 and not self.is_restored and self._has_other_classes:
+            self._learn_intercept()
         self.explainer.project()  # the ball may be smaller than that of init_from, or of the fit that goes on
         self.streamed = self._begun_stream()
 
@@ -326,6 +328,24 @@ class MuLassoModule(ExplainerModule):
                 fit.update(self.features_of(moved)[0], batch["label"])
                 advance(len(batch["label"]))
         fit.finish()
+
+    @property
+    def _has_other_classes(self) -> bool:
+        inheritance = None if self.inherited is None else self.inherited.inheritance
+        return inheritance is not None and not inheritance.is_identity
+
+    @torch.no_grad()
+    def _learn_intercept(self) -> None:
+        """The classes' shares in the training samples, where the scaling needs an intercept."""
+        if not self.explainer.scaling.has_intercept:
+            return
+        total, count = torch.zeros(self.explainer.num_classes, dtype=torch.float64), 0
+        for batch in self._training_samples():
+            total += label_matrix(self.moved(batch)["label"], self.explainer.num_classes).cpu().double().sum(dim=0)
+            count += len(batch["label"])
+        sums = torch.cat([total, total.new_tensor([count])]).float().to(self.device)
+        *of_classes, samples = sum_over_ranks(sums)
+        self.explainer.intercept.copy_(torch.stack(of_classes) / samples.clamp(min=1))
 
     def _learn_activation_thresholds(self) -> None:
         if self.explainer.options.activation_threshold:

@@ -79,6 +79,11 @@ class SRAEModule(GroupedFitModule):
         with drawn_by(self.train_options.seed):
             super().explain_classes(classes)
 
+    @override
+    def redraw_heads(self) -> None:
+        with drawn_by(self.train_options.seed):
+            super().redraw_heads()
+
     @property
     def heads(self) -> SeparateHeads | SharedHeads:
         """The heads, in the order of the explained classes."""

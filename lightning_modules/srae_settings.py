@@ -286,6 +286,7 @@ def _check(srae: SRAEOptions, training: SRAETraining, kwargs: Mapping[str, Any])
         ("training.classes_at_once", training.classes_at_once, None),
         ("training.pretraining_epochs", training.pretraining_epochs, 0),
         ("init_from", kwargs.get("init_from"), None),
+        ("init_from_map", kwargs.get("init_from_map"), None),
         ("names", kwargs.get("names"), None),
     ):
         if value != wanted:

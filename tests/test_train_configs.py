@@ -202,8 +202,9 @@ def test_every_overlay_goes_on_top_of_the_quickstart(
     folder = fit_and_test(
         "-c", "configs/quickstart.yaml", "-c", f"configs/trainer/{overlay}", *SMALL, *SMALL_SRAE, *fresh
     )
-    left = {"wandb.yaml": "wandb", "tensorboard.yaml": "logs/version_0"}.get(overlay, "config-fit.yaml")
+    left = {"wandb.yaml": "wandb", "tensorboard.yaml": "tensorboard"}.get(overlay, "config-fit.yaml")
     assert (folder / left).exists()
+    assert {path.parent.name for path in folder.glob("logs/*/metrics.csv")} == {"fit", "test"}
     assert {path.name for path in workplace.iterdir()} <= {"configs", "vitrine", "data", "run"}
 
 

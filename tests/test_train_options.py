@@ -1,6 +1,7 @@
 """Options from files and the command line: which come last, what is interpolated, and help."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.helpers.commands import (
     refusal,
     run,
 )
+from vitrine.backbones.frozen import FrozenBackbone
 
 
 def printed_config(capsys: pytest.CaptureFixture[str], *args: str) -> dict[str, Any]:
@@ -117,3 +119,25 @@ def test_the_options_of_the_command_that_is_run_are_collected_alone(
             run(*words)
         assert collected == expected
     assert "{fit,validate,test,predict}" in capsys.readouterr().out
+
+
+def test_a_config_elsewhere_names_shipped_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From a folder that holds nothing of the repository, with short names of models."""
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    text = (Path(train.__file__).parent / "configs" / "quickstart.yaml").read_text(encoding="utf-8")
+    (tmp_path / "mine" / "my.yaml").write_text(text, encoding="utf-8")
+    config = printed_config(capsys, "fit", "-c", "mine/my.yaml", "--model", "grad_cam")
+    assert config["data"]["init_args"]["shards"] == "data/an8flower-small"
+    assert config["model"]["class_path"] == "lightning_modules.AttributionModule"
+    assert config["model"]["init_args"]["attribution"]["method"] == "GradCAM"
+    backbone = config["model"]["init_args"]["backbone"]
+    assert FrozenBackbone(backbone["name"], backbone["weights"]).options.num_classes == 6
+    config = printed_config(
+        capsys, "fit", "-c", "configs/quickstart.yaml", "--data", "data/cub.yaml", "--model=mu_lasso"
+    )
+    assert config["data"]["init_args"]["shards"] == "data/cub"
+    assert config["model"]["class_path"] == "lightning_modules.MuLassoModule"

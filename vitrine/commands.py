@@ -23,6 +23,8 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "explain": Command("vitrine.explain.cli", "heatmaps, predictions and a report of a model on your pictures"),
+    "serve": Command("vitrine.serve.cli", "a page where one drops a picture and sees its heatmaps"),
+    "export": Command("vitrine.export.cli", "a saved explainer as an ONNX file"),
     "describe": Command(
         "vitrine.explainers.describe", "layers of a network, and what can be done at each", ("describe",)
     ),
@@ -32,6 +34,8 @@ COMMANDS = {
     "shards": Command("vitrine.data.shards.cli", "make and verify WebDataset shards"),
     "features": Command("vitrine.data.feature_store.cli", "list and remove kept features"),
     "compare": Command("vitrine.visualization.comparison.cli", "tables and a page of runs that were tested"),
+    "report": Command("vitrine.visualization.run_pages.cli", "index pages of what runs have written"),
+    "sweep": Command("vitrine.sweep.cli", "many settings of a training on this machine, resumable, in one table"),
     "sanity": Command("vitrine.attribution.sanity.__main__", "whether a method's maps depend on the weights at all"),
 }
 """By name; each is imported when it is asked for."""

@@ -32,13 +32,13 @@ SHORT: Mapping[str, NamedMethod] = {
 
 
 def plain(name: str) -> str:
-    """A name without case, hyphens, underscores and spaces.
+    """A name without case, hyphens, underscores and spaces, and with mu for μ.
 
     Example:
         >>> plain("Grad-CAM")
         'gradcam'
     """
-    return re.sub(r"[-_\s]", "", name).casefold()
+    return re.sub(r"[-_\s]", "", name).casefold().replace("μ", "mu")
 
 
 def find_method(name: str, others: Mapping[str, Any] | None = None) -> NamedMethod:

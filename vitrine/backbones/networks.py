@@ -26,6 +26,8 @@ MOVED_CLASSES = {"vitrine.an8flower.network:FlowerNet": "vitrine.data.an8flower.
 """Today's names of networks that explainers and configurations saved earlier still name."""
 PACKAGE_NETWORKS = frozenset({*MOVED_CLASSES, *MOVED_CLASSES.values()})
 """Names of the networks that come with this package."""
+PACKAGE = Path(__file__).resolve().parent.parent
+"""This package's folder."""
 READS_WEIGHTS = {"weights", "weights_backbone", "checkpoint_path", "cache_dir"}
 """Arguments of torchvision's and timm's networks that read files or download, as those do that begin with ``pretrained``."""
 
@@ -36,8 +38,8 @@ class BackboneOptions(Options):
 
     Args:
         name: a torchvision name (``resnet18``), a timm name (``timm:resnet18d``), a folder of Hugging Face
-            (``hf:FOLDER``, with ``config.json`` and ``model.safetensors``), or a class of your own
-            (``package.module:Class``), which inherits ``torch.nn.Module``.
+            (``hf:FOLDER``, with ``config.json`` and ``model.safetensors``), or a class of your own, in a module
+            (``package.module:Class``) or in a file (``model.py:MyNet``), which inherits ``torch.nn.Module``.
         weights: a torchvision entry (``IMAGENET1K_V1``, ``DEFAULT``), ``pretrained`` for timm, or a local file that holds a
             state dict (``.safetensors``, ``.pth``, ``.pt``, ``.bin``, ``.ckpt``, ``.pth.tar``), under any prefix or entry
             (`find_reading`); random weights without it, and those of the folder for ``hf:FOLDER``.
@@ -57,8 +59,12 @@ class BackboneOptions(Options):
 
     @property
     def weight_file(self) -> Path | None:
-        """The local file that ``weights`` names, if it names one."""
-        return Path(self.weights) if self.weights and is_weight_file(self.weights) else None
+        """The local file that ``weights`` names, if it names one; one of this package's is found from any folder."""
+        if not self.weights or not is_weight_file(self.weights):
+            return None
+        path = Path(self.weights)
+        own = PACKAGE.parent / path
+        return own if path.parts[0] == PACKAGE.name and not path.is_file() and own.is_file() else path
 
     @property
     def is_own(self) -> bool:
@@ -230,7 +236,8 @@ def _build_torchvision(name: str, entry: str | None, keywords: dict[str, Any]) -
         near = near_names(name, known, 8)
         raise ValueError(
             f"torchvision has no classifier named {name!r}; near names: {', '.join(near)};"
-            " a timm model is 'timm:NAME', a folder of Hugging Face 'hf:FOLDER', a class of your own 'package.module:Class'."
+            " a timm model is 'timm:NAME', a folder of Hugging Face 'hf:FOLDER', a class of your own"
+            " 'package.module:Class' or 'model.py:MyNet'."
         )
     table = torchvision.models.get_model_weights(name)
     if entry is not None and entry != "DEFAULT" and entry not in table.__members__:
@@ -278,8 +285,14 @@ def _called(name: str, constructor: Callable[..., Any], *args: Any, **keywords: 
     """What a constructor gives, its errors as one sentence."""
     try:
         model = constructor(*args, **keywords)
-    except (OSError, ImportError):
-        raise  # of a download or a file, or of a library that is not installed
+    except ImportError:
+        raise  # of a library that is not installed
+    except OSError as error:
+        if not (keywords.get("weights") or keywords.get("pretrained")):
+            raise  # of a file of its own
+        raise OSError(
+            f"The weights of {name!r} cannot be fetched ({first_line(error)}); go online, or give a file of weights."
+        ) from error
     except Exception as error:  # constructors of others raise what they like
         given = {key: value for key, value in keywords.items() if key not in {"weights", "pretrained"}}
         raise ValueError(

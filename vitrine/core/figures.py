@@ -87,10 +87,11 @@ FIGURES: Mapping[str, Sequence[Figure]] = {
 """The figures that are shown, by group and in this order."""
 
 HEADLINES: Sequence[str] = (
-    "accuracy", "mean_average_precision", "f_cls", "f_reg", "reconstruction_auc", "energy_in_mask", "energy_in_boxes", "iou",
-    "pointing_game", "localization/error", "saliency/f", "locality", "orthogonality/o1", "causal_truth",
+    "accuracy", "mean_average_precision", "f_cls", "f_reg", "reconstruction_auc", "energy_in_mask", "energy_in_boxes",
+    "iou", "pointing_game", "localization/error", "saliency/f", "locality", "orthogonality/o1", "causal_truth",
     "insertion_deletion/insertion_auc", "insertion_deletion/deletion_auc", "road/gap", "infidelity",
-    "masked_accuracy/original", "masked_accuracy/10", "ablation/selected", "box_occlusion/drop", "parameter_randomization", "sparseness",
+    "masked_accuracy/original", "masked_accuracy/10", "ablation/selected", "box_occlusion/drop",
+    "parameter_randomization", "sparseness",
 )  # fmt: skip
 """The figures that a page shows first where it cannot show all, in this order."""
 

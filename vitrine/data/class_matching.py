@@ -215,6 +215,17 @@ def _few_left(count: int, classes: int) -> bool:
     return count <= classes // 50
 
 
+def candidates_by_name(classes: Sequence[str], others: Sequence[str]) -> list[list[int]]:
+    """For each class the places of those among others that have its name, see `normalized`; often one, or none.
+
+    Example:
+        >>> candidates_by_name(["House_Sparrow", "owl"], ["crane", "house sparrow", "crane"])
+        [[1], []]
+    """
+    known = _places([(name,) for name in others])
+    return [_candidates(name, known) for name in classes]
+
+
 def _places(aliases: Sequence[Sequence[str]]) -> Mapping[str, list[int]]:
     """Where each name stands: as it is written, and normalised; an alias only where no class has it as its first name."""
     places: defaultdict[str, list[int]] = defaultdict(list)

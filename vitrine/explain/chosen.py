@@ -4,9 +4,10 @@ import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vitrine.attribution.registry import method_named
-from vitrine.attribution.short_names import NamedMethod, find_method, plain
+from vitrine.attribution.short_names import SHORT, NamedMethod, find_method, plain
 from vitrine.explain.network import ExplainedNetwork
 from vitrine.explainers import Explainer, load
 from vitrine.explainers.attribution.explainer import AttributionExplainer, AttributionOptions
@@ -53,11 +54,13 @@ def chosen_explainers(network: ExplainedNetwork, names: Sequence[str], seed: int
         return _usual(network, seed)
     ready: dict[str, Explainer] = {}
     fitted: list[str] = []
-    for name in dict.fromkeys(names):
+    for place, name in enumerate(names):
+        if plain(name) in map(plain, names[:place]):
+            continue
         if plain(name) in FITTED:
             fitted.append(FITTED[plain(name)])
             continue
-        shown, explainer = _made(network, name, seed)
+        shown, explainer = made_explainer(network, name, seed)
         ready[_free(shown, ready)] = explainer
     return ChosenExplainers(ready, fitted)
 
@@ -67,7 +70,7 @@ def _usual(network: ExplainedNetwork, seed: int) -> ChosenExplainers:
     notes = []
     for name in USUAL:
         try:
-            shown, explainer = _made(network, name, seed)
+            shown, explainer = made_explainer(network, name, seed)
         except ValueError as error:
             notes.append(f"{name} is left out: {error}")
         else:
@@ -77,27 +80,41 @@ def _usual(network: ExplainedNetwork, seed: int) -> ChosenExplainers:
     return ChosenExplainers(ready, notes=notes)
 
 
-def _made(network: ExplainedNetwork, name: str, seed: int) -> tuple[str, Explainer]:
-    """An explainer, and the name that it is shown under."""
+def made_explainer(
+    network: ExplainedNetwork, name: str, seed: int, arguments: Mapping[str, Any] | None = None
+) -> tuple[str, Explainer]:
+    """An explainer that needs no fit, and the name that it is shown under.
+
+    Args:
+        network: that is explained.
+        name: of a method, short or full, ``InversionMask``, or the folder of a saved explainer.
+        seed: of a method that draws random numbers.
+        arguments: further ones of the method.
+
+    Raises:
+        ValueError: for an unknown name, and for a method that does not work on the network, with what to take instead.
+    """
+    given = dict(arguments or {})
     if Path(name, CONFIG_NAME).is_file():
         explainer = load(name, backbone=network.backbone)
         return _name_of_folder(name, explainer), _with_names(explainer, network)
     if plain(name) in {plain(INVERSION), "inversion"}:
-        inversion = InversionOptions(image_size=network.preprocessing.size)
+        inversion = InversionOptions.from_dict({"image_size": network.preprocessing.size, "seed": seed, **given})
         return INVERSION, InversionExplainer(network.backbone, inversion, *network.known)
     method = find_method(name, dict.fromkeys([*FITTED.values(), INVERSION, "FOLDER"]))
-    return method.method, _attribution(network, method, seed)
+    named = NamedMethod(method.method, {**method.arguments, **given})
+    return name if plain(name) in SHORT else method.method, _attribution(network, named, seed)
 
 
 def _attribution(network: ExplainedNetwork, method: NamedMethod, seed: int) -> Explainer:
     takes_seed = "seed" in inspect.signature(method_named(method.method)).parameters
-    arguments = {**method.arguments, **({"seed": seed} if takes_seed else {})}
+    arguments = {**({"seed": seed} if takes_seed else {}), **method.arguments}
     options = AttributionOptions(method.method, arguments, image_size=network.preprocessing.size)
     explainer = AttributionExplainer(network.backbone, options, *network.known)
     try:
         explainer.check_drawable()
     except ValueError as error:
-        raise ValueError(f"--with {method.method} does not work on this network: {error}") from error
+        raise ValueError(f"{method.method} does not work on this network: {error}") from error
     return explainer
 
 

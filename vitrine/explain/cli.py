@@ -43,7 +43,7 @@ def _run(arguments: Sequence[str], prog: str) -> int:
     console = Console(highlight=False, soft_wrap=True)
 
     def tell(heading: str, text: str) -> None:
-        console.print(Text(f"{heading:<11}", style="bold"), Text(text), sep="")
+        console.print(Text(f"{heading:<18}", style="bold"), Text(text), sep="")
 
     try:
         found = explain(options, tell)
@@ -55,6 +55,7 @@ def _run(arguments: Sequence[str], prog: str) -> int:
         tell("left out", sentence)
     tell("table", f"{found.predictions} (overlays beside it)")
     tell("report", str(found.report))
+    tell("Results", str(found.index))
     return 0
 
 

@@ -27,6 +27,15 @@ MOST_CLASSES = 50
 """Classes that get a head at most: those with the most pictures."""
 HIDDEN = (100,)
 """Widths of the encoders; a folder of pictures is too few for the paper's 800 and 100."""
+STEP_PICTURES, LEARNING_RATE = 16, 3e-3
+"""Of SRAE's steps: small and large, as a folder has few pictures."""
+
+
+class Fitted(NamedTuple):
+    """An explainer, and what is told of its fit."""
+
+    explainer: Explainer
+    told: str
 
 
 class Passed(NamedTuple):
@@ -59,13 +68,15 @@ class PictureFit:
     label_of: Callable[[Picture], int | None]
     options: ExplainOptions
 
-    def fitted(self, name: str) -> Explainer:
+    def fitted(self, name: str) -> Fitted:
         """The explainer of a name, ``SRAE`` or ``MuLasso``, fitted."""
-        makers: Mapping[str, Callable[[], Explainer]] = {"SRAE": self.srae, "MuLasso": self.mu_lasso}
+        makers: Mapping[str, Callable[[], Fitted]] = {"SRAE": self.srae, "MuLasso": self.mu_lasso}
         torch.manual_seed(self.options.seed)  # of the heads' first weights
-        return makers[name]().eval()
+        found = makers[name]()
+        found.explainer.eval()
+        return found
 
-    def srae(self) -> SRAEExplainer:
+    def srae(self) -> Fitted:
         """Heads for the classes with enough pictures, at the layer of class activation maps."""
         layer, pooling = feature_layer(self.network)
         passed = self._passed(TappedFeatures(self.network.backbone, layer, pooling))
@@ -74,10 +85,13 @@ class PictureFit:
         explainer = SRAEExplainer(self.network.backbone, srae, *self.network.known).to(passed.features.device)
         epochs, seed = self.options.epochs, self.options.seed
         with progress_bar(f"SRAE of {len(explained)} classes", epochs, shown=True, transient=True) as advance:
-            fit_heads(explainer, *passed, epochs=epochs, seed=seed, advance=advance)
-        return explainer
+            steps = {"lr": LEARNING_RATE, "batch_size": STEP_PICTURES, "seed": seed, "advance": advance}
+            error = fit_heads(explainer, *passed, epochs=epochs, **steps)
+        spread = float(passed.logits[:, explained].std())
+        told = f"{len(explained)} classes at {layer}; F_reg {error:.2g} of logits that vary by {spread:.2g}"
+        return Fitted(explainer, told)
 
-    def mu_lasso(self) -> MuLassoExplainer:
+    def mu_lasso(self) -> Fitted:
         """Weights of the filters for the classes with enough pictures."""
         settings = MuLassoOptions(mu=0.5, scaling="standardized", image_size=self.network.preprocessing.size)
         explainer = MuLassoExplainer(self.network.backbone, settings, *self.network.known)
@@ -91,7 +105,8 @@ class PictureFit:
         fit.update(passed.features.cpu(), hot)
         with progress_bar("μ-Lasso", self.network.classes.count, shown=True, transient=True) as advance:
             fit.finish(advance=lambda: advance(1))
-        return explainer.to(passed.features.device)
+        filters = int(explainer.weights.detach().any(dim=1).sum())
+        return Fitted(explainer.to(passed.features.device), f"{len(explained)} classes rest on {filters} filters")
 
     def _classes(self, classes: Tensor) -> list[int]:
         """The classes with enough pictures, in the order of their indices."""

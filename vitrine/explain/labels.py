@@ -59,8 +59,8 @@ def folder_labels(
             {}, "none: no folder's name is one of the network's classes (--class-map FOLDER=CLASS says)"
         )
     others = [folder for folder in folders if folder not in found]
-    rest = f"; unknown of {len(others)} folders, such as {others[0]}" if others else ""
-    return FolderLabels(found, f"by {len(found)} folders' names{rest}")
+    rest = f"; not known of {len(others)}, such as {others[0]}" if others else ""
+    return FolderLabels(found, f"of {len(found)} of {len(folders)} folders{rest}")
 
 
 def _by_name(folder: str, network: NetworkClasses, *, needed: bool) -> int | None:

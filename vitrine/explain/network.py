@@ -14,7 +14,9 @@ from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.hugging_face import PREFIX
 from vitrine.backbones.image_sizes import USUAL, blank_image, check_size, working_size
 from vitrine.backbones.input_settings import input_settings
+from vitrine.backbones.library_names import library_options
 from vitrine.backbones.networks import BackboneOptions
+from vitrine.backbones.weight_files import recorded_preprocessing
 from vitrine.core.error_texts import first_line
 from vitrine.core.near_names import near_names
 from vitrine.core.options import OptionError
@@ -87,7 +89,16 @@ def explained_network(options: ExplainOptions) -> ExplainedNetwork:
     name = library_name(options.model)
     weights = None if options.weights == "none" else options.weights or _usual_weights(name)
     torch.manual_seed(options.seed)  # of random weights
-    backbone = FrozenBackbone.from_options(BackboneOptions(name, weights, options.num_classes))
+    return network_of(FrozenBackbone.from_options(BackboneOptions(name, weights, options.num_classes)), options)
+
+
+def network_of(backbone: FrozenBackbone, options: ExplainOptions) -> ExplainedNetwork:
+    """A network that is built already, as `explained_network` gives it.
+
+    Raises:
+        ValueError: where class names do not fit, and for a size or device that does not do.
+        FileNotFoundError: where the file of class names is not there.
+    """
     place(backbone, options.device)
     preprocessing = prepared_input(backbone, options.size)
     count = _count_logits(backbone, preprocessing.size)
@@ -123,7 +134,9 @@ def library_name(model: str) -> str:
 
 
 def prepared_input(backbone: FrozenBackbone, size: int | None = None) -> Preprocessing:
-    """How pictures are prepared: as the network's library says, or with ImageNet's mean and std at a size that works.
+    """How pictures are prepared: as our own file of weights or the network's library says, or else as for ImageNet.
+
+    Where nobody says it, the mean and std are ImageNet's and the size is one that works.
 
     Args:
         backbone: the network.
@@ -132,20 +145,39 @@ def prepared_input(backbone: FrozenBackbone, size: int | None = None) -> Preproc
     Raises:
         OptionError: where the network takes no images of this size.
     """
-    settings = input_settings(backbone.options)
-    if settings is None:
+    found = _recorded(backbone.options) or _of_library(_library_options(backbone))
+    if found is None:
         side = size or working_size(backbone) or USUAL[0]
         found = _with_channels(Preprocessing(side, side * 8 // 7), input_channels(backbone.model))
-    else:
-        found = Preprocessing(settings.size, settings.resize, settings.mean, settings.std)
-        if size is not None:
-            resize = None if found.resize is None else round(size * found.resize / found.size)
-            found = replace(found, size=size, resize=resize)
+    elif size is not None:
+        resize = None if found.resize is None else round(size * found.resize / found.size)
+        found = replace(found, size=size, resize=resize)
     try:
         check_size(backbone, found.size)
     except OptionError as error:
         raise OptionError("--size", error.value, error.wanted) from error
     return found
+
+
+def _library_options(backbone: FrozenBackbone) -> BackboneOptions:
+    """By what name the network's library knows it, also where it was given as it is."""
+    if backbone.arguments is not None:
+        return backbone.options
+    return library_options(backbone.model, backbone.structure) or backbone.options
+
+
+def _recorded(options: BackboneOptions) -> Preprocessing | None:
+    """As our own file of weights says."""
+    entries = recorded_preprocessing(options.weight_file)
+    try:
+        return None if entries is None else Preprocessing.from_dict(entries)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{options.weights} has a damaged entry 'preprocessing': {first_line(error)}.") from error
+
+
+def _of_library(options: BackboneOptions) -> Preprocessing | None:
+    settings = input_settings(options)
+    return settings and Preprocessing(settings.size, settings.resize, settings.mean, settings.std)
 
 
 def _with_channels(preprocessing: Preprocessing, channels: int) -> Preprocessing:

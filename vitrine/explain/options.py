@@ -54,7 +54,7 @@ class ExplainOptions(Options):
     size: Count | None = None
     batch_size: Count = 16
     device: str = "auto"
-    epochs: Count = 300
+    epochs: Count = 100
     min_pictures: Count = 4
     seed: CountOrZero = 0
     command: str = ""

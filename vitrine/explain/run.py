@@ -21,9 +21,10 @@ from vitrine.explain.network import ExplainedNetwork, explained_network
 from vitrine.explain.options import ExplainOptions
 from vitrine.explain.pictures import Picture, Pictures, stacked
 from vitrine.explain.predictions import FOLDER, KIND, TABLE, Predicted, PredictionsFolder
-from vitrine.explainers import Explainer
+from vitrine.explainers import Explainer, MuLassoExplainer
 from vitrine.explainers.together import explain_together
 from vitrine.visualization.report.gallery import GALLERY, write_gallery
+from vitrine.visualization.run_pages import write_run_index
 
 REPORT, EXPLAINERS = "report", "explainers"
 Tell = Callable[[str, str], None]
@@ -34,6 +35,7 @@ Tell = Callable[[str, str], None]
 class Explained:
     """Where the results are, and figures of the run."""
 
+    index: Path
     report: Path
     predictions: Path
     metrics: Mapping[str, float]
@@ -90,10 +92,10 @@ class ExplainRun:
         """Fits explainers on the pictures and saves them, so that they can be loaded elsewhere."""
         fit = PictureFit(self.network, self.pictures, self.label_of, self.options)
         for name in names:
-            self.explainers[name] = fit.fitted(name)
+            self.explainers[name], told = fit.fitted(name)
             folder = self.options.out / EXPLAINERS / name
             self.explainers[name].save(folder)
-            tell("fitted", f"{name}, saved in {folder}")
+            tell("fitted", f"{name}: {told}; saved in {folder}")
 
     def label_of(self, picture: Picture) -> int | None:
         """The class of a picture by its folder."""
@@ -116,9 +118,12 @@ class ExplainRun:
                 metrics=metrics,
                 class_names=self.names,
                 settings=self.settings(),
+                texts={name: explainer.heatmap_texts() for name, explainer in self.explainers.items()},
             )
             folder.write_table()
-        return Explained(report, options.out / FOLDER / TABLE, metrics, list(self.pictures.unreadable))
+        return Explained(
+            write_run_index(options.out), report, options.out / FOLDER / TABLE, metrics, list(self.pictures.unreadable)
+        )
 
     def _all(
         self,
@@ -149,6 +154,8 @@ class ExplainRun:
         target = self._targets(labels, logits)
         rows: list[dict[str, Explanation]] = [{} for _ in batch]
         for names, able in self._able(target):
+            if not names or not able:
+                continue
             explainers = {name: self.explainers[name] for name in names}
             found = explain_together(explainers, images[able], logits[able], target[able])
             for name, explanation in found.items():
@@ -169,12 +176,12 @@ class ExplainRun:
 
     def _able(self, target: Tensor) -> Iterator[tuple[list[str], list[int]]]:
         """Explainers with the rows whose class they can explain; those without heads of their own explain all."""
-        every = [name for name, one in self.explainers.items() if not one.explained_classes]
+        heads = {name: heads_of(one) for name, one in self.explainers.items()}
+        every = [name for name, classes in heads.items() if classes is None]
         yield every, list(range(len(target)))
-        for name in self.explainers:
-            if name not in every:
-                heads = set(self.explainers[name].explained_classes)
-                yield [name], [row for row, index in enumerate(target.tolist()) if index in heads]
+        for name, classes in heads.items():
+            if classes is not None:
+                yield [name], [row for row, index in enumerate(target.tolist()) if index in classes]
 
     def _count(self, one: Predicted) -> None:
         prediction = int(one.any.prediction[0])
@@ -200,6 +207,13 @@ class ExplainRun:
             "Seed": str(self.options.seed),
             "Command": self.options.command,
         }
+
+
+def heads_of(explainer: Explainer) -> set[int] | None:
+    """The classes that an explainer was fitted on; None for one that explains any."""
+    if isinstance(explainer, MuLassoExplainer):
+        return set(explainer.weights.detach().any(dim=0).nonzero().flatten().tolist())
+    return set(explainer.explained_classes) or None
 
 
 def _in_order(rows: Sequence[Mapping[str, Explanation]], names: Mapping[str, object]) -> list[dict[str, Explanation]]:

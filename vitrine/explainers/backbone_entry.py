@@ -1,5 +1,6 @@
 """What the folder of a saved explainer holds of its backbone: how it is built again, and its weights."""
 
+import inspect
 import json
 import warnings
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitrine.backbones.class_embeddings import EMBEDDINGS
 from vitrine.backbones.frozen import FrozenBackbone
@@ -18,6 +19,7 @@ from vitrine.backbones.identity import arguments_text
 from vitrine.backbones.library_names import library_options
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.backbones.weight_files import CONFIGURATION
+from vitrine.core.class_files import absolute_name
 
 _OF_TABLES: Mapping[str, dict[str, Any]] = {
     "googlenet": {"transform_input": True, "aux_logits": False},
@@ -34,7 +36,7 @@ def stands_in_a_table(backbone: FrozenBackbone) -> bool:
     return backbone.options.weights is not None and backbone.options.weight_file is None
 
 
-def backbone_entry(backbone: FrozenBackbone, *, is_bundled: bool) -> dict[str, Any]:
+def backbone_entry(backbone: FrozenBackbone, num_classes: int | None, *, is_bundled: bool) -> dict[str, Any]:
     """The options that build the backbone again, in any folder and on any machine, in JSON types.
 
     A network that was given as an ``nn.Module`` is named as torchvision or timm would build it, where they would; a file of
@@ -42,6 +44,8 @@ def backbone_entry(backbone: FrozenBackbone, *, is_bundled: bool) -> dict[str, A
 
     Args:
         backbone: of the explainer.
+        num_classes: number of its logits, which is recorded where its constructor is asked for so many; None where the
+            explainer does not say.
         is_bundled: whether the folder holds the weights.
     """
     options = backbone.options
@@ -52,27 +56,42 @@ def backbone_entry(backbone: FrozenBackbone, *, is_bundled: bool) -> dict[str, A
         options = replace(options, arguments=_OF_TABLES.get(options.name, {}) | options.arguments)
     if options.weight_file is not None and not is_bundled:
         options = replace(options, weights=str(options.weight_file.resolve()))
-    options = _with_absolute_paths(options)
+    options = replace(
+        _with_absolute_paths(options), num_classes=options.num_classes or _asked_for(backbone, num_classes)
+    )
     output = f"{FUNCTION}{backbone.output_function}" if backbone.output_function else options.output
     # Classes among the arguments stand there by their names, which no constructor takes: the network has to be passed.
     return asdict(options) | {"arguments": json.loads(arguments_text(options.arguments)), "output": output}
 
 
+def _asked_for(backbone: FrozenBackbone, num_classes: int | None) -> int | None:
+    """The number of logits, where the network's name builds the same one when it is asked for so many; None otherwise."""
+    options, model = backbone.options, backbone.model
+    if num_classes is None or options.is_zero_shot or "num_classes" in options.arguments:
+        return None
+    if options.is_own and "num_classes" not in inspect.signature(type(model)).parameters:
+        return None
+    last = [one for one in model.modules() if isinstance(one, nn.Linear | nn.Conv2d)][-1:]
+    sizes = [one.out_features if isinstance(one, nn.Linear) else one.out_channels for one in last]
+    return num_classes if sizes == [num_classes] else None
+
+
 def _with_absolute_paths(options: BackboneOptions) -> BackboneOptions:
-    """Names a folder of Hugging Face and a file of text embeddings wherever the entry is read."""
+    """Names an own file, a folder of Hugging Face and a file of text embeddings wherever the entry is read."""
     arguments = dict(options.arguments)
     if options.is_zero_shot:
         arguments[EMBEDDINGS] = str(Path(arguments[EMBEDDINGS]).resolve())
-    name = options.name if options.folder is None else f"{PREFIX}{options.folder.resolve()}"
+    name = absolute_name(options.name) if options.folder is None else f"{PREFIX}{options.folder.resolve()}"
     return replace(options, name=name, arguments=arguments)
 
 
-def save_backbone(backbone: FrozenBackbone, path: Path, classes: Sequence[str]) -> None:
+def save_backbone(backbone: FrozenBackbone, path: Path, num_classes: int | None, classes: Sequence[str]) -> None:
     """Writes the backbone's state dict, with its name and classes as `ClassifierModule.export` does.
 
     Args:
         backbone: of the explainer.
         path: of the file.
+        num_classes: number of logits, as in its `backbone_entry`.
         classes: names of its logits, or none.
     """
     state = backbone.model.state_dict()
@@ -86,12 +105,12 @@ def save_backbone(backbone: FrozenBackbone, path: Path, classes: Sequence[str]) 
         return
     state = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
     metadata = {"name": backbone.options.name}
-    if backbone.options.num_classes is not None:
-        metadata["num_classes"] = str(backbone.options.num_classes)
+    if num_classes is not None:
+        metadata["num_classes"] = str(num_classes)
     configuration = configuration_of(backbone.model)
     if configuration is not None:
         metadata[CONFIGURATION] = json.dumps(configuration)
-    if classes and len(classes) == (backbone.options.num_classes or len(classes)):
+    if classes and len(classes) == (num_classes or len(classes)):
         metadata["classes"] = "\n".join(name.replace("\n", " ") for name in classes)
     save_file(state, path, metadata=metadata)
 

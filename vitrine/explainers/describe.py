@@ -226,7 +226,9 @@ def _parser() -> argparse.ArgumentParser:
         "describe", help="layers of a network, and what can be done at each", description=DESCRIBE
     )
     one.set_defaults(run=describe)
-    one.add_argument("name", help="as backbone.name: resnet18, timm:NAME, hf:FOLDER, package.module:Class")
+    one.add_argument(
+        "name", help="as backbone.name: resnet18, timm:NAME, hf:FOLDER, package.module:Class, model.py:MyNet"
+    )
     one.add_argument("--weights", help="as backbone.weights: a file, or an entry of the network's own table (random)")
     one.add_argument("--num-classes", type=int, help="number of logits")
     one.add_argument(

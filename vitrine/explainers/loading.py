@@ -9,12 +9,15 @@ from torch import nn
 
 from vitrine.backbones.frozen import FrozenBackbone, check_arguments, check_digest
 from vitrine.backbones.networks import MOVED_CLASSES, PACKAGE_NETWORKS, BackboneOptions
-from vitrine.core.class_paths import allowed_entries, class_named, is_allowed
+from vitrine.backbones.weight_files import is_weight_file
+from vitrine.core.class_files import file_of
+from vitrine.core.class_paths import allowed_entries, class_named, entry_for, is_allowed
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers.backbone_entry import FUNCTION
 from vitrine.explainers.base import BACKBONE_NAME, CONFIG_NAME, Explainer
 from vitrine.explainers.config_file import first_line, made, read_config, read_heads
 from vitrine.explainers.names import NAMES_NAME
+from vitrine.explainers.wandb_artifact import explainer_folder, is_wandb_name
 
 
 def load(
@@ -32,17 +35,19 @@ def load(
     ``torch.nn.Module``: the file may come from somebody else.
 
     Args:
-        folder: holds ``explainer.json`` and ``explainer.safetensors``.
-        backbone: the network that it was trained on, or a file with its weights, where the folder does not hold them and
-            they have moved or were never in a file.
+        folder: holds ``explainer.json`` and ``explainer.safetensors``; or ``wandb:ENTITY/PROJECT/NAME:VERSION``, an explainer
+            that W&B keeps, see `explainer_folder`.
+        backbone: the network that it was trained on, or the name of its class, such as ``model.py:MyNet``; or a file with
+            its weights, where the folder does not hold them and they have moved or were never in a file.
         device: where to put it.
         explainer: its class, where that is an own one whose module is not imported.
         allow: what may be imported for classes that ``explainer.json`` names, of the network and of the explainer:
             ``"my_package."`` for a package and all in it, ``"my_package.networks"`` for one module,
-            ``"my_package.networks:MyNet"`` for one class.
+            ``"my_package.networks:MyNet"`` for one class, ``"model.py"`` for a file.
 
     Raises:
         FileNotFoundError: where the folder or the backbone's weights are not there.
+        ConnectionError: for an explainer in W&B that cannot be had from there.
         ValueError: where a file is damaged, names do not fit the explainer, its class or that of its network is not known and
             not allowed, or the backbone's weights are not those that it was trained on.
 
@@ -59,7 +64,8 @@ def load(
         ...     type(load(f"{folder}/explainer", backbone=model)).__name__
         'SRAEExplainer'
     """
-    folder, allowed = Path(folder), allowed_entries(allow)
+    folder = explainer_folder(str(folder)) if is_wandb_name(folder) else Path(folder)
+    allowed = allowed_entries(allow)
     config = read_config(folder)
     preprocessing = config["preprocessing"]
     if preprocessing is not None:
@@ -126,7 +132,10 @@ def _backbone(
         return FrozenBackbone(backbone, output=options.output)
     if backbone is not None and not isinstance(backbone, str | Path):
         raise ValueError(f"backbone is {backbone!r}; give the network itself, or a file with its weights.")
-    _check_may_be_built(folder, options, allow)
+    if isinstance(backbone, str) and BackboneOptions(backbone).is_own and not is_weight_file(backbone):
+        options, backbone = replace(options, name=backbone), None  # the caller has named it
+    else:
+        _check_may_be_built(folder, options, allow)
     bundled = folder / BACKBONE_NAME
     if backbone is not None:
         options = replace(options, weights=str(backbone))
@@ -154,9 +163,11 @@ def _check_may_be_built(folder: Path, options: BackboneOptions, allow: Sequence[
     if not options.is_own or name in PACKAGE_NETWORKS:
         return
     if not is_allowed(name, allow):
-        module = name.partition(":")[0]
+        file = file_of(name)
+        network = "NETWORK" if file is None else repr(f"{file.name}:{name.rpartition(':')[2]}")
         raise ValueError(
             f"{folder / CONFIG_NAME} names the network {name!r}, and no class that such a file names is imported by itself;"
-            f" pass the network: vitrine.load(..., backbone=NETWORK), or allow its module: allow=({module!r},)."
+            f" pass the network: vitrine.load(..., backbone={network}), or allow its {'file' if file else 'module'}:"
+            f" allow=({entry_for(name)!r},)."
         )
     class_named(name, nn.Module, "Backbone", allow)

@@ -12,6 +12,7 @@ from vitrine.filters.average_images import AverageImage
 from vitrine.visualization.colour_map import colours
 from vitrine.visualization.grid import captioned_grid
 from vitrine.visualization.layers import positive_strength
+from vitrine.visualization.legend import with_legend
 from vitrine.visualization.overlays import overlay, picture
 
 SortKey = tuple[float, str, int]
@@ -55,7 +56,7 @@ def contact_pixels(image: Tensor, heatmap: Tensor, cell: int) -> NDArray[np.uint
 
 
 def contact_sheet(title: str, tiles: Sequence[ContactTile], columns: int) -> Image.Image:
-    """A grid of tiles below a title, in their order.
+    """A grid of tiles below a title, in their order, above a legend.
 
     Args:
         title: of the sheet.
@@ -66,7 +67,8 @@ def contact_sheet(title: str, tiles: Sequence[ContactTile], columns: int) -> Ima
         ValueError: where there is no tile.
     """
     cells = [(tile.caption, Image.fromarray(tile.pixels, "RGB")) for tile in tiles]
-    return captioned_grid([cells[start : start + columns] for start in range(0, len(cells), columns)], title)
+    rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
+    return with_legend(captioned_grid(rows, title), scale="own")
 
 
 Cell = tuple[str, Image.Image]
@@ -109,7 +111,7 @@ def _row(average: AverageImage, label: str, denormalize: Callable[[Tensor], Tens
 def _map_cell(name: str, map_: Tensor | None, cell: int) -> Cell:
     if map_ is None:
         return f"{name} (no map)", Image.new("RGB", (cell, cell), "white")
-    strength = positive_strength(map_)
+    strength = positive_strength(map_, sigma=0)
     if strength is None:
         return f"{name} (nowhere > 0)", Image.new("RGB", (cell, cell), "#eeeeee")
     return name, _tile(Image.fromarray(colours(strength), "RGB"), cell)

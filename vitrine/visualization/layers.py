@@ -18,12 +18,12 @@ DARKNESS = 0.92
 """Opacity of the black over what a map does not point out."""
 
 
-def signed_strength(heatmap: Tensor, sigma: float = 0.0) -> Tensor | None:
+def signed_strength(heatmap: Tensor, sigma: float | None = None) -> Tensor | None:
     """The blurred map, divided by its largest absolute value: (H, W) in [-1, 1].
 
     Args:
         heatmap: (H, W), of any float type and scale.
-        sigma: of the Gaussian, in pixels; 0 for none.
+        sigma: of the Gaussian, in pixels; 2 % of the longer side without it.
 
     Returns:
         None where the map is `degenerate`.
@@ -40,12 +40,12 @@ def signed_strength(heatmap: Tensor, sigma: float = 0.0) -> Tensor | None:
     return blurred / blurred.abs().max() if blurred.abs().max() > 0 else None
 
 
-def positive_strength(heatmap: Tensor, sigma: float = 0.0) -> Tensor | None:
+def positive_strength(heatmap: Tensor, sigma: float | None = None) -> Tensor | None:
     """The positive part of the blurred map, divided by its maximum: (H, W) in [0, 1].
 
     Args:
         heatmap: (H, W), of any float type and scale.
-        sigma: of the Gaussian, in pixels; 0 for none.
+        sigma: of the Gaussian, in pixels; 2 % of the longer side without it.
 
     Returns:
         None where the map is `degenerate`, or nowhere positive.
@@ -61,13 +61,13 @@ def positive_strength(heatmap: Tensor, sigma: float = 0.0) -> Tensor | None:
 
 
 def heat_layer(
-    heatmap: Tensor, *, sigma: float = 0.0, share: float = 1.0, view: View = "heat", signed: bool = False
+    heatmap: Tensor, *, sigma: float | None = None, share: float = 1.0, view: View = "heat", signed: bool = False
 ) -> Image.Image | None:
     """The heatmap as an RGBA layer over its image.
 
     Args:
         heatmap: (H, W), of any float type and scale.
-        sigma: of the Gaussian for display, in pixels; 0 for none.
+        sigma: of the Gaussian for display, in pixels; 2 % of the longer side without it.
         share: strength of the map's maximum on the scale, see `vitrine.visualization.scale`.
         view: ``heat``, more opaque for higher values; ``contour``; or ``mask``.
         signed: whether negative values are drawn too, in blue beside orange positive ones.
@@ -86,13 +86,13 @@ def heat_layer(
     return _rgba(_sign_colours(strength) if signed else colours(size), opacities(size))
 
 
-def strength_layer(heatmap: Tensor, *, sigma: float = 0.0) -> Image.Image | None:
+def strength_layer(heatmap: Tensor, *, sigma: float | None = None) -> Image.Image | None:
     """The strength alone, as the opacity of black, which the filters of a page colour; None as of `heat_layer`."""
     strength = positive_strength(heatmap, sigma)
     return None if strength is None else _plain(np.zeros((*strength.shape, 3), np.uint8), strength)
 
 
-def signed_layer(heatmap: Tensor, *, sigma: float = 0.0) -> Image.Image | None:
+def signed_layer(heatmap: Tensor, *, sigma: float | None = None) -> Image.Image | None:
     """The size as opacity of the colour of the sign, which the filters of a page make stronger; None as of `heat_layer`."""
     strength = signed_strength(heatmap, sigma)
     return None if strength is None else _plain(_sign_colours(strength), strength.abs())
@@ -107,7 +107,7 @@ def _rgba(rgb: np.ndarray, alpha: np.ndarray) -> Image.Image:
 
 
 def _sign_colours(strength: Tensor) -> np.ndarray:
-    return np.where((strength >= 0).numpy()[..., None], np.uint8(POSITIVE), np.uint8(NEGATIVE))
+    return np.where((strength >= 0).numpy()[..., None], np.array(POSITIVE, np.uint8), np.array(NEGATIVE, np.uint8))
 
 
 def _contours(strength: Tensor) -> Image.Image:

@@ -39,7 +39,7 @@ def overlay(
     heatmap: Tensor,
     *,
     opacity: float = 0.8,
-    sigma: float = 0.0,
+    sigma: float | None = None,
     side: int | None = None,
     share: float = 1.0,
     view: View = "heat",
@@ -51,7 +51,7 @@ def overlay(
         image: (3, H, W) float in [0, 1].
         heatmap: (H, W), of any float type and scale; its positive part is shown, divided by its maximum.
         opacity: of the heatmap at its maximum, in [0, 1].
-        sigma: of the Gaussian for display, in pixels of the image; 0 for none.
+        sigma: of the Gaussian for display, in pixels of the image; 2 % of the longer side without it.
         side: longer side of the result in pixels; that of the image without it.
         share: strength of the map's maximum on the colour scale, in [0, 1], see `vitrine.visualization.scale`.
         view: ``heat``, ``contour`` lines around strong places, or ``mask``, which darkens the others.

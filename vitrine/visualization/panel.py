@@ -28,7 +28,7 @@ def panel(
     beside: tuple[str, Tensor] | None = None,
     cell: int = 160,
     opacity: float = 0.8,
-    sigma: float = 0.0,
+    sigma: float | None = None,
     scale: Scale = "common",
     view: View = "heat",
     texts: HeatmapTexts = HeatmapTexts(),  # noqa: B008 - frozen
@@ -46,7 +46,7 @@ def panel(
         beside: label and (B, 1, H, W) maps of the explained logit, drawn between image and heatmaps with the logit.
         cell: longer side of a picture in pixels.
         opacity: of a heatmap at its maximum, in [0, 1].
-        sigma: of the Gaussian for display, in pixels of the images; 0 for none.
+        sigma: of the Gaussian for display, in pixels of the images; 2 % of the longer side without it.
         scale: ``common`` to the heatmaps of an image, or each its ``own``, see `vitrine.visualization.scale`.
         view: ``heat``, ``contour`` or ``mask``, see `heat_layer`.
         texts: of the explainer, see `Explainer.heatmap_texts`: how scores are written, and whether maps have two signs.
@@ -67,12 +67,14 @@ def panel(
     canvas = Image.new("RGB", layout.size, "white")
     look = _Look(cell, opacity, sigma, view, texts.signed)
     for row, image in enumerate(images):
-        draw_cell(canvas, layout.corner(row, 0), resized(picture(image), cell), _predicted(explanation, row, classes))
+        draw_cell(
+            canvas, layout.corner(row, 0), resized(picture(image), cell), predicted_lines(explanation, row, classes)
+        )
         if beside is not None:
             caption = [beside[0], f"{explained_logit(explanation, row):+.2f}"]
             draw_cell(canvas, layout.corner(row, 1), look.tile(image, beside[1][row, 0]), caption)
         valid = explanation.valid_heatmaps(row)
-        own = "common" if scale == "common" and texts.comparable else "own"
+        own: Scale = "common" if scale == "common" and texts.comparable else "own"
         of_map = dict(zip(valid, shares(explanation.scores[row, valid].tolist(), own), strict=True))
         for column, index in enumerate(shown[row], start=first):
             tile = look.tile(image, explanation.heatmaps[row, index], of_map[index])
@@ -86,7 +88,7 @@ class _Look(NamedTuple):
 
     cell: int
     opacity: float
-    sigma: float
+    sigma: float | None
     view: View
     signed: bool
 
@@ -101,7 +103,7 @@ def layer_colour(explanation: Explanation, image: int, index: int) -> str | None
     return None if explanation.kinds is None else LAYER_COLOURS.get(explanation.kinds[image][index])
 
 
-def _predicted(explanation: Explanation, row: int, classes: Sequence[str]) -> list[str]:
+def predicted_lines(explanation: Explanation, row: int, classes: Sequence[str]) -> list[str]:
     """The predicted class, its probability, and the explained class where it is another one."""
     prediction, target = int(explanation.prediction[row]), int(explanation.target[row])
     lines = [class_name(classes, prediction), f"{100 * probability_of(explanation, row):.1f} %"]

@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
+from vitrine.core.image_ops import DISPLAY_SIGMA
+
 Scale = Literal["common", "own"]
 """One scale for all heatmaps of an image, or each heatmap over its own maximum."""
 
@@ -11,6 +13,13 @@ COMMON_NOTE = (
     "1 is the strongest place of the heatmap with the largest score; the others end at their share of that score"
 )
 OWN_NOTE = "1 is the strongest place of each heatmap"
+
+
+def blur_note(sigma: float | None) -> str:
+    """How heatmaps are blurred for display, as a legend says it; empty where they are not."""
+    if sigma is None:
+        return f"blurred for display, Gaussian of {100 * DISPLAY_SIGMA:g} % of the longer side"
+    return f"blurred for display, Gaussian of {sigma:g} px" if sigma else ""
 
 
 def shares(scores: Sequence[float], scale: Scale = "common") -> list[float]:

@@ -8,19 +8,23 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from vitrine.core.explained_pictures import SourceGeometry
 from vitrine.data.colours import to_rgb
 from vitrine.data.orientation import upright
-from vitrine.data.preprocessing import Preprocessing
-from vitrine.visualization.overlays import NO_EVIDENCE, faded, heat_layer, with_note
+from vitrine.visualization.layers import View, heat_layer
+from vitrine.visualization.overlays import NO_EVIDENCE, faded, with_note
 
 
 def overlay_on_source(
     picture: Image.Image,
     heatmap: Tensor,
-    preprocessing: Preprocessing,
+    geometry: SourceGeometry,
     *,
     opacity: float = 0.8,
-    sigma: float | None = None,
+    sigma: float = 0.0,
+    share: float = 1.0,
+    view: View = "heat",
+    signed: bool = False,
 ) -> Image.Image:
     """A heatmap over the picture that its input was made of, at the picture's own size.
 
@@ -28,11 +32,14 @@ def overlay_on_source(
     note.
 
     Args:
-        picture: as it was given to ``preprocessing``, of any colour mode; its EXIF orientation is followed.
+        picture: as it was given to the preprocessing, of any colour mode; its EXIF orientation is followed.
         heatmap: (H, W) at the size of the input, of any float type and scale; its positive part is shown.
-        preprocessing: by which the input was made.
+        geometry: the preprocessing by which the input was made.
         opacity: of the heatmap at its maximum, in [0, 1].
-        sigma: of the Gaussian for display, in pixels of the input; 2 % of its side without it.
+        sigma: of the Gaussian for display, in pixels of the input; 0 for none.
+        share: as in `vitrine.visualization.layers.heat_layer`.
+        view: likewise.
+        signed: likewise.
 
     Returns:
         An upright RGB picture.
@@ -41,26 +48,27 @@ def overlay_on_source(
         ValueError: where the heatmap has not the size of the input, and as `vitrine.data.colours.to_rgb` raises it.
 
     Example:
+        >>> from vitrine.data.preprocessing import Preprocessing
         >>> picture = Image.new("RGB", (300, 200), "gray")
         >>> drawn = overlay_on_source(picture, torch.rand(64, 64), Preprocessing(size=64, resize=64))
         >>> drawn.size, drawn.getpixel((20, 100))  # left of the square in the middle
         ((300, 200), (128, 128, 128))
     """
-    _check_size(heatmap, preprocessing)
+    _check_size(heatmap, geometry)
     plain = to_rgb(upright(picture))
-    layer = heat_layer(heatmap, sigma=sigma)
+    layer = heat_layer(heatmap, sigma=sigma, share=share, view=view, signed=signed)
     if layer is None:
         return with_note(plain, NO_EVIDENCE)
-    placed = Image.fromarray(_placed(np.asarray(faded(layer, opacity)), preprocessing, plain.size), "RGBA")
+    placed = Image.fromarray(_placed(np.asarray(faded(layer, opacity)), geometry, plain.size), "RGBA")
     return Image.alpha_composite(plain.convert("RGBA"), placed).convert("RGB")
 
 
-def to_source(heatmap: Tensor, preprocessing: Preprocessing, size: tuple[int, int]) -> Tensor:
+def to_source(heatmap: Tensor, geometry: SourceGeometry, size: tuple[int, int]) -> Tensor:
     """The values of a heatmap at each pixel of the picture that its input was made of, bilinearly.
 
     Args:
         heatmap: (H, W) at the size of the input.
-        preprocessing: by which the input was made.
+        geometry: the preprocessing by which the input was made.
         size: width and height of the upright picture in pixels.
 
     Returns:
@@ -70,29 +78,30 @@ def to_source(heatmap: Tensor, preprocessing: Preprocessing, size: tuple[int, in
         ValueError: where the heatmap has not the size of the input.
 
     Example:
+        >>> from vitrine.data.preprocessing import Preprocessing
         >>> to_source(torch.ones(2, 2), Preprocessing(size=2, resize=2), (4, 2)).tolist()
         [[nan, 1.0, 1.0, nan], [nan, 1.0, 1.0, nan]]
     """
-    _check_size(heatmap, preprocessing)
+    _check_size(heatmap, geometry)
     values = heatmap.detach().cpu().float().numpy()
-    return torch.from_numpy(_placed(values, preprocessing, size, outside=np.nan))
+    return torch.from_numpy(_placed(values, geometry, size, outside=np.nan))
 
 
 def _placed(
-    values: NDArray[np.generic], preprocessing: Preprocessing, size: tuple[int, int], outside: float = 0
+    values: NDArray[np.generic], geometry: SourceGeometry, size: tuple[int, int], outside: float = 0
 ) -> NDArray[np.generic]:
     """(H, W) floats or (H, W, 4) bytes of the input at each pixel of the picture whose centre the input shows."""
-    x0, y0, x1, y1 = preprocessing.source_window(size[1], size[0])
+    x0, y0, x1, y1 = geometry.source_window(size[1], size[0])
     left, right, columns = _covered(x0, x1, size[0])
     top, bottom, rows = _covered(y0, y1, size[1])
     placed = np.full((size[1], size[0], *values.shape[2:]), outside, dtype=values.dtype)
     if right > left and bottom > top:
         # Pixels at the rim reach over the input's edge by up to a half, where its outermost values go on.
-        scale = preprocessing.size / min(x1 - x0, y1 - y0)
+        scale = geometry.size / min(x1 - x0, y1 - y0)
         rim = math.ceil(scale) + 1
         padded = np.pad(values, [(rim, rim), (rim, rim), (0, 0)][: values.ndim], mode="edge")
-        left_edge, right_edge = (edge * preprocessing.size + rim for edge in columns)
-        top_edge, bottom_edge = (edge * preprocessing.size + rim for edge in rows)
+        left_edge, right_edge = (edge * geometry.size + rim for edge in columns)
+        top_edge, bottom_edge = (edge * geometry.size + rim for edge in rows)
         box = (left_edge, top_edge, right_edge, bottom_edge)
         part = Image.fromarray(padded).resize((right - left, bottom - top), Image.Resampling.BILINEAR, box=box)
         placed[top:bottom, left:right] = np.asarray(part)
@@ -106,8 +115,8 @@ def _covered(start: float, end: float, length: int) -> tuple[int, int, tuple[flo
     return first, last, ((first - start) / (end - start), (last - start) / (end - start))
 
 
-def _check_size(heatmap: Tensor, preprocessing: Preprocessing) -> None:
-    side = preprocessing.size
+def _check_size(heatmap: Tensor, geometry: SourceGeometry) -> None:
+    side = geometry.size
     if tuple(heatmap.shape) != (side, side):
         raise ValueError(
             f"a heatmap must be ({side}, {side}), as its preprocessing's size, got {tuple(heatmap.shape)}."

@@ -78,9 +78,12 @@ def test_a_class_in_the_current_folder(studio: Path) -> None:
     [
         ("studio_of_a_test:make", "is a function, no class of torch's Module"),
         ("studio_of_a_test:OrderedDict", "is a class that does not inherit torch's Module"),
-        ("studio_of_a_test:nn.Linear", "is a NoneType, no class"),
+        ("studio_of_a_test:nn.Linear", "has no class nn.Linear"),
         ("studio_of_a_test:nn", "is a module, no class"),
-        ("studio_of_a_test:Absent", "cannot be imported: AttributeError"),
+        ("studio_of_a_test:Absent", "cannot be imported: studio_of_a_test has no class Absent"),
+        ("studio_of_a_test:Ned", "has no class Ned; did you mean Net"),
+        ("torn_studio.py:Net", "'torn_studio.py:Net' cannot be imported: ZeroDivisionError"),
+        ("studio_of_a_test.py", "is no name of a class"),
         ("absent_studio:Net", "cannot be imported: ModuleNotFoundError"),
         ("torn_studio:Net", "cannot be imported: ZeroDivisionError"),
         ("os:system", "is a builtin_function_or_method, no class|is a function, no class"),
@@ -106,3 +109,33 @@ def test_nothing_is_imported_that_is_not_allowed(studio: Path) -> None:
     assert not (studio / "imported").exists()
     with pytest.raises(ValueError, match=r"'studio_of_a_test:Linear' is a class of torch\.nn.*allow=\('torch\.nn"):
         class_named("studio_of_a_test:Linear", nn.Module, "Backbone", ["studio_of_a_test"])
+
+
+# Files
+
+
+@pytest.mark.parametrize("name", ["studio_of_a_test.py:Net", "{}/studio_of_a_test.py:Net", "./studio_of_a_test.py:Net"])
+def test_a_class_in_a_file(name: str, studio: Path) -> None:
+    net = class_named(name.format(studio), nn.Module, "Backbone")
+    assert net is class_named("studio_of_a_test.py:Net", nn.Module, "Backbone")
+    assert class_named("studio_of_a_test.py:Net.Inner", nn.Module, "Backbone").__qualname__ == "Net.Inner"
+
+
+@pytest.mark.usefixtures("studio")
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(
+        FileNotFoundError, match=rf"Backbone 'nets/model.py:Net': There is no file {tmp_path}/nets/model.py"
+    ):
+        class_named("nets/model.py:Net", nn.Module, "Backbone")
+
+
+def test_a_class_in_a_file_that_is_not_allowed(studio: Path) -> None:
+    name = "studio_of_a_test.py:Net"
+    for allow in ([], ["studio_of_a_test"], ["studio_of_a_test."], ["nets/studio_of_a_test.py"], [f"{name}s"]):
+        with pytest.raises(ValueError, match=rf"is not imported.*allow=\('{studio}/studio_of_a_test.py',\)"):
+            class_named(name, nn.Module, "Backbone", allowed_entries(allow))
+    assert not (studio / "imported").exists()
+    with pytest.raises(ValueError, match=r"is a class of torch\.nn"):
+        class_named("studio_of_a_test.py:Linear", nn.Module, "Backbone", ["studio_of_a_test.py"])
+    for entry in ("studio_of_a_test.py", name, f"{studio}/studio_of_a_test.py"):
+        assert class_named(name, nn.Module, "Backbone", allowed_entries(entry)).__name__ == "Net"

@@ -1,5 +1,6 @@
 """Exported folders load alone, anywhere: each explainer with each way of giving its backbone."""
 
+import importlib
 import json
 import shutil
 import sys
@@ -26,6 +27,8 @@ from vitrine.explainers import (
     Explainer,
     InversionExplainer,
     InversionOptions,
+    MaskingExplainer,
+    MaskingOptions,
     MuLassoExplainer,
     MuLassoOptions,
     SelectedFeaturesExplainer,
@@ -33,9 +36,10 @@ from vitrine.explainers import (
     SRAEOptions,
     XFeatureOptions,
 )
+from vitrine.explainers.attribution import AttributionExplainer, AttributionOptions
 from vitrine.explainers.base import BACKBONE_NAME, CONFIG_NAME
 
-CLASSES = ["ant", "bee", "cat", "dog"]
+CLASSES = ["ant", "bee", "cat", "dog", "eel", "fox"]
 FEATURES = {
     "squeezenet1_1": "features.12",
     "timm:resnet10t": "layer4",
@@ -53,6 +57,10 @@ class Way(NamedTuple):
     network: str
     make: Callable[[Path], FrozenBackbone]
     allow: tuple[str, ...] = ()
+    count: int = 4
+    """Logits."""
+    recorded: bool = True
+    """Whether their number is known to suit the constructor."""
 
 
 def squeezenet() -> nn.Module:
@@ -61,7 +69,7 @@ def squeezenet() -> nn.Module:
 
 def recorded(folder: Path) -> FrozenBackbone:
     """As `ClassifierModule.export` writes it."""
-    metadata = {"name": "squeezenet1_1", "num_classes": "4", "classes": "\n".join(CLASSES)}
+    metadata = {"name": "squeezenet1_1", "num_classes": "4", "classes": "\n".join(CLASSES[:4])}
     save_file(squeezenet().state_dict(), folder / "classifier.safetensors", metadata=metadata)
     return FrozenBackbone.from_options(BackboneOptions("squeezenet1_1", "classifier.safetensors"))
 
@@ -83,47 +91,86 @@ def own_file(folder: Path) -> FrozenBackbone:
     return FrozenBackbone("own_nets_of_a_test:Net", "own.pt")
 
 
+def unrecorded(folder: Path) -> FrozenBackbone:
+    """As others write it: nothing says how many classes there are."""
+    save_file(squeezenet().state_dict(), folder / "weights.safetensors")
+    return FrozenBackbone("squeezenet1_1", "weights.safetensors")
+
+
+def class_in_file(_: Path) -> FrozenBackbone:
+    return FrozenBackbone("../own_nets_of_a_test.py:Net", num_classes=4)
+
+
+def own_module(_: Path) -> FrozenBackbone:
+    module = importlib.import_module("own_nets_of_a_test")
+    return FrozenBackbone(module.Net(4))
+
+
 def hugging_face(folder: Path) -> FrozenBackbone:
     pytest.importorskip("transformers")
-    saved(folder / "net", "ResNet", classes=CLASSES)
+    saved(folder / "net", "ResNet", classes=CLASSES[:4])
     return FrozenBackbone("hf:net", arguments={"hidden_act": "gelu"})
 
 
 def zero_shot(folder: Path) -> FrozenBackbone:
-    write_class_embeddings(folder / "classes.safetensors", torch.randn(4, 512), CLASSES)
+    write_class_embeddings(folder / "classes.safetensors", torch.randn(4, 512), CLASSES[:4])
     return FrozenBackbone("timm:resnet10t", arguments={"class_embeddings": "classes.safetensors"})
 
 
 ALLOW = ("own_nets_of_a_test",)
+ALLOW_FILE = ("../own_nets_of_a_test.py",)
 WAYS = {
     "name": Way("squeezenet1_1", lambda _: FrozenBackbone("squeezenet1_1", num_classes=4)),
     "classifier.safetensors": Way("squeezenet1_1", recorded),
     "checkpoint": Way("squeezenet1_1", checkpoint),
+    "file without a record": Way("squeezenet1_1", unrecorded),
     "head replaced": Way("squeezenet1_1", other_head),
     "timm": Way("timm:resnet10t", lambda _: FrozenBackbone("timm:resnet10t", num_classes=4)),
     "timm's module": Way("timm:resnet10t", lambda _: FrozenBackbone(timm.create_model("resnet10t", num_classes=4))),
     "own class": Way("own", lambda _: FrozenBackbone("own_nets_of_a_test:Net", num_classes=4), ALLOW),
     "own file": Way("own", own_file, ALLOW),
+    "own module": Way("own", own_module, ALLOW),
+    "class in a file": Way("own", class_in_file, ALLOW_FILE),
+    "class in a file, with its own number": Way(
+        "own", lambda _: FrozenBackbone("../own_nets_of_a_test.py:Four"), ALLOW_FILE, recorded=False
+    ),
     "hf folder": Way("hf", hugging_face),
     "zero-shot": Way("zero-shot", zero_shot),
+    "package's own number": Way(
+        "FlowerNet", lambda _: FrozenBackbone("vitrine.data.an8flower.network:FlowerNet"), count=6
+    ),
     "package": Way("FlowerNet", lambda _: FrozenBackbone("vitrine.data.an8flower.network:FlowerNet", num_classes=4)),
 }
-EXPLAINERS: dict[str, Callable[[FrozenBackbone, str], Explainer]] = {
-    "SRAE": lambda b, layer: SRAEExplainer(b, SRAEOptions(layer, num_features=2, hidden=(), image_size=64), CLASSES),
-    "mu-Lasso": lambda b, layer: MuLassoExplainer(b, MuLassoOptions([layer], num_heatmaps=2, image_size=64), CLASSES),
-    "inversion": lambda b, layer: InversionExplainer(
-        b, InversionOptions(predictor=4, image_size=64, inversion_layer=layer, mask_layers=[layer]), CLASSES
+EXPLAINERS: dict[str, Callable[[FrozenBackbone, str, list[str]], Explainer]] = {
+    "SRAE": lambda b, layer, names: SRAEExplainer(
+        b, SRAEOptions(layer, num_features=2, hidden=(), image_size=64), names
     ),
-    "selected": lambda b, layer: SelectedFeaturesExplainer(
-        b, XFeatureOptions(layer, num_features=2, image_size=64), CLASSES
+    "mu-Lasso": lambda b, layer, names: MuLassoExplainer(
+        b, MuLassoOptions([layer], num_heatmaps=2, image_size=64), names
     ),
+    "inversion": lambda b, layer, names: InversionExplainer(
+        b, InversionOptions(predictor=4, image_size=64, inversion_layer=layer, mask_layers=[layer]), names
+    ),
+    "inversion without a predictor": lambda b, layer, names: InversionExplainer(
+        b, InversionOptions(image_size=64, inversion_layer=layer, mask_layers=[layer]), names
+    ),
+    "selected": lambda b, layer, names: SelectedFeaturesExplainer(
+        b, XFeatureOptions(layer, num_features=2, image_size=64), names
+    ),
+    "masking": lambda b, layer, names: MaskingExplainer(b, MaskingOptions([layer], width=4, image_size=64), names),
+    "attribution": lambda b, _, names: AttributionExplainer(b, AttributionOptions("Saliency", image_size=64), names),
 }
+
+
+def make_explainer(kind: str, backbone: FrozenBackbone, layer: str, count: int = 4) -> Explainer:
+    return EXPLAINERS[kind](backbone, layer, CLASSES[:count])
 
 
 @pytest.fixture(params=WAYS)
 def way(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Way:
     (tmp_path / "run").mkdir()
-    module = "from tests.helpers.own_network import OwnNetwork\n\nclass Net(OwnNetwork):\n    pass\n"
+    module = "from tests.helpers.own_network import OwnNetwork\n\nclass Net(OwnNetwork):\n    pass\n\n"
+    module += "class Four(OwnNetwork):\n    def __init__(self):\n        super().__init__(4)\n"
     (tmp_path / "own_nets_of_a_test.py").write_text(module)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "own_nets_of_a_test", raising=False)
@@ -138,29 +185,31 @@ def test_folders_load_alone(way: Way, tmp_path: Path, monkeypatch: pytest.Monkey
         warnings.simplefilter("ignore")
         backbone = way.make(tmp_path / "run")
     images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
-    for kind, make in EXPLAINERS.items():
-        explainer = make(backbone, FEATURES[way.network])
+    for kind in EXPLAINERS:
+        explainer = make_explainer(kind, backbone, FEATURES[way.network], way.count)
         explainer.save(tmp_path / "run" / kind)
+        entry = json.loads((tmp_path / "run" / kind / CONFIG_NAME).read_text())["backbone"]
+        assert entry["num_classes"] == (way.count if way.recorded else None)
         shutil.move(tmp_path / "run" / kind, tmp_path / f"moved {kind}")
     shutil.rmtree(tmp_path / "run")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    for kind, make in EXPLAINERS.items():
+    for kind in EXPLAINERS:
         loaded = vitrine.load(tmp_path / f"moved {kind}", allow=way.allow)
         assert loaded.backbone.digest == backbone.digest
-        assert loaded.options.to_dict() == make(backbone, FEATURES[way.network]).options.to_dict()
+        assert loaded.options.to_dict() == json.loads((tmp_path / f"moved {kind}" / CONFIG_NAME).read_text())["options"]
         assert torch.equal(loaded.backbone(images).logits, backbone(images).logits), kind
-        assert recorded_classes(tmp_path / f"moved {kind}" / BACKBONE_NAME) == CLASSES
+        assert recorded_classes(tmp_path / f"moved {kind}" / BACKBONE_NAME) == CLASSES[: way.count]
         if way.allow:
             with pytest.raises(
-                ValueError, match=r"backbone=NETWORK\), or allow its module: allow=\('own_nets_of_a_test',\)"
+                ValueError, match=r"or allow its (module: allow=\('own_nets|file: allow=\('/.*own_nets.*py')"
             ):
                 vitrine.load(tmp_path / f"moved {kind}")
             vitrine.load(tmp_path / f"moved {kind}", backbone=backbone.model)
 
 
 def test_a_loaded_explainer_is_saved_again(tmp_path: Path) -> None:
-    explainer = EXPLAINERS["SRAE"](FrozenBackbone("squeezenet1_1", num_classes=4), "features.12")
+    explainer = make_explainer("SRAE", FrozenBackbone("squeezenet1_1", num_classes=4), "features.12")
     explainer.save(tmp_path / "first")
     vitrine.load(tmp_path / "first").save(tmp_path / "first")  # in its own place
     vitrine.load(tmp_path / "first").save(tmp_path / "second")
@@ -172,7 +221,7 @@ def test_files_that_are_not_bundled_are_found_from_another_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    explainer = EXPLAINERS["SRAE"](recorded(tmp_path), "features.12")
+    explainer = make_explainer("SRAE", recorded(tmp_path), "features.12")
     explainer.save("explainer", bundle_backbone=False)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
@@ -181,7 +230,7 @@ def test_files_that_are_not_bundled_are_found_from_another_folder(
 
 def test_folders_that_do_not_say_how_many_logits(tmp_path: Path) -> None:
     """As they were exported before: null, and weights without a record."""
-    explainer = EXPLAINERS["SRAE"](FrozenBackbone("squeezenet1_1", num_classes=4), "features.12")
+    explainer = make_explainer("SRAE", FrozenBackbone("squeezenet1_1", num_classes=4), "features.12")
     explainer.save(tmp_path / "explainer")
     path = tmp_path / "explainer" / CONFIG_NAME
     config = json.loads(path.read_text())
@@ -194,11 +243,11 @@ def test_folders_that_do_not_say_how_many_logits(tmp_path: Path) -> None:
 def test_arguments_that_are_classes(tmp_path: Path) -> None:
     """They have no JSON type: the network is passed."""
     backbone = FrozenBackbone("resnet18", num_classes=4, arguments={"norm_layer": nn.InstanceNorm2d})
-    explainer = EXPLAINERS["SRAE"](backbone, "layer4")
+    explainer = make_explainer("SRAE", backbone, "layer4")
     explainer.save(tmp_path / "explainer")
     with pytest.raises(ValueError, match="backbone=NETWORK"):
         vitrine.load(tmp_path / "explainer")
-    assert vitrine.load(tmp_path / "explainer", backbone=backbone).classes == CLASSES
+    assert vitrine.load(tmp_path / "explainer", backbone=backbone).classes == CLASSES[:4]
 
 
 def test_what_a_table_sets_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,12 +275,12 @@ class Paired(OwnNetwork):
 
 def test_which_part_of_the_output_is_explained(tmp_path: Path) -> None:
     network, images = Paired(), torch.rand(2, 3, 64, 64)
-    explainer = EXPLAINERS["SRAE"](FrozenBackbone(network, output="second"), "relu")
+    explainer = make_explainer("SRAE", FrozenBackbone(network, output="second"), "relu")
     explainer.save(tmp_path / "by name")
     logits = vitrine.load(tmp_path / "by name", backbone=network).backbone(images).logits
     assert torch.equal(logits, network.eval()(images)["second"])
     backbone = FrozenBackbone(network, output=lambda output: output["first"])
-    EXPLAINERS["SRAE"](backbone, "relu").save(tmp_path / "by function")
+    make_explainer("SRAE", backbone, "relu").save(tmp_path / "by function")
     assert vitrine.load(tmp_path / "by function", backbone=backbone).backbone is backbone
     for given in (None, network):
         with pytest.raises(ValueError, match=r"function .*backbone=FrozenBackbone\(NETWORK, output=FUNCTION\)"):
@@ -245,8 +294,22 @@ def test_weights_that_no_file_holds(tmp_path: Path) -> None:
             self.register_buffer("mask", torch.eye(3).to_sparse())
 
     network = Sparse()
-    explainer = EXPLAINERS["SRAE"](FrozenBackbone(network), "relu")
+    explainer = make_explainer("SRAE", FrozenBackbone(network), "relu")
     with pytest.warns(UserWarning, match="'mask' is no plain tensor"):
         explainer.save(tmp_path / "explainer")
     assert not (tmp_path / "explainer" / BACKBONE_NAME).exists()
     vitrine.load(tmp_path / "explainer", backbone=network)
+
+
+def test_a_class_in_a_file_that_has_moved(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    module = "from tests.helpers.own_network import OwnNetwork as Base\n\nclass Net(Base):\n    pass\n"
+    (tmp_path / "here" / "nets_that_move.py").write_text(module)
+    backbone = FrozenBackbone(f"{tmp_path}/here/nets_that_move.py:Net")
+    make_explainer("SRAE", backbone, "relu", 3).save(tmp_path / "explainer")
+    shutil.move(tmp_path / "here" / "nets_that_move.py", tmp_path / "there" / "nets_that_move.py")
+    with pytest.raises(ValueError, match=r"backbone='nets_that_move\.py:Net'\), or allow its file"):
+        vitrine.load(tmp_path / "explainer")
+    loaded = vitrine.load(tmp_path / "explainer", backbone=f"{tmp_path}/there/nets_that_move.py:Net")
+    assert loaded.backbone.digest == backbone.digest

@@ -1,12 +1,13 @@
 """Masking networks: the mask of a class by one pass (Dabkowski and Gal, NIPS 2017)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import override
 
 from vitrine.attribution.autograd.gradient_flow import check_gradient
 from vitrine.attribution.inversion.layers import stage_layers
@@ -90,8 +91,25 @@ class MaskingExplainer(Explainer):
         self.layers = self._found_layers(image)
         logits, maps = self.features(image)
         self.num_classes = logits.shape[1]
-        self.decoder = MaskDecoder([one.shape[1] for one in maps], self.num_classes, self.options.width)
+        self.channels = [one.shape[1] for one in maps]
+        self.redraw_heads()
         self.options = replace(self.options, mask_layers=self.layers)
+
+    decoder: MaskDecoder
+
+    @property
+    @override
+    def head_classes(self) -> Sequence[int]:
+        return range(self.num_classes)
+
+    @property
+    @override
+    def class_axes(self) -> Mapping[str, int]:
+        return {"decoder.selector.weight": 0}
+
+    @override
+    def redraw_heads(self) -> None:
+        self.decoder = MaskDecoder(self.channels, self.num_classes, self.options.width)
 
     def check_size(self, side: int) -> None:
         """Raises OptionError of ``image_size`` where the backbone takes no images of side × side pixels."""
@@ -111,11 +129,11 @@ class MaskingExplainer(Explainer):
         """(B, C) logits and the (B, nₗ, hₗ, wₗ) maps that the decoder reads, without gradient, in float32 or wider."""
         with torch.no_grad(), eval_guard(self.backbone.model):
             logits, taps = self.backbone(images, self.layers)
-        layouts = self._layouts_of(taps, images)
+        layouts = self.layouts_of(taps, images)
         maps = [in_full(layout(taps[name])) for name, layout in zip(self.layers, layouts, strict=True)]
         return in_full(logits), maps
 
-    def _layouts_of(self, taps: dict[str, Tensor], images: Tensor) -> list[MapLayout]:
+    def layouts_of(self, taps: dict[str, Tensor], images: Tensor) -> list[MapLayout]:
         """Where each value of the taps is in the image; kept, as grids of tokens are found by running the network."""
         kind = images.shape[1:], images.device
         if kind not in self._layouts:

@@ -165,6 +165,21 @@ class MuLassoExplainer(Explainer):
         return self.responses.num_classes
 
     @property
+    @override
+    def head_classes(self) -> Sequence[int]:
+        return range(self.num_classes)
+
+    @property
+    @override
+    def class_axes(self) -> Mapping[str, int]:
+        return {"weights": 1, "intercept": 0}
+
+    @override
+    def redraw_heads(self) -> None:
+        self.weights.data.zero_()
+        self.intercept.zero_()
+
+    @property
     def feature_width(self) -> int:
         """Numbers that `cacheable_features` gives of an image."""
         return self.responses.num_filters

@@ -88,6 +88,10 @@ class SelectedFeatures(XFeatureHeads):
         return features[images[:, None], self.indices[rows]] * self.is_alive[rows]
 
     @override
+    def embed_all(self, features: Tensor) -> Tensor:
+        return features[:, self.indices] * self.is_alive
+
+    @override
     def predictors(self) -> Tensor:
         chosen = self.weights.gather(1, self.indices)
         return chosen if self._estimates_logits else torch.ones_like(chosen)
@@ -148,6 +152,11 @@ class SelectedFeaturesExplainer(XFeatureExplainer):
     def make_heads(self) -> SelectedFeatures:
         dimensions = self.width * self.positions
         return SelectedFeatures(len(self.explained_classes), dimensions, self.options.num_features)
+
+    @property
+    @override
+    def class_axes(self) -> Mapping[str, int]:
+        return dict.fromkeys((f"heads.{name}" for name in ("is_alive", "indices", "weights", "bias")), 0)
 
     @override
     def load_head_state(self, state: dict[str, Tensor]) -> None:

@@ -1,9 +1,10 @@
 """Sparse reconstruction autoencoders, SRAE: a few x-features a class (Qi, Khorram and Li 2018)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from torch import Tensor
 from typing_extensions import override
 
 from vitrine.backbones.frozen import FrozenBackbone
@@ -87,3 +88,26 @@ class SRAEExplainer(XFeatureExplainer):
             decoder=self.options.decoder,
             positions=self.positions,
         )
+
+    @property
+    @override
+    def class_axes(self) -> Mapping[str, int]:
+        if isinstance(self.heads, SeparateHeads):
+            return {}  # each head has tensors of its own
+        last = f"heads.encoder.{2 * len(self.options.hidden)}"
+        rows = ("heads.predictor", "heads.is_alive", f"{last}.weight", f"{last}.bias")
+        return dict.fromkeys(rows, 0) | {"heads.decoder.0.weight": 1}
+
+    @override
+    def inherited_state(self, state: Mapping[str, Tensor], rows: Sequence[int | None]) -> dict[str, Tensor]:
+        if not isinstance(self.heads, SeparateHeads):
+            return super().inherited_state(state, rows)
+        taken = self.head_state()
+        for row, before in enumerate(rows):
+            if before is None:
+                continue
+            start, own = f"heads.{before}.", f"heads.{row}."
+            saved = {own + name.removeprefix(start): value for name, value in state.items() if name.startswith(start)}
+            kept = {name: value for name, value in taken.items() if not name.startswith(own) or name.endswith(".alive")}
+            taken = kept | saved
+        return taken

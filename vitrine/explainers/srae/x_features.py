@@ -90,6 +90,10 @@ class XFeatureHeads(nn.Module, ABC):
         """(B, n) x-features E of Z (B, D), each image's by the head of its row (B,)."""
 
     @abstractmethod
+    def embed_all(self, features: Tensor) -> Tensor:
+        """(N, J, n) x-features E of Z (N, D) by every head."""
+
+    @abstractmethod
     def predictors(self) -> Tensor:
         """(J, n) v of all heads."""
 
@@ -225,6 +229,10 @@ class XFeatureExplainer(Explainer):
         """
         self.explained_classes = _checked(classes, self.num_classes)
         self.options = replace(self.options, explained_classes=self.explained_classes)
+        self.heads = self.make_heads()
+
+    @override
+    def redraw_heads(self) -> None:
         self.heads = self.make_heads()
 
     @property

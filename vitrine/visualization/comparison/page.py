@@ -35,7 +35,10 @@ def comparison_page(comparison: Comparison, title: str, examples: Mapping[str, M
     )
 
 
-_IMAGES_LEAD = "The same images under every method. Point at a picture, or tab to it, to see it without its heatmap."
+_IMAGES_LEAD = (
+    "The same images under every method. Each heatmap is drawn over its own maximum, from violet to yellow, and blurred for"
+    " display by a Gaussian of 2 % of the longer side. Point at a picture, or tab to it, to see it without its heatmap."
+)
 
 
 def _section(title: str, body: str, lead: str = "") -> str:

@@ -27,7 +27,7 @@ Texts = Callable[[str], HeatmapTexts]
 
 
 def card(
-    folder: Path, number: str, entry: GalleryEntry, class_names: Sequence[str], texts: Texts, sigma: float
+    folder: Path, number: str, entry: GalleryEntry, class_names: Sequence[str], texts: Texts, sigma: float | None
 ) -> dict[str, Any]:
     """Writes an entry's pictures into the folder of the page, and returns what the script reads of it.
 
@@ -37,7 +37,7 @@ def card(
         entry: the image.
         class_names: names of the first classes, of all or fewer.
         texts: by method.
-        sigma: of the Gaussian for display, in pixels of the image.
+        sigma: of the Gaussian for display, in pixels of the image; 2 % of the longer side without it.
     """
     _, first = entry.groups[0]
     photo = picture(entry.image)
@@ -81,7 +81,7 @@ def _optional(folder: Path, number: str, entry: GalleryEntry) -> dict[str, Any]:
         facts["original"] = _copied(folder, number, entry.original)
         facts["region"] = entry.region if entry.region != WHOLE else None
     if entry.overlay is not None:
-        facts["overlay"] = entry.overlay
+        facts["links"] = {"overlay file": entry.overlay}
     return {name: value for name, value in facts.items() if value is not None}
 
 
@@ -95,7 +95,7 @@ class _Drawing:
         sigma: of the Gaussian for display.
     """
 
-    def __init__(self, folder: Path, start: str, texts: HeatmapTexts, sigma: float) -> None:
+    def __init__(self, folder: Path, start: str, texts: HeatmapTexts, sigma: float | None) -> None:
         self.folder, self.start, self.texts, self.sigma = folder, start, texts, sigma
 
     def heatmaps(self, explanation: Explanation) -> list[dict[str, Any]]:
@@ -142,7 +142,10 @@ class _Drawing:
 def _saved(folder: Path, name: str, image: Image.Image) -> str:
     """Saves an image and returns its URL relative to the page; colours of layers are kept exactly, as they tell the sign."""
     url = f"{IMAGES}/{name}.webp"
-    image.save(folder / url, **({"lossless": True, "quality": 50} if image.mode == "RGBA" else {"quality": 85}))
+    if image.mode == "RGBA":
+        image.save(folder / url, lossless=True, quality=50)
+    else:
+        image.save(folder / url, quality=85)
     return url
 
 

@@ -1,5 +1,6 @@
 """HTML documents: the frame of every page, with its style and scripts inside; a page loads nothing from the network."""
 
+import json
 from collections.abc import Sequence
 from html import escape
 
@@ -37,3 +38,9 @@ def document(title: str, body: str, *, styles: Sequence[str] = (), scripts: Sequ
 {script}</body>
 </html>
 """
+
+
+def script_json(value: object) -> str:
+    """JSON that may stand in a script: nothing in it ends the script's element."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

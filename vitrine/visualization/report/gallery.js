@@ -62,11 +62,10 @@ const refresh = () => {
 };
 
 const restyle = () => {
-  const { view, scale, opacity, smooth } = form.elements;
+  const { view, scale, opacity } = form.elements;
   root.dataset.view = view.value;
   root.dataset.scale = scale.value;
   root.style.setProperty("--opacity", opacity.value / 100);
-  root.style.setProperty("--blur", smooth.checked ? "3px" : "0px");
 };
 
 const classNames = [...new Set(cards.flatMap(classesOf))].sort(byName.compare);
@@ -74,10 +73,11 @@ setOptions("sort", Object.entries(ORDERS).map(([name, [words]]) => [name, words]
 setOptions("class", [["", "all classes"], ...classNames.map((name) => [name, name])]);
 setOptions("beside", [["", "no other class"], ...classNames.map((name) => [name, name])]);
 form.querySelector(".verdict").hidden = !hasLabels;
-form.querySelector("details").open = matchMedia("(min-width: 700px)").matches;
-document.querySelectorAll("header > details.about").forEach((one, place) => {
-  one.open = place === 0 && matchMedia("(min-width: 700px) and (min-height: 700px)").matches && one.scrollHeight < 400;
-});
+// Overlays that are pictures by themselves are drawn in one way.
+const isDrawn = cards.every((card) => card.groups.every((group) => group.tiles.every((tile) => !tile.layer)));
+for (const name of ["view", "scale"]) form.elements[name].closest("label").hidden = isDrawn;
+document.querySelector(".about.metrics")?.toggleAttribute("open", matchMedia("(min-width: 700px)").matches);
+document.querySelector(".about.settings")?.toggleAttribute("open", matchMedia("(min-width: 700px)").matches);
 form.addEventListener("submit", (event) => event.preventDefault());
 form.elements.search.addEventListener("input", refresh);
 form.addEventListener("change", (event) => {

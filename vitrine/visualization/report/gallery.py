@@ -1,6 +1,5 @@
 """HTML gallery: writes ``index.html``, its cards as data, and its pictures, image by image."""
 
-import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,8 +13,10 @@ from vitrine.core.atomic_io import atomic_folder
 from vitrine.core.folder_manifest import FolderKind
 from vitrine.core.heatmap_texts import HeatmapTexts
 from vitrine.visualization.report.cards import IMAGES, card
+from vitrine.visualization.report.document import script_json
 from vitrine.visualization.report.entry import GalleryEntry
 from vitrine.visualization.report.page import page
+from vitrine.visualization.scale import blur_note
 
 GALLERY = FolderKind(
     "index.html",
@@ -35,7 +36,7 @@ def write_gallery(
     class_names: Sequence[str],
     settings: Mapping[str, str] | None = None,
     texts: HeatmapTexts | Mapping[str, HeatmapTexts] | None = None,
-    sigma: float = 0.0,
+    sigma: float | None = None,
 ) -> Path:
     """Writes a static page with its pictures and returns the path of its ``index.html``.
 
@@ -50,7 +51,7 @@ def write_gallery(
         class_names: names of the first classes, of all or fewer.
         settings: further information, such as the explainer and its data, shown beside the metrics.
         texts: what the heatmaps show, of all methods or by the method's name; see `Explainer.heatmap_texts`.
-        sigma: of the Gaussian for display, in pixels of the images; 0 for none.
+        sigma: of the Gaussian for display, in pixels of the images; 2 % of the longer side without it.
 
     Raises:
         FileExistsError: where ``folder`` is not of a gallery, or a file of the gallery was changed since.
@@ -69,14 +70,15 @@ def write_gallery(
         (staging / IMAGES).mkdir()
         texts_of = _TextsOf(texts or HeatmapTexts())
         named = ((staging, f"{n:04d}", entry, class_names, texts_of, sigma) for n, entry in enumerate(entries, start=1))
-        seen = _write_cards(staging / CARDS, _cards(named))
+        seen = write_cards(staging / CARDS, _cards(named))
         html = page(
             title=title,
             metrics=metrics,
             settings=settings or {},
             texts={method: texts_of(method) for method in seen.methods or [""]},
             cards=CARDS,
-            count=seen.count,
+            count=seen.images,
+            blurred=blur_note(sigma),
         )
         (staging / "index.html").write_text(html, encoding="utf-8")
     return folder / "index.html"
@@ -92,14 +94,15 @@ class _TextsOf:
         return self.given if isinstance(self.given, HeatmapTexts) else self.given.get(method, HeatmapTexts())
 
 
-class _Seen(NamedTuple):
+class Seen(NamedTuple):
     """What the cards hold together."""
 
-    count: int
+    images: int
     methods: Sequence[str]
 
 
-def _write_cards(path: Path, cards: Iterable[dict[str, Any]]) -> _Seen:
+def write_cards(path: Path, cards: Iterable[Mapping[str, Any]]) -> Seen:
+    """Writes cards, as they come, into the script that a page loads."""
     methods: dict[str, None] = {}
     count = 0
     with path.open("w", encoding="utf-8") as file:
@@ -108,7 +111,7 @@ def _write_cards(path: Path, cards: Iterable[dict[str, Any]]) -> _Seen:
             file.write(f"{script_json(one)},\n")
             methods |= dict.fromkeys(group["method"] for group in one["groups"])
         file.write("];\n")
-    return _Seen(count, list(methods))
+    return Seen(count, list(methods))
 
 
 def _cards(named: Iterable[Sequence[Any]]) -> Iterator[dict[str, Any]]:
@@ -125,9 +128,3 @@ def _cards(named: Iterable[Sequence[Any]]) -> Iterator[dict[str, Any]]:
         finally:
             for one in waiting:
                 one.cancel()
-
-
-def script_json(value: object) -> str:
-    """JSON that may stand in a script: nothing in it ends the script's element."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

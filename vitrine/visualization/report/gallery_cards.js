@@ -19,6 +19,8 @@ const minus = (text) => text.replace("-", "−");
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 const figure = (value) => minus(String(Number(value.toPrecision(4))));
 
+const metricText = (card, name) => (card.metrics[name] === null ? "no value" : figure(card.metrics[name]));
+
 const scoreText = (tile, method) => {
   if (tile.score === null) return "no value";
   if (!tile.kind && texts[method]?.percent) return percent(tile.score);
@@ -48,11 +50,19 @@ const facts = (card) => {
   if (isLabelled(card)) list.append(fact("Label", card.labels.join(", ")));
   list.append(fact("Prediction", card.prediction, " ", make("b", { class: "probability" }, percent(card.probability))));
   if (card.explained !== undefined) list.append(fact("Explained", card.explained));
-  for (const [name, value] of Object.entries(card.metrics ?? {})) {
-    list.append(fact(name, value === null ? "no value" : figure(value)));
-  }
-  const links = card.overlay ? make("a", { href: card.overlay }, "overlay file") : null;
-  return make("div", { class: "metadata" }, make("h3", {}, card.key), badge(card), list, links);
+  const sortedBy = form.elements.sort.value.replace(/^(low|high) /, "");
+  if (card.metrics?.[sortedBy] !== undefined) list.append(fact(sortedBy, metricText(card, sortedBy)));
+  const links = Object.entries(card.links ?? {}).map(([words, href]) => make("a", { href }, words));
+  return make("div", { class: "metadata" }, make("h3", {}, card.key), badge(card), list, ...links);
+};
+
+// The method's name stands above already.
+const shortLabel = (tile, method) =>
+  method && tile.label.startsWith(`${method} of `) ? tile.label.slice(method.length + 4) : tile.label;
+
+const TITLES = {
+  aggregate: "All heatmaps of a positive score together, on a scale of its own",
+  logit: "Explains the logit ŷ as a whole; no feature, shown for comparison on a scale of its own",
 };
 
 const tileElement = (card, tile, method, hasBar) => {
@@ -62,8 +72,8 @@ const tileElement = (card, tile, method, hasBar) => {
   const frame = make("button", { type: "button", class: "frame", "aria-label": `${alt}; enlarge` }, photo(card),
     shown ? heat(tile) : make("span", { class: "note" }, "no positive evidence"));
   frame.addEventListener("click", () => openZoom(card, tile));
-  const name = make("b", { title: tile.label, class: tile.layerKind && `layer-${tile.layerKind}` }, tile.label);
-  const element = make("figure", { class: tile.kind ?? null },
+  const name = make("b", { title: tile.label, class: tile.layerKind && `layer-${tile.layerKind}` }, shortLabel(tile, method));
+  const element = make("figure", { class: tile.kind ?? null, title: TITLES[tile.kind] },
     make("figcaption", {}, name, make("span", { class: "score" }, score)), frame);
   if (hasBar && !tile.kind) {
     const bar = make("i", { class: `bar ${tile.score < 0 ? "negative" : "positive"}` });

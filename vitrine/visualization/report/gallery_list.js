@@ -1,7 +1,7 @@
 "use strict";
 // The list of the gallery: which cards match, in which order, a page at a time.
 
-const PAGE_SIZES = { cards: 20, thumbnails: 120 };
+const PAGE_SIZES = { cards: matchMedia("(max-width: 699px)").matches ? 10 : 20, thumbnails: 120 };
 const cards = globalThis.galleryCards;
 const given = new Map(cards.map((card, place) => [card, place]));
 const hasLabels = cards.some((card) => card.right !== undefined);

@@ -32,6 +32,7 @@ const drawZoom = () => {
   const words = [`${card.prediction} ${percent(card.probability)}`];
   if (isLabelled(card)) words.unshift(`label ${card.labels.join(", ")}`);
   if (!card.original) words.push("shown as the network saw it");
+  for (const name of Object.keys(card.metrics ?? {})) words.push(`${name} ${metricText(card, name)}`);
   zoom.querySelector(".zoom-facts").textContent = words.join(" · ");
   zoom.querySelector(".zoom-maps").replaceChildren(...zoomChoices(card));
 };
@@ -44,7 +45,7 @@ const zoomChoices = (card) => {
     return button;
   };
   return [choice(null, "image"), ...card.groups.flatMap((group) => group.tiles.map((tile) =>
-    choice(tile, `${several ? `${group.method}: ` : ""}${tile.label} ${scoreText(tile, group.method)}`)))];
+    choice(tile, `${several ? `${group.method}: ` : ""}${several ? shortLabel(tile, group.method) : tile.label} ${scoreText(tile, group.method)}`)))];
 };
 
 const openZoom = (card, tile) => {

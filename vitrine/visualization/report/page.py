@@ -1,15 +1,14 @@
 """HTML of the gallery around its cards, which a script draws; all text is escaped."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from html import escape
 
 from vitrine.core.heatmap_texts import HeatmapTexts
 from vitrine.visualization.report.assets import asset
-from vitrine.visualization.report.document import document
+from vitrine.visualization.report.document import document, script_json
 from vitrine.visualization.report.filters import bar, filters
-from vitrine.visualization.report.metric_tables import metric_tables
+from vitrine.visualization.report.metric_tiles import metric_tiles
 from vitrine.visualization.scale import COMMON_NOTE, OWN_NOTE
 
 SCRIPTS = ("gallery_cards.js", "gallery_list.js", "gallery_zoom.js", "gallery.js")
@@ -24,6 +23,8 @@ def page(
     texts: Mapping[str, HeatmapTexts],
     cards: str,
     count: int,
+    blurred: str = "",
+    links: Mapping[str, str] | None = None,
 ) -> str:
     """The page.
 
@@ -34,17 +35,21 @@ def page(
         texts: of each method; a method without a name is the only one.
         cards: URL of the script that holds the cards.
         count: of the cards.
+        links: URLs by their text, below the heading.
+        blurred: how heatmaps are blurred for display; empty where they are not.
     """
     body = f"""<header>
 <h1>{escape(title)}</h1>
 {_about(texts)}
-{_folded("Settings and metrics", _settings(settings) + metric_tables(metrics))}
+{_links(links or {})}
+{_folded("Settings", _settings(settings), "settings")}
+{_folded("Metrics", metric_tiles(metrics), "metrics")}
 </header>
-{_controls(texts) if count else ""}
+{_controls(texts, blurred) if count else ""}
 <main>{"" if count else "<p>The gallery is empty.</p>"}</main>
 {asset("gallery_zoom.html") if count else ""}
 {filters()}
-<script type="application/json" id="texts">{_json({name: asdict(one) for name, one in texts.items()})}</script>
+<script type="application/json" id="texts">{script_json({name: asdict(one) for name, one in texts.items()})}</script>
 <script src="{escape(cards)}"></script>"""
     return document(title, body, styles=("gallery.css", "zoom.css"), scripts=SCRIPTS if count else ())
 
@@ -63,22 +68,28 @@ def _sentences(texts: HeatmapTexts) -> str:
     return escape(f"{texts.heatmap} The figure beside it is {texts.figure}.{signs}")
 
 
-def _folded(summary: str, body: str) -> str:
-    return f'<details class="about"><summary>{escape(summary)}</summary>{body}</details>' if body else ""
+def _links(links: Mapping[str, str]) -> str:
+    anchors = " · ".join(f'<a href="{escape(url)}">{escape(text)}</a>' for text, url in links.items())
+    return f"<p>{anchors}</p>" if anchors else ""
+
+
+def _folded(summary: str, body: str, kind: str = "methods") -> str:
+    return f'<details class="about {kind}"><summary>{escape(summary)}</summary>{body}</details>' if body else ""
 
 
 def _settings(settings: Mapping[str, str]) -> str:
     rows = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in settings.items())
-    return f'<dl class="settings">{rows}</dl>' if rows else ""
+    return f"<dl>{rows}</dl>" if rows else ""
 
 
-def _controls(texts: Mapping[str, HeatmapTexts]) -> str:
+def _controls(texts: Mapping[str, HeatmapTexts], blurred: str) -> str:
     signs = sorted({one.signed for one in texts.values()})
     text = asset("gallery_controls.html")
     for name, value in (
         ("legends", "".join(_legend(signed=signed) for signed in signs)),
         ("common", escape(COMMON_NOTE)),
         ("own", escape(OWN_NOTE)),
+        ("blur", escape(f"; {blurred}" if blurred else "")),
     ):
         text = text.replace(f"{{{{{name}}}}}", value)
     return text
@@ -89,7 +100,3 @@ def _legend(*, signed: bool) -> str:
     name = "Evidence against and for the class" if signed else "Evidence"
     return f"""<figure class="scale"><figcaption>{name}</figcaption>
 <div class="bar" style="background-image:{bar(signed=signed)}"></div><div class="marks">{marks}</div></figure>"""
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")
