@@ -55,8 +55,8 @@ class ExplainedNetwork:
 
     @property
     def known(self) -> tuple[list[str], Preprocessing]:
-        """What every explainer of the network is told: names of its classes, and how pictures are prepared."""
-        return self.classes.names(), self.preprocessing
+        """What every explainer of the network is told: names of its classes, if it has any, and how pictures are prepared."""
+        return [] if self.classes.aliases is None else self.classes.names(), self.preprocessing
 
     def index_of(self, wanted: str) -> int:
         """The logit of a class, by its name or index.
@@ -88,8 +88,10 @@ def explained_network(options: ExplainOptions) -> ExplainedNetwork:
         return _of_explainer(options)
     name = library_name(options.model)
     weights = None if options.weights == "none" else options.weights or _usual_weights(name)
-    torch.manual_seed(options.seed)  # of random weights
-    return network_of(FrozenBackbone.from_options(BackboneOptions(name, weights, options.num_classes)), options)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(options.seed)  # of random weights; the caller's generator stays as it is
+        backbone = FrozenBackbone.from_options(BackboneOptions(name, weights, options.num_classes))
+    return network_of(backbone, options)
 
 
 def network_of(backbone: FrozenBackbone, options: ExplainOptions) -> ExplainedNetwork:
@@ -220,9 +222,13 @@ def _names(backbone: BackboneOptions, count: int, file: Path | None) -> tuple[li
 def _of_explainer(options: ExplainOptions) -> ExplainedNetwork:
     """The network of a saved explainer, whose classes and preparation are saved with it."""
     explainer = load(options.model, backbone=options.weights)
+    if options.size is not None and explainer.preprocessing is not None:
+        remedy = f"{explainer.preprocessing.size}, which the explainer was made for, or leave it out"
+        raise OptionError("--size", options.size, remedy)
     place(explainer, options.device)
     backbone = explainer.backbone
     preprocessing = explainer.preprocessing or prepared_input(backbone, options.size)
+    explainer.preprocessing = preprocessing  # of pictures, where nothing was saved
     count = _count_logits(backbone, preprocessing.size)
     if options.classes is None and len(explainer.classes) == count:
         classes = NetworkClasses(count, [(name,) for name in explainer.classes])
