@@ -80,7 +80,11 @@ setOptions("beside", [["", "no other class"], ...classNames.map((name) => [name,
 form.querySelector(".verdict").hidden = !hasLabels;
 // Overlays that are pictures by themselves are drawn in one way.
 const isDrawn = cards.every((card) => card.groups.every((group) => group.tiles.every((tile) => !tile.layer)));
-for (const name of ["view", "scale", "opacity"]) form.elements[name].closest("label").hidden = isDrawn;
+for (const name of ["view", "opacity"]) form.elements[name].closest("label").hidden = isDrawn;
+// Where no image has several heatmaps, each is on its own scale.
+const isAlone = cards.every((card) => card.groups.every((group) => heatmapsOf(group).length < 2));
+if (isAlone) form.elements.scale.value = "own";
+form.elements.scale.closest("label").hidden = isDrawn || isAlone;
 document.querySelector(".about.metrics")?.toggleAttribute("open", matchMedia("(min-width: 700px)").matches);
 document.querySelector(".about.settings")?.toggleAttribute("open", matchMedia("(min-width: 700px)").matches);
 form.addEventListener("submit", (event) => event.preventDefault());
