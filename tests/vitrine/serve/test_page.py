@@ -45,7 +45,6 @@ def tab(url: str) -> Iterator[Any]:
         browser.close()
 
 
-@pytest.mark.slow
 def test_a_dropped_picture_is_explained_and_a_text_file_refused(
     tab: Any, url: str, served: ServedNetwork, photo: Path, tmp_path: Path
 ) -> None:
