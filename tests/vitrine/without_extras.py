@@ -21,7 +21,7 @@ EXTRAS = {
     "timm": ("timm",),
     "inpainting": ("cv2",),
     "serve": ("gradio",),
-    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "onnx": ("onnxscript",),  # torch itself looks for the others when it is imported
 }
 
 

@@ -32,7 +32,6 @@ MAPS: dict[str, Callable[[], Explainer]] = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", MAPS)
 def test_heatmaps_of_any_class_and_batch(kind: str, tmp_path: Path) -> None:
     explainer = MAPS[kind]()
@@ -46,7 +45,6 @@ def test_heatmaps_of_any_class_and_batch(kind: str, tmp_path: Path) -> None:
         torch.testing.assert_close(found["logits"], expected.logits, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.slow
 def test_x_features_and_contributions(tmp_path: Path) -> None:
     explainer = srae()
     export_onnx(explainer, tmp_path / "m.onnx")
@@ -54,7 +52,6 @@ def test_x_features_and_contributions(tmp_path: Path) -> None:
     torch.testing.assert_close(found["contributions"][:, 1], explainer.explain(IMAGES, 3).scores, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.slow
 def test_scores_of_the_mu_lasso(tmp_path: Path) -> None:
     explainer = MuLassoExplainer(built(), MuLassoOptions(image_size=SIDE))
     with torch.no_grad():
@@ -65,7 +62,6 @@ def test_scores_of_the_mu_lasso(tmp_path: Path) -> None:
     torch.testing.assert_close(run(tmp_path / "m.onnx", IMAGES)["class_scores"], expected, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.slow
 def test_the_backbone_alone_with_what_is_known_of_it(tmp_path: Path) -> None:
     explainer = vitrine.explainer(FrozenBackbone(LogitMaps(), output="out"), "Saliency", size=SIDE, device="cpu")
     export_onnx(explainer, tmp_path / "m.onnx", logits_only=True)
@@ -76,7 +72,6 @@ def test_the_backbone_alone_with_what_is_known_of_it(tmp_path: Path) -> None:
     assert metadata["weight_digest"] == explainer.backbone.digest
 
 
-@pytest.mark.slow
 def test_a_file_that_differs_from_the_explainer_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def others(*_: object) -> Callable[[Tensor], list[Tensor]]:
         return lambda images: [images.new_ones(len(images), 4)]
@@ -87,7 +82,6 @@ def test_a_file_that_differs_from_the_explainer_is_not_kept(tmp_path: Path, monk
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.slow
 def test_a_network_whose_code_cannot_be_traced_is_told_so(tmp_path: Path) -> None:
     class Branching(nn.Module):
         def __init__(self) -> None:

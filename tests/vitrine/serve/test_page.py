@@ -39,7 +39,6 @@ def tab(url: str) -> Iterator[Any]:
         yield tab
 
 
-@pytest.mark.slow
 def test_a_dropped_picture_is_explained_and_a_text_file_refused(
     tab: Any, url: str, served: ServedNetwork, photo: Path, tmp_path: Path
 ) -> None:
