@@ -3,15 +3,14 @@
     python train.py fit     -c configs/quickstart.yaml
     python train.py test    -c configs/quickstart.yaml
     python train.py predict -c configs/quickstart.yaml --data.init_args.predict_root my_images
+    python train.py explain --images my_images --model resnet50
 
 Values given on the command line override the configuration files; ``--print_config`` shows what comes out.
 """
 
 import atexit
-import logging
 import os
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,7 +18,6 @@ from typing import Any, NoReturn
 from jsonargparse import Namespace, set_parsing_settings
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf.errors import OmegaConfBaseException
-from PIL import Image
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI
 from torch.multiprocessing.spawn import ProcessRaisedException
@@ -30,16 +28,23 @@ import datamodules
 import lightning_modules
 from callbacks.checkpoint import RunCheckpoint
 from callbacks.comparison import ComparisonTable
+from callbacks.epoch_lines import with_own_bar
 from callbacks.image_figures import ImageFigures
 from callbacks.launch import check_strategy, sentence_of_spawned, slurm_plugins
 from callbacks.metrics_table import MetricsTable
 from callbacks.preflight import Preflight
+from callbacks.quiet_output import quieten, tell_warnings_once
 from callbacks.run_access import is_trial
 from callbacks.run_folder import EpochMetrics, MetricsFile, RunConfig
+from callbacks.run_index import RunIndex
+from callbacks.run_name import RunName
 from callbacks.run_start import checkpoint_of_fit, checkpoint_to_read, folder_lock, restoring_told
 from callbacks.settings_table import SettingsTable
 from callbacks.skipped_samples import SkippedSamples
 from callbacks.stop_signals import StopSignals
+from callbacks.tracked_table import TrackedTable
+from callbacks.tracking import Tracking, folder_of_sweep, prepare_wandb, with_csv
+from callbacks.unfit import leave_out_unfit
 from lightning_modules.short_names import explainer_names, method_names, with_model_words
 from vitrine.core.config_files import with_found_files, with_found_words
 from vitrine.core.credentials import hide_credentials
@@ -48,6 +53,8 @@ from vitrine.core.interpolations import with_interpolations
 from vitrine.core.options import with_full_key
 from vitrine.core.parser_messages import one_sentence
 from vitrine.core.rank_failures import is_told_first, shared_failures
+from vitrine.core.verbosity import is_verbose, set_level
+from vitrine.explain.cli import main as explain
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
 DEFAULTS = CONFIGS / "trainer" / "default.yaml"
@@ -127,6 +134,12 @@ class TrainCLI(LightningCLI):
         self._first_word = words[0] if words else ""
         super().__init__(*args, **kwargs)
 
+    @staticmethod
+    @override
+    def subcommands() -> dict[str, set[str]]:
+        """Commands, and what of their methods is no option: ``--verbose`` is one of all commands."""
+        return {name: {*left_out, "verbose"} for name, left_out in LightningCLI.subcommands().items()}
+
     @override
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
@@ -140,8 +153,8 @@ class TrainCLI(LightningCLI):
             )  # will not be asked, and to collect its options takes as long as a small run
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         parser.command = subcommand
-        if subcommand in {"validate", "test"}:
-            parser.set_defaults(verbose=False)  # MetricsTable shows what matters; Lightning's own table shows all
+        parser.add_argument("-v", "--verbose", action="store_true", help="tell all, also what Lightning says of itself")
+        parser.add_argument("-q", "--quiet", action="store_true", help="tell results and warnings alone")
         if subcommand == "fit":
             parser.add_argument("--overwrite", type=bool, default=False, help="remove the run that the folder holds")
         return parser
@@ -149,7 +162,10 @@ class TrainCLI(LightningCLI):
     @override
     def before_instantiate_classes(self) -> None:
         """Puts loggers without a place of their own into the run's folder."""
-        trainer = self.config[self.subcommand].trainer
+        config = self.config[self.subcommand]
+        set_level(verbose=config.verbose, quiet=config.quiet)
+        trainer = config.trainer
+        trainer.default_root_dir = folder_of_sweep(trainer.default_root_dir)
         check_strategy(trainer.strategy)
         for options in _logger_options(trainer):
             if getattr(options, "save_dir", None) == ".":
@@ -170,6 +186,7 @@ class TrainCLI(LightningCLI):
         except ValueError as error:
             config = self.config[self.subcommand].as_dict()
             raise ValueError(with_full_key(one_sentence(str(error)), config)) from error
+        leave_out_unfit(self.trainer, self.model)
         for options in self._placed:
             options.save_dir = "."  # as it was given: the saved configuration is used for other folders too
 
@@ -177,7 +194,12 @@ class TrainCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         # Under inference mode a test could take no gradient; without gradients being asked for, no_grad is as fast.
         kwargs["inference_mode"] = False
-        kwargs["plugins"] = slurm_plugins(self._get(self.config_init, "trainer").get("plugins"))
+        options = self._get(self.config_init, "trainer")
+        kwargs["plugins"] = slurm_plugins(options.get("plugins"))
+        kwargs["logger"] = with_csv(options.get("logger"), options.get("default_root_dir") or ".", str(self.subcommand))
+        given = list(options.get("callbacks") or [])  # the trainer adds to the list itself
+        if options.get("enable_model_summary") is None:
+            kwargs["enable_model_summary"] = is_verbose()
         try:
             trainer = super().instantiate_trainer(**kwargs)
         except TypeError as error:  # Lightning's own for values such as --trainer.devices x
@@ -187,7 +209,8 @@ class TrainCLI(LightningCLI):
             if "more than one stateful callback" not in told:
                 raise
             raise ValueError(f"trainer.callbacks: {told}; give it once.") from error
-        trainer.callbacks.insert(0, EpochMetrics())  # type: ignore[attr-defined]
+        own = with_own_bar(trainer.callbacks, given)  # type: ignore[attr-defined]
+        trainer.callbacks = [EpochMetrics(), *own]  # type: ignore[attr-defined]
         return trainer
 
     @override
@@ -199,10 +222,12 @@ class TrainCLI(LightningCLI):
         kwargs = super()._prepare_subcommand_kwargs(subcommand)
         trainer, wanted = self.trainer, kwargs.get("ckpt_path")
         folder = Path(trainer.default_root_dir)
+        if subcommand in {"validate", "test"}:
+            kwargs["verbose"] = is_verbose()  # Lightning's own table of all figures
         if subcommand == "predict":
             kwargs["return_predictions"] = False  # callbacks write them; kept, they would fill the memory
         if subcommand != "fit":
-            kwargs["ckpt_path"] = checkpoint_to_read(folder, wanted, needed=self.model.needs_checkpoint)
+            kwargs["ckpt_path"] = checkpoint_to_read(folder, wanted, self.model)
         elif is_trial(trainer):
             kwargs["ckpt_path"] = None  # tries one batch of each; Lightning does not let it go on with more epochs
         else:
@@ -210,6 +235,7 @@ class TrainCLI(LightningCLI):
             kwargs["ckpt_path"] = checkpoint_of_fit(
                 folder, wanted, overwrite=overwrite, is_first=trainer.is_global_zero
             )
+        prepare_wandb(trainer, RunName.of(self.model, self.datamodule))  # of the run that is left in the folder
         return kwargs
 
     @override
@@ -241,23 +267,11 @@ def fail(message: str) -> NoReturn:
     raise SystemExit(2)
 
 
-def quieten() -> None:
-    """Leaves out what Lightning says of itself, and advice that does not hold here."""
-    warnings.filterwarnings("ignore", message=r".*LeafSpec.* is deprecated")
-    # What is logged without sync_dist was computed over all ranks already.
-    warnings.filterwarnings("ignore", message=r"It is recommended to use `self\.log\(.*sync_dist=True")
-    # A module that solves its problem exactly has none.
-    warnings.filterwarnings("ignore", message=r".*configure_optimizers` returned `None`")
-    # Modules translate labels there, whatever the datamodule.
-    warnings.filterwarnings("ignore", message=r"You have overridden `on_before_batch_transfer`")
-    # Such pictures are refused, in a sentence that names the file.
-    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-    messages = logging.getLogger("pytorch_lightning.utilities.rank_zero")
-    messages.addFilter(lambda record: "Tip: For seamless cloud" not in record.getMessage())
-
-
 def main(args: ArgsType = None) -> TrainCLI:
     """Runs the command line; ``args`` stands in for ``sys.argv``."""
+    words = sys.argv[1:] if args is None else args
+    if isinstance(words, list) and words[:1] == ["explain"]:  # needs no Lightning, see vitrine.explain
+        raise SystemExit(explain(words[1:], prog="train.py explain"))
     os.environ.setdefault("WANDB_MODE", "offline")  # no account is needed until somebody asks for one
     quieten()
     set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
@@ -280,6 +294,9 @@ def main(args: ArgsType = None) -> TrainCLI:
                     ImageFigures(),
                     ComparisonTable(),
                     SettingsTable(),
+                    TrackedTable(),
+                    Tracking(),
+                    RunIndex(),
                 ]
             },
             seed_everything_default=0,
@@ -299,7 +316,11 @@ def main(args: ArgsType = None) -> TrainCLI:
         fail(one_sentence(told))
 
 
+if __name__ == "__mp_main__":  # a rank that strategy ddp_spawn has started
+    quieten()
+    tell_warnings_once()
 if __name__ == "__main__":
+    tell_warnings_once()
     atexit.register(leave_process_group)
     with shared_failures():
         main()

@@ -28,6 +28,7 @@ from vitrine.metrics.mean_class_accuracy import MeanClassAccuracy
 
 NAME = "ablation.csv"
 COLUMNS = ("set", "draw", "filters", "mean_class_accuracy")
+NEEDED = "a module whose explainer has relevant filters, such as MuLassoModule"
 Row = tuple[str, int, int, float]
 """What is written of a trial, column by column."""
 
@@ -93,6 +94,10 @@ class FilterAblation(EvaluationCallback[None]):
         self._rows: list[Row] = []
 
     @override
+    def unmet(self, run: Run) -> str:
+        return "" if satisfies(run.explainer, HasRelevantFilters) else NEEDED
+
+    @override
     def check(self, run: Run) -> None:
         _explainer_of(run)
 
@@ -147,7 +152,7 @@ class FilterAblation(EvaluationCallback[None]):
 def _explainer_of(run: Run) -> HasRelevantFilters:
     if satisfies(run.explainer, HasRelevantFilters):
         return cast("HasRelevantFilters", run.explainer)
-    raise run.refusal("a module whose explainer has relevant filters, such as MuLassoModule", run.module)
+    raise run.refusal(NEEDED, run.module)
 
 
 def _curve(rows: Sequence[Row]) -> Curve:

@@ -9,13 +9,13 @@ import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_warn
 from typing_extensions import override
 
-from callbacks.file_names import slug
 from callbacks.loggers import log_image
-from callbacks.relevance import relevant_filters, selecting_explainer
+from callbacks.relevance import relevant_filters, selecting_explainer, unmet_by
 from callbacks.run_access import Run
 from vitrine.backbones.guard import eval_guard
 from vitrine.core.atomic_io import atomic_folder
 from vitrine.core.batch import Batch
+from vitrine.core.file_names import slug
 from vitrine.core.folder_manifest import FolderKind
 from vitrine.core.options import Count, checked
 from vitrine.core.progress import progress_bar
@@ -24,8 +24,9 @@ from vitrine.filters.maxima import RankBy, TargetFilter
 from vitrine.filters.relevance import RelevantFilter, record
 from vitrine.visualization.contact_sheet import average_sheet
 from vitrine.visualization.overlays import save_png
+from vitrine.visualization.run_pages.average_page import average_page
 
-FOLDER, INDEX = "average_images", "average_images.json"
+FOLDER, INDEX, PAGE = "average_images", "average_images.json", "index.html"
 KIND = FolderKind(INDEX, earlier=(INDEX, "[0-9][0-9][0-9]_*.png"), signature='"class_index": ')
 Split = Literal["train", "test"]
 Pair = tuple[RelevantFilter, AverageImage]
@@ -36,9 +37,9 @@ class AverageImages(pl.Callback):
 
     A feature's row shows the mean of the image patches on which the filter responds most, of its upsampled activation, of
     deconvnet with guided backprop, and of the paper's heatmap; `vitrine.filters.average_images` says how. The images
-    stream by twice, shared out over all ranks; rank zero draws. ``average_images.json`` lists, for each row, the images. An
-    earlier folder is replaced, but for files of others. W&B and TensorBoard, where such a logger is in use, get the
-    pictures too.
+    stream by twice, shared out over all ranks; rank zero draws. ``average_images.json`` lists, for each row, the images, and
+    ``index.html`` shows all. An earlier folder is replaced, but for files of others. W&B and TensorBoard, where such a
+    logger is in use, get the pictures too.
 
     Args:
         top_k: Images that are averaged, those of highest response.
@@ -76,6 +77,10 @@ class AverageImages(pl.Callback):
         self.classes = None if classes is None else list(classes)
         self.max_classes, self.of_class, self.split = max_classes, of_class, split
         self.rank_by: RankBy = rank_by
+
+    def unmet(self, run: Run) -> str:
+        """An explainer that selects filters, where the run's is none; the callback is left out then."""
+        return unmet_by(run)
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -169,12 +174,16 @@ class AverageImages(pl.Callback):
     def _write(self, run: Run, pairs: Sequence[Pair]) -> None:
         denormalize = run.datamodule.preprocessing.denormalize
         with atomic_folder(run.folder / FOLDER, KIND) as folder:
+            names: dict[int, str] = {}
             for index in dict.fromkeys(row.class_index for row, _ in pairs):
                 rows, averages = zip(*[pair for pair in pairs if pair[0].class_index == index], strict=True)
                 sheet = average_sheet(averages, [row.label for row in rows], denormalize)
-                save_png(sheet, folder / f"{index:03d}_{slug(rows[0].class_name)}.png")
+                names[index] = f"{index:03d}_{slug(rows[0].class_name)}.png"
+                save_png(sheet, folder / names[index])
                 log_image(run.trainer, f"average_images/{rows[0].class_name}", sheet)
-            text = json.dumps([entry(*pair) for pair in pairs], indent=2, ensure_ascii=False)
+            entries = [entry(*pair) for pair in pairs]
+            (folder / PAGE).write_text(average_page(entries, names), encoding="utf-8")
+            text = json.dumps(entries, indent=2, ensure_ascii=False)
             (folder / INDEX).write_text(f"{text}\n", encoding="utf-8")
 
 

@@ -14,17 +14,17 @@ from typing_extensions import override
 
 from callbacks.candidates import Candidates, Shares
 from callbacks.evaluation import EvaluationCallback
-from callbacks.file_names import safe_name
 from callbacks.loggers import log_image
 from callbacks.run_access import Run
 from vitrine.core.atomic_io import atomic_folder
 from vitrine.core.background import Background
 from vitrine.core.batch import Batch
+from vitrine.core.file_names import safe_name
 from vitrine.core.folder_manifest import FolderKind
 from vitrine.core.options import Count, checked
 from vitrine.data.contracts import satisfies
 from vitrine.explainers import Explainer
-from vitrine.explainers.names import NAMES_NAME
+from vitrine.explainers.names import NAMES_NAME, Names, joined
 from vitrine.visualization.contact_sheet import ContactTile, contact_pixels, contact_sheet, sort_key_of
 from vitrine.visualization.overlays import save_png
 from vitrine.visualization.report.contact_page import SheetEntry, contact_page
@@ -35,6 +35,7 @@ KIND = FolderKind(
     earlier=(PAGE, "*/x-feature-*.png"),
     signature="Each sheet shows the images on which one x-feature contributes most to its class",
 )
+NEEDED = "an explainer with the same heatmaps for all images of a class, such as SRAEExplainer"
 Slot = tuple[int, int]
 """An x-feature: its class as a logit's index, and its number within it from 0."""
 
@@ -103,6 +104,13 @@ class ContactSheets(EvaluationCallback[Shares[Slot, ContactTile]]):
         self._background: Background | None = None
 
     @override
+    def unmet(self, run: Run) -> str:
+        own = getattr(
+            type(run.explainer), "heatmap_counts", None
+        )  # what it counts may follow from the data set's classes
+        return NEEDED if own in {None, Explainer.heatmap_counts} else ""
+
+    @override
     def begin(self, run: Run) -> None:
         explained = _explainer_of(run).heatmap_counts()
         self._chosen = sorted(run.class_indices(self.classes, explained, "explained class"))[: self.max_classes]
@@ -150,7 +158,8 @@ class ContactSheets(EvaluationCallback[Shares[Slot, ContactTile]]):
         with atomic_folder(run.folder / FOLDER, KIND) as folder, Background(FOLDER, most_waiting=4) as saving:
             entries = [self._entry(run, folder, saving, slot, tiles.get(slot, ())) for slot in slots]
             title = f"The x-features of {type(explainer).__name__} on {type(run.datamodule).__name__}"
-            (folder / PAGE).write_text(contact_page(title, entries, str(names_file(run))), encoding="utf-8")
+            page = contact_page(title, entries, str(names_file(run)), _all_names(explainer))
+            (folder / PAGE).write_text(page, encoding="utf-8")
         return run.folder / FOLDER / PAGE
 
     def _entry(
@@ -185,8 +194,12 @@ def names_file(run: Run) -> Path:
     return run.folder / "explainer" / NAMES_NAME
 
 
+def _all_names(explainer: Explainer) -> Names:
+    """By class, the names of all its heatmaps; empty where one has none yet."""
+    return joined(explainer.heatmap_names, {}, explainer.heatmap_counts())
+
+
 def _explainer_of(run: Run) -> Explainer:
     if isinstance(run.explainer, Explainer) and run.explainer.heatmap_counts():
         return run.explainer
-    needed = "an explainer with the same heatmaps for all images of a class, such as SRAEExplainer"
-    raise run.refusal(needed, run.explainer)
+    raise run.refusal(NEEDED, run.explainer)

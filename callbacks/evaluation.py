@@ -27,7 +27,7 @@ class EvaluationCallback(pl.Callback, ABC, Generic[S]):
     every rank, so that they may compute and gather together; `write` runs on rank zero alone, and in no ``fast_dev_run``.
     The base tells where the result is when the run is over.
 
-    Of a module with several explainers, each is looked at by a copy of the callback of its own.
+    Of a module with several explainers, each that the callback fits is looked at by a copy of its own.
     """
 
     stage: ClassVar[Literal["test", "predict"]] = "test"
@@ -54,6 +54,10 @@ class EvaluationCallback(pl.Callback, ABC, Generic[S]):
         Raises:
             ValueError: where the callback does not fit the run.
         """
+
+    def unmet(self, run: Run) -> str:  # noqa: ARG002
+        """What the callback needs that the run's explainer is not, in words, so that it is left out; empty where it fits."""
+        return ""
 
     def begin(self, run: Run) -> None:
         """Forgets an earlier run and prepares this one, before the first batch."""
@@ -89,7 +93,8 @@ class EvaluationCallback(pl.Callback, ABC, Generic[S]):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.result = None
         self._copies = {}
-        copies: Any = {name: copy.deepcopy(self) for name in explainers_of(pl_module)}
+        names = [name for name in explainers_of(pl_module) if not self.unmet(Run(trainer, pl_module, self, name))]
+        copies: Any = {name: copy.deepcopy(self) for name in names}
         self._copies = copies
         for one, run in self._looks(trainer, pl_module):
             one.result = None

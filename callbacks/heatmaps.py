@@ -86,6 +86,10 @@ class HeatmapPanel(pl.Callback):
         self._batch: Batch | None = None
         self._last_step = 0
 
+    def unmet(self, run: Run) -> str:
+        """A module of one explainer, where the run's has several; the callback is left out then."""
+        return run.unmet_alone()
+
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Refuses a module with several explainers."""
@@ -156,7 +160,15 @@ class HeatmapPanel(pl.Callback):
         self, run: Run, batch: Batch, explanation: Explanation, beside: tuple[str, Tensor] | None
     ) -> Image.Image:
         images, by_score = run.plain_images(batch, range(len(batch["image"]))), self.num_heatmaps is not None
-        return panel(images, explanation, run.class_names, heatmaps=self.num_heatmaps, by_score=by_score, beside=beside)
+        return panel(
+            images,
+            explanation,
+            run.class_names,
+            heatmaps=self.num_heatmaps,
+            by_score=by_score,
+            beside=beside,
+            texts=run.heatmap_texts,
+        )
 
     def _send(self, run: Run, image: Image.Image) -> None:
         sent = log_image(run.trainer, self.name, image)

@@ -1,9 +1,14 @@
-"""Logger adapter: pictures, tables and artifacts for Weights & Biases, pictures for TensorBoard."""
+"""Logger adapter: pictures, tables, pages and artifacts for Weights & Biases, pictures for TensorBoard."""
 
+import base64
+import mimetypes
+import re
 from collections.abc import Callable, Mapping, Sequence
+from html import unescape
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import numpy as np
 import pytorch_lightning as pl
@@ -45,22 +50,68 @@ def log_tables(trainer: pl.Trainer, tables: Mapping[str, Table]) -> None:
     )
 
 
-def log_artifact(trainer: pl.Trainer, path: Path) -> None:
-    """Sends a file or a folder to each W&B logger, as an artifact of its name's kind: ``explainer``, ``classifier``."""
-    for logger in _wandb_loggers(trainer):
+def log_artifact(
+    trainer: pl.Trainer,
+    paths: Sequence[Path],
+    name: str,
+    kind: str,
+    aliases: Sequence[str] = (),
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    """Sends files and folders to each W&B logger as one artifact, of which W&B keeps versions.
+
+    Args:
+        trainer: whose loggers are asked.
+        paths: what it holds; of a single folder its files, of several each under its own name.
+        name: of the artifact.
+        kind: its type, such as ``explainer``.
+        aliases: names of this version beside ``latest``.
+        metadata: JSON entries.
+    """
+    for logger in wandb_loggers(trainer):
         import wandb  # noqa: PLC0415 - starts slowly, and only runs with this logger need it
 
-        artifact = wandb.Artifact(f"{path.stem}-{logger.experiment.id}", type=path.stem)
-        if path.is_dir():
-            artifact.add_dir(str(path))
-        else:
-            artifact.add_file(str(path))
-        logger.experiment.log_artifact(artifact)
+        artifact = wandb.Artifact(name, type=kind, metadata=dict(metadata or {}))
+        for path in paths:
+            if path.is_dir():
+                artifact.add_dir(str(path), name=path.name if len(paths) > 1 else None)
+            else:
+                artifact.add_file(str(path))
+        logger.experiment.log_artifact(artifact, aliases=["latest", *aliases])
+
+
+def log_page(trainer: pl.Trainer, name: str, path: Path) -> None:
+    """Sends an HTML page with its pictures within it to each W&B logger; nothing where it is not there or too large."""
+    text = page_with_pictures(path) if path.is_file() and wandb_loggers(trainer) else None
+    if text is not None:
+        _log_to_wandb(trainer, lambda wandb: {name: wandb.Html(text, inject=False)})
+
+
+LARGEST_PAGE = 30_000_000
+"""Bytes of a page's pictures up to which it is sent."""
+PICTURE = re.compile(r'(?<= src=")(?!data:|https?:|#)([^"]+)(?=")')
+
+
+def page_with_pictures(path: Path) -> str | None:
+    """The text of a page with the pictures of its folder in it; None where they are more than `LARGEST_PAGE`."""
+    text = path.read_text(encoding="utf-8")
+    pictures = {source: path.parent / unquote(unescape(source)) for source in PICTURE.findall(text)}
+    found = {source: picture for source, picture in pictures.items() if picture.is_file()}
+    if sum(picture.stat().st_size for picture in found.values()) > LARGEST_PAGE:
+        return None
+    urls = {source: data_url(picture) for source, picture in found.items()}
+    return PICTURE.sub(lambda match: urls.get(match[1], match[1]), text)
+
+
+def data_url(path: Path) -> str:
+    """A file as a URL that holds it."""
+    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def _log_to_wandb(trainer: pl.Trainer, values: Callable[[ModuleType], Mapping[str, object]]) -> bool:
     """Sends what is made with the module ``wandb`` to each W&B logger; False where there is none."""
-    loggers = _wandb_loggers(trainer)
+    loggers = wandb_loggers(trainer)
     for logger in loggers:
         import wandb  # noqa: PLC0415 - the same
 
@@ -68,5 +119,6 @@ def _log_to_wandb(trainer: pl.Trainer, values: Callable[[ModuleType], Mapping[st
     return bool(loggers)
 
 
-def _wandb_loggers(trainer: pl.Trainer) -> list[WandbLogger]:
+def wandb_loggers(trainer: pl.Trainer) -> list[WandbLogger]:
+    """The W&B loggers of a trainer."""
     return [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]

@@ -9,20 +9,24 @@ from types import MappingProxyType
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from typing_extensions import override
 
+from callbacks.quiet_output import terminal_or_log
 from callbacks.run_access import explainers_of
 from vitrine.core.figures import ARROWS, COUNTS, FIGURES, Figure, better_of, grouped_figures
+from vitrine.core.verbosity import is_verbose
+
+Row = tuple[str, str, str, str]
+"""Name, value, what is better, and what it measures."""
 
 
 class MetricsTable(Callback):
     """Prints the figures of a test or a validation that matter, grouped, with what is better.
 
-    `FIGURES` says which these are. Counts of what could not be measured are shown where they are not zero, and figures of
-    metrics that it does not know are shown too; all are in ``metrics.json``, see `MetricsFile`. Several explainers have
-    a row each.
+    `FIGURES` says which these are; those without a better side, and what each measures, are shown with ``-v``. Counts of
+    what could not be measured are shown where they are not zero, and figures of metrics that it does not know are shown
+    too; all are in ``metrics.json``, see `MetricsFile`. Several explainers have a row each.
     """
 
     @override
@@ -42,10 +46,36 @@ def show(trainer: Trainer, part: str, explainers: Sequence[str] = ()) -> None:
     figures = {name.removeprefix(f"{part}/"): value for name, value in values.items() if name.startswith(f"{part}/")}
     if trainer.is_global_zero and figures:
         settings = settings_of(trainer) if part == "test" else {}
-        tables = (
-            explainers_tables(explainers, figures, settings) if explainers else [metrics_table(part, figures, settings)]
-        )
-        Console(highlight=False, markup=False).print(*tables)
+        one_table = metrics_table(part, figures, settings) if is_verbose() else metrics_lines(part, figures)
+        tables = explainers_tables(explainers, figures, settings) if explainers else [one_table]
+        terminal_or_log().print(*tables)
+
+
+def metrics_lines(part: str, figures: Mapping[str, float]) -> Table:
+    """The figures that have a better side, a line for each group, and what could not be measured.
+
+    Args:
+        part: ``test`` or ``val``.
+        figures: by their names after ``part/``.
+    """
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column()
+    table.add_row(part, "↑ more is better, ↓ less; all figures with -v", style="bold")
+    for group, rows in figure_rows(figures).items():
+        shown = [_item(row) for row in rows if row[2] or group == "Others"]
+        if shown:
+            table.add_row(group, "   ".join(shown))
+    counts = [_item(row) for row in count_rows(figures)]
+    if counts:
+        table.add_row("Counts", "   ".join(counts))
+    return table
+
+
+def _item(row: Row) -> str:
+    """Name, value and direction of a row, which no line break parts."""
+    name, value = row[0].strip(), row[1]
+    return " ".join(filter(None, (name, value, ARROWS.get(better_of(name), "")))).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def explainers_tables(
@@ -130,10 +160,6 @@ def metrics_table(part: str, figures: Mapping[str, float], settings: Mapping[str
         for row in rows:
             table.add_row(*row)
     return table
-
-
-Row = tuple[str, str, str, str]
-"""Name, value, what is better, and what it measures."""
 
 
 def figure_rows(

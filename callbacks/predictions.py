@@ -1,11 +1,13 @@
 """PredictionWriter: writes overlays, raw maps and a table of a prediction run."""
 
 import json
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
+from urllib.parse import quote
 
 from pytorch_lightning import LightningModule, Trainer
 from safetensors.torch import save_file
@@ -13,19 +15,22 @@ from torch import Tensor
 from typing_extensions import override
 
 from callbacks.evaluation import EvaluationCallback
-from callbacks.file_names import safe_path, slug
 from callbacks.run_access import Run
 from vitrine.core.atomic_io import finish_atomic_folder, start_atomic_folder
 from vitrine.core.background import Background
 from vitrine.core.batch import Batch
 from vitrine.core.csv_tables import write_csv_table
 from vitrine.core.explanation import Explanation, class_name
+from vitrine.core.file_names import safe_path, slug
 from vitrine.core.folder_manifest import FolderKind
+from vitrine.core.heatmap_texts import HeatmapTexts
 from vitrine.core.options import Share, checked
-from vitrine.visualization.overlays import overlay, save_png
+from vitrine.visualization.overlays import overlay, picture, save_png
 from vitrine.visualization.panel import probability_of
+from vitrine.visualization.run_pages.predictions_page import write_predictions_page
+from vitrine.visualization.scale import shares
 
-FOLDER, TABLE = "predictions", "predictions.csv"
+FOLDER, TABLE, PHOTO = "predictions", "predictions.csv", "image.webp"
 KIND = FolderKind(
     TABLE,
     earlier=(TABLE, "*/heatmaps.safetensors", "*/[0-9][0-9]_*.png"),
@@ -44,6 +49,8 @@ class Row:
     target: int
     labels: Sequence[str]
     scores: Sequence[float]
+    explained: str = ""
+    """Name of the class ``target``."""
 
     @classmethod
     def of(cls, key: str, explanation: Explanation, class_names: Sequence[str]) -> "Row":
@@ -57,7 +64,31 @@ class Row:
             target=int(explanation.target[0]),
             labels=[explanation.labels[0][k] for k in heatmaps],
             scores=explanation.scores[0, heatmaps].tolist(),
+            explained=class_name(class_names, int(explanation.target[0])),
         )
+
+    def card(self) -> dict[str, Any]:
+        """What the page's script reads of the row: its drawn overlays beside the image."""
+        place = quote(safe_path(self.key).as_posix())
+        tiles = [
+            {
+                "label": label,
+                "score": score if math.isfinite(score) else None,
+                "picture": f"{place}/{quote(picture_name(k, label))}",
+            }
+            for k, (label, score) in enumerate(zip(self.labels, self.scores, strict=True), start=1)
+        ]
+        return {
+            "key": self.key,
+            "labels": [],
+            "prediction": self.class_name,
+            "probability": round(self.probability, 6),
+            **({"explained": self.explained} if self.target != self.prediction else {}),
+            "photo": f"{place}/{PHOTO}",
+            "size": [1, 1],
+            "links": {"raw maps": f"{place}/heatmaps.safetensors"},
+            "groups": [{"method": "", "tiles": tiles}],
+        }
 
     def cells(self) -> dict[str, str | int]:
         """Column by column; figures keep all that float32 holds."""
@@ -80,9 +111,10 @@ def _pair(k: int, label: str, score: float) -> list[tuple[str, str]]:
 class PredictionWriter(EvaluationCallback[Sequence[Row]]):
     """Writes the run folder's ``predictions/`` while predicting.
 
-    For each image a folder named after its key, with an overlay for each heatmap (``01_x-feature-3.png`` and so on) and
-    ``heatmaps.safetensors`` with the raw ``heatmaps`` (K, H, W) and ``scores`` (K,) in float32; and over all images
-    ``predictions.csv``, in the order of the keys. Each rank writes its own images, so that all ranks must see the same
+    For each image a folder named after its key, with an overlay for each heatmap (``01_x-feature-3.png`` and so on),
+    ``image.webp``, and ``heatmaps.safetensors`` with the raw ``heatmaps`` (K, H, W) and ``scores`` (K,) in float32; and over
+    all images ``predictions.csv``, in the order of the keys, and ``index.html``, a page of all. The overlays of an image
+    share a scale, see `vitrine.visualization.scale`. Each rank writes its own images, so that all ranks must see the same
     run folder. An earlier ``predictions/`` is replaced when the run ends, but for files of others.
 
     Args:
@@ -119,7 +151,8 @@ class PredictionWriter(EvaluationCallback[Sequence[Row]]):
         images, (staging, background) = run.plain_images(batch, range(len(explanation))), self._begun()
         for row, key in enumerate(batch["key"]):
             of_image = explanation[row : row + 1]
-            background.call(write_image, staging / safe_path(key), key, images[row], of_image, opacity=self.opacity)
+            drawn = (staging / safe_path(key), key, images[row], of_image)
+            background.call(write_image, *drawn, opacity=self.opacity, texts=run.heatmap_texts)
             self._rows.append(Row.of(key, of_image, class_names))
 
     @override
@@ -133,7 +166,12 @@ class PredictionWriter(EvaluationCallback[Sequence[Row]]):
         """Writes the table over all ranks and gives the folder its name."""
         unique = {row.key: row for share in shares for row in share}  # samplers may double a sample to even out
         staging, _ = self._begun()
-        write_table(staging / TABLE, [unique[key] for key in sorted(unique)])
+        ordered = [unique[key] for key in sorted(unique)]
+        write_table(staging / TABLE, ordered)
+        title = f"Predictions of {type(run.explainer).__name__.removesuffix('Explainer')}"
+        write_predictions_page(
+            staging, (row.card() for row in ordered), title=title, texts=run.heatmap_texts, table=TABLE
+        )
         finish_atomic_folder(staging, run.folder / FOLDER, KIND)
         self._staging = None
         return run.folder / FOLDER
@@ -165,6 +203,11 @@ class PredictionWriter(EvaluationCallback[Sequence[Row]]):
         self._staging = None
 
 
+def picture_name(k: int, label: str) -> str:
+    """Name of the file of the overlay of an image's k-th heatmap, from 1."""
+    return f"{k:02d}_{slug(label)}.png"
+
+
 def write_table(path: Path, rows: Sequence[Row]) -> None:
     """Writes the CSV, see `write_csv_table`; rows with fewer heatmaps than others end in empty cells."""
     most = max((len(row.labels) for row in rows), default=0)
@@ -173,7 +216,9 @@ def write_table(path: Path, rows: Sequence[Row]) -> None:
     write_csv_table(path, columns, [row.cells() for row in rows])
 
 
-def write_image(folder: Path, key: str, image: Tensor, explanation: Explanation, *, opacity: float) -> None:
+def write_image(
+    folder: Path, key: str, image: Tensor, explanation: Explanation, *, opacity: float, texts: HeatmapTexts
+) -> None:
     """Writes the overlays and raw maps of one image, without heatmaps that are padding.
 
     Args:
@@ -182,12 +227,16 @@ def write_image(folder: Path, key: str, image: Tensor, explanation: Explanation,
         image: (3, H, W) in [0, 1].
         explanation: Of this one image.
         opacity: Of a heatmap at its maximum.
+        texts: Of the explainer, which say whether maps have two signs and share a scale.
     """
     folder.mkdir(parents=True, exist_ok=True)
     valid = explanation.valid_heatmaps(0)
     labels, heatmaps = [explanation.labels[0][k] for k in valid], explanation.heatmaps[0, valid]
+    picture(image).save(folder / PHOTO, quality=85)
+    of_map = shares(explanation.scores[0, valid].tolist(), "common" if texts.comparable else "own")
     for k, (label, heatmap) in enumerate(zip(labels, heatmaps, strict=True), start=1):
-        save_png(overlay(image, heatmap, opacity=opacity), folder / f"{k:02d}_{slug(label)}.png")
+        drawn = overlay(image, heatmap, opacity=opacity, share=of_map[k - 1], signed=texts.signed)
+        save_png(drawn, folder / picture_name(k, label))
     tensors = {"heatmaps": heatmaps.float().contiguous(), "scores": explanation.scores[0, valid].float()}
     sample = json.dumps({"key": key, "labels": labels}, ensure_ascii=False)
     # One entry only: safetensors writes several in a random order, and equal runs would differ in their bytes.

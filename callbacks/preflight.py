@@ -7,22 +7,24 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.trainer.states import TrainerFn
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from typing_extensions import override
 
 from callbacks.checkpoint import RunCheckpoint
 from callbacks.evaluation import EvaluationCallback
-from callbacks.preflight_facts import Row, asked, cached_bytes, rows_of_run, samples
+from callbacks.preflight_facts import Row, cached_bytes, rows_of_run, samples
+from callbacks.quiet_output import terminal_or_log
+from callbacks.run_access import asked
 from callbacks.skipped_samples import SkippedSamples
 from callbacks.stop_signals import StopSignals
 from vitrine.core.credentials import hide_credentials
 from vitrine.core.distributed import gather_over_ranks
 from vitrine.core.memory import free_disk_bytes, readable_size
+from vitrine.core.verbosity import is_quiet, is_verbose
 
 
 class Preflight(pl.Callback):
-    """Stops a run that cannot work, and shows a table of one that can, before its first step.
+    """Stops a run that cannot work, and shows what one that can is about, before its first step; all of it with ``-v``.
 
     It asks the datamodule for whatever it has of ``splits``, ``loading``, ``features``, ``num_samples``, ``cached_samples``
     (samples of a split whose features are kept) and ``check_shards`` (which refuses damaged ones), and the module for
@@ -122,7 +124,29 @@ def show(trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
     if trainer.is_global_zero:
         if callable(check_shards):
             check_shards(stage)
-        Console(highlight=False, markup=False).print(preflight_table(stage, rows_of_run(trainer, module, stage)))
+        rows = rows_of_run(trainer, module, stage)
+        table = preflight_table(stage, rows) if is_verbose() else preflight_lines(stage, rows)
+        if not is_quiet() or any(map(_is_warning, rows)):
+            terminal_or_log().print(table)
+
+
+SHORT = ("data", "samples", "network", "class map", "export", "results")
+"""Rows that are shown in any case, beside the module's and warnings."""
+
+
+def preflight_lines(stage: str, rows: list[Row]) -> Table:
+    """The few rows that say what is run on what, under the stage's name."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column()
+    shown = [row for row in rows if row[0] in SHORT or row[0].endswith("Module") or _is_warning(row)]
+    for name, value in [(stage, dict(rows).get("strategy", "")), *shown]:
+        table.add_row(name, hide_credentials(value), style="bold" if _is_warning((name, value)) else None)
+    return table
+
+
+def _is_warning(row: Row) -> bool:
+    return row[1].startswith("WARNING")
 
 
 def preflight_table(stage: str, rows: list[Row]) -> Table:
@@ -131,7 +155,7 @@ def preflight_table(stage: str, rows: list[Row]) -> Table:
     table.add_column(stage, no_wrap=True)
     table.add_column("before the first step")
     for name, value in rows:
-        table.add_row(name, hide_credentials(value), style="bold" if value.startswith("WARNING") else None)
+        table.add_row(name, hide_credentials(value), style="bold" if _is_warning((name, value)) else None)
     return table
 
 

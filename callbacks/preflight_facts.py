@@ -9,8 +9,8 @@ import pytorch_lightning as pl
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import nn
 
+from callbacks.run_access import asked, backbone_options
 from callbacks.run_folder import Export
-from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.memory import amount, fit_bytes, free_bytes, free_disk_bytes, readable_size
 
 Row = tuple[str, str]
@@ -18,16 +18,6 @@ Row = tuple[str, str]
 RANDOM_WEIGHTS = "WARNING: random weights, as none are given; what is explained has learned nothing"
 NO_EXPORT = "WARNING: trainer.callbacks holds no Export, so that nothing is exported; callbacks+: adds to the defaults"
 NUMBER_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
-
-
-def asked(value: object, path: str) -> Any:
-    """An attribute by its dotted path; None where there is none, or it cannot be read before there is data."""
-    for name in path.split("."):
-        try:
-            value = getattr(value, name, None)
-        except (ValueError, OSError, RuntimeError):
-            return None
-    return value
 
 
 def rows_of_processes(trainer: pl.Trainer) -> Iterator[Row]:
@@ -104,15 +94,6 @@ def rows_of_classes(trainer: pl.Trainer, module: pl.LightningModule) -> Iterator
 
 def _listed(names: Sequence[str], most: int = 6) -> str:
     return ", ".join(names[:most]) + (", …" if len(names) > most else "")
-
-
-def backbone_options(module: nn.Module) -> BackboneOptions | None:
-    """What a module explains, or trains."""
-    for path in ("explainer.backbone.options", "backbone"):
-        options = asked(module, path)
-        if isinstance(options, BackboneOptions):
-            return options
-    return None
 
 
 def has_random_weights(module: nn.Module) -> bool:

@@ -22,6 +22,8 @@ from vitrine.filters.relevance import (
 )
 from vitrine.filters.responses import FilterResponses
 
+NEEDED = "an explainer that selects filters, such as MuLassoExplainer"
+
 
 class SelectsFilters(Protocol):
     """An explainer that has selected filters by their responses."""
@@ -44,6 +46,10 @@ class RelevanceTable(pl.Callback):
     Raises:
         ValueError: before fitting or testing, where the module's explainer selects no filters, or it has several.
     """
+
+    def unmet(self, run: Run) -> str:
+        """An explainer that selects filters, where the run's is none; the callback is left out then."""
+        return unmet_by(run)
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -81,7 +87,12 @@ def selecting_explainer(run: Run) -> SelectsFilters:
     """
     if satisfies(run.explainer, SelectsFilters):
         return cast("SelectsFilters", run.explainer)
-    raise run.refusal("an explainer that selects filters, such as MuLassoExplainer", run.explainer)
+    raise run.refusal(NEEDED, run.explainer)
+
+
+def unmet_by(run: Run) -> str:
+    """What is needed beside `selecting_explainer`'s run; empty where the run's one explainer selects filters."""
+    return run.unmet_alone() or ("" if satisfies(run.explainer, SelectsFilters) else NEEDED)
 
 
 def relevant_filters(run: Run) -> Sequence[RelevantFilter]:

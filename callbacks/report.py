@@ -1,22 +1,24 @@
 """ReportGallery: writes the HTML gallery of a test run."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 from typing_extensions import override
 
 from callbacks.candidates import Candidates, Shares
 from callbacks.evaluation import EvaluationCallback
-from callbacks.preflight_facts import RANDOM_WEIGHTS, has_random_weights
+from callbacks.report_settings import name_of_data, report_settings
 from callbacks.run_access import Run
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
 from vitrine.core.options import Count, checked
 from vitrine.explainers.srae.x_features import LOGIT_MAP, logit_maps
-from vitrine.visualization.report.gallery import GALLERY, GalleryEntry, write_gallery
+from vitrine.visualization.report import GalleryEntry, write_gallery
+from vitrine.visualization.report.gallery import GALLERY
 
 FOLDER = "report"
 LogitMap = tuple[str, Tensor]
@@ -26,7 +28,16 @@ UNLABELLED = -1
 """Stands for a class where an image has none."""
 
 
-class ReportGallery(EvaluationCallback[Shares[int, GalleryEntry]]):
+class ReportShare(NamedTuple):
+    """What rank zero needs of a rank."""
+
+    entries: Shares[int, GalleryEntry]
+    right: int
+    known: int
+    """Images whose classes are known."""
+
+
+class ReportGallery(EvaluationCallback[ReportShare]):
     """Collects a few images of each class while testing and writes ``report/index.html`` in the run's folder.
 
     These are the first images of each class in the order of their keys, so that the gallery is the same whatever the
@@ -50,17 +61,22 @@ class ReportGallery(EvaluationCallback[Shares[int, GalleryEntry]]):
         self.images_per_class, self.logit_map = images_per_class, logit_map
         self._entries: Candidates[int, GalleryEntry] = Candidates(images_per_class)
         self._metrics: Mapping[str, float] = {}
+        self._right: dict[str, bool] = {}
+        """By key, whether the prediction of an image of known classes is one of them."""
 
     @override
     def begin(self, run: Run) -> None:
         _ = run.datamodule
         self._entries.clear()
+        self._right = {}
 
     @override
     def take(self, run: Run, batch: Batch, outputs: object) -> None:
         explanation = run.explanation(outputs)
         labels = true_classes(batch["label"])
         groups = [of_image or (UNLABELLED,) for of_image in labels]
+        predictions = zip(batch["key"], labels, explanation.prediction.tolist(), strict=True)
+        self._right |= {key: predicted in true for key, true, predicted in predictions if true}
         rows = [
             row
             for row, key in enumerate(batch["key"])
@@ -68,7 +84,9 @@ class ReportGallery(EvaluationCallback[Shares[int, GalleryEntry]]):
         ]
         maps = self._logit_maps(run, batch, explanation, rows)
         for row, image, map_ in zip(rows, run.plain_images(batch, rows), maps, strict=True):
-            entry = GalleryEntry(batch["key"][row], image, labels[row], compact(explanation[row : row + 1]), map_)
+            key, of_image = batch["key"][row], compact(explanation[row : row + 1])
+            measured = measured_of(run, key, int(of_image.target[0]))
+            entry = GalleryEntry(key, image, labels[row], of_image, map_, metrics=measured)
             for label in groups[row]:
                 self._entries.offer(label, entry.key, entry)
 
@@ -81,39 +99,45 @@ class ReportGallery(EvaluationCallback[Shares[int, GalleryEntry]]):
         return [(LOGIT_MAP, map_) for map_ in halved(maps.cpu())[:, 0]]
 
     @override
-    def share(self, run: Run) -> Shares[int, GalleryEntry]:
+    def share(self, run: Run) -> ReportShare:
         self._metrics = run.logged()
-        share = self._entries.share()
+        share = ReportShare(self._entries.share(), sum(self._right.values()), len(self._right))
+        self._right = {}
         self._entries.clear()
         return share
 
     @override
-    def write(self, run: Run, shares: Sequence[Shares[int, GalleryEntry]]) -> Path:
-        groups = self._entries.joined(shares).values()
+    def write(self, run: Run, shares: Sequence[ReportShare]) -> Path:
+        groups = self._entries.joined([share.entries for share in shares]).values()
         unique = {entry.key: entry for entries in groups for entry in entries}
+        ordered = sorted(unique.values(), key=lambda entry: (not entry.labels, entry.labels[:1], entry.key))
+        shown = f"the first {self.images_per_class} images of each class by name"
         return write_gallery(
             run.folder / FOLDER,
-            list(unique.values()),
-            title=f"{type(run.explainer).__name__} on {_name_of_data(run)}",
+            ordered,
+            title=f"{run.name or type(run.explainer).__name__.removesuffix('Explainer')} on {name_of_data(run)}",
             metrics=self._metrics,
             class_names=run.class_names,
-            settings=self._settings(run),
+            settings=report_settings(run, _accuracy(shares), shown),
+            texts=run.heatmap_texts,
         )
 
-    def _settings(self, run: Run) -> dict[str, str]:
-        warning = {"Backbone": RANDOM_WEIGHTS} if has_random_weights(run.module) else {}
-        return warning | {
-            "Explainer": type(run.explainer).__name__,
-            "Data set": _name_of_data(run),
-            "Classes": str(len(run.class_names)),
-            "Shown": f"the first {self.images_per_class} images of each class by name",
-            "Checkpoint": str(run.trainer.ckpt_path or "none: as initialised"),
-        }
+
+def _accuracy(shares: Sequence[ReportShare]) -> str:
+    right, known = sum(share.right for share in shares), sum(share.known for share in shares)
+    return f"{100 * right / known:.1f} % of {known} tested images" if known else ""
 
 
-def _name_of_data(run: Run) -> str:
-    """The class of the datamodule itself, which may be seen through a translation of its labels."""
-    return type(run.trainer.datamodule).__name__  # type: ignore[attr-defined]
+def measured_of(run: Run, key: str, target: int) -> dict[str, float]:
+    """What the module's metrics have measured of an image of the last batch, by figure; nothing where it has none."""
+    measured = getattr(run.module, "measured", {}).get(run.name)
+    if measured is None:
+        return {}
+    places = [
+        place for place, pair in enumerate(zip(measured.keys, measured.targets, strict=True)) if pair == (key, target)
+    ]
+    values = {name: float(of_rows[places[-1]]) for name, of_rows in measured.values.items()} if places else {}
+    return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
 def true_classes(labels: Tensor) -> Sequence[tuple[int, ...]]:

@@ -3,15 +3,17 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import pytorch_lightning as pl
-from torch import Tensor
+from torch import Tensor, nn
 
+from vitrine.backbones.networks import BackboneOptions
 from vitrine.core.batch import Batch
 from vitrine.core.distributed import gather_over_ranks
 from vitrine.core.explanation import Explanation
 from vitrine.core.folder_manifest import FolderKind, check_replaceable
+from vitrine.core.heatmap_texts import HeatmapTexts
 from vitrine.core.near_names import near_names
 from vitrine.data.contracts import (
     ExplainingModule,
@@ -35,6 +37,25 @@ def explainers_of(module: pl.LightningModule) -> Mapping[str, object]:
     """The explainers of a module that has several, by name; none of other modules."""
     explainers = getattr(module, "explainers", None)
     return explainers if isinstance(explainers, Mapping) else {}
+
+
+def asked(value: object, path: str) -> Any:
+    """An attribute by its dotted path; None where there is none, or it cannot be read before there is data."""
+    for name in path.split("."):
+        try:
+            value = getattr(value, name, None)
+        except (ValueError, OSError, RuntimeError):
+            return None
+    return value
+
+
+def backbone_options(module: nn.Module) -> BackboneOptions | None:
+    """What a module explains, or trains."""
+    for path in ("explainer.backbone.options", "backbone"):
+        options = asked(module, path)
+        if isinstance(options, BackboneOptions):
+            return options
+    return None
 
 
 def is_trial(trainer: pl.Trainer) -> bool:
@@ -150,13 +171,23 @@ class Run:
             return explainers_of(self.module)[self.name]
         return cast("ExplainingModule", self.module).explainer if satisfies(self.module, ExplainingModule) else None
 
+    def unmet_alone(self) -> str:
+        """What a callback needs that looks at the module's one explainer, where it has several; empty where it has one."""
+        return "a module of one explainer" if explainers_of(self.module) else ""
+
+    @property
+    def heatmap_texts(self) -> HeatmapTexts:
+        """What pages say of the explainer's heatmaps; of all explainers alike where it says nothing itself."""
+        tell = getattr(self.explainer, "heatmap_texts", None)
+        return tell() if callable(tell) else HeatmapTexts()
+
     def check_alone(self) -> None:
         """Refuses, for a callback that looks at the module's one explainer, a module with several.
 
         Raises:
             ValueError: where it has several.
         """
-        if explainers_of(self.module) and not self.name:
+        if self.unmet_alone() and not self.name:
             raise ValueError(
                 f"{self.asker} looks at one explainer, but {type(self.module).__name__} has several; leave the callback out,"
                 " or run it with the module of one explainer, such as AttributionModule."

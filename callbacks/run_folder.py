@@ -13,7 +13,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_warn
 from typing_extensions import override
 
-from callbacks.loggers import log_artifact
+from callbacks.explainer_artifact import log_exported
 from callbacks.run_access import Run, is_trial
 from vitrine.core.atomic_io import atomic_file
 from vitrine.core.credentials import hide_credentials
@@ -90,7 +90,8 @@ class RunConfig(SaveConfigCallback):
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         name = f"config-{TrainerFn(stage).value}.yaml"
         config = self.config.clone()
-        config.pop("overwrite", None)  # repeated from this file, a fit is not to remove this run
+        for of_this_call in ("overwrite", "verbose", "quiet"):  # repeated, a fit is not to remove this run
+            config.pop(of_this_call, None)
         text = self.parser.dump(config, skip_unset=False, skip_validation=True)  # it was validated as it was read
         with atomic_file(Path(trainer.default_root_dir, name)) as partial:
             partial.write_text(text, encoding="utf-8")
@@ -143,4 +144,4 @@ class Export(Callback):
         folder.mkdir(parents=True, exist_ok=True)
         path = cast("Exports", pl_module).export(folder)
         if self.artifact:
-            log_artifact(trainer, path)
+            log_exported(trainer, pl_module, path)

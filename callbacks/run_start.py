@@ -7,12 +7,13 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Protocol
 
 from pytorch_lightning import Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info
 
-from callbacks import average_images, contact_sheets, predictions, report
+from callbacks import average_images, contact_sheets, csv_log, predictions, report, tracking
 from callbacks.run_access import EXPLAINERS
 from vitrine.core.checkpoint_files import (
     BEST,
@@ -47,13 +48,14 @@ OF_EXPLAINER = (
 """Files that a test writes of each explainer, where it looks at several."""
 WRITTEN = (
     *OF_EXPLAINER, "compare.csv", "compare.md", "compare.html", "compare_differences.csv", "compare_images.jpg",
-    "settings.csv", *(f"config-{stage.value}.yaml" for stage in TrainerFn), "metrics-limited.json", "metrics-fit.json",
+    "settings.csv", "index.html", "curves.html", *(f"config-{stage.value}.yaml" for stage in TrainerFn),
+    "metrics-limited.json", "metrics-fit.json", csv_log.FIT_TABLE, tracking.WANDB_RUN,
     "relevance.csv", "relevance.json", "picks.csv", "sanity.json",
     "panels/epoch-*-step-*.png", "panels/test.png",
     "validation.json", PREEMPTED, f"{FOLDER}/{LAST}", f"{FOLDER}/{BEST}", f"{FOLDER}/epoch=*-step=*.ckpt",
     f"{FOLDER}/.*.partial",
 )  # fmt: skip
-"""Files that a run writes; loggers keep each run in a place of its own."""
+"""Files that a run writes; other loggers keep each run in a place of its own."""
 
 
 @contextmanager
@@ -207,13 +209,22 @@ def _remove_if_empty(folder: Path) -> None:
         folder.rmdir()
 
 
-def checkpoint_to_read(folder: Path, wanted: str | None, *, needed: bool) -> Path | None:
+class ReadsCheckpoint(Protocol):
+    """A module that says what a checkpoint is to it."""
+
+    needs_checkpoint: bool
+    """Whether it means nothing without one."""
+    is_fitted: bool
+    """Whether a fit of it leaves one; where not, the one in its folder is of another module."""
+
+
+def checkpoint_to_read(folder: Path, wanted: str | None, module: ReadsCheckpoint) -> Path | None:
     """The checkpoint that a test, validation or prediction reads; None where there is none and none is needed.
 
     Args:
         folder: of the run.
         wanted: ``--ckpt_path``; without one the newest whole one that ``fit`` left.
-        needed: whether the module means nothing without one.
+        module: that takes it over.
 
     Raises:
         FileNotFoundError: where there is none and the heads would be those drawn at random, which explain nothing.
@@ -221,8 +232,10 @@ def checkpoint_to_read(folder: Path, wanted: str | None, *, needed: bool) -> Pat
     """
     if wanted not in {None, "auto"}:
         return checkpoint_named(folder, str(wanted), rank_zero_info)
+    if wanted is None and not module.is_fitted:
+        return None
     path = newest_whole(folder, rank_zero_info)
-    if path is None and needed:
+    if path is None and module.needs_checkpoint:
         raise FileNotFoundError(
             f"{last_checkpoint(folder)} does not exist; run 'fit' first, or give --ckpt_path or model.init_args.init_from."
         )

@@ -13,7 +13,7 @@ from datamodules.class_samples import ClassSamples
 from datamodules.damaged import SkipCounter
 from datamodules.feature_batches import OrderedFeatures
 from datamodules.feature_cache import FeatureCache
-from datamodules.images import ImageFolder, folder_loader
+from datamodules.images import ImageFolder, check_predict_root, folder_loader
 from datamodules.loaders import EpochLoader, EvenLoader, WholeLoader
 from datamodules.options import FeatureCacheOptions, LoadingOptions, SamplingOptions
 from datamodules.ranks import RankShare
@@ -147,9 +147,7 @@ class ShardDataModule(ShardSet):
 
     @override
     def predict_dataloader(self) -> WholeLoader:
-        if self.predict_root is None:
-            raise ValueError("data.init_args.predict_root is not given; name the folder of images to predict.")
-        images = ImageFolder(self.predict_root, self.preprocessing, self.loading.on_error)
+        images = ImageFolder(check_predict_root(self.predict_root), self.preprocessing, self.loading.on_error)
         return folder_loader(images, self.loading, self._share, self.skipped)
 
     def _each_sample_once(self) -> EvenLoader:

@@ -1,18 +1,15 @@
 """Image folders: images without labels, for prediction."""
 
-import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import cast
 
 import numpy as np
-from PIL import UnidentifiedImageError
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
-from torchvision.transforms.v2.functional import pil_to_tensor
 
 from datamodules.damaged import Damaged, SkipCounter, read_or_skip
 from datamodules.epoch_order import EvaluationBatches
@@ -22,11 +19,9 @@ from datamodules.options import LoadingOptions, OnError
 from datamodules.ranks import RankShare
 from datamodules.samples import Sample, SampleError
 from vitrine.core.batch import Batch
-from vitrine.core.picture_files import PictureSizeError
-from vitrine.data.colours import to_mode
-from vitrine.data.plain_jpegs import plain_jpeg
+from vitrine.data.picture_pixels import picture_pixels
 from vitrine.data.preprocessing import Preprocessing
-from vitrine.data.shards.images import PICTURE_SUFFIXES, decode_upright
+from vitrine.data.shards.images import PICTURE_SUFFIXES
 from vitrine.data.shards.picture_folders import LeftOut, PictureFolder
 
 
@@ -44,9 +39,7 @@ class ImageFolder(Dataset[Sample]):
     """
 
     def __init__(self, root: Path, preprocessing: Preprocessing, on_error: OnError = "stop") -> None:
-        if not root.is_dir():
-            raise FileNotFoundError(f"predict_root {root} is no folder; give one with images.")
-        self.root = root
+        self.root = root = check_predict_root(root)
         self.preprocessing = preprocessing
         self.on_error = on_error
         left_out = LeftOut()
@@ -79,33 +72,27 @@ class ImageFolder(Dataset[Sample]):
 
     def _pixels(self, path: Path) -> Tensor:
         """(C, H, W) uint8 pixels of an image, upright, in the colours of the preprocessing."""
-        mode = self.preprocessing.mode
         try:
-            data = path.read_bytes()
-            if mode == "RGB" and (pixels := plain_jpeg(data)) is not None:
-                return pixels
-            image = decode_upright(data, str(path))
-        except PictureSizeError as error:
-            raise SampleError(str(error)) from error
-        except (OSError, ValueError) as error:
-            raise SampleError(f"{path} is no readable image ({_reason(error)}); mend or remove it.") from error
-        if image.has_frames:
-            warnings.warn(f"{path} has several frames or pages; the first is taken.", stacklevel=2)
-        try:
-            decoded: Tensor = pil_to_tensor(to_mode(image.pixels, mode, str(path)))
+            return picture_pixels(path, self.preprocessing.mode)
         except ValueError as error:
             raise SampleError(str(error)) from error
-        return decoded
 
     def _key(self, number: int) -> str:
         return self.paths[number].relative_to(self.root).as_posix()
 
 
-def _reason(error: Exception) -> str:
-    """What the decoder said, without the name of the file."""
-    if isinstance(error.__context__, UnidentifiedImageError):
-        return "none of the formats that Pillow knows"
-    return str(error.__context__ or error)
+def check_predict_root(root: Path | None) -> Path:
+    """The folder of images to predict.
+
+    Raises:
+        ValueError: where none is given.
+        FileNotFoundError: where it is no folder.
+    """
+    if root is None:
+        raise ValueError("data.init_args.predict_root is not given; name the folder of images to predict.")
+    if not root.is_dir():
+        raise FileNotFoundError(f"predict_root {root} is no folder; give one with images.")
+    return root
 
 
 def folder_loader(images: ImageFolder, loading: LoadingOptions, share: RankShare, skipped: SkipCounter) -> WholeLoader:

@@ -6,6 +6,7 @@ from typing import Any
 from pytorch_lightning import LightningDataModule
 from typing_extensions import override
 
+from datamodules.images import check_predict_root
 from datamodules.panel import panel_of_folder, panel_of_split
 from datamodules.split import Split
 from datamodules.split_sources import ShardsOption, is_set_folder, read_splits
@@ -45,9 +46,11 @@ class ShardSet(LightningDataModule):
         """Reads the index of each split.
 
         Raises:
-            FileNotFoundError: where there are no shards, except for prediction.
-            ValueError: where splits have different classes.
+            FileNotFoundError: where there are no shards, except for prediction, which needs a folder of images instead.
+            ValueError: where splits have different classes, and for a prediction without a folder.
         """
+        if stage == "predict":
+            check_predict_root(self.predict_root)
         self.splits = read_splits(self.shards, self.shard_cache)
         if not self.splits and stage != "predict":
             raise FileNotFoundError(f"{self.shards} holds no shards in train/ or test/; {self._remedy}")
@@ -88,8 +91,8 @@ class ShardSet(LightningDataModule):
 
     @property
     def classes(self) -> list[str]:
-        """Class names, in the order of the labels."""
-        return list(self._any_split.index.classes)
+        """Class names, in the order of the labels; none in a prediction without shards."""
+        return list(self._any_split.index.classes) if self.splits or self.predict_root is None else []
 
     @property
     def class_counts(self) -> list[int]:

@@ -109,6 +109,7 @@ class ExplainerModule(EvaluatedModule):
         self.feature_movement: Movement | None = None
         self.is_restored = False
         self.needs_checkpoint = init_from is None
+        self.is_fitted = True
 
     @property
     def is_fitting(self) -> bool:
@@ -212,17 +213,30 @@ class ExplainerModule(EvaluatedModule):
         return f"{told}: {self.feature_movement or 'there are no images to measure by'}."
 
     def on_predict_start(self) -> None:
-        """Reads names only here, as in prediction the classes may come from the checkpoint.
+        """Names classes and heatmaps only here, as in prediction the classes may come from the checkpoint.
 
         Raises:
             ValueError: where the heads are those of ``init_from``, and of other classes than the backbone's.
         """
+        for explainer in self.every_explainer:
+            self._name_classes(explainer)
         if self.inherited is not None and self.inherited.loaded_for is None and not self.is_restored:
             raise ValueError(
                 f"model.init_args.init_from {self.inherited.folder} is of other classes than the backbone's logits, and there"
                 " is no checkpoint; fit the heads first, or apply them with the backbone that they were trained on."
             )
         self._read_names(fitting=False)
+
+    @property
+    def every_explainer(self) -> Sequence[Explainer]:
+        """The explainers of the module, which most have one of."""
+        return [self.explainer]
+
+    def _name_classes(self, explainer: Explainer) -> None:
+        """Gives an explainer whose checkpoint names no classes, or that has none, the names that the network has."""
+        network = None if explainer.classes else classes_of_network(explainer, self.data.classes if self.data else ())
+        if network is not None:
+            explainer.classes = network.names()
 
     def _read_names(self, *, fitting: bool) -> None:
         counts = self.explainer.heatmap_counts()

@@ -26,12 +26,14 @@ from lightning_modules.optimization import RENAMED_OPTIMIZATION, CosineToZero, c
 from lightning_modules.resumable import ResumableModule
 from vitrine.backbones.classifier_layer import classifier_layer, replace_classifier
 from vitrine.backbones.networks import BackboneOptions, build_network
+from vitrine.backbones.weight_files import PREPROCESSING
 from vitrine.core.atomic_io import atomic_file
 from vitrine.core.batch import Batch
 from vitrine.core.distributed import share_of_mean, sum_over_ranks, world_size
 from vitrine.core.options import Share, checked
 from vitrine.core.probabilities import class_probabilities
 from vitrine.data.contracts import explanation_data
+from vitrine.data.preprocessing import Preprocessing
 
 WEIGHTS_NAME = "classifier.safetensors"
 
@@ -72,12 +74,14 @@ class ClassifierModule(ResumableModule):
         self.backbone = backbone
         self.network = build_network(backbone.name, backbone.weights, backbone.num_classes, backbone.arguments)
         self.needs_checkpoint = backbone.weights is None
+        self.is_fitted = True
         self.trainable = trainable
         self.freeze_batch_norm = freeze_batch_norm
         self.label_smoothing = label_smoothing
         check_optimizer(optimizer)
         self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
         self.classes: list[str] = []
+        self.preprocessing: Preprocessing | None = None
         self.multi_label = False
         self.metrics = nn.ModuleDict()
         self._other_classes: ValueError | None = None
@@ -96,6 +100,7 @@ class ClassifierModule(ResumableModule):
             )
         self._other_classes = self._difference_of(data.classes) if stage in {"test", "validate", "fit"} else None
         self.classes, self.multi_label = list(data.classes), data.multi_label
+        self.preprocessing = data.preprocessing
         name = classifier_layer(self.network)
         before = self.network.get_submodule(name)
         replace_classifier(self.network, len(self.classes))
@@ -249,7 +254,7 @@ class ClassifierModule(ResumableModule):
             raise FileExistsError(f"{folder / WEIGHTS_NAME} is a folder where weights are to be written: move it.")
 
     def export(self, folder: Path) -> Path:
-        """Writes the network's state dict, with its name and classes as metadata. Returns the file."""
+        """Writes the network's state dict, with its name, classes and preprocessing as metadata. Returns the file."""
         self.check_values("when it was to be exported", across_ranks=False)
         path = folder / WEIGHTS_NAME
         state = {name: value.detach().cpu().contiguous() for name, value in self.network.state_dict().items()}
@@ -258,6 +263,8 @@ class ClassifierModule(ResumableModule):
             "num_classes": str(len(self.classes)),
             "classes": "\n".join(self.classes),
         }
+        if self.preprocessing is not None:
+            metadata[PREPROCESSING] = self.preprocessing.key
         with atomic_file(path) as partial:
             save_file(state, partial, metadata=metadata)
         return path

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pytorch_lightning import LightningDataModule
 from torch import nn
 
-from vitrine.backbones.class_names import network_classes
+from vitrine.backbones.class_names import assumed_classes, network_classes
 from vitrine.backbones.classifier_layer import classifier_layer
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.data.class_labels import LabelTranslation
@@ -24,9 +24,12 @@ def classes_of_network(explainer: Explainer, known: Sequence[str] = ()) -> Netwo
     count = getattr(explainer, "num_classes", None)
     if not isinstance(count, int):
         return None
-    names, unknown = network_classes(explainer.backbone.options, count), NetworkClasses(count, None)
+    backbone, unknown = explainer.backbone.options, NetworkClasses(count, None)
+    names = network_classes(backbone, count)
     if names is None and len(known) == count and list(known) != unknown.names():
         names = [(name,) for name in known]
+    if names is None:
+        return NetworkClasses(count, assumed_classes(backbone, count), is_assumed=True)
     return NetworkClasses(count, names)
 
 

@@ -16,6 +16,7 @@ from vitrine.core.allocator import return_freed_memory
 from vitrine.core.batch import Batch
 from vitrine.core.distributed import cat_batches_over_ranks, gather_over_ranks, global_rank, world_size
 from vitrine.core.memory import amount, fit_bytes, free_bytes, readable_size
+from vitrine.core.verbosity import is_verbose
 from vitrine.explainers.srae.x_features import XFeatureExplainer
 
 
@@ -162,11 +163,12 @@ class GroupedFitModule(ExplainerModule):
         groups = (
             f" on a rank, in {self.groups.count} groups of {self.epochs_of_group} epochs," if self.is_grouped else ""
         )
-        rank_zero_info(
-            f"{heads} heads with {amount(total)} parameters; {at_once} of them are trained at once{groups or ','} which takes"
-            f" {readable_size(fit_bytes(in_memory, trained, 0))} for weights, gradients and Adam's moments"
-            + (f" ({readable_size(free)} are free)." if free is not None else ".")
-        )
+        if self.is_grouped or is_verbose():
+            rank_zero_info(
+                f"{heads} heads with {amount(total)} parameters; {at_once} of them are trained at once{groups or ','}"
+                f" which takes {readable_size(fit_bytes(in_memory, trained, 0))} for weights, gradients and Adam's moments"
+                + (f" ({readable_size(free)} are free)." if free is not None else ".")
+            )
         if free is not None and needed > free:
             raise ValueError(
                 f"Training {at_once} heads at once needs {readable_size(needed)} beside their weights, and"

@@ -98,7 +98,8 @@ class InversionModule(ExplainerModule):
             explainer = InversionExplainer(network, inversion)
         own = kwargs.pop("explain", "predicted")
         super().__init__(explainer, explain=runs.explain if own == "predicted" else own, **kwargs)
-        self.needs_checkpoint = self.needs_checkpoint and explainer.predictor is not None
+        self.is_fitted = explainer.predictor is not None
+        self.needs_checkpoint = self.needs_checkpoint and self.is_fitted
         self.runs = runs
         self.settings = explainer.settings
         self.course = InversionConvergence()

@@ -69,6 +69,8 @@ class ResumableModule(FiniteFitModule):
         self._resumed: Resumed = {}
         self._saved_counts: tuple[int, int] | None = None  # of the optimizers and schedules in the checkpoint
         self._epoch_means = EpochMeans()
+        self.step_means: Mapping[str, Tensor] = {}
+        """Losses of the last training step on this rank, for a progress bar."""
 
     def __getstate__(self) -> dict[str, Any]:
         """For processes that are spawned, as ``ddp_spawn`` does."""
@@ -224,6 +226,7 @@ class ResumableModule(FiniteFitModule):
         """
         self._epoch_means.update(means, count)
         if count:
+            self.step_means = means
             self.watch(means)
 
     @override
@@ -289,6 +292,9 @@ class ResumableModule(FiniteFitModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         is_fitting = self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
         check_entries(checkpoint, self.checkpoint_name, fitting=is_fitting)
+        if not is_fitting and self._trainer is not None and "loops" in checkpoint:
+            # The figures of a test are those of the step that its checkpoint was written at.
+            self.trainer.fit_loop.load_state_dict(checkpoint["loops"]["fit_loop"])
         self._saved_counts = len(checkpoint.get("optimizer_states", ())), len(checkpoint.get("lr_schedulers", ()))
         self._resumed = checkpoint.get("fit", {})
         self._fit_seed = self._resumed.get("seed")

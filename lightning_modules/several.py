@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,11 @@ class SeveralExplainersModule(ExplainerModule):
         self.faithfulness = [faithfulness_metrics(f"test/{name}") for name in explainers]
         self._of_explainers = nn.ModuleList(self.faithfulness)
         self.explainer_metrics = nn.ModuleList()
+
+    @property
+    @override
+    def every_explainer(self) -> Sequence[Explainer]:
+        return list(self.explainers.values())
 
     @override
     def _check_drawable(self) -> None:

@@ -1,9 +1,11 @@
 """Short names for ``--model``: ``SRAE`` for SRAEModule, and ``GradCAM`` for AttributionModule with this method."""
 
+import json
 from collections.abc import Sequence
 
 import lightning_modules
 from vitrine.attribution.registry import all_methods
+from vitrine.attribution.short_names import find_method, plain
 
 SUFFIX = "Module"
 OPTION = "--model"
@@ -32,14 +34,18 @@ def model_words(name: str) -> list[str]:
         >>> model_words("SRAEModule"), model_words("configs/model/srae.yaml")
         (['--model=SRAEModule'], ['--model=configs/model/srae.yaml'])
     """
-    modules = {_plain(short): module for short, module in explainer_names().items()}
-    methods = {_plain(method): method for method in method_names()}
-    if _plain(name) in modules:
-        return [f"{OPTION}={modules[_plain(name)]}"]
-    if _plain(name) in methods:
-        method = methods[_plain(name)]
-        return [f"{OPTION}=AttributionModule", f"{OPTION}.init_args.attribution.method={method}"]
-    return [f"{OPTION}={name}"]
+    modules = {plain(short): module for short, module in explainer_names().items()}
+    if plain(name) in modules:
+        return [f"{OPTION}={modules[plain(name)]}"]
+    try:
+        named = find_method(name)
+    except ValueError:
+        return [f"{OPTION}={name}"]
+    if named.method not in method_names():
+        return [f"{OPTION}={name}"]
+    options = f"{OPTION}.init_args.attribution"
+    given = [f"{options}.arguments={json.dumps(named.arguments)}"] if named.arguments else []
+    return [f"{OPTION}=AttributionModule", f"{options}.method={named.method}", *given]
 
 
 def with_model_words(words: Sequence[str]) -> list[str]:
@@ -53,7 +59,3 @@ def with_model_words(words: Sequence[str]) -> list[str]:
         else:
             found.append(word)
     return found
-
-
-def _plain(name: str) -> str:
-    return name.casefold().replace("_", "").replace("-", "").replace("μ", "mu")

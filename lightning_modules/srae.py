@@ -21,6 +21,7 @@ from vitrine.core.batch import Batch
 from vitrine.core.distributed import world_size
 from vitrine.core.options import OptionError
 from vitrine.explainers.srae.explainer import SRAEExplainer, SRAEOptions
+from vitrine.explainers.srae.fit import decayed
 from vitrine.explainers.srae.heads import SeparateHeads, SharedHeads
 from vitrine.explainers.srae.losses import greedy_loss
 from vitrine.explainers.srae.objectives import SRAETraining, Terms, terms_of_heads
@@ -108,12 +109,8 @@ class SRAEModule(GroupedFitModule):
 
     @override
     def parameter_groups(self) -> Iterable[dict[str, Any]]:
-        """Encoders, decoders and predictors apart: d(λ‖θ‖²)/dθ = 2λθ is Adam's decay of 2λ."""
-        named = [item for network in self._networks for item in network.named_parameters()]
-        for part, decay in self.train_options.decays.items():
-            chosen = [value for name, value in named if name.split(".")[0] == part and value.requires_grad]
-            if chosen:
-                yield {"params": chosen, "weight_decay": 2 * decay}
+        """Encoders, decoders and predictors apart, each with its own decay."""
+        yield from decayed(self._networks, self.train_options)
         if not self.active_rows:  # an optimizer wants a parameter
             yield {"params": [self.unused]}
 

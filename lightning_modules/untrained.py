@@ -22,7 +22,7 @@ class UntrainedModule(ExplainerModule):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.needs_checkpoint = False
+        self.needs_checkpoint = self.is_fitted = False
 
     @override
     def setup(self, stage: str) -> None:

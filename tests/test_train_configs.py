@@ -202,12 +202,13 @@ def test_every_overlay_goes_on_top_of_the_quickstart(
     folder = fit_and_test(
         "-c", "configs/quickstart.yaml", "-c", f"configs/trainer/{overlay}", *SMALL, *SMALL_SRAE, *fresh
     )
-    left = {"wandb.yaml": "wandb", "tensorboard.yaml": "logs/version_0"}.get(overlay, "config-fit.yaml")
+    left = {"wandb.yaml": "wandb", "tensorboard.yaml": "tensorboard"}.get(overlay, "config-fit.yaml")
     assert (folder / left).exists()
+    assert {path.parent.name for path in folder.glob("logs/*/metrics.csv")} == {"fit", "test"}
     assert {path.name for path in workplace.iterdir()} <= {"configs", "vitrine", "data", "run"}
 
 
-def test_the_quickstarts_network_is_as_accurate_as_the_readme_says(
+def test_the_quickstarts_network_is_as_accurate_as_the_pages_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On the very set that the quickstart renders."""
@@ -227,7 +228,11 @@ def test_the_quickstarts_network_is_as_accurate_as_the_readme_says(
         "--trainer.default_root_dir", str(tmp_path / "run"), "--trainer.enable_progress_bar", "false",
     )  # fmt: skip
     accuracy = json.loads((tmp_path / "run" / "metrics.json").read_text())["test/accuracy"]
-    claimed = [line for line in (ROOT / "README.md").read_text().splitlines() if "test accuracy" in line]
+    claimed = [
+        line
+        for line in (ROOT / "docs" / "start.md").read_text(encoding="utf-8").splitlines()
+        if "test accuracy" in line
+    ]
     assert f"{100 * accuracy:.1f} %" in claimed[0]
     assert sum(parameter.numel() for parameter in FlowerNet().parameters()) < 250_000
 

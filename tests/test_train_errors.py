@@ -62,7 +62,10 @@ from tests.helpers.image_sets import write_picture
         ),
         (["--data.init_args.loading.batch_size", "0"], ["data.init_args.loading.batch_size is 0; give 1 or more"]),
         (["--data.init_args.loading.val_fraction", "0.7"], ["data.init_args.loading.val_fraction is 0.7"]),
-        (["--trainer.logger.init_args.save_dirr", "x"], ["no key trainer.logger", "CSVLogger", "save_dir?"]),
+        (
+            ["--trainer.logger", "CSVLogger", "--trainer.logger.init_args.save_dirr", "x"],
+            ["no key trainer.logger", "CSVLogger", "save_dir?"],
+        ),
         (["--nothing"], ["no key nothing"]),
         (["stray"], ["stray"]),
         (

@@ -106,6 +106,25 @@ def test_masks_are_optimised_without_a_fit(
     assert not (folder / "checkpoints").exists()
 
 
+def test_untrained_explainers_predict_without_shards(
+    weights: Path, class_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Classes have the names that the weights record, or numbers; what is missing is said at once."""
+    backbone = "{name: resnet18, weights: runs/folder_classifier/classifier.safetensors}"
+    of_network = ["--model.init_args.backbone", backbone]
+    config = ["--data=configs/data/folder.yaml", "--data.init_args.shards=nowhere", *SMALL, *SMALL_IMAGES]
+    config += ["--data.init_args.root=null", "--trainer.callbacks+=PredictionWriter"]
+    for model in ("AttributionModule", "ComparisonModule"):
+        few = ["--model.init_args.explainers={cam: {method: GradCAM}}"] if model == "ComparisonModule" else []
+        args = ["--model", model, *of_network, *few, *config, "--trainer.default_root_dir", f"runs/{model}"]
+        run("predict", *args, "--data.init_args.predict_root", str(class_folder / "test"))
+        (table,) = (weights / "runs" / model).rglob("predictions.csv")
+        with table.open(encoding="utf-8") as file:
+            assert {row["class_name"] for row in csv.DictReader(file)} <= {"class 0", "class 1"}
+    assert "predict_root is not given" in refusal(capsys, "predict", *args)
+    assert "predict_root gone is no folder" in refusal(capsys, "predict", *args, "--data.init_args.predict_root=gone")
+
+
 def test_a_fitted_predictor_is_where_masks_begin(workplace: Path) -> None:
     """Without steps they are its answer, which the panels show."""
     args = ["--model=configs/model/inversion.yaml", "--data=configs/data/flower.yaml", *SMALL, *FEW_STEPS]

@@ -3,11 +3,12 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vitrine.explain.explainer import explainer
     from vitrine.explainers import load
 
     __version__: str
 
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "explainer", "load"]
 
 
 def __getattr__(name: str) -> Any:
@@ -16,6 +17,10 @@ def __getattr__(name: str) -> Any:
         from vitrine.explainers import load  # noqa: PLC0415
 
         return load
+    if name == "explainer":
+        from vitrine.explain.explainer import explainer  # noqa: PLC0415
+
+        return explainer
     if name == "__version__":
         from vitrine.core.version import package_version  # noqa: PLC0415
 

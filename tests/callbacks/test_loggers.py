@@ -28,8 +28,8 @@ class FakeExperiment:
     def add_image(self, name: str, pixels: Any, step: int, dataformats: str) -> None:
         self.sent.append((name, pixels, step, dataformats))
 
-    def log_artifact(self, artifact: Any) -> None:
-        self.sent.append(artifact)
+    def log_artifact(self, artifact: Any, aliases: list[str]) -> None:
+        self.sent.append((artifact, aliases))
 
 
 class FakeWandb(WandbLogger):
@@ -84,17 +84,19 @@ def test_tables_go_to_wandb_alone(loggers: list[Any]) -> None:
     assert not board.fake.sent
 
 
-def test_files_and_folders_are_artifacts_of_their_names_kind(loggers: list[Any], tmp_path: Path) -> None:
-    (tmp_path / "explainer").mkdir()
-    (tmp_path / "explainer" / "a.txt").write_text("a")
-    (tmp_path / "classifier.safetensors").write_text("b")
-    for name in ("explainer", "classifier.safetensors"):
-        log_artifact(trainer_of(loggers), tmp_path / name)
-    folder, file = loggers[1].fake.sent
-    assert [(one.name, one.type) for one in (folder, file)] == [
-        ("explainer-abc", "explainer"),
-        ("classifier-abc", "classifier"),
-    ]
+def test_files_and_folders_are_artifacts_with_versions(loggers: list[Any], tmp_path: Path) -> None:
+    for name in ("explainer", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.txt").write_text(name)
+    file = tmp_path / "classifier.safetensors"
+    file.write_text("b")
+    trainer = trainer_of(loggers)
+    log_artifact(trainer, [tmp_path / "explainer"], "srae-a-b", "explainer", ["best"], {"val/f_reg": 0.5})
+    log_artifact(trainer, [file, tmp_path / "other"], "pages", "report")
+    (folder, aliases), (both, latest) = loggers[1].fake.sent
+    assert (folder.name, folder.type, folder.metadata) == ("srae-a-b", "explainer", {"val/f_reg": 0.5})
+    assert aliases == ["latest", "best"]
     assert list(folder.manifest.entries) == ["a.txt"]
-    assert list(file.manifest.entries) == ["classifier.safetensors"]
+    assert (both.name, both.type, latest) == ("pages", "report", ["latest"])
+    assert sorted(both.manifest.entries) == ["classifier.safetensors", "other/a.txt"]
     assert not loggers[2].fake.sent

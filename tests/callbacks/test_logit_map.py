@@ -13,15 +13,18 @@ from torch import Tensor, nn
 from callbacks.heatmaps import HeatmapPanel, interleaved_maps
 from callbacks.report import ReportGallery
 from tests.helpers import explaining_fakes as fakes
+from tests.helpers.pages import cards_of
 from vitrine.attribution import ExcitationBackprop, excitation_maps
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.explanation import Explanation
 from vitrine.core.options import Options
 from vitrine.explainers.srae.x_features import LOGIT_MAP, XFeatureOptions, logit_maps
 from vitrine.visualization.grid import captioned_grid
-from vitrine.visualization.overlays import heat_layer, overlay
+from vitrine.visualization.layers import strength_layer
+from vitrine.visualization.overlays import overlay
 from vitrine.visualization.panel import panel
-from vitrine.visualization.report.gallery import GalleryEntry, write_gallery
+from vitrine.visualization.report import GalleryEntry, write_gallery
+from vitrine.visualization.scale import shares
 
 
 @pytest.fixture
@@ -94,7 +97,10 @@ def test_padding_is_left_out_by_score_too() -> None:
     one = panel(images, negative, ["x", "y", "z"], cell=60, heatmaps=1, by_score=True)
     tiles = [cells(one, row, 3 * 18 + 4, (60, 40))[1][58:] for row in range(3)]
     for row, best in enumerate([0, 0, 1]):  # padding has the highest score of the first two rows
-        assert np.array_equal(tiles[row], np.asarray(overlay(images[row], explanation.heatmaps[row, best], side=60)))
+        share = shares(negative.scores[row, negative.valid_heatmaps(row)].tolist())[best]
+        assert np.array_equal(
+            tiles[row], np.asarray(overlay(images[row], explanation.heatmaps[row, best], side=60, share=share))
+        )
 
 
 def test_maps_beside_must_be_as_many_as_images() -> None:
@@ -140,12 +146,14 @@ def test_the_report_shows_the_map_of_drawn_images_only(
     monkeypatch.setattr("callbacks.report.logit_maps", counted)
     run = fakes.trainer(tmp_path, ReportGallery(1, logit_map=True))
     run.test(model, datamodule=data, verbose=False)
-    html = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
-    assert html.count('<figure class="logit">') == 3
+    cards = cards_of(tmp_path / "report")
+    assert [[tile.get("kind") for tile in card["groups"][0]["tiles"]].count("logit") for card in cards] == [1, 1, 1]
     assert sum(asked) < fakes.IMAGES
     sample = min((data.sample(n) for n in range(0, 9, 3)), key=lambda s: s["key"])  # the first class's first
     target = model.eval().explainer.explain(sample["image"][None]).target
-    expected = heat_layer(ExcitationBackprop(network, contrastive=True).attribute(sample["image"][None], target)[0, 0])
+    expected = strength_layer(
+        ExcitationBackprop(network, contrastive=True).attribute(sample["image"][None], target)[0, 0]
+    )
     assert expected is not None
     with Image.open(tmp_path / "report" / "images" / "0001-logit.webp") as found:
         alpha = np.asarray(found.convert("RGBA"))[..., 3].astype(int)
@@ -155,17 +163,14 @@ def test_the_report_shows_the_map_of_drawn_images_only(
 def test_the_gallery_tells_the_logit_from_contributions_and_leaves_padding_out(tmp_path: Path) -> None:
     images, explanation = explained()
     entry = GalleryEntry("k", images[0], (0,), explanation[0:1], (LOGIT_MAP, torch.rand(20, 30)))
-    page = write_gallery(tmp_path / "with", [entry], title="t", metrics={}, class_names=["x"])
-    html = page.read_text(encoding="utf-8")
-    assert html.index(LOGIT_MAP) < html.index('title="a"') < html.index('title="b"') < html.index("all together")
-    assert "ŷ +4.00" in html
-    assert "Σ +3.00" in html  # without the logit
-    assert html.count('class="bar') == 2  # one a heatmap: none of the logit, of all together or of padding
-    assert 'class="bar positive" style="width:100%"' in html  # the bars' scale is that of contributions
-    assert "dashed frame" in html
+    write_gallery(tmp_path / "with", [entry], title="t", metrics={}, class_names=["x"])
+    (card,) = cards_of(tmp_path / "with")
+    tiles = card["groups"][0]["tiles"]
+    assert [tile["label"] for tile in tiles] == [LOGIT_MAP, "a", "b", "all together"]
+    assert tiles[0]["score"] == 4
+    assert tiles[3]["score"] == 3  # without the logit
+    assert [tile.get("share", 1) for tile in tiles] == [1, 0.5, 1, 1]  # the scale is that of contributions
     names = sorted(path.name for path in (tmp_path / "with" / "images").iterdir())
     assert names == ["0001-1.webp", "0001-2.webp", "0001-all.webp", "0001-logit.webp", "0001.webp"]
-    without = write_gallery(
-        tmp_path / "without", [replace(entry, logit_map=None)], title="t", metrics={}, class_names=["x"]
-    )
-    assert not any(word in without.read_text(encoding="utf-8") for word in (LOGIT_MAP, "dashed frame", "ŷ"))
+    write_gallery(tmp_path / "without", [replace(entry, logit_map=None)], title="t", metrics={}, class_names=["x"])
+    assert LOGIT_MAP not in (tmp_path / "without" / "cards.js").read_text(encoding="utf-8")

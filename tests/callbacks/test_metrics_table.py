@@ -150,18 +150,20 @@ def test_a_run_prints_what_matters_and_writes_all(
     train.main(["fit", *small_run])
     train.main(["validate", *small_run])
     validated = capsys.readouterr().out
-    assert line_of(validated[validated.index("val/") :], "f_reg")[2] == "logits"
+    assert re.search(r"f_reg.[\d.]+.logits.↓", validated)
     assert "Validate metric" not in validated
     train.main(["test", *small_run])
     out = capsys.readouterr().out
     figures = json.loads((workplace / "runs" / "quickstart" / "metrics.json").read_text())
-    assert float(line_of(out, "f_reg")[1]) == pytest.approx(figures["test/f_reg"], rel=1e-3)
+    assert float(re.search(r"f_reg.([\d.]+).logits.↓", out)[1]) == pytest.approx(figures["test/f_reg"], rel=1e-3)  # type: ignore[index]
     assert "pointing_game/hits" not in out
     assert "test/pointing_game/hits" in figures
     assert "Test metric" not in out
-    assert out.index("better") < out.index("Report: ")
-    train.main(["test", *small_run, "--verbose=true"])
-    assert "Test metric" in capsys.readouterr().out
+    assert out.index("is better") < out.index("Report: ")
+    train.main(["test", *small_run, "--verbose"])
+    told = capsys.readouterr().out
+    assert "Test metric" in told
+    assert line_of(told[told.index("better") :], "f_reg")[2] == "logits"
 
 
 def test_several_explainers_have_a_row_each() -> None:

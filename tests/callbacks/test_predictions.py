@@ -1,6 +1,7 @@
 import csv
 import json
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -10,12 +11,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors import safe_open
 
-from callbacks.file_names import safe_path, slug
 from callbacks.predictions import PredictionWriter
 from tests.helpers import explaining_fakes as fakes
+from tests.helpers.pages import cards_of
 from vitrine.core.batch import Batch
 from vitrine.core.explanation import Explanation
+from vitrine.core.file_names import safe_path, slug
 from vitrine.visualization.overlays import overlay
+from vitrine.visualization.scale import shares
 
 
 def predict(folder: Path, **options: float) -> None:
@@ -65,7 +68,8 @@ def test_images_of_the_same_stem_have_their_own_maps(tmp_path: Path) -> None:
         assert sorted(path.name for path in folder.glob("*.png")) == [f"0{k}_x-feature-{k}.png" for k in (1, 2, 3)]
         with Image.open(folder / "02_x-feature-2.png") as drawn:
             plain = data.preprocessing.denormalize(sample["image"])
-            assert np.array_equal(np.asarray(drawn), np.asarray(overlay(plain, expected.heatmaps[0, 1])))
+            share = shares(expected.scores[0].tolist())[1]
+            assert np.array_equal(np.asarray(drawn), np.asarray(overlay(plain, expected.heatmaps[0, 1], share=share)))
 
 
 def test_a_second_run_replaces_the_first_whole(tmp_path: Path) -> None:
@@ -135,7 +139,7 @@ def test_two_processes_write_the_predictions_of_one(two_runs: tuple[Path, Path])
     one, two = (folder / "predictions" for folder in two_runs)
     files = [sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file()) for folder in (one, two)]
     assert files[0] == files[1]
-    assert len(files[0]) == 4 * fakes.IMAGES + 2  # the table and the manifest
+    assert len(files[0]) == 5 * fakes.IMAGES + 4  # the table, the page, its data and the manifest
     differing = [path for path in files[0] if (one / path).read_bytes() != (two / path).read_bytes()]
     assert not differing
 
@@ -153,3 +157,16 @@ def test_an_image_that_cannot_be_written_ends_the_run(tmp_path: Path, monkeypatc
         predict(tmp_path)
     assert (tmp_path / "predictions" / "predictions.csv").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["predictions"]
+
+
+def test_a_page_shows_all_and_links_the_table(tmp_path: Path) -> None:
+    predict(tmp_path)
+    folder = tmp_path / "predictions"
+    cards, rows = cards_of(folder), table(tmp_path)
+    assert [card["key"] for card in cards] == [row["key"] for row in rows]
+    assert [card["prediction"] for card in cards] == [row["class_name"] for row in rows]
+    for card in cards:
+        urls = [card["photo"], *card["links"].values(), *(tile["picture"] for tile in card["groups"][0]["tiles"])]
+        assert len(urls) == 5
+        assert all((folder / unquote(url)).is_file() for url in urls)
+    assert '<a href="predictions.csv">' in (folder / "index.html").read_text(encoding="utf-8")

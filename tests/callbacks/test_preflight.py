@@ -23,12 +23,19 @@ from lightning_modules import MuLassoModule, SRAEModule
 from tests.helpers import shard_fakes
 from tests.helpers.flat_options import make_flat
 from vitrine.backbones.networks import BackboneOptions
+from vitrine.core.verbosity import VARIABLE
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.data.shards.sample import Sample
 from vitrine.data.shards.writer import write_shards
 
 OWN = BackboneOptions("tests.helpers.own_network:OwnNetwork")
 SRAE: dict[str, Any] = {"layer": "conv", "num_features": 2, "hidden": (4,), "image_size": 8}
+
+
+@pytest.fixture(autouse=True)
+def verbose(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole table is looked at."""
+    monkeypatch.setenv(VARIABLE, "verbose")
 
 
 @pytest.fixture

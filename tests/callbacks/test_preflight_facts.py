@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from callbacks.preflight_facts import asked, backbone_options, cached_bytes, has_random_weights, samples
+from callbacks.preflight_facts import cached_bytes, has_random_weights, samples
+from callbacks.run_access import asked, backbone_options
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.data.an8flower.network import FlowerNet

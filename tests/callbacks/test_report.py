@@ -1,6 +1,6 @@
-import re
 from html import unescape
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,11 +8,14 @@ import torch
 
 from callbacks.report import ReportGallery, compact, true_classes
 from tests.helpers import explaining_fakes as fakes
-from vitrine.visualization.overlays import positive_strength
+from tests.helpers.pages import cards_of
+from vitrine.core.heatmap_texts import HeatmapTexts
+from vitrine.visualization.layers import positive_strength
+from vitrine.visualization.report.metric_tiles import number
 
 
 def keys(page: Path) -> list[str]:
-    return [unescape(key) for key in re.findall(r"<h3>(.*?)</h3>", page.read_text(encoding="utf-8"))]
+    return [card["key"] for card in cards_of(page.parent)]
 
 
 def test_first_images_of_each_class_by_key(tmp_path: Path) -> None:
@@ -27,9 +30,51 @@ def test_holds_the_metrics_and_escapes_class_names(tmp_path: Path) -> None:
     run = fakes.trainer(tmp_path, ReportGallery(images_per_class=1))
     metrics = run.test(fakes.module(), datamodule=fakes.FakeData(), verbose=False)[0]
     html = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
-    assert f'<th scope="row">test/mean</th><td>{metrics["test/mean"]:.4g}</td>'.replace("-", "−") in html
+    assert f"<dt>mean</dt><dd><b>{number(metrics['test/mean'])}</b>" in html
     assert "&lt;b&gt;gull&lt;/b&gt; &amp; co" in html
     assert "<b>gull</b>" not in html
+
+
+def test_the_head_tells_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["train.py", "test", "-c", "my run.yaml"])
+    data = fakes.FakeData()
+    run, module = fakes.trainer(tmp_path, ReportGallery()), fakes.module()
+    monkeypatch.setenv("PL_GLOBAL_SEED", "7")
+    run.test(module, datamodule=data, verbose=False)
+    html = unescape((tmp_path / "report" / "index.html").read_text(encoding="utf-8"))
+    batches = [(batch["label"], fakes.module().eval().explainer.explain(batch["image"])) for batch in data.loader()]
+    right = sum(int((labels == explanation.prediction).sum()) for labels, explanation in batches)
+    assert f"<dt>Accuracy</dt><dd>{100 * right / fakes.IMAGES:.1f} % of {fakes.IMAGES} tested images</dd>" in html
+    assert "<dt>Command</dt><dd>python train.py test -c 'my run.yaml'</dd>" in html
+    assert "<dt>Seed</dt><dd>7</dd>" in html
+    assert "<dt>Classes</dt><dd>3: loon, tern, <b>gull</b> & co</dd>" in html
+
+
+def test_texts_are_those_of_the_explainer(tmp_path: Path) -> None:
+    module = fakes.module()
+    module.explainer.heatmap_texts = lambda: HeatmapTexts("It shows <all>.", "strength", "s")  # type: ignore[assignment]
+    fakes.trainer(tmp_path, ReportGallery()).test(module, datamodule=fakes.FakeData(), verbose=False)
+    html = unescape((tmp_path / "report" / "index.html").read_text(encoding="utf-8"))
+    assert "It shows <all>. The figure beside it is strength, s." in html
+    assert "vᵢEᵢ" not in html
+
+
+def test_images_have_what_the_module_has_measured_of_them(tmp_path: Path) -> None:
+    class Measuring(fakes.FakeModule):
+        def test_step(self, batch: Any) -> Any:
+            explanation = super().test_step(batch)
+            values = {
+                "darkness": 1 - batch["image"].mean(dim=(1, 2, 3)),
+                "none": torch.full((len(explanation),), torch.nan),
+            }
+            self.measured = {"": SimpleNamespace(keys=batch["key"], targets=explanation.target.tolist(), values=values)}
+            return explanation
+
+    data = fakes.FakeData()
+    fakes.trainer(tmp_path, ReportGallery()).test(Measuring(), datamodule=data, verbose=False)
+    images = {sample["key"]: sample["image"] for sample in map(data.sample, range(fakes.IMAGES))}
+    for card in cards_of(tmp_path / "report"):
+        assert card["metrics"] == {"darkness": pytest.approx(float(1 - images[card["key"]].mean()), abs=1e-5)}
 
 
 def test_multi_label_images_count_for_each_class(tmp_path: Path) -> None:

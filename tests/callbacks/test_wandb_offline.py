@@ -78,13 +78,50 @@ def test_a_wandb_run_can_be_read_back(
     assert config["model"]["init_args"]["training"]["beta"] == 0.5
     assert config["data"]["init_args"]["loading"]["batch_size"] == 4
     assert config["model"]["class_path"].endswith("SRAEModule")
+    (run,) = (record.run for record in found if record.WhichOneof("record_type") == "run")
+    assert run.display_name == "srae-flowernet-flower"
+    assert list(run.tags) == ["srae", "flowernet", "flower"]
+    assert (folder / "logs" / "fit" / "metrics.csv").is_file()
 
     (artifact,) = (record.request.log_artifact.artifact if record.HasField("request") else record.artifact
                    for record in found if _is_artifact(record))  # fmt: skip
-    assert artifact.type == "explainer"
+    assert (artifact.type, artifact.name) == ("explainer", "srae-flowernet-flower")
+    assert {alias.alias if hasattr(alias, "alias") else alias for alias in artifact.aliases} == {"latest", "best"}
+    assert json.loads(artifact.metadata)["val/f_reg"] > 0
     assert {entry.path for entry in artifact.manifest.contents} == {
         file.name for file in (folder / "explainer").iterdir()
     }
+
+
+def test_a_test_goes_on_with_the_run_of_the_fit(
+    workplace: Path, small_run: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one W&B run: figures at the checkpoint's step, a table of images, pages as an artifact; anew with --overwrite."""
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    folder = workplace / "tested"
+    options = ["-c", "configs/trainer/wandb.yaml", f"--trainer.default_root_dir={folder}"]
+    ids = []
+    for command, more in (("fit", []), ("test", []), ("fit", ["--overwrite=true"])):
+        train.main([command, *small_run, *options, *more])
+        wandb.finish()
+        ids.append(json.loads((folder / "wandb-run.json").read_text())["id"])
+    wandb.teardown()
+    assert ids[0] == ids[1] != ids[2]
+    paths = sorted((folder / "wandb").glob(f"offline-run-*/run-{ids[0]}.wandb"))
+    assert len(paths) == 2
+    found = list(records(paths[-1]))
+    history = [values(record.history.item) for record in found if record.WhichOneof("record_type") == "history"]
+    (figures,) = [row for row in history if "test/f_reg" in row]
+    assert figures["trainer/global_step"] == 12
+    assert any(key.startswith("images") for row in history for key in row)
+    assert any(key.startswith("report") for row in history for key in row)
+    artifacts = [
+        record.request.log_artifact.artifact if record.HasField("request") else record.artifact
+        for record in found if _is_artifact(record)
+    ]  # fmt: skip
+    (pages,) = [one for one in artifacts if one.type == "report"]
+    assert {entry.path.split("/")[0] for entry in pages.manifest.contents} >= {"report", "x_features"}
 
 
 def _picture(row: dict[str, Any]) -> str:
@@ -119,7 +156,7 @@ def test_wandb_gets_each_checkpoint(workplace: Path, small_run: list[str], monke
 
 def test_tensorboard_gets_the_panel(workplace: Path, small_run: list[str], panels: str) -> None:
     train.main(["fit", *small_run, "-c", panels, "-c", "configs/trainer/tensorboard.yaml"])
-    (path,) = (workplace / "runs" / "quickstart" / "logs").rglob("events.out.tfevents.*")
+    (path,) = (workplace / "runs" / "quickstart" / "tensorboard").rglob("events.out.tfevents.*")
     events = EventAccumulator(str(path), size_guidance={"images": 0, "scalars": 0}).Reload()
     assert [image.step for image in events.Images("heatmaps")] == [6, 12]
     assert all(image.width > 100 for image in events.Images("heatmaps"))

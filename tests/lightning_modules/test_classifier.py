@@ -17,7 +17,9 @@ from tests.helpers.image_data import ImageData
 from vitrine.backbones.classifier_layer import classifier_layer, replace_classifier
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.networks import BackboneOptions
+from vitrine.backbones.weight_files import recorded_preprocessing
 from vitrine.core.batch import Batch
+from vitrine.data.preprocessing import Preprocessing
 
 CLASSES = ["ant", "bee", "cat"]
 
@@ -151,13 +153,15 @@ def test_a_constant_rate_without_decay_is_adam(tmp_path: Path) -> None:
 
 
 def test_what_it_leaves_is_a_backbones_weights(tmp_path: Path) -> None:
-    module = make_module()
-    fit(module, ColouredImages(), tmp_path, epochs=1)
+    module, data = make_module(), ColouredImages()
+    data.preprocessing = Preprocessing(size=8, resize=9)
+    fit(module, data, tmp_path, epochs=1)
     path = module.export(tmp_path)
     assert load_file(path)["classifier.weight"].shape == (3, 8)
     backbone = FrozenBackbone(f"{__name__}:SmallNet", weights=path)
     images = ColouredImages().batches()[0]["image"]
     torch.testing.assert_close(backbone(images).logits, module.eval()(images).detach())
+    assert recorded_preprocessing(path) == data.preprocessing.to_dict()
 
 
 @pytest.mark.parametrize(

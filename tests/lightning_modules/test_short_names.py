@@ -18,6 +18,12 @@ def test_case_and_hyphens_do_not_matter(name: str) -> None:
     assert model_words(name) == ["--model=MuLassoModule"]
 
 
+def test_short_names_of_methods_bring_their_arguments() -> None:
+    options = "--model.init_args.attribution"
+    arguments = f'{options}.arguments={{"contrastive": true}}'
+    assert model_words("EBP") == ["--model=AttributionModule", f"{options}.method=ExcitationBackprop", arguments]
+
+
 def test_both_ways_of_giving_a_value() -> None:
     words = ["fit", "-c", "SRAE", "--model", "srae", "--model.init_args.srae.layer", "SRAE", "--model=grad_cam", "SRAE"]
     method = ["--model=AttributionModule", "--model.init_args.attribution.method=GradCAM"]

@@ -4,16 +4,25 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
 
+from vitrine.attribution.captum_arguments import (
+    AnyTarget,
+    Inputs,
+    ScoreFunction,
+    checked_scores,
+    in_callers_form,
+    plain_target,
+    single_tensor,
+)
 from vitrine.attribution.targets import Indices, Target, index_tensor
 from vitrine.backbones.batch_mixing import mixes_batch
 from vitrine.backbones.compiled import check_layers_are_seen, uncompiled
 from vitrine.backbones.guard import eval_guard
-from vitrine.backbones.outputs import OutputChoice, class_logits, logits_given
+from vitrine.backbones.outputs import OutputChoice, chosen_part, class_logits, logits_given
 from vitrine.backbones.partial_passes import outputs_of
 from vitrine.backbones.taps import resolve_layer
 from vitrine.core.image_inputs import check_images, run_errors_named
@@ -110,27 +119,79 @@ class Method(ABC):
         self.layer = None if layer is None else resolve_layer(self.model, layer)
         self.internal_batch_size = internal_batch_size
 
-    def attribute(self, inputs: Tensor, target: Indices | None = None, channel: Indices | None = None) -> Tensor:
+    @overload
+    def attribute(
+        self,
+        inputs: Tensor,
+        target: AnyTarget | None = None,
+        channel: Indices | None = None,
+        *,
+        input_shaped: bool = False,
+        additional_forward_args: None = None,
+    ) -> Tensor: ...
+
+    @overload
+    def attribute(
+        self,
+        inputs: tuple[Tensor, ...],
+        target: AnyTarget | None = None,
+        channel: Indices | None = None,
+        *,
+        input_shaped: bool = False,
+        additional_forward_args: None = None,
+    ) -> tuple[Tensor, ...]: ...
+
+    def attribute(
+        self,
+        inputs: Inputs,
+        target: AnyTarget | None = None,
+        channel: Indices | None = None,
+        *,
+        input_shaped: bool = False,
+        additional_forward_args: None = None,
+    ) -> Tensor | tuple[Tensor, ...]:
         """Computes one map for each input, or K of them.
 
         Args:
-            inputs: (B, C, H, W) as the model takes them.
-            target: index of the explained class: one for all inputs, (B,) one for each, or a (B, K) tensor; the predicted
-                class if it is None.
+            inputs: (B, C, H, W) as the model takes them; or a tuple of one such tensor, as Captum's metrics have it.
+            target: index of the explained class: one for all inputs, a list or (B,) tensor of one for each, or a (B, K)
+                tensor; the predicted class if it is None. Of an output (B, n, …) also a tuple with an index along each
+                dimension after the first, or a list of B such tuples. Or a function of the model's output, whatever that
+                is, which gives (B,) scores; these count as logits.
             channel: index of the explained channel of ``layer``, instead of a class; shaped like ``target``.
+            input_shaped: whether a map with one channel is repeated for each channel of the input, as Captum's ``infidelity``
+                needs it.
+            additional_forward_args: None; there for those who pass on Captum's arguments.
 
         Returns:
             (B, C, H, W) of gradient-like methods, (B, 1, H, W) of others, neither clamped nor rescaled unless the method
-            says so; (B, K, …) for a (B, K) tensor of targets or channels.
+            says so; (B, K, …) for a (B, K) tensor of targets or channels; in a tuple where the inputs were in one.
 
         Raises:
             ValueError: if the class or channel does not exist, or the method does not explain it; and for inputs that the
                 model does not take.
         """
-        check_images(inputs, "inputs", finite=True)
+        images = single_tensor(inputs, additional_forward_args)
+        check_images(images, "inputs", finite=True)
+        plain = plain_target(target, self.output, lambda: self._output_dimensions(images))
+        if isinstance(plain, list) and any(map(callable, plain)):
+            rows = zip(torch.split(images, 1), plain, strict=True)
+            maps = torch.cat([self._maps_explaining(image, one, channel) for image, one in rows])
+        else:
+            maps = self._maps_explaining(images, plain, channel)
+        returned: Tensor | tuple[Tensor, ...] = in_callers_form(maps, inputs, input_shaped=input_shaped)
+        return returned
+
+    def _maps_explaining(
+        self, inputs: Tensor, target: Indices | ScoreFunction | None, channel: Indices | None
+    ) -> Tensor:
+        """(B, …) maps of what is explained; scores of a function are the one logit of an output of their own."""
+        output = self.output
+        if callable(target):
+            output, target = checked_scores(target), 0
         if not self.takes_torchscript:
             check_layers_are_seen(self.model, type(self).__name__)
-        with eval_guard(self.model), logits_given(self.model, self.output), torch.inference_mode(mode=False):
+        with eval_guard(self.model), logits_given(self.model, output), torch.inference_mode(mode=False):
             explained = self.explained_target(len(inputs), target, channel)
             inputs = inputs.detach().clone()  # outside inference mode, and never the caller's own memory
             with run_errors_named(type(self).__name__, inputs), self._one_by_one_if_mixed(inputs):
@@ -139,6 +200,13 @@ class Method(ABC):
                 batches = [self.maps(inputs[rows], explained.select(rows)) for rows in batch_slices(len(inputs), size)]
         maps = batches[0] if len(batches) == 1 else torch.cat(batches)
         return maps if explained.is_multiple else maps.squeeze(1)
+
+    @torch.no_grad()
+    def _output_dimensions(self, images: Tensor) -> int:
+        """Dimensions of the model's output without the first; 0 where it is no tensor."""
+        with eval_guard(self.model), run_errors_named(type(self).__name__, images):
+            output = chosen_part(self.model(images[:1].clone()), self.output)
+        return output.ndim - 1 if isinstance(output, Tensor) else 0
 
     @contextmanager
     def _one_by_one_if_mixed(self, inputs: Tensor) -> Iterator[None]:

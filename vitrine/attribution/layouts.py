@@ -23,7 +23,7 @@ class TokenGrid:
 
     def __call__(self, output: Tensor) -> Tensor:
         """(B, D, h, w) from (B, N, D)."""
-        return output[:, self.tokens.flatten()].transpose(1, 2).reshape(len(output), -1, *self.tokens.shape)
+        return output[:, self.tokens.flatten()].transpose(1, 2).reshape(output.shape[0], -1, *self.tokens.shape)
 
 
 def layout_of_layer(model: nn.Module, layer: str, output: Tensor, inputs: Tensor) -> MapLayout:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from vitrine.attribution.base import Method
+from vitrine.attribution.captum_arguments import AnyTarget, is_plain
 from vitrine.attribution.shared_pass import CANNOT_SHARE, shared_pass
-from vitrine.attribution.targets import Indices
 from vitrine.backbones.batch_mixing import mixes_batch
 from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.outputs import logits_given
@@ -15,7 +15,7 @@ from vitrine.core.image_inputs import check_images, run_errors_named
 
 
 def attribute_together(
-    methods: Mapping[str, Method], inputs: Tensor, target: Indices | None = None
+    methods: Mapping[str, Method], inputs: Tensor, target: AnyTarget | None = None
 ) -> dict[str, Tensor]:
     """What `Method.attribute` of each method gives; those whose rules are decided in the backward pass share a forward pass.
 
@@ -77,9 +77,9 @@ def _reads_all_it_maps(kind: type[Method]) -> bool:
     return kind.reader is not Method.reader and depth("maps_of_pass") <= min(map(depth, changing))
 
 
-def _by_shared_pass(methods: Mapping[str, Method], inputs: Tensor, target: Indices | None) -> dict[str, Tensor]:
+def _by_shared_pass(methods: Mapping[str, Method], inputs: Tensor, target: AnyTarget | None) -> dict[str, Tensor]:
     """Maps of the methods that could be read off one forward pass; none where one of them finds fault with it."""
-    if len(methods) < 2 or not len(inputs):
+    if len(methods) < 2 or not len(inputs) or not is_plain(target):
         return {}
     first = next(iter(methods.values()))
     with (

@@ -43,6 +43,22 @@ def network_classes(options: BackboneOptions, count: int) -> list[ClassAliases] 
     return None if ":" in options.name else _torchvision_classes(options.name, options.weights, count)
 
 
+def assumed_classes(options: BackboneOptions, count: int) -> list[ClassAliases] | None:
+    """Names that a network most likely has where none are recorded: ImageNet-1k's, of its libraries' networks of that size.
+
+    Args:
+        options: the network of torchvision or timm, with weights of a file.
+        count: number of its logits.
+
+    Example:
+        >>> assumed_classes(BackboneOptions("resnet18", "mine.pth"), 1000)[146][0]
+        'albatross'
+    """
+    if options.weight_file is None or options.is_own or options.folder is not None or options.is_zero_shot:
+        return None
+    return _torchvision_classes("resnet18", "IMAGENET1K_V1", count)
+
+
 def _recorded(path: Path, count: int) -> list[ClassAliases] | None:
     return _named_classes(recorded_classes(path), count)
 

@@ -285,8 +285,14 @@ def _called(name: str, constructor: Callable[..., Any], *args: Any, **keywords: 
     """What a constructor gives, its errors as one sentence."""
     try:
         model = constructor(*args, **keywords)
-    except (OSError, ImportError):
-        raise  # of a download or a file, or of a library that is not installed
+    except ImportError:
+        raise  # of a library that is not installed
+    except OSError as error:
+        if not (keywords.get("weights") or keywords.get("pretrained")):
+            raise  # of a file of its own
+        raise OSError(
+            f"The weights of {name!r} cannot be fetched ({first_line(error)}); go online, or give a file of weights."
+        ) from error
     except Exception as error:  # constructors of others raise what they like
         given = {key: value for key, value in keywords.items() if key not in {"weights", "pretrained"}}
         raise ValueError(

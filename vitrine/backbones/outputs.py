@@ -36,7 +36,7 @@ def class_logits(output: Any, batch_size: int, choice: OutputChoice | None = Non
         >>> class_logits((torch.zeros(2), torch.zeros(2, 3, 4, 4)), 2, choice=1).shape
         torch.Size([2, 3])
     """
-    logits = _chosen(output, choice)
+    logits = chosen_part(output, choice)
     if not isinstance(logits, Tensor):
         raise ValueError(f"The output of the model is a {_described(logits)}; say which part of it by output=….")
     if logits.ndim < 1 or len(logits) != batch_size:
@@ -55,7 +55,12 @@ def class_logits(output: Any, batch_size: int, choice: OutputChoice | None = Non
     return logits.flatten(2).mean(dim=2)
 
 
-def _chosen(output: Any, choice: OutputChoice | None) -> Any:
+def chosen_part(output: Any, choice: OutputChoice | None) -> Any:
+    """The part of an output that holds the logits, as `class_logits` finds it.
+
+    Raises:
+        ValueError: where the choice is no part of it.
+    """
     if callable(choice):
         return choice(output)
     parts = _parts(output)

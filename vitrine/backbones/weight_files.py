@@ -17,6 +17,8 @@ WEIGHT_FILE_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".pth.ta
 """Ends of the names of weight files, in lower case."""
 CONFIGURATION = "hf_config"
 """Entry of a weight file's metadata that holds the configuration of a Hugging Face network."""
+PREPROCESSING = "preprocessing"
+"""Entry that holds how images were prepared, in JSON, by the options of `vitrine.data.preprocessing.Preprocessing`."""
 
 
 def is_weight_file(name: str) -> bool:
@@ -38,7 +40,16 @@ def recorded_classes(path: Path | None) -> list[str]:
 
 def recorded_configuration(path: Path | None) -> dict[str, Any] | None:
     """The configuration of a Hugging Face network that a ``.safetensors`` file of weights holds; None without."""
-    recorded = _metadata(path).get(CONFIGURATION)
+    return _recorded_entries(path, CONFIGURATION)
+
+
+def recorded_preprocessing(path: Path | None) -> dict[str, Any] | None:
+    """How the images were prepared that a ``.safetensors`` file of weights was trained on; None where it says nothing."""
+    return _recorded_entries(path, PREPROCESSING)
+
+
+def _recorded_entries(path: Path | None, name: str) -> dict[str, Any] | None:
+    recorded = _metadata(path).get(name)
     try:
         content = json.loads(recorded) if recorded else None
     except ValueError:

@@ -3,18 +3,21 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
+from PIL import Image
 from torch import Tensor
 
+from vitrine.core.explained_pictures import ExplainedPictures
 from vitrine.core.image_ops import with_exact_constants
 from vitrine.core.probabilities import class_probabilities
 
 Aggregation = Literal["sum", "maximum"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Explanation:
     """K heatmaps an image, what each contributes, and the prediction that they explain.
 
@@ -28,6 +31,8 @@ class Explanation:
         (2, torch.Size([2, 1, 8, 8]))
         >>> explanation[:1].valid_heatmaps(0)
         [0, 1, 2]
+        >>> explanation
+        Explanation(2 images, 3 heatmaps each of 8 x 8, predicted [1, 0], explained [1, 0])
     """
 
     heatmaps: Tensor
@@ -57,6 +62,8 @@ class Explanation:
     """How `aggregate` joins the heatmaps: ``sum`` or ``maximum``."""
     multi_label: bool = False
     """Whether an image may have several classes, so that each logit has a probability of its own."""
+    pictures: ExplainedPictures | None = None
+    """The B pictures, where pictures were explained or `with_pictures` gave them; what `save`, `show` and notebooks draw."""
 
     def __post_init__(self) -> None:
         batch, count = self.scores.shape
@@ -78,6 +85,70 @@ class Explanation:
     def __len__(self) -> int:
         return len(self.scores)
 
+    def __repr__(self) -> str:
+        count, _, height, width = self.heatmaps.shape
+        maps = (
+            f"{self.heatmaps.shape[1]} heatmap{'s' if self.heatmaps.shape[1] != 1 else ''} each of {height} x {width}"
+        )
+        classes = f"predicted {_shortened(self.prediction)}, explained {_shortened(self.target)}"
+        return f"{type(self).__name__}({count} image{'s' if count != 1 else ''}, {maps}, {classes})"
+
+    def _repr_html_(self) -> str | None:
+        """What notebooks show: the overlays and most probable classes of the first images, without a file beside."""
+        if self.pictures is None:
+            return None
+        from vitrine.visualization.explanation_html import explanation_html  # noqa: PLC0415 - drawn above this package
+
+        return explanation_html(self)
+
+    def with_pictures(self, images: Tensor, *, classes: Sequence[str] = ()) -> "Explanation":
+        """The same explanation with the images that `save`, `show` and notebooks draw.
+
+        Args:
+            images: (B, 3, H, W) float in [0, 1], at the heatmaps' size, such as `Preprocessing.denormalize` gives.
+            classes: names of the logits.
+
+        Raises:
+            ValueError: where they do not fit the heatmaps.
+        """
+        from vitrine.visualization.explanation_pictures import pictures_of_tensor  # noqa: PLC0415 - likewise
+
+        return replace(self, pictures=pictures_of_tensor(images, self, classes))
+
+    def panel(self, cell: int = 240) -> Image.Image:
+        """One picture of all: a row an image, with its prediction and heatmaps.
+
+        Args:
+            cell: longer side of each picture in pixels.
+
+        Raises:
+            ValueError: where the explanation has no pictures, see `with_pictures`.
+        """
+        from vitrine.visualization.explanation_pictures import explanation_panel  # noqa: PLC0415 - likewise
+
+        return explanation_panel(self, cell)
+
+    def show(self, cell: int = 240) -> None:
+        """Shows the `panel`: below the cell of a notebook, else in the desktop's viewer of pictures."""
+        from vitrine.visualization.explanation_pictures import show_picture  # noqa: PLC0415 - likewise
+
+        show_picture(self.panel(cell))
+
+    def save(self, path: str | Path) -> None:
+        """Writes a picture or a folder.
+
+        ``overlay.png`` (or ``.jpg``, ``.webp``) is the overlay at the picture's own size where there is one heatmap of one
+        picture, and the `panel` otherwise. A path without a suffix is a folder: an overlay for each heatmap of each picture,
+        and ``heatmaps.safetensors`` with the tensors.
+
+        Raises:
+            ValueError: where the explanation has no pictures, see `with_pictures`, or the suffix is another one.
+            FileExistsError: where the folder holds other files.
+        """
+        from vitrine.visualization.explanation_pictures import save_explanation  # noqa: PLC0415 - likewise
+
+        save_explanation(self, Path(path))
+
     def valid_heatmaps(self, row: int) -> list[int]:
         """Positions of the valid heatmaps of an image."""
         return [int(position) for position in self.valid[row].nonzero().flatten()]
@@ -96,6 +167,7 @@ class Explanation:
             logit_estimate=None if self.logit_estimate is None else self.logit_estimate[index],
             class_scores=None if self.class_scores is None else self.class_scores[index],
             kinds=None if self.kinds is None else self.kinds[index],
+            pictures=None if self.pictures is None else self.pictures.part(index),
         )
 
     def to(self, device: torch.device | str) -> "Explanation":
@@ -165,12 +237,19 @@ class Explanation:
             logit_estimate=_joined([e.logit_estimate for e in explanations]),
             class_scores=_joined([e.class_scores for e in explanations]),
             kinds=None if first.kinds is None else [row for e in explanations for row in e.kinds or ()],
+            pictures=ExplainedPictures.joined([e.pictures for e in explanations]),
         )
 
 
 def class_name(classes: Sequence[str], index: int) -> str:
     """Name of a class; ``class 7`` for the index 7 where the list of names is shorter."""
     return classes[index] if index < len(classes) else f"class {index}"
+
+
+def _shortened(classes: Tensor) -> str:
+    """The classes of the first images, as a list."""
+    first = ", ".join(map(str, classes[:8].tolist()))
+    return f"[{first}{', ...' if len(classes) > 8 else ''}]"
 
 
 def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:

@@ -86,6 +86,15 @@ FIGURES: Mapping[str, Sequence[Figure]] = {
 }
 """The figures that are shown, by group and in this order."""
 
+HEADLINES: Sequence[str] = (
+    "accuracy", "mean_average_precision", "f_cls", "f_reg", "reconstruction_auc", "energy_in_mask", "energy_in_boxes",
+    "iou", "pointing_game", "localization/error", "saliency/f", "locality", "orthogonality/o1", "causal_truth",
+    "insertion_deletion/insertion_auc", "insertion_deletion/deletion_auc", "road/gap", "infidelity",
+    "masked_accuracy/original", "masked_accuracy/10", "ablation/selected", "box_occlusion/drop",
+    "parameter_randomization", "sparseness",
+)  # fmt: skip
+"""The figures that a page shows first where it cannot show all, in this order."""
+
 COUNTS: Mapping[str, str] = {
     "degenerate": "constant or not finite maps",
     "skipped": "images without the annotation",
@@ -141,3 +150,16 @@ def grouped_figures(names: Iterable[str]) -> dict[str, list[str]]:
     known = {figure.name.partition("/")[0] for group in FIGURES.values() for figure in group}
     others = [name for name in given if name.partition("/")[0] not in known and name not in counts]
     return {title: group for title, group in {**groups, "Others": others, "Counts": counts}.items() if group}
+
+
+def headlines(names: Iterable[str], most: int) -> list[str]:
+    """The names that a page shows first, at most so many: those of `HEADLINES`, or else what `grouped_figures` gives.
+
+    Example:
+        >>> headlines(["sparseness", "complexity", "accuracy"], 2)
+        ['accuracy', 'sparseness']
+    """
+    given = list(dict.fromkeys(names))
+    groups = grouped_figures(given)
+    shown = [name for title, group in groups.items() if title != "Counts" for name in group]
+    return list(dict.fromkeys(name for name in [*HEADLINES, *shown] if name in given))[:most]

@@ -23,10 +23,13 @@ class NetworkClasses:
     Args:
         count: how many there are.
         aliases: the names of each, the one to show first; None where they are not known.
+        is_assumed: whether nothing but the network's kind and their number speaks for the names, which then count only where
+            a match by name is asked for.
     """
 
     count: int
     aliases: Sequence[Sequence[str]] | None
+    is_assumed: bool = False
 
     def names(self) -> list[str]:
         """A name for each logit, ``class 3`` where it has none."""
@@ -81,7 +84,7 @@ def match_classes(
         return _by_index(classes, network)
     if isinstance(class_map, Mapping):
         return _mapped(classes, network, class_map)
-    if network.aliases is None:
+    if network.aliases is None or (network.is_assumed and class_map is None):
         return _by_number(classes, network, class_map)
     indices = _found_by_name(classes, network.aliases, by_name=class_map == "by_name")
     if class_map is None:
@@ -121,10 +124,12 @@ def _by_number(classes: Sequence[str], network: NetworkClasses, class_map: Class
             " model.init_args.class_map as {CLASS OF THE DATA SET: INDEX OF THE LOGIT}, or by_index."
         )
     if len(classes) != network.count:
+        names = "whose names are not known" if network.aliases is None else "which may be ImageNet's"
+        by_name = "" if network.aliases is None else "set model.init_args.class_map: by_name if they are, "
         raise ValueError(
-            f"The data set has {len(classes)} classes, but the backbone has {network.count} logits, whose names are not"
-            " known; give a backbone that was trained on this data set, or say in model.init_args.class_map which logit each"
-            " class is: {CLASS: INDEX}, or by_index where labels are indices of the logits."
+            f"The data set has {len(classes)} classes, but the backbone has {network.count} logits, {names}; {by_name}give a"
+            " backbone that was trained on this data set, or say in model.init_args.class_map which logit each class is:"
+            " {CLASS: INDEX}, or by_index where labels are indices of the logits."
         )
     match = _match(classes, network, tuple(range(network.count)), "equal by number, names unknown")
     return replace(match, by_number_alone=True)

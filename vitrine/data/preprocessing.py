@@ -18,7 +18,7 @@ from vitrine.data.colours import NUM_CHANNELS, Mode, to_mode
 from vitrine.data.normalization import normalized
 from vitrine.data.orientation import upright
 from vitrine.data.shards.schema import BOX_ENTRIES
-from vitrine.data.source_windows import source_entries, with_source
+from vitrine.data.source_windows import corner_points, shown_window, source_entries, with_source
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -133,6 +133,21 @@ class Preprocessing(Options):
         """(B, C, H, W) images in [0, 1], from normalised inputs."""
         mean, std = (images.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
         return (images * std + mean).clamp(0, 1)
+
+    def source_window(self, height: int, width: int) -> tuple[float, float, float, float]:
+        """The part of an upright image that its input shows: x0, y0, x1, y1, the input's edges in pixels of the image.
+
+        Args:
+            height: of the image in pixels.
+            width: of the image in pixels.
+
+        Example:
+            >>> Preprocessing(size=100, resize=200).source_window(200, 400)
+            (150.0, 50.0, 250.0, 150.0)
+        """
+        corners = self._geometry(corner_points(height, width), height, width)
+        x0, y0, x1, y1 = shown_window(corners, torch.tensor([height, width]), self.size).tolist()
+        return x0, y0, x1, y1
 
     @override
     @classmethod

@@ -20,15 +20,9 @@ def with_source(sample: dict[str, Any]) -> dict[str, Any]:
     if "boxes" not in sample:
         return sample
     height, width = sample["image"].shape[-2:]
-    corners = torch.tensor([[0, 0], [width, height]], dtype=torch.float64)
     boxes = {f"{SOURCE_PREFIX}{name}": _plain(sample[name]) for name in SOURCE_BOXES if name in sample}
     size = torch.tensor([height, width])
-    return {
-        **sample,
-        **boxes,
-        f"{SOURCE_PREFIX}size": size,
-        _CORNERS: tv_tensors.KeyPoints(corners, canvas_size=(height, width)),
-    }
+    return {**sample, **boxes, f"{SOURCE_PREFIX}size": size, _CORNERS: corner_points(height, width)}
 
 
 def source_entries(sample: dict[str, Any], size: int) -> dict[str, Tensor]:
@@ -42,13 +36,30 @@ def source_entries(sample: dict[str, Any], size: int) -> dict[str, Tensor]:
         ``source_window``: (4,) float32 x0, y0, x1, y1 in pixels of the source: the input's left, upper, right and lower edge;
         x0 > x1 for an input that is flipped.
     """
-    first, last = sample.pop(_CORNERS).as_subclass(Tensor)
+    window = shown_window(sample.pop(_CORNERS), sample[f"{SOURCE_PREFIX}size"], size)
+    return {f"{SOURCE_PREFIX}window": window.float()}
+
+
+def corner_points(height: int, width: int) -> tv_tensors.KeyPoints:
+    """The upper left and the lower right corner of a source image, to be transformed with it or in its place."""
+    corners = torch.tensor([[0, 0], [width, height]], dtype=torch.float64)
+    return tv_tensors.KeyPoints(corners, canvas_size=(height, width))
+
+
+def shown_window(corners: Tensor, source_size: Tensor, size: int) -> Tensor:
+    """(4,) float64 window of `source_entries`, from where the corners of the source are after its geometry has changed.
+
+    Args:
+        corners: (2, 2) x, y of `corner_points` in pixels of the input.
+        source_size: (2,) height and width of the source.
+        size: side of the square input.
+    """
+    first, last = corners.as_subclass(Tensor).double()
     flipped = last < first
     # torchvision flips indices of pixels: x becomes width − 1 − x, where an edge becomes width − x.
     first, last = first + flipped, last + flipped
-    scale = (last - first) / sample[f"{SOURCE_PREFIX}size"].flip(0)
-    window = torch.cat([(0 - first) / scale, (size - first) / scale])
-    return {f"{SOURCE_PREFIX}window": window.float()}
+    scale = (last - first) / source_size.flip(0)
+    return torch.cat([(0 - first) / scale, (size - first) / scale])
 
 
 def _plain(entry: Tensor) -> Tensor:

@@ -6,19 +6,23 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast, overload
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from vitrine.attribution.captum_arguments import Inputs, in_callers_form, plain_target, single_tensor
 from vitrine.attribution.targets import Indices, index_tensor
 from vitrine.backbones.batch_mixing import mixes_batch
 from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.backbones.image_sizes import blank_image
 from vitrine.backbones.model_locks import model_lock
 from vitrine.core.atomic_io import atomic_folder
+from vitrine.core.explained_pictures import ExplainedPictures
 from vitrine.core.explanation import Explanation
 from vitrine.core.folder_manifest import FolderKind, check_replaceable, read_contents
+from vitrine.core.heatmap_texts import HeatmapTexts
 from vitrine.core.image_inputs import check_images, run_errors_named
 from vitrine.core.options import Options
 from vitrine.core.tensor_checks import check_tensors
@@ -28,6 +32,7 @@ from vitrine.explainers.backbone_entry import backbone_entry, save_backbone, sta
 from vitrine.explainers.card import CARD_NAME, card_text
 from vitrine.explainers.inheritance import taken_rows
 from vitrine.explainers.names import NAMES_NAME, Names, has_names, read_names, write_joined_names
+from vitrine.explainers.picture_inputs import Pictures, PreparedPictures, are_pictures, class_indices
 
 FORMAT_VERSION = 1
 CONFIG_NAME = "explainer.json"
@@ -48,7 +53,8 @@ class Explainer(nn.Module, ABC):
     """A frozen backbone with a learnable head that shows what the backbone looks at.
 
     A subclass declares its options in a dataclass that inherits `Options`, names it as ``options_type``, and takes one as
-    its constructor's second argument, so that a saved folder can build it again. It is registered by module and class name
+    its constructor's second argument, so that a saved folder can build it again. What its heatmaps and scores mean it
+    declares as ``texts``, which reports show. It is registered by module and class name
     when it is defined.
 
     Args:
@@ -77,6 +83,8 @@ class Explainer(nn.Module, ABC):
     """
 
     options_type: ClassVar[type[Options]] = Options
+    texts: ClassVar[HeatmapTexts] = HeatmapTexts()
+    """What pages say of its heatmaps and scores."""
     explained_classes: Sequence[int] = ()
     """The classes that have a head of their own, of an explainer with heads per class."""
     registered: ClassVar[dict[str, type["Explainer"]]] = {}
@@ -110,30 +118,55 @@ class Explainer(nn.Module, ABC):
             raise ValueError(f"There is an explainer {path} already; give the second one another name.")
         Explainer.registered[path] = cls
 
-    def explain(self, images: Tensor, target: Target = None, *, internal_batch_size: int = 16) -> Explanation:
+    def explain(
+        self,
+        images: Tensor | Pictures,
+        target: Target | str | Sequence[str] = None,
+        *,
+        internal_batch_size: int = 16,
+    ) -> Explanation:
         """Heatmaps and contributions for a batch.
 
         Args:
-            images: (B, 3, H, W) as the backbone takes them.
-            target: the class to explain, one for all or one an image; the backbone's prediction without it.
+            images: (B, 3, H, W) as the backbone takes them; or pictures of any size, one or a list: paths, PIL images, or
+                uint8 arrays (H, W, 3), which the explainer's own preprocessing prepares.
+            target: the class to explain, one for all or one an image, by its index or name; the backbone's prediction
+                without it.
             internal_batch_size: images that are explained at once; a bound on memory that changes no result.
 
+        Returns:
+            The explanation; of pictures it carries them, so that it can be saved and shown as it is.
+
         Raises:
-            ValueError: for a class that this explainer cannot explain, or an empty batch.
+            ValueError: for a class that this explainer cannot explain, an empty batch, or what is no picture; and for
+                pictures where the explainer has no preprocessing.
+            FileNotFoundError: where a picture is not there.
         """
+        if are_pictures(images):
+            return self._of_pictures(cast(Pictures, images), target, internal_batch_size)
         check_images(images, finite=True)
-        if not len(images):
+        inputs = cast(Tensor, images)
+        if not len(inputs):
             raise ValueError("There are no images to explain; give a batch of at least one.")
-        if mixes_batch(self.backbone.model, images):
+        if mixes_batch(self.backbone.model, inputs):
             internal_batch_size = 1
-        parts = torch.split(images, internal_batch_size)
+        indices = plain_target(class_indices(target, self.classes), None, lambda: 1)
+        parts = torch.split(inputs, internal_batch_size)
         # Hooks of other threads would mix their images with these.
-        with model_lock(self.backbone.model), run_errors_named(type(self).__name__, images):
+        with model_lock(self.backbone.model), run_errors_named(type(self).__name__, inputs):
             explanations = [
-                self.explain_batch(part, _part_of(target, len(images), slice(start, start + len(part))))
-                for start, part in zip(range(0, len(images), internal_batch_size), parts, strict=True)
+                self.explain_batch(part, _part_of(indices, len(inputs), slice(start, start + len(part))))
+                for start, part in zip(range(0, len(inputs), internal_batch_size), parts, strict=True)
             ]
         return replace(Explanation.cat(explanations), multi_label=self.multi_label)
+
+    def _of_pictures(self, given: Pictures, target: Any, internal_batch_size: int) -> Explanation:
+        prepared = PreparedPictures(given, self.preprocessing)
+        inputs = prepared.inputs.to(blank_image(self.backbone.model, 1))
+        explanation = self.explain(inputs, target, internal_batch_size=internal_batch_size)
+        texts, classes = self.heatmap_texts(), tuple(self.classes)
+        pictures = ExplainedPictures(prepared.images, prepared.names, self.preprocessing, classes, texts)
+        return replace(explanation, pictures=pictures)
 
     @abstractmethod
     def explain_batch(self, images: Tensor, target: Target) -> Explanation:
@@ -144,17 +177,54 @@ class Explainer(nn.Module, ABC):
         """The features that the head is fitted on, where they can be computed once and kept; None where not."""
         return None
 
-    def attribute(self, inputs: Tensor, target: Target = None) -> Tensor:
-        """One map an image, in the shape of Captum's ``attribute``.
+    def heatmap_texts(self) -> HeatmapTexts:
+        """What pages and panels say of the heatmaps: ``texts``, unless they depend on the options."""
+        return self.texts
+
+    @overload
+    def attribute(
+        self,
+        inputs: Tensor,
+        target: Target = None,
+        *,
+        input_shaped: bool = False,
+        additional_forward_args: None = None,
+    ) -> Tensor: ...
+
+    @overload
+    def attribute(
+        self,
+        inputs: tuple[Tensor, ...],
+        target: Target = None,
+        *,
+        input_shaped: bool = False,
+        additional_forward_args: None = None,
+    ) -> tuple[Tensor, ...]: ...
+
+    def attribute(
+        self,
+        inputs: Inputs,
+        target: Target = None,
+        *,
+        input_shaped: bool = False,
+        additional_forward_args: None = None,
+    ) -> Tensor | tuple[Tensor, ...]:
+        """One map an image, as Captum's ``attribute`` and metrics have it.
 
         Args:
-            inputs: (B, 3, H, W) as the backbone takes them.
+            inputs: (B, 3, H, W) as the backbone takes them, or a tuple of one such tensor.
             target: as in `explain`.
+            input_shaped: whether the map is repeated for each channel of the input.
+            additional_forward_args: None; there for those who pass on Captum's arguments.
 
         Returns:
-            (B, 1, H, W): the heatmaps' sum, weighted by their positive contributions (`Explanation.aggregate`).
+            (B, 1, H, W): the heatmaps' sum, weighted by their positive contributions (`Explanation.aggregate`);
+            (B, 3, H, W) with ``input_shaped``; in a tuple where the inputs were in one.
         """
-        return self.explain(inputs, target).aggregate()
+        images = single_tensor(inputs, additional_forward_args)
+        maps = self.explain(images, target).aggregate()
+        returned: Tensor | tuple[Tensor, ...] = in_callers_form(maps, inputs, input_shaped=input_shaped)
+        return returned
 
     def class_name(self, index: int) -> str:
         """Name of a logit."""

@@ -17,6 +17,7 @@ from vitrine.explainers.backbone_entry import FUNCTION
 from vitrine.explainers.base import BACKBONE_NAME, CONFIG_NAME, Explainer
 from vitrine.explainers.config_file import first_line, made, read_config, read_heads
 from vitrine.explainers.names import NAMES_NAME
+from vitrine.explainers.wandb_artifact import explainer_folder, is_wandb_name
 
 SHIPPED = {"flower": PACKAGE / "data" / "an8flower" / "flower_explainer"}
 """Folders of trained explainers that come with this package, by name."""
@@ -38,7 +39,7 @@ def load(
 
     Args:
         folder: holds ``explainer.json`` and ``explainer.safetensors``; or ``flower``, the explainer that comes with this
-            package.
+            package; or ``wandb:ENTITY/PROJECT/NAME:VERSION``, one that W&B keeps, see `explainer_folder`.
         backbone: the network that it was trained on, or the name of its class, such as ``model.py:MyNet``; or a file with
             its weights, where the folder does not hold them and they have moved or were never in a file.
         device: where to put it.
@@ -49,6 +50,7 @@ def load(
 
     Raises:
         FileNotFoundError: where the folder or the backbone's weights are not there.
+        ConnectionError: for an explainer in W&B that cannot be had from there.
         ValueError: where a file is damaged, names do not fit the explainer, its class or that of its network is not known and
             not allowed, or the backbone's weights are not those that it was trained on.
 
@@ -65,7 +67,8 @@ def load(
         ...     type(load(f"{folder}/explainer", backbone=model)).__name__
         'SRAEExplainer'
     """
-    folder, allowed = _place(folder), allowed_entries(allow)
+    folder = explainer_folder(str(folder)) if is_wandb_name(folder) else _place(folder)
+    allowed = allowed_entries(allow)
     config = read_config(folder)
     preprocessing = config["preprocessing"]
     if preprocessing is not None:

@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.explanation import Explanation
+from vitrine.core.heatmap_texts import HeatmapTexts
 from vitrine.core.near_names import did_you_mean
 from vitrine.core.options import Options
 from vitrine.data.preprocessing import Preprocessing
@@ -49,6 +50,9 @@ class MapFileExplainer(Explainer):
     """
 
     options_type = MapFileOptions
+    texts = HeatmapTexts(
+        heatmap="The heatmap was read from a file, as another program has written it.", score="1 for every map"
+    )
     options: MapFileOptions
 
     def __init__(

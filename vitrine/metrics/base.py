@@ -25,12 +25,14 @@ class Curve:
         y: what was measured there.
         x_label: what ``x`` counts, as an axis has it.
         y_label: what ``y`` measures.
+        spread: standard deviation of ``y`` over the images, where it is a mean over them.
     """
 
     x: Sequence[float]
     y: Sequence[float]
     x_label: str
     y_label: str
+    spread: Sequence[float] = ()
 
 
 class ExplanationMetric(Metric, ABC):

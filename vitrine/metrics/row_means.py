@@ -94,6 +94,7 @@ class RowMeans(ExplanationMetric):
         for place, curve in enumerate(self.known_curves.values()):
             zeros = torch.zeros(len(curve.x), dtype=torch.float64)
             self.add_state(f"curve_{place}", zeros, dist_reduce_fx="sum")
+            self.add_state(f"squares_{place}", zeros.clone(), dist_reduce_fx="sum")
         self.add_sum("measured")
         self.add_sum("degenerate")
 
@@ -127,8 +128,10 @@ class RowMeans(ExplanationMetric):
 
     def _add_curves(self, found: RowFigures, finite: Tensor) -> None:
         for place, name in enumerate(self.known_curves):
-            state: Tensor = getattr(self, f"curve_{place}")
-            state += found.curves[name][finite].double().sum(dim=0).to(state.device)
+            values = found.curves[name][finite].double()
+            for power, state in enumerate((f"curve_{place}", f"squares_{place}"), start=1):
+                total: Tensor = getattr(self, state)
+                total += values.pow(power).sum(dim=0).to(total.device)
 
     @override
     def compute(self) -> dict[str, Tensor]:
@@ -139,7 +142,8 @@ class RowMeans(ExplanationMetric):
 
     @override
     def curves(self) -> Mapping[str, Curve]:
-        return {
-            name: replace(curve, y=(getattr(self, f"curve_{place}") / self.measured).tolist())
-            for place, (name, curve) in enumerate(self.known_curves.items())
-        }
+        return {name: self._measured(place, curve) for place, (name, curve) in enumerate(self.known_curves.items())}
+
+    def _measured(self, place: int, curve: Curve) -> Curve:
+        mean, squares = (getattr(self, f"{state}_{place}") / self.measured for state in ("curve", "squares"))
+        return replace(curve, y=mean.tolist(), spread=(squares - mean.square()).clamp(min=0).sqrt().tolist())

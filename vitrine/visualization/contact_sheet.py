@@ -9,8 +9,11 @@ from PIL import Image
 from torch import Tensor
 
 from vitrine.filters.average_images import AverageImage
+from vitrine.visualization.colour_map import colours
 from vitrine.visualization.grid import captioned_grid
-from vitrine.visualization.overlays import colours, overlay, picture, positive_strength
+from vitrine.visualization.layers import positive_strength
+from vitrine.visualization.legend import with_legend
+from vitrine.visualization.overlays import overlay, picture
 
 SortKey = tuple[float, str, int]
 """−|contribution|, key, rank: by falling contribution."""
@@ -53,7 +56,7 @@ def contact_pixels(image: Tensor, heatmap: Tensor, cell: int) -> NDArray[np.uint
 
 
 def contact_sheet(title: str, tiles: Sequence[ContactTile], columns: int) -> Image.Image:
-    """A grid of tiles below a title, in their order.
+    """A grid of tiles below a title, in their order, above a legend.
 
     Args:
         title: of the sheet.
@@ -64,7 +67,8 @@ def contact_sheet(title: str, tiles: Sequence[ContactTile], columns: int) -> Ima
         ValueError: where there is no tile.
     """
     cells = [(tile.caption, Image.fromarray(tile.pixels, "RGB")) for tile in tiles]
-    return captioned_grid([cells[start : start + columns] for start in range(0, len(cells), columns)], title)
+    rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
+    return with_legend(captioned_grid(rows, title), scale="own")
 
 
 Cell = tuple[str, Image.Image]

@@ -1,11 +1,12 @@
 """Grids of pictures with captions."""
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from vitrine.visualization.fonts import drawable, font, letters
 
 LINE = 18  # height of a line of a caption in pixels
 WIDEST_TITLE = 640  # pixels; narrower grids are widened for their title
@@ -35,11 +36,12 @@ def captioned_grid(rows: Sequence[Sequence[tuple[str, Image.Image]]], title: str
 
 def _titled(grid: Image.Image, title: str, margin: int) -> Image.Image:
     """The grid below a line of text."""
-    font = _font(16)
-    width = max(grid.width, min(round(font.getlength(title)) + 2 * margin, WIDEST_TITLE))
+    title = drawable(title)
+    shown = font(16, letters(title))
+    width = max(grid.width, min(round(shown.getlength(title)) + 2 * margin, WIDEST_TITLE))
     canvas = Image.new("RGB", (width, grid.height + 2 * LINE), "white")
     text = _fitted(title, 16, width - 2 * margin)
-    ImageDraw.Draw(canvas).text((margin, margin), text, fill="#111111", font=font)
+    ImageDraw.Draw(canvas).text((margin, margin), text, fill="#111111", font=shown)
     canvas.paste(grid, (0, 2 * LINE))
     return canvas
 
@@ -73,30 +75,26 @@ def draw_cell(
 ) -> None:
     """Draws a tile with its lower left corner at ``corner``, below the lines of its caption, the first in ``colour``."""
     x, y = corner
-    draw, font = ImageDraw.Draw(canvas), _font(13)
+    draw = ImageDraw.Draw(canvas)
     for line, text in enumerate(caption):
         position = (x, y - tile.height - LINE * (len(caption) - line) - 2)
-        draw.text(position, _fitted(text, 13, tile.width), fill="#555555" if line else colour or "#111111", font=font)
+        shown, ink = _fitted(text, 13, tile.width), "#555555" if line else colour or "#111111"
+        draw.text(position, shown, fill=ink, font=font(13, letters(shown)))
     canvas.paste(tile, (x, y - tile.height))
-
-
-@cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
 
 
 @lru_cache(maxsize=4096)  # the names of images recur under each of their heatmaps
 def _fitted(text: str, size: int, width: int) -> str:
-    """The text in the characters of the built-in font (basic Latin), shortened in the middle where it is too wide.
+    """The text as it can be drawn, shortened in the middle where it is too wide.
 
     Not at the end, because names of layers and species differ at both ends.
     """
-    font, text = _font(size), unicodedata.normalize("NFKD", text)
-    text = "".join(c if c.isascii() else "?" for c in text if not unicodedata.combining(c))
-    if font.getlength(text) <= width:
+    text = drawable(text)
+    shown = font(size, letters(text))
+    if shown.getlength(text) <= width:
         return text
     for length in range(len(text) - 1, 1, -1):
         shortened = f"{text[: (length + 1) // 2].rstrip()}...{text[len(text) - length // 2 :].lstrip()}"
-        if font.getlength(shortened) <= width:
+        if shown.getlength(shortened) <= width:
             return shortened
     return "..."

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.error import URLError
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from tests.helpers.own_network import OwnNetwork
 from vitrine.backbones.copying import weight_digest
 from vitrine.backbones.frozen import FrozenBackbone
-from vitrine.backbones.networks import BackboneOptions
+from vitrine.backbones.networks import BackboneOptions, build_network
 
 
 def test_own_class_by_name(tmp_path: Path) -> None:
@@ -73,3 +74,12 @@ def test_wrong_names(arguments: dict[str, str], message: str) -> None:
 def test_options_name_a_file_only_by_its_suffix() -> None:
     assert BackboneOptions("resnet18", "DEFAULT").weight_file is None
     assert BackboneOptions("resnet18", "a/b.pth").weight_file == Path("a/b.pth")
+
+
+def test_weights_that_cannot_be_fetched_are_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise URLError("Name or service not known")
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", refuse)
+    with pytest.raises(OSError, match=r"weights of .resnet18. cannot be fetched \(.*not known.*\); go online"):
+        build_network("resnet18", "DEFAULT")

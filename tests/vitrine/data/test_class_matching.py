@@ -141,3 +141,14 @@ def test_a_thousand_wordnet_ids_are_in_the_order_of_the_networks_without_any_tab
 def test_normalized_names() -> None:
     assert normalized("Crane (n02012849)") == normalized("crane")
     assert normalized("pug-dog") == normalized(" Pug_Dog")
+
+
+def test_assumed_names_count_only_where_a_match_by_name_is_asked_for() -> None:
+    assumed = NetworkClasses(3, [("ant",), ("bee",), ("cow",)], is_assumed=True)
+    same = match_classes(["x", "y", "z"], assumed, None)
+    assert same.by_number_alone
+    assert same.names == ("x", "y", "z")
+    assert match_classes(["cow", "ant"], assumed, "by_name").indices == (2, 0)
+    assert match_classes(["cow", "b"], assumed, {"b": "bee"}).indices == (2, 1)
+    with pytest.raises(ValueError, match="class_map: by_name if they are"):
+        match_classes(["cow", "ant"], assumed, None)

@@ -9,7 +9,7 @@ from torch import Tensor
 from vitrine.filters.average_images import AverageImage
 from vitrine.filters.layers import ResponseLayer
 from vitrine.filters.maxima import TargetFilter
-from vitrine.visualization import overlays
+from vitrine.visualization.colour_map import colours
 from vitrine.visualization.contact_sheet import average_sheet
 
 CELL, GAP, CAPTION = 40, 10, 22
@@ -44,7 +44,7 @@ def test_maps_are_drawn_by_the_positive_part_over_its_maximum() -> None:
     sheet = average_sheet([average(0.0, size=(CELL, CELL), heat=1e-6)], ["a"], denormalize, cell=CELL)
     ramp = torch.linspace(0, 1, CELL * CELL).view(CELL, CELL)
     for column in (2, 3):
-        difference = cell(sheet, 0, column).astype(int) - overlays.colours(ramp)
+        difference = cell(sheet, 0, column).astype(int) - colours(ramp)
         assert np.abs(difference).max() <= 1
     assert not np.array_equal(cell(sheet, 0, 1), cell(sheet, 0, 2))
 

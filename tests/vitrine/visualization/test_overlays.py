@@ -9,24 +9,13 @@ from PIL import Image
 from torch import Tensor
 
 from vitrine.visualization import overlays
-from vitrine.visualization.overlays import colours, heat_layer, overlay, picture, positive_strength
+from vitrine.visualization.colour_map import colours
+from vitrine.visualization.layers import heat_layer, positive_strength
+from vitrine.visualization.overlays import overlay, picture
 
 
 def photo(height: int = 40, width: int = 60, count: int = 1) -> Tensor:
     return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(1))
-
-
-def lab_lightness(colour: np.ndarray) -> np.ndarray:
-    """CIE L*, by its definition: an outside measure of what the OKLab ramp promises."""
-    linear = np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
-    luminance = linear @ np.array([0.2126, 0.7152, 0.0722])
-    return 116 * np.cbrt(luminance) - 16
-
-
-def test_colours_grow_evenly_in_lightness() -> None:
-    steps = np.diff(lab_lightness(colours(torch.linspace(0, 1, 21)) / 255))
-    assert steps.min() > 0
-    assert steps.max() < 2 * steps.mean()
 
 
 def test_default_sigma_is_two_percent_of_the_longer_side() -> None:
@@ -126,14 +115,6 @@ def test_a_picture_of_one_or_four_channels_shows_its_colours() -> None:
 def test_picture_is_exact() -> None:
     values = torch.arange(256).repeat(3, 1).view(3, 16, 16)
     assert np.array_equal(np.asarray(picture(values / 255)), values.permute(1, 2, 0).byte().numpy())
-
-
-def test_the_steps_of_the_colour_map_are_those_of_its_formula() -> None:
-    strengths = torch.cat([torch.rand(300_000, generator=torch.Generator().manual_seed(0)), torch.tensor([0.0, 1.0])])
-    exact = overlays.exact_colours(strengths.double().numpy())
-    assert np.array_equal(overlays.colours(strengths), exact)
-    square = strengths[:64].view(8, 8)
-    assert np.array_equal(overlays.colours(square), exact[:64].reshape(8, 8, 3))
 
 
 def test_a_png_file_holds_the_picture_as_it_is(tmp_path: Path) -> None:

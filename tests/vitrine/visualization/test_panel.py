@@ -7,8 +7,11 @@ from PIL import Image
 from torch import Tensor
 
 from vitrine.core.explanation import Explanation, class_name
+from vitrine.core.heatmap_texts import HeatmapTexts
+from vitrine.visualization.legend import HEIGHT
 from vitrine.visualization.overlays import overlay, picture
 from vitrine.visualization.panel import layer_colour, panel
+from vitrine.visualization.scale import shares
 
 
 def photo(height: int = 40, width: int = 60, count: int = 1) -> Tensor:
@@ -32,7 +35,7 @@ def explanation(count: int, heatmaps: int, height: int = 40, width: int = 60) ->
 def test_panel_has_a_row_an_image_and_a_column_a_heatmap(count: int, heatmaps: int) -> None:
     size = (8, 12)
     drawn = panel(photo(*size, count), explanation(count, heatmaps, *size), ["a", "b", "c"], cell=30)
-    assert drawn.size == ((1 + heatmaps) * 40 + 10, count * (20 + 40 + 10) + 10)
+    assert drawn.size == ((1 + heatmaps) * 40 + 10, count * (20 + 40 + 10) + 10 + HEIGHT)
 
 
 def tiles(drawn: Image.Image, row: int, columns: int) -> list[np.ndarray]:
@@ -45,7 +48,8 @@ def test_panel_shows_image_and_overlays_in_order() -> None:
     images, shown = photo(count=2), explanation(2, 3)
     drawn = panel(images, shown, ["a", "b", "c"], cell=60)
     for row in range(2):
-        expected = [picture(images[row]), *(overlay(images[row], heatmap) for heatmap in shown.heatmaps[row])]
+        maps = zip(shown.heatmaps[row], shares(shown.scores[row].tolist()), strict=True)
+        expected = [picture(images[row]), *(overlay(images[row], heatmap, share=share) for heatmap, share in maps)]
         assert all(
             np.array_equal(found, np.asarray(e)) for found, e in zip(tiles(drawn, row, 4), expected, strict=True)
         )
@@ -57,7 +61,9 @@ def test_panel_sorts_by_score_and_keeps_the_strongest() -> None:
     assert drawn.width == 3 * 70 + 10
     for row in range(2):
         best = shown.scores[row].topk(2).indices
-        expected = [np.asarray(overlay(images[row], shown.heatmaps[row, index])) for index in best]
+        of_map = shares(shown.scores[row].tolist())
+        maps = [(shown.heatmaps[row, index], of_map[index]) for index in best]
+        expected = [np.asarray(overlay(images[row], heatmap, share=share)) for heatmap, share in maps]
         assert all(np.array_equal(found, e) for found, e in zip(tiles(drawn, row, 3)[1:], expected, strict=True))
 
 
@@ -68,18 +74,28 @@ def test_panel_has_a_line_more_where_another_class_is_explained() -> None:
     assert panel(photo(), other, names).height == panel(photo(), shown, names).height + 18
 
 
-def test_panel_text_outside_the_built_in_font_is_replaced() -> None:
-    shown = explanation(1, 1)
-    strange = Explanation(**{**vars(shown), "labels": [["μ 鳥 café"]]})
-    plain = Explanation(**{**vars(shown), "labels": [["? ? cafe"]]})
-    assert panel(photo(), strange, ["a"]).tobytes() == panel(photo(), plain, ["a"]).tobytes()
+def test_each_heatmap_may_have_its_own_scale() -> None:
+    images, shown = photo(), explanation(1, 2)
+    drawn = panel(images, shown, ["a"], cell=60, scale="own")
+    expected = [np.asarray(overlay(images[0], heatmap)) for heatmap in shown.heatmaps[0]]
+    assert all(np.array_equal(found, e) for found, e in zip(tiles(drawn, 0, 3)[1:], expected, strict=True))
+    alone = panel(images, shown, ["a"], cell=60, texts=HeatmapTexts(comparable=False, percent=True))
+    assert all(np.array_equal(found, e) for found, e in zip(tiles(alone, 0, 3)[1:], expected, strict=True))
+
+
+def test_views_and_signs_reach_the_heatmaps() -> None:
+    images, shown = photo(), explanation(1, 1)
+    for view in ("contour", "mask"):
+        drawn = panel(images, shown, ["a"], cell=60, view=view, texts=HeatmapTexts(signed=True))
+        expected = overlay(images[0], shown.heatmaps[0, 0], view=view, signed=True)
+        assert np.array_equal(tiles(drawn, 0, 2)[1], np.asarray(expected))
 
 
 def test_panel_cuts_long_names_to_the_cell() -> None:
     shown = explanation(1, 1)
     long = Explanation(**{**vars(shown), "labels": [["features.28 " + "x" * 300]]})
     drawn = np.asarray(panel(photo(), long, ["a"], cell=100).convert("L"))
-    assert (drawn[:, -10:] == 255).all()
+    assert (drawn[:-HEIGHT, -10:] == 255).all()
 
 
 @pytest.mark.parametrize(
@@ -102,7 +118,7 @@ def test_layers_are_told_apart_by_colour(kind: str, colour: str | None) -> None:
 
 def inks(drawn: Image.Image, column: int) -> list[set[tuple[int, ...]]]:
     """Colours of the two caption lines above a tile of the one row of a panel of cells of 160 pixels."""
-    left, height = 10 + column * 170, drawn.height - 10 - 107
+    left, height = 10 + column * 170, drawn.height - 10 - 107 - HEIGHT
     lines = [np.asarray(drawn.crop((left, top, left + 160, top + 16))) for top in (height - 38, height - 20)]
     return [{tuple(pixel) for pixel in line.reshape(-1, 3).tolist()} for line in lines]
 

@@ -122,7 +122,7 @@ class CAM(ClassActivation):
         eps = max(torch.finfo(activations.dtype).eps, torch.finfo(logits.dtype).eps)
         activations, logits = in_full(activations), in_full(logits)
         with torch.no_grad(), without_autocast(activations):
-            weights = self._weights(activations, logits, eps**0.5)
+            weights = self.classifier_weights(activations, logits, eps**0.5)
             of_targets = weights[target.resolve(logits)].double()
             return torch.einsum("bkc,bchw->bkhw", of_targets, self.summands(activations)).to(activations)
 
@@ -141,7 +141,7 @@ class CAM(ClassActivation):
             raise ValueError(self._refusal())
         return averaged.map
 
-    def _weights(self, activations: Tensor, logits: Tensor, tolerance: float) -> Tensor:
+    def classifier_weights(self, activations: Tensor, logits: Tensor, tolerance: float = 1e-3) -> Tensor:
         """(n, C) weights of the classifier, or the identity if the averaged maps are the logits."""
         means = activations.mean(dim=(2, 3))
         for weights, bias in self._candidates(activations.shape[1], logits):

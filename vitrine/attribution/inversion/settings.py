@@ -32,8 +32,9 @@ class InversionSettings(Options):
     class_steps: CountOrZero = 70
     """Of stage 2."""
     learning_rate: Positive = 1e-2
-    """Of Adam; in stage 2 it is halved after every ``halving`` steps."""
+    """Of Adam; that with which stage 2 begins."""
     halving: Count = 10
+    """Steps after which stage 2 halves its learning rate, again and again."""
     inversion_penalty: NonNegative = 10.0
     """γ; α of free pixels."""
     class_penalty: NonNegative = 1.0

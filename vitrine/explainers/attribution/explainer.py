@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from vitrine.attribution.autograd.backward import noise_image
 from vitrine.attribution.base import Method
@@ -14,6 +15,7 @@ from vitrine.attribution.registry import all_methods, method_named
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.image_sizes import USUAL, blank_image, check_size, working_size
 from vitrine.core.explanation import Explanation
+from vitrine.core.heatmap_texts import HeatmapTexts
 from vitrine.core.image_ops import degenerate, gaussian_blur
 from vitrine.core.near_names import near_names
 from vitrine.core.options import Count, NonNegative, OptionError, Options
@@ -187,11 +189,26 @@ class AttributionExplainer(Explainer):
             multi_label=self.multi_label,
         )
 
+    @override
+    def heatmap_texts(self) -> HeatmapTexts:
+        """Texts of the method; maps of both signs are drawn as such where their channels are summed."""
+        signed = self.method.signed and self._reduction() == "sum"
+        method = self.options.method
+        return HeatmapTexts(
+            heatmap=f"The heatmap shows which places matter for the explained class, as {method} finds them.",
+            score="the probability of the explained class",
+            signed=signed,
+            percent=True,
+        )
+
+    def _reduction(self) -> Reduction:
+        if self.options.reduction != "method":
+            return self.options.reduction
+        return "max_abs" if self.method.gradient_like and not self.method.additive else "sum"
+
     def _read(self, maps: Tensor) -> Tensor:
         """(B, 1, H, W) of the (B, C, H, W) or (B, 1, H, W) maps of the method."""
-        reduction = self.options.reduction
-        if reduction == "method":
-            reduction = "max_abs" if self.method.gradient_like and not self.method.additive else "sum"
+        reduction = self._reduction()
         if reduction == "max_abs":
             read = maps.abs().amax(dim=1, keepdim=True)
         else:

@@ -31,6 +31,7 @@ from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.guard import eval_guard
 from vitrine.backbones.image_sizes import USUAL, blank_image, check_size, refusal_of_size
 from vitrine.core.explanation import Explanation
+from vitrine.core.heatmap_texts import HeatmapTexts
 from vitrine.core.options import Count, CountOrZero, OptionError, Options
 from vitrine.core.probabilities import class_probabilities
 from vitrine.data.preprocessing import Preprocessing
@@ -124,6 +125,11 @@ class InversionExplainer(Explainer):
     """
 
     options_type = InversionOptions
+    texts = HeatmapTexts(
+        heatmap="The heatmap is a mask, optimised so that what it keeps of the features still shows the explained class.",
+        score="the probability of the class where only the mask is kept",
+        percent=True,
+    )
     options: InversionOptions
 
     def __init__(

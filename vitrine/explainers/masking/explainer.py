@@ -20,6 +20,7 @@ from vitrine.backbones.image_sizes import blank_image, check_size
 from vitrine.backbones.map_layouts import MapLayout
 from vitrine.backbones.taps import resolve_layer
 from vitrine.core.explanation import Explanation
+from vitrine.core.heatmap_texts import HeatmapTexts
 from vitrine.core.options import Count, OptionError, Options
 from vitrine.core.precision import in_full
 from vitrine.core.probabilities import class_log_probabilities, class_probabilities
@@ -69,6 +70,11 @@ class MaskingExplainer(Explainer):
     """
 
     options_type = MaskingOptions
+    texts = HeatmapTexts(
+        heatmap="The heatmap is a mask, given by a trained network, of the pixels that show the explained class.",
+        score="the probability of the explained class",
+        percent=True,
+    )
     options: MaskingOptions
 
     def __init__(
@@ -123,11 +129,11 @@ class MaskingExplainer(Explainer):
         """(B, C) logits and the (B, nₗ, hₗ, wₗ) maps that the decoder reads, without gradient, in float32 or wider."""
         with torch.no_grad(), eval_guard(self.backbone.model):
             logits, taps = self.backbone(images, self.layers)
-        layouts = self._layouts_of(taps, images)
+        layouts = self.layouts_of(taps, images)
         maps = [in_full(layout(taps[name])) for name, layout in zip(self.layers, layouts, strict=True)]
         return in_full(logits), maps
 
-    def _layouts_of(self, taps: dict[str, Tensor], images: Tensor) -> list[MapLayout]:
+    def layouts_of(self, taps: dict[str, Tensor], images: Tensor) -> list[MapLayout]:
         """Where each value of the taps is in the image; kept, as grids of tokens are found by running the network."""
         kind = images.shape[1:], images.device
         if kind not in self._layouts:

@@ -12,6 +12,7 @@ from vitrine.attribution.gradient.deconvnet import GuidedBackprop
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.image_sizes import blank_image, check_size
 from vitrine.core.explanation import Aggregation, Explanation
+from vitrine.core.heatmap_texts import HeatmapTexts
 from vitrine.core.image_ops import gaussian_blur
 from vitrine.core.options import Count, NonNegative, OptionError, Options, Positive
 from vitrine.core.precision import without_autocast
@@ -123,6 +124,11 @@ class MuLassoExplainer(Explainer):
     """
 
     options_type = MuLassoOptions
+    texts = HeatmapTexts(
+        heatmap="Each heatmap shows what one filter of the network responds to, one of the few that the class rests on.",
+        score="the filter's response times its weight for the explained class",
+        symbol="r = wⱼ ∘ x",
+    )
     renamed_tensors: ClassVar[Mapping[str, str]] = {"usual": "median_maxima"}
     options: MuLassoOptions
 

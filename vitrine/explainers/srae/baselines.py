@@ -88,6 +88,10 @@ class SelectedFeatures(XFeatureHeads):
         return features[images[:, None], self.indices[rows]] * self.is_alive[rows]
 
     @override
+    def embed_all(self, features: Tensor) -> Tensor:
+        return features[:, self.indices] * self.is_alive
+
+    @override
     def predictors(self) -> Tensor:
         chosen = self.weights.gather(1, self.indices)
         return chosen if self._estimates_logits else torch.ones_like(chosen)

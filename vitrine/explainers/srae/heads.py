@@ -63,7 +63,7 @@ class SRAEHead(nn.Module):
 
     def rows_of(self, features: Tensor) -> Tensor:
         """(B·P, d) rows of Z (B, P·d)."""
-        return features if self.positions == 1 else features.reshape(len(features) * self.positions, -1)
+        return features if self.positions == 1 else features.reshape(-1, features.shape[1] // self.positions)
 
     def embed(self, features: Tensor) -> Tensor:
         """(B, n) x-features E of Z (B, P·d)."""
@@ -190,6 +190,10 @@ class SeparateHeads(XFeatureHeads):
         return encoded[order]
 
     @override
+    def embed_all(self, features: Tensor) -> Tensor:
+        return torch.stack([head.embed(features) for head in self], dim=1)
+
+    @override
     def predictors(self) -> Tensor:
         return torch.stack([head.predictor.weight[0] for head in self])
 
@@ -276,11 +280,15 @@ class SharedHeads(XFeatureHeads):
 
     def rows_of(self, features: Tensor) -> Tensor:
         """(B·P, d) rows of Z (B, P·d)."""
-        return features if self.positions == 1 else features.reshape(len(features) * self.positions, -1)
+        return features if self.positions == 1 else features.reshape(-1, features.shape[1] // self.positions)
 
     @override
     def embed(self, features: Tensor, rows: Tensor) -> Tensor:
-        return self._pooled(self._local(features))[torch.arange(len(rows), device=rows.device), rows]
+        return self.embed_all(features)[torch.arange(len(rows), device=rows.device), rows]
+
+    @override
+    def embed_all(self, features: Tensor) -> Tensor:
+        return self._pooled(self._local(features))
 
     @override
     def predictors(self) -> Tensor:
@@ -288,11 +296,11 @@ class SharedHeads(XFeatureHeads):
 
     @override
     def estimates(self, features: Tensor) -> Tensor:
-        return self._estimates(self._pooled(self._local(features)))
+        return self._estimates(self.embed_all(features))
 
     def _local(self, features: Tensor) -> Tensor:
         activations: Tensor = self.encoder(self.rows_of(features)) * self.alive.flatten()
-        return activations.reshape(len(activations), *self.alive.shape)
+        return activations.reshape(-1, *self.alive.shape)
 
     def _estimates(self, embeddings: Tensor) -> Tensor:
         return (embeddings * self.predictor).sum(dim=2)

@@ -20,6 +20,7 @@ from vitrine.backbones.features import FeatureSizes, TappedFeatures
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.pooling import Pooling
 from vitrine.core.explanation import Explanation
+from vitrine.core.heatmap_texts import HeatmapTexts
 from vitrine.core.options import Count, CountOrZero, OptionError, Options
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers.base import Explainer, Target, target_classes
@@ -89,6 +90,10 @@ class XFeatureHeads(nn.Module, ABC):
         """(B, n) x-features E of Z (B, D), each image's by the head of its row (B,)."""
 
     @abstractmethod
+    def embed_all(self, features: Tensor) -> Tensor:
+        """(N, J, n) x-features E of Z (N, D) by every head."""
+
+    @abstractmethod
     def predictors(self) -> Tensor:
         """(J, n) v of all heads."""
 
@@ -134,6 +139,11 @@ class XFeatureExplainer(Explainer):
     """
 
     options_type = XFeatureOptions
+    texts = HeatmapTexts(
+        heatmap="Each heatmap shows where one x-feature, a learned part of the evidence for a class, finds it in the image.",
+        score="the x-feature's contribution to the logit of the explained class",
+        symbol="vᵢEᵢ",
+    )
     renamed_tensors: ClassVar[Mapping[str, str]] = {"live": "alive", "taking_part": "is_alive"}
     options: XFeatureOptions
     heads: XFeatureHeads

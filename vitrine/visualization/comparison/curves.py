@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import groupby
+from types import MappingProxyType
 
 from vitrine.visualization.comparison.axes import Axis, axis_of
 from vitrine.visualization.comparison.tested_runs import RunCurve
@@ -34,7 +35,7 @@ def curves_figure(name: str, curves: Mapping[str, RunCurve], methods: Sequence[s
     labels = next(iter(curves.values()))
     return f"""<figure class="curve"><figcaption><b>{escape(name)}</b></figcaption>
 <svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(_alt(name, labels, points))}">
-{_plot(points, looks, labels)}
+{_plot(points, looks, labels, curves)}
 </svg>
 <ul class="legend">{"".join(_legend_entry(method, looks[method]) for method in points)}</ul></figure>"""
 
@@ -79,17 +80,41 @@ def _finite_points(curves: Mapping[str, RunCurve]) -> dict[str, list[Point]]:
     return points if any(point for of_method in points.values() for point in of_method) else {}
 
 
-def _plot(points: Mapping[str, Sequence[Point]], looks: Mapping[str, str], labels: RunCurve) -> str:
-    """Axes with their labels, and lines."""
+def _plot(
+    points: Mapping[str, Sequence[Point]],
+    looks: Mapping[str, str],
+    labels: RunCurve,
+    bands: Mapping[str, RunCurve] = MappingProxyType({}),
+) -> str:
+    """Axes with their labels, and lines, each over its band where it has one."""
     finite = [point for of_method in points.values() for point in of_method if point is not None]
     x_axis = axis_of([x for x, _ in finite], LEFT, WIDTH - RIGHT, may_be_logarithmic=True)
-    y_axis = axis_of([y for _, y in finite], HEIGHT - BOTTOM, TOP)
-    lines = "\n".join(_line(method, points[method], looks[method], x_axis, y_axis) for method in points)
+    edges = [
+        y + sign * s
+        for curve in bands.values()
+        for y, s in zip(curve.y, curve.spread, strict=False)
+        for sign in (-1, 1)
+    ]
+    y_axis = axis_of([y for _, y in finite] + [y for y in edges if math.isfinite(y)], HEIGHT - BOTTOM, TOP)
+    bands_text = "".join(_band(bands[method], looks[method], x_axis, y_axis) for method in points if method in bands)
+    lines = bands_text + "\n".join(_line(method, points[method], looks[method], x_axis, y_axis) for method in points)
     return f"""{_x_ticks(x_axis)}{_y_ticks(y_axis)}
 <text x="{(LEFT + WIDTH - RIGHT) / 2:g}" y="{HEIGHT - 8}" text-anchor="middle">{escape(labels.x_label)}</text>
 <text transform="translate(14 {(TOP + HEIGHT - BOTTOM) / 2:g}) rotate(-90)" text-anchor="middle">
 {escape(labels.y_label)}</text>
 {lines}"""
+
+
+def _band(curve: RunCurve, look: str, x_axis: Axis, y_axis: Axis) -> str:
+    """The standard deviation around a curve, cut off at the ends of the axis; nothing where it is not known."""
+    triples = [one for one in zip(curve.x, curve.y, curve.spread, strict=False) if all(map(math.isfinite, one))]
+    if not triples:
+        return ""
+    upper = [(x, min(y + spread, y_axis.high)) for x, y, spread in triples]
+    lower = [(x, max(y - spread, y_axis.low)) for x, y, spread in reversed(triples)]
+    places = " L".join(f"{x_axis.position(x):.1f},{y_axis.position(y):.1f}" for x, y in [*upper, *lower])
+    colour = look.partition('"')[2].partition('"')[0]
+    return f'<path class="band" d="M{places} Z" style="fill:{colour}" fill-opacity="0.15" stroke="none"/>'
 
 
 def _points(curve: RunCurve) -> list[Point]:

@@ -8,7 +8,8 @@ from html import escape
 from PIL import Image
 
 from vitrine.visualization.comparison.examples import SIDE, Example, Place
-from vitrine.visualization.overlays import NO_EVIDENCE, heat_layer, picture, resized
+from vitrine.visualization.layers import heat_layer
+from vitrine.visualization.overlays import NO_EVIDENCE, picture, resized
 
 
 def example_table(examples: Mapping[str, Mapping[Place, Example]]) -> str:

@@ -8,8 +8,7 @@ from vitrine.visualization.comparison.curves import curves_figure
 from vitrine.visualization.comparison.example_table import example_table
 from vitrine.visualization.comparison.examples import Example, Place
 from vitrine.visualization.comparison.html_tables import difference_tables, figures_table, settings_table
-from vitrine.visualization.comparison.page_assets import SCRIPT, STYLE
-from vitrine.visualization.report.page import document
+from vitrine.visualization.report.document import document
 
 
 def comparison_page(comparison: Comparison, title: str, examples: Mapping[str, Mapping[Place, Example]]) -> str:
@@ -23,20 +22,23 @@ def comparison_page(comparison: Comparison, title: str, examples: Mapping[str, M
     ]
     return document(
         title,
-        f"""<style>{STYLE}</style>
-<header>
+        f"""<header>
 <h1>{escape(title)}</h1>
 <p class="lead">{_lead(comparison)}</p>
 {_notes(comparison.notes())}
 </header>
 <main>
 {"".join(sections)}
-</main>
-<script>{SCRIPT}</script>""",
+</main>""",
+        styles=("comparison.css",),
+        scripts=("comparison.js",),
     )
 
 
-_IMAGES_LEAD = "The same images under every method. Point at a picture, or tab to it, to see it without its heatmap."
+_IMAGES_LEAD = (
+    "The same images under every method. Each heatmap is drawn over its own maximum, from violet to yellow, and blurred for"
+    " display by a Gaussian of 2 % of the longer side. Point at a picture, or tab to it, to see it without its heatmap."
+)
 
 
 def _section(title: str, body: str, lead: str = "") -> str:

@@ -23,6 +23,8 @@ class RunCurve:
     y: Sequence[float]
     x_label: str
     y_label: str
+    spread: Sequence[float] = ()
+    """Standard deviation over the images; empty where it was not kept."""
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,18 @@ def _read_run(folder: Path) -> RunRecord:
             raise FileNotFoundError(f"{folder} holds no {path.name}: run train.py test first.")
     per_image = folder / PER_IMAGE_NAME
     return replace(
-        _read_evaluation(folder),
+        read_evaluation(folder),
         figures=_read_figures(metrics),
         per_image=read_per_image(per_image) if per_image.is_file() else PerImage(),
     )
 
 
-def _read_evaluation(folder: Path) -> RunRecord:
+def read_evaluation(folder: Path) -> RunRecord:
+    """What a test has written of itself in ``evaluation.json``, without figures.
+
+    Raises:
+        ValueError: where the file is damaged.
+    """
     path = folder / EVALUATION_NAME
     document = _read_object(path)
     try:
@@ -111,9 +118,10 @@ def _text(document: Mapping[str, Any], key: str) -> str:
 
 def _curve(curve: Mapping[str, Any]) -> RunCurve:
     x, y = ([_number(value) for value in curve[axis]] for axis in ("x", "y"))
-    if len(x) != len(y):
-        raise ValueError(f"{len(x)} values of x and {len(y)} of y")
-    return RunCurve(x, y, str(curve.get("x_label", "")), str(curve.get("y_label", "")))
+    spread = [_number(value) for value in curve.get("spread") or ()]
+    if len(x) != len(y) or len(spread) not in {0, len(y)}:
+        raise ValueError(f"{len(x)} values of x and {len(y)} of y, {len(spread)} of their spread")
+    return RunCurve(x, y, str(curve.get("x_label", "")), str(curve.get("y_label", "")), spread)
 
 
 def _read_figures(path: Path) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """The HTML gallery: a static page of images, predictions, heatmaps and contributions."""
 
-from vitrine.visualization.report.gallery import GalleryEntry, write_gallery
+from vitrine.visualization.report.entry import GalleryEntry
+from vitrine.visualization.report.gallery import write_gallery
 
 __all__ = ["GalleryEntry", "write_gallery"]

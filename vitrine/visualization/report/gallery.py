@@ -1,139 +1,130 @@
-"""HTML gallery: writes ``index.html`` and its pictures."""
+"""HTML gallery: writes ``index.html``, its cards as data, and its pictures, image by image."""
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
-from PIL import Image
-from torch import Tensor
 
 from vitrine.core.atomic_io import atomic_folder
-from vitrine.core.explanation import Explanation, class_name
 from vitrine.core.folder_manifest import FolderKind
-from vitrine.visualization.overlays import heat_layer, picture
-from vitrine.visualization.panel import explained_logit, layer_colour, probability_of
-from vitrine.visualization.report.page import Card, Tile, page
+from vitrine.core.heatmap_texts import HeatmapTexts
+from vitrine.visualization.report.cards import IMAGES, card
+from vitrine.visualization.report.document import script_json
+from vitrine.visualization.report.entry import GalleryEntry
+from vitrine.visualization.report.page import page
+from vitrine.visualization.scale import blur_note
 
 GALLERY = FolderKind(
     "index.html",
     earlier=("index.html", "images/[0-9][0-9][0-9][0-9]*.webp"),
     signature="Each heatmap shows where one feature finds its evidence.",
 )
-
-
-@dataclass(frozen=True)
-class GalleryEntry:
-    """One image of the gallery."""
-
-    key: str
-    """The sample's name, unique in the gallery."""
-    image: Tensor
-    """(3, H, W) float in [0, 1]."""
-    labels: tuple[int, ...]
-    """The true classes: one, several in a multi-label set, or none where they are unknown."""
-    explanation: Explanation
-    """Explanation of this image alone, B = 1."""
-    logit_map: tuple[str, Tensor] | None = None
-    """Label and (H, W) map of the explained logit, shown beside the heatmaps."""
+CARDS = "cards.js"
+"""The cards, as a script that sets ``galleryCards``: pages opened from a file may load scripts, but fetch nothing."""
 
 
 def write_gallery(
     folder: Path,
-    entries: Sequence[GalleryEntry],
+    entries: Iterable[GalleryEntry],
     *,
     title: str,
     metrics: Mapping[str, float],
     class_names: Sequence[str],
     settings: Mapping[str, str] | None = None,
+    texts: HeatmapTexts | Mapping[str, HeatmapTexts] | None = None,
     sigma: float | None = None,
 ) -> Path:
     """Writes a static page with its pictures and returns the path of its ``index.html``.
 
-    The page loads nothing from the network. Heatmaps are transparent layers over their image with adjustable opacity.
+    The page loads nothing from the network. Entries are taken one after the other, and none is kept once its pictures are
+    written: a generator may give any number of them.
 
     Args:
         folder: of the gallery; an earlier gallery is replaced atomically, and other files in it are kept.
-        entries: the images, which the page sorts by first label and key.
+        entries: the images, in the order in which the page lists them where their labels are unknown.
         title: heading of the page.
-        metrics: values of the table at the top.
+        metrics: values of the table at the top; see `vitrine.core.figures` for what they mean.
         class_names: names of the first classes, of all or fewer.
         settings: further information, such as the explainer and its data, shown beside the metrics.
+        texts: what the heatmaps show, of all methods or by the method's name; see `Explainer.heatmap_texts`.
         sigma: of the Gaussian for display, in pixels of the images; 2 % of the longer side without it.
 
     Raises:
-        ValueError: where an entry holds more or less than one image.
         FileExistsError: where ``folder`` is not of a gallery, or a file of the gallery was changed since.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from vitrine.core.explanation import Explanation
+        >>> zero, logits = torch.zeros(1, dtype=torch.int64), torch.zeros(1, 2)
+        >>> shown = Explanation(torch.rand(1, 1, 8, 8), torch.ones(1, 1), [["a"]], zero, zero, logits)
+        >>> entries = (GalleryEntry(f"image {n}", torch.rand(3, 8, 8), (0,), shown) for n in range(3))
+        >>> with TemporaryDirectory() as folder:
+        ...     write_gallery(Path(folder, "report"), entries, title="t", metrics={}, class_names=["ant", "bee"]).name
+        'index.html'
     """
-    ordered = sorted(entries, key=lambda entry: (not entry.labels, entry.labels[:1], entry.key))
     with atomic_folder(folder, GALLERY) as staging:
-        (staging / "images").mkdir()
-        names = [f"{number:04d}" for number in range(1, len(ordered) + 1)]
-        # Pillow compresses without the interpreter lock, so as many cards are drawn at once as torch may use cores.
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            cards = list(pool.map(lambda name, entry: _card(staging, name, entry, class_names, sigma), names, ordered))
-        html = page(title=title, metrics=metrics, settings=settings or {}, cards=cards)
+        (staging / IMAGES).mkdir()
+        texts_of = _TextsOf(texts or HeatmapTexts())
+        named = ((staging, f"{n:04d}", entry, class_names, texts_of, sigma) for n, entry in enumerate(entries, start=1))
+        seen = write_cards(staging / CARDS, _cards(named))
+        html = page(
+            title=title,
+            metrics=metrics,
+            settings=settings or {},
+            texts={method: texts_of(method) for method in seen.methods or [""]},
+            cards=CARDS,
+            count=seen.images,
+            blurred=blur_note(sigma),
+        )
         (staging / "index.html").write_text(html, encoding="utf-8")
     return folder / "index.html"
 
 
-def _card(folder: Path, name: str, entry: GalleryEntry, class_names: Sequence[str], sigma: float | None) -> Card:
-    # Sums may overflow in half precision.
-    explanation = replace(entry.explanation, heatmaps=entry.explanation.heatmaps.float())
-    if len(explanation) != 1:
-        raise ValueError(f"entry {entry.key!r} must hold the explanation of one image, got {len(explanation)}")
-    prediction = int(explanation.prediction[0])
-    photo = picture(entry.image)
-    return Card(
-        key=entry.key,
-        labels=[class_name(class_names, label) for label in entry.labels],
-        prediction=class_name(class_names, prediction),
-        explained=class_name(class_names, int(explanation.target[0])),
-        probability=probability_of(explanation, 0),
-        right=prediction in entry.labels if entry.labels else None,
-        photo=_save(folder, name, photo),
-        size=photo.size,
-        tiles=[
-            *_logit_tiles(folder, name, entry.logit_map, explained_logit(explanation, 0), sigma),
-            *_tiles(folder, name, explanation, sigma),
-        ],
-    )
+@dataclass(frozen=True)
+class _TextsOf:
+    """The texts of a method by its name."""
+
+    given: HeatmapTexts | Mapping[str, HeatmapTexts]
+
+    def __call__(self, method: str) -> HeatmapTexts:
+        return self.given if isinstance(self.given, HeatmapTexts) else self.given.get(method, HeatmapTexts())
 
 
-def _tiles(folder: Path, name: str, explanation: Explanation, sigma: float | None) -> list[Tile]:
-    """A tile for each valid heatmap, and one for their aggregate where there are several."""
-    tiles = [
-        Tile(
-            explanation.labels[0][k],
-            float(explanation.scores[0, k]),
-            _layer(folder, f"{name}-{k + 1}", explanation.heatmaps[0, k], sigma),
-            colour=layer_colour(explanation, 0, k),
-        )
-        for k in explanation.valid_heatmaps(0)
-    ]
-    if len(tiles) < 2:
-        return tiles
-    aggregate = _layer(folder, f"{name}-all", explanation.aggregate()[0, 0], sigma)
-    return [*tiles, Tile("all together", sum(tile.score for tile in tiles), aggregate, kind="aggregate")]
+class Seen(NamedTuple):
+    """What the cards hold together."""
+
+    images: int
+    methods: Sequence[str]
 
 
-def _logit_tiles(
-    folder: Path, name: str, logit_map: tuple[str, Tensor] | None, logit: float, sigma: float | None
-) -> list[Tile]:
-    if logit_map is None:
-        return []
-    label, map_ = logit_map
-    return [Tile(label, logit, _layer(folder, f"{name}-logit", map_.float(), sigma), kind="logit")]
+def write_cards(path: Path, cards: Iterable[Mapping[str, Any]]) -> Seen:
+    """Writes cards, as they come, into the script that a page loads."""
+    methods: dict[str, None] = {}
+    count = 0
+    with path.open("w", encoding="utf-8") as file:
+        file.write("globalThis.galleryCards = [\n")
+        for count, one in enumerate(cards, start=1):  # noqa: B007 - the last is their number
+            file.write(f"{script_json(one)},\n")
+            methods |= dict.fromkeys(group["method"] for group in one["groups"])
+        file.write("];\n")
+    return Seen(count, list(methods))
 
 
-def _layer(folder: Path, name: str, heatmap: Tensor, sigma: float | None) -> str | None:
-    layer = heat_layer(heatmap, sigma=sigma)
-    return None if layer is None else _save(folder, name, layer)
-
-
-def _save(folder: Path, name: str, image: Image.Image) -> str:
-    """Saves an image and returns its URL relative to the page."""
-    url = f"images/{name}.webp"
-    image.save(folder / url, quality=85)
-    return url
+def _cards(named: Iterable[Sequence[Any]]) -> Iterator[dict[str, Any]]:
+    """The cards in their order, of which a few are drawn at once: Pillow compresses without the interpreter lock."""
+    threads, waiting = torch.get_num_threads(), deque[Future[dict[str, Any]]]()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for arguments in named:
+                waiting.append(pool.submit(card, *arguments))
+                if len(waiting) > 2 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for one in waiting:
+                one.cancel()

@@ -1,196 +1,102 @@
-"""HTML of the gallery; all text is escaped."""
+"""HTML of the gallery around its cards, which a script draws; all text is escaped."""
 
-import json
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from html import escape
-from itertools import groupby
-from typing import Literal
 
-from vitrine.visualization.overlays import NO_EVIDENCE
-from vitrine.visualization.report.assets import SCRIPT, STYLE
+from vitrine.core.heatmap_texts import HeatmapTexts
+from vitrine.visualization.report.assets import asset
+from vitrine.visualization.report.document import document, script_json
+from vitrine.visualization.report.filters import bar, filters
+from vitrine.visualization.report.metric_tiles import metric_tiles
+from vitrine.visualization.scale import COMMON_NOTE, OWN_NOTE
 
-LOGIT_LEAD = """ The map in the dashed frame explains that logit ŷ as a whole; it is no feature, and stands there for
-comparison."""
-
-
-@dataclass(frozen=True)
-class Tile:
-    """One heatmap over its image."""
-
-    label: str
-    score: float
-    layer: str | None
-    """URL of the transparent layer; None without positive evidence."""
-    kind: Literal["heatmap", "aggregate", "logit"] = "heatmap"
-    """One of the heatmaps, their aggregate, or the map of the explained logit, whose score is that logit."""
-    colour: str | None = None
-    """Colour of the label, for a heatmap of a layer of a known kind."""
+SCRIPTS = ("gallery_cards.js", "gallery_list.js", "gallery_zoom.js", "gallery.js")
+LEAD = """Point at a picture, or tab to it, to see it without its heatmap; open it to see it enlarged."""
 
 
-@dataclass(frozen=True)
-class Card:
-    """One image with its prediction and its heatmaps."""
+def page(
+    *,
+    title: str,
+    metrics: Mapping[str, float],
+    settings: Mapping[str, str],
+    texts: Mapping[str, HeatmapTexts],
+    cards: str,
+    count: int,
+    blurred: str = "",
+    links: Mapping[str, str] | None = None,
+) -> str:
+    """The page.
 
-    key: str
-    labels: Sequence[str]
-    prediction: str
-    explained: str
-    probability: float
-    right: bool | None
-    photo: str
-    size: tuple[int, int]
-    tiles: Sequence[Tile]
-
-    @property
-    def classes(self) -> Sequence[str]:
-        """Classes by which the card is filtered; it is listed under the first."""
-        return self.labels or ("unlabelled",)
-
-
-def page(*, title: str, metrics: Mapping[str, float], settings: Mapping[str, str], cards: Sequence[Card]) -> str:
-    """The page; cards of one class must be consecutive."""
-    groups = [(name, list(members)) for name, members in groupby(cards, key=lambda card: card.classes[0])]
-    sections = "\n".join(_section(name, members) for name, members in groups) or "<p>The gallery is empty.</p>"
-    beside = any(tile.kind == "logit" for card in cards for tile in card.tiles)
-    return document(
-        title,
-        f"""<header>
+    Args:
+        title: its heading.
+        metrics: see `metric_tables`.
+        settings: what the images, the backbone and the explainer are.
+        texts: of each method; a method without a name is the only one.
+        cards: URL of the script that holds the cards.
+        count: of the cards.
+        links: URLs by their text, below the heading.
+        blurred: how heatmaps are blurred for display; empty where they are not.
+    """
+    body = f"""<header>
 <h1>{escape(title)}</h1>
-<p class="lead">Each heatmap shows where one feature finds its evidence. The figure above it is its contribution
-v<sub>i</sub>E<sub>i</sub> to the logit of the explained class.{LOGIT_LEAD if beside else ""} Point at a picture, or tab to
-it, to see it without its heatmap.</p>
-{_tables(metrics, settings)}
+{_about(texts)}
+{_links(links or {})}
+{_folded("Settings", _settings(settings), "settings")}
+{_folded("Metrics", metric_tiles(metrics), "metrics")}
 </header>
-{_controls(list(dict.fromkeys(label for card in cards for label in card.classes)), len(cards)) if cards else ""}
-<main>
-{sections}
-</main>
-<script>{SCRIPT}</script>""",
+{_controls(texts, blurred) if count else ""}
+<main>{"" if count else "<p>The gallery is empty.</p>"}</main>
+{asset("gallery_zoom.html") if count else ""}
+{filters()}
+<script type="application/json" id="texts">{script_json({name: asdict(one) for name, one in texts.items()})}</script>
+<script src="{escape(cards)}"></script>"""
+    return document(title, body, styles=("gallery.css", "zoom.css"), scripts=SCRIPTS if count else ())
+
+
+def _about(texts: Mapping[str, HeatmapTexts]) -> str:
+    if len(texts) == 1:
+        return f'<p class="lead">{_sentences(next(iter(texts.values())))} {LEAD}</p>'
+    rows = "".join(f"<li><b>{escape(name)}:</b> {_sentences(one)}</li>" for name, one in texts.items())
+    return f'<p class="lead">{LEAD}</p>' + _folded(
+        f"What the heatmaps of the {len(texts)} methods show", f"<ul>{rows}</ul>"
     )
 
 
-def document(title: str, body: str) -> str:
-    """A page with a body, in the gallery's style; it needs no other files than its pictures."""
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{escape(title)}</title>
-<style>{STYLE}</style>
-</head>
-<body>
-{body}
-</body>
-</html>
-"""
+def _sentences(texts: HeatmapTexts) -> str:
+    signs = " Orange speaks for the class, blue against it." if texts.signed else ""
+    return escape(f"{texts.heatmap} The figure beside it is {texts.figure}.{signs}")
 
 
-def _tables(metrics: Mapping[str, float], settings: Mapping[str, str]) -> str:
-    figures = {name: _figure(value) for name, value in metrics.items()}
-    return f'<div class="tables">{_table("Metrics", figures, "figures")}{_table("Settings", settings, "words")}</div>'
+def _links(links: Mapping[str, str]) -> str:
+    anchors = " · ".join(f'<a href="{escape(url)}">{escape(text)}</a>' for text, url in links.items())
+    return f"<p>{anchors}</p>" if anchors else ""
 
 
-def _table(caption: str, rows: Mapping[str, str], kind: str) -> str:
-    if not rows:
-        return ""
-    body = "".join(f'<tr><th scope="row">{escape(k)}</th><td>{escape(v)}</td></tr>' for k, v in rows.items())
-    return f'<table class="{kind}"><caption>{escape(caption)}</caption><tbody>{body}</tbody></table>'
+def _folded(summary: str, body: str, kind: str = "methods") -> str:
+    return f'<details class="about {kind}"><summary>{escape(summary)}</summary>{body}</details>' if body else ""
 
 
-def _figure(value: float) -> str:
-    if not math.isfinite(value):
-        return str(value).replace("-", "−")
-    return f"{value:.4g}".replace("-", "−")
+def _settings(settings: Mapping[str, str]) -> str:
+    rows = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in settings.items())
+    return f"<dl>{rows}</dl>" if rows else ""
 
 
-def _controls(classes: Sequence[str], count: int) -> str:
-    options = "".join(f'<option value="{escape(name)}">{escape(name)}</option>' for name in classes)
-    radios = "".join(
-        f'<label><input type="radio" name="verdict" value="{value}"{checked}><span>{name}</span></label>'
-        for value, name, checked in (("", "All", " checked"), ("right", "Right", ""), ("wrong", "Wrong", ""))
-    )
-    return f"""<form class="controls" hidden>
-<label>Class <select name="class"><option value="">All classes</option>{options}</select></label>
-<fieldset><legend>Prediction</legend>{radios}</fieldset>
-<label>Heatmaps <input type="range" name="heat" min="0" max="100" value="80" aria-label="Opacity"></label>
-<output aria-live="polite">{_counted(count)}</output>
-</form>"""
+def _controls(texts: Mapping[str, HeatmapTexts], blurred: str) -> str:
+    signs = sorted({one.signed for one in texts.values()})
+    text = asset("gallery_controls.html")
+    for name, value in (
+        ("legends", "".join(_legend(signed=signed) for signed in signs)),
+        ("common", escape(COMMON_NOTE)),
+        ("own", escape(OWN_NOTE)),
+        ("blur", escape(f"; {blurred}" if blurred else "")),
+    ):
+        text = text.replace(f"{{{{{name}}}}}", value)
+    return text
 
 
-def _counted(count: int) -> str:
-    return "1 image" if count == 1 else f"{count} images"
-
-
-def _section(name: str, cards: Sequence[Card]) -> str:
-    body = "\n".join(_card(card) for card in cards)
-    return f"""<section>
-<h2>{escape(name)} <small>{_counted(len(cards))}</small></h2>
-{body}
-</section>"""
-
-
-def _card(card: Card) -> str:
-    verdict = {True: "right", False: "wrong", None: "unknown"}[card.right]
-    largest = max((abs(tile.score) for tile in card.tiles if tile.kind == "heatmap"), default=0.0)
-    tiles = "\n".join(_tile(card, tile, largest) for tile in card.tiles)
-    return f"""<article data-verdict="{verdict}" data-classes="{escape(json.dumps(list(card.classes)))}">
-<div class="metadata">
-{_facts(card, verdict)}
-</div>
-<div class="tiles">
-<figure class="photo"><figcaption><b>image</b><span class="score">&nbsp;</span></figcaption>
-<div class="frame"><img src="{card.photo}" {_dimensions(card)} alt="{escape(_photo_alt(card))}" loading="lazy"></div>
-</figure>
-{tiles}
-</div>
-</article>"""
-
-
-def _facts(card: Card, verdict: str) -> str:
-    badge = {"right": '<span class="badge right">✓ right</span>', "wrong": '<span class="badge wrong">✗ wrong</span>'}
-    label = ", ".join(card.labels) or "unknown"
-    other = card.explained != card.prediction
-    explained = f"<div><dt>Explained</dt><dd>{escape(card.explained)}</dd></div>" if other else ""
-    prediction = f'{escape(card.prediction)} <span class="probability">{100 * card.probability:.1f} %</span>'
-    return f"""<h3>{escape(card.key)}</h3>{badge.get(verdict, "")}
-<dl><div><dt>Label</dt><dd>{escape(label)}</dd></div>
-<div><dt>Prediction</dt><dd>{prediction}</dd></div>{explained}</dl>"""
-
-
-def _photo_alt(card: Card) -> str:
-    return f"{card.key}, predicted as {card.prediction}"
-
-
-def _tile(card: Card, tile: Tile, largest: float) -> str:
-    share = min(100.0, 100 * abs(tile.score) / largest) if math.isfinite(tile.score) and largest > 0 else 0.0
-    sign = "negative" if tile.score < 0 else "positive"
-    is_heatmap = tile.kind == "heatmap"
-    bar = f'<i class="bar {sign}" style="width:{share:.0f}%"></i>' if is_heatmap else ""
-    kind = "" if is_heatmap else f' class="{tile.kind}"'
-    colour = f' style="color:{tile.colour}"' if tile.colour else ""
-    return f"""<figure{kind}><figcaption><b{colour} title="{escape(tile.label)}">{escape(tile.label)}</b>
-<span class="score">{_contribution(tile)}</span></figcaption>
-<div class="frame" tabindex="0"><img src="{card.photo}" {_dimensions(card)} alt="" loading="lazy">
-{_layer(card, tile)}</div>
-{bar}</figure>"""
-
-
-def _contribution(tile: Tile) -> str:
-    before = {"heatmap": "", "aggregate": "Σ ", "logit": "ŷ "}[tile.kind]
-    return before + f"{tile.score:+.2f}".replace("-", "−")
-
-
-def _layer(card: Card, tile: Tile) -> str:
-    if tile.layer is None:
-        return f'<span class="note">{NO_EVIDENCE}</span>'
-    figure = "logit" if tile.kind == "logit" else "contribution"
-    alt = f"Heatmap of {tile.label} on {card.key}, {figure} {tile.score:+.2f}"
-    return f'<img class="heat" src="{tile.layer}" {_dimensions(card)} alt="{escape(alt)}" loading="lazy">'
-
-
-def _dimensions(card: Card) -> str:
-    return f'width="{card.size[0]}" height="{card.size[1]}"'
+def _legend(*, signed: bool) -> str:
+    marks = "".join(f"<span>{mark}</span>" for mark in (("−1", "0", "+1") if signed else ("0", "0.5", "1")))
+    name = "Evidence against and for the class" if signed else "Evidence"
+    return f"""<figure class="scale"><figcaption>{name}</figcaption>
+<div class="bar" style="background-image:{bar(signed=signed)}"></div><div class="marks">{marks}</div></figure>"""

@@ -12,7 +12,7 @@ from tests.helpers.tested_runs import write_run
 from vitrine.visualization.comparison.comparison import Comparison, read_comparison
 from vitrine.visualization.comparison.examples import common_examples
 from vitrine.visualization.comparison.page import comparison_page
-from vitrine.visualization.comparison.page_assets import SCRIPT
+from vitrine.visualization.report.assets import asset
 
 NODE = shutil.which("node")
 PAGE_STAND_IN = """
@@ -91,6 +91,6 @@ def test_the_lead_says_what_intervals_are(text: str) -> None:
 @pytest.mark.skipif(NODE is None, reason="needs node, which runs the script")
 def test_a_click_sorts_the_rows(tmp_path: Path) -> None:
     """The script in a stand-in of the page: the first click gives the order that the head names, the next the other."""
-    (tmp_path / "script.js").write_text(PAGE_STAND_IN % SCRIPT)
+    (tmp_path / "script.js").write_text(PAGE_STAND_IN % asset("comparison.js"))
     done = subprocess.run([str(NODE), tmp_path / "script.js"], check=True, capture_output=True, text=True)
     assert done.stdout.split() == ["b,a,c", "a,b,c", "a,b,c", "c,b,a"]

@@ -1,0 +1,47 @@
+"""YAML blocks of the pages, read as what they are excerpts of."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from experiments.reading import read_experiment
+from tests.helpers.doc_blocks import ROOT, Block
+from tests.helpers.doc_commands import read
+from vitrine.backbones.networks import BackboneOptions
+from vitrine.explainers.names import parse_names
+
+OF_RUN = {"trainer", "model", "data", "checkpoint", "signals", "seed_everything"}
+"""Top-level keys of a configuration of a run."""
+
+
+def check_yaml(block: Block, folder: Path) -> None:
+    """Reads a block as options of a backbone, a configuration over the quickstart's, names of heatmaps, or an experiment."""
+    keys: dict[str, Any] = yaml.safe_load(block.text)
+    if set(keys) == {"backbone"}:
+        BackboneOptions.from_dict(keys["backbone"])
+    elif set(keys) <= OF_RUN:
+        path = folder / "block.yaml"
+        path.write_text(block.text, encoding="utf-8")
+        read(["python", "train.py", "test", "-c", "configs/quickstart.yaml", "-c", str(path)])
+    elif all(isinstance(value, list) and all(isinstance(one, str) for one in value) for value in keys.values()):
+        check_names(block, folder)
+    else:
+        check_experiment(block)
+
+
+def check_names(block: Block, folder: Path) -> None:
+    """Reads a block as a person's names of heatmaps."""
+    path = folder / "names.yaml"
+    path.write_text(block.text, encoding="utf-8")
+    assert parse_names(path)
+
+
+def check_experiment(block: Block) -> None:
+    """Reads a block as an experiment, in the folder of the files that it stands over."""
+    path = ROOT / "experiments" / "qi2018" / "block_of_a_page.yaml"
+    path.write_text(block.text, encoding="utf-8")
+    try:
+        read_experiment(path)
+    finally:
+        path.unlink()
