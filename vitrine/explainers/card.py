@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from vitrine.core.figures import ARROWS, Figure, figure_of
+
 CARD_NAME = "README.md"
 SHOWN = 12
 """Names of classes that a card lists."""
@@ -13,22 +15,23 @@ LIMITS = (
 UNTESTED = "No figures of a test are recorded here; `train.py test` measures it on a test set."
 
 
-def card_text(config: Mapping[str, Any], figures: Mapping[str, float] | None = None, data: str = "") -> str:
+def card_text(config: Mapping[str, Any]) -> str:
     """A page in Markdown.
 
     Args:
-        config: the explainer's ``explainer.json``.
-        figures: of a test, by name, such as those of a run's ``metrics.json``.
-        data: a sentence on the data that it was trained and tested on.
+        config: the explainer's ``explainer.json``. Among its metadata, ``figures`` are those of a test, by name, such as of a
+            run's ``metrics.json``, and ``data`` is a sentence on the data that it was trained and tested on.
     """
+    metadata = dict(config.get("metadata") or {})
+    figures, data = metadata.pop("figures", {}), metadata.pop("data", "")
     name, backbone = config["explainer"], config["backbone"]
     limits = [*LIMITS, *([] if figures else [UNTESTED])]
     parts = [
         f"# {name} of {str(backbone['name']).rpartition(':')[2].rpartition('/')[2]}",
         _table(("", ""), _facts(config, data)),
         "## Use\n\n" + _use(config),
-        *(["## Training\n\n" + _table(("", ""), _training(config))] if config.get("metadata") else []),
-        *(["## Figures\n\n" + _table(("metric", "value"), _numbers(figures))] if figures else []),
+        *(["## Training\n\n" + _table(("", ""), _training(metadata))] if metadata else []),
+        *(["## Figures\n\n" + _table(("figure", "value"), _numbers(figures))] if figures else []),
         "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits),
     ]
     return "\n\n".join(parts) + "\n"
@@ -65,12 +68,19 @@ def _use(config: Mapping[str, Any]) -> str:
     )
 
 
-def _training(config: Mapping[str, Any]) -> dict[str, str]:
-    return {key.replace("_", " "): _plain(value) for key, value in config["metadata"].items()}
+def _training(metadata: Mapping[str, Any]) -> dict[str, str]:
+    return {key.replace("_", " "): _plain(value) for key, value in metadata.items()}
 
 
 def _numbers(figures: Mapping[str, float]) -> dict[str, str]:
-    return {name.removeprefix("test/"): _plain(value) for name, value in figures.items()}
+    """With units, what is better, and what each is."""
+    rows = {}
+    for name, value in figures.items():
+        short = name.removeprefix("test/")
+        known = figure_of(short) or Figure(short, "", "")
+        told = f": {known.meaning}" if known.meaning else ""
+        rows[f"{short} {ARROWS[known.better]}".strip()] = f"{_plain(value)} {known.unit}".strip() + told
+    return rows
 
 
 def _plain(value: Any) -> str:

@@ -36,8 +36,13 @@ def test_figures_of_a_test(tmp_path: Path) -> None:
     backbone = FrozenBackbone("squeezenet1_1", num_classes=3)
     MuLassoExplainer(backbone, MuLassoOptions(["features.12"], num_heatmaps=2, image_size=32)).save(tmp_path)
     config = json.loads((tmp_path / CONFIG_NAME).read_text(encoding="utf-8"))
-    card = card_text(config, {"test/f_reg": 0.83774948}, "Flowers.")
-    for part in ("# MuLassoExplainer of squeezenet1_1", "| f_reg | 0.8377 |", "| data | Flowers. |", 'load("FOLDER")'):
+    card = card_text(config | {"metadata": {"figures": {"test/f_reg": 0.83774948}, "data": "Flowers."}})
+    for part in (
+        "# MuLassoExplainer of squeezenet1_1",
+        "| f_reg ↓ | 0.8377 logits: ",
+        "| data | Flowers. |",
+        'load("FOLDER")',
+    ):
         assert part in card, part
     assert UNTESTED not in card
     assert "| classes | not named |" in card
