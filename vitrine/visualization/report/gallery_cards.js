@@ -56,6 +56,10 @@ const facts = (card) => {
   return make("div", { class: "metadata" }, make("h3", {}, card.key), badge(card), list, ...links);
 };
 
+// The method's name stands above already.
+const shortLabel = (tile, method) =>
+  method && tile.label.startsWith(`${method} of `) ? tile.label.slice(method.length + 4) : tile.label;
+
 const TITLES = {
   aggregate: "All heatmaps of a positive score together, on a scale of its own",
   logit: "Explains the logit ŷ as a whole; no feature, shown for comparison on a scale of its own",
@@ -68,7 +72,7 @@ const tileElement = (card, tile, method, hasBar) => {
   const frame = make("button", { type: "button", class: "frame", "aria-label": `${alt}; enlarge` }, photo(card),
     shown ? heat(tile) : make("span", { class: "note" }, "no positive evidence"));
   frame.addEventListener("click", () => openZoom(card, tile));
-  const name = make("b", { title: tile.label, class: tile.layerKind && `layer-${tile.layerKind}` }, tile.label);
+  const name = make("b", { title: tile.label, class: tile.layerKind && `layer-${tile.layerKind}` }, shortLabel(tile, method));
   const element = make("figure", { class: tile.kind ?? null, title: TITLES[tile.kind] },
     make("figcaption", {}, name, make("span", { class: "score" }, score)), frame);
   if (hasBar && !tile.kind) {

@@ -45,7 +45,7 @@ const zoomChoices = (card) => {
     return button;
   };
   return [choice(null, "image"), ...card.groups.flatMap((group) => group.tiles.map((tile) =>
-    choice(tile, `${several ? `${group.method}: ` : ""}${tile.label} ${scoreText(tile, group.method)}`)))];
+    choice(tile, `${several ? `${group.method}: ` : ""}${several ? shortLabel(tile, group.method) : tile.label} ${scoreText(tile, group.method)}`)))];
 };
 
 const openZoom = (card, tile) => {

@@ -34,22 +34,18 @@ def write_run_index(folder: Path) -> Path:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder: give the folder of a run.")
     write_curves_page(folder)
-    title = f"Results of {folder.resolve().name}"
-    body = f"""<header><h1>{escape(title)}</h1>{_about(folder)}{_metrics(folder)}</header>
+    title = f"Results{_of_what(folder)}"
+    body = f"""<header><h1>{escape(title)}</h1>{_metrics(folder)}</header>
 <main>{_results(folder)}{_files(files_of(folder))}</main>"""
     with atomic_file(folder / INDEX) as partial:
         partial.write_text(document(title, body, styles=("run_index.css",)), encoding="utf-8")
     return folder / INDEX
 
 
-def _about(folder: Path) -> str:
+def _of_what(folder: Path) -> str:
+    """The explainers and the data set of what was tested; the folder's own name may come out of the environment."""
     runs = evaluations_of(folder)
-    told = (
-        f"{', '.join(run.name for run in runs)} on {runs[0].data.removesuffix('DataModule')}"
-        if runs
-        else "Nothing was tested yet."
-    )
-    return f'<p class="lead">{escape(told)}</p>'
+    return f": {', '.join(run.name for run in runs)} on {runs[0].data.removesuffix('DataModule')}" if runs else ""
 
 
 def _metrics(folder: Path) -> str:

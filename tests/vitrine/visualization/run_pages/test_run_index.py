@@ -52,8 +52,7 @@ def test_the_page_links_what_is_there_and_only_that(run: Path, browser: Any) -> 
     assert all((run / link).exists() for link in links)
     assert page.evaluate("[...document.images].every((one) => one.naturalWidth)")
     assert "43.2 %" in page.inner_text("header")
-    assert "SRAE on Flower" in page.inner_text("header")
-    assert page.inner_text("h1") == "Results of a run"
+    assert page.inner_text("h1") == "Results: SRAE on Flower"
     page.close()
 
 
