@@ -10,7 +10,6 @@ from lightning_fabric.utilities.logger import _flatten_dict, _sanitize_params
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 from rich.console import Console
-from torch.utils.tensorboard.summary import hparams
 from typing_extensions import override
 
 from callbacks.csv_log import RunCSVLogger
@@ -133,6 +132,8 @@ def _log_hyperparameters(trainer: Trainer) -> None:
     figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger) and figures and trainer.is_global_zero:
+            from torch.utils.tensorboard.summary import hparams  # noqa: PLC0415 - starts slowly
+
             # Not by Lightning's log_hyperparams, which would log the figures once more.
             writer = logger.experiment._get_file_writer()  # noqa: SLF001 - as Lightning does it
             for summary in hparams(_sanitize_params(_flatten_dict(dict(logger.hparams))), figures):
