@@ -59,4 +59,3 @@ def with_model_words(words: Sequence[str]) -> list[str]:
         else:
             found.append(word)
     return found
-
