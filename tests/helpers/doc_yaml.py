@@ -17,7 +17,7 @@ OF_RUN = {"trainer", "model", "data", "checkpoint", "signals", "seed_everything"
 
 
 def check_yaml(block: Block, folder: Path) -> None:
-    """Reads a block as options of a backbone, a configuration over the quickstart's, names of heatmaps, a sweep, or an experiment."""
+    """Reads a block as options of a backbone, a configuration over the quickstart's, a sweep, names, or an experiment."""
     keys: dict[str, Any] = yaml.safe_load(block.text)
     if set(keys) == {"backbone"}:
         BackboneOptions.from_dict(keys["backbone"])
