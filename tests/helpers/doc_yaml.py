@@ -10,6 +10,7 @@ from tests.helpers.doc_blocks import ROOT, Block
 from tests.helpers.doc_commands import read
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.explainers.names import parse_names
+from vitrine.sweep.settings import settings_of
 from vitrine.sweep.sweep_file import read_sweep
 
 OF_RUN = {"trainer", "model", "data", "checkpoint", "signals", "seed_everything"}
@@ -25,10 +26,10 @@ def check_yaml(block: Block, folder: Path) -> None:
         path = folder / "block.yaml"
         path.write_text(block.text, encoding="utf-8")
         read(["python", "train.py", "test", "-c", "configs/quickstart.yaml", "-c", str(path)])
-    elif "program" in keys:
+    elif {"method", "parameters"} <= set(keys):
         path = folder / "sweep.yaml"
         path.write_text(block.text, encoding="utf-8")
-        read_sweep(path)
+        assert settings_of(read_sweep(path))
     elif all(isinstance(value, list) and all(isinstance(one, str) for one in value) for value in keys.values()):
         check_names(block, folder)
     else:
