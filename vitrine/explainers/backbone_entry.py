@@ -17,7 +17,7 @@ from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.hugging_face import PREFIX, configuration_of
 from vitrine.backbones.identity import arguments_text
 from vitrine.backbones.library_names import library_options
-from vitrine.backbones.networks import BackboneOptions
+from vitrine.backbones.networks import PACKAGE, BackboneOptions
 from vitrine.backbones.weight_files import CONFIGURATION
 from vitrine.core.class_files import absolute_name
 
@@ -55,13 +55,18 @@ def backbone_entry(backbone: FrozenBackbone, num_classes: int | None, *, is_bund
     if is_bundled and stands_in_a_table(backbone):
         options = replace(options, arguments=_OF_TABLES.get(options.name, {}) | options.arguments)
     if options.weight_file is not None and not is_bundled:
-        options = replace(options, weights=str(options.weight_file.resolve()))
+        options = replace(options, weights=_named_anywhere(options.weight_file.resolve()))
     options = replace(
         _with_absolute_paths(options), num_classes=options.num_classes or _asked_for(backbone, num_classes)
     )
     output = f"{FUNCTION}{backbone.output_function}" if backbone.output_function else options.output
     # Classes among the arguments stand there by their names, which no constructor takes: the network has to be passed.
     return asdict(options) | {"arguments": json.loads(arguments_text(options.arguments)), "output": output}
+
+
+def _named_anywhere(file: Path) -> str:
+    """The absolute path; of a file of this package what it is called wherever the package is installed."""
+    return file.relative_to(PACKAGE.parent).as_posix() if file.is_relative_to(PACKAGE) else str(file)
 
 
 def _asked_for(backbone: FrozenBackbone, num_classes: int | None) -> int | None:

@@ -21,7 +21,7 @@ from vitrine.backbones.model_locks import model_lock
 from vitrine.core.atomic_io import atomic_folder
 from vitrine.core.explained_pictures import ExplainedPictures
 from vitrine.core.explanation import Explanation
-from vitrine.core.folder_manifest import FolderKind, check_replaceable
+from vitrine.core.folder_manifest import FolderKind, check_replaceable, read_contents
 from vitrine.core.heatmap_texts import HeatmapTexts
 from vitrine.core.image_inputs import check_images, run_errors_named
 from vitrine.core.options import Options
@@ -29,6 +29,7 @@ from vitrine.core.tensor_checks import check_tensors
 from vitrine.data.feature_store import FeatureExtractor
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers.backbone_entry import backbone_entry, save_backbone, stands_in_a_table
+from vitrine.explainers.card import CARD_NAME, card_text
 from vitrine.explainers.inheritance import taken_rows
 from vitrine.explainers.names import NAMES_NAME, Names, has_names, read_names, write_joined_names
 from vitrine.explainers.picture_inputs import Pictures, PreparedPictures, are_pictures, class_indices
@@ -262,6 +263,7 @@ class Explainer(nn.Module, ABC):
     ) -> None:
         """Writes ``explainer.json`` and ``explainer.safetensors``; an earlier explainer there is replaced as a whole.
 
+        Beside them stands a model card, ``README.md``, unless there is such a page of somebody's own.
         Where heatmaps can be named, ``names.yaml`` is the file to do so. Names that a person wrote into the replaced folder
         are carried over; where some do not fit any more, their file is kept as ``names.yaml.old``, with a warning. So are
         files of others.
@@ -279,6 +281,9 @@ class Explainer(nn.Module, ABC):
         with atomic_folder(Path(folder), SAVED) as partial:
             self._write(partial, bundle_backbone=bundle_backbone, metadata=metadata or {})
             self._write_names(partial, replaced=Path(folder))
+            if Path(CARD_NAME) not in read_contents(Path(folder), SAVED).foreign:  # a person's own page stays
+                config = json.loads((partial / CONFIG_NAME).read_text(encoding="utf-8"))
+                (partial / CARD_NAME).write_text(card_text(config), encoding="utf-8")
 
     @staticmethod
     def check_saveable(folder: str | Path) -> None:

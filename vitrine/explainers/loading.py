@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from vitrine.backbones.frozen import FrozenBackbone, check_arguments, check_digest
-from vitrine.backbones.networks import MOVED_CLASSES, PACKAGE_NETWORKS, BackboneOptions
+from vitrine.backbones.networks import MOVED_CLASSES, PACKAGE, PACKAGE_NETWORKS, BackboneOptions
 from vitrine.backbones.weight_files import is_weight_file
 from vitrine.core.class_files import file_of
 from vitrine.core.class_paths import allowed_entries, class_named, entry_for, is_allowed
@@ -18,6 +18,9 @@ from vitrine.explainers.base import BACKBONE_NAME, CONFIG_NAME, Explainer
 from vitrine.explainers.config_file import first_line, made, read_config, read_heads
 from vitrine.explainers.names import NAMES_NAME
 from vitrine.explainers.wandb_artifact import explainer_folder, is_wandb_name
+
+SHIPPED = {"flower": PACKAGE / "data" / "an8flower" / "flower_explainer"}
+"""Folders of trained explainers that come with this package, by name."""
 
 
 def load(
@@ -35,8 +38,8 @@ def load(
     ``torch.nn.Module``: the file may come from somebody else.
 
     Args:
-        folder: holds ``explainer.json`` and ``explainer.safetensors``; or ``wandb:ENTITY/PROJECT/NAME:VERSION``, an explainer
-            that W&B keeps, see `explainer_folder`.
+        folder: holds ``explainer.json`` and ``explainer.safetensors``; or ``flower``, the explainer that comes with this
+            package; or ``wandb:ENTITY/PROJECT/NAME:VERSION``, one that W&B keeps, see `explainer_folder`.
         backbone: the network that it was trained on, or the name of its class, such as ``model.py:MyNet``; or a file with
             its weights, where the folder does not hold them and they have moved or were never in a file.
         device: where to put it.
@@ -64,7 +67,7 @@ def load(
         ...     type(load(f"{folder}/explainer", backbone=model)).__name__
         'SRAEExplainer'
     """
-    folder = explainer_folder(str(folder)) if is_wandb_name(folder) else Path(folder)
+    folder = explainer_folder(str(folder)) if is_wandb_name(folder) else _place(folder)
     allowed = allowed_entries(allow)
     config = read_config(folder)
     preprocessing = config["preprocessing"]
@@ -85,6 +88,11 @@ def load(
     if (folder / NAMES_NAME).is_file():
         loaded.read_heatmap_names(folder / NAMES_NAME)
     return _placed(loaded, device).eval()
+
+
+def _place(folder: str | Path) -> Path:
+    shipped = SHIPPED.get(str(folder))
+    return Path(folder) if shipped is None or Path(folder).exists() else shipped
 
 
 def _placed(explainer: Explainer, device: str) -> Explainer:

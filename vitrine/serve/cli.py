@@ -5,9 +5,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import NoReturn
 
-from vitrine.core.command_line import exit_code_of
+from vitrine.core.command_line import SentenceParser, exit_code_of
 from vitrine.core.options import OptionError
 from vitrine.serve.options import ServeOptions
 
@@ -17,11 +16,6 @@ EPILOG = """examples:
   vitrine serve runs/quickstart/explainer
   vitrine serve --model resnet50
   vitrine serve --model mobilenet_v2 --weights mine.pth --classes names.txt --with GradCAM,EBP"""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{message}; see {self.prog} --help.")
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "vitrine serve") -> int:
@@ -63,7 +57,7 @@ def parsed(arguments: Sequence[str], prog: str = "vitrine serve") -> ServeOption
 
 def _parser(prog: str) -> argparse.ArgumentParser:
     usual = {one.name: one.default for one in fields(ServeOptions)}
-    parser = _Parser(
+    parser = SentenceParser(
         prog=prog,
         description=DESCRIPTION,
         epilog=EPILOG,

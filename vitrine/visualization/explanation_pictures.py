@@ -100,7 +100,10 @@ def _as_tensor(image: Image.Image) -> Tensor:
 def explanation_panel(explanation: Explanation, cell: int) -> Image.Image:
     """See `Explanation.panel`."""
     pictures, explanation = pictures_of(explanation), explanation.cpu()
-    rows = [list(drawn_heatmaps(explanation, row)) for row in range(len(explanation))]
+    rows = [
+        [one._replace(image=_fitted(one.image, cell)) for one in drawn_heatmaps(explanation, row)]
+        for row in range(len(explanation))
+    ]
     lines = 3 if bool((explanation.target != explanation.prediction).any()) else 2
     layout = GridLayout(len(rows), 1 + max(map(len, rows)), cell, cell, caption=LINE * lines + 4)
     canvas = Image.new("RGB", layout.size, "white")
@@ -108,8 +111,8 @@ def explanation_panel(explanation: Explanation, cell: int) -> Image.Image:
         caption = predicted_lines(explanation, row, pictures.classes)
         draw_cell(canvas, layout.corner(row, 0), _fitted(pictures.images[row], cell), caption)
         for column, one in enumerate(heatmaps, start=1):
-            tile, colour = _fitted(one.image, cell), layer_colour(explanation, row, one.number)
-            draw_cell(canvas, layout.corner(row, column), tile, [one.label, one.score], colour)
+            colour = layer_colour(explanation, row, one.number)
+            draw_cell(canvas, layout.corner(row, column), one.image, [one.label, one.score], colour)
     scale: Scale = "common" if pictures.texts.comparable and max(map(len, rows)) > 1 else "own"
     sigma = round(display_sigma(explanation.heatmaps), 1)
     return with_legend(canvas, scale=scale, signed=pictures.texts.signed, sigma=sigma)

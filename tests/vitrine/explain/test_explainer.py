@@ -50,9 +50,9 @@ def test_classes_from_a_list_and_a_file_and_arguments_of_the_method(tmp_path: Pa
     (tmp_path / "names.txt").write_text("ant\nbee\nwasp\n")
     for classes in (["ant", "bee", "wasp"], tmp_path / "names.txt", str(tmp_path / "names.txt")):
         assert vitrine.explainer(network(), classes=classes, size=32, layer="0").classes == ["ant", "bee", "wasp"]
-    with_layer = vitrine.explainer(network(), size=32, layer="0")
-    assert isinstance(with_layer, AttributionExplainer)
-    assert with_layer.method.layer == "0"
+    explainer = vitrine.explainer(network(), size=32, layer="0")
+    assert isinstance(explainer, AttributionExplainer)
+    assert explainer.method.layer == "0"
     with pytest.raises(ValueError, match="2 names, and the network has 3 logits"):
         vitrine.explainer(network(), classes=["a", "b"], size=32)
 

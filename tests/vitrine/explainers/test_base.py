@@ -53,6 +53,7 @@ def test_saving_again_replaces_what_was_saved_and_keeps_other_files(
     named_explainer.save(tmp_path / "explainer", bundle_backbone=False)
     assert sorted(path.name for path in (tmp_path / "explainer").iterdir()) == [
         ".vitrine-files.json",
+        "README.md",
         "explainer.json",
         "explainer.safetensors",
         "names.yaml",
@@ -63,6 +64,22 @@ def test_saving_again_replaces_what_was_saved_and_keeps_other_files(
     for action in (named_explainer.save, named_explainer.check_saveable):
         with pytest.raises(FileExistsError, match=r"explainer/explainer\.json was changed"):
             action(tmp_path / "explainer")
+
+
+def test_a_page_of_ones_own_stays(named_explainer: SRAEExplainer, tmp_path: Path) -> None:
+    named_explainer.save(tmp_path / "explainer")
+    card = tmp_path / "explainer" / "README.md"
+    assert card.read_text(encoding="utf-8").startswith("# SRAEExplainer of ")
+    card.unlink()
+    named_explainer.save(tmp_path / "explainer")
+    assert card.is_file()
+    manifest = tmp_path / "explainer" / ".vitrine-files.json"
+    entries = json.loads(manifest.read_text(encoding="utf-8"))
+    del entries["files"]["README.md"]  # as of a release that wrote none
+    manifest.write_text(json.dumps(entries), encoding="utf-8")
+    card.write_text("Mine.", encoding="utf-8")
+    named_explainer.save(tmp_path / "explainer")
+    assert card.read_text(encoding="utf-8") == "Mine."
 
 
 def test_a_failure_while_saving_leaves_the_old_one(

@@ -70,8 +70,14 @@ def test_a_folder_has_an_overlay_for_each_map_and_the_tensors(tmp_path: Path) ->
 
 
 def test_tensors_are_drawn_with_the_images_that_are_given() -> None:
-    classes = torch.zeros(1).long()
-    bare = Explanation(torch.rand(1, 1, 16, 16), torch.ones(1, 1), [["m"]], classes, classes, torch.rand(1, 2))
+    bare = Explanation(
+        torch.rand(1, 1, 16, 16),
+        torch.ones(1, 1),
+        [["m"]],
+        torch.zeros(1).long(),
+        torch.zeros(1).long(),
+        torch.rand(1, 2),
+    )
     with pytest.raises(ValueError, match="with_pictures"):
         bare.panel()
     with pytest.raises(ValueError, match="with_pictures"):
