@@ -18,7 +18,6 @@ from email.parser import HeaderParser
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("explain", "shards", "describe", "compare", "sanity", "features")
 USE = """
 import sys
 from importlib.metadata import entry_points, version
@@ -55,7 +54,8 @@ def main(dist: Path) -> None:
         python = environment(Path(folder) / "venv", wheel)
         run(python, "-c", USE, cwd=folder)
         script = python.parent / "vitrine"
-        for command in ([], *([name] for name in COMMANDS)):
+        named = run(python, "-c", "from vitrine.commands import COMMANDS; print(*COMMANDS)", cwd=folder).split()
+        for command in ([], *([name] for name in named)):
             run(script, *command, "--help", cwd=folder)
     sys.stdout.write(f"{wheel.name} and {sdist.name}: {len(held)} files; installed, imported, loaded an explainer\n")
 
@@ -111,10 +111,11 @@ def environment(folder: Path, wheel: Path) -> Path:
     return python
 
 
-def run(*command: object, cwd: str) -> None:
-    """Runs a command away from the clone."""
+def run(*command: object, cwd: str) -> str:
+    """Runs a command away from the clone; what it prints."""
     done = subprocess.run(list(map(str, command)), cwd=cwd, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command[0]} {command[1:]}: {done.stdout}{done.stderr}"
+    return done.stdout
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from vitrine.core.verbosity import is_quiet
 
 
 class EpochLines(ProgressBar):
-    """Writes a line at the end of each training epoch, and of a long test, validation or prediction now and then.
+    """Writes a line at the end of each training epoch, and of a long test or prediction now and then.
 
     Args:
         seconds: at least so many lie between two lines, but for that of the last epoch.

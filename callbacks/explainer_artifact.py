@@ -30,7 +30,8 @@ def log_exported(trainer: Trainer, module: LightningModule, path: Path) -> None:
     finite = {metric: value for metric, value in figures.items() if math.isfinite(value)}
     metric, smaller = monitored(trainer, finite)
     entries = {**finite, "explainer": name.explainer, "backbone": name.backbone, "data": name.data, "monitor": metric}
-    earlier = best_version(f"{loggers[0].experiment.project}/{name}:{BEST}") if is_online() else {}
+    run = loggers[0].experiment
+    earlier = best_version(f"{run.entity}/{run.project}/{name}:{BEST}") if is_online() else {}
     aliases = [BEST] if is_best(finite, earlier, metric, smaller=smaller) else []
     log_artifact(trainer, [path], str(name), path.stem, aliases, entries)
 

@@ -89,18 +89,26 @@ def log_page(trainer: pl.Trainer, name: str, path: Path) -> None:
 
 LARGEST_PAGE = 30_000_000
 """Bytes of a page's pictures up to which it is sent."""
-PICTURE = re.compile(r'(?<= src=")(?!data:|https?:|#)([^"]+)(?=")')
+PICTURE = re.compile(r'(?:(?<= src=")(?!data:|https?:|#)([^"]+)|(?<=":")((?:images|originals)/[^"\\]+))(?=")')
+"""Of an element, or of a gallery's card."""
+SCRIPT = re.compile(r'<script src="(?!https?:|data:)([^"]+)"></script>')
 
 
 def page_with_pictures(path: Path) -> str | None:
-    """The text of a page with the pictures of its folder in it; None where they are more than `LARGEST_PAGE`."""
-    text = path.read_text(encoding="utf-8")
-    pictures = {source: path.parent / unquote(unescape(source)) for source in PICTURE.findall(text)}
+    """The text of a page with the scripts and pictures of its folder in it; None where they are more than `LARGEST_PAGE`."""
+
+    def with_script(match: re.Match[str]) -> str:
+        script = path.parent / unquote(unescape(match[1]))
+        return f"<script>\n{script.read_text(encoding='utf-8')}</script>" if script.is_file() else match[0]
+
+    text = SCRIPT.sub(with_script, path.read_text(encoding="utf-8"))
+    names = {of_element or of_card for of_element, of_card in PICTURE.findall(text)}
+    pictures = {source: path.parent / unquote(unescape(source)) for source in names}
     found = {source: picture for source, picture in pictures.items() if picture.is_file()}
     if sum(picture.stat().st_size for picture in found.values()) > LARGEST_PAGE:
         return None
     urls = {source: data_url(picture) for source, picture in found.items()}
-    return PICTURE.sub(lambda match: urls.get(match[1], match[1]), text)
+    return PICTURE.sub(lambda match: urls.get(match[0], match[0]), text)
 
 
 def data_url(path: Path) -> str:

@@ -27,6 +27,7 @@ from vitrine.core.heatmap_texts import HeatmapTexts
 from vitrine.core.options import Share, checked
 from vitrine.visualization.overlays import overlay, picture, save_png
 from vitrine.visualization.panel import probability_of
+from vitrine.visualization.report.cards import probability_fact
 from vitrine.visualization.run_pages.predictions_page import write_predictions_page
 from vitrine.visualization.scale import shares
 
@@ -82,7 +83,7 @@ class Row:
             "key": self.key,
             "labels": [],
             "prediction": self.class_name,
-            "probability": round(self.probability, 6),
+            "probability": probability_fact(self.probability),
             **({"explained": self.explained} if self.target != self.prediction else {}),
             "photo": f"{place}/{PHOTO}",
             "size": [1, 1],

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from callbacks.preflight_facts import RANDOM_WEIGHTS, asked, backbone_options, has_random_weights
-from callbacks.run_access import Run
+from callbacks.preflight_facts import RANDOM_WEIGHTS, has_random_weights
+from callbacks.run_access import Run, asked, backbone_options
 from vitrine.core.credentials import hide_credentials
 from vitrine.core.explanation import class_name
 

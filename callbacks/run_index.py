@@ -26,7 +26,7 @@ class RunIndex(pl.Callback):
     def _write(self, folder: Path) -> None:
         try:
             page = write_run_index(folder)
-        except ValueError as error:  # of a file that an earlier run has left; this one has ended well
+        except (ValueError, OSError) as error:  # of a file that an earlier run has left; this one has ended well
             rank_zero_warn(f"No index of {folder} is written: {error}")
         else:
             Console(soft_wrap=True, highlight=False, markup=False).print(f"Results: {page}")

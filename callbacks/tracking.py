@@ -10,7 +10,6 @@ from lightning_fabric.utilities.logger import _flatten_dict, _sanitize_params
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 from rich.console import Console
-from torch.utils.tensorboard.summary import hparams
 from typing_extensions import override
 
 from callbacks.csv_log import RunCSVLogger
@@ -21,7 +20,7 @@ from vitrine.core.atomic_io import atomic_file
 
 WANDB_RUN = "wandb-run.json"
 """File of the run's folder that says which W&B run it is."""
-PAGES = ("index.html", "report", "x_features", "average_images", "compare.html", "compare_images.jpg")
+PAGES = ("report", "x_features", "average_images", "compare.html", "compare_images.jpg")
 """What a test leaves to be looked at, in the run's folder."""
 
 
@@ -60,6 +59,8 @@ def prepare_wandb(trainer: Trainer, name: RunName) -> None:
 def _prepare(logger: WandbLogger, folder: Path, name: RunName) -> None:
     options: dict[str, Any] = logger._wandb_init  # noqa: SLF001 - there is no public way
     options["name"] = options.get("name") or os.environ.get("WANDB_NAME") or str(name)
+    if options.get("anonymous") is None:
+        options.pop("anonymous", None)  # W&B warns of the option, whatever its value
     options["tags"] = options.get("tags") or name.tags
     earlier = wandb_run_of(folder)
     if not options.get("id") and not os.environ.get("WANDB_RUN_ID") and earlier.get("project") == options["project"]:
@@ -131,7 +132,10 @@ def _log_hyperparameters(trainer: Trainer) -> None:
     figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger) and figures and trainer.is_global_zero:
+            from torch.utils.tensorboard.summary import hparams  # noqa: PLC0415 - starts slowly
+
             # Not by Lightning's log_hyperparams, which would log the figures once more.
             writer = logger.experiment._get_file_writer()  # noqa: SLF001 - as Lightning does it
-            for summary in hparams(_sanitize_params(_flatten_dict(dict(logger.hparams))), figures):
+            values = _sanitize_params(_flatten_dict(dict(logger.hparams)))
+            for summary in hparams(values, figures):  # type: ignore[no-untyped-call]
                 writer.add_summary(summary, trainer.global_step)

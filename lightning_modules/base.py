@@ -30,7 +30,7 @@ from lightning_modules.optimization import RANGES, RENAMED_OPTIMIZATION, CosineT
 from vitrine.core.batch import Batch
 from vitrine.core.options import Count, Range, checked, option_path
 from vitrine.data.class_labels import LabelTranslation
-from vitrine.data.class_matching import ClassMap, ClassMatch
+from vitrine.data.class_matching import ClassMap, ClassMatch, NetworkClasses
 from vitrine.data.contracts import ExplanationData, TrainingData, explanation_data, training_data
 from vitrine.data.feature_store import FeatureExtractor
 from vitrine.explainers import Explainer
@@ -220,7 +220,9 @@ class ExplainerModule(EvaluatedModule):
         """
         for explainer in self.every_explainer:
             self._name_classes(explainer)
-        if self.inherited is not None and self.inherited.loaded_for is None and not self.is_restored:
+        if self.inherited is not None and not (
+            self.inherited.loaded_for or self.inherited.inheritance or self.is_restored
+        ):
             raise ValueError(
                 f"model.init_args.init_from {self.inherited.folder} is of other classes than the backbone's logits, and there"
                 " is no checkpoint; fit the heads first, or apply them with the backbone that they were trained on."
@@ -236,7 +238,7 @@ class ExplainerModule(EvaluatedModule):
         """Gives an explainer whose checkpoint names no classes, or that has none, the names that the network has."""
         network = None if explainer.classes else classes_of_network(explainer, self.data.classes if self.data else ())
         if network is not None:
-            explainer.classes = network.names()
+            explainer.classes = (NetworkClasses(network.count, None) if network.is_assumed else network).names()
 
     def _read_names(self, *, fitting: bool) -> None:
         counts = self.explainer.heatmap_counts()

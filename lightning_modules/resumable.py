@@ -226,7 +226,7 @@ class ResumableModule(FiniteFitModule):
         """
         self._epoch_means.update(means, count)
         if count:
-            self.step_means = means
+            self.step_means = {name: value.detach() for name, value in means.items()}
             self.watch(means)
 
     @override

@@ -29,7 +29,7 @@ def model_words(name: str) -> list[str]:
     Example:
         >>> model_words("mu_lasso")
         ['--model=MuLassoModule']
-        >>> model_words("grad-cam")
+        >>> model_words("grad-cam")[:2]
         ['--model=AttributionModule', '--model.init_args.attribution.method=GradCAM']
         >>> model_words("SRAEModule"), model_words("configs/model/srae.yaml")
         (['--model=SRAEModule'], ['--model=configs/model/srae.yaml'])
@@ -44,8 +44,8 @@ def model_words(name: str) -> list[str]:
     if named.method not in method_names():
         return [f"{OPTION}={name}"]
     options = f"{OPTION}.init_args.attribution"
-    given = [f"{options}.arguments={json.dumps(named.arguments)}"] if named.arguments else []
-    return [f"{OPTION}=AttributionModule", f"{options}.method={named.method}", *given]
+    arguments = json.dumps(named.arguments)  # also where there are none: those of a configuration's own method go
+    return [f"{OPTION}=AttributionModule", f"{options}.method={named.method}", f"{options}.arguments={arguments}"]
 
 
 def with_model_words(words: Sequence[str]) -> list[str]:

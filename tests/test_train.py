@@ -27,6 +27,8 @@ def test_a_run_from_fit_to_predict(workplace: Path, class_folder: Path) -> None:
     assert {f"test/{name}" for name in promised} <= set(metrics)
     assert (folder / "report" / "index.html").is_file()
     assert (folder / "x_features" / "index.html").is_file()
+    linked = (folder / "index.html").read_text()
+    assert all(f'href="{name}/index.html"' in linked for name in ("report", "x_features", "predictions"))
     assert {path.name for path in (folder / "explainer").iterdir()} >= {"explainer.json", "explainer.safetensors"}
     assert vitrine.load(folder / "explainer").classes
     assert len((folder / "predictions" / "predictions.csv").read_text().splitlines()) == 1 + 4

@@ -174,7 +174,7 @@ def test_what_the_srae_is_compared_with_runs(options: list[str], workplace: Path
     names = {name: ["first", ""] for name in loaded.classes}
     (folder / "explainer" / "names.yaml").write_text(yaml.safe_dump(names))
     run("test", "-c", "configs/quickstart.yaml", *SMALL, *SMALL_SRAE, *options)
-    assert "first" in (folder / "report" / "index.html").read_text()
+    assert "first" in (folder / "report" / "cards.js").read_text()
 
 
 VIT = {"img_size": 64, "patch_size": 16, "embed_dim": 24, "depth": 1, "num_heads": 2}

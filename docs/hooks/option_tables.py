@@ -15,19 +15,19 @@ from typing import Any, Literal, Union
 
 from vitrine.core.options import Options, Range
 
-ROOMS = {"lightning_modules": "Modules", "datamodules": "Data", "callbacks": "Callbacks"}
-"""Folders whose exported classes are named in configurations, and the heading of each."""
+ROOMS = ("lightning_modules", "datamodules", "callbacks")
+"""Folders whose exported classes are named in configurations."""
 OF_EVERY_RUN = (("callbacks.checkpoint", "RunCheckpoint"), ("callbacks.stop_signals", "StopSignals"))
 """What stands under ``checkpoint`` and ``signals`` of a configuration."""
 
 
-def options_page() -> str:
-    """Markdown: a section for each class that has options."""
-    parts = [f"## {heading}\n\n" + "\n".join(map(section, exported(room))) for room, heading in ROOMS.items()]
-    of_runs = [getattr(importlib.import_module(module), name) for module, name in OF_EVERY_RUN]
-    parts.append("## Checkpoints and signals of a run\n\n" + "\n".join(map(section, of_runs)))
-    parts.append("## Options within options\n\n" + "\n".join(map(section, option_classes())))
-    return "\n".join(parts)
+def options_of(part: str) -> str:
+    """Markdown: a section for each class of a part of the page of options: a folder's name, ``runs`` or ``options``."""
+    if part == "runs":
+        kinds = [getattr(importlib.import_module(module), name) for module, name in OF_EVERY_RUN]
+    else:
+        kinds = option_classes() if part == "options" else exported(part)
+    return "\n".join(map(section, kinds))
 
 
 def exported(room: str) -> list[type]:
@@ -47,7 +47,7 @@ def option_classes() -> list[type]:
     return [kinds[name] for name in sorted(kinds)]
 
 
-def below(kind: type) -> Iterator[type]:
+def below(kind: type[Any]) -> Iterator[type[Any]]:
     """All classes that inherit another, at any remove."""
     for one in kind.__subclasses__():
         yield one

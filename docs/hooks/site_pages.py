@@ -10,15 +10,15 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]  # the project's own packages, and the other hooks
+sys.path.insert(0, str(ROOT))  # the project's own packages, and the other hooks
 
-from error_sentences import errors_page  # noqa: E402 - found by the line above
-from notebook_pages import notebook_page  # noqa: E402
-from option_tables import options_page  # noqa: E402
+from docs.hooks.error_sentences import errors_page  # noqa: E402 - found by the line above
+from docs.hooks.notebook_pages import notebook_page  # noqa: E402
+from docs.hooks.option_tables import options_of  # noqa: E402
 
 OUTSIDE = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 """Pages that stand above docs/, and what they are called here."""
-ERRORS, OPTIONS = "<!-- every error sentence -->", "<!-- every option -->"
+ERRORS, OPTIONS = "<!-- every error sentence -->", re.compile(r"<!-- options of (\w+) -->")
 """Where a page takes in what is made from the source."""
 
 
@@ -40,7 +40,7 @@ def on_page_markdown(markdown: str, page: Page, config: Any, files: Files) -> st
     markdown = re.sub(r"\]\(notebooks/(\w+)\.ipynb\)", r"](notebooks/\1.md)", markdown)
     if ERRORS in markdown:
         markdown = markdown.replace(ERRORS, errors_page(ROOT))
-    return markdown.replace(OPTIONS, options_page()) if OPTIONS in markdown else markdown
+    return OPTIONS.sub(lambda found: options_of(found[1]), markdown)
 
 
 FETCHED = re.compile(r"<(?:script|img|link|iframe|source|video)\b[^>]*\b(?:src|href)=\"?((?:https?:)?//[^\" >]+)")

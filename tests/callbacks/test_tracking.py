@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
@@ -16,6 +17,9 @@ from callbacks.csv_log import RunCSVLogger
 from callbacks.loggers import page_with_pictures
 from callbacks.run_name import RunName
 from callbacks.tracking import WANDB_RUN, Tracking, folder_of_sweep, prepare_wandb, with_csv
+from vitrine.core.explanation import Explanation
+from vitrine.visualization.report.entry import GalleryEntry
+from vitrine.visualization.report.gallery import write_gallery
 
 NAME = RunName("srae", "resnet18", "cub")
 
@@ -83,6 +87,18 @@ def test_a_page_is_sent_with_its_pictures_in_it(tmp_path: Path, monkeypatch: pyt
     assert 'src="https://x/y.js"' in text
     monkeypatch.setattr(loggers, "LARGEST_PAGE", 1)
     assert page_with_pictures(page) is None
+
+
+def test_a_gallery_is_sent_with_its_cards_and_pictures(tmp_path: Path) -> None:
+    zero = torch.zeros(1, dtype=torch.int64)
+    shown = Explanation(torch.rand(1, 1, 8, 8), torch.ones(1, 1), [["a"]], zero, zero, torch.zeros(1, 2))
+    entry = GalleryEntry("one", torch.rand(3, 8, 8), (0,), shown)
+    page = write_gallery(tmp_path / "report", [entry], title="t", metrics={}, class_names=["ant", "bee"])
+    text = page_with_pictures(page)
+    assert text is not None
+    assert "globalThis.galleryCards" in text
+    assert '"images/' not in text
+    assert text.count("data:image/webp;base64,") == len(list((tmp_path / "report" / "images").iterdir()))
 
 
 def test_tensorboard_gets_the_runs_values_with_its_figures(tmp_path: Path) -> None:

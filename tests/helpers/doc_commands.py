@@ -7,6 +7,7 @@ import io
 import re
 import runpy
 import shlex
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
@@ -74,8 +75,8 @@ def _module_and_arguments(command: Sequence[str]) -> tuple[str, list[str]]:
 
 @contextlib.contextmanager
 def ended_well(command: Sequence[str]) -> Iterator[None]:
-    """Within it a command may exit with 0, or have its arguments accepted."""
-    errors = io.StringIO()
+    """Within it a command may exit with 0, or have its arguments accepted; what it does with SIGTERM ends with it."""
+    errors, handler = io.StringIO(), signal.getsignal(signal.SIGTERM)
     try:
         with contextlib.redirect_stderr(errors):
             yield
@@ -84,6 +85,8 @@ def ended_well(command: Sequence[str]) -> Iterator[None]:
     except SystemExit as left:
         if left.code:
             raise AssertionError(f"{' '.join(command)} ends with {left.code}: {errors.getvalue()[-600:]}") from left
+    finally:
+        signal.signal(signal.SIGTERM, handler)
 
 
 @contextlib.contextmanager

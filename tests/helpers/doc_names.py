@@ -34,13 +34,13 @@ def of_mu_lasso() -> Names:
     images, labels = torch.rand(12, 3, 32, 32), torch.arange(12) % 6
     dataset = TensorDataset(images, labels)
     generator = torch.Generator().manual_seed(0)
-    batches = [(torch.randn(8, 20, generator=generator), torch.eye(6)[torch.arange(8) % 6]) for _ in range(3)]
+    batches = [(torch.randn(8, 352, generator=generator), torch.eye(6)[torch.arange(8) % 6]) for _ in range(3)]
     return {
         "model": FlowerNet().eval(),
         "dataset": dataset,
         "loader": DataLoader(dataset, batch_size=6),
         "batches": batches,
-        "num_filters": 20,
+        "num_filters": 352,  # FlowerNet's
         "num_classes": 6,
     }
 

@@ -10,6 +10,10 @@ from typing import Any
 
 import pytest
 
+LOCAL = ("file:", "blob:", "data:")
+FAULTS: dict[Any, list[str]] = {}
+"""By browser, errors of scripts and requests that left the machine; a handler that raised would end the browser."""
+
 
 def cards_of(folder: Path) -> list[dict[str, Any]]:
     """The cards of a gallery's folder."""
@@ -35,7 +39,9 @@ def chromium() -> Iterator[Any]:
 def opened(browser: Any, path: Path, width: int = 1200, scheme: str = "light", **options: Any) -> Any:
     """A page opened from its file; errors of its scripts and requests that leave the machine fail the test."""
     page = browser.new_page(viewport={"width": width, "height": 844}, color_scheme=scheme, **options)
-    page.on("pageerror", lambda error: pytest.fail(f"{path.name}: {error}"))
-    page.on("request", lambda request: request.url.startswith(("file:", "blob:", "data:")) or pytest.fail(request.url))
+    faults = FAULTS.setdefault(browser, [])
+    page.on("pageerror", lambda error: faults.append(f"{path.name}: {error}"))
+    page.on("request", lambda request: faults.extend([] if request.url.startswith(LOCAL) else [request.url]))
     page.goto(path.resolve().as_uri())
+    assert faults == []
     return page

@@ -26,7 +26,8 @@ def test_short_names_of_methods_bring_their_arguments() -> None:
 
 def test_both_ways_of_giving_a_value() -> None:
     words = ["fit", "-c", "SRAE", "--model", "srae", "--model.init_args.srae.layer", "SRAE", "--model=grad_cam", "SRAE"]
-    method = ["--model=AttributionModule", "--model.init_args.attribution.method=GradCAM"]
+    options = "--model.init_args.attribution"
+    method = ["--model=AttributionModule", f"{options}.method=GradCAM", f"{options}.arguments={{}}"]
     assert with_model_words(words) == [*words[:3], "--model=SRAEModule", *words[5:7], *method, "SRAE"]
     kept = ["--model=a.b.C", "--model=configs/model/srae.yaml", "--model=SRAEModul", "--model="]
     assert with_model_words(kept) == kept

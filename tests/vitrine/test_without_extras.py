@@ -37,3 +37,5 @@ def test_the_package_can_be_imported_without_any_extra() -> None:
     assert all("pip install 'vitrine[synthetic]'" in message for message in refused.values())
     assert "pip install 'vitrine[timm]'" in found["refused"]["timm"]
     assert "pip install 'vitrine[inpainting]'" in found["refused"]["opencv"]
+    assert "pip install 'vitrine[serve]'" in found["refused"]["gradio"]
+    assert "pip install 'vitrine[onnx]'" in found["refused"]["onnx"]

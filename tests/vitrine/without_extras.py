@@ -20,6 +20,8 @@ EXTRAS = {
     "synthetic": ("trimesh", "embreex"),
     "timm": ("timm",),
     "inpainting": ("cv2",),
+    "serve": ("gradio",),
+    "onnx": ("onnxscript",),  # torch itself looks for the others when it is imported
 }
 
 
@@ -57,9 +59,12 @@ def import_all() -> tuple[list[str], dict[str, str]]:
 def calls() -> dict[str, Callable[[], object]]:
     """What needs an extra only once it is called."""
     from vitrine.backbones import FrozenBackbone
+    from vitrine.export.onnx_file import check_installed
     from vitrine.metrics.masked_images import opencv
+    from vitrine.serve.page import gradio_package
 
-    return {"timm": lambda: FrozenBackbone("timm:resnet10t"), "opencv": opencv}
+    timm = lambda: FrozenBackbone("timm:resnet10t")  # noqa: E731
+    return {"timm": timm, "opencv": opencv, "gradio": gradio_package, "onnx": check_installed}
 
 
 def call_all() -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Class names from a text file: one a line, or a list or label map in JSON or YAML, such as Hugging Face's ``id2label``."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import yaml
 
 from vitrine.core.error_texts import first_line
 
-_PARSED = {".json": json.loads, ".yaml": yaml.safe_load, ".yml": yaml.safe_load}
+_PARSED: Mapping[str, Callable[[str], Any]] = {".json": json.loads, ".yaml": yaml.safe_load, ".yml": yaml.safe_load}
 
 
 def read_class_names(path: Path) -> list[str]:

@@ -1,9 +1,19 @@
 """Exit codes of command lines: a user's errors and Ctrl-C are one sentence on the error stream."""
 
+import argparse
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 PROBLEMS, USER_ERROR, INTERRUPTED = 1, 2, 130
+
+
+class SentenceParser(argparse.ArgumentParser):
+    """A parser whose errors are a ValueError, so that they end in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises what is wrong, and where help is."""
+        raise ValueError(f"{message}; see {self.prog} --help.")
 
 
 def exit_code_of(command: Callable[[], int], *, interrupted: str = "Interrupted.") -> int:
@@ -14,8 +24,8 @@ def exit_code_of(command: Callable[[], int], *, interrupted: str = "Interrupted.
         interrupted: what is told after Ctrl-C.
 
     Returns:
-        The command's own code; ``USER_ERROR`` after a ValueError or an OSError, whose message is written; ``INTERRUPTED``
-        after Ctrl-C.
+        The command's own code; ``USER_ERROR`` after a ValueError, an OSError or a missing extra, whose
+        message is written; ``INTERRUPTED`` after Ctrl-C.
 
     Example:
         >>> exit_code_of(lambda: 0)
@@ -23,7 +33,7 @@ def exit_code_of(command: Callable[[], int], *, interrupted: str = "Interrupted.
     """
     try:
         return command()
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ModuleNotFoundError) as error:
         sys.stderr.write(f"{error}\n")
         return USER_ERROR
     except KeyboardInterrupt:

@@ -1,6 +1,7 @@
 """Configuration files named in others or on the command line: beside the file that names one, else among the shipped ones."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import yaml
 from vitrine.core.near_names import did_you_mean
 
 SUFFIXES = (".yaml", ".yml")
+PROPERTIES = re.compile(r"(?:[&!]\S*\s+)*")
+"""An anchor and a tag before a value."""
 FILE_KEYS = ("data", "model")
 """Outermost keys whose value may be the name of a file."""
 
@@ -41,12 +44,15 @@ def with_found_files(text: str, folder: Path, shipped: Path) -> str:
         return text  # whoever parses it says what is wrong
     if root is None:
         return text
-    for key, node in reversed(list(_names(root, ""))):
-        if (folder / node.value).is_file() or Path(node.value).is_absolute():
+    places = {node.start_mark.index: (key, node) for key, node in _names(root, "")}  # an alias gives its node once more
+    for start, (key, node) in sorted(places.items(), reverse=True):
+        path, end = Path(node.value).expanduser(), node.end_mark.index
+        if (folder / path).is_file() or path.is_absolute() or "${" in node.value:
             continue
         found = shipped_file(node.value, shipped)
         if found is not None:
-            text = text[: node.start_mark.index] + json.dumps(str(found)) + text[node.end_mark.index :]
+            before = PROPERTIES.match(text[start:end])
+            text = text[:start] + (before[0] if before else "") + json.dumps(str(found)) + text[end:]
         elif key in FILE_KEYS:
             raise FileNotFoundError(_nowhere(key, node.value, folder, shipped))
     return text

@@ -30,12 +30,12 @@ def is_told_here(text: str) -> bool:
     with suppress(RuntimeError):  # the store is gone where rank zero has ended
         key = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
         # There is no public way to the store.
-        return _own(dist.distributed_c10d._get_default_store()).add(f"vitrine/told/{key}", 1) == 1  # noqa: SLF001
+        return _own(dist.distributed_c10d._get_default_store(), os.getpid()).add(f"vitrine/told/{key}", 1) == 1  # noqa: SLF001
     return True
 
 
 @lru_cache(maxsize=1)
-def _own(store: "Store") -> "Store":
+def _own(store: "Store", process: int) -> "Store":  # noqa: ARG001 - a forked worker needs a connection of its own
     """A connection of this process's own to the run's store: the other one may be waiting."""
     own = store.clone()
     own.set_timeout(timedelta(seconds=SECONDS))

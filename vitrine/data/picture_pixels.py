@@ -13,8 +13,13 @@ from vitrine.data.plain_jpegs import plain_jpeg
 from vitrine.data.shards.images import decode_upright
 
 
-def picture_pixels(path: Path, mode: Mode = "RGB") -> Tensor:
-    """(C, H, W) uint8 pixels of a picture, of an animation its first frame, with a warning.
+def picture_pixels(path: Path, mode: Mode = "RGB", *, warn: bool = True) -> Tensor:
+    """(C, H, W) uint8 pixels of a picture; of an animation its first frame.
+
+    Args:
+        path: of the file.
+        mode: colours of the pixels.
+        warn: whether a warning tells of further frames.
 
     Raises:
         ValueError: where it is no picture that can be read, or too large; the sentence names the file.
@@ -28,7 +33,7 @@ def picture_pixels(path: Path, mode: Mode = "RGB") -> Tensor:
         raise
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} is no readable image ({_reason(error)}); mend or remove it.") from error
-    if image.has_frames:
+    if warn and image.has_frames:
         warnings.warn(f"{path} has several frames or pages; the first is taken.", stacklevel=2)
     decoded: Tensor = pil_to_tensor(to_mode(image.pixels, mode, str(path)))
     return decoded

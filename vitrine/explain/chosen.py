@@ -55,13 +55,14 @@ def chosen_explainers(network: ExplainedNetwork, names: Sequence[str], seed: int
     ready: dict[str, Explainer] = {}
     fitted: list[str] = []
     for place, name in enumerate(names):
-        if plain(name) in map(plain, names[:place]):
+        same = [one for one in names[:place] if plain(one) == plain(name)]
+        if name in same or (same and not Path(name, CONFIG_NAME).is_file()):
             continue
         if plain(name) in FITTED:
             fitted.append(FITTED[plain(name)])
             continue
         shown, explainer = made_explainer(network, name, seed)
-        ready[_free(shown, ready)] = explainer
+        ready[free_name(shown, ready)] = explainer
     return ChosenExplainers(ready, fitted)
 
 
@@ -96,7 +97,7 @@ def made_explainer(
     """
     given = dict(arguments or {})
     if Path(name, CONFIG_NAME).is_file():
-        explainer = load(name, backbone=network.backbone)
+        explainer = load(name, backbone=network.backbone, device=str(network.device))
         return _name_of_folder(name, explainer), _with_names(explainer, network)
     if plain(name) in {plain(INVERSION), "inversion"}:
         inversion = InversionOptions.from_dict({"image_size": network.preprocessing.size, "seed": seed, **given})
@@ -125,10 +126,15 @@ def _with_names(explainer: Explainer, network: ExplainedNetwork) -> Explainer:
 
 
 def _name_of_folder(folder: str, explainer: Explainer) -> str:
-    kind = type(explainer).__name__.removesuffix("Explainer")
+    return f"{type(explainer).__name__.removesuffix('Explainer')} ({folder_name(folder)})"
+
+
+def folder_name(folder: str) -> str:
+    """What a saved explainer's folder is called: the run's name, where it is the run's ``explainer``."""
     place = Path(folder).resolve()
-    return f"{kind} ({place.parent.name if place.name == 'explainer' else place.name})"
+    return place.parent.name if place.name == "explainer" else place.name
 
 
-def _free(name: str, taken: Mapping[str, object]) -> str:
+def free_name(name: str, taken: Mapping[str, object]) -> str:
+    """A name that is not taken: the name itself, or with a number behind it."""
     return name if name not in taken else f"{name} {1 + sum(one.startswith(name) for one in taken)}"

@@ -5,12 +5,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import NoReturn
 
 from rich.console import Console
 from rich.text import Text
 
-from vitrine.core.command_line import exit_code_of
+from vitrine.core.command_line import SentenceParser, exit_code_of
 from vitrine.core.options import OptionError
 from vitrine.explain.options import ExplainOptions
 
@@ -22,11 +21,6 @@ EPILOG = """examples:
   vitrine explain --images pictures --model mobilenet_v2 --weights mine.pth --classes names.txt --with GradCAM,EBP,SRAE
   vitrine explain --images cat.jpg --model model.py:MyNet --weights mine.pth --target "tabby cat"
   vitrine explain --images pictures --model runs/folder_srae/explainer"""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{message}; see {self.prog} --help.")
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "vitrine explain") -> int:
@@ -45,13 +39,10 @@ def _run(arguments: Sequence[str], prog: str) -> int:
     def tell(heading: str, text: str) -> None:
         console.print(Text(f"{heading:<18}", style="bold"), Text(text), sep="")
 
-    try:
-        found = explain(options, tell)
-    except ModuleNotFoundError as error:
-        raise ValueError(str(error)) from error
+    found = explain(options, tell)
     for name, value in found.metrics.items():
         tell(name, f"{value:.1%}" if name == "accuracy" else f"{value:g}")
-    for sentence in found.unreadable:
+    for sentence in found.left_out:
         tell("left out", sentence)
     tell("table", f"{found.predictions} (overlays beside it)")
     tell("report", str(found.report))
@@ -77,7 +68,7 @@ def parsed(arguments: Sequence[str], prog: str = "vitrine explain") -> ExplainOp
 
 def _parser(prog: str) -> argparse.ArgumentParser:
     usual = {one.name: one.default for one in fields(ExplainOptions)}
-    parser = _Parser(
+    parser = SentenceParser(
         prog=prog,
         description=DESCRIPTION,
         epilog=EPILOG,

@@ -3,11 +3,20 @@
 from vitrine.core.file_names import safe_path
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explain.predictions import FOLDER, Predicted
-from vitrine.visualization.report.gallery import GalleryEntry
+from vitrine.visualization.report.entry import GalleryEntry
+
+MOST_ORIGINALS = 1000
+"""Pictures up to which the report holds copies of them at their own size; more of them would fill the disk."""
 
 
-def gallery_entry(one: Predicted, preprocessing: Preprocessing) -> GalleryEntry:
-    """A picture with the maps of all methods; what the gallery needs of it alone."""
+def gallery_entry(one: Predicted, preprocessing: Preprocessing, *, with_original: bool = True) -> GalleryEntry:
+    """A picture with the maps of all methods.
+
+    Args:
+        one: the picture and what was found.
+        preprocessing: by which the network's input was made of it.
+        with_original: whether the report gets a copy of the picture.
+    """
     picture = one.picture
     height, width = picture.pixels.shape[1:]
     x0, y0, x1, y1 = preprocessing.source_window(height, width)
@@ -16,7 +25,7 @@ def gallery_entry(one: Predicted, preprocessing: Preprocessing) -> GalleryEntry:
         image=preprocessing.denormalize(picture.inputs[None])[0],
         labels=() if one.label is None else (one.label,),
         explanation=list(one.explanations.items()),
-        original=picture.path,
+        original=picture.path if with_original else None,
         region=(x0 / width, y0 / height, x1 / width, y1 / height),
         overlay=f"../{FOLDER}/{safe_path(picture.key).as_posix()}/",
     )

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.backbones.image_sizes import blank_image
 from vitrine.data.class_matching import NetworkClasses
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explain.chosen import made_explainer
@@ -68,6 +69,8 @@ def explainer(
         device=device,
         seed=seed,
     )
+    if isinstance(model, FrozenBackbone) and device == "auto":  # the caller's own stays where it is
+        options = replace(options, device=str(blank_image(model.model, 1).device))
     network = explained_network(options) if isinstance(model, str) else network_of(_frozen(model, weights), options)
     if file is None and classes is not None:
         network = _named(network, list(classes))  # type: ignore[arg-type]

@@ -85,8 +85,15 @@ class PictureFit:
         explainer = SRAEExplainer(self.network.backbone, srae, *self.network.known).to(passed.features.device)
         epochs, seed = self.options.epochs, self.options.seed
         with progress_bar(f"SRAE of {len(explained)} classes", epochs, shown=True, transient=True) as advance:
-            steps = {"lr": LEARNING_RATE, "batch_size": STEP_PICTURES, "seed": seed, "advance": advance}
-            error = fit_heads(explainer, *passed, epochs=epochs, **steps)
+            error = fit_heads(
+                explainer,
+                *passed,
+                epochs=epochs,
+                lr=LEARNING_RATE,
+                batch_size=STEP_PICTURES,
+                seed=seed,
+                advance=advance,
+            )
         spread = float(passed.logits[:, explained].std())
         told = f"{len(explained)} classes at {layer}; F_reg {error:.2g} of logits that vary by {spread:.2g}"
         return Fitted(explainer, told)

@@ -51,7 +51,7 @@ def folder_labels(
         return FolderLabels({}, "none: the pictures stand in no folders")
     found = _mapped(folders, network, class_map)
     for folder in folders:
-        index = found.get(folder, _by_name(folder, network, needed=labels == "folders"))
+        index = found[folder] if folder in found else _by_name(folder, network, needed=labels == "folders")
         if index is not None:
             found[folder] = index
     if not found:

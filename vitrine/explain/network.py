@@ -21,7 +21,7 @@ from vitrine.core.error_texts import first_line
 from vitrine.core.near_names import near_names
 from vitrine.core.options import OptionError
 from vitrine.data.class_matching import NetworkClasses, match_classes
-from vitrine.data.colours import NUM_CHANNELS
+from vitrine.data.colours import NUM_CHANNELS, Mode
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explain.options import ExplainOptions
 from vitrine.explainers import Explainer, load
@@ -55,8 +55,8 @@ class ExplainedNetwork:
 
     @property
     def known(self) -> tuple[list[str], Preprocessing]:
-        """What every explainer of the network is told: names of its classes, and how pictures are prepared."""
-        return self.classes.names(), self.preprocessing
+        """What every explainer of the network is told: names of its classes, if it has any, and how pictures are prepared."""
+        return [] if self.classes.aliases is None else self.classes.names(), self.preprocessing
 
     def index_of(self, wanted: str) -> int:
         """The logit of a class, by its name or index.
@@ -88,8 +88,10 @@ def explained_network(options: ExplainOptions) -> ExplainedNetwork:
         return _of_explainer(options)
     name = library_name(options.model)
     weights = None if options.weights == "none" else options.weights or _usual_weights(name)
-    torch.manual_seed(options.seed)  # of random weights
-    return network_of(FrozenBackbone.from_options(BackboneOptions(name, weights, options.num_classes)), options)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(options.seed)  # of random weights; the caller's generator stays as it is
+        backbone = FrozenBackbone.from_options(BackboneOptions(name, weights, options.num_classes))
+    return network_of(backbone, options)
 
 
 def network_of(backbone: FrozenBackbone, options: ExplainOptions) -> ExplainedNetwork:
@@ -177,12 +179,12 @@ def _recorded(options: BackboneOptions) -> Preprocessing | None:
 
 def _of_library(options: BackboneOptions) -> Preprocessing | None:
     settings = input_settings(options)
-    return settings and Preprocessing(settings.size, settings.resize, settings.mean, settings.std)
+    return None if settings is None else Preprocessing(settings.size, settings.resize, settings.mean, settings.std)
 
 
 def _with_channels(preprocessing: Preprocessing, channels: int) -> Preprocessing:
     """For a network of grey images or of images with opacity, whose means and stds nobody says."""
-    mode = next((name for name, count in NUM_CHANNELS.items() if count == channels), "RGB")
+    mode: Mode = next((name for name, count in NUM_CHANNELS.items() if count == channels), "RGB")
     if mode == "RGB":
         return preprocessing
     return replace(preprocessing, mode=mode, mean=(0.5,) * channels, std=(0.5,) * channels)
@@ -220,9 +222,13 @@ def _names(backbone: BackboneOptions, count: int, file: Path | None) -> tuple[li
 def _of_explainer(options: ExplainOptions) -> ExplainedNetwork:
     """The network of a saved explainer, whose classes and preparation are saved with it."""
     explainer = load(options.model, backbone=options.weights)
+    if options.size is not None and explainer.preprocessing is not None:
+        remedy = f"{explainer.preprocessing.size}, which the explainer was made for, or leave it out"
+        raise OptionError("--size", options.size, remedy)
     place(explainer, options.device)
     backbone = explainer.backbone
     preprocessing = explainer.preprocessing or prepared_input(backbone, options.size)
+    explainer.preprocessing = preprocessing  # of pictures, where nothing was saved
     count = _count_logits(backbone, preprocessing.size)
     if options.classes is None and len(explainer.classes) == count:
         classes = NetworkClasses(count, [(name,) for name in explainer.classes])

@@ -1,7 +1,6 @@
 """The pictures that ``vitrine explain`` is given: found in a folder, read ahead in a thread, and what could not be read."""
 
 import os
-import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2.functional import to_pil_image
 
+from vitrine.core.folder_manifest import MANIFEST
 from vitrine.data.picture_pixels import picture_pixels
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.data.shards.images import PICTURE_SUFFIXES
@@ -69,11 +69,16 @@ class Pictures:
         if not self.root.is_dir():
             raise FileNotFoundError(f"--images {self.root} does not exist; give a folder with pictures, or a picture.")
         left_out = LeftOut()
-        self.paths = sorted(self.root / path for path, _ in PictureFolder(self.root, left_out).pictures(self.root))
+        found = [path for path, _ in PictureFolder(self.root, left_out).pictures(self.root)]
+        self.paths = sorted(self.root / path for path in found if not self._is_result(path.parent))
         self.notes = left_out.notes()
         if not self.paths:
             suffixes = ", ".join(sorted(PICTURE_SUFFIXES))
             raise FileNotFoundError(f"--images {self.root} holds no pictures ({suffixes}); give a folder with some.")
+
+    def _is_result(self, folder: Path) -> bool:
+        """Whether a folder in the root, or one above it, was written by a run, such as an earlier one."""
+        return any((self.root / place / MANIFEST).is_file() for place in (folder, *folder.parents) if place != Path())
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -116,9 +121,7 @@ class Pictures:
 
     def _read(self, path: Path, preprocessing: Preprocessing) -> Picture | str:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of pictures with several frames, whose first is what one expects
-                pixels = picture_pixels(path, preprocessing.mode)
+            pixels = picture_pixels(path, preprocessing.mode, warn=False)
         except ValueError as error:
             return str(error)
         inputs = preprocessing.sample({"image": tv_tensors.Image(pixels)})["image"]

@@ -9,7 +9,7 @@ from PIL import Image
 
 from vitrine.core.csv_tables import write_csv_table
 from vitrine.core.explanation import Explanation
-from vitrine.core.file_names import safe_path, slug
+from vitrine.core.file_names import safe_name, safe_path
 from vitrine.core.folder_manifest import FolderKind
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explain.pictures import Picture
@@ -100,4 +100,4 @@ class PredictionsFolder:
 
 def overlay_name(method: str) -> str:
     """File name of a method's overlay."""
-    return f"{slug(method)}.png"
+    return f"{safe_name(method)}.png"

@@ -14,7 +14,7 @@ from vitrine.core.explanation import Explanation
 from vitrine.core.folder_manifest import check_replaceable
 from vitrine.core.progress import progress_bar
 from vitrine.explain.chosen import ChosenExplainers, chosen_explainers
-from vitrine.explain.entries import gallery_entry
+from vitrine.explain.entries import MOST_ORIGINALS, gallery_entry
 from vitrine.explain.fitting import PictureFit
 from vitrine.explain.labels import FolderLabels, folder_labels
 from vitrine.explain.network import ExplainedNetwork, explained_network
@@ -39,8 +39,8 @@ class Explained:
     report: Path
     predictions: Path
     metrics: Mapping[str, float]
-    unreadable: Sequence[str] = ()
-    """A sentence for each picture that could not be read."""
+    left_out: Sequence[str] = ()
+    """A sentence for each picture that could not be read, and for those that no explainer has a head for."""
 
 
 def explain(options: ExplainOptions, tell: Tell = lambda *_: None) -> Explained:
@@ -79,6 +79,8 @@ class ExplainRun:
     correct: list[bool] = field(default_factory=list)
     """Of each labelled picture."""
     predicted: Counter[str] = field(default_factory=Counter)
+    without_head: int = 0
+    """Pictures of classes that no explainer has a head for."""
 
     def __post_init__(self) -> None:
         self.names = self.network.classes.names()
@@ -110,10 +112,11 @@ class ExplainRun:
             progress_bar("explaining", len(self.pictures), shown=True, unit="pictures") as advance,
         ):
             folder = PredictionsFolder(staging, self.names, self.network.preprocessing)
+            is_small = len(self.pictures) <= MOST_ORIGINALS
             predicted = self._all(folder, background, advance, metrics)
             report = write_gallery(
                 options.out / REPORT,
-                (gallery_entry(one, self.network.preprocessing) for one in predicted),
+                (gallery_entry(one, self.network.preprocessing, with_original=is_small) for one in predicted),
                 title=f"{self.network.backbone.options.name} on {options.images.resolve().name}",
                 metrics=metrics,
                 class_names=self.names,
@@ -121,9 +124,7 @@ class ExplainRun:
                 texts={name: explainer.heatmap_texts() for name, explainer in self.explainers.items()},
             )
             folder.write_table()
-        return Explained(
-            write_run_index(options.out), report, options.out / FOLDER / TABLE, metrics, list(self.pictures.unreadable)
-        )
+        return Explained(write_run_index(options.out), report, options.out / FOLDER / TABLE, metrics, self.left_out())
 
     def _all(
         self,
@@ -141,6 +142,10 @@ class ExplainRun:
                 yield one
             advance(count)
         self.pictures.check_any_read()
+        if not folder.rows:
+            raise ValueError(
+                "No explainer has a head for the class of any picture; add a method such as GradCAM to --with."
+            )
         background.wait()
         metrics |= self.metrics(len(folder.rows))
 
@@ -162,7 +167,10 @@ class ExplainRun:
                 of_network = explanation.cpu()
                 for place, row in enumerate(able):
                     rows[row][name] = of_network[place : place + 1]
-        return [Predicted(*one) for one in zip(batch, labels, _in_order(rows, self.explainers), strict=True)]
+        all_rows = zip(batch, labels, _in_order(rows, self.explainers), strict=True)
+        predicted = [Predicted(*one) for one in all_rows if one[2]]
+        self.without_head += len(batch) - len(predicted)
+        return predicted
 
     def _targets(self, labels: Sequence[int | None], logits: Tensor) -> Tensor:
         """(B,) classes to explain."""
@@ -188,6 +196,11 @@ class ExplainRun:
         self.predicted[self.names[prediction]] += 1
         if one.label is not None:
             self.correct.append(one.label == prediction)
+
+    def left_out(self) -> list[str]:
+        """A sentence for each picture that could not be read, and one for those that nothing explains."""
+        told = f"{self.without_head} pictures of classes without a head; add a method such as GradCAM to --with."
+        return [*self.pictures.unreadable, *([told] if self.without_head else [])]
 
     def metrics(self, count: int) -> dict[str, float]:
         """Figures of the run so far."""

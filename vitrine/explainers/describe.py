@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -17,7 +17,7 @@ from vitrine.backbones.class_names import network_classes
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.input_settings import InputSettings, input_settings
 from vitrine.backbones.text_embeddings import embed_classes
-from vitrine.core.command_line import exit_code_of
+from vitrine.core.command_line import SentenceParser, exit_code_of
 from vitrine.core.options import Count, check_value
 from vitrine.core.progress import progress_bar
 from vitrine.explainers.capabilities import CapabilityTrials, Defaults, LayerCapabilities, Trial
@@ -31,11 +31,6 @@ backbone.arguments.class_embeddings."""
 COLUMNS = """SRAE: poolings of the layer whose vectors it can be trained on · μ-Lasso: number of filters, ● where they are
 taken by default · inversion: whether the layer can be l₀ (kept) and l₁ (the mask's) · CAM: whether Grad-CAM can be drawn ·
 a number in brackets is a note below."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{message}; see {self.prog} --help.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -218,10 +213,10 @@ def embed(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = SentenceParser(
         prog="python -m vitrine.backbones", description="Networks that can be explained.", allow_abbrev=False
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=SentenceParser)
     one = commands.add_parser(
         "describe", help="layers of a network, and what can be done at each", description=DESCRIBE
     )

@@ -13,6 +13,7 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
 from vitrine.core.near_names import near_names
+from vitrine.data.class_matching import candidates_by_name
 from vitrine.data.colours import Mode, to_mode
 from vitrine.data.orientation import upright
 from vitrine.data.picture_pixels import picture_pixels
@@ -115,7 +116,7 @@ def class_index(name: str, classes: Sequence[str]) -> int:
     """
     if not classes:
         raise ValueError(f"target {name!r} is a name, and the explainer knows no names of classes; give an index.")
-    wanted = [index for index, known in enumerate(classes) if known.casefold() == name.strip().casefold()]
+    wanted = candidates_by_name([name], classes)[0]
     if len(wanted) == 1:
         return wanted[0]
     if wanted:

@@ -74,8 +74,8 @@ def _weights_of(cam: CAM, maps: Tensor, logits: Tensor) -> Tensor:
         return cam.classifier_weights(maps, logits)
     except ValueError as error:
         raise ValueError(
-            f"Class maps are exported of networks that end in average pooling of layer {cam.layer!r} and one linear layer, and"
-            f" {type(cam.model).__name__} does not; export its backbone alone by logits_only=True (--logits)."
+            f"Class maps are exported of networks that end in average pooling of layer {cam.layer!r} and one linear"
+            f" layer, and {type(cam.model).__name__} does not; export its backbone alone by logits_only=True (--logits)."
         ) from error
 
 

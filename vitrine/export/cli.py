@@ -1,20 +1,13 @@
 """Command line of ``vitrine export``: a saved explainer as an ONNX file."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from vitrine.core.command_line import exit_code_of
+from vitrine.core.command_line import SentenceParser, exit_code_of
 
 DESCRIPTION = """Writes a saved explainer, backbone and head, to one ONNX file with a dynamic batch, and compares it with the
 explainer before it is kept. What needs backward passes is refused with a sentence; --logits exports the backbone alone."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{message}; see {self.prog} --help.")
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "vitrine export") -> int:
@@ -24,7 +17,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "vitrine export") -
 
 
 def _run(arguments: Sequence[str], prog: str) -> int:
-    parser = _Parser(prog=prog, description=DESCRIPTION, allow_abbrev=False)
+    parser = SentenceParser(prog=prog, description=DESCRIPTION, allow_abbrev=False)
     parser.add_argument("explainer", help="folder of a saved explainer")
     parser.add_argument("--out", type=Path, default=Path("model.onnx"), metavar="FILE", help="the file (model.onnx)")
     parser.add_argument(
@@ -37,8 +30,11 @@ def _run(arguments: Sequence[str], prog: str) -> int:
     from vitrine.explainers import load  # noqa: PLC0415
     from vitrine.export.onnx_file import export_onnx  # noqa: PLC0415
 
-    explainer = load(options.explainer, backbone=options.backbone)
-    written = export_onnx(explainer, options.out, image_size=options.size, logits_only=options.logits)
+    try:
+        explainer = load(options.explainer, backbone=options.backbone)
+        written = export_onnx(explainer, options.out, image_size=options.size, logits_only=options.logits)
+    except ModuleNotFoundError as error:  # of an extra, whose name it says
+        raise ValueError(str(error)) from error
     inputs, outputs = (", ".join(names) for names in (written.inputs, written.outputs))
     sys.stdout.write(f"{options.out}: {inputs} to {outputs}; differs by {written.difference:.1e} from the explainer\n")
     return 0

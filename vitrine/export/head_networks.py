@@ -1,19 +1,20 @@
 """Heads as plain forward networks on their backbones: x-features, scores of filters, masks, and the logits alone."""
 
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vitrine.backbones.copying import copied_network
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.image_sizes import blank_image
 from vitrine.backbones.pooling import pooled
 from vitrine.backbones.token_kinds import TokenKinds, token_kinds
 from vitrine.explainers.masking.explainer import MaskingExplainer
 from vitrine.explainers.mu_lasso.explainer import MuLassoExplainer
-from vitrine.explainers.srae.x_features import XFeatureExplainer
+from vitrine.explainers.srae.x_features import XFeatureExplainer, XFeatureHeads
 from vitrine.export.tapped_network import TappedNetwork
 from vitrine.filters.layers import ResponseLayer
 
@@ -43,7 +44,7 @@ class XFeatureNetwork(nn.Module):
         super().__init__()
         self.layer, self.pooling = explainer.features.layer, explainer.options.pooling
         self.network = TappedNetwork(explainer.backbone, (self.layer,))
-        self.heads = explainer.heads
+        self.heads = cast("XFeatureHeads", copied_network(explainer.heads))
         image = blank_image(explainer.backbone.model, side)
         with torch.no_grad():
             activation = self.network(image)[1][self.layer]
@@ -83,7 +84,11 @@ class MuLassoNetwork(nn.Module):
         self.by_layer = responses.normalization == "layer"
         modules = tuple(dict.fromkeys(layer.module for layer in self.response_layers))
         self.network = TappedNetwork(explainer.backbone, modules)
-        self.scaling, self.weights, self.intercept = explainer.scaling, explainer.weights, explainer.intercept
+        self.scaling, self.weights, self.intercept = (
+            copied_network(explainer.scaling),
+            explainer.weights,
+            explainer.intercept,
+        )
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Of (B, 3, H, W) images."""
@@ -115,7 +120,7 @@ class MaskingNetwork(nn.Module):
     def __init__(self, explainer: MaskingExplainer, side: int) -> None:
         super().__init__()
         self.network = TappedNetwork(explainer.backbone, explainer.layers)
-        self.decoder = explainer.decoder
+        self.decoder = copied_network(explainer.decoder)
         image = blank_image(explainer.backbone.model, side)
         with torch.no_grad():
             self.layouts = explainer.layouts_of(self.network(image)[1], image)

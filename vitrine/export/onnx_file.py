@@ -58,7 +58,7 @@ def export_onnx(
             explainer gives.
         ModuleNotFoundError: without the extra ``onnx``.
     """
-    _check_installed()
+    check_installed()
     side = image_size or _side_of(explainer)
     device = blank_image(explainer.backbone.model, 1).device
     if device.type != "cpu":
@@ -74,7 +74,8 @@ def export_onnx(
     return Written(_inputs(network), network.outputs, difference)
 
 
-def _check_installed() -> None:
+def check_installed() -> None:
+    """Raises ModuleNotFoundError, with what to install, where a package of the extra ``onnx`` is missing."""
     try:
         import onnx  # noqa: F401, PLC0415 - an optional extra
         import onnxruntime  # noqa: F401, PLC0415

@@ -13,9 +13,9 @@ from PIL import Image
 from vitrine.core.explanation import Explanation, class_name
 from vitrine.explain.network import ExplainedNetwork
 from vitrine.serve.served import ServedNetwork
-from vitrine.visualization.explanation_html import data_uri
 from vitrine.visualization.explanation_pictures import drawn_heatmaps
 from vitrine.visualization.legend import colour_bar
+from vitrine.visualization.overlays import data_url, resized
 
 SIDE, MOST_CLASSES = 720, 5
 _one_at_a_time = threading.Lock()
@@ -82,7 +82,8 @@ def _explains(explanation: Explanation, score: str) -> str:
 
 def _card(image: Image.Image, title: str, text: str) -> str:
     caption = f"<figcaption><b>{escape(title)}</b><span>{escape(text)}</span></figcaption>"
-    return f'<figure><img alt="{escape(title)}" src="{data_uri(image, SIDE)}">{caption}</figure>'
+    source = data_url(resized(image, min(SIDE, max(image.size))))
+    return f'<figure><img alt="{escape(title)}" src="{source}">{caption}</figure>'
 
 
 def _refusal(name: str, sentence: str) -> str:

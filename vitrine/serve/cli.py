@@ -5,9 +5,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import NoReturn
 
-from vitrine.core.command_line import exit_code_of
+from vitrine.core.command_line import SentenceParser, exit_code_of
 from vitrine.core.options import OptionError
 from vitrine.serve.options import ServeOptions
 
@@ -17,11 +16,6 @@ EPILOG = """examples:
   vitrine serve runs/quickstart/explainer
   vitrine serve --model resnet50
   vitrine serve --model mobilenet_v2 --weights mine.pth --classes names.txt --with GradCAM,EBP"""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{message}; see {self.prog} --help.")
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "vitrine serve") -> int:
@@ -35,7 +29,10 @@ def _serve(options: ServeOptions) -> int:
     from vitrine.serve.page import launched  # noqa: PLC0415
     from vitrine.serve.served import served_networks  # noqa: PLC0415
 
-    page = launched(served_networks(options), options)
+    try:
+        page = launched(served_networks(options), options)
+    except ModuleNotFoundError as error:  # of an extra, whose name it says
+        raise ValueError(str(error)) from error
     sys.stdout.write(f"Open {page.local_url} (Ctrl-C ends it)\n")
     sys.stdout.flush()
     page.block_thread()
@@ -60,7 +57,7 @@ def parsed(arguments: Sequence[str], prog: str = "vitrine serve") -> ServeOption
 
 def _parser(prog: str) -> argparse.ArgumentParser:
     usual = {one.name: one.default for one in fields(ServeOptions)}
-    parser = _Parser(
+    parser = SentenceParser(
         prog=prog,
         description=DESCRIPTION,
         epilog=EPILOG,

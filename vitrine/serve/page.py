@@ -19,12 +19,17 @@ WAITING = 32
 """Requests that may wait for their turn."""
 
 
-def _gradio() -> Any:
+def gradio_package() -> Any:
+    """The package gradio, whose analytics are off.
+
+    Raises:
+        ModuleNotFoundError: where it is not installed.
+    """
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when it is imported
     try:
         import gradio  # noqa: PLC0415 - an optional extra
     except ModuleNotFoundError as error:
-        raise ValueError("vitrine serve needs gradio: pip install 'vitrine[serve]'") from error
+        raise ModuleNotFoundError("vitrine serve needs gradio: pip install 'vitrine[serve]'") from error
     return gradio
 
 
@@ -33,9 +38,9 @@ def launched(networks: Mapping[str, ServedNetwork], options: ServeOptions) -> An
 
     Raises:
         OSError: where the port is taken.
-        ValueError: where gradio is not installed.
+        ModuleNotFoundError: where gradio is not installed.
     """
-    gr = _gradio()
+    gr = gradio_package()
     page = made_page(networks, options)
     page.queue(default_concurrency_limit=1, max_size=WAITING, api_open=False)
     sans = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
@@ -64,7 +69,7 @@ def launched(networks: Mapping[str, ServedNetwork], options: ServeOptions) -> An
 
 def made_page(networks: Mapping[str, ServedNetwork], options: ServeOptions) -> Any:
     """The page as Gradio's blocks, before it is served."""
-    gr = _gradio()
+    gr = gradio_package()
     first = next(iter(networks))
     with gr.Blocks(
         analytics_enabled=False, title="Vitrine", delete_cache=(KEPT_SECONDS, KEPT_SECONDS), fill_width=True

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vitrine.attribution.registry import all_methods
-from vitrine.attribution.short_names import find_method
-from vitrine.explain.chosen import INVERSION, chosen_explainers, made_explainer
+from vitrine.attribution.short_names import SHORT, find_method, plain
+from vitrine.core.near_names import near_names
+from vitrine.explain.chosen import INVERSION, chosen_explainers, folder_name, free_name, made_explainer
 from vitrine.explain.network import ExplainedNetwork, explained_network
 from vitrine.explain.options import ExplainOptions
 from vitrine.explainers.base import Explainer
@@ -44,7 +45,8 @@ class ServedNetwork:
         """Everything that can be chosen: saved explainers, then methods, those that take long at the end."""
         methods = {name: kind for name, kind in all_methods().items() if kind.explains_classes}
         methods.pop(INVERSION, None)
-        return [*self.saved, *sorted(methods, key=lambda name: (methods[name].slow, name.lower())), INVERSION]
+        known = sorted(methods, key=lambda name: (methods[name].slow, name.lower()))
+        return list(dict.fromkeys([*self.saved, *self.first, *known, INVERSION]))
 
     @property
     def classes(self) -> list[str]:
@@ -57,6 +59,8 @@ class ServedNetwork:
         Raises:
             ValueError: for an unknown name, and a method that does not work on the network.
         """
+        if name not in self._made and name not in self.names:  # a folder of that name would be loaded
+            raise ValueError(f"There is no method {name!r}; near names: {', '.join(near_names(name, self.names))}.")
         if name not in self._made:
             self._made[name] = made_explainer(self.network, name, self.seed)[1]
         return self._made[name]
@@ -80,7 +84,7 @@ def served_networks(options: ServeOptions) -> dict[str, ServedNetwork]:
         networks.setdefault(digest, network)
         loaded = saved.setdefault(digest, {})
         if network.explainer is not None:
-            loaded[_free(_folder_name(model), loaded)] = network.explainer
+            loaded[free_name(folder_name(model), loaded)] = network.explainer
     first = [_full_name(name) for name in options.methods]
     return {
         _shown_name(network, alone=len(networks) == 1): ServedNetwork(
@@ -107,16 +111,9 @@ def _network(model: str, options: ServeOptions) -> ExplainedNetwork:
 
 
 def _full_name(name: str) -> str:
-    return INVERSION if name.casefold() in {"inversion", INVERSION.casefold()} else find_method(name).method
-
-
-def _folder_name(model: str) -> str:
-    place = Path(model).resolve()
-    return place.parent.name if place.name == "explainer" else place.name
-
-
-def _free(name: str, taken: Mapping[str, object]) -> str:
-    return name if name not in taken else f"{name} {1 + sum(one.startswith(name) for one in taken)}"
+    if plain(name) in {"inversion", plain(INVERSION)}:
+        return INVERSION
+    return name if plain(name) in SHORT else find_method(name).method
 
 
 def _shown_name(network: ExplainedNetwork, *, alone: bool) -> str:

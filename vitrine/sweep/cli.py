@@ -80,7 +80,7 @@ def runs_of(sweep: SweepFile, args: Namespace, out: Path) -> list[SweepRun]:
     """The runs of a sweep in the order of their settings, one for each folder.
 
     Raises:
-        ValueError: where a folder holds a run of another command.
+        ValueError: where a folder holds a run of another command, or two settings would share one.
         FileNotFoundError: where there is no train.py.
     """
     settings = settings_of(sweep, args.method, args.count, args.seed)
@@ -93,6 +93,10 @@ def runs_of(sweep: SweepFile, args: Namespace, out: Path) -> list[SweepRun]:
         fit = command_of(sweep.command, program, setting, folder)
         tests = args.test or sweep.metric.startswith("test/")
         commands = [fit, ["test" if word == "fit" else word for word in fit]] if tests else [fit]
+        if folder in runs and runs[folder].parameters != setting:
+            raise ValueError(
+                f"{sweep.path}: two settings would share the folder {folder}; give values that differ more."
+            )
         runs.setdefault(folder, SweepRun(folder, setting, commands))
     return list(runs.values())
 

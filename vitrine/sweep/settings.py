@@ -116,6 +116,9 @@ def distribution_of(sweep: SweepFile, name: str) -> str:
         raise ValueError(f"parameters.{name} of {sweep.path} has no {missing[0]}, which {kind} needs.")
     if needed == ["values"] and not (isinstance(of["values"], list) and of["values"]):
         raise ValueError(f"parameters.{name}.values of {sweep.path} is {of['values']!r}; give a list of values.")
+    if kind == "int_uniform" and not (whole and of["min"] <= of["max"]):
+        bounds = f"from {of['min']} to {of['max']}"
+        raise ValueError(f"parameters.{name} of {sweep.path} is {bounds}; give whole numbers, the smaller one as min.")
     return kind
 
 

@@ -71,7 +71,7 @@ def read_sweep(path: Path) -> SweepFile:
         parameters=_parameters(path, content),
         command=[str(word) for word in _of_kind(path, content, "command", list, list(COMMAND))],
         program=_of_kind(path, content, "program", str, "train.py"),
-        run_cap=content.get("run_cap"),
+        run_cap=_cap(path, content.get("run_cap")),
     )
 
 
@@ -81,9 +81,17 @@ def _parameters(path: Path, content: Mapping[str, Any]) -> Mapping[str, Mapping[
         example = "model.init_args.training.beta: {values: [0, 1]}"
         raise ValueError(f"{path} varies nothing; give parameters, such as {example}.")
     for name, values in parameters.items():
+        if not isinstance(name, str):
+            raise ValueError(f"parameters of {path} has the key {name!r}; give the dotted name of an option.")
         if not isinstance(values, dict):
             raise ValueError(f"parameters.{name} of {path} is {values!r}; give {{values: […]}} or {{min: …, max: …}}.")
     return parameters
+
+
+def _cap(path: Path, value: Any) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise ValueError(f"run_cap of {path} is {value!r}; give a whole number of 1 or more.")
+    return value
 
 
 def _of_kind(path: Path, content: Mapping[str, Any], key: str, kind: type, default: Any) -> Any:

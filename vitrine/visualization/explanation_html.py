@@ -1,14 +1,13 @@
 """HTML of an explanation for notebooks: pictures as data URIs beside the most probable classes."""
 
-import base64
-import io
 from html import escape
+from itertools import islice
 
 from PIL import Image
 
 from vitrine.core.explanation import Explanation, class_name
 from vitrine.visualization.explanation_pictures import drawn_heatmaps, pictures_of
-from vitrine.visualization.overlays import resized
+from vitrine.visualization.overlays import data_url, resized
 
 MOST_IMAGES, MOST_HEATMAPS, MOST_CLASSES = 8, 6, 3
 SIDE = 220
@@ -33,7 +32,7 @@ def _row(explanation: Explanation, row: int) -> str:
     figures = [_figure(pictures.images[row], escape(pictures.names[row]), _predictions(explanation, row))]
     figures += [
         _figure(one.image, escape(one.label), f"{escape(one.score)}, explains {escape(explained)}")
-        for one in list(drawn_heatmaps(explanation, row))[:MOST_HEATMAPS]
+        for one in islice(drawn_heatmaps(explanation, row), MOST_HEATMAPS)
     ]
     return "".join(figures)
 
@@ -48,11 +47,5 @@ def _predictions(explanation: Explanation, row: int) -> str:
 
 def _figure(image: Image.Image, title: str, text: str) -> str:
     caption = f"<figcaption><b>{title}</b><br>{text}</figcaption>"
-    return f'<figure style="{_FIGURE}"><img alt="{title}" style="{_IMAGE}" src="{data_uri(image, SIDE)}">{caption}</figure>'
-
-
-def data_uri(image: Image.Image, side: int) -> str:
-    """A picture with a longer side of at most so many pixels, as a URI that holds it."""
-    buffer = io.BytesIO()
-    resized(image, min(side, max(image.size))).save(buffer, "WEBP", quality=85)
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    source = data_url(resized(image, min(SIDE, max(image.size))))
+    return f'<figure style="{_FIGURE}"><img alt="{title}" style="{_IMAGE}" src="{source}">{caption}</figure>'

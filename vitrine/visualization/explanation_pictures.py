@@ -20,7 +20,7 @@ from vitrine.visualization.grid import LINE, GridLayout, draw_cell
 from vitrine.visualization.legend import with_legend
 from vitrine.visualization.overlays import overlay, picture, resized, save_png
 from vitrine.visualization.panel import layer_colour, predicted_lines
-from vitrine.visualization.scale import shares
+from vitrine.visualization.scale import Scale, shares
 from vitrine.visualization.source_overlay import overlay_on_source
 
 TENSORS = "heatmaps.safetensors"
@@ -34,7 +34,8 @@ NO_PICTURES = (
 class DrawnHeatmap(NamedTuple):
     """One heatmap over its picture."""
 
-    index: int
+    number: int
+    """Its position among the image's heatmaps."""
     label: str
     score: str
     image: Image.Image
@@ -99,7 +100,10 @@ def _as_tensor(image: Image.Image) -> Tensor:
 def explanation_panel(explanation: Explanation, cell: int) -> Image.Image:
     """See `Explanation.panel`."""
     pictures, explanation = pictures_of(explanation), explanation.cpu()
-    rows = [list(drawn_heatmaps(explanation, row)) for row in range(len(explanation))]
+    rows = [
+        [one._replace(image=_fitted(one.image, cell)) for one in drawn_heatmaps(explanation, row)]
+        for row in range(len(explanation))
+    ]
     lines = 3 if bool((explanation.target != explanation.prediction).any()) else 2
     layout = GridLayout(len(rows), 1 + max(map(len, rows)), cell, cell, caption=LINE * lines + 4)
     canvas = Image.new("RGB", layout.size, "white")
@@ -107,9 +111,9 @@ def explanation_panel(explanation: Explanation, cell: int) -> Image.Image:
         caption = predicted_lines(explanation, row, pictures.classes)
         draw_cell(canvas, layout.corner(row, 0), _fitted(pictures.images[row], cell), caption)
         for column, one in enumerate(heatmaps, start=1):
-            tile, colour = _fitted(one.image, cell), layer_colour(explanation, row, one.index)
-            draw_cell(canvas, layout.corner(row, column), tile, [one.label, one.score], colour)
-    scale = "common" if pictures.texts.comparable and max(map(len, rows)) > 1 else "own"
+            colour = layer_colour(explanation, row, one.number)
+            draw_cell(canvas, layout.corner(row, column), one.image, [one.label, one.score], colour)
+    scale: Scale = "common" if pictures.texts.comparable and max(map(len, rows)) > 1 else "own"
     sigma = round(display_sigma(explanation.heatmaps), 1)
     return with_legend(canvas, scale=scale, signed=pictures.texts.signed, sigma=sigma)
 
@@ -127,7 +131,7 @@ def show_picture(image: Image.Image) -> None:
     if shell is not None and hasattr(shell, "kernel"):
         from IPython.display import display  # noqa: PLC0415 - there where a notebook is
 
-        display(image)
+        display(image)  # type: ignore[no-untyped-call]
     else:
         image.show()
 
@@ -151,7 +155,7 @@ def _write_folder(explanation: Explanation, folder: Path) -> None:
     pictures = pictures_of(explanation)
     for row, name in enumerate(pictures.names):
         for one in drawn_heatmaps(explanation, row):
-            stem = "_".join([f"{row:03d}", slug(Path(name).stem), str(one.index + 1), slug(one.label)])
+            stem = "_".join([f"{row:03d}", slug(Path(name).stem), str(one.number + 1), slug(one.label)])
             save_png(one.image, folder / f"{stem}.png")
     tensors = {
         name: getattr(explanation, name) for name in ("heatmaps", "scores", "valid", "prediction", "target", "logits")

@@ -1,5 +1,7 @@
 """Overlays: heatmaps over their images, as PIL pictures."""
 
+import base64
+import io
 from pathlib import Path
 
 import torch
@@ -100,3 +102,10 @@ def with_note(image: Image.Image, text: str) -> Image.Image:
     middle = (image.width / 2, (top + image.height) / 2)
     draw.text(middle, text, fill="white", font=font(size), anchor="mm")
     return Image.alpha_composite(image.convert("RGBA"), strip).convert("RGB")
+
+
+def data_url(image: Image.Image) -> str:
+    """The picture itself as a URL."""
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=85)
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"

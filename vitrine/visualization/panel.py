@@ -65,6 +65,7 @@ def panel(
     lines = 3 if bool((explanation.target != explanation.prediction).any()) else 2
     layout = GridLayout(len(images), first + max(map(len, shown)), width, height, caption=LINE * lines + 4)
     canvas = Image.new("RGB", layout.size, "white")
+    scale = scale if texts.comparable else "own"
     look = _Look(cell, opacity, sigma, view, texts.signed)
     for row, image in enumerate(images):
         draw_cell(
@@ -74,8 +75,7 @@ def panel(
             caption = [beside[0], f"{explained_logit(explanation, row):+.2f}"]
             draw_cell(canvas, layout.corner(row, 1), look.tile(image, beside[1][row, 0]), caption)
         valid = explanation.valid_heatmaps(row)
-        own: Scale = "common" if scale == "common" and texts.comparable else "own"
-        of_map = dict(zip(valid, shares(explanation.scores[row, valid].tolist(), own), strict=True))
+        of_map = dict(zip(valid, shares(explanation.scores[row, valid].tolist(), scale), strict=True))
         for column, index in enumerate(shown[row], start=first):
             tile = look.tile(image, explanation.heatmaps[row, index], of_map[index])
             caption = [explanation.labels[row][index], texts.score_text(explanation.scores[row, index].item())]

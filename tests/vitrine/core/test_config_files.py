@@ -34,6 +34,30 @@ def test_shipped_files_are_found(shipped: Path, own: Path) -> None:
     assert text.count("# mine") == 2
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "data: &d data/birds.yaml\nx: *d\n",
+        "b: &m {data: data/birds.yaml}\nx: {file: data/birds.yaml}\nc: *m\n",
+        "data: !!str data/birds.yaml\n",
+        "data: &d !!str 'data/birds.yaml'\nx: *d\n",
+    ],
+)
+def test_anchors_aliases_and_tags_stay(text: str, shipped: Path, own: Path) -> None:
+    def replaced(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: replaced(one) for key, one in value.items()}
+        return str(shipped / "data" / "birds.yaml") if value == "data/birds.yaml" else value
+
+    assert yaml.safe_load(with_found_files(text, own, shipped)) == replaced(yaml.safe_load(text))
+
+
+@pytest.mark.parametrize("text", ["data: ~/birds.yaml\n", "data: ${root}/birds.yaml\n"])
+def test_what_is_resolved_later_stays(text: str, shipped: Path, own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(own))
+    assert with_found_files(text, own, shipped) == text
+
+
 def test_the_own_folder_goes_first(shipped: Path, own: Path) -> None:
     (own / "data" / "birds.yaml").write_text("{}")
     assert with_found_files(TEXT, own, shipped) == TEXT

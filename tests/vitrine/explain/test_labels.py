@@ -29,6 +29,7 @@ def test_a_map_gives_classes_by_name_or_index_before_names_are_compared() -> Non
     labels = folder_labels(["a", "b", "goose"], BIRDS, "auto", ["a=crane", "b=0"])
     assert labels.classes == {"a": 2, "b": 0, "goose": 1}
     assert folder_labels(["a"], NAMELESS, "auto", ["a=2"]).of("a") == 2
+    assert folder_labels(["a"], BIRDS, "folders", ["a=2"]).of("a") == 2
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,11 @@ def test_random_weights_have_no_names_and_are_drawn_by_the_seed(tmp_path: Path) 
     first, second, other = (explained_network(replace(options, seed=seed)) for seed in (1, 1, 2))
     assert first.classes.names() == ["class 0", "class 1", "class 2"]
     assert first.backbone.digest == second.backbone.digest != other.backbone.digest
+    torch.manual_seed(5)
+    wanted = torch.rand(1)
+    torch.manual_seed(5)
+    explained_network(options)
+    assert torch.equal(torch.rand(1), wanted)  # the caller's generator stays as it is
 
 
 def test_a_saved_explainer_names_its_network(tmp_path: Path, flower_network: ExplainedNetwork) -> None:
@@ -63,6 +68,8 @@ def test_a_saved_explainer_names_its_network(tmp_path: Path, flower_network: Exp
     assert network.preprocessing == flower_network.preprocessing
     assert isinstance(network.explainer, AttributionExplainer)
     assert isinstance(network.explainer.method, GradCAM)
+    with pytest.raises(ValueError, match="--size is 64; give 48, which the explainer was made for"):
+        explained_network(ExplainOptions(tmp_path, str(tmp_path / "saved"), size=64, device="cpu"))
 
 
 def test_networks_are_known_by_the_names_of_their_libraries(tmp_path: Path) -> None:

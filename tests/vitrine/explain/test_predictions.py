@@ -31,7 +31,7 @@ def test_an_overlay_has_its_pictures_size_and_colours_what_the_network_saw(
     folder = PredictionsFolder(tmp_path, ["ant", "bee", "cow"], Preprocessing(SIDE, SIDE))
     folder.write(predicted)
     (path,) = (path for path in tmp_path.rglob("*.png") if path.is_file())
-    assert path.name == "Grad-CAM.png"
+    assert path.name == "Grad CAM.png"
     with Image.open(path) as overlay:
         assert overlay.size == (30, 20)
         assert overlay.getpixel((2, 10)) == overlay.getpixel((27, 10)) == (128, 128, 128)  # cut away

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 import vitrine
+from tests.helpers.flower_pictures import write_pictures
 from vitrine.explain.options import ExplainOptions
 from vitrine.explain.run import explain
 
@@ -23,7 +24,7 @@ def out(flower_options: ExplainOptions, told: list[tuple[str, str]], tmp_path_fa
     options = replace(flower_options, out=folder, explainers=ALL, min_pictures=3, class_map=["others=violet"])
     found = explain(options, lambda heading, text: told.append((heading, text)))
     assert found.report == folder / "report" / "index.html"
-    assert len(found.unreadable) == 1
+    assert len(found.left_out) == 1
     return folder
 
 
@@ -78,6 +79,25 @@ def test_another_class_can_be_explained(
     options = replace(flower_options, out=tmp_path, explainers=["GradCAM"], target=target, class_map=["others=violet"])
     explain(options)
     assert {row["target_name"] for row in rows(tmp_path)} == wanted
+
+
+def test_pictures_of_classes_without_a_head_are_told(flower_options: ExplainOptions, tmp_path: Path) -> None:
+    options = replace(flower_options, out=tmp_path, explainers=["SRAE"], min_pictures=3, class_map=["others=violet"])
+    with pytest.raises(ValueError, match="No explainer has a head for the class of any picture; add a method"):
+        explain(replace(options, target="pink"))
+    assert not (tmp_path / "report").exists()
+    found = explain(replace(options, target="label"))
+    assert len(found.left_out) == 1
+
+
+def test_results_are_no_pictures_of_the_next_run(flower_options: ExplainOptions, tmp_path: Path) -> None:
+    write_pictures(tmp_path, 2)
+    options = replace(flower_options, images=tmp_path, out=tmp_path / "explained", explainers=["GradCAM", "GradCAM++"])
+    for _ in range(2):
+        explain(options)
+        assert [row["key"] for row in rows(tmp_path / "explained")] == ["0.png", "1.png"]
+    names = {path.name for path in (tmp_path / "explained" / "predictions" / "0.png").iterdir()}
+    assert names == {"GradCAM.png", "GradCAM++.png"}
 
 
 def test_what_somebody_else_wrote_is_not_replaced(flower_options: ExplainOptions, tmp_path: Path) -> None:

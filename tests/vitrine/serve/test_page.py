@@ -1,19 +1,17 @@
 """The page in a browser without a head: a picture dropped, its heatmaps seen, a text file refused with a sentence."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.helpers.pages import chromium
 from vitrine.serve.options import ServeOptions
 from vitrine.serve.page import launched
 from vitrine.serve.served import ServedNetwork
 
 pytest.importorskip("gradio")
-playwright = pytest.importorskip("playwright.sync_api")
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 DROP = """([zone, data]) => {
   const transfer = new DataTransfer();
   transfer.items.add(new File([Uint8Array.from(data)], "dropped.png", {type: "image/png"}));
@@ -31,10 +29,7 @@ def url(served: ServedNetwork) -> Iterator[str]:
 
 @pytest.fixture
 def tab(url: str) -> Iterator[Any]:
-    if BROWSER is None:
-        pytest.skip("no Chromium is installed, which would open the page")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+    with chromium() as browser:
         tab = browser.new_page()
         tab.set_default_timeout(20_000)
         tab.requests = []
@@ -42,10 +37,8 @@ def tab(url: str) -> Iterator[Any]:
         tab.goto(url)
         tab.wait_for_selector("#picture input[type=file]", state="attached")
         yield tab
-        browser.close()
 
 
-@pytest.mark.slow
 def test_a_dropped_picture_is_explained_and_a_text_file_refused(
     tab: Any, url: str, served: ServedNetwork, photo: Path, tmp_path: Path
 ) -> None:

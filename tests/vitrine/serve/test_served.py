@@ -25,7 +25,7 @@ def test_a_network_and_its_explainer_are_served_together(served_folder: Path, fl
         [str(served_folder)], NETWORK, str(flower_weights), methods=["EBP", "inversion"], size=48, device="cpu"
     )
     (found,) = served_networks(options).values()
-    assert list(found.first) == [*found.saved, "ExcitationBackprop", "InversionMask"]
+    assert list(found.first) == [*found.saved, "EBP", "InversionMask"]
 
 
 def test_networks_of_other_weights_are_told_apart(served_folder: Path) -> None:
@@ -37,4 +37,4 @@ def test_networks_of_other_weights_are_told_apart(served_folder: Path) -> None:
 
 def test_methods_that_suit_the_network_where_none_is_named(flower_weights: Path) -> None:
     (found,) = served_networks(ServeOptions((), NETWORK, str(flower_weights), size=48, device="cpu")).values()
-    assert list(found.first) == ["GradCAM", "ExcitationBackprop", "LRP"]
+    assert list(found.first) == ["GradCAM", "EBP", "LRP"]

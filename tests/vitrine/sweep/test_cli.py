@@ -74,6 +74,23 @@ def test_a_metric_of_the_test_has_each_run_tested(sweep_file: Path) -> None:
     assert Path("there/beta=2/calls.txt").read_text() == "fit None\ntest None\n"
 
 
+def test_a_test_can_be_asked_for_afterwards(sweep_file: Path) -> None:
+    arguments = [str(sweep_file), "--train", str(FAKE), "--count", "1", "--out", "there"]
+    main(arguments)
+    main([*arguments, "--test"])
+    assert Path("there/beta=0.25/calls.txt").read_text().split("\n")[-2].startswith("test")
+    calls = Path("there/beta=0.25/calls.txt").read_text()
+    main(arguments)
+    assert Path("there/beta=0.25/calls.txt").read_text() == calls
+
+
+def test_settings_that_would_share_a_folder_are_refused(sweep_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = sweep_file.read_text().replace("[0.25, -1, 2.0, 1.25]", "[0.12345671, 0.12345674]")
+    sweep_file.write_text(text, encoding="utf-8")
+    assert main([str(sweep_file), "--train", str(FAKE)]) == 2
+    assert "two settings would share the folder" in capsys.readouterr().err
+
+
 def test_another_command_does_not_write_over_a_run(sweep_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main([str(sweep_file), "--train", str(FAKE), "--count", "1"])
     sweep_file.write_text(sweep_file.read_text().replace("fit,", "fit, -x,"), encoding="utf-8")

@@ -61,6 +61,7 @@ def test_logarithms_are_uniform() -> None:
         (sweep(a={"parameters": {}}), "nested"),
         (sweep(a={"min": 0}), "has no max"),
         (sweep(a={"values": []}), "values.*give a list"),
+        (sweep(a={"min": 5, "max": 2}), "from 5 to 2.*the smaller one as min"),
         (sweep("random", a={"distribution": "log_uniform_values", "min": 0, "max": 1}), "cannot be drawn"),
     ],
 )

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 import yaml
 
@@ -96,6 +96,8 @@ def written(folder: Path, content: str) -> Path:
         ("parameters: {a: 3}", r"parameters.a.*is 3.*values"),
         ("parameters: [a]", "parameters of.*keys and values"),
         ("command: fit\nparameters: {a: {value: 1}}", "command of.*a list"),
+        ("run_cap: '3'\nparameters: {a: {value: 1}}", "run_cap of.*'3'.*whole number"),
+        ("parameters: {1: {value: 1}}", "the key 1; give the dotted name"),
     ],
 )
 def test_what_is_wrong_is_told(content: str, told: str, tmp_path: Path) -> None:

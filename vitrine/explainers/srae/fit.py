@@ -69,11 +69,11 @@ def fit_heads(
     for epoch in range(epochs):
         for group in optimizer.param_groups:
             group["lr"] = lr * (1 + math.cos(math.pi * epoch / epochs)) / 2
-        for rows in torch.randperm(len(features), generator=generator).split(batch_size):
+        for rows in torch.split(torch.randperm(len(features), generator=generator), batch_size):
             of_batch = rows.to(features.device)
             terms = one_pass(features[of_batch], target[of_batch], weights[of_batch]).terms.summed()
             optimizer.zero_grad()
-            terms.total(training.beta, training.eta).backward()
+            torch.autograd.backward(terms.total(training.beta, training.eta))
             optimizer.step()
         advance(1)
     explainer.heads.eval()

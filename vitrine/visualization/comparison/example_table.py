@@ -1,15 +1,11 @@
 """HTML table of example images: a column an image, a row a method, with every picture in the page itself."""
 
-import base64
-import io
 from collections.abc import Mapping
 from html import escape
 
-from PIL import Image
-
 from vitrine.visualization.comparison.examples import SIDE, Example, Place
 from vitrine.visualization.layers import heat_layer
-from vitrine.visualization.overlays import NO_EVIDENCE, picture, resized
+from vitrine.visualization.overlays import NO_EVIDENCE, data_url, picture, resized
 
 
 def example_table(examples: Mapping[str, Mapping[Place, Example]]) -> str:
@@ -53,13 +49,6 @@ class _Photos:
 
     def style(self) -> str:
         return "\n".join(f".photo-{n} {{ background-image: url({url}); }}" for n, url in enumerate(self.urls))
-
-
-def data_url(image: Image.Image) -> str:
-    """The picture itself as a URL."""
-    buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=85)
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _photo(example: Example, photos: _Photos) -> str:

@@ -62,15 +62,21 @@ def _prediction(entry: GalleryEntry, explanation: Explanation, class_names: Sequ
     prediction, target = int(explanation.prediction[0]), int(explanation.target[0])
     facts: dict[str, Any] = {
         "prediction": class_name(class_names, prediction),
-        "probability": round(probability_of(explanation, 0), 6),
+        "probability": probability_fact(probability_of(explanation, 0)),
     }
     if target != prediction:
         facts["explained"] = class_name(class_names, target)
     if entry.labels:
         facts["right"] = prediction in entry.labels
         known = [label for label in entry.labels if label < explanation.logits.shape[1]]
-        facts["true"] = max((round(float(explanation.probabilities()[0, label]), 6) for label in known), default=0.0)
+        chances = [float(explanation.probabilities()[0, label]) for label in known]
+        facts["true"] = probability_fact(max(chances, default=0.0))
     return facts
+
+
+def probability_fact(value: float) -> float | None:
+    """A probability as the page's script reads it; None where it is not finite."""
+    return round(value, 6) if math.isfinite(value) else None
 
 
 def _optional(folder: Path, number: str, entry: GalleryEntry) -> dict[str, Any]:

@@ -10,7 +10,7 @@ let selected = { lists: [], counts: {} };
 const wanted = () => Object.fromEntries(
   ["search", "sort", "class", "beside", "verdict", "layout"].map((name) => [name, form.elements[name].value]));
 
-const shownCards = () => selected.lists.flatMap((list) => list.found);
+const shownCards = () => [...new Set(selected.lists.flatMap((list) => list.found))];
 
 const counted = (count) => (count === 1 ? "1 image" : `${count.toLocaleString("en")} images`);
 
@@ -49,9 +49,14 @@ const draw = () => {
 
 const turn = (to) => {
   const now = wanted();
+  const pressed = document.activeElement?.closest(".pager button")?.getAttribute("aria-label");
   page = Math.min(Math.max(to, 0), pageCount(selected.lists, now) - 1);
   draw();
-  if (form.getBoundingClientRect().top < 0 || main.getBoundingClientRect().top < 0) main.scrollIntoView();
+  const buttons = [...main.querySelectorAll(".pager button:not(:disabled)")];
+  if (pressed) (buttons.find((one) => one.getAttribute("aria-label") === pressed) ?? buttons[0])?.focus({ preventScroll: true });
+  const covered = getComputedStyle(form).position === "sticky" ? form.offsetHeight : 0;
+  const { top } = main.getBoundingClientRect();
+  if (top < covered) scrollTo({ top: scrollY + top - covered });
 };
 
 const refresh = () => {
@@ -75,7 +80,11 @@ setOptions("beside", [["", "no other class"], ...classNames.map((name) => [name,
 form.querySelector(".verdict").hidden = !hasLabels;
 // Overlays that are pictures by themselves are drawn in one way.
 const isDrawn = cards.every((card) => card.groups.every((group) => group.tiles.every((tile) => !tile.layer)));
-for (const name of ["view", "scale"]) form.elements[name].closest("label").hidden = isDrawn;
+for (const name of ["view", "opacity"]) form.elements[name].closest("label").hidden = isDrawn;
+// Where no image has several heatmaps, each is on its own scale.
+const isAlone = cards.every((card) => card.groups.every((group) => heatmapsOf(group).length < 2));
+if (isAlone) form.elements.scale.value = "own";
+form.elements.scale.closest("label").hidden = isDrawn || isAlone;
 document.querySelector(".about.metrics")?.toggleAttribute("open", matchMedia("(min-width: 700px)").matches);
 document.querySelector(".about.settings")?.toggleAttribute("open", matchMedia("(min-width: 700px)").matches);
 form.addEventListener("submit", (event) => event.preventDefault());
@@ -87,7 +96,7 @@ form.addEventListener("change", (event) => {
 form.elements.opacity.addEventListener("input", restyle);
 document.addEventListener("keydown", (event) => {
   const isTyping = event.target.closest("input, select, textarea, dialog");
-  if (isTyping || event.altKey || event.ctrlKey || event.metaKey) return;
+  if (isTyping || zoom?.open || event.altKey || event.ctrlKey || event.metaKey) return;
   const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
   if (step) turn(page + step);
   if (event.key === "/") { event.preventDefault(); form.elements.search.focus(); }

@@ -105,7 +105,7 @@ def write_cards(path: Path, cards: Iterable[Mapping[str, Any]]) -> Seen:
     """Writes cards, as they come, into the script that a page loads."""
     methods: dict[str, None] = {}
     count = 0
-    with path.open("w", encoding="utf-8") as file:
+    with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
         file.write("globalThis.galleryCards = [\n")
         for count, one in enumerate(cards, start=1):  # noqa: B007 - the last is their number
             file.write(f"{script_json(one)},\n")

@@ -16,7 +16,7 @@ const isLabelled = (card) => card.labels.length > 0;
 const classesOf = (card) => (isLabelled(card) ? card.labels : [card.prediction]);
 const verdictOf = (card) => (card.right === undefined ? "unknown" : card.right ? "right" : "wrong");
 const minus = (text) => text.replace("-", "−");
-const percent = (share) => `${(100 * share).toFixed(1)} %`;
+const percent = (share) => (share === null ? "no value" : `${(100 * share).toFixed(1)} %`);
 const figure = (value) => minus(String(Number(value.toPrecision(4))));
 
 const metricText = (card, name) => (card.metrics[name] === null ? "no value" : figure(card.metrics[name]));

@@ -49,13 +49,13 @@ const sorted = (list, order) => [...list].sort((a, b) => ORDERS[order][1](a, b) 
 // What is asked for, as {lists: [{title, found, shown}], counts}: two lists where two classes stand side by side.
 const select = (wanted) => {
   const classes = wanted.beside ? [wanted.class, wanted.beside] : [wanted.class];
-  const counts = { "": 0, right: 0, wrong: 0 };
-  const lists = classes.map((name) => {
-    const found = matching({ ...wanted, class: name });
-    for (const card of found) counts[verdictOf(card)] += 1;
-    counts[""] += found.length;
+  const matches = classes.map((name) => matching({ ...wanted, class: name }));
+  const all = new Set(matches.flat()); // an image of both classes counts once
+  const counts = { "": all.size, right: 0, wrong: 0, unknown: 0 };
+  for (const card of all) counts[verdictOf(card)] += 1;
+  const lists = matches.map((found, place) => {
     const kept = found.filter((card) => !wanted.verdict || verdictOf(card) === wanted.verdict);
-    return { title: name || "All classes", found: sorted(kept, wanted.sort) };
+    return { title: classes[place] || "All classes", found: sorted(kept, wanted.sort) };
   });
   return { lists, counts };
 };

@@ -34,7 +34,9 @@ const drawZoom = () => {
   if (!card.original) words.push("shown as the network saw it");
   for (const name of Object.keys(card.metrics ?? {})) words.push(`${name} ${metricText(card, name)}`);
   zoom.querySelector(".zoom-facts").textContent = words.join(" · ");
-  zoom.querySelector(".zoom-maps").replaceChildren(...zoomChoices(card));
+  const maps = zoom.querySelector(".zoom-maps"), hadFocus = maps.contains(document.activeElement);
+  maps.replaceChildren(...zoomChoices(card));
+  if (hadFocus) maps.querySelector("[aria-pressed=true]").focus();
 };
 
 const zoomChoices = (card) => {

@@ -36,7 +36,7 @@ def _tile(name: str, value: float) -> str:
     better, unit, meaning = (known.better, known.unit, known.meaning) if known else ("", "", "")
     arrow = f' <span title="{better} is better">{ARROWS[better]}</span>' if better else ""
     return (
-        f'<div title="test/{escape(name)}"><dt>{escape(readable(name))}{arrow}</dt>'
+        f'<div title="{escape(name)}"><dt>{escape(readable(name))}{arrow}</dt>'
         f"<dd><b>{number(value)}{escape(f' {unit}' if unit else '')}</b> {escape(meaning)}</dd></div>"
     )
 

@@ -1,7 +1,6 @@
 """HTML page of a run's curves: insertion and deletion, IoU by threshold and others, of each explainer in one plot."""
 
 from collections.abc import Iterable
-from html import escape
 from pathlib import Path
 
 from vitrine.core.atomic_io import atomic_file
@@ -23,11 +22,12 @@ def write_curves_page(folder: Path) -> Path | None:
     """
     figures = list(curve_figures(folder))
     if not figures:
+        (folder / PAGE).unlink(missing_ok=True)  # of an earlier test
         return None
-    body = f"""<header><h1>Curves of {escape(folder.resolve().name)}</h1><p class="lead">{LEAD}</p></header>
+    body = f"""<header><h1>Curves</h1><p class="lead">{LEAD}</p></header>
 <main><div class="curves">{"".join(figures)}</div></main>"""
     with atomic_file(folder / PAGE) as partial:
-        text = document(f"Curves of {folder.resolve().name}", body, styles=("comparison.css",))
+        text = document("Curves", body, styles=("comparison.css",))
         partial.write_text(text, encoding="utf-8")
     return folder / PAGE
 

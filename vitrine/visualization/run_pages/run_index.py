@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from vitrine.core.atomic_io import atomic_file
+from vitrine.core.folder_manifest import MANIFEST
 from vitrine.visualization.report.document import document
 from vitrine.visualization.report.metric_tiles import metric_tiles
 from vitrine.visualization.run_pages.curves_page import PAGE as CURVES
@@ -29,10 +30,12 @@ def write_run_index(folder: Path) -> Path:
 
     Raises:
         FileNotFoundError: where there is no such folder.
-        ValueError: for a damaged ``evaluation.json`` or file of metrics.
+        ValueError: for a damaged ``evaluation.json`` or file of metrics, and for a part of a run's folder.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder: give the folder of a run.")
+    if (folder / MANIFEST).is_file():
+        raise ValueError(f"{folder} is a part of a run's folder: give the run's own folder, {folder.resolve().parent}.")
     write_curves_page(folder)
     title = f"Results{_of_what(folder)}"
     body = f"""<header><h1>{escape(title)}</h1>{_metrics(folder)}</header>
@@ -75,7 +78,7 @@ def _results(folder: Path) -> str:
 
 def _card(folder: Path, result: Result) -> str:
     if result.page == CURVES:
-        shown = next(iter(curve_figures(folder)))
+        shown = next(iter(curve_figures(folder)), "")
     elif result.picture is None:
         shown = ""
     else:

@@ -206,6 +206,15 @@ def test_where_no_label_is_known_nothing_is_wrong(browser: Any, tmp_path: Path) 
     page.close()
 
 
+def test_a_single_heatmap_has_a_scale_of_its_own(browser: Any, tmp_path: Path) -> None:
+    path = write_gallery(tmp_path / "r", [entry("k", heatmaps=1)], title="t", metrics={}, class_names=NAMES)
+    page = opened(browser, path)
+    assert page.locator(".hint:visible").all_inner_texts()[0].startswith("1 is the strongest place of each heatmap")
+    page.locator(".more summary").click()
+    assert not page.locator("[name=scale]").is_visible()
+    page.close()
+
+
 def test_a_page_without_scripts_says_so(browser: Any, few: Path) -> None:
     page = opened(browser, few, java_script_enabled=False)
     assert "This page needs JavaScript" in page.inner_text("body")
