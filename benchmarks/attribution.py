@@ -48,7 +48,7 @@ def images_of(args: argparse.Namespace, batch: int) -> Tensor:
 def method_runs(case: Case, model: nn.Module, layer: str, images: Tensor) -> dict[str, Run]:
     """The plain gradient, the method, and the library's call where there is one."""
     method = case.make(model, layer)
-    explained = {"channel": TARGET} if case.channel else {"target": TARGET}
+    explained: dict[str, Any] = {"channel": TARGET} if case.channel else {"target": TARGET}
     runs: dict[str, Run] = {"gradient": plain_gradient(model, images)}
     runs["method"] = lambda: method.attribute(images, **explained)
     if case.by_library is not None:

@@ -136,5 +136,6 @@ def _log_hyperparameters(trainer: Trainer) -> None:
 
             # Not by Lightning's log_hyperparams, which would log the figures once more.
             writer = logger.experiment._get_file_writer()  # noqa: SLF001 - as Lightning does it
-            for summary in hparams(_sanitize_params(_flatten_dict(dict(logger.hparams))), figures):
+            values = _sanitize_params(_flatten_dict(dict(logger.hparams)))
+            for summary in hparams(values, figures):  # type: ignore[no-untyped-call]
                 writer.add_summary(summary, trainer.global_step)

@@ -19,9 +19,7 @@ from tests.test_docs_commands import ELSEWHERE, RUN
 OF_EXAMPLES = "CONTRIBUTING.md"
 """Whose blocks that begin with a file's path are written there and tried by tests/test_contributing.py."""
 
-NOT_RUN = {
-    "wandb:ENTITY": "needs the network and an account; tests/vitrine/explainers/test_wandb_artifact.py tries it with a stand-in"
-}
+NOT_RUN = {"wandb:ENTITY": "needs an account; tests/vitrine/explainers/test_wandb_artifact.py tries it with a stand-in"}
 """What a Python block may hold that is not run here, and why; such a block is compiled alone."""
 
 

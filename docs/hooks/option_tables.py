@@ -47,7 +47,7 @@ def option_classes() -> list[type]:
     return [kinds[name] for name in sorted(kinds)]
 
 
-def below(kind: type) -> Iterator[type]:
+def below(kind: type[Any]) -> Iterator[type[Any]]:
     """All classes that inherit another, at any remove."""
     for one in kind.__subclasses__():
         yield one

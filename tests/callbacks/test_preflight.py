@@ -15,7 +15,7 @@ from typing_extensions import override
 import train
 from callbacks import PredictionWriter, Preflight, ReportGallery, SkippedSamples
 from callbacks.checkpoint import RunCheckpoint
-from callbacks.preflight import check_is_worth_it
+from callbacks.preflight import check_is_worth_it, show
 from callbacks.preflight_facts import NO_EXPORT
 from callbacks.stop_signals import StopSignals
 from datamodules import ShardDataModule
@@ -55,6 +55,24 @@ def told(
     lines = capsys.readouterr().out.splitlines()
     begin = next(n for n, line in enumerate(lines) if line.startswith(stage)) + 2
     return {line.split("  ")[0].strip(): line.partition("  ")[2].strip() for line in lines[begin:] if "  " in line}
+
+
+@pytest.mark.parametrize(
+    ("level", "rows", "names"),
+    [
+        ("normal", [("data", "D"), ("workers", "2"), ("SRAEModule", "3 heads")], ["fit", "data", "SRAEModule"]),
+        ("quiet", [("data", "D")], []),
+        ("quiet", [("data", "D"), ("", "WARNING: random")], ["fit", "data", "WARNING:"]),
+    ],
+)
+def test_without_verbose_it_is_a_few_lines(
+    level: str, rows: list[tuple[str, str]], names: list[str], monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv(VARIABLE, level)
+    monkeypatch.setattr("callbacks.preflight.rows_of_run", lambda *_: rows)
+    show(SimpleNamespace(datamodule=None, is_global_zero=True), None, "fit")  # type: ignore[arg-type]
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.strip()] == names
 
 
 def srae(backbone: BackboneOptions = OWN, **options: Any) -> SRAEModule:

@@ -41,7 +41,7 @@ def opened(browser: Any, path: Path, width: int = 1200, scheme: str = "light", *
     page = browser.new_page(viewport={"width": width, "height": 844}, color_scheme=scheme, **options)
     faults = FAULTS.setdefault(browser, [])
     page.on("pageerror", lambda error: faults.append(f"{path.name}: {error}"))
-    page.on("request", lambda request: request.url.startswith(LOCAL) or faults.append(request.url))
+    page.on("request", lambda request: faults.extend([] if request.url.startswith(LOCAL) else [request.url]))
     page.goto(path.resolve().as_uri())
     assert faults == []
     return page

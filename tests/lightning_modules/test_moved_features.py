@@ -47,13 +47,17 @@ def test_features_that_grew_or_turned() -> None:
     assert found.images == 16
     turned = movement(same, Scaled(-torch.eye(3)), batches(1), CPU)
     assert turned is not None
-    assert (turned.relative_distance, turned.cosine) == (pytest.approx(2), pytest.approx(-1))
+    assert turned.relative_distance == pytest.approx(2)
+    assert turned.cosine == pytest.approx(-1)
     assert "moved by 2 of their length (relative L2), with a cosine of -1.000, over 8 training images" in str(turned)
 
 
 def test_no_more_images_than_needed() -> None:
     extractor = Scaled(torch.eye(3))
-    assert movement(extractor, extractor, batches(100), CPU) == (0.0, pytest.approx(1), ENOUGH)
+    found = movement(extractor, extractor, batches(100), CPU)
+    assert found is not None
+    assert (found.relative_distance, found.images) == (0.0, ENOUGH)
+    assert found.cosine == pytest.approx(1)
     assert extractor.images == 2 * ENOUGH
     assert movement(extractor, extractor, [], CPU) is None
 

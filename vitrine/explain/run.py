@@ -168,9 +168,9 @@ class ExplainRun:
                 for place, row in enumerate(able):
                     rows[row][name] = of_network[place : place + 1]
         all_rows = zip(batch, labels, _in_order(rows, self.explainers), strict=True)
-        found = [Predicted(*one) for one in all_rows if one[2]]
-        self.without_head += len(batch) - len(found)
-        return found
+        predicted = [Predicted(*one) for one in all_rows if one[2]]
+        self.without_head += len(batch) - len(predicted)
+        return predicted
 
     def _targets(self, labels: Sequence[int | None], logits: Tensor) -> Tensor:
         """(B,) classes to explain."""

@@ -1,7 +1,7 @@
 """Heads as plain forward networks on their backbones: x-features, scores of filters, masks, and the logits alone."""
 
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,7 @@ from vitrine.backbones.pooling import pooled
 from vitrine.backbones.token_kinds import TokenKinds, token_kinds
 from vitrine.explainers.masking.explainer import MaskingExplainer
 from vitrine.explainers.mu_lasso.explainer import MuLassoExplainer
-from vitrine.explainers.srae.x_features import XFeatureExplainer
+from vitrine.explainers.srae.x_features import XFeatureExplainer, XFeatureHeads
 from vitrine.export.tapped_network import TappedNetwork
 from vitrine.filters.layers import ResponseLayer
 
@@ -44,7 +44,7 @@ class XFeatureNetwork(nn.Module):
         super().__init__()
         self.layer, self.pooling = explainer.features.layer, explainer.options.pooling
         self.network = TappedNetwork(explainer.backbone, (self.layer,))
-        self.heads = copied_network(explainer.heads)
+        self.heads = cast("XFeatureHeads", copied_network(explainer.heads))
         image = blank_image(explainer.backbone.model, side)
         with torch.no_grad():
             activation = self.network(image)[1][self.layer]

@@ -1,5 +1,7 @@
 """The map that always points at the middle."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
@@ -42,7 +44,7 @@ class Refusing(nn.Module):
         ({"channel": torch.zeros(2, 3, dtype=torch.int64)}, (2, 3, 1, 5, 6)),
     ],
 )
-def test_units_and_models_change_nothing(arguments: dict[str, object], shape: tuple[int, ...]) -> None:
+def test_units_and_models_change_nothing(arguments: dict[str, Any], shape: tuple[int, ...]) -> None:
     x = torch.rand(2, 3, 5, 6)
-    actual = Center(Refusing(), "convolution", internal_batch_size=1).attribute(x, **arguments)  # type: ignore[arg-type]
+    actual = Center(Refusing(), "convolution", internal_batch_size=1).attribute(x, **arguments)
     torch.testing.assert_close(actual, Center().attribute(torch.zeros(1, 3, 5, 6)).expand(shape))

@@ -70,7 +70,7 @@ def test_model_and_random_state_are_as_before(method: type[Method], layer: str |
     before = snapshot(model)
     explainer = build(method, model, layer)
     for _ in range(2):
-        explainer.attribute(x, **({"target": 1} if layer is None else {"channel": 1}))
+        explainer.attribute(x, **dict[str, Any]({"target": 1} if layer is None else {"channel": 1}))
     assert snapshot(model) == before
     assert torch.equal(x, saved)
     assert not x.requires_grad
@@ -116,15 +116,17 @@ def test_batched_equals_one_by_one_and_any_bound(method: type[Method], layer: st
     model, x = small_net(), images(4)
     name = "target" if layer is None else "channel"
     indices = torch.tensor([[0, 3], [1, 1], [3, 2], [2, 0]])
-    whole = build(method, model, layer).attribute(x, **{name: indices})
+    whole = build(method, model, layer).attribute(x, **dict[str, Any]({name: indices}))
     assert whole.shape == (4, 2, 1 if method is Occlusion else 3, 8, 8)
     assert whole.abs().max() > 0
     for row in range(4):
         for k in range(2):
-            one = build(method, model, layer).attribute(x[row : row + 1], **{name: int(indices[row, k])})
+            one = build(method, model, layer).attribute(
+                x[row : row + 1], **dict[str, Any]({name: int(indices[row, k])})
+            )
             torch.testing.assert_close(whole[row, k], one[0])
     for bound in (1, 2, 3, 1000):
-        bounded = build(method, model, layer, internal_batch_size=bound).attribute(x, **{name: indices})
+        bounded = build(method, model, layer, internal_batch_size=bound).attribute(x, **dict[str, Any]({name: indices}))
         torch.testing.assert_close(bounded, whole)
 
 

@@ -12,6 +12,7 @@ from torch import nn
 import vitrine
 from vitrine.attribution import ExcitationBackprop
 from vitrine.data.preprocessing import Preprocessing
+from vitrine.explainers.attribution import AttributionExplainer
 from vitrine.explainers.inversion.explainer import InversionExplainer
 
 
@@ -42,14 +43,16 @@ def test_networks_of_a_library_are_prepared_as_it_says() -> None:
     by_name = vitrine.explainer("squeezenet1_1", "EBP", weights="none", device="cpu")
     as_module = vitrine.explainer(torchvision.models.squeezenet1_1(weights=None), "EBP", device="cpu")
     assert by_name.preprocessing == as_module.preprocessing == Preprocessing(224, 256)
-    assert isinstance(by_name.method, ExcitationBackprop)  # type: ignore[attr-defined]
+    assert isinstance(by_name.method, ExcitationBackprop)
 
 
 def test_classes_from_a_list_and_a_file_and_arguments_of_the_method(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("ant\nbee\nwasp\n")
     for classes in (["ant", "bee", "wasp"], tmp_path / "names.txt", str(tmp_path / "names.txt")):
         assert vitrine.explainer(network(), classes=classes, size=32, layer="0").classes == ["ant", "bee", "wasp"]
-    assert vitrine.explainer(network(), size=32, layer="0").method.layer == "0"  # type: ignore[attr-defined]
+    explainer = vitrine.explainer(network(), size=32, layer="0")
+    assert isinstance(explainer, AttributionExplainer)
+    assert explainer.method.layer == "0"
     with pytest.raises(ValueError, match="2 names, and the network has 3 logits"):
         vitrine.explainer(network(), classes=["a", "b"], size=32)
 

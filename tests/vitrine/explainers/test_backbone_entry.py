@@ -57,7 +57,7 @@ class Way(NamedTuple):
     network: str
     make: Callable[[Path], FrozenBackbone]
     allow: tuple[str, ...] = ()
-    count: int = 4
+    logits: int = 4
     """Logits."""
     recorded: bool = True
     """Whether their number is known to suit the constructor."""
@@ -137,7 +137,7 @@ WAYS = {
     "hf folder": Way("hf", hugging_face),
     "zero-shot": Way("zero-shot", zero_shot),
     "package's own number": Way(
-        "FlowerNet", lambda _: FrozenBackbone("vitrine.data.an8flower.network:FlowerNet"), count=6
+        "FlowerNet", lambda _: FrozenBackbone("vitrine.data.an8flower.network:FlowerNet"), logits=6
     ),
     "package": Way("FlowerNet", lambda _: FrozenBackbone("vitrine.data.an8flower.network:FlowerNet", num_classes=4)),
 }
@@ -186,10 +186,10 @@ def test_folders_load_alone(way: Way, tmp_path: Path, monkeypatch: pytest.Monkey
         backbone = way.make(tmp_path / "run")
     images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     for kind in EXPLAINERS:
-        explainer = make_explainer(kind, backbone, FEATURES[way.network], way.count)
+        explainer = make_explainer(kind, backbone, FEATURES[way.network], way.logits)
         explainer.save(tmp_path / "run" / kind)
         entry = json.loads((tmp_path / "run" / kind / CONFIG_NAME).read_text())["backbone"]
-        assert entry["num_classes"] == (way.count if way.recorded else None)
+        assert entry["num_classes"] == (way.logits if way.recorded else None)
         shutil.move(tmp_path / "run" / kind, tmp_path / f"moved {kind}")
     shutil.rmtree(tmp_path / "run")
     (tmp_path / "elsewhere").mkdir()
@@ -199,7 +199,7 @@ def test_folders_load_alone(way: Way, tmp_path: Path, monkeypatch: pytest.Monkey
         assert loaded.backbone.digest == backbone.digest
         assert loaded.options.to_dict() == json.loads((tmp_path / f"moved {kind}" / CONFIG_NAME).read_text())["options"]
         assert torch.equal(loaded.backbone(images).logits, backbone(images).logits), kind
-        assert recorded_classes(tmp_path / f"moved {kind}" / BACKBONE_NAME) == CLASSES[: way.count]
+        assert recorded_classes(tmp_path / f"moved {kind}" / BACKBONE_NAME) == CLASSES[: way.logits]
         if way.allow:
             with pytest.raises(
                 ValueError, match=r"or allow its (module: allow=\('own_nets|file: allow=\('/.*own_nets.*py')"

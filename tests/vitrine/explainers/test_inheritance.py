@@ -160,7 +160,7 @@ def test_heads_of_other_classes(kind: str) -> None:
 
 def test_heads_of_another_size_are_refused() -> None:
     for kind, options in (("separate", {"num_features": 3}), ("shared", {"num_features": 3, "trunk": "shared"})):
-        other = SRAEExplainer(backbone(3), SRAEOptions("relu", hidden=(5,), image_size=16, **options))  # type: ignore[arg-type]
+        other = SRAEExplainer(backbone(3), SRAEOptions("relu", hidden=(5,), image_size=16, **options))
         with pytest.raises(ValueError, match="differs"):
             EXPLAINERS[kind][0](4).inherit_heads(other.head_state(), [0, 1, 2, None])
     with pytest.raises(ValueError, match=r"heads\.0\.decoder"):

@@ -32,7 +32,7 @@ def test_contributions_of_every_head(trunk: str) -> None:
 def test_positions_and_dropped_x_features() -> None:
     options = SRAEOptions(layer="4", image_size=SIDE, explained_classes=[1, 3], pooling="positions", hidden=[12])
     explainer = SRAEExplainer(built(), options)
-    explainer.heads.drop(torch.tensor([[True, False, False, False, False]] * 2))  # type: ignore[attr-defined,operator]
+    explainer.heads.drop(torch.tensor([[True, False, False, False, False]] * 2))
     contributions = XFeatureNetwork(explainer, SIDE)(IMAGES)[2]
     assert not contributions[:, :, 0].any()
     torch.testing.assert_close(contributions[:, 1, 1:], explainer.explain(IMAGES, 3).scores)

@@ -1,5 +1,7 @@
 """Parameter randomisation as a metric: the report's similarity of one image, and copies whose maps say nothing."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -29,8 +31,8 @@ def test_an_image_has_the_similarity_of_the_report_on_it_alone() -> None:
     metric.update(explaining(model)(IMAGES[:3], targets), Batch(image=IMAGES[:3]))
 
     class Absolute(Saliency):
-        def attribute(self, inputs: Tensor, target: object = None) -> Tensor:  # type: ignore[override]
-            return super().attribute(inputs, target).abs()  # type: ignore[arg-type]
+        def attribute(self, inputs: Any, target: Any = None, channel: Any = None, **captum: Any) -> Any:
+            return super().attribute(inputs, target, channel, **captum).abs()
 
     report = sanity_check(Absolute, model, IMAGES[:3], targets, stages=3, seed=2)
     for row, found in enumerate(metric.row_values["parameter_randomization"].tolist()):

@@ -71,7 +71,12 @@ def test_a_folder_has_an_overlay_for_each_map_and_the_tensors(tmp_path: Path) ->
 
 def test_tensors_are_drawn_with_the_images_that_are_given() -> None:
     bare = Explanation(
-        torch.rand(1, 1, 16, 16), torch.ones(1, 1), [["m"]], *[torch.zeros(1).long()] * 2, torch.rand(1, 2)
+        torch.rand(1, 1, 16, 16),
+        torch.ones(1, 1),
+        [["m"]],
+        torch.zeros(1).long(),
+        torch.zeros(1).long(),
+        torch.rand(1, 2),
     )
     with pytest.raises(ValueError, match="with_pictures"):
         bare.panel()

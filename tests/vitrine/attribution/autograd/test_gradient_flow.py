@@ -188,7 +188,8 @@ class Detached(nn.Module):
 def test_a_layer_that_passes_no_gradient_on_is_named_for_classes_and_channels() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), Detached(), nn.ReLU(), nn.Flatten(), nn.Linear(400, 5))
     for make in (Saliency, SmoothGrad, GuidedBackprop, Deconvnet, ExcitationBackprop, METHODS["ExtremalPerturbation"]):
-        for layer, what in ((None, {"target": 1}), ("2", {"channel": 1})):
+        cases: list[tuple[str | None, dict[str, Any]]] = [(None, {"target": 1}), ("2", {"channel": 1})]
+        for layer, what in cases:
             method = make(model)
             method.layer = layer
             with pytest.raises(ValueError, match="its layer '1', a Detached, passes none on"):

@@ -1,6 +1,7 @@
 """A channel's own activation map, upsampled."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ def test_upsampled_activation(batch: int) -> None:
 
 
 @pytest.mark.parametrize("arguments", [{}, {"target": 1}, {"target": 1, "channel": 1}])
-def test_upsampled_activation_knows_no_classes(arguments: dict[str, int]) -> None:
+def test_upsampled_activation_knows_no_classes(arguments: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="give channel alone"):
         UpsampledActivation(small(), "4").attribute(images(), **arguments)
 

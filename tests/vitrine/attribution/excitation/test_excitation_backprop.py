@@ -188,9 +188,11 @@ def test_batched_equals_one_by_one(contrastive: bool) -> None:
     for layer in (None, "6"):
         method = ExcitationBackprop(model, layer, contrastive=contrastive)
         explained_by = "target" if layer is None else "channel"
-        singly = torch.cat([method.attribute(x[i : i + 1], **{explained_by: targets[i]}) for i in range(3)])
+        singly = torch.cat(
+            [method.attribute(x[i : i + 1], **dict[str, Any]({explained_by: targets[i]})) for i in range(3)]
+        )
         for arguments in (targets, torch.tensor(targets)):
-            torch.testing.assert_close(method.attribute(x, **{explained_by: arguments}), singly)
+            torch.testing.assert_close(method.attribute(x, **dict[str, Any]({explained_by: arguments})), singly)
 
 
 class Spelled(nn.Module):

@@ -66,7 +66,7 @@ def test_constants_that_depend_on_the_pixels_are_marked(name: str) -> None:
 def test_a_network_that_gives_probabilities_is_told_to_give_logits(last: nn.Module, named: str) -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), last).double()
     for method in (ExcitationBackprop(model), ExcitationBackprop(model, "2", contrastive=True)):
-        explains = {"target": 1} if method.layer is None else {"channel": 1}
+        explains: dict[str, Any] = {"target": 1} if method.layer is None else {"channel": 1}
         with pytest.raises(ValueError, match=rf"no rule for {named} .*; explain the logits or a layer before it\.$"):
             method.attribute(torch.rand(2, 1, 2, 2), **explains)
 

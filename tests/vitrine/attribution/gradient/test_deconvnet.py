@@ -211,9 +211,11 @@ def test_batched_equals_one_by_one(method: type[Deconvnet], options: dict[str, A
     for size in (None, 1, 2):
         explainer = method(model, "3", internal_batch_size=size, **options)
         for name, indices in (("target", targets), ("channel", channels)):
-            singly = torch.cat([explainer.attribute(x[i : i + 1], **{name: indices[i]}) for i in range(5)])
-            torch.testing.assert_close(explainer.attribute(x, **{name: indices}), singly)
-            torch.testing.assert_close(explainer.attribute(x, **{name: torch.tensor(indices)}), singly)
+            singly = torch.cat(
+                [explainer.attribute(x[i : i + 1], **dict[str, Any]({name: indices[i]})) for i in range(5)]
+            )
+            torch.testing.assert_close(explainer.attribute(x, **dict[str, Any]({name: indices})), singly)
+            torch.testing.assert_close(explainer.attribute(x, **dict[str, Any]({name: torch.tensor(indices)})), singly)
 
 
 def test_the_predicted_class_is_explained_where_none_is_given() -> None:

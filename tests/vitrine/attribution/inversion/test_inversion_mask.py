@@ -94,7 +94,7 @@ def test_a_named_layer_is_the_masks(small: nn.Module, images: Tensor) -> None:
 
 
 @pytest.mark.parametrize("arguments", [{"target": 1}, {"target": 4}, {"channel": 1}])
-def test_the_model_is_as_it_was(arguments: dict[str, int], small: nn.Module, images: Tensor) -> None:
+def test_the_model_is_as_it_was(arguments: dict[str, Any], small: nn.Module, images: Tensor) -> None:
     before, random, saved = copy.deepcopy(small.state_dict()), torch.get_rng_state(), images.clone()
     grads = [parameter.grad for parameter in small.parameters()]
     method = InversionMask(small, "features.4", **FEW)

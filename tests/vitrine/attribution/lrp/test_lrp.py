@@ -50,9 +50,11 @@ def test_several_targets_and_channels_are_one_by_one() -> None:
         method = LRP(model, composite=composite, layer="4")
         for kind, count in (("target", 5), ("channel", 8)):
             indices = torch.tensor([[0, 3], [1, count - 1]])
-            together = method.attribute(IMAGES, **{kind: indices})
+            together = method.attribute(IMAGES, **dict[str, Any]({kind: indices}))
             for image, column in ((0, 1), (1, 0)):
-                alone = method.attribute(IMAGES[image : image + 1], **{kind: int(indices[image, column])})
+                alone = method.attribute(
+                    IMAGES[image : image + 1], **dict[str, Any]({kind: int(indices[image, column])})
+                )
                 torch.testing.assert_close(together[image, column], alone[0])
 
 

@@ -65,9 +65,9 @@ def test_a_given_target_is_explained(network: nn.Module, images: Tensor) -> None
     asked: list[Any] = []
 
     class Asked(Gradient):
-        def attribute(self, inputs: Tensor, target: Any = None, channel: Any = None) -> Tensor:
+        def attribute(self, inputs: Any, target: Any = None, channel: Any = None, **captum: Any) -> Any:
             asked.append(target)
-            return super().attribute(inputs, target, channel)
+            return super().attribute(inputs, target, channel, **captum)
 
     sanity_check(Asked, network, images, 2, stages=2)
     assert asked == [2, 2, 2]
