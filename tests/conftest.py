@@ -17,6 +17,7 @@ from torch import distributed
 
 from tests.helpers import image_sets as sets
 from tests.helpers import scene_sets
+from tests.helpers.pages import chromium
 from tests.helpers.ranks import RankPool
 from tests.helpers.slow_tests import SlowTestRecorder, slow_tests
 from tests.helpers.voc_sets import write_voc
@@ -247,3 +248,10 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("VITRINE_REAL_DATA is not set: this test reads real images")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A headless browser, one for all tests: a process has room for one driver."""
+    with chromium() as browser:
+        yield browser

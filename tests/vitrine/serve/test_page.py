@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.pages import chromium
 from vitrine.serve.options import ServeOptions
 from vitrine.serve.page import launched
 from vitrine.serve.served import ServedNetwork
@@ -28,15 +27,15 @@ def url(served: ServedNetwork) -> Iterator[str]:
 
 
 @pytest.fixture
-def tab(url: str) -> Iterator[Any]:
-    with chromium() as browser:
-        tab = browser.new_page()
-        tab.set_default_timeout(20_000)
-        tab.requests = []
-        tab.on("request", lambda request: tab.requests.append(request.url))
-        tab.goto(url)
-        tab.wait_for_selector("#picture input[type=file]", state="attached")
-        yield tab
+def tab(url: str, browser: Any) -> Iterator[Any]:
+    tab = browser.new_page()
+    tab.set_default_timeout(20_000)
+    tab.requests = []
+    tab.on("request", lambda request: tab.requests.append(request.url))
+    tab.goto(url)
+    tab.wait_for_selector("#picture input[type=file]", state="attached")
+    yield tab
+    tab.close()
 
 
 def test_a_dropped_picture_is_explained_and_a_text_file_refused(

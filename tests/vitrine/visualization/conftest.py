@@ -1,17 +1,10 @@
-"""A browser for the pages."""
+"""Pages in a browser are whole."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from tests.helpers.pages import FAULTS, chromium
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    with chromium() as browser:
-        yield browser
+from tests.helpers.pages import FAULTS
 
 
 @pytest.fixture(autouse=True)
