@@ -53,14 +53,9 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_an_explainer_is_downloaded_and_loaded(asked: list[str], tmp_path: Path) -> None:
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
     torch.manual_seed(0)
-<<<<<<< HEAD
     for layer in model:
         if isinstance(layer, nn.Conv2d | nn.Linear):
             layer.reset_parameters()
-=======
-    model[0].reset_parameters()
-    model[4].reset_parameters()
->>>>>>> track
     loaded = vitrine.load("wandb:me/vitrine/srae-net-set:v3", backbone=model)
     assert isinstance(loaded, SRAEExplainer)
     assert asked == ["me/vitrine/srae-net-set:v3"]
