@@ -368,7 +368,7 @@ def test_fine_tuning_starts_from_the_weights_and_keeps_the_scaling(exported: Pat
     fakes.fit(source, fakes.make_batches())
     other = fakes.make_batches(seed=1)
     tuned, starts = fakes.make_module(solver="sgd", init_from=exported), Starts()
-    fakes.fit(tuned, other, max_epochs=3, callbacks=[starts])
+    fakes.fit(tuned, other, max_epochs=3, callbacks=[starts], default_root_dir=exported.parent)
     assert_same_heads(starts.head, head_of(source))
     assert tuned.explainer.classes == [f"class {index}" for index in range(6)]
     for name in ("scaling.shift", "scaling.factor", "intercept"):
@@ -380,7 +380,7 @@ def test_fine_tuning_starts_from_the_weights_and_keeps_the_scaling(exported: Pat
 
 def test_fine_tuning_in_a_smaller_ball_starts_within_it(exported: Path) -> None:
     tuned, norms = fakes.make_module(solver="sgd", init_from=exported, mu=0.1), Norms()
-    fakes.fit(tuned, fakes.make_batches(), max_epochs=3, callbacks=[norms])
+    fakes.fit(tuned, fakes.make_batches(), max_epochs=3, callbacks=[norms], default_root_dir=exported.parent)
     assert max(norms.seen) <= 0.1 * (1 + 1e-5)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vitrine.attribution.registry import all_methods
-from vitrine.attribution.short_names import SHORT, find_method, plain
+from vitrine.attribution.short_names import find_method
 from vitrine.core.near_names import near_names
 from vitrine.explain.chosen import INVERSION, chosen_explainers, folder_name, free_name, made_explainer
 from vitrine.explain.network import ExplainedNetwork, explained_network
@@ -42,7 +42,7 @@ class ServedNetwork:
 
     @property
     def names(self) -> list[str]:
-        """Everything that can be chosen: saved explainers, then methods, those that take long at the end."""
+        """Everything that can be chosen: what is chosen at first, then methods, those that take long at the end."""
         methods = {name: kind for name, kind in all_methods().items() if kind.explains_classes}
         methods.pop(INVERSION, None)
         known = sorted(methods, key=lambda name: (methods[name].slow, name.lower()))
@@ -85,7 +85,7 @@ def served_networks(options: ServeOptions) -> dict[str, ServedNetwork]:
         loaded = saved.setdefault(digest, {})
         if network.explainer is not None:
             loaded[free_name(folder_name(model), loaded)] = network.explainer
-    first = [_full_name(name) for name in options.methods]
+    first = [_known(name) for name in options.methods]
     return {
         _shown_name(network, alone=len(networks) == 1): ServedNetwork(
             network, saved[digest], [*saved[digest], *first] if first else (), options.seed
@@ -110,10 +110,12 @@ def _network(model: str, options: ServeOptions) -> ExplainedNetwork:
     )
 
 
-def _full_name(name: str) -> str:
-    if plain(name) in {"inversion", plain(INVERSION)}:
+def _known(name: str) -> str:
+    """A method's name as it was given, a short one too, which may stand for a method with options."""
+    if name.casefold() in {"inversion", INVERSION.casefold()}:
         return INVERSION
-    return name if plain(name) in SHORT else find_method(name).method
+    find_method(name)
+    return name
 
 
 def _shown_name(network: ExplainedNetwork, *, alone: bool) -> str:
