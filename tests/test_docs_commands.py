@@ -18,10 +18,6 @@ ELSEWHERE = {
     "pip": "extras are looked up by tests/test_project.py; packages are installed by .ci/run",
 }
 """Programs that are not the project's, and why they are not tried here."""
-MY_CONFIGURATION = (
-    "model: {class_path: AttributionModule, init_args: {backbone: {name: resnet18}}}\ndata: configs/data/folder.yaml\n"
-)
-"""What pages call my.yaml."""
 LANGUAGES = {"bash", "python", "yaml", "text"}
 
 
@@ -60,7 +56,6 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("clone")
     for name in ("configs", "vitrine", "experiments"):
         (folder / name).symlink_to(ROOT / name)
-    (folder / "my.yaml").write_text(MY_CONFIGURATION, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         yield folder
