@@ -12,10 +12,11 @@ import torch
 from vitrine.core.atomic_io import atomic_folder
 from vitrine.core.folder_manifest import FolderKind
 from vitrine.core.heatmap_texts import HeatmapTexts
-from vitrine.visualization.report.cards import IMAGES, card
+from vitrine.visualization.report.cards import card
 from vitrine.visualization.report.document import script_json
 from vitrine.visualization.report.entry import GalleryEntry
 from vitrine.visualization.report.page import page
+from vitrine.visualization.report.tiles import IMAGES
 from vitrine.visualization.scale import blur_note
 
 GALLERY = FolderKind(
