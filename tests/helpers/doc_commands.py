@@ -10,6 +10,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 from unittest import mock
 
@@ -70,7 +71,7 @@ def _module_and_arguments(command: Sequence[str]) -> tuple[str, list[str]]:
         is_package = hasattr(importlib.import_module(name), "__path__")
         return f"{name}.__main__" if is_package else name, words[2:]
     assert words[0].endswith(".py"), f"{' '.join(command)}: what runs is no module and no file"
-    return words[0].removesuffix(".py"), words[1:]
+    return Path(words[0]).stem, words[1:]
 
 
 @contextlib.contextmanager
