@@ -16,7 +16,7 @@ from vitrine.core.batch import Batch
 from vitrine.core.distributed import gather_over_ranks, global_rank
 from vitrine.core.explanation import Explanation
 from vitrine.explainers import Explainer
-from vitrine.explainers.base import class_path
+from vitrine.explainers.saving import class_path
 from vitrine.metrics import LocalizationError
 from vitrine.metrics.localization import DEFAULT_ALPHA
 

@@ -14,7 +14,7 @@ from vitrine.core.batch import Batch
 from vitrine.core.class_files import absolute_name
 from vitrine.core.distributed import sum_over_ranks
 from vitrine.data.feature_store import FeatureExtractor
-from vitrine.explainers.base import BACKBONE_NAME
+from vitrine.explainers.saving import BACKBONE_NAME
 
 ENOUGH = 64
 """Images of a rank that are looked at."""

@@ -44,7 +44,7 @@ def test_an_interrupted_export_leaves_the_earlier_explainer(
     def fail(*args: object, **kwargs: object) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("vitrine.explainers.base.save_file", fail)
+    monkeypatch.setattr("vitrine.explainers.saving.save_file", fail)
     told = refusal(capsys, "fit", *small_run, "--model.init_args.training.beta", "0.5", "--overwrite", "true")
     assert "No space left on device" in told
     assert {path.name: path.read_bytes() for path in (folder / "explainer").iterdir()} == before

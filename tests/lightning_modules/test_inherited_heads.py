@@ -18,8 +18,8 @@ from tests.helpers.own_network import OwnNetwork
 from vitrine.backbones.networks import BackboneOptions
 from vitrine.data.shards.sample import Sample
 from vitrine.data.shards.writer import write_shards
-from vitrine.explainers.base import BACKBONE_NAME
 from vitrine.explainers.config_file import read_heads
+from vitrine.explainers.saving import BACKBONE_NAME
 
 BEFORE, AFTER = ("ant", "Bumble_bee", "cat"), ("dog", "bumble bee", "eel", "ant")
 OPTIONS: dict[type[Any], dict[str, Any]] = {

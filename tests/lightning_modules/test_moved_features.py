@@ -12,8 +12,8 @@ from vitrine.backbones.features import TappedFeatures
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.core.batch import Batch, Features
 from vitrine.explainers import InversionExplainer, InversionOptions, SRAEExplainer, SRAEOptions
-from vitrine.explainers.base import BACKBONE_NAME
 from vitrine.explainers.config_file import read_config
+from vitrine.explainers.saving import BACKBONE_NAME
 
 CPU = torch.device("cpu")
 OWN = "tests.helpers.own_network:OwnNetwork"

@@ -11,8 +11,8 @@ from vitrine.attribution.short_names import SHORT, NamedMethod, find_method, pla
 from vitrine.explain.network import ExplainedNetwork
 from vitrine.explainers import Explainer, load
 from vitrine.explainers.attribution.explainer import AttributionExplainer, AttributionOptions
-from vitrine.explainers.base import CONFIG_NAME
 from vitrine.explainers.inversion.explainer import InversionExplainer, InversionOptions
+from vitrine.explainers.saving import CONFIG_NAME
 
 FITTED: Mapping[str, str] = {"srae": "SRAE", "mulasso": "MuLasso"}
 """Explainers that are fitted on the pictures, by their plain names."""

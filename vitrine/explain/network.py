@@ -25,7 +25,7 @@ from vitrine.data.colours import NUM_CHANNELS, Mode
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explain.options import ExplainOptions
 from vitrine.explainers import Explainer, load
-from vitrine.explainers.base import CONFIG_NAME
+from vitrine.explainers.saving import CONFIG_NAME
 
 UNKNOWN = "not known; give a file of names as --classes"
 

@@ -1,7 +1,5 @@
 """Explainer: the base of all explainers, which explain, attribute, and are saved."""
 
-import json
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,7 +7,6 @@ from pathlib import Path
 from typing import Any, ClassVar, cast, overload
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vitrine.attribution.captum_arguments import Inputs, in_callers_form, plain_target, single_tensor
@@ -18,32 +15,19 @@ from vitrine.backbones.batch_mixing import mixes_batch
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.backbones.image_sizes import blank_image
 from vitrine.backbones.model_locks import model_lock
-from vitrine.core.atomic_io import atomic_folder
 from vitrine.core.explained_pictures import ExplainedPictures
 from vitrine.core.explanation import Explanation
-from vitrine.core.folder_manifest import FolderKind, check_replaceable, read_contents
+from vitrine.core.folder_manifest import check_replaceable
 from vitrine.core.heatmap_texts import HeatmapTexts
 from vitrine.core.image_inputs import check_images, run_errors_named
 from vitrine.core.options import Options
 from vitrine.core.tensor_checks import check_tensors
 from vitrine.data.feature_store import FeatureExtractor
 from vitrine.data.preprocessing import Preprocessing
-from vitrine.explainers.backbone_entry import backbone_entry, save_backbone, stands_in_a_table
-from vitrine.explainers.card import CARD_NAME, card_text
 from vitrine.explainers.inheritance import taken_rows
-from vitrine.explainers.names import NAMES_NAME, Names, has_names, read_names, write_joined_names
+from vitrine.explainers.names import Names, read_names
 from vitrine.explainers.picture_inputs import Pictures, PreparedPictures, are_pictures, class_indices
-
-FORMAT_VERSION = 1
-CONFIG_NAME = "explainer.json"
-HEADS_NAME = "explainer.safetensors"
-BACKBONE_NAME = "backbone.safetensors"
-SAVED = FolderKind(
-    CONFIG_NAME,
-    hand_written=(NAMES_NAME, f"{NAMES_NAME}.old*"),
-    earlier=(CONFIG_NAME, HEADS_NAME, BACKBONE_NAME),
-    signature='"weight_digest"',
-)
+from vitrine.explainers.saving import SAVED, class_path, save_explainer
 
 Target = Indices | None
 """A class for all images, one an image, or None for the predicted ones."""
@@ -278,12 +262,7 @@ class Explainer(nn.Module, ABC):
             ValueError: for heads that are NaN or infinite.
             FileExistsError: where ``folder`` holds what would be lost, see `check_saveable`.
         """
-        with atomic_folder(Path(folder), SAVED) as partial:
-            self._write(partial, bundle_backbone=bundle_backbone, metadata=metadata or {})
-            self._write_names(partial, replaced=Path(folder))
-            if Path(CARD_NAME) not in read_contents(Path(folder), SAVED).foreign:  # a person's own page stays
-                config = json.loads((partial / CONFIG_NAME).read_text(encoding="utf-8"))
-                (partial / CARD_NAME).write_text(card_text(config), encoding="utf-8")
+        save_explainer(self, Path(folder), bundle_backbone=bundle_backbone, metadata=metadata or {})
 
     @staticmethod
     def check_saveable(folder: str | Path) -> None:
@@ -293,43 +272,6 @@ class Explainer(nn.Module, ABC):
             FileExistsError: where the folder holds other than an explainer, or a file of it was changed since it was saved.
         """
         check_replaceable(Path(folder), SAVED)
-
-    def _write(self, folder: Path, *, bundle_backbone: bool | None, metadata: dict[str, Any]) -> None:
-        is_bundled = not stands_in_a_table(self.backbone) if bundle_backbone is None else bundle_backbone
-        heads = {name: value.contiguous() for name, value in self.head_state().items()}
-        check_tensors(heads, heads, f"The heads of this {type(self).__name__} are not saved")
-        entry = backbone_entry(self.backbone, getattr(self, "num_classes", None), is_bundled=is_bundled)
-        known = json.loads(self.backbone.arguments or "{}")
-        config = {
-            "format_version": FORMAT_VERSION,
-            "explainer": type(self).__name__,
-            "class_path": class_path(type(self)),
-            "options": self.options.to_dict(),
-            "classes": self.classes,
-            "multi_label": self.multi_label,
-            "backbone": entry,
-            "weight_digest": self.backbone.digest,
-            "backbone_arguments": self.backbone.arguments if entry["arguments"] == known else None,
-            "preprocessing": self.preprocessing.to_dict() if self.preprocessing else None,
-            "metadata": metadata,
-        }
-        (folder / CONFIG_NAME).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        save_file(heads, folder / HEADS_NAME)
-        if is_bundled:
-            save_backbone(self.backbone, folder / BACKBONE_NAME, entry["num_classes"], self.classes)
-
-    def _write_names(self, folder: Path, replaced: Path) -> None:
-        kept_name = write_joined_names(folder, replaced, self.heatmap_names, self.heatmap_counts())
-        names, heads = replaced / NAMES_NAME, replaced / HEADS_NAME
-        if kept_name is None and has_names(names) and heads.read_bytes() != (folder / HEADS_NAME).read_bytes():
-            warnings.warn(
-                f"{names} was written for other heads than those saved now; see if its names fit.", stacklevel=3
-            )
-        if kept_name is not None:
-            warnings.warn(
-                f"{names} does not fit this explainer in all that it says; it is kept as {replaced / kept_name}.",
-                stacklevel=3,
-            )
 
     renamed_tensors: ClassVar[Mapping[str, str]] = {}
     """Earlier last names of tensors, as they stand in files saved earlier, and today's."""
@@ -395,11 +337,6 @@ class Explainer(nn.Module, ABC):
         buffers = {name for name, _ in self.named_buffers()}
         check_tensors(state, heads, f"The saved heads of this {type(self).__name__} are damaged", buffers)
         self.load_state_dict(state, strict=False)
-
-
-def class_path(kind: type[Explainer]) -> str:
-    """``module:ClassName``, by which explainers are registered and saved."""
-    return f"{kind.__module__}:{kind.__qualname__}"
 
 
 def _part_of(target: Target, batch: int, part: slice) -> Target:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vitrine.data.shards.documents import unique_entries
-from vitrine.explainers.base import CONFIG_NAME, FORMAT_VERSION, HEADS_NAME
+from vitrine.explainers.saving import CONFIG_NAME, FORMAT_VERSION, HEADS_NAME
 
 T = TypeVar("T")
 

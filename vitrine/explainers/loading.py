@@ -14,9 +14,10 @@ from vitrine.core.class_files import file_of
 from vitrine.core.class_paths import allowed_entries, class_named, entry_for, is_allowed
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers.backbone_entry import FUNCTION
-from vitrine.explainers.base import BACKBONE_NAME, CONFIG_NAME, Explainer
+from vitrine.explainers.base import Explainer
 from vitrine.explainers.config_file import first_line, made, read_config, read_heads
 from vitrine.explainers.names import NAMES_NAME
+from vitrine.explainers.saving import BACKBONE_NAME, CONFIG_NAME
 from vitrine.explainers.wandb_artifact import explainer_folder, is_wandb_name
 
 SHIPPED = {"flower": PACKAGE / "data" / "an8flower" / "flower_explainer"}

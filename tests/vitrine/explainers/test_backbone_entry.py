@@ -37,7 +37,7 @@ from vitrine.explainers import (
     XFeatureOptions,
 )
 from vitrine.explainers.attribution import AttributionExplainer, AttributionOptions
-from vitrine.explainers.base import BACKBONE_NAME, CONFIG_NAME
+from vitrine.explainers.saving import BACKBONE_NAME, CONFIG_NAME
 
 CLASSES = ["ant", "bee", "cat", "dog", "eel", "fox"]
 FEATURES = {

@@ -91,7 +91,7 @@ def test_a_failure_while_saving_leaves_the_old_one(
     def fail(*_: object, **__: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("vitrine.explainers.base.save_file", fail)
+    monkeypatch.setattr("vitrine.explainers.saving.save_file", fail)
     with pytest.raises(OSError, match="disk full"):
         named_explainer.save(tmp_path / "explainer", metadata={"new": 1})
     assert (tmp_path / "explainer" / "explainer.json").read_bytes() == before

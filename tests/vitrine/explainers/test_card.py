@@ -7,8 +7,8 @@ from tests.helpers.own_network import OwnNetwork
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers import MuLassoExplainer, MuLassoOptions, SRAEExplainer, SRAEOptions
-from vitrine.explainers.base import CONFIG_NAME
 from vitrine.explainers.card import CARD_NAME, UNTESTED, card_text
+from vitrine.explainers.saving import CONFIG_NAME
 
 
 def test_the_card_of_a_saved_explainer(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from torch import nn
 import vitrine
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers import SRAEExplainer
-from vitrine.explainers.base import CONFIG_NAME, HEADS_NAME
 from vitrine.explainers.config_file import read_config
+from vitrine.explainers.saving import CONFIG_NAME, HEADS_NAME
 
 Config = dict[str, Any]
 

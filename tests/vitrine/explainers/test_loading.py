@@ -27,7 +27,7 @@ from vitrine.explainers import (
     SRAEOptions,
     XFeatureOptions,
 )
-from vitrine.explainers.base import BACKBONE_NAME, CONFIG_NAME, HEADS_NAME
+from vitrine.explainers.saving import BACKBONE_NAME, CONFIG_NAME, HEADS_NAME
 
 FLOWER_NET = "vitrine.data.an8flower.network:FlowerNet"
 CLASSES = ["ant", "bee", "cat"]

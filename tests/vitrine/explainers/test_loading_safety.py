@@ -13,7 +13,7 @@ import vitrine
 from tests.helpers.own_network import OwnNetwork
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.explainers import SRAEExplainer, SRAEOptions
-from vitrine.explainers.base import BACKBONE_NAME, CONFIG_NAME
+from vitrine.explainers.saving import BACKBONE_NAME, CONFIG_NAME
 
 MODULE = """
 import torch

@@ -9,8 +9,8 @@ import torch
 import vitrine
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.explainers import SRAEExplainer, SRAEOptions
-from vitrine.explainers.base import BACKBONE_NAME, CONFIG_NAME
 from vitrine.explainers.release import main
+from vitrine.explainers.saving import BACKBONE_NAME, CONFIG_NAME
 
 PACKAGE = Path(vitrine.__file__).parent
 FLOWER = "vitrine.data.an8flower.network:FlowerNet"

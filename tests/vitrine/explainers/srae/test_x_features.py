@@ -13,7 +13,7 @@ from tests.helpers.srae_explainers import EXPLAINED, TARGETS, Make, Whole, asser
 from vitrine.backbones.features import TappedFeatures
 from vitrine.backbones.frozen import FrozenBackbone
 from vitrine.explainers import SRAEExplainer
-from vitrine.explainers.base import HEADS_NAME
+from vitrine.explainers.saving import HEADS_NAME
 from vitrine.explainers.srae.heads import SeparateHeads
 
 
