@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
+from PIL import Image
 
 from tests.helpers.doc_blocks import ROOT, Block, all_blocks, blocks_of, commands_of
 from tests.helpers.doc_commands import made_by, run
@@ -30,7 +31,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory, class_folder: Path, flower_s
     for name in ("configs", "vitrine", "experiments"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "my_images").symlink_to(class_folder)
-    (folder / "holiday_pictures").symlink_to(class_folder / "test" / "ant")
+    shutil.copytree(class_folder / "test" / "ant", folder / "holiday_pictures")
+    Image.new("RGB", (60, 40), "orange").save(folder / "holiday_pictures" / "cat.jpg")
     (folder / "data").mkdir()
     (folder / "data" / "an8flower-small").symlink_to(flower_shards)
     with pytest.MonkeyPatch.context() as patch:

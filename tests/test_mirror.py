@@ -25,9 +25,6 @@ TESTED_ELSEWHERE = {
     "vitrine/attribution/shared_pass.py": ("attribution/test_together.py",),
     # What experiment files may say, tried by reading them.
     "experiments/schema.py": ("test_reading.py",),
-    # Constants, seen in the pages that they stand in.
-    "vitrine/visualization/comparison/page_assets.py": ("visualization/comparison/test_page.py",),
-    "vitrine/visualization/report/assets.py": ("visualization/report/test_page.py",),
 }
 """Modules that are tested in the files of others, relative to the tests of their room."""
 

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from vitrine.backbones.frozen import FrozenBackbone
+from vitrine.data.preprocessing import Preprocessing
 from vitrine.explainers import SRAEExplainer
 from vitrine.explainers.srae.explainer import SRAEOptions
 
@@ -43,3 +44,18 @@ def explainer(network: nn.Module) -> SRAEExplainer:
 @pytest.fixture
 def images() -> Tensor:
     return torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.fixture
+def named_explainer() -> SRAEExplainer:
+    """On a network that can be built again by its name."""
+    torch.manual_seed(0)
+    backbone = FrozenBackbone("squeezenet1_1", num_classes=3)
+    preprocessing = Preprocessing(size=48, resize=None)
+    options = SRAEOptions("features.12", explained_classes=[1, 2], num_features=3, hidden=(8,), image_size=48)
+    return SRAEExplainer(backbone, options, ["ant", "bee", "cat"], preprocessing)
+
+
+@pytest.fixture
+def pictures() -> Tensor:
+    return torch.rand(2, 3, 48, 48, generator=torch.Generator().manual_seed(0))

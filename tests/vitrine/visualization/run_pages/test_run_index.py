@@ -5,44 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from tests.helpers.pages import opened
 from tests.helpers.tested_runs import write_run
+from tests.vitrine.visualization.run_pages.conftest import CURVES
 from vitrine.visualization.run_pages import write_run_index
-from vitrine.visualization.run_pages.results import KINDS, files_of, results_of
-
-CURVES = {"insertion_deletion/insertion": {"x": [0, 1], "y": [0.2, 0.8], "spread": [0.1, 0.1]}}
-
-
-def picture(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (40, 30), "#336699").save(path)
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    run = write_run(tmp_path / "a run", "SRAE", figures={"iou": 43.2}, curves=CURVES)
-    for name in ("report", "x_features"):
-        (run / name).mkdir()
-        (run / name / "index.html").write_text("<p>a page</p>")
-    picture(run / "report" / "images" / "0001-1.webp")
-    picture(run / "report" / "images" / "0001.webp")
-    picture(run / "x_features" / "lo & on" / "x-feature-1.png")
-    for step in (10, 9):
-        picture(run / "panels" / f"epoch-0000-step-{step:06d}.png")
-    return run
-
-
-def test_results_have_pages_and_pictures(run: Path) -> None:
-    found = {result.title: (result.page, result.picture) for result in results_of(run)}
-    panel = "panels/epoch-0000-step-000010.png"
-    assert found == {
-        "Report": ("report/index.html", "report/images/0001.webp"),
-        "Contact sheets": ("x_features/index.html", "x_features/lo & on/x-feature-1.png"),
-        "Panel of the training": (panel, panel),
-    }
-    assert len({kind.title for kind in KINDS}) == len(KINDS)
+from vitrine.visualization.run_pages.results import files_of
 
 
 def test_the_page_links_what_is_there_and_only_that(run: Path, browser: Any) -> None:
