@@ -28,6 +28,7 @@ from lightning_modules.inherited_heads import InheritedHeads
 from lightning_modules.moved_features import Movement, earlier_extractor, movement
 from lightning_modules.optimization import RANGES, RENAMED_OPTIMIZATION, CosineToZero, check_optimizer
 from vitrine.core.batch import Batch
+from vitrine.core.distributed import sum_over_ranks
 from vitrine.core.options import Count, Range, checked, option_path
 from vitrine.data.class_labels import LabelTranslation
 from vitrine.data.class_matching import ClassMap, ClassMatch, NetworkClasses
@@ -205,8 +206,12 @@ class ExplainerModule(EvaluatedModule):
         """Says that the backbone is another one than that of the heads; a collective."""
         told = f"The backbone has other weights than that on which the heads of {inherited.folder} were trained"
         before = earlier_extractor(inherited.folder, inherited.config, self.explainer.backbone, self.device)
-        if isinstance(before, str) or self.extractor is None or self.training_data is None:
-            reason = before if isinstance(before, str) else "no images are at hand"
+        reason = before if isinstance(before, str) else ""
+        if self.extractor is None or self.training_data is None:
+            reason = reason or "no images are at hand"
+        missing = sum_over_ranks(torch.tensor([float(bool(reason))], device=self.device))  # all measure, or none
+        if isinstance(before, str) or self.extractor is None or self.training_data is None or missing.item():
+            reason = reason or "another process cannot read the earlier network"
             return f"{told}; how far its features have moved cannot be measured: {reason}."
         batches = map(self.moved, self.training_data.every_image("train"))
         self.feature_movement = movement(before, self.extractor, batches, self.device)

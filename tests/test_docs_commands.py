@@ -14,6 +14,7 @@ RUN = ("README.md", "docs/start.md", "docs/explain.md")
 ELSEWHERE = {
     "source": "a shell's own",
     "cd": "a shell's own",
+    "mkdir": "a shell's own",
     "docker": "no daemon in a test; tests/test_docs_dockerfile.py reads the file",
     "pip": "extras are looked up by tests/test_project.py; packages are installed by .ci/run",
 }

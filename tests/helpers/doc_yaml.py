@@ -1,5 +1,6 @@
 """YAML blocks of the pages, read as what they are excerpts of."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def check_yaml(block: Block, folder: Path) -> None:
     elif all(isinstance(value, list) and all(isinstance(one, str) for one in value) for value in keys.values()):
         check_names(block, folder)
     else:
-        check_experiment(block)
+        check_experiment(block, folder)
 
 
 def check_names(block: Block, folder: Path) -> None:
@@ -43,11 +44,10 @@ def check_names(block: Block, folder: Path) -> None:
     assert parse_names(path)
 
 
-def check_experiment(block: Block) -> None:
-    """Reads a block as an experiment, in the folder of the files that it stands over."""
-    path = ROOT / "experiments" / "qi2018" / "block_of_a_page.yaml"
+def check_experiment(block: Block, folder: Path) -> None:
+    """Reads a block as an experiment, in a copy of the folder of the files that it stands over."""
+    beside = folder / "qi2018"
+    shutil.copytree(ROOT / "experiments" / "qi2018", beside, dirs_exist_ok=True)
+    path = beside / "block_of_a_page.yaml"
     path.write_text(block.text, encoding="utf-8")
-    try:
-        read_experiment(path)
-    finally:
-        path.unlink()
+    assert read_experiment(path)

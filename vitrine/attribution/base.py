@@ -175,6 +175,8 @@ class Method(ABC):
         check_images(images, "inputs", finite=True)
         plain = plain_target(target, self.output, lambda: self._output_dimensions(images))
         if isinstance(plain, list) and any(map(callable, plain)):
+            if len(plain) != len(images):
+                raise ValueError(f"target holds {len(plain)} places for {len(images)} inputs; give one for each.")
             rows = zip(torch.split(images, 1), plain, strict=True)
             maps = torch.cat([self._maps_explaining(image, one, channel) for image, one in rows])
         else:
@@ -188,6 +190,13 @@ class Method(ABC):
         """(B, …) maps of what is explained; scores of a function are the one logit of an output of their own."""
         output = self.output
         if callable(target):
+            if isinstance(
+                self.model, torch.jit.ScriptModule
+            ):  # takes no hooks, so that its own output would be explained
+                raise ValueError(
+                    "A target function or a place is not taken of a ScriptModule; give the nn.Module that it was made of, or"
+                    " wrap it in an nn.Module that returns (B, n) scores, and give the index of one."
+                )
             output, target = checked_scores(target), 0
         if not self.takes_torchscript:
             check_layers_are_seen(self.model, type(self).__name__)

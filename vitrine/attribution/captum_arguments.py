@@ -68,7 +68,8 @@ def plain_target(target: Any, choice: OutputChoice | None, num_dimensions: Calla
     if isinstance(target, list) and target and all(isinstance(one, tuple) and _is_index(one) for one in target):
         if all(len(one) == 1 for one in target):
             return [one[0] for one in target]
-        if num_dimensions() == len(target[0]):
+        dimensions = num_dimensions()
+        if all(len(one) == dimensions for one in target):
             return [PlaceScore(one, choice) for one in target]
     return target
 

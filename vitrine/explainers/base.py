@@ -247,7 +247,8 @@ class Explainer(nn.Module, ABC):
     ) -> None:
         """Writes ``explainer.json`` and ``explainer.safetensors``; an earlier explainer there is replaced as a whole.
 
-        Beside them stands a model card, ``README.md``, unless there is such a page of somebody's own.
+        Beside them stands a model card, ``README.md``, unless there is such a page of somebody's own; a card that a person
+        changed stands in the way, as any changed file does.
         Where heatmaps can be named, ``names.yaml`` is the file to do so. Names that a person wrote into the replaced folder
         are carried over; where some do not fit any more, their file is kept as ``names.yaml.old``, with a warning. So are
         files of others.

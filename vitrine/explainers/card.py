@@ -1,8 +1,10 @@
 """Model card of a saved explainer: what it explains, what it was trained on, how good it is, and how it is loaded."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from vitrine.backbones.weight_files import is_weight_file
 from vitrine.core.figures import ARROWS, Figure, figure_of
 
 CARD_NAME = "README.md"
@@ -15,12 +17,13 @@ LIMITS = (
 UNTESTED = "No figures of a test are recorded here; `train.py test` measures it on a test set."
 
 
-def card_text(config: Mapping[str, Any]) -> str:
+def card_text(config: Mapping[str, Any], *, holds_weights: bool = True) -> str:
     """A page in Markdown.
 
     Args:
         config: the explainer's ``explainer.json``. Among its metadata, ``figures`` are those of a test, by name, such as of a
             run's ``metrics.json``, and ``data`` is a sentence on the data that it was trained and tested on.
+        holds_weights: whether the network's weights are in the folder.
     """
     metadata = dict(config.get("metadata") or {})
     figures, data = metadata.pop("figures", {}), metadata.pop("data", "")
@@ -29,7 +32,7 @@ def card_text(config: Mapping[str, Any]) -> str:
     parts = [
         f"# {name} of {str(backbone['name']).rpartition(':')[2].rpartition('/')[2]}",
         _table(("", ""), _facts(config, data)),
-        "## Use\n\n" + _use(config),
+        "## Use\n\n" + _use(config, holds_weights=holds_weights),
         *(["## Training\n\n" + _table(("", ""), _training(metadata))] if metadata else []),
         *(["## Figures\n\n" + _table(("figure", "value"), _numbers(figures))] if figures else []),
         "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits),
@@ -58,13 +61,21 @@ def _facts(config: Mapping[str, Any], data: str) -> dict[str, str]:
     return {key: value for key, value in facts.items() if value}
 
 
-def _use(config: Mapping[str, Any]) -> str:
-    own = ":" in config["backbone"]["name"] and not config["backbone"]["name"].startswith(("timm:", "hf:", "vitrine."))
-    more = ", backbone=NETWORK" if own else ""
-    note = '\n\nNETWORK is the network itself, or the name of its class, such as `"model.py:MyNet"`.' if own else ""
+def _use(config: Mapping[str, Any], *, holds_weights: bool) -> str:
+    name, file = config["backbone"]["name"], str(config["backbone"].get("weights") or "")
+    own = ":" in name and not name.startswith(("timm:", "hf:", "vitrine."))
+    apart = not holds_weights and is_weight_file(file) and not file.startswith("vitrine/")
+    more, note = "", ""
+    if own:
+        more = ", backbone=NETWORK"
+        note = '\n\nNETWORK is the network itself, or the name of its class, such as `"model.py:MyNet"`.'
+    elif apart:
+        more = ", backbone=WEIGHTS"
+        note = f"\n\nWEIGHTS is the file of the network's weights, `{Path(file).name}`, which is not in this folder."
+    given = '"photo.jpg")' if config["preprocessing"] else "images)  # (B, 3, H, W), as the network takes them"
     return (
         f'```python\nimport vitrine\n\nexplainer = vitrine.load("FOLDER"{more})\n'
-        f"explanation = explainer.explain(images)  # (B, 3, H, W), prepared as above\n```{note}"
+        f"explanation = explainer.explain({given}\n```{note}"
     )
 
 

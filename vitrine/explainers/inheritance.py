@@ -118,7 +118,12 @@ def inherited(classes: HeadClasses, earlier: HeadClasses, head_map: HeadMap) -> 
         places = {index: row for row, index in enumerate(earlier.indices)}
         return Inheritance(classes, earlier, tuple(places.get(index) for index in classes.indices))
     given = head_map if isinstance(head_map, Mapping) else {}
-    told = {_row(classes, key): None if value is None else _row(earlier, value) for key, value in given.items()}
+    rows = {key: _row(classes, key) for key in given}
+    twice = [row for row, count in Counter(rows.values()).items() if count > 1]
+    if twice:
+        name = classes.name(twice[0])
+        raise ValueError(f"init_from_map names {name!r} twice, by its name and its index; leave one out.")
+    told = {rows[key]: None if value is None else _row(earlier, value) for key, value in given.items()}
     rest = [row for row in range(len(classes.indices)) if row not in told]
     return Inheritance(
         classes, earlier, _ordered(told | dict(zip(rest, _by_name(classes, earlier, rest), strict=True)))

@@ -6,19 +6,14 @@ import math
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from vitrine.core.command_line import exit_code_of
+from vitrine.core.command_line import SentenceParser, exit_code_of
+from vitrine.explainers.card import CARD_NAME
 from vitrine.explainers.config_file import read_config
 from vitrine.explainers.loading import load
 
 DESCRIPTION = """Writes the explainer of a run into a folder to hand on: heads, network, and a model card,
 README.md, with what it was trained on and the figures of the run's test."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{message}; see {self.prog} --help.")
 
 
 def figures_of(path: Path) -> dict[str, float]:
@@ -60,7 +55,7 @@ def release(
     explainer = load(run / "explainer", backbone=weights, allow=allow)
     metadata = dict(config.get("metadata") or {}) | ({"data": data} if data else {}) | {"figures": figures}
     explainer.save(out, bundle_backbone=None if weights is None else False, metadata=metadata)
-    return out / "README.md"
+    return out / CARD_NAME
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,7 +70,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m vitrine.explainers.release", description=DESCRIPTION, allow_abbrev=False)
+    parser = SentenceParser(prog="python -m vitrine.explainers.release", description=DESCRIPTION, allow_abbrev=False)
     parser.add_argument("run", type=Path, help="folder of a run that was fitted and tested")
     parser.add_argument("out", type=Path, help="where to")
     parser.add_argument("--data", default="", help="a sentence on the data, for the card")

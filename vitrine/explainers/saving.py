@@ -43,7 +43,9 @@ def save_explainer(
         _write_names(explainer, partial, replaced=folder)
         if Path(CARD_NAME) not in read_contents(folder, SAVED).foreign:  # a person's own page stays
             config = json.loads((partial / CONFIG_NAME).read_text(encoding="utf-8"))
-            (partial / CARD_NAME).write_text(card_text(config), encoding="utf-8")
+            (partial / CARD_NAME).write_text(
+                card_text(config, holds_weights=(partial / BACKBONE_NAME).is_file()), encoding="utf-8"
+            )
 
 
 def _write(explainer: "Explainer", folder: Path, *, bundle_backbone: bool | None, metadata: dict[str, Any]) -> None:

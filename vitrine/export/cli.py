@@ -21,7 +21,9 @@ def _run(arguments: Sequence[str], prog: str) -> int:
     parser.add_argument("explainer", help="folder of a saved explainer")
     parser.add_argument("--out", type=Path, default=Path("model.onnx"), metavar="FILE", help="the file (model.onnx)")
     parser.add_argument(
-        "--backbone", metavar="FILE", help="weights of its network, where the folder does not hold them"
+        "--backbone",
+        metavar="FILE",
+        help="weights of its network, where the folder does not hold them; or its class, model.py:MyNet",
     )
     parser.add_argument("--logits", action="store_true", help="the backbone alone: images to logits")
     parser.add_argument("--size", type=int, help="side of the input in pixels, where the explainer does not know it")
@@ -30,11 +32,8 @@ def _run(arguments: Sequence[str], prog: str) -> int:
     from vitrine.explainers import load  # noqa: PLC0415
     from vitrine.export.onnx_file import export_onnx  # noqa: PLC0415
 
-    try:
-        explainer = load(options.explainer, backbone=options.backbone)
-        written = export_onnx(explainer, options.out, image_size=options.size, logits_only=options.logits)
-    except ModuleNotFoundError as error:  # of an extra, whose name it says
-        raise ValueError(str(error)) from error
+    explainer = load(options.explainer, backbone=options.backbone)
+    written = export_onnx(explainer, options.out, image_size=options.size, logits_only=options.logits)
     inputs, outputs = (", ".join(names) for names in (written.inputs, written.outputs))
     sys.stdout.write(f"{options.out}: {inputs} to {outputs}; differs by {written.difference:.1e} from the explainer\n")
     return 0

@@ -49,10 +49,9 @@ class XFeatureNetwork(nn.Module):
         with torch.no_grad():
             activation = self.network(image)[1][self.layer]
             self.kinds: TokenKinds | None = None
-            pooled(activation, self.pooling, image.shape[1:], partial(self._found_kinds, explainer, activation))
+            pooled(activation, self.pooling, image.shape[1:], partial(self._found_kinds, explainer, activation, side))
 
-    def _found_kinds(self, explainer: XFeatureExplainer, activation: Tensor) -> TokenKinds:
-        side = explainer.options.image_size
+    def _found_kinds(self, explainer: XFeatureExplainer, activation: Tensor, side: int) -> TokenKinds:
         self.kinds = token_kinds(explainer.backbone.model, activation.shape[1], (side, side))
         return self.kinds
 

@@ -48,7 +48,7 @@ def export_onnx(
     The file's metadata tell the classes, the preprocessing and the explainer.
 
     Args:
-        explainer: is not changed; it is exported in float32 on the CPU.
+        explainer: is not changed; it is exported as it is, on the CPU.
         path: of the file, which is replaced.
         image_size: S; that of the preprocessing, or one that works, without it.
         logits_only: whether the backbone alone is exported.
@@ -60,9 +60,12 @@ def export_onnx(
     """
     check_installed()
     side = image_size or _side_of(explainer)
-    device = blank_image(explainer.backbone.model, 1).device
-    if device.type != "cpu":
-        raise ValueError(f"The explainer is on {device}; move it to the CPU for the export: explainer.to('cpu').")
+    blank = blank_image(explainer.backbone.model, 1)
+    if blank.device.type != "cpu" or blank.dtype == torch.bfloat16:
+        raise ValueError(
+            f"The explainer is {blank.dtype} on {blank.device}; export it from the CPU in float32:"
+            " explainer.to('cpu').float()."
+        )
     network: ForwardNetwork = LogitsNetwork(explainer.backbone) if logits_only else forward_network(explainer, side)
     network = network.eval()
     images = _noise(blank_image(explainer.backbone.model, side), 2)

@@ -10,7 +10,7 @@ from vitrine.core.command_line import SentenceParser, exit_code_of
 from vitrine.core.options import OptionError
 from vitrine.serve.options import ServeOptions
 
-DESCRIPTION = """Opens a page in the browser where one drops a picture, chooses a class and methods, and sees their heatmaps
+DESCRIPTION = """Serves a page where one drops a picture, chooses a class and methods, and sees their heatmaps
 side by side with the prediction. It is served to this machine alone unless --host says otherwise, and sends nothing away."""
 EPILOG = """examples:
   vitrine serve runs/quickstart/explainer
