@@ -56,8 +56,9 @@ class MetricsFile(Callback):
 def _write_metrics(trainer: Trainer, name: str) -> None:
     # Asked for on all ranks: what Lightning has not computed by now is a collective.
     values = {metric: float(value) for metric, value in trainer.callback_metrics.items()}
-    # A finished fit that is called again logs nothing, and what it logged stays.
-    if values and trainer.is_global_zero and not is_trial(trainer):
+    if not values and name == FIT_METRICS_NAME:
+        return  # a finished fit that is called again logs nothing, and what it logged stays
+    if trainer.is_global_zero and not is_trial(trainer):
         write_figures(Path(trainer.default_root_dir, name), values)
 
 

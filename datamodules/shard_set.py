@@ -49,7 +49,7 @@ class ShardSet(LightningDataModule):
             FileNotFoundError: where there are no shards, except for prediction, which needs a folder of images instead.
             ValueError: where splits have different classes, and for a prediction without a folder.
         """
-        if stage == "predict":
+        if stage == "predict" and self.trainer is not None:  # before a checkpoint is restored
             check_predict_root(self.predict_root)
         self.splits = read_splits(self.shards, self.shard_cache)
         if not self.splits and stage != "predict":

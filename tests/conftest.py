@@ -82,8 +82,14 @@ DISTRIBUTED_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "RANK", "WORLD_SIZE", "MASTE
 
 @pytest.fixture(autouse=True)
 def no_trace_of_distributed_runs() -> Iterator[None]:
-    """A run with strategy ddp leaves variables that make later processes believe that they are one of its ranks."""
+    """A run with strategy ddp leaves variables that make later processes believe that they are one of its ranks.
+
+    So does one under a launcher's variables: Lightning keeps its rank, and tells nothing on others than rank zero.
+    """
     yield
+    rank_zero = sys.modules.get("lightning_utilities.core.rank_zero")
+    if rank_zero is not None:
+        rank_zero.rank_zero_only.rank = 0
     for name in DISTRIBUTED_VARIABLES:
         os.environ.pop(name, None)
     if distributed.is_initialized():

@@ -6,6 +6,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import pytest
@@ -23,6 +24,7 @@ from vitrine.data.preprocessing import Preprocessing
 from vitrine.data.shards.converters.imagenet import ImageNetOptions
 from vitrine.data.shards.converters.places import PlacesSelection
 from vitrine.data.streams.shard_cache import ShardCacheOptions
+from vitrine.explain.options import ExplainOptions
 from vitrine.explainers import (
     InversionOptions,
     MuLassoOptions,
@@ -44,6 +46,7 @@ from vitrine.metrics import (
     RandomizationOptions,
     RoadOptions,
 )
+from vitrine.serve.options import ServeOptions
 from vitrine.visualization.comparison import ComparisonOptions
 
 COUNT = [0, -1, 1.5]
@@ -145,6 +148,22 @@ OUTSIDE: dict[type[Options], dict[str, list[Any]]] = {
     RandomizationOptions: {"stages": COUNT, "seed": SEED},
     ImageNetOptions: {"per_class": COUNT, "seed": SEED},
     PlacesSelection: {"per_class": COUNT_OR_ZERO, "others": COUNT_OR_ZERO, "skip": COUNT_OR_ZERO, "seed": SEED},
+    ExplainOptions: {
+        "num_classes": COUNT,
+        "size": COUNT,
+        "batch_size": COUNT,
+        "epochs": COUNT,
+        "min_pictures": COUNT,
+        "seed": COUNT_OR_ZERO,
+    },
+    ServeOptions: {
+        "num_classes": COUNT,
+        "size": COUNT,
+        "port": [*COUNT, 65536],
+        "max_megabytes": COUNT,
+        "max_megapixels": COUNT,
+        "seed": COUNT_OR_ZERO,
+    },
     FlowerSettings: {
         "views": [1, 3601, 2.5],
         "size": [7, 4097, 8.5],
@@ -174,6 +193,8 @@ NULL: dict[type[Options], set[str]] = {
     Preprocessing: {"resize"},
     ImageNetOptions: {"annotations", "ground_truth", "blacklist", "per_class", "classes"},
     PlacesSelection: {"scenes", "per_class"},
+    ExplainOptions: {"weights", "num_classes", "classes", "size"},
+    ServeOptions: {"weights", "num_classes", "classes", "size", "port"},
 }
 """What may be null."""
 NEVER = [math.nan, math.inf, -math.inf]
@@ -197,6 +218,10 @@ def needed(declared: type[Options]) -> dict[str, Any]:
     """What has no default."""
     if issubclass(declared, FlowerSettings):
         return {"variant": "single-6c"}
+    if issubclass(declared, ExplainOptions):
+        return {"images": Path("pictures"), "model": "resnet18"}
+    if issubclass(declared, ServeOptions):
+        return {"model": "resnet18"}
     return {"layer": "features"} if issubclass(declared, XFeatureOptions) else {}
 
 

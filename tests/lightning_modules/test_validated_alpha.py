@@ -148,7 +148,7 @@ def test_an_explainer_on_cached_features_is_validated_on_images_and_a_fit_forget
     written = json.loads(path.read_text())
     assert written["images"] > 0
     capsys.readouterr()
-    train.main(["test", *as_in_the_paper])
+    train.main(["test", "--verbose", *as_in_the_paper])
     out = capsys.readouterr().out
     assert f"α = {written['localization_alpha']:g}" in out
     assert "tolerance 0 px of the image" in out

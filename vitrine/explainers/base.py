@@ -134,7 +134,9 @@ class Explainer(nn.Module, ABC):
             raise ValueError("There are no images to explain; give a batch of at least one.")
         if mixes_batch(self.backbone.model, inputs):
             internal_batch_size = 1
-        indices = plain_target(class_indices(target, self.classes), None, lambda: 1)
+        indices = class_indices(target, self.classes)
+        if not (isinstance(indices, Tensor) and indices.shape == (len(inputs),)):
+            indices = plain_target(indices, None, lambda: 1)
         parts = torch.split(inputs, internal_batch_size)
         # Hooks of other threads would mix their images with these.
         with model_lock(self.backbone.model), run_errors_named(type(self).__name__, inputs):

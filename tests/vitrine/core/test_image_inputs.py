@@ -54,8 +54,9 @@ def test_methods_and_explainers_check_their_images(images: Any, message: str) ->
         with pytest.raises(ValueError, match=message):
             method.attribute(images)
     backbone = FrozenBackbone(model)
-    with pytest.raises(ValueError, match=message):
-        InversionExplainer(backbone).explain(images)
+    if not isinstance(images, str | np.ndarray):  # which are pictures for it
+        with pytest.raises(ValueError, match=message):
+            InversionExplainer(backbone).explain(images)
     if "NaN" not in message:  # a fit would have to wait for the answer at every step
         with pytest.raises(ValueError, match=message):
             backbone(images)
