@@ -1,5 +1,9 @@
 """Pictures of ``vitrine explain`` as entries of the report's gallery."""
 
+from dataclasses import replace
+
+from vitrine.attribution.short_names import SHORT, plain
+from vitrine.core.explanation import Explanation
 from vitrine.core.file_names import safe_path
 from vitrine.data.preprocessing import Preprocessing
 from vitrine.explain.predictions import FOLDER, Predicted
@@ -24,8 +28,18 @@ def gallery_entry(one: Predicted, preprocessing: Preprocessing, *, with_original
         key=picture.key,
         image=preprocessing.denormalize(picture.inputs[None])[0],
         labels=() if one.label is None else (one.label,),
-        explanation=list(one.explanations.items()),
+        explanation=[(name, _named(explanation, name)) for name, explanation in one.explanations.items()],
         original=picture.path if with_original else None,
         region=(x0 / width, y0 / height, x1 / width, y1 / height),
         overlay=f"../{FOLDER}/{safe_path(picture.key).as_posix()}/",
     )
+
+
+def _named(explanation: Explanation, name: str) -> Explanation:
+    """With labels that begin with the name under which the method is shown, where that is a short one."""
+    full = SHORT[plain(name)].method if plain(name) in SHORT else name
+    labels = [
+        [name + label.removeprefix(full) if label.startswith(f"{full} of ") else label for label in row]
+        for row in explanation.labels
+    ]
+    return replace(explanation, labels=labels)
