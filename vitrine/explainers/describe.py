@@ -214,7 +214,7 @@ def embed(options: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = SentenceParser(
-        prog="python -m vitrine.backbones", description="Networks that can be explained.", allow_abbrev=False
+        prog="vitrine", description="Networks that can be explained.", allow_abbrev=False
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=SentenceParser)
     one = commands.add_parser(

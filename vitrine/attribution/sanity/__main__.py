@@ -133,7 +133,7 @@ def show(report: SanityReport, method: str, threshold: float) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m vitrine.attribution.sanity", description=DESCRIPTION, allow_abbrev=False)
+    parser = _Parser(prog="vitrine sanity", description=DESCRIPTION, allow_abbrev=False)
     add = parser.add_argument
     add("--method", required=True, help=f"one of {', '.join(all_methods())}")
     add("--network", required=True, help="as a backbone's name: resnet18, timm:NAME, package.module:Class")

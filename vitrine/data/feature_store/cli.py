@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _build_parser() -> ArgumentParser:
     parser = ArgumentParser(
-        "python -m vitrine.features",
+        "vitrine features",
         description="Lists, verifies and prunes the features that fits have computed and kept on disk.",
         allow_abbrev=False,
     )

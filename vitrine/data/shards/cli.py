@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _build_parser() -> ArgumentParser:
-    parser = ArgumentParser("python -m vitrine.shards", description="Makes and verifies shards.", allow_abbrev=False)
+    parser = ArgumentParser("vitrine shards", description="Makes and verifies shards.", allow_abbrev=False)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for converter in CONVERTERS:
         command = commands.add_parser(

@@ -17,9 +17,9 @@ chance of it; the page has curves, images and all differences as well), compare_
 """
 EXAMPLES = """\
 examples:
-  python -m vitrine.compare runs/srae runs/gradcam --out runs/compared
-  python -m vitrine.compare runs/flower_methods runs/quickstart --out runs/compared --sort iou
-  python -m vitrine.compare runs/* --out runs/compared --figures iou 'localization/*' 'insertion_deletion/*'
+  vitrine compare runs/srae runs/gradcam --out runs/compared
+  vitrine compare runs/flower_methods runs/quickstart --out runs/compared --sort iou
+  vitrine compare runs/* --out runs/compared --figures iou 'localization/*' 'insertion_deletion/*'
 """
 
 
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _build_parser() -> ArgumentParser:
     parser = ArgumentParser(
-        "python -m vitrine.compare", description=DESCRIPTION, epilog=EXAMPLES, allow_abbrev=False,
+        "vitrine compare", description=DESCRIPTION, epilog=EXAMPLES, allow_abbrev=False,
         formatter_class=RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument(

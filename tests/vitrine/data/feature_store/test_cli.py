@@ -128,7 +128,7 @@ def test_ages_that_make_no_sense(text: str, capsys: pytest.CaptureFixture[str]) 
 def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main([*command, "--help"])
-    assert "vitrine.features" in capsys.readouterr().out
+    assert "vitrine features" in capsys.readouterr().out
 
 
 def test_the_module_runs(cache: Path) -> None:

@@ -89,7 +89,7 @@ def test_a_wrong_command_line_exits_with_2(arguments: list[str], capsys: pytest.
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
     assert stopped.value.code == 2
-    assert "usage: python -m vitrine.shards" in capsys.readouterr().err
+    assert "usage: vitrine shards" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [[], ["cub"], ["folder"], ["voc"], ["verify"]])
