@@ -2,8 +2,11 @@
 
 import argparse
 import json
+import logging
 import platform
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,6 +89,20 @@ def quiet_trainer(epochs: int, accelerator: str = "cpu", **options: Any) -> pl.T
         enable_model_summary=False,
         **options,
     )
+
+
+@contextmanager
+def silent_lightning() -> Iterator[None]:
+    """Within it Lightning says nothing but errors, and nobody warns."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -10,9 +10,7 @@ batches so often as the case says. Prints a table and writes one JSON.
 
 import argparse
 import functools
-import logging
 import statistics
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -21,7 +19,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from benchmarks.common import add_common_options, machine, quiet_trainer, show, write_figures
+from benchmarks.common import add_common_options, machine, quiet_trainer, show, silent_lightning, write_figures
 from benchmarks.rounds import Seconds, ratio, side_by_side
 from lightning_modules import SRAEModule, SRAESettingsModule
 from vitrine.backbones.networks import BackboneOptions
@@ -99,9 +97,7 @@ def module_of(case: Case, name: str, seed: int) -> pl.LightningModule:
 
 def fit(module: pl.LightningModule, batches: Sequence[Batch], case: Case, device: str) -> None:
     """Trains on the batches."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the missing validation, and of heads that a few steps leave degenerate
+    with silent_lightning():  # of the missing validation, and of heads that a few steps leave degenerate
         trainer = quiet_trainer(case.epochs, "gpu" if device == "cuda" else "cpu")
         trainer.fit(module, DataLoader(list(batches), batch_size=None))  # type: ignore[arg-type]
 

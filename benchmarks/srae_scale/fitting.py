@@ -1,8 +1,6 @@
 """Fits the same heads twice: one module for each class in plain PyTorch, and `SRAEModule` with a Lightning trainer."""
 
 import gc
-import logging
-import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -13,7 +11,7 @@ from torch.nn.functional import normalize
 from torch.optim import Adam
 from typing_extensions import override
 
-from benchmarks.common import quiet_trainer
+from benchmarks.common import quiet_trainer, silent_lightning
 from benchmarks.rounds import now
 from benchmarks.srae_scale.problem import BFLOAT16, SHARED, Batches, Settings
 from lightning_modules import SRAEModule
@@ -140,9 +138,7 @@ def made_module(way: str, classes: int, explained: Sequence[int], settings: Sett
 def fit_ours(module: SRAEModule, way: str, batches: Batches, settings: Settings) -> float:
     """Fits all heads, group after group, and gives the seconds of whole passes, summed over groups."""
     timer = PassTimer(batches, settings.device)
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the missing validation, and of heads that a few steps leave degenerate
+    with silent_lightning():  # of the missing validation, and of heads that a few steps leave degenerate
         accelerator = "gpu" if settings.device == "cuda" else "cpu"
         precision = "bf16-mixed" if way == BFLOAT16 else "32-true"
         trainer = quiet_trainer(batches.period, accelerator, precision=precision, callbacks=[timer])

@@ -213,9 +213,7 @@ def embed(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = SentenceParser(
-        prog="vitrine", description="Networks that can be explained.", allow_abbrev=False
-    )
+    parser = SentenceParser(prog="vitrine", description="Networks that can be explained.", allow_abbrev=False)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=SentenceParser)
     one = commands.add_parser(
         "describe", help="layers of a network, and what can be done at each", description=DESCRIBE
