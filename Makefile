@@ -11,7 +11,7 @@ help:
 	@echo "make test-fast    run the tests that take less than half a second each"
 	@echo "make slow-tests   run all tests and list those that take longer, in tests/slow_tests.txt"
 	@echo "make lint         ruff and mypy"
-	@echo "make docs         build the documentation site, docs/site/index.html"
+	@echo "make docs         build the documentation site, runs/site/index.html"
 	@echo "make wheel        build wheel and sdist in dist/, and try the wheel in an environment of its own"
 	@echo "make clean        remove .venv, runs and rendered data"
 
@@ -60,7 +60,7 @@ lint: .venv/.test
 docs: export NO_MKDOCS_2_WARNING ?= 1
 docs: .venv/.docs
 	$(BIN)/python -m mkdocs build --strict --quiet --config-file .mkdocs.yml
-	@echo "Open $(CURDIR)/docs/site/index.html; with its search: $(BIN)/python -m http.server -d docs/site"
+	@echo "Open $(CURDIR)/runs/site/index.html; with its search: $(BIN)/python -m http.server -d runs/site"
 
 wheel: .venv/.test
 	rm -rf dist
@@ -68,4 +68,4 @@ wheel: .venv/.test
 	$(BIN)/python .ci/try_wheel.py dist
 
 clean:
-	rm -rf .venv runs data dist docs/site
+	rm -rf .venv runs data dist
