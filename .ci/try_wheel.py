@@ -41,7 +41,6 @@ images = torch.rand(2, 3, 64, 64)
 loaded = vitrine.load("explainer").explain(images)
 assert torch.equal(loaded.heatmaps, explainer.explain(images).heatmaps)
 assert vitrine.load("flower").explained_classes
-print("loaded", tuple(loaded.heatmaps.shape))
 """
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 PROBLEMS, USER_ERROR, INTERRUPTED = 1, 2, 130
@@ -14,6 +14,16 @@ class SentenceParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raises what is wrong, and where help is."""
         raise ValueError(f"{message}; see {self.prog} --help.")
+
+
+def listed(given: Iterable[str]) -> list[str]:
+    """The names of an option that takes several, by commas or by being given again.
+
+    Example:
+        >>> listed(["GradCAM, EBP", "SRAE,"])
+        ['GradCAM', 'EBP', 'SRAE']
+    """
+    return [name.strip() for part in given for name in part.split(",") if name.strip()]
 
 
 def exit_code_of(command: Callable[[], int], *, interrupted: str = "Interrupted.") -> int:

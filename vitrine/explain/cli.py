@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from vitrine.core.command_line import SentenceParser, exit_code_of
+from vitrine.core.command_line import SentenceParser, exit_code_of, listed
 from vitrine.core.options import OptionError
 from vitrine.explain.options import ExplainOptions
 
@@ -58,7 +58,7 @@ def parsed(arguments: Sequence[str], prog: str = "vitrine explain") -> ExplainOp
         ValueError: for an unknown or a missing argument.
     """
     values = vars(_parser(prog).parse_args(arguments))
-    explainers = [name.strip() for part in values.pop("explainers") for name in part.split(",") if name.strip()]
+    explainers = listed(values.pop("explainers"))
     command = " ".join([prog, *arguments])
     try:
         return ExplainOptions(**values, explainers=explainers, command=command)

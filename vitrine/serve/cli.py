@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from vitrine.core.command_line import SentenceParser, exit_code_of
+from vitrine.core.command_line import SentenceParser, exit_code_of, listed
 from vitrine.core.options import OptionError
 from vitrine.serve.options import ServeOptions
 
@@ -47,7 +47,7 @@ def parsed(arguments: Sequence[str], prog: str = "vitrine serve") -> ServeOption
         ValueError: for an unknown argument.
     """
     values = vars(_parser(prog).parse_args(arguments))
-    methods = [name.strip() for part in values.pop("methods") for name in part.split(",") if name.strip()]
+    methods = listed(values.pop("methods"))
     try:
         return ServeOptions(**values, methods=methods)
     except OptionError as error:
